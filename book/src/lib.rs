@@ -1,1 +1,17 @@
+//! The exchange as a pure state machine: `Engine::apply(stamp, &command, &mut sink)`.
+//!
+//! Read in this order: the words (`units`, `ids`, `command`, `reject`, `event`), the things (`instrument`, `accounts`,
+//! `session`, `slab`, `ladder`, `order_book`), the rules (`admit`, `matching`, `engine`), and the proofs (`verify`,
+//! `state_hash`, `naive`).
+//!
+//! What never enters: I/O, a clock, async, threads, floats, random hashing. Time comes in with the command, and the
+//! same commands give the same state on any machine.
+#![forbid(unsafe_code)]
 
+pub mod units;
+pub mod ids;
+pub mod command;
+pub mod reject;
+pub mod event;
+pub mod instrument;
+pub mod codec;

@@ -1,0 +1,45 @@
+//! Commands as bytes for the log: bincode 2, standard configuration (little endian, variable-length integers).
+//!
+//! The one place that names bincode. Its format is frozen, and golden bytes in the tests pin it.
+
+use crate::command::Command;
+use crate::units::TsNs;
+use bincode::config::{Configuration, standard};
+
+/// Upper bound of one encoded record; the largest are keys with address lists.
+pub const RECORD_BYTES_MAX: usize = 16 * 1024;
+
+const CONFIG: Configuration = standard();
+
+/// A command with its time; its sequence is its place in the log.
+#[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct Record {
+    pub ts: TsNs,
+    pub command: Command,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    #[error("a command does not fit {RECORD_BYTES_MAX} bytes")]
+    TooLarge,
+    #[error("a log record is not a command of this version: {0}")]
+    Undecodable(String),
+    #[error("a log record has {0} bytes too many")]
+    TrailingBytes(usize),
+}
+
+/// Writes the record to the front of `into` and returns its length.
+pub fn encode(ts: TsNs, command: &Command, into: &mut [u8]) -> Result<usize, CodecError> {
+    // The tuple has the same bytes as `Record` and spares a copy of the command.
+    bincode::encode_into_slice((ts, command), into, CONFIG).map_err(|_| CodecError::TooLarge)
+}
+
+pub fn decode(bytes: &[u8]) -> Result<Record, CodecError> {
+    let (record, len): (Record, usize) =
+        bincode::decode_from_slice(bytes, CONFIG.with_limit::<RECORD_BYTES_MAX>())
+            .map_err(|e| CodecError::Undecodable(e.to_string()))?;
+    if len != bytes.len() {
+        return Err(CodecError::TrailingBytes(bytes.len() - len));
+    }
+    Ok(record)
+}

@@ -1,0 +1,315 @@
+//! What a command did, in order: the only output of the state machine.
+//!
+//! Private answers, the public feed, reporting rows and the ledger are all derived from these. The first event about an
+//! order is `Accepted` (or `Rejected`), the last is its terminal one: the `Fill` that leaves nothing, or `Canceled`.
+//! `Event` is a plain value of fixed size, so that a sink that was made once never allocates.
+
+use crate::command::{
+    AccountStatus, AmendQty, CodMode, CodScope, MarketStatus, MassScope, OrderKind, Side, Tif,
+};
+use crate::ids::{
+    AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, TradeId, UserName,
+};
+use crate::instrument::{Asset, MarketRules};
+use crate::reject::{AdminReason, RejectReason};
+use crate::units::{FeeUnits, PriceTicks, QtyLots, Units};
+
+/// Takes events as they happen.
+pub trait Sink {
+    /// Whether `Event::Transfer` is wanted. The live engine books every transfer but need not describe it;
+    /// the shadow, recovery checks and tests ask for the description.
+    const LEDGER: bool;
+
+    fn push(&mut self, event: Event);
+}
+
+impl Sink for Vec<Event> {
+    const LEDGER: bool = true;
+
+    fn push(&mut self, event: Event) {
+        self.push(event);
+    }
+}
+
+/// Drops everything: for replay at full speed.
+#[derive(Debug, Default)]
+pub struct NoSink;
+
+impl Sink for NoSink {
+    const LEDGER: bool = false;
+
+    fn push(&mut self, _event: Event) {}
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    Accepted(Accepted),
+    Rejected(Rejected),
+    /// The order, or what is left of it, joined the book: public.
+    Rested(Rested),
+    Fill(Fill),
+    /// A self-trade prevention took quantity off an order without a trade.
+    Reduced(Reduced),
+    Amended(Amended),
+    Canceled(Canceled),
+    CancelRejected(CancelRejected),
+    MassCanceled(MassCanceled),
+    OrderStatus(OrderStatus),
+    SessionState(SessionState),
+    Transfer(Transfer),
+
+    AssetAdded(Asset),
+    MarketAdded(MarketRules),
+    MarketStatusChanged { market: MarketId, status: MarketStatus },
+    /// Fees or limits of a market changed: all its rules as they are now.
+    MarketRulesChanged(MarketRules),
+    FeeTierChanged { tier: u8 },
+    AccountAdded { account: AccountId },
+    AccountChanged { account: AccountId, status: AccountStatus, fee_tier: u8, blocked: bool },
+    SessionAdded { session: SessionId, account: AccountId, user: UserName },
+    SessionChanged { session: SessionId, blocked: bool },
+    KeyAdded { account: AccountId },
+    KeyRevoked { account: AccountId },
+    /// A deposit or withdrawal was booked; `repeated` when its reference had been booked before and nothing moved now.
+    FundsMoved { account: AccountId, asset: AssetId, amount: Units, available: Units, repeated: bool },
+    AdminRejected { reason: AdminReason },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    pub order_id: OrderId,
+    pub session: SessionId,
+    pub cl_ord_id: ClOrdId,
+    pub client_key: ClientKey,
+    pub account: AccountId,
+    pub market: MarketId,
+    pub side: Side,
+    pub kind: OrderKind,
+    pub tif: Tif,
+    /// The whole quantity; for an order by quote, what the quote amount takes from the book.
+    pub qty: QtyLots,
+    pub persist_on_disconnect: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    pub session: SessionId,
+    pub cl_ord_id: ClOrdId,
+    pub client_key: ClientKey,
+    pub account: AccountId,
+    pub market: MarketId,
+    pub reason: RejectReason,
+    /// Template id of the refused message where the door refused it, else 0.
+    pub template: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rested {
+    pub order_id: OrderId,
+    pub market: MarketId,
+    pub side: Side,
+    pub price: PriceTicks,
+    pub qty: QtyLots,
+}
+
+/// One trade between a resting maker and an incoming taker, at the maker's price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    pub trade_id: TradeId,
+    pub market: MarketId,
+    pub price: PriceTicks,
+    pub qty: QtyLots,
+    pub taker_side: Side,
+    pub maker: FillSide,
+    pub taker: FillSide,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FillSide {
+    pub order_id: OrderId,
+    pub cl_ord_id: ClOrdId,
+    pub account: AccountId,
+    pub session: SessionId,
+    /// Still open after this fill.
+    pub leaves: QtyLots,
+    /// Filled so far, this fill included.
+    pub cum: QtyLots,
+    /// In units of what this side received: base for the buyer, quote for the seller.
+    pub fee: FeeUnits,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reduced {
+    pub order_id: OrderId,
+    pub session: SessionId,
+    pub cl_ord_id: ClOrdId,
+    pub account: AccountId,
+    pub market: MarketId,
+    pub side: Side,
+    pub price: PriceTicks,
+    /// What was taken off.
+    pub qty: QtyLots,
+    pub leaves: QtyLots,
+    pub cum: QtyLots,
+    /// False for the incoming order, which the public has not seen.
+    pub was_resting: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amended {
+    pub order_id: OrderId,
+    pub session: SessionId,
+    /// The amendment's own id, from now on the order's.
+    pub cl_ord_id: ClOrdId,
+    pub cl_ord_id_before: ClOrdId,
+    pub account: AccountId,
+    pub market: MarketId,
+    pub side: Side,
+    pub price: PriceTicks,
+    pub price_before: PriceTicks,
+    pub leaves: QtyLots,
+    pub leaves_before: QtyLots,
+    pub cum: QtyLots,
+    pub qty_means: AmendQty,
+    /// When false the order left the book with this event and comes back by `Rested`, perhaps after fills.
+    pub kept_priority: bool,
+}
+
+/// Why an order ended without being filled. The numbers are those of the wire schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum CancelReason {
+    User = 1,
+    MassCancel = 2,
+    Disconnect = 3,
+    KillSwitch = 4,
+    /// The remainder of an immediate-or-cancel order.
+    Ioc = 5,
+    /// A fill-or-kill order that could not be filled whole.
+    Fok = 6,
+    SelfTrade = 7,
+    Replaced = 11,
+    Admin = 13,
+    /// The remainder of a market order when the book had no more, or no more within the price band.
+    NoLiquidity = 14,
+    /// The command had reached `FILLS_PER_COMMAND_MAX`; the remainder may not rest, because it would cross.
+    FillLimit = 15,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Canceled {
+    pub order_id: OrderId,
+    /// The order's session and id.
+    pub session: SessionId,
+    pub cl_ord_id: ClOrdId,
+    /// Who asked; none when unsolicited.
+    pub request_session: SessionId,
+    pub request_cl_ord_id: ClOrdId,
+    pub account: AccountId,
+    pub market: MarketId,
+    pub side: Side,
+    pub qty: QtyLots,
+    pub cum: QtyLots,
+    pub reason: CancelReason,
+    /// Whether the public saw it: an IOC remainder never rested.
+    pub was_resting: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CancelRejected {
+    pub session: SessionId,
+    pub cl_ord_id: ClOrdId,
+    pub order_id: OrderId,
+    pub target_cl_ord_id: ClOrdId,
+    pub account: AccountId,
+    pub market: MarketId,
+    pub reason: RejectReason,
+    /// True when an amendment was refused, false for a cancel.
+    pub amend: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MassCanceled {
+    pub session: SessionId,
+    pub cl_ord_id: ClOrdId,
+    pub account: AccountId,
+    pub market: MarketId,
+    pub scope: MassScope,
+    /// Orders that this command cancelled.
+    pub count: u32,
+    pub blocked: bool,
+    /// More orders fit the filter than one command may cancel: send the command again as `continued`.
+    pub more: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrderStatus {
+    pub session: SessionId,
+    pub request: ClOrdId,
+    pub order_id: OrderId,
+    pub cl_ord_id: ClOrdId,
+    pub account: AccountId,
+    pub market: MarketId,
+    pub side: Side,
+    pub price: PriceTicks,
+    pub leaves: QtyLots,
+    pub cum: QtyLots,
+    pub post_only: bool,
+    /// Answers still to come for the same request.
+    pub remaining: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionState {
+    pub session: SessionId,
+    pub request: ClOrdId,
+    pub cl_ord_id_last: ClOrdId,
+    pub open_orders: u32,
+    pub cod_mode: CodMode,
+    pub cod_scope: CodScope,
+    pub cod_window_ms: u32,
+    pub blocked: bool,
+}
+
+/// Where money can be. Codes follow the exchange's chart of accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LedgerAccount {
+    /// 102: what the custodian holds for everybody.
+    Custody,
+    /// 202: a client's money that is free.
+    Available(AccountId),
+    /// 212: a client's money behind open orders.
+    Held(AccountId),
+    /// 302: fees earned.
+    Fees,
+    /// 402: rebates paid.
+    Rebates,
+}
+
+/// Why money moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum TransferKind {
+    Deposit = 1,
+    Withdrawal = 2,
+    Hold = 3,
+    Release = 4,
+    Trade = 5,
+    Fee = 6,
+    Rebate = 7,
+}
+
+/// A balanced posting: `amount` leaves one account and enters another of the same asset, exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    pub kind: TransferKind,
+    pub asset: AssetId,
+    pub debit: LedgerAccount,
+    pub credit: LedgerAccount,
+    pub amount: Units,
+    pub debit_after: Units,
+    pub credit_after: Units,
+    /// The order behind a hold, release, trade or fee; none for deposits and withdrawals.
+    pub order_id: OrderId,
+}
+

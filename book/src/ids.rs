@@ -1,0 +1,170 @@
+//! Names of things: assets, markets, accounts, sessions, orders, trades, and the client's own names.
+//!
+//! Ids of assets, markets, accounts and sessions are dense and start at 1, so that they index arrays; 0 is "none".
+
+use bincode::{Decode, Encode};
+use std::fmt;
+
+macro_rules! dense_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+        pub struct $name(pub u32);
+
+        impl $name {
+            pub const NONE: Self = Self(0);
+
+            pub fn is_none(self) -> bool {
+                self.0 == 0
+            }
+
+            /// Where this id sits in an array whose first element belongs to id 1.
+            pub(crate) fn idx(self) -> usize {
+                debug_assert!(self.0 > 0, "an id of zero names nothing");
+                self.0 as usize - 1
+            }
+        }
+    };
+}
+
+dense_id!(
+    /// An asset, such as BTC or USDT.
+    AssetId
+);
+dense_id!(
+    /// A market, the pair of a base and a quote asset; `instrumentId` on the wire.
+    MarketId
+);
+dense_id!(
+    /// An account, the owner of balances and orders.
+    AccountId
+);
+dense_id!(
+    /// A binary order-entry session. `NONE` marks orders that came through another door.
+    SessionId
+);
+
+/// Exchange order id: the order's running number above, its slot below.
+///
+/// The slot finds the order without a hash and the number proves it is still the same one. Numbers are unique for
+/// `2^40` orders and then wrap; they say nothing about the owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct OrderId(pub u64);
+
+/// Bits of an order id that hold the slot: at most 16.7 million orders rest at once.
+pub const ORDER_SLOT_BITS: u32 = 24;
+pub const ORDER_SLOTS_MAX: u32 = 1 << ORDER_SLOT_BITS;
+pub const ORDER_NUMBER_MAX: u64 = (1 << (64 - ORDER_SLOT_BITS)) - 1;
+
+impl OrderId {
+    pub const NONE: Self = Self(0);
+
+    pub(crate) fn new(number: u64, slot: u32) -> Self {
+        debug_assert!(0 < number && number <= ORDER_NUMBER_MAX && slot < ORDER_SLOTS_MAX);
+        Self(number << ORDER_SLOT_BITS | u64::from(slot))
+    }
+
+    pub(crate) fn slot(self) -> u32 {
+        self.0 as u32 & (ORDER_SLOTS_MAX - 1)
+    }
+
+    /// The running number of the order, in order of acceptance over the whole exchange.
+    pub fn number(self) -> u64 {
+        self.0 >> ORDER_SLOT_BITS
+    }
+
+    pub fn is_none(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// The client's order id on a binary session: strictly increasing, 0 is "none".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct ClOrdId(pub u64);
+
+/// Trade number, 1, 2, 3 ... within a market.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct TradeId(pub u64);
+
+/// The first 128 bits of a BLAKE3 hash over a client's own text id; zero is "none".
+///
+/// Doors whose clients name orders or payments by text (REST, funds) hash the text once at the edge, so that the
+/// state remembers 16 bytes for it however long it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct ClientKey(pub u128);
+
+impl ClientKey {
+    pub const NONE: Self = Self(0);
+
+    pub fn is_none(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// The name of an asset or a market: 1 to 16 of `A-Z 0-9 - _ . /`, padded with spaces on the wire, zeros here.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct Symbol([u8; 16]);
+
+pub const SYMBOL_BYTES_MAX: usize = 16;
+
+impl Symbol {
+    /// `None` when the text is empty, too long, or has a character outside the set.
+    pub fn new(text: &str) -> Option<Self> {
+        let allowed = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b"-_./".contains(&b);
+        if text.is_empty() || text.len() > SYMBOL_BYTES_MAX || !text.bytes().all(allowed) {
+            return None;
+        }
+        let mut bytes = [0; SYMBOL_BYTES_MAX];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Some(Self(bytes))
+    }
+
+    pub fn as_str(&self) -> &str {
+        let len = self.0.iter().position(|&b| b == 0).unwrap_or(SYMBOL_BYTES_MAX);
+        std::str::from_utf8(&self.0[..len]).unwrap_or("?")
+    }
+
+    /// A symbol read back from bytes may hold anything; the log and snapshots are checked with this.
+    pub fn is_valid(&self) -> bool {
+        Self::new(self.as_str()) == Some(*self)
+    }
+}
+
+impl fmt::Debug for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The log-in name of a binary session, 1 to 6 letters and digits (SoupBinTCP's field width).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct UserName([u8; 6]);
+
+pub const USER_NAME_BYTES_MAX: usize = 6;
+
+impl UserName {
+    pub fn new(text: &str) -> Option<Self> {
+        if text.is_empty() || text.len() > USER_NAME_BYTES_MAX || !text.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return None;
+        }
+        let mut bytes = [b' '; USER_NAME_BYTES_MAX];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Some(Self(bytes))
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("?").trim_end()
+    }
+}
+
+impl fmt::Debug for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
