@@ -35,9 +35,8 @@ pub fn encode(ts: TsNs, command: &Command, into: &mut [u8]) -> Result<usize, Cod
 }
 
 pub fn decode(bytes: &[u8]) -> Result<Record, CodecError> {
-    let (record, len): (Record, usize) =
-        bincode::decode_from_slice(bytes, CONFIG.with_limit::<RECORD_BYTES_MAX>())
-            .map_err(|e| CodecError::Undecodable(e.to_string()))?;
+    let (record, len): (Record, usize) = bincode::decode_from_slice(bytes, CONFIG.with_limit::<RECORD_BYTES_MAX>())
+        .map_err(|e| CodecError::Undecodable(e.to_string()))?;
     if len != bytes.len() {
         return Err(CodecError::TrailingBytes(bytes.len() - len));
     }

@@ -213,6 +213,8 @@ pub struct Refuse {
     pub reason: RejectReason,
     /// Template id of the refused message.
     pub template: u16,
+    /// Whether the message was of a kind that uses up its id (a new order, an amendment): a resend is then ignored.
+    pub consumes_id: bool,
 }
 
 /// Ask for one order or all open orders; answered in the session's stream, hence in the log.
@@ -268,23 +270,59 @@ pub struct SessionDown {
 /// What an administrator changes. Every one is answered by its own event or by `AdminRejected`.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Admin {
-    AddAsset { symbol: Symbol, scale: u8 },
+    AddAsset {
+        symbol: Symbol,
+        scale: u8,
+    },
     AddMarket(MarketSpec),
-    SetMarketStatus { market: MarketId, status: MarketStatus },
-    SetMarketFees { market: MarketId, maker_fee: Ppm, taker_fee: Ppm },
-    SetMarketLimits { market: MarketId, limits: MarketLimits },
-    SetFeeTier { tier: u8, fees: FeeTier },
+    SetMarketStatus {
+        market: MarketId,
+        status: MarketStatus,
+    },
+    SetMarketFees {
+        market: MarketId,
+        maker_fee: Ppm,
+        taker_fee: Ppm,
+    },
+    SetMarketLimits {
+        market: MarketId,
+        limits: MarketLimits,
+    },
+    SetFeeTier {
+        tier: u8,
+        fees: FeeTier,
+    },
     AddAccount(AccountSpec),
-    SetAccountStatus { account: AccountId, status: AccountStatus },
-    SetAccountFeeTier { account: AccountId, tier: u8 },
-    SetAccountLimits { account: AccountId, open_orders_max: u32 },
+    SetAccountStatus {
+        account: AccountId,
+        status: AccountStatus,
+    },
+    SetAccountFeeTier {
+        account: AccountId,
+        tier: u8,
+    },
+    SetAccountLimits {
+        account: AccountId,
+        open_orders_max: u32,
+    },
     /// Lift or set the kill switch of an account.
-    SetAccountBlock { account: AccountId, blocked: bool },
+    SetAccountBlock {
+        account: AccountId,
+        blocked: bool,
+    },
     AddSession(SessionSpec),
-    SetSessionBlock { session: SessionId, blocked: bool },
-    SetSessionThrottle { session: SessionId, throttle: Throttle },
+    SetSessionBlock {
+        session: SessionId,
+        blocked: bool,
+    },
+    SetSessionThrottle {
+        session: SessionId,
+        throttle: Throttle,
+    },
     AddKey(KeySpec),
-    RevokeKey { key: String },
+    RevokeKey {
+        key: String,
+    },
     Deposit(FundsMove),
     Withdraw(FundsMove),
 }

@@ -4,15 +4,11 @@
 //! order is `Accepted` (or `Rejected`), the last is its terminal one: the `Fill` that leaves nothing, or `Canceled`.
 //! `Event` is a plain value of fixed size, so that a sink that was made once never allocates.
 
-use crate::command::{
-    AccountStatus, AmendQty, CodMode, CodScope, MarketStatus, MassScope, OrderKind, Side, Tif,
-};
-use crate::ids::{
-    AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, TradeId, UserName,
-};
+use crate::command::{AccountStatus, AmendQty, CodMode, CodScope, MarketStatus, MassScope, OrderKind, Side, Tif};
+use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, TradeId, UserName};
 use crate::instrument::{Asset, MarketRules};
 use crate::reject::{AdminReason, RejectReason};
-use crate::units::{FeeUnits, PriceTicks, QtyLots, Units};
+use crate::units::{FeeUnits, PriceTicks, QtyLots, Seq, Units};
 
 /// Takes events as they happen.
 pub trait Sink {
@@ -55,24 +51,57 @@ pub enum Event {
     CancelRejected(CancelRejected),
     MassCanceled(MassCanceled),
     OrderStatus(OrderStatus),
+    /// The client's text id had been used: the outcome of its first use. Nothing was done now.
+    Repeated(Repeated),
     SessionState(SessionState),
     Transfer(Transfer),
 
     AssetAdded(Asset),
     MarketAdded(MarketRules),
-    MarketStatusChanged { market: MarketId, status: MarketStatus },
+    MarketStatusChanged {
+        market: MarketId,
+        status: MarketStatus,
+    },
     /// Fees or limits of a market changed: all its rules as they are now.
     MarketRulesChanged(MarketRules),
-    FeeTierChanged { tier: u8 },
-    AccountAdded { account: AccountId },
-    AccountChanged { account: AccountId, status: AccountStatus, fee_tier: u8, blocked: bool },
-    SessionAdded { session: SessionId, account: AccountId, user: UserName },
-    SessionChanged { session: SessionId, blocked: bool },
-    KeyAdded { account: AccountId },
-    KeyRevoked { account: AccountId },
+    FeeTierChanged {
+        tier: u8,
+    },
+    AccountAdded {
+        account: AccountId,
+    },
+    AccountChanged {
+        account: AccountId,
+        status: AccountStatus,
+        fee_tier: u8,
+        blocked: bool,
+    },
+    SessionAdded {
+        session: SessionId,
+        account: AccountId,
+        user: UserName,
+    },
+    SessionChanged {
+        session: SessionId,
+        blocked: bool,
+    },
+    KeyAdded {
+        account: AccountId,
+    },
+    KeyRevoked {
+        account: AccountId,
+    },
     /// A deposit or withdrawal was booked; `repeated` when its reference had been booked before and nothing moved now.
-    FundsMoved { account: AccountId, asset: AssetId, amount: Units, available: Units, repeated: bool },
-    AdminRejected { reason: AdminReason },
+    FundsMoved {
+        account: AccountId,
+        asset: AssetId,
+        amount: Units,
+        available: Units,
+        repeated: bool,
+    },
+    AdminRejected {
+        reason: AdminReason,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +163,8 @@ pub struct FillSide {
     pub leaves: QtyLots,
     /// Filled so far, this fill included.
     pub cum: QtyLots,
-    /// In units of what this side received: base for the buyer, quote for the seller.
+    /// A fee is in units of what this side received: base for the buyer, quote for the seller. A rebate (negative) is a
+    /// share of the taker's fee of the same trade and comes in the asset in which the taker paid.
     pub fee: FeeUnits,
 }
 
@@ -159,9 +189,12 @@ pub struct Reduced {
 pub struct Amended {
     pub order_id: OrderId,
     pub session: SessionId,
-    /// The amendment's own id, from now on the order's.
+    /// The order's id from now on: the amendment's own when it came through the order's session.
     pub cl_ord_id: ClOrdId,
     pub cl_ord_id_before: ClOrdId,
+    /// Who asked.
+    pub request_session: SessionId,
+    pub request_cl_ord_id: ClOrdId,
     pub account: AccountId,
     pub market: MarketId,
     pub side: Side,
@@ -260,6 +293,17 @@ pub struct OrderStatus {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeated {
+    pub account: AccountId,
+    pub market: MarketId,
+    pub client_key: ClientKey,
+    /// The command that used the id first.
+    pub seq_first: Seq,
+    /// What became of it: an order, or the reason why not.
+    pub outcome: Result<OrderId, RejectReason>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionState {
     pub session: SessionId,
     pub request: ClOrdId,
@@ -280,10 +324,8 @@ pub enum LedgerAccount {
     Available(AccountId),
     /// 212: a client's money behind open orders.
     Held(AccountId),
-    /// 302: fees earned.
+    /// 302: fees earned, less the shares of them that were paid to makers as rebates.
     Fees,
-    /// 402: rebates paid.
-    Rebates,
 }
 
 /// Why money moved.
@@ -312,4 +354,3 @@ pub struct Transfer {
     /// The order behind a hold, release, trade or fee; none for deposits and withdrawals.
     pub order_id: OrderId,
 }
-

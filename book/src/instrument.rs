@@ -1,9 +1,11 @@
 //! Assets and markets: the rules of what can be traded, and the proof that price x quantity is exact.
 
-use crate::command::{FeeTier, MarketLimits, MarketSpec, MarketStatus};
+use crate::command::{FeeTier, MarketLimits, MarketSpec, MarketStatus, Side};
 use crate::ids::{AssetId, MarketId, Symbol};
 use crate::reject::AdminReason;
-use crate::units::{BaseUnitsPerLot, FeeUnits, Ppm, PriceTicks, QTY_LOTS_MAX, QuoteUnitsPerTickLot, TsNs, UNITS_MAX, Units};
+use crate::units::{
+    BaseUnitsPerLot, FeeUnits, Ppm, PriceTicks, QTY_LOTS_MAX, QuoteUnitsPerTickLot, TsNs, UNITS_MAX, Units,
+};
 
 /// Largest number of decimal places of an asset: the wire carries amounts in 1e-8.
 pub const ASSET_SCALE_MAX: u8 = 8;
@@ -77,6 +79,15 @@ impl MarketRules {
         check_limits(&rules, &spec.limits)?;
         check_fees(spec.maker_fee, spec.taker_fee)?;
         Ok(rules)
+    }
+
+    /// The asset that an order of this side pays with, hence holds.
+    #[inline]
+    pub fn paid_in(&self, side: Side) -> AssetId {
+        match side {
+            Side::Buy => self.quote,
+            Side::Sell => self.base,
+        }
     }
 
     /// The lowest and highest price that the band allows around `reference`; everything when there is no band.

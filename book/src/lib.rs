@@ -8,10 +8,28 @@
 //! same commands give the same state on any machine.
 #![forbid(unsafe_code)]
 
-pub mod units;
-pub mod ids;
-pub mod command;
-pub mod reject;
-pub mod event;
-pub mod instrument;
 pub mod codec;
+pub mod command;
+pub mod event;
+pub mod ids;
+pub mod reject;
+pub mod units;
+
+pub mod accounts;
+pub mod client_ids;
+pub mod instrument;
+pub mod ladder;
+pub mod open_orders;
+pub mod order_book;
+pub mod session;
+pub mod slab;
+
+mod administration;
+mod admit;
+pub mod engine;
+mod mass;
+mod settle;
+mod trading;
+
+pub mod state_hash;
+pub mod verify;

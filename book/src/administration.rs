@@ -1,0 +1,320 @@
+//! What administrators change: assets, markets, accounts, sessions, keys, funds.
+
+use crate::accounts::{ACCOUNT_NAME_BYTES_MAX, ACCOUNTS_MAX, OPEN_ORDERS_MAX, new_account};
+use crate::client_ids::{Payment, Reference};
+use crate::command::{AccountSpec, AccountStatus, Admin, FundsMove, KeySpec, MarketSpec, MarketStatus, SessionSpec};
+use crate::command::{FeeTier, MarketLimits, Throttle};
+use crate::engine::{Engine, Market, Tape};
+use crate::event::{Event, Sink};
+use crate::ids::{AccountId, AssetId, MarketId, SessionId, Symbol};
+use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, FEE_TIERS, MARKETS_MAX, MarketRules};
+use crate::instrument::{check_fee_tier, check_fees, check_limits};
+use crate::order_book::OrderBook;
+use crate::reject::AdminReason;
+use crate::session::{COD_WINDOW_MS_MAX, KEY_ADDRESSES_MAX, KEY_BYTES_MAX, KEYS_MAX, PASSWORD_HASH_BYTES_MAX};
+use crate::session::{SESSIONS_MAX, Session, THROTTLE_BURST_MAX, THROTTLE_RATE_MAX};
+use crate::units::{Ppm, Units};
+
+type Answer = Result<Event, AdminReason>;
+
+impl Engine {
+    #[cold]
+    pub(crate) fn administer<S: Sink>(&mut self, admin: &Admin, sink: &mut S) {
+        let answer = match admin {
+            Admin::AddAsset { symbol, scale } => self.add_asset(*symbol, *scale),
+            Admin::AddMarket(spec) => self.add_market(spec),
+            Admin::SetMarketStatus { market, status } => self.set_market_status(*market, *status),
+            Admin::SetMarketFees { market, maker_fee, taker_fee } => {
+                self.set_market_fees(*market, *maker_fee, *taker_fee)
+            }
+            Admin::SetMarketLimits { market, limits } => self.set_market_limits(*market, *limits),
+            Admin::SetFeeTier { tier, fees } => self.set_fee_tier(*tier, *fees),
+            Admin::AddAccount(spec) => self.add_account(spec),
+            Admin::SetAccountStatus { account, status } => self.set_account_status(*account, *status),
+            Admin::SetAccountFeeTier { account, tier } => self.set_account_fee_tier(*account, *tier),
+            Admin::SetAccountLimits { account, open_orders_max } => self.set_account_limits(*account, *open_orders_max),
+            Admin::SetAccountBlock { account, blocked } => self.set_account_block(*account, *blocked),
+            Admin::AddSession(spec) => self.add_session(spec),
+            Admin::SetSessionBlock { session, blocked } => self.set_session_block(*session, *blocked),
+            Admin::SetSessionThrottle { session, throttle } => self.set_session_throttle(*session, *throttle),
+            Admin::AddKey(spec) => self.add_key(spec),
+            Admin::RevokeKey { key } => self.revoke_key(key),
+            Admin::Deposit(funds) => self.deposit(funds, sink),
+            Admin::Withdraw(funds) => self.withdraw(funds, sink),
+        };
+        sink.push(answer.unwrap_or_else(|reason| Event::AdminRejected { reason }));
+    }
+
+    fn add_asset(&mut self, symbol: Symbol, scale: u8) -> Answer {
+        if !symbol.is_valid() {
+            return Err(AdminReason::NameInvalid);
+        }
+        if scale > ASSET_SCALE_MAX {
+            return Err(AdminReason::ScaleTooLarge);
+        }
+        if self.accounts.assets().iter().any(|a| a.asset.symbol == symbol) {
+            return Err(AdminReason::NameTaken);
+        }
+        if self.accounts.assets().len() >= ASSETS_MAX as usize {
+            return Err(AdminReason::LimitReached);
+        }
+        let asset = Asset { id: AssetId(self.accounts.assets().len() as u32 + 1), symbol, scale };
+        self.accounts.add_asset(asset);
+        Ok(Event::AssetAdded(asset))
+    }
+
+    fn add_market(&mut self, spec: &MarketSpec) -> Answer {
+        let base = self.accounts.asset(spec.base).ok_or(AdminReason::UnknownAsset)?.asset;
+        let quote = self.accounts.asset(spec.quote).ok_or(AdminReason::UnknownAsset)?.asset;
+        if self.market_names.contains(&spec.symbol) {
+            return Err(AdminReason::NameTaken);
+        }
+        if self.markets.len() >= MARKETS_MAX as usize {
+            return Err(AdminReason::LimitReached);
+        }
+        let rules = MarketRules::new(MarketId(self.markets.len() as u32 + 1), spec, &base, &quote)?;
+        self.markets.push(Market { rules, book: OrderBook::default(), tape: Tape::default() });
+        self.market_names.insert(spec.symbol);
+        Ok(Event::MarketAdded(rules))
+    }
+
+    fn market_mut(&mut self, id: MarketId) -> Result<&mut Market, AdminReason> {
+        if id.is_none() { None } else { self.markets.get_mut(id.idx()) }.ok_or(AdminReason::UnknownMarket)
+    }
+
+    fn set_market_status(&mut self, id: MarketId, status: MarketStatus) -> Answer {
+        let market = self.market_mut(id)?;
+        if market.rules.status == MarketStatus::Closed && status != MarketStatus::Closed {
+            return Err(AdminReason::StatusChange);
+        }
+        market.rules.status = status;
+        Ok(Event::MarketStatusChanged { market: id, status })
+    }
+
+    fn set_market_fees(&mut self, id: MarketId, maker_fee: Ppm, taker_fee: Ppm) -> Answer {
+        let market = self.market_mut(id)?;
+        check_fees(maker_fee, taker_fee)?;
+        market.rules.maker_fee = maker_fee;
+        market.rules.taker_fee = taker_fee;
+        Ok(Event::MarketRulesChanged(market.rules))
+    }
+
+    fn set_market_limits(&mut self, id: MarketId, limits: MarketLimits) -> Answer {
+        let market = self.market_mut(id)?;
+        check_limits(&market.rules, &limits)?;
+        market.rules.limits = limits;
+        Ok(Event::MarketRulesChanged(market.rules))
+    }
+
+    fn set_fee_tier(&mut self, tier: u8, fees: FeeTier) -> Answer {
+        check_fee_tier(tier, fees)?;
+        self.fee_tiers[usize::from(tier)] = fees;
+        Ok(Event::FeeTierChanged { tier })
+    }
+
+    fn add_account(&mut self, spec: &AccountSpec) -> Answer {
+        let name_ok = !spec.name.is_empty()
+            && spec.name.len() <= ACCOUNT_NAME_BYTES_MAX
+            && spec.name.bytes().all(|b| (b' '..=b'~').contains(&b));
+        if !name_ok {
+            return Err(AdminReason::NameInvalid);
+        }
+        if self.accounts.find_by_name(&spec.name).is_some() {
+            return Err(AdminReason::NameTaken);
+        }
+        if self.accounts.len() >= ACCOUNTS_MAX as usize {
+            return Err(AdminReason::LimitReached);
+        }
+        if !spec.parent.is_none() {
+            // One floor of family only: a parent has no parent, so "the same family" is one comparison.
+            let parent = self.accounts.get(spec.parent).ok_or(AdminReason::UnknownAccount)?;
+            if !parent.parent.is_none() {
+                return Err(AdminReason::OutOfRange);
+            }
+        }
+        check_tier_exists(spec.fee_tier)?;
+        let account = self.accounts.add(new_account(spec.kind, spec.parent, spec.fee_tier), spec.name.clone());
+        Ok(Event::AccountAdded { account })
+    }
+
+    fn set_account_status(&mut self, id: AccountId, status: AccountStatus) -> Answer {
+        let account = self.accounts.get_mut(id).ok_or(AdminReason::UnknownAccount)?;
+        let reopens = account.status == AccountStatus::Closed && status != AccountStatus::Closed;
+        let closes_with_orders = status == AccountStatus::Closed && account.open_count > 0;
+        if reopens || closes_with_orders {
+            return Err(AdminReason::StatusChange);
+        }
+        account.status = status;
+        self.account_changed(id)
+    }
+
+    fn set_account_fee_tier(&mut self, id: AccountId, tier: u8) -> Answer {
+        check_tier_exists(tier)?;
+        self.accounts.get_mut(id).ok_or(AdminReason::UnknownAccount)?.fee_tier = tier;
+        self.account_changed(id)
+    }
+
+    fn set_account_limits(&mut self, id: AccountId, open_orders_max: u32) -> Answer {
+        if open_orders_max > OPEN_ORDERS_MAX {
+            return Err(AdminReason::OutOfRange);
+        }
+        self.accounts.get_mut(id).ok_or(AdminReason::UnknownAccount)?.open_max = open_orders_max;
+        self.account_changed(id)
+    }
+
+    fn set_account_block(&mut self, id: AccountId, blocked: bool) -> Answer {
+        self.accounts.get_mut(id).ok_or(AdminReason::UnknownAccount)?.blocked = blocked;
+        self.account_changed(id)
+    }
+
+    fn account_changed(&self, id: AccountId) -> Answer {
+        let account = self.accounts.get(id).ok_or(AdminReason::UnknownAccount)?;
+        Ok(Event::AccountChanged {
+            account: id,
+            status: account.status,
+            fee_tier: account.fee_tier,
+            blocked: account.blocked,
+        })
+    }
+
+    fn add_session(&mut self, spec: &SessionSpec) -> Answer {
+        if self.accounts.get(spec.account).is_none() {
+            return Err(AdminReason::UnknownAccount);
+        }
+        if spec.password_hash.is_empty() || spec.password_hash.len() > PASSWORD_HASH_BYTES_MAX {
+            return Err(AdminReason::OutOfRange);
+        }
+        if spec.cod_window_ms > COD_WINDOW_MS_MAX {
+            return Err(AdminReason::OutOfRange);
+        }
+        check_throttle(spec.throttle)?;
+        if self.sessions.find_by_user(spec.user).is_some() {
+            return Err(AdminReason::NameTaken);
+        }
+        if self.sessions.len() >= SESSIONS_MAX as usize {
+            return Err(AdminReason::LimitReached);
+        }
+        let session = self.sessions.add(Session::new(spec));
+        Ok(Event::SessionAdded { session, account: spec.account, user: spec.user })
+    }
+
+    fn set_session_block(&mut self, id: SessionId, blocked: bool) -> Answer {
+        self.sessions.get_mut(id).ok_or(AdminReason::UnknownSession)?.blocked = blocked;
+        Ok(Event::SessionChanged { session: id, blocked })
+    }
+
+    fn set_session_throttle(&mut self, id: SessionId, throttle: Throttle) -> Answer {
+        check_throttle(throttle)?;
+        let session = self.sessions.get_mut(id).ok_or(AdminReason::UnknownSession)?;
+        session.bucket.throttle = throttle;
+        Ok(Event::SessionChanged { session: id, blocked: session.blocked })
+    }
+
+    fn add_key(&mut self, spec: &KeySpec) -> Answer {
+        if self.accounts.get(spec.account).is_none() {
+            return Err(AdminReason::UnknownAccount);
+        }
+        let name_ok = !spec.key.is_empty()
+            && spec.key.len() <= KEY_BYTES_MAX
+            && spec.key.bytes().all(|b| b.is_ascii_alphanumeric());
+        if !name_ok {
+            return Err(AdminReason::NameInvalid);
+        }
+        let public_ok = spec.ed25519_public.is_empty() || spec.ed25519_public.len() == 32;
+        if !public_ok || spec.permissions > 0b111 || spec.addresses.len() > KEY_ADDRESSES_MAX {
+            return Err(AdminReason::OutOfRange);
+        }
+        if self.keys.find(&spec.key).is_some() {
+            return Err(AdminReason::NameTaken);
+        }
+        if self.keys.len() >= KEYS_MAX as usize {
+            return Err(AdminReason::LimitReached);
+        }
+        self.keys.add(spec.clone());
+        Ok(Event::KeyAdded { account: spec.account })
+    }
+
+    fn revoke_key(&mut self, key: &str) -> Answer {
+        let found = self.keys.find_mut(key).ok_or(AdminReason::UnknownKey)?;
+        found.revoked = true;
+        Ok(Event::KeyRevoked { account: found.spec.account })
+    }
+
+    fn deposit<S: Sink>(&mut self, funds: &FundsMove, sink: &mut S) -> Answer {
+        let payment = self.payment(funds, false)?;
+        match self.references.check(funds.reference, &payment) {
+            Reference::Repeated => return Ok(self.funds_moved(funds, true)),
+            Reference::Conflict => return Err(AdminReason::ReferenceConflict),
+            Reference::Full => return Err(AdminReason::LimitReached),
+            Reference::New => {}
+        }
+        if !self.accounts.custody_has_room(funds.asset, funds.amount) {
+            return Err(AdminReason::BalanceOverflow);
+        }
+        if self.accounts.get(funds.account).is_some_and(|a| a.status == AccountStatus::Closed) {
+            return Err(AdminReason::StatusChange);
+        }
+        self.references.remember(funds.reference, payment);
+        self.accounts.deposit(funds.account, funds.asset, funds.amount, sink);
+        Ok(self.funds_moved(funds, false))
+    }
+
+    fn withdraw<S: Sink>(&mut self, funds: &FundsMove, sink: &mut S) -> Answer {
+        let payment = self.payment(funds, true)?;
+        match self.references.check(funds.reference, &payment) {
+            Reference::Repeated => return Ok(self.funds_moved(funds, true)),
+            Reference::Conflict => return Err(AdminReason::ReferenceConflict),
+            Reference::Full => return Err(AdminReason::LimitReached),
+            Reference::New => {}
+        }
+        if self.available(funds) < funds.amount {
+            return Err(AdminReason::InsufficientFunds);
+        }
+        self.references.remember(funds.reference, payment);
+        self.accounts.withdraw(funds.account, funds.asset, funds.amount, sink);
+        Ok(self.funds_moved(funds, false))
+    }
+
+    /// The checks that every payment passes.
+    fn payment(&self, funds: &FundsMove, withdrawal: bool) -> Result<Payment, AdminReason> {
+        if self.accounts.get(funds.account).is_none() {
+            return Err(AdminReason::UnknownAccount);
+        }
+        if self.accounts.asset(funds.asset).is_none() {
+            return Err(AdminReason::UnknownAsset);
+        }
+        if funds.amount == Units(0) {
+            return Err(AdminReason::AmountZero);
+        }
+        if funds.amount.0 > crate::units::UNITS_MAX {
+            return Err(AdminReason::BalanceOverflow);
+        }
+        if funds.reference.is_none() {
+            return Err(AdminReason::ReferenceMissing);
+        }
+        Ok(Payment { withdrawal, account: funds.account, asset: funds.asset, amount: funds.amount })
+    }
+
+    fn available(&self, funds: &FundsMove) -> Units {
+        self.accounts.get(funds.account).map_or(Units(0), |a| a.available(funds.asset))
+    }
+
+    fn funds_moved(&self, funds: &FundsMove, repeated: bool) -> Event {
+        Event::FundsMoved {
+            account: funds.account,
+            asset: funds.asset,
+            amount: funds.amount,
+            available: self.available(funds),
+            repeated,
+        }
+    }
+}
+
+fn check_tier_exists(tier: u8) -> Result<(), AdminReason> {
+    if usize::from(tier) < FEE_TIERS { Ok(()) } else { Err(AdminReason::OutOfRange) }
+}
+
+fn check_throttle(throttle: Throttle) -> Result<(), AdminReason> {
+    let ok = throttle.orders_per_second <= THROTTLE_RATE_MAX && throttle.burst <= THROTTLE_BURST_MAX;
+    if ok { Ok(()) } else { Err(AdminReason::OutOfRange) }
+}

@@ -1,0 +1,339 @@
+//! Every check before an order may touch the book, in one place and in the order of `RejectReason`.
+//!
+//! `admit` either gives the reason to refuse or the proof of passing, `Admitted`, which holds all that placing needs.
+//! Nothing is changed on the way except the session's throttle.
+
+use crate::accounts::{Account, Accounts};
+use crate::client_ids::FirstUse;
+use crate::command::{AccountStatus, MarketStatus, OrderKind, PlaceOrder, Side, StpMode, Tif};
+use crate::engine::{Engine, Market};
+use crate::ids::AccountId;
+use crate::instrument::{MarketRules, is_stale};
+use crate::order_book::{FILLS_PER_COMMAND_MAX, Own, Pool};
+use crate::reject::RejectReason;
+use crate::slab::Order;
+use crate::units::{PRICE_TICKS_MAX, PriceTicks, QtyLots, Stamp, Units};
+
+/// Proof that an order may be placed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Admitted {
+    pub limit: PriceTicks,
+    pub qty: QtyLots,
+    /// What goes behind the order, in quote units for a buy and base units for a sell.
+    pub hold: Units,
+    /// A fill-or-kill order that cannot be filled: it is accepted and ends at once.
+    pub unfillable: bool,
+}
+
+/// Whose order it is, for self-trade prevention.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner {
+    pub account: AccountId,
+    /// The parent of the account, or itself when it has none.
+    pub family: AccountId,
+    pub stp: StpMode,
+    pub group: u16,
+}
+
+impl Owner {
+    pub(crate) fn new(accounts: &Accounts, account: AccountId, stp: StpMode, group: u16) -> Self {
+        Self { account, family: family(accounts.at(account), account), stp, group }
+    }
+
+    /// What this owner's incoming order does with that resting order.
+    #[inline]
+    pub(crate) fn treats(&self, maker: &Order, accounts: &Accounts) -> Own {
+        if self.stp == StpMode::None || !self.owns(maker, accounts) {
+            return Own::Trade;
+        }
+        match self.stp {
+            StpMode::None => Own::Trade,
+            StpMode::CancelTaker => Own::CancelTaker,
+            StpMode::CancelMaker => Own::CancelMaker,
+            StpMode::CancelBoth => Own::CancelBoth,
+            StpMode::Decrement => Own::Decrement,
+        }
+    }
+
+    #[inline]
+    fn owns(&self, maker: &Order, accounts: &Accounts) -> bool {
+        maker.account == self.account
+            || (self.group != 0
+                && maker.stp_group == self.group
+                && family(accounts.at(maker.account), maker.account) == self.family)
+    }
+}
+
+fn family(account: &Account, id: AccountId) -> AccountId {
+    if account.parent.is_none() { id } else { account.parent }
+}
+
+impl Engine {
+    pub(crate) fn admit(&mut self, stamp: Stamp, order: &PlaceOrder) -> Result<Admitted, RejectReason> {
+        self.admit_owner(order)?;
+        if is_stale(order.valid_until, stamp.ts) {
+            return Err(RejectReason::StaleRequest);
+        }
+        self.admit_rate_and_status(stamp, order)?;
+        let market = self.market(order.market).ok_or(RejectReason::UnknownInstrument)?;
+        admit_phase(market.rules.status, order.tif)?;
+        let terms = self.admit_terms(market, order)?;
+        let account = self.accounts.at(order.account);
+        if account.open_count >= account.open_max {
+            return Err(RejectReason::MaxOpenOrders);
+        }
+        if self.pool.orders.is_full() {
+            return Err(RejectReason::OrdersFull);
+        }
+        if order.tif == Tif::GtcPostOnly && market.book.crosses(order.side, terms.limit) {
+            return Err(RejectReason::PostOnlyWouldCross);
+        }
+        let asset = if order.side == Side::Buy { market.rules.quote } else { market.rules.base };
+        if account.available(asset) < terms.hold {
+            return Err(RejectReason::InsufficientFunds);
+        }
+        Ok(terms)
+    }
+
+    /// The account exists and the session may trade for it.
+    fn admit_owner(&self, order: &PlaceOrder) -> Result<(), RejectReason> {
+        if self.accounts.get(order.account).is_none() {
+            return Err(RejectReason::NotAuthorised);
+        }
+        if order.session.is_none() {
+            return Ok(());
+        }
+        let session = self.sessions.get(order.session).ok_or(RejectReason::NotAuthorised)?;
+        if session.account == order.account && !session.drop_copy { Ok(()) } else { Err(RejectReason::NotAuthorised) }
+    }
+
+    fn admit_rate_and_status(&mut self, stamp: Stamp, order: &PlaceOrder) -> Result<(), RejectReason> {
+        let mut session_blocked = false;
+        if let Some(session) = self.sessions.get_mut(order.session) {
+            if !session.bucket.take(stamp.ts) {
+                return Err(RejectReason::Throttled);
+            }
+            session_blocked = session.blocked;
+        }
+        let account = self.accounts.at(order.account);
+        if account.status != AccountStatus::Active {
+            return Err(RejectReason::AccountNotTrading);
+        }
+        if session_blocked || account.blocked {
+            return Err(RejectReason::KillSwitch);
+        }
+        Ok(())
+    }
+
+    /// Price, quantity and what has to be held, by kind of order.
+    fn admit_terms(&self, market: &Market, order: &PlaceOrder) -> Result<Admitted, RejectReason> {
+        match order.kind {
+            OrderKind::Limit { price, qty } => self.admit_limit(market, order, price, qty),
+            OrderKind::Market { qty } => self.admit_market(market, order, qty),
+            OrderKind::MarketByQuote { quote } => self.admit_market_by_quote(market, order, quote),
+        }
+    }
+
+    fn admit_limit(
+        &self,
+        market: &Market,
+        order: &PlaceOrder,
+        price: PriceTicks,
+        qty: QtyLots,
+    ) -> Result<Admitted, RejectReason> {
+        let hold = admit_limit_terms(market, order.side, price, qty, QtyLots(0))?;
+        let mut unfillable = false;
+        if order.tif == Tif::Fok {
+            let found = self.probe(market, order, price, Want::Lots(qty))?;
+            unfillable = found.qty < qty;
+        }
+        Ok(Admitted { limit: price, qty, hold, unfillable })
+    }
+
+    fn admit_market(&self, market: &Market, order: &PlaceOrder, qty: QtyLots) -> Result<Admitted, RejectReason> {
+        let rules = &market.rules;
+        admit_qty(rules, qty)?;
+        if matches!(order.tif, Tif::Gtc | Tif::GtcPostOnly) {
+            return Err(RejectReason::Malformed);
+        }
+        let limit = market_limit(market, order.side);
+        let found = self.probe(market, order, limit, Want::Lots(qty))?;
+        if found.qty == qty && found.cost < rules.limits.notional_min {
+            return Err(RejectReason::Notional);
+        }
+        let hold = match order.side {
+            Side::Buy => found.cost,
+            Side::Sell => qty.base_units(rules.base_per_lot).ok_or(RejectReason::QtyRange)?,
+        };
+        Ok(Admitted { limit, qty, hold, unfillable: order.tif == Tif::Fok && found.qty < qty })
+    }
+
+    /// The quote amount becomes a quantity of what the book offers now; from there on it is a market order.
+    fn admit_market_by_quote(
+        &self,
+        market: &Market,
+        order: &PlaceOrder,
+        quote: Units,
+    ) -> Result<Admitted, RejectReason> {
+        let rules = &market.rules;
+        if matches!(order.tif, Tif::Gtc | Tif::GtcPostOnly) {
+            return Err(RejectReason::Malformed);
+        }
+        if quote.0 == 0 || quote < rules.limits.notional_min {
+            return Err(RejectReason::Notional);
+        }
+        let limit = market_limit(market, order.side);
+        let found = self.probe(market, order, limit, Want::Quote(quote))?;
+        if found.qty.0 == 0 && market.book.crosses(order.side, limit) && !found.blocked {
+            return Err(RejectReason::Notional);
+        }
+        if found.qty.0 > 0 {
+            admit_qty(rules, found.qty)?;
+        }
+        let hold = match order.side {
+            Side::Buy => found.cost,
+            Side::Sell => found.qty.base_units(rules.base_per_lot).ok_or(RejectReason::QtyRange)?,
+        };
+        Ok(Admitted { limit, qty: found.qty, hold, unfillable: false })
+    }
+
+    /// Walks what the order would take, exactly as taking would, without changing anything.
+    fn probe(&self, market: &Market, order: &PlaceOrder, limit: PriceTicks, want: Want) -> Result<Found, RejectReason> {
+        let owner = Owner::new(&self.accounts, order.account, order.stp, order.stp_group);
+        probe(&self.pool, market, &owner, order.side, limit, want, &self.accounts).ok_or(RejectReason::Notional)
+    }
+
+    /// What a name's first use led to, when the client used it before; `None` lets the command go on.
+    pub(crate) fn first_use(&mut self, stamp: Stamp, order: &PlaceOrder) -> Option<FirstUse> {
+        if order.client_key.is_none() {
+            return None;
+        }
+        self.client_ids.expire(stamp.ts);
+        self.client_ids.find(stamp.ts, order.account, order.client_key)
+    }
+}
+
+/// What a probe looks for.
+#[derive(Clone, Copy, Debug)]
+enum Want {
+    Lots(QtyLots),
+    Quote(Units),
+}
+
+/// What a probe found: so many lots, for so much, in all.
+#[derive(Clone, Copy, Debug, Default)]
+struct Found {
+    qty: QtyLots,
+    cost: Units,
+    /// Self-trade prevention or the bound on fills ended the walk.
+    blocked: bool,
+}
+
+/// `None` when the cost is beyond counting.
+fn probe(
+    pool: &Pool,
+    market: &Market,
+    owner: &Owner,
+    side: Side,
+    limit: PriceTicks,
+    want: Want,
+    accounts: &Accounts,
+) -> Option<Found> {
+    let scale = market.rules.quote_per_tick_lot;
+    let ladder = market.book.ladder(side.opposite());
+    let reach = ladder.key(limit);
+    let mut found = Found::default();
+    let (mut lots_left, mut quote_left) = match want {
+        Want::Lots(qty) => (qty.0, u64::MAX),
+        Want::Quote(quote) => (u64::MAX, quote.0),
+    };
+    for (met_count, (_, maker)) in market.book.queue(pool, side.opposite()).enumerate() {
+        if lots_left == 0 || quote_left == 0 || ladder.key(maker.price) > reach {
+            break;
+        }
+        if met_count as u32 == FILLS_PER_COMMAND_MAX {
+            found.blocked = true;
+            break;
+        }
+        match owner.treats(maker, accounts) {
+            Own::Trade => {
+                let lot_cost = maker.price.notional(QtyLots(1), scale)?;
+                let qty = maker.leaves.0.min(lots_left).min(quote_left / lot_cost.0);
+                if qty == 0 {
+                    break;
+                }
+                let cost = maker.price.notional(QtyLots(qty), scale)?;
+                found.qty.0 = found.qty.0.checked_add(qty)?;
+                found.cost.0 = found.cost.0.checked_add(cost.0).filter(|&c| c <= crate::units::UNITS_MAX)?;
+                lots_left -= qty;
+                quote_left -= cost.0;
+                if qty < maker.leaves.0 {
+                    break;
+                }
+            }
+            Own::CancelMaker => {}
+            Own::CancelTaker | Own::CancelBoth => {
+                found.blocked = true;
+                break;
+            }
+            // A decrement takes quantity off the order without filling it.
+            Own::Decrement => lots_left -= maker.leaves.0.min(lots_left),
+        }
+    }
+    Some(found)
+}
+
+/// Checks a limit order's price and quantity and gives what has to be held.
+pub(crate) fn admit_limit_terms(
+    market: &Market,
+    side: Side,
+    price: PriceTicks,
+    leaves: QtyLots,
+    cum: QtyLots,
+) -> Result<Units, RejectReason> {
+    let rules = &market.rules;
+    if price.0 == 0 {
+        return Err(RejectReason::PriceTick);
+    }
+    let total = leaves.0.checked_add(cum.0).ok_or(RejectReason::QtyRange)?;
+    if leaves.0 == 0 {
+        return Err(RejectReason::QtyRange);
+    }
+    admit_qty(rules, QtyLots(total))?;
+    let notional = price.notional(leaves, rules.quote_per_tick_lot).ok_or(RejectReason::Notional)?;
+    if cum.0 == 0 && notional < rules.limits.notional_min {
+        return Err(RejectReason::Notional);
+    }
+    let (low, high) = rules.price_band(market.tape.last_price);
+    if price < low || high < price {
+        return Err(RejectReason::PriceBand);
+    }
+    match side {
+        Side::Buy => Ok(notional),
+        Side::Sell => leaves.base_units(rules.base_per_lot).ok_or(RejectReason::QtyRange),
+    }
+}
+
+fn admit_qty(rules: &MarketRules, qty: QtyLots) -> Result<(), RejectReason> {
+    let ok = qty.0 > 0 && rules.limits.qty_min <= qty && qty <= rules.limits.qty_max;
+    if ok { Ok(()) } else { Err(RejectReason::QtyRange) }
+}
+
+pub(crate) fn admit_phase(status: MarketStatus, tif: Tif) -> Result<(), RejectReason> {
+    match status {
+        MarketStatus::Trading => Ok(()),
+        MarketStatus::PostOnly if tif == Tif::GtcPostOnly => Ok(()),
+        MarketStatus::PostOnly => Err(RejectReason::PostOnlyPhase),
+        MarketStatus::Halt | MarketStatus::CancelOnly | MarketStatus::Closed => Err(RejectReason::NotTrading),
+    }
+}
+
+/// How far a market order may reach: the band around the reference price, or everything.
+fn market_limit(market: &Market, side: Side) -> PriceTicks {
+    let (low, high) = market.rules.price_band(market.tape.last_price);
+    debug_assert!(low.0 >= 1 && high.0 <= PRICE_TICKS_MAX);
+    match side {
+        Side::Buy => high,
+        Side::Sell => low,
+    }
+}

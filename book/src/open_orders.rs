@@ -1,0 +1,230 @@
+//! Which orders an account has open, and which order a session's client id names.
+//!
+//! The list of an account is threaded through an array beside the orders, oldest first, so that a mass cancel walks
+//! just its own orders and in an order that every replica has. The index from client ids to orders is a table of slots:
+//! equality is checked on the order itself, so an entry costs eight bytes.
+
+use crate::accounts::Account;
+use crate::ids::{ClOrdId, SessionId};
+use crate::slab::{NIL, Orders};
+
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    older: u32,
+    younger: u32,
+}
+
+/// Links of all accounts' lists, by order slot.
+#[derive(Debug, Default)]
+pub struct OpenOrders {
+    links: Vec<Link>,
+}
+
+impl OpenOrders {
+    pub fn with_capacity(orders: usize) -> Self {
+        Self { links: Vec::with_capacity(orders) }
+    }
+
+    #[inline]
+    pub fn append(&mut self, account: &mut Account, slot: u32) {
+        let idx = slot as usize;
+        if idx >= self.links.len() {
+            self.links.resize(idx + 1, Link { older: NIL, younger: NIL });
+        }
+        self.links[idx] = Link { older: account.open_tail, younger: NIL };
+        match account.open_tail {
+            NIL => account.open_head = slot,
+            tail => self.links[tail as usize].younger = slot,
+        }
+        account.open_tail = slot;
+        account.open_count += 1;
+    }
+
+    #[inline]
+    pub fn remove(&mut self, account: &mut Account, slot: u32) {
+        let Link { older, younger } = self.links[slot as usize];
+        match older {
+            NIL => account.open_head = younger,
+            older => self.links[older as usize].younger = younger,
+        }
+        match younger {
+            NIL => account.open_tail = older,
+            younger => self.links[younger as usize].older = older,
+        }
+        account.open_count -= 1;
+    }
+
+    /// The order that the same account opened next, or `NIL`.
+    pub fn younger(&self, slot: u32) -> u32 {
+        self.links[slot as usize].younger
+    }
+
+    /// Slots of an account, oldest first.
+    pub fn of<'a>(&'a self, account: &Account) -> impl Iterator<Item = u32> + 'a {
+        let mut at = account.open_head;
+        std::iter::from_fn(move || {
+            (at != NIL).then(|| {
+                let slot = at;
+                at = self.links[slot as usize].younger;
+                slot
+            })
+        })
+    }
+}
+
+const TABLE_LEN_MIN: usize = 1024;
+
+/// One place of the table; `slot` is `NIL` when empty. `hash` is the high half of the key's hash.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    hash: u32,
+    slot: u32,
+}
+
+const EMPTY: Place = Place { hash: 0, slot: NIL };
+
+/// From (session, client order id) to the slot of an open order: open addressing with linear probing.
+///
+/// At most half full. Places move back when one before them is emptied, so there are no tombstones and no clean-up.
+#[derive(Debug)]
+pub struct ClOrdIndex {
+    places: Vec<Place>,
+    len: usize,
+    /// `hash >> shift` is where a key would like to be.
+    shift: u32,
+}
+
+impl ClOrdIndex {
+    /// Room for `orders` entries before the table doubles.
+    pub fn with_capacity(orders: usize) -> Self {
+        let len = (orders * 2).next_power_of_two().max(TABLE_LEN_MIN);
+        Self { places: vec![EMPTY; len], len: 0, shift: 32 - len.trailing_zeros() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    #[inline]
+    pub fn insert(&mut self, session: SessionId, cl_ord_id: ClOrdId, slot: u32) {
+        if self.len * 2 >= self.places.len() {
+            self.double();
+        }
+        self.place(Place { hash: hash_of(session, cl_ord_id), slot });
+        self.len += 1;
+    }
+
+    #[inline]
+    fn place(&mut self, place: Place) {
+        let mut at = (place.hash >> self.shift) as usize;
+        while self.places[at].slot != NIL {
+            at = (at + 1) & (self.places.len() - 1);
+        }
+        self.places[at] = place;
+    }
+
+    #[cold]
+    fn double(&mut self) {
+        let len = self.places.len() * 2;
+        assert!(len <= 1 << 31, "an index of all order slots fits");
+        let old = std::mem::replace(&mut self.places, vec![EMPTY; len]);
+        self.shift -= 1;
+        for place in old {
+            if place.slot != NIL {
+                self.place(place);
+            }
+        }
+    }
+
+    /// The open order with this client id.
+    #[inline]
+    pub fn find(&self, orders: &Orders, session: SessionId, cl_ord_id: ClOrdId) -> Option<u32> {
+        self.find_place(session, cl_ord_id, |slot| {
+            let order = orders.get(slot);
+            order.session == session && order.cl_ord_id == cl_ord_id
+        })
+        .map(|at| self.places[at].slot)
+    }
+
+    #[inline]
+    fn find_place(&self, session: SessionId, id: ClOrdId, is_it: impl Fn(u32) -> bool) -> Option<usize> {
+        let hash = hash_of(session, id);
+        let mut at = (hash >> self.shift) as usize;
+        loop {
+            let place = self.places[at];
+            if place.slot == NIL {
+                return None;
+            }
+            if place.hash == hash && is_it(place.slot) {
+                return Some(at);
+            }
+            at = (at + 1) & (self.places.len() - 1);
+        }
+    }
+
+    /// Forgets the entry of this very order.
+    #[inline]
+    pub fn remove(&mut self, session: SessionId, cl_ord_id: ClOrdId, slot: u32) {
+        let found = self.find_place(session, cl_ord_id, |s| s == slot);
+        let mut hole = found.expect("an open order with a client id is in the index");
+        self.len -= 1;
+        let mask = self.places.len() - 1;
+        let mut at = hole;
+        loop {
+            at = (at + 1) & mask;
+            let place = self.places[at];
+            if place.slot == NIL {
+                break;
+            }
+            let home = (place.hash >> self.shift) as usize;
+            // The entry may fill the hole unless that would put it before its home.
+            if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(hole) & mask) {
+                self.places[hole] = place;
+                hole = at;
+            }
+        }
+        self.places[hole] = EMPTY;
+    }
+}
+
+/// Fibonacci hashing of both numbers, mixed once; not keyed, because a client cannot choose its session and its ids only
+/// grow, and a long probe costs the prober's own session most.
+#[inline]
+fn hash_of(session: SessionId, cl_ord_id: ClOrdId) -> u32 {
+    let mixed = (cl_ord_id.0 ^ u64::from(session.0) << 40).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    (mixed >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn index_agrees_with_a_map_over_seeded_inserts_and_removals() {
+        let mut index = ClOrdIndex::with_capacity(8);
+        let mut twin: HashMap<(SessionId, ClOrdId), u32> = HashMap::new();
+        let mut seed = 7u64;
+        for step in 0..200_000u32 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let key = (SessionId(1 + (seed >> 33) as u32 % 3), ClOrdId((seed >> 40) % 5_000));
+            match twin.remove(&key) {
+                Some(slot) => index.remove(key.0, key.1, slot),
+                None => {
+                    index.insert(key.0, key.1, step);
+                    twin.insert(key, step);
+                }
+            }
+            assert_eq!(index.len(), twin.len());
+        }
+        for (&(session, id), &slot) in &twin {
+            let at = index.find_place(session, id, |s| s == slot);
+            assert!(at.is_some());
+        }
+    }
+}

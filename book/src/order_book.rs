@@ -1,0 +1,227 @@
+//! The book of one market: two ladders over shared pools, and the loop in which an order takes from the other side.
+//!
+//! It knows prices, quantities and time, nothing of money: whoever drives it (the engine, or a bench with the book
+//! alone) hears of every fill through `Meeting`.
+
+use crate::command::Side;
+use crate::ladder::{Best, Ladder, Levels};
+use crate::slab::{NIL, Order, Orders};
+use crate::units::{PriceTicks, QtyLots};
+
+/// Orders that one command may meet. The remainder of an order that would meet more is cancelled, so that no command
+/// holds the engine for longer than this many fills take.
+pub const FILLS_PER_COMMAND_MAX: u32 = 2048;
+
+/// What the books of all markets share.
+#[derive(Debug)]
+pub struct Pool {
+    pub orders: Orders,
+    pub levels: Levels,
+}
+
+#[derive(Debug)]
+pub struct OrderBook {
+    /// By `Side::idx`.
+    sides: [Ladder; 2],
+}
+
+/// The incoming order, as far as matching changes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taker {
+    pub slot: u32,
+    pub side: Side,
+    pub limit: PriceTicks,
+    pub leaves: QtyLots,
+    pub cum: QtyLots,
+}
+
+/// What to do when the taker meets an order of its own owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    Trade,
+    CancelTaker,
+    CancelMaker,
+    CancelBoth,
+    Decrement,
+}
+
+/// Why taking ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    Filled,
+    /// Nothing (more) on the other side within the limit.
+    Limit,
+    /// Self-trade prevention ended the taker, with or without something left.
+    SelfTrade,
+    FillLimit,
+}
+
+/// Hears what happens while an order takes.
+pub trait Meeting {
+    /// How to treat this maker: anything but `Trade` is self-trade prevention.
+    fn meets(&mut self, maker: &Order) -> Own;
+    /// Both sides already have their quantities after the fill.
+    fn fill(&mut self, maker: &Order, taker: &Taker, qty: QtyLots);
+    /// A maker is gone from the book, filled; its slot is freed right after.
+    fn maker_filled(&mut self, slot: u32, maker: &Order);
+    /// A maker is gone from the book by self-trade prevention; its slot is freed right after.
+    fn maker_canceled(&mut self, slot: u32, maker: &Order);
+    /// Self-trade prevention took `qty` off a maker that keeps the rest.
+    fn maker_reduced(&mut self, maker: &Order, qty: QtyLots);
+    /// Self-trade prevention took `qty` off the taker.
+    fn taker_reduced(&mut self, taker: &Taker, qty: QtyLots);
+}
+
+impl Default for OrderBook {
+    fn default() -> Self {
+        Self { sides: [Ladder::new(Side::Buy), Ladder::new(Side::Sell)] }
+    }
+}
+
+impl OrderBook {
+    pub fn ladder(&self, side: Side) -> &Ladder {
+        &self.sides[side.idx()]
+    }
+
+    pub fn best_price(&self, side: Side) -> Option<PriceTicks> {
+        let ladder = self.ladder(side);
+        ladder.best().map(|best| ladder.price(best.key))
+    }
+
+    /// Whether an order of `side` at `price` would find somebody to trade with.
+    #[inline]
+    pub fn crosses(&self, side: Side, price: PriceTicks) -> bool {
+        let other = self.ladder(side.opposite());
+        other.best().is_some_and(|best| best.key <= other.key(price))
+    }
+
+    /// Puts an order at the end of the queue of its price.
+    #[inline]
+    pub fn rest(&mut self, pool: &mut Pool, slot: u32) {
+        let side = pool.orders.get(slot).traits.side();
+        debug_assert!(!self.crosses(side, pool.orders.get(slot).price), "a resting order never crosses the book");
+        self.sides[side.idx()].append(&mut pool.levels, &mut pool.orders, slot);
+    }
+
+    #[inline]
+    pub fn unlink(&mut self, pool: &mut Pool, slot: u32) {
+        let side = pool.orders.get(slot).traits.side();
+        self.sides[side.idx()].unlink(&mut pool.levels, &mut pool.orders, slot);
+    }
+
+    /// Takes from the other side, best price first and oldest first, until filled, blocked or out of reach.
+    #[inline]
+    pub fn take<M: Meeting>(&mut self, pool: &mut Pool, taker: &mut Taker, meeting: &mut M) -> Stop {
+        let ladder = &mut self.sides[taker.side.opposite().idx()];
+        let reach = ladder.key(taker.limit);
+        let mut met_count = 0;
+        while taker.leaves.0 > 0 {
+            let Some(best) = ladder.best().filter(|best| best.key <= reach) else { return Stop::Limit };
+            if met_count == FILLS_PER_COMMAND_MAX {
+                return Stop::FillLimit;
+            }
+            met_count += 1;
+            let slot = pool.levels.head(best.level);
+            match meeting.meets(pool.orders.get(slot)) {
+                Own::Trade => trade(ladder, pool, slot, taker, meeting),
+                Own::CancelTaker => return Stop::SelfTrade,
+                Own::CancelMaker => cancel_maker(ladder, pool, slot, meeting),
+                Own::CancelBoth => {
+                    cancel_maker(ladder, pool, slot, meeting);
+                    return Stop::SelfTrade;
+                }
+                Own::Decrement => {
+                    decrement(ladder, pool, slot, taker, meeting);
+                    if taker.leaves.0 == 0 {
+                        return Stop::SelfTrade;
+                    }
+                }
+            }
+        }
+        Stop::Filled
+    }
+
+    /// Levels of one side from the best price on: price, quantity, number of orders.
+    pub fn depth<'a>(&'a self, pool: &'a Pool, side: Side) -> impl Iterator<Item = DepthLevel> + 'a {
+        let ladder = self.ladder(side);
+        self.levels(pool, side).map(move |best| {
+            let mut level = DepthLevel { price: ladder.price(best.key), qty: QtyLots(0), order_count: 0 };
+            for (_, order) in queue(pool, best) {
+                level.qty.0 += order.leaves.0;
+                level.order_count += 1;
+            }
+            level
+        })
+    }
+
+    /// Resting orders of one side in the order in which they would trade.
+    pub fn queue<'a>(&'a self, pool: &'a Pool, side: Side) -> impl Iterator<Item = (u32, &'a Order)> + 'a {
+        self.levels(pool, side).flat_map(move |best| queue(pool, best))
+    }
+
+    fn levels<'a>(&'a self, pool: &'a Pool, side: Side) -> impl Iterator<Item = Best> + 'a {
+        let ladder = self.ladder(side);
+        std::iter::successors(ladder.best(), move |best| ladder.after(&pool.levels, best.key))
+    }
+}
+
+/// One price of a book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DepthLevel {
+    pub price: PriceTicks,
+    pub qty: QtyLots,
+    pub order_count: u32,
+}
+
+fn queue(pool: &Pool, best: Best) -> impl Iterator<Item = (u32, &Order)> {
+    let mut at = pool.levels.head(best.level);
+    std::iter::from_fn(move || {
+        (at != NIL).then(|| {
+            let slot = at;
+            let order = pool.orders.get(slot);
+            at = order.next;
+            (slot, order)
+        })
+    })
+}
+
+#[inline]
+fn trade<M: Meeting>(ladder: &mut Ladder, pool: &mut Pool, slot: u32, taker: &mut Taker, meeting: &mut M) {
+    let maker = pool.orders.get_mut(slot);
+    let qty = QtyLots(taker.leaves.0.min(maker.leaves.0));
+    maker.leaves.0 -= qty.0;
+    maker.cum.0 += qty.0;
+    taker.leaves.0 -= qty.0;
+    taker.cum.0 += qty.0;
+    meeting.fill(maker, taker, qty);
+    if maker.leaves.0 == 0 {
+        meeting.maker_filled(slot, maker);
+        remove(ladder, pool, slot);
+    }
+}
+
+#[cold]
+fn cancel_maker<M: Meeting>(ladder: &mut Ladder, pool: &mut Pool, slot: u32, meeting: &mut M) {
+    meeting.maker_canceled(slot, pool.orders.get(slot));
+    remove(ladder, pool, slot);
+}
+
+#[cold]
+fn decrement<M: Meeting>(ladder: &mut Ladder, pool: &mut Pool, slot: u32, taker: &mut Taker, meeting: &mut M) {
+    let maker = pool.orders.get_mut(slot);
+    let qty = QtyLots(taker.leaves.0.min(maker.leaves.0));
+    taker.leaves.0 -= qty.0;
+    meeting.taker_reduced(taker, qty);
+    if qty == maker.leaves {
+        cancel_maker(ladder, pool, slot, meeting);
+    } else {
+        maker.leaves.0 -= qty.0;
+        meeting.maker_reduced(maker, qty);
+    }
+}
+
+#[inline]
+fn remove(ladder: &mut Ladder, pool: &mut Pool, slot: u32) {
+    ladder.unlink(&mut pool.levels, &mut pool.orders, slot);
+    pool.orders.remove(slot);
+}

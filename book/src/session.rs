@@ -1,0 +1,180 @@
+//! Binary sessions and API keys, as far as they are state: who may trade, what was accepted last, what happens on
+//! disconnect.
+
+use crate::command::{CodMode, CodScope, KeySpec, SessionSpec, Throttle};
+use crate::ids::{AccountId, ClOrdId, SessionId, UserName};
+use crate::units::TsNs;
+use std::collections::BTreeMap;
+
+pub const SESSIONS_MAX: u32 = 1 << 16;
+pub const KEYS_MAX: u32 = 1 << 20;
+pub const PASSWORD_HASH_BYTES_MAX: usize = 256;
+pub const KEY_BYTES_MAX: usize = 64;
+pub const KEY_ADDRESSES_MAX: usize = 64;
+pub const THROTTLE_RATE_MAX: u32 = 10_000_000;
+pub const THROTTLE_BURST_MAX: u32 = 10_000_000;
+/// Longest grace window after a disconnect: one hour.
+pub const COD_WINDOW_MS_MAX: u32 = 3_600_000;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+#[derive(Debug, Clone)]
+pub struct Session {
+    pub account: AccountId,
+    pub user: UserName,
+    pub password_hash: String,
+    pub drop_copy: bool,
+    pub blocked: bool,
+    pub cod_mode: CodMode,
+    pub cod_scope: CodScope,
+    pub cod_window_ms: u32,
+    /// Highest client order id taken; anything at or below it is a resend and ignored.
+    pub cl_ord_id_last: ClOrdId,
+    pub open_count: u32,
+    pub bucket: Bucket,
+}
+
+impl Session {
+    pub fn new(spec: &SessionSpec) -> Self {
+        Self {
+            account: spec.account,
+            user: spec.user,
+            password_hash: spec.password_hash.clone(),
+            drop_copy: spec.drop_copy,
+            blocked: false,
+            cod_mode: spec.cod_mode,
+            cod_scope: spec.cod_scope,
+            cod_window_ms: spec.cod_window_ms,
+            cl_ord_id_last: ClOrdId(0),
+            open_count: 0,
+            bucket: Bucket::new(spec.throttle),
+        }
+    }
+}
+
+/// A leaky bucket in the log's time, kept as the moment at which it will be empty (the generic cell rate algorithm,
+/// ITU-T I.371): one number, no refill to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    pub throttle: Throttle,
+    pub empty_at: TsNs,
+}
+
+impl Bucket {
+    pub fn new(throttle: Throttle) -> Self {
+        Self { throttle, empty_at: TsNs(0) }
+    }
+
+    /// Whether one more fits at `now`; when it does, it is in.
+    #[inline]
+    pub fn take(&mut self, now: TsNs) -> bool {
+        if self.throttle.orders_per_second == 0 {
+            return true;
+        }
+        let drop_ns = SECOND_NS / u64::from(self.throttle.orders_per_second);
+        let full_ns = drop_ns * u64::from(self.throttle.burst.max(1));
+        let empty_at = self.empty_at.0.max(now.0).saturating_add(drop_ns);
+        let fits = empty_at - now.0 <= full_ns;
+        if fits {
+            self.empty_at = TsNs(empty_at);
+        }
+        fits
+    }
+}
+
+/// All binary sessions, by id.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    sessions: Vec<Session>,
+    by_user: BTreeMap<UserName, SessionId>,
+}
+
+impl Sessions {
+    pub fn add(&mut self, session: Session) -> SessionId {
+        let id = SessionId(self.sessions.len() as u32 + 1);
+        self.by_user.insert(session.user, id);
+        self.sessions.push(session);
+        id
+    }
+
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    pub fn get(&self, id: SessionId) -> Option<&Session> {
+        if id.is_none() { None } else { self.sessions.get(id.idx()) }
+    }
+
+    pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        if id.is_none() { None } else { self.sessions.get_mut(id.idx()) }
+    }
+
+    pub fn find_by_user(&self, user: UserName) -> Option<SessionId> {
+        self.by_user.get(&user).copied()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.sessions.iter().enumerate().map(|(idx, session)| (SessionId(idx as u32 + 1), session))
+    }
+}
+
+/// An API key's public part.
+#[derive(Debug, Clone)]
+pub struct Key {
+    pub spec: KeySpec,
+    pub revoked: bool,
+}
+
+/// All API keys, in the order in which they were added.
+#[derive(Debug, Default)]
+pub struct Keys {
+    keys: Vec<Key>,
+    by_name: BTreeMap<String, usize>,
+}
+
+impl Keys {
+    pub fn add(&mut self, spec: KeySpec) {
+        self.by_name.insert(spec.key.clone(), self.keys.len());
+        self.keys.push(Key { spec, revoked: false });
+    }
+
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    pub fn find(&self, name: &str) -> Option<&Key> {
+        self.by_name.get(name).map(|&idx| &self.keys[idx])
+    }
+
+    pub fn find_mut(&mut self, name: &str) -> Option<&mut Key> {
+        self.by_name.get(name).map(|&idx| &mut self.keys[idx])
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_lets_a_burst_through_and_then_the_rate() {
+        let mut bucket = Bucket::new(Throttle { orders_per_second: 10, burst: 3 });
+        let start = TsNs(1_000 * SECOND_NS);
+        let taken = (0..5).filter(|_| bucket.take(start)).count();
+        assert_eq!(taken, 3);
+        let later = TsNs(start.0 + SECOND_NS / 10);
+        assert!(bucket.take(later));
+        assert!(!bucket.take(later));
+    }
+}

@@ -1,0 +1,222 @@
+//! The money of a fill: both payments, both fees, and the buyer's price improvement at once.
+
+use crate::accounts::{Accounts, FillMoney};
+use crate::admit::Owner;
+use crate::command::{FeeTier, Side};
+use crate::engine::{Lists, Tape, canceled};
+use crate::event::{CancelReason, Event, Fill, FillSide, Reduced, Sink};
+use crate::ids::{AssetId, TradeId};
+use crate::instrument::{FEE_TIERS, MarketRules, fee_on, scaled_fee};
+use crate::open_orders::{ClOrdIndex, OpenOrders};
+use crate::order_book::{Meeting, Own, Taker};
+use crate::session::Sessions;
+use crate::slab::Order;
+use crate::trading::hold_of;
+use crate::units::{FeeUnits, QtyLots, Units};
+
+/// What a buyer gets back when it trades below what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refund {
+    /// The difference to its limit price.
+    ToLimit,
+    /// A market order holds what it will pay, to the unit.
+    Nothing,
+}
+
+/// Settles every fill of one incoming order. Lives for one command.
+pub(crate) struct Settlement<'a, S: Sink> {
+    pub rules: &'a MarketRules,
+    pub tape: &'a mut Tape,
+    pub accounts: &'a mut Accounts,
+    pub sessions: &'a mut Sessions,
+    pub open: &'a mut OpenOrders,
+    pub index: &'a mut ClOrdIndex,
+    pub tiers: &'a [FeeTier; FEE_TIERS],
+    pub owner: Owner,
+    /// The incoming order as it was when it began to take; its quantities since are in `Taker`.
+    pub taker_order: Order,
+    pub refund: Refund,
+    pub sink: &'a mut S,
+}
+
+/// Fees of both sides; a negative one is a share of the other side's fee, in the other side's asset.
+#[derive(Clone, Copy, Debug)]
+struct Fees {
+    maker: FeeUnits,
+    taker: FeeUnits,
+}
+
+impl<S: Sink> Meeting for Settlement<'_, S> {
+    #[inline]
+    fn meets(&mut self, maker: &Order) -> Own {
+        self.owner.treats(maker, self.accounts)
+    }
+
+    #[inline]
+    fn fill(&mut self, maker: &Order, taker: &Taker, qty: QtyLots) {
+        self.tape.trade_count += 1;
+        self.tape.last_price = Some(maker.price);
+        let money = self.money(maker, taker.side, qty);
+        let fees = self.fees(maker, taker.side, &money);
+        self.sink.push(Event::Fill(Fill {
+            trade_id: TradeId(self.tape.trade_count),
+            market: maker.market,
+            price: maker.price,
+            qty,
+            taker_side: taker.side,
+            maker: fill_side(maker, maker.leaves, maker.cum, fees.maker),
+            taker: fill_side(&self.taker_order, taker.leaves, taker.cum, fees.taker),
+        }));
+        self.accounts.exchange(&money, self.sink);
+        self.book_fees(maker, taker.side, fees);
+        if taker.side == Side::Buy && self.refund == Refund::ToLimit && maker.price < taker.limit {
+            let held = hold_of(self.rules, Side::Buy, taker.limit, qty);
+            let improvement = Units(held.0 - money.quote_units.0);
+            let order = &self.taker_order;
+            self.accounts.release(order.account, self.rules.quote, improvement, order.id, self.sink);
+        }
+    }
+
+    #[inline]
+    fn maker_filled(&mut self, slot: u32, maker: &Order) {
+        self.delist(slot, maker);
+    }
+
+    fn maker_canceled(&mut self, slot: u32, maker: &Order) {
+        self.delist(slot, maker);
+        self.sink.push(Event::Canceled(canceled(maker, CancelReason::SelfTrade, true)));
+        self.release(maker, maker.price, maker.leaves);
+    }
+
+    fn maker_reduced(&mut self, maker: &Order, qty: QtyLots) {
+        self.sink.push(Event::Reduced(reduced(maker, maker.leaves, maker.cum, qty, true)));
+        self.release(maker, maker.price, qty);
+    }
+
+    fn taker_reduced(&mut self, taker: &Taker, qty: QtyLots) {
+        let order = self.taker_order;
+        self.sink.push(Event::Reduced(reduced(&order, taker.leaves, taker.cum, qty, false)));
+        if taker.side == Side::Sell || self.refund == Refund::ToLimit {
+            self.release(&order, taker.limit, qty);
+        }
+    }
+}
+
+impl<S: Sink> Settlement<'_, S> {
+    #[inline]
+    fn money(&self, maker: &Order, taker_side: Side, qty: QtyLots) -> FillMoney {
+        let (buyer, seller) = match taker_side {
+            Side::Buy => (&self.taker_order, maker),
+            Side::Sell => (maker, &self.taker_order),
+        };
+        FillMoney {
+            base: self.rules.base,
+            quote: self.rules.quote,
+            buyer: buyer.account,
+            seller: seller.account,
+            buyer_order: buyer.id,
+            seller_order: seller.id,
+            base_units: hold_of(self.rules, Side::Sell, maker.price, qty),
+            quote_units: hold_of(self.rules, Side::Buy, maker.price, qty),
+        }
+    }
+
+    /// What each side received: the taker first.
+    fn received(&self, taker_side: Side, money: &FillMoney) -> (Units, Units) {
+        match taker_side {
+            Side::Buy => (money.base_units, money.quote_units),
+            Side::Sell => (money.quote_units, money.base_units),
+        }
+    }
+
+    #[inline]
+    fn fees(&self, maker: &Order, taker_side: Side, money: &FillMoney) -> Fees {
+        let tier = |account| self.tiers[usize::from(self.accounts.at(account).fee_tier)];
+        let maker_rate = scaled_fee(self.rules.maker_fee, tier(maker.account).maker_scale);
+        let taker_rate = scaled_fee(self.rules.taker_fee, tier(self.taker_order.account).taker_scale);
+        let (taker_received, maker_received) = self.received(taker_side, money);
+        if maker_rate.0 < 0 {
+            let taker = fee_on(taker_received, taker_rate);
+            let share = fee_on(taker_received, maker_rate);
+            return Fees { maker: FeeUnits(share.0.max(-taker.0)), taker };
+        }
+        if taker_rate.0 < 0 {
+            let maker = fee_on(maker_received, maker_rate);
+            let share = fee_on(maker_received, taker_rate);
+            return Fees { maker, taker: FeeUnits(share.0.max(-maker.0)) };
+        }
+        Fees { maker: fee_on(maker_received, maker_rate), taker: fee_on(taker_received, taker_rate) }
+    }
+
+    /// Charges before it pays, so that a rebate is always covered by the fee of the same trade.
+    #[inline]
+    fn book_fees(&mut self, maker: &Order, taker_side: Side, fees: Fees) {
+        let taker_asset = self.rules.paid_in(taker_side.opposite());
+        let maker_asset = self.rules.paid_in(taker_side);
+        let taker = self.taker_order;
+        self.charge(&taker, taker_asset, fees.taker);
+        self.charge(maker, maker_asset, fees.maker);
+        self.rebate(&taker, maker_asset, fees.taker);
+        self.rebate(maker, taker_asset, fees.maker);
+    }
+
+    #[inline]
+    fn charge(&mut self, order: &Order, asset: AssetId, fee: FeeUnits) {
+        if fee.0 > 0 {
+            self.accounts.charge_fee(order.account, asset, Units(fee.0.unsigned_abs()), order.id, self.sink);
+        }
+    }
+
+    #[inline]
+    fn rebate(&mut self, order: &Order, asset: AssetId, fee: FeeUnits) {
+        if fee.0 < 0 {
+            self.accounts.pay_rebate(order.account, asset, Units(fee.0.unsigned_abs()), order.id, self.sink);
+        }
+    }
+
+    fn release(&mut self, order: &Order, price: crate::units::PriceTicks, qty: QtyLots) {
+        let side = order.traits.side();
+        let amount = hold_of(self.rules, side, price, qty);
+        self.accounts.release(order.account, self.rules.paid_in(side), amount, order.id, self.sink);
+    }
+
+    #[inline]
+    fn delist(&mut self, slot: u32, maker: &Order) {
+        self.tape.open_count -= 1;
+        let lists = Lists {
+            accounts: &mut *self.accounts,
+            sessions: &mut *self.sessions,
+            open: &mut *self.open,
+            index: &mut *self.index,
+        };
+        lists.remove(slot, maker);
+    }
+}
+
+fn fill_side(order: &Order, leaves: QtyLots, cum: QtyLots, fee: FeeUnits) -> FillSide {
+    FillSide {
+        order_id: order.id,
+        cl_ord_id: order.cl_ord_id,
+        account: order.account,
+        session: order.session,
+        leaves,
+        cum,
+        fee,
+    }
+}
+
+fn reduced(order: &Order, leaves: QtyLots, cum: QtyLots, qty: QtyLots, was_resting: bool) -> Reduced {
+    Reduced {
+        order_id: order.id,
+        session: order.session,
+        cl_ord_id: order.cl_ord_id,
+        account: order.account,
+        market: order.market,
+        side: order.traits.side(),
+        price: order.price,
+        qty,
+        leaves,
+        cum,
+        was_resting,
+    }
+}

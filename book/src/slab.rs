@@ -1,0 +1,244 @@
+//! Orders in one array of cache lines, named by slot.
+//!
+//! An order never moves while it lives, so queues link slots and an order id finds its order without a hash. Freed
+//! slots are reused newest first, which keeps the working set small; the free list's order is part of the state,
+//! because it decides the ids to come.
+
+use crate::command::{Side, StpMode};
+use crate::ids::{AccountId, ClOrdId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, OrderId, SessionId};
+use crate::units::{PriceTicks, QtyLots};
+
+/// "No slot" in links.
+pub const NIL: u32 = u32::MAX;
+
+/// One open order: exactly one cache line.
+///
+/// Invariant: a live order has `leaves > 0` and an id whose slot is its own; a free slot has id 0 and links the next
+/// free slot in `next`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Order {
+    pub id: OrderId,
+    pub leaves: QtyLots,
+    pub cum: QtyLots,
+    pub cl_ord_id: ClOrdId,
+    /// Neighbours in the queue of its price level, older and younger.
+    pub prev: u32,
+    pub next: u32,
+    /// The level it rests in (`ladder::LevelIdx`), meaningless until it rests.
+    pub level: u32,
+    pub account: AccountId,
+    pub session: SessionId,
+    pub market: MarketId,
+    pub price: PriceTicks,
+    pub stp_group: u16,
+    pub traits: OrderTraits,
+    pub cancel_group: u8,
+}
+
+const _: () = assert!(size_of::<Order>() == 64 && align_of::<Order>() == 64);
+
+/// Side, post-only, persistence and self-trade mode of an order in one byte.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct OrderTraits(u8);
+
+const TRAIT_SELL: u8 = 1;
+const TRAIT_POST_ONLY: u8 = 1 << 1;
+const TRAIT_PERSIST: u8 = 1 << 2;
+const TRAIT_STP_SHIFT: u32 = 3;
+
+impl OrderTraits {
+    pub fn new(side: Side, post_only: bool, persist_on_disconnect: bool, stp: StpMode) -> Self {
+        let mut bits = (stp as u8) << TRAIT_STP_SHIFT;
+        if side == Side::Sell {
+            bits |= TRAIT_SELL;
+        }
+        if post_only {
+            bits |= TRAIT_POST_ONLY;
+        }
+        if persist_on_disconnect {
+            bits |= TRAIT_PERSIST;
+        }
+        Self(bits)
+    }
+
+    pub fn side(self) -> Side {
+        if self.0 & TRAIT_SELL == 0 { Side::Buy } else { Side::Sell }
+    }
+
+    pub fn post_only(self) -> bool {
+        self.0 & TRAIT_POST_ONLY != 0
+    }
+
+    pub fn persist_on_disconnect(self) -> bool {
+        self.0 & TRAIT_PERSIST != 0
+    }
+
+    pub fn stp(self) -> StpMode {
+        match self.0 >> TRAIT_STP_SHIFT {
+            2 => StpMode::CancelTaker,
+            3 => StpMode::CancelMaker,
+            4 => StpMode::CancelBoth,
+            5 => StpMode::Decrement,
+            _ => StpMode::None,
+        }
+    }
+
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+}
+
+const FREE: Order = Order {
+    id: OrderId::NONE,
+    leaves: QtyLots(0),
+    cum: QtyLots(0),
+    cl_ord_id: ClOrdId(0),
+    prev: NIL,
+    next: NIL,
+    level: NIL,
+    account: AccountId::NONE,
+    session: SessionId::NONE,
+    market: MarketId::NONE,
+    price: PriceTicks(0),
+    stp_group: 0,
+    traits: OrderTraits(0),
+    cancel_group: 0,
+};
+
+/// All open orders of all markets.
+#[derive(Debug)]
+pub struct Orders {
+    slots: Vec<Order>,
+    free_head: u32,
+    live_count: u32,
+    /// Number of the last order taken in; the next one is one higher and wraps past `ORDER_NUMBER_MAX`.
+    number_last: u64,
+}
+
+impl Orders {
+    /// Room for `capacity` orders before the array grows; growth copies everything, so a node asks for enough.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { slots: Vec::with_capacity(capacity), free_head: NIL, live_count: 0, number_last: 0 }
+    }
+
+    pub fn len(&self) -> usize {
+        self.live_count as usize
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.live_count == 0
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.free_head == NIL && self.slots.len() == ORDER_SLOTS_MAX as usize
+    }
+
+    /// Takes the order in under a new id. The caller has checked `is_full`.
+    #[inline]
+    pub fn insert(&mut self, mut order: Order) -> u32 {
+        assert!(!self.is_full(), "admission refuses orders when no slot is left");
+        let slot = if self.free_head == NIL {
+            self.slots.push(FREE);
+            self.slots.len() as u32 - 1
+        } else {
+            let slot = self.free_head;
+            self.free_head = self.slots[slot as usize].next;
+            slot
+        };
+        self.number_last = if self.number_last == ORDER_NUMBER_MAX { 1 } else { self.number_last + 1 };
+        order.id = OrderId::new(self.number_last, slot);
+        self.slots[slot as usize] = order;
+        self.live_count += 1;
+        slot
+    }
+
+    #[inline]
+    pub fn remove(&mut self, slot: u32) {
+        let order = &mut self.slots[slot as usize];
+        assert!(!order.id.is_none(), "a slot is freed once");
+        order.id = OrderId::NONE;
+        order.leaves = QtyLots(0);
+        order.next = self.free_head;
+        self.free_head = slot;
+        self.live_count -= 1;
+    }
+
+    /// The slot of a live order with exactly this id.
+    #[inline]
+    pub fn find(&self, id: OrderId) -> Option<u32> {
+        let slot = id.slot();
+        let order = self.slots.get(slot as usize)?;
+        (order.id == id && !id.is_none()).then_some(slot)
+    }
+
+    #[inline]
+    pub fn get(&self, slot: u32) -> &Order {
+        &self.slots[slot as usize]
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, slot: u32) -> &mut Order {
+        &mut self.slots[slot as usize]
+    }
+
+    /// Live orders by slot.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Order)> {
+        self.slots.iter().enumerate().filter(|(_, o)| !o.id.is_none()).map(|(slot, o)| (slot as u32, o))
+    }
+
+    /// Free slots in the order in which they will be reused, for the state hash and snapshots.
+    pub fn free_slots(&self) -> impl Iterator<Item = u32> + '_ {
+        let mut at = self.free_head;
+        std::iter::from_fn(move || {
+            (at != NIL).then(|| {
+                let slot = at;
+                at = self.slots[slot as usize].next;
+                slot
+            })
+        })
+    }
+
+    pub fn slots_len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub fn number_last(&self) -> u64 {
+        self.number_last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traits_come_back_as_given() {
+        for side in [Side::Buy, Side::Sell] {
+            for stp in
+                [StpMode::None, StpMode::CancelTaker, StpMode::CancelMaker, StpMode::CancelBoth, StpMode::Decrement]
+            {
+                for bits in 0..4u8 {
+                    let traits = OrderTraits::new(side, bits & 1 != 0, bits & 2 != 0, stp);
+                    assert_eq!(traits.side(), side);
+                    assert_eq!(traits.stp(), stp);
+                    assert_eq!(traits.post_only(), bits & 1 != 0);
+                    assert_eq!(traits.persist_on_disconnect(), bits & 2 != 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_reused_slot_has_another_id_and_the_old_id_finds_nothing() {
+        let mut orders = Orders::with_capacity(2);
+        let first = orders.insert(Order { leaves: QtyLots(1), ..FREE });
+        let first_id = orders.get(first).id;
+        orders.remove(first);
+        let second = orders.insert(Order { leaves: QtyLots(1), ..FREE });
+        assert_eq!(first, second);
+        assert_eq!(orders.find(first_id), None);
+        assert_eq!(orders.find(orders.get(second).id), Some(second));
+        assert_eq!(orders.len(), 1);
+    }
+}

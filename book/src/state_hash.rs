@@ -1,0 +1,228 @@
+//! A hash of the whole state that says nothing of memory: equal states hash equal on any machine, in any build,
+//! however they came about.
+//!
+//! Everything that can influence a later event is in it, in a fixed order: also the free slots, because they decide the
+//! ids to come. Capacities, empty balance rows and unused levels are not.
+
+use crate::command::Side;
+use crate::engine::{Engine, Market};
+use crate::slab::Order;
+use std::fmt;
+
+/// BLAKE3 over the canonical walk of the state.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StateHash(pub [u8; 32]);
+
+impl fmt::Display for StateHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for StateHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Version of the walk; a change of what is hashed changes it.
+const WALK_VERSION: u64 = 1;
+
+/// Gathers small fields so that the hash sees large pieces.
+struct Walk {
+    hasher: blake3::Hasher,
+    buffer: Vec<u8>,
+}
+
+const BUFFER_BYTES: usize = 64 * 1024;
+
+impl Walk {
+    fn new() -> Self {
+        Self { hasher: blake3::Hasher::new(), buffer: Vec::with_capacity(BUFFER_BYTES + 64) }
+    }
+
+    fn number(&mut self, value: u64) {
+        self.buffer.extend_from_slice(&value.to_le_bytes());
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush();
+        }
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.flush();
+        self.hasher.update(bytes);
+    }
+
+    fn flush(&mut self) {
+        self.hasher.update(&self.buffer);
+        self.buffer.clear();
+    }
+
+    fn finish(mut self) -> StateHash {
+        self.flush();
+        StateHash(*self.hasher.finalize().as_bytes())
+    }
+}
+
+impl Engine {
+    pub fn state_hash(&self) -> StateHash {
+        let mut walk = Walk::new();
+        walk.number(WALK_VERSION);
+        walk.number(self.stamp.seq.0);
+        walk.number(self.stamp.ts.0);
+        self.walk_assets(&mut walk);
+        self.walk_markets(&mut walk);
+        self.walk_accounts(&mut walk);
+        self.walk_sessions(&mut walk);
+        self.walk_memories(&mut walk);
+        walk.number(self.pool.orders.number_last());
+        walk.number(self.pool.orders.slots_len() as u64);
+        for slot in self.pool.orders.free_slots() {
+            walk.number(u64::from(slot));
+        }
+        walk.finish()
+    }
+
+    fn walk_assets(&self, walk: &mut Walk) {
+        walk.number(self.accounts.assets().len() as u64);
+        for book in self.accounts.assets() {
+            walk.bytes(book.asset.symbol.as_str().as_bytes());
+            walk.number(u64::from(book.asset.scale));
+            walk.number(book.custody.0);
+            walk.number(book.fees.0);
+        }
+        for tier in &self.fee_tiers {
+            walk.number(tier.maker_scale.0 as u64);
+            walk.number(tier.taker_scale.0 as u64);
+        }
+    }
+
+    fn walk_markets(&self, walk: &mut Walk) {
+        walk.number(self.markets.len() as u64);
+        for market in &self.markets {
+            walk_rules(walk, market);
+            for side in [Side::Buy, Side::Sell] {
+                for (slot, order) in market.book.queue(&self.pool, side) {
+                    walk_order(walk, slot, order);
+                }
+                walk.number(u64::MAX);
+            }
+        }
+    }
+
+    fn walk_accounts(&self, walk: &mut Walk) {
+        walk.number(self.accounts.len() as u64);
+        for (id, account) in self.accounts.iter() {
+            walk.bytes(self.accounts.name(id).unwrap_or_default().as_bytes());
+            walk.number(account.kind as u64);
+            walk.number(account.status as u64);
+            walk.number(u64::from(account.fee_tier));
+            walk.number(u64::from(account.blocked));
+            walk.number(u64::from(account.parent.0));
+            walk.number(u64::from(account.open_max));
+            for balance in account.balances().iter().filter(|b| b.available.0 > 0 || b.held.0 > 0) {
+                walk.number(u64::from(balance.asset.0));
+                walk.number(balance.available.0);
+                walk.number(balance.held.0);
+            }
+            walk.number(u64::MAX);
+            // The order of the list decides the order of a mass cancel.
+            for slot in self.open.of(account) {
+                walk.number(u64::from(slot));
+            }
+            walk.number(u64::MAX);
+        }
+    }
+
+    fn walk_sessions(&self, walk: &mut Walk) {
+        walk.number(self.sessions.len() as u64);
+        for (_, session) in self.sessions.iter() {
+            walk.bytes(session.user.as_str().as_bytes());
+            walk.bytes(session.password_hash.as_bytes());
+            walk.number(u64::from(session.account.0));
+            walk.number(u64::from(session.drop_copy));
+            walk.number(u64::from(session.blocked));
+            walk.number(session.cod_mode as u64);
+            walk.number(session.cod_scope as u64);
+            walk.number(u64::from(session.cod_window_ms));
+            walk.number(session.cl_ord_id_last.0);
+            walk.number(u64::from(session.bucket.throttle.orders_per_second));
+            walk.number(u64::from(session.bucket.throttle.burst));
+            walk.number(session.bucket.empty_at.0);
+        }
+        walk.number(self.keys.len() as u64);
+        for key in self.keys.iter() {
+            walk.bytes(key.spec.key.as_bytes());
+            walk.number(u64::from(key.spec.account.0));
+            walk.number(u64::from(key.spec.permissions));
+            walk.bytes(&key.spec.ed25519_public);
+            walk.number(key.spec.addresses.len() as u64);
+            key.spec.addresses.iter().for_each(|address| walk.bytes(address.as_bytes()));
+            walk.number(key.spec.expires.0);
+            walk.number(u64::from(key.revoked));
+        }
+    }
+
+    fn walk_memories(&self, walk: &mut Walk) {
+        for (remembered, first) in self.client_ids.iter() {
+            walk.number(remembered.ts.0);
+            walk.number(u64::from(remembered.account.0));
+            walk.number(remembered.key.0 as u64);
+            walk.number((remembered.key.0 >> 64) as u64);
+            walk.number(first.seq.0);
+            match first.outcome {
+                Ok(order_id) => walk.number(order_id.0),
+                Err(reason) => walk.number(reason as u64),
+            }
+        }
+        walk.number(u64::MAX);
+        for (key, payment) in self.references.iter() {
+            walk.number(key.0 as u64);
+            walk.number((key.0 >> 64) as u64);
+            walk.number(u64::from(payment.withdrawal));
+            walk.number(u64::from(payment.account.0));
+            walk.number(u64::from(payment.asset.0));
+            walk.number(payment.amount.0);
+        }
+        walk.number(u64::MAX);
+    }
+}
+
+fn walk_rules(walk: &mut Walk, market: &Market) {
+    let rules = &market.rules;
+    walk.bytes(rules.symbol.as_str().as_bytes());
+    for value in [
+        u64::from(rules.base.0),
+        u64::from(rules.quote.0),
+        rules.tick_e9,
+        rules.lot_e8,
+        rules.limits.qty_min.0,
+        rules.limits.qty_max.0,
+        rules.limits.notional_min.0,
+        rules.limits.price_band.0 as u64,
+        rules.maker_fee.0 as u64,
+        rules.taker_fee.0 as u64,
+        rules.status as u64,
+        market.tape.last_price.map_or(0, |p| u64::from(p.0)),
+        market.tape.trade_count,
+    ] {
+        walk.number(value);
+    }
+}
+
+fn walk_order(walk: &mut Walk, slot: u32, order: &Order) {
+    for value in [
+        u64::from(slot),
+        order.id.0,
+        order.leaves.0,
+        order.cum.0,
+        order.cl_ord_id.0,
+        u64::from(order.account.0),
+        u64::from(order.session.0),
+        u64::from(order.price.0),
+        u64::from(order.stp_group) << 16 | u64::from(order.traits.bits()) << 8 | u64::from(order.cancel_group),
+    ] {
+        walk.number(value);
+    }
+}
