@@ -116,7 +116,7 @@ fn exact_ratio(numerator: u128, denominator: u128) -> Result<u64, AdminReason> {
     if numerator == 0 {
         return Err(AdminReason::OutOfRange);
     }
-    if numerator % denominator != 0 {
+    if !numerator.is_multiple_of(denominator) {
         return Err(AdminReason::Inexact);
     }
     let ratio = u64::try_from(numerator / denominator).map_err(|_| AdminReason::OutOfRange)?;

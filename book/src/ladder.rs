@@ -359,7 +359,7 @@ impl Ladder {
                 leaf.bits & (u64::MAX << (start - leaf.base))
             };
             let idx = bits.trailing_zeros();
-            return (bits != 0).then(|| Best { key: leaf.base | idx, level: at << FAN_BITS | idx });
+            return (bits != 0).then_some(Best { key: leaf.base | idx, level: at << FAN_BITS | idx });
         }
         let node = &levels.nodes[at as usize];
         let inside = Self::smallest_under(levels, at, height).key;
