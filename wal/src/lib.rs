@@ -1,1 +1,29 @@
+//! The log as pure storage: numbered opaque records, kept in order, durable before anyone is told, proved when read back.
+//!
+//! Reading order: what things are called ([`units`], [`block`]), what is written ([`frame`]), where the newest of it goes
+//! ([`segment`], [`head`]), how that is read back ([`scan`], [`replay`]), where the rest lives ([`store`]), what guards it
+//! ([`mark`], [`directory`]), and how a start puts all of it together ([`recover`]).
+//!
+//! What never enters: the meaning of a record, a thread, a clock, a ring, a socket, a log line. It could store chess moves.
 
+pub mod units;
+
+pub mod block;
+pub mod frame;
+
+pub mod head;
+pub mod segment;
+
+pub mod replay;
+pub mod scan;
+
+pub mod store;
+
+pub mod directory;
+pub mod identity;
+pub mod mark;
+
+pub mod blocking;
+pub mod recover;
+
+pub mod error;

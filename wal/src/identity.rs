@@ -1,0 +1,112 @@
+//! What a data directory says about itself: a small text that a person can read and a checksum guards.
+//!
+//! ```text
+//! format 1
+//! node 000102030405060708090a0b0c0d0e0f
+//! timeline 1
+//! seq_base 0
+//! segments 4
+//! segment_bytes 67108864
+//! crc32c 1a2b3c4d          of all lines above
+//! ```
+//!
+//! Invariant: it is written last when a directory is made, under another name first, so it is whole or absent; and it is
+//! never written again.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use crate::error::{Action, Damage, Result, WalError};
+use crate::segment::{Geometry, SegmentOwner, sync_dir};
+use crate::store::LogOrigin;
+use crate::units::{NodeId, Seq, Timeline};
+
+/// The version of the whole directory: of its layout and of every format in it.
+pub const DIRECTORY_FORMAT: u32 = 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub node_id: NodeId,
+    pub timeline: Timeline,
+    /// The timeline's log begins after this sequence: 0, or where a restore took over from the older one.
+    pub seq_base: Seq,
+    pub geometry: Geometry,
+}
+
+impl Identity {
+    pub fn owner(&self) -> SegmentOwner {
+        SegmentOwner { node_id: self.node_id, timeline: self.timeline, geometry: self.geometry }
+    }
+
+    pub fn origin(&self) -> LogOrigin {
+        LogOrigin { node_id: self.node_id, timeline: self.timeline, seq_base: self.seq_base }
+    }
+
+    pub fn to_text(&self) -> String {
+        let body = format!(
+            "format {DIRECTORY_FORMAT}\nnode {}\ntimeline {}\nseq_base {}\nsegments {}\nsegment_bytes {}\n",
+            self.node_id, self.timeline, self.seq_base, self.geometry.segment_count, self.geometry.segment_bytes
+        );
+        let crc = crc32c::crc32c(body.as_bytes());
+        format!("{body}crc32c {crc:08x}\n")
+    }
+
+    /// Reads the file. Absent is `None`; anything but what [`Identity::to_text`] writes is an error.
+    pub fn read(path: &Path) -> Result<Option<Identity>> {
+        let text = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(source) if source.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(WalError::io(Action::Read, path, 0, source)),
+        };
+        let text = str::from_utf8(&text).map_err(|_| malformed(path, "not text"))?;
+        check_format(path, text)?;
+        let identity = parse(text).ok_or_else(|| malformed(path, "a line is missing or not readable"))?;
+        // The text has one form only, so comparing it checks the checksum and everything that parsing forgives.
+        if identity.to_text() != text {
+            return Err(WalError::damaged(path, 0, Seq::ZERO, Damage::Checksum));
+        }
+        Ok(Some(identity))
+    }
+
+    /// Writes the file so that a power cut leaves all of it or none.
+    pub fn write(&self, dir: &Path, name: &str) -> Result<()> {
+        let path = dir.join(name);
+        let temporary = dir.join(format!("{name}.tmp"));
+        let mut file =
+            File::create(&temporary).map_err(|source| WalError::io(Action::Create, &temporary, 0, source))?;
+        file.write_all(self.to_text().as_bytes())
+            .map_err(|source| WalError::io(Action::Write, &temporary, 0, source))?;
+        file.sync_all().map_err(|source| WalError::io(Action::Sync, &temporary, 0, source))?;
+        fs::rename(&temporary, &path).map_err(|source| WalError::io(Action::Rename, &path, 0, source))?;
+        sync_dir(dir)
+    }
+}
+
+/// The first line alone, before the rest is believed: a later format may change everything behind it.
+fn check_format(path: &Path, text: &str) -> Result<()> {
+    let line = text.lines().next().and_then(|line| line.strip_prefix("format "));
+    let found = line.and_then(|version| version.parse().ok()).ok_or_else(|| malformed(path, "no format line"))?;
+    if found != DIRECTORY_FORMAT {
+        return Err(WalError::UnknownFormat { path: path.to_owned(), found, known: DIRECTORY_FORMAT });
+    }
+    Ok(())
+}
+
+fn parse(text: &str) -> Option<Identity> {
+    let mut lines = text.lines().skip(1);
+    let mut value = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
+    Some(Identity {
+        node_id: NodeId::parse(value("node")?)?,
+        timeline: Timeline(value("timeline")?.parse().ok()?),
+        seq_base: Seq(value("seq_base")?.parse().ok()?),
+        geometry: Geometry {
+            segment_count: value("segments")?.parse().ok()?,
+            segment_bytes: value("segment_bytes")?.parse().ok()?,
+        },
+    })
+}
+
+fn malformed(path: &Path, what: &'static str) -> WalError {
+    WalError::damaged(path, 0, Seq::ZERO, Damage::Malformed(what))
+}

@@ -1,0 +1,167 @@
+//! The highest sequence that anyone was told of, kept outside the log that it guards.
+//!
+//! ```text
+//! 0            4096         8192      slot:  0    4    6    8      12     16       24    32
+//! | slot 0 ... | slot 1 ... |                |mag |ver |len |timel |crc   |counter |seq  |
+//! ```
+//!
+//! A log cannot prove what was cut off behind its end, nor notice that it is an old copy; this file can. Invariants: the
+//! slots are written in turn, so a torn write leaves the other; the mark never falls.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::block::{BLOCK_BYTES, SECTOR_BYTES};
+use crate::error::{Action, Damage, Result, WalError};
+use crate::segment::write_zeros;
+use crate::units::{Seq, Timeline};
+
+pub const MARK_MAGIC: u32 = u32::from_le_bytes(*b"WMRK");
+pub const MARK_VERSION: u16 = 1;
+pub const MARK_SLOTS: u64 = 2;
+/// Apart by a block, so that no drive rewrites both for one.
+pub const MARK_SLOT_STRIDE_BYTES: u64 = BLOCK_BYTES as u64;
+
+/// One slot, as it lies on disk.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct MarkSlot {
+    pub magic: U32,
+    pub version: U16,
+    pub slot_bytes: U16,
+    pub timeline: U32,
+    /// Over the slot with this field as zero.
+    pub crc32c: U32,
+    pub counter: U64,
+    pub seq: U64,
+}
+
+const _: () = assert!(size_of::<MarkSlot>() == 32 && size_of::<MarkSlot>() <= SECTOR_BYTES);
+
+impl MarkSlot {
+    pub fn new(timeline: Timeline, counter: u64, seq: Seq) -> MarkSlot {
+        let mut slot = MarkSlot {
+            magic: MARK_MAGIC.into(),
+            version: MARK_VERSION.into(),
+            slot_bytes: (size_of::<MarkSlot>() as u16).into(),
+            timeline: timeline.0.into(),
+            crc32c: 0.into(),
+            counter: counter.into(),
+            seq: seq.0.into(),
+        };
+        slot.crc32c = slot.checksum().into();
+        slot
+    }
+
+    fn checksum(&self) -> u32 {
+        let bare = MarkSlot { crc32c: 0.into(), ..*self };
+        crc32c::crc32c(bare.as_bytes())
+    }
+
+    fn proved(&self) -> bool {
+        self.magic.get() == MARK_MAGIC && self.crc32c.get() == self.checksum()
+    }
+}
+
+/// The side file, open for noting. Off the ack path: a note that comes late only guards less.
+#[derive(Debug)]
+pub struct Mark {
+    file: File,
+    path: PathBuf,
+    timeline: Timeline,
+    counter: u64,
+    seq: Seq,
+    failed: bool,
+}
+
+impl Mark {
+    /// Makes the file with both slots at `seq`, synced. The directory is the caller's to sync.
+    pub fn create(path: &Path, timeline: Timeline, seq: Seq) -> Result<()> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .map_err(|source| WalError::io(Action::Create, path, 0, source))?;
+        write_zeros(&file, path, MARK_SLOTS * MARK_SLOT_STRIDE_BYTES)?;
+        for counter in 0..MARK_SLOTS {
+            write_slot(&file, path, MarkSlot::new(timeline, counter, seq))?;
+        }
+        file.sync_all().map_err(|source| WalError::io(Action::Sync, path, 0, source))
+    }
+
+    /// Opens the file and reads the newer slot.
+    pub fn open(path: &Path, timeline: Timeline) -> Result<Mark> {
+        let file = open_mark(path, OpenOptions::new().read(true).write(true))?;
+        let newest = read_newest(&file, path, timeline)?;
+        let (counter, seq) = (newest.counter.get(), Seq(newest.seq.get()));
+        Ok(Mark { file, path: path.to_owned(), timeline, counter, seq, failed: false })
+    }
+
+    /// The mark without opening the file for writing.
+    pub fn read(path: &Path, timeline: Timeline) -> Result<Seq> {
+        let file = open_mark(path, OpenOptions::new().read(true))?;
+        Ok(Seq(read_newest(&file, path, timeline)?.seq.get()))
+    }
+
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// Notes that everything up to `seq` has been acknowledged. Writes and syncs; blocks.
+    pub fn note(&mut self, seq: Seq) -> Result<()> {
+        assert!(self.seq <= seq, "a mark never falls");
+        if self.failed {
+            return Err(WalError::FailedEarlier { path: self.path.clone() });
+        }
+        if seq == self.seq {
+            return Ok(());
+        }
+        let slot = MarkSlot::new(self.timeline, self.counter + 1, seq);
+        let written = write_slot(&self.file, &self.path, slot)
+            .and_then(|()| self.file.sync_data().map_err(|source| WalError::io(Action::Sync, &self.path, 0, source)));
+        self.failed = written.is_err();
+        written?;
+        (self.counter, self.seq) = (self.counter + 1, seq);
+        Ok(())
+    }
+}
+
+fn open_mark(path: &Path, options: &OpenOptions) -> Result<File> {
+    options.open(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => WalError::damaged(path, 0, Seq::ZERO, Damage::FileMissing),
+        _ => WalError::io(Action::Open, path, 0, source),
+    })
+}
+
+fn write_slot(file: &File, path: &Path, slot: MarkSlot) -> Result<()> {
+    let offset = slot.counter.get() % MARK_SLOTS * MARK_SLOT_STRIDE_BYTES;
+    file.write_all_at(slot.as_bytes(), offset).map_err(|source| WalError::io(Action::Write, path, offset, source))
+}
+
+fn read_newest(file: &File, path: &Path, timeline: Timeline) -> Result<MarkSlot> {
+    let mut newest: Option<MarkSlot> = None;
+    for slot_idx in 0..MARK_SLOTS {
+        let mut bytes = [0; size_of::<MarkSlot>()];
+        // A slot that cannot be read counts as torn; if both are, that is damage.
+        let whole = file.read_exact_at(&mut bytes, slot_idx * MARK_SLOT_STRIDE_BYTES).is_ok();
+        let slot = MarkSlot::read_from_bytes(&bytes).expect("the array has the slot's length");
+        let newer = newest.is_none_or(|known| known.counter.get() < slot.counter.get());
+        if whole && slot.proved() && newer {
+            newest = Some(slot);
+        }
+    }
+    let newest = newest.ok_or_else(|| WalError::damaged(path, 0, Seq::ZERO, Damage::Checksum))?;
+    if newest.version.get() != MARK_VERSION {
+        let (found, known) = (u32::from(newest.version.get()), u32::from(MARK_VERSION));
+        return Err(WalError::UnknownFormat { path: path.to_owned(), found, known });
+    }
+    if newest.timeline.get() != timeline.0 {
+        let found = Timeline(newest.timeline.get());
+        return Err(WalError::TimelineDiffers { path: path.to_owned(), have: timeline, found });
+    }
+    Ok(newest)
+}

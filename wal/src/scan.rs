@@ -1,0 +1,130 @@
+//! Everything in the head's files that is or once was a frame newer than the store's last.
+//!
+//! The files are a ring of many uses laid over each other, so the scan trusts no position: it looks at every block and
+//! proves what it finds. Invariant: it only reads, and it forgets what is stored already.
+
+use zerocopy::IntoBytes;
+
+use crate::block::{BLOCK_BYTES, Block, blocks, padded};
+use crate::error::{Result, WalError};
+use crate::frame::{FRAME_VERSION, Frame, FrameFault, FrameHeader};
+use crate::segment::{Place, SEGMENT_DATA_OFFSET, SegmentIdx, Segments};
+use crate::units::{ChainHash, Seq, Tail, Timeline};
+
+/// A proved frame and where it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FramePlace {
+    pub place: Place,
+    pub frame_bytes: usize,
+    pub seq_first: Seq,
+    pub seq_last: Seq,
+    pub seq_durable: Seq,
+    pub chain_prev: ChainHash,
+    pub hash: ChainHash,
+}
+
+impl FramePlace {
+    /// Where the next frame went if it fitted into the same segment.
+    pub fn place_after(&self) -> Place {
+        Place { offset: self.place.offset + padded(self.frame_bytes) as u64, ..self.place }
+    }
+
+    pub fn tail(&self) -> Tail {
+        Tail { seq: self.seq_last, chain: self.hash }
+    }
+}
+
+/// A block that begins like a frame and is not one: torn or damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    pub place: Place,
+    /// As its unproved header has it.
+    pub seq_first: Seq,
+    pub fault: FrameFault,
+}
+
+/// What lies in the head beyond the store's last sequence. Bounded by the number of blocks in the head.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeadScan {
+    /// Sorted by `seq_first`, then by place.
+    pub frames: Vec<FramePlace>,
+    pub suspects: Vec<Suspect>,
+    /// The head's own copy of the store's last frame, where it still lies.
+    pub stored: Option<FramePlace>,
+}
+
+/// Reads all segments and keeps what is of `timeline` and newer than `seq_stored`.
+pub fn scan(segments: &Segments, timeline: Timeline, seq_stored: Seq) -> Result<HeadScan> {
+    let mut found = HeadScan::default();
+    // One buffer for one segment: its length is a named limit of the geometry, and a frame never straddles two.
+    let mut buffer = blocks(segments.geometry().segment_bytes as usize);
+    for ordinal in 0..segments.geometry().segment_count {
+        scan_segment(segments, SegmentIdx(ordinal), &mut buffer, (timeline, seq_stored), &mut found)?;
+    }
+    found.frames.sort_unstable_by_key(|frame| (frame.seq_first, frame.place));
+    found.suspects.sort_unstable_by_key(|suspect| (suspect.seq_first, suspect.place));
+    Ok(found)
+}
+
+fn scan_segment(
+    segments: &Segments,
+    segment: SegmentIdx,
+    buffer: &mut [Block],
+    (timeline, seq_stored): (Timeline, Seq),
+    found: &mut HeadScan,
+) -> Result<()> {
+    let bytes = buffer.as_mut_bytes();
+    segments.read(Place { segment, offset: 0 }, bytes)?;
+    let mut offset = SEGMENT_DATA_OFFSET as usize;
+    while offset < bytes.len() {
+        let place = Place { segment, offset: offset as u64 };
+        match Frame::decode(&bytes[offset..]) {
+            Ok(frame) => {
+                check_timeline(segments, place, &frame, timeline)?;
+                if frame.timeline() == timeline && frame.seq_last() > seq_stored {
+                    found.frames.push(frame_place(place, &frame));
+                } else if frame.timeline() == timeline && frame.seq_last() == seq_stored {
+                    found.stored = Some(frame_place(place, &frame));
+                }
+                // A newer frame cannot hide inside a proved one: it would have broken the checksum.
+                offset += padded(frame.bytes().len());
+                continue;
+            }
+            // Its checksum holds, so it was written so: by a build that knows more than this one.
+            Err(FrameFault::VersionUnknown(version)) => {
+                let (found, known) = (u32::from(version), u32::from(FRAME_VERSION));
+                return Err(WalError::UnknownFormat { path: segments.path(segment), found, known });
+            }
+            Err(fault) => found.suspects.extend(suspect(&bytes[offset..], place, fault, (timeline, seq_stored))),
+        }
+        offset += BLOCK_BYTES;
+    }
+    Ok(())
+}
+
+fn check_timeline(segments: &Segments, place: Place, frame: &Frame<'_>, timeline: Timeline) -> Result<()> {
+    if frame.timeline() <= timeline {
+        return Ok(());
+    }
+    Err(WalError::TimelineDiffers { path: segments.path(place.segment), have: timeline, found: frame.timeline() })
+}
+
+fn frame_place(place: Place, frame: &Frame<'_>) -> FramePlace {
+    FramePlace {
+        place,
+        frame_bytes: frame.bytes().len(),
+        seq_first: frame.seq_first(),
+        seq_last: frame.seq_last(),
+        seq_durable: frame.seq_durable(),
+        chain_prev: frame.chain_prev(),
+        hash: frame.hash(),
+    }
+}
+
+fn suspect(bytes: &[u8], place: Place, fault: FrameFault, newer_than: (Timeline, Seq)) -> Option<Suspect> {
+    let header = FrameHeader::peek(bytes)?;
+    let (timeline, seq_stored) = newer_than;
+    let seq_first = Seq(header.seq_first.get());
+    let newer = header.timeline.get() == timeline.0 && seq_first > seq_stored;
+    newer.then_some(Suspect { place, seq_first, fault })
+}

@@ -1,0 +1,305 @@
+//! The head's files: preallocated, zeroed and synced once, then only overwritten in place.
+//!
+//! ```text
+//! block 0             block 1 ...
+//! | segment header ... | frame | frame    | frame | frames of an earlier use ... |
+//! 0    4    6    8      12      16     24        40   44
+//! |mag |ver |len |timel |ordinal|bytes | node id |count|crc |
+//! ```
+//!
+//! Invariants: the header block is written at creation and never again, so no power cut can tear it; length and extents
+//! never change after creation, so fdatasync has no metadata to write. Which use of a segment a frame belongs to follows
+//! from its sequence and chain alone.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::block::{BLOCK_BYTES, Block, SECTOR_BYTES, blocks};
+use crate::error::{Action, ConfigFault, Damage, Result, WalError};
+use crate::units::{NodeId, Seq, Timeline};
+
+pub const SEGMENT_MAGIC: u32 = u32::from_le_bytes(*b"WSEG");
+pub const SEGMENT_VERSION: u16 = 1;
+
+/// Where the first frame of a segment goes.
+pub const SEGMENT_DATA_OFFSET: u64 = BLOCK_BYTES as u64;
+
+/// Files in `head/`. Their names have three digits, and a start reads all of them.
+pub const SEGMENTS_MAX: u32 = 256;
+
+/// A file of the head, counted from zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentIdx(pub u32);
+
+impl SegmentIdx {
+    /// `head-000.seg`, ...
+    pub fn file_name(self) -> String {
+        format!("head-{:03}.seg", self.0)
+    }
+}
+
+/// How many segments of what length. Fixed when the directory is made: `IDENTITY` and every segment header repeat it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    pub segment_count: u32,
+    pub segment_bytes: u64,
+}
+
+impl Geometry {
+    pub fn validate(self) -> std::result::Result<(), ConfigFault> {
+        if !(2..=SEGMENTS_MAX).contains(&self.segment_count) {
+            return Err(ConfigFault::SegmentCount { max: SEGMENTS_MAX });
+        }
+        let blocks_whole = self.segment_bytes.is_multiple_of(BLOCK_BYTES as u64);
+        if !blocks_whole || self.segment_bytes < SEGMENT_DATA_OFFSET + BLOCK_BYTES as u64 {
+            return Err(ConfigFault::SegmentBytes);
+        }
+        Ok(())
+    }
+
+    /// The segment written after `idx`: they are used in a ring.
+    pub fn next(self, idx: SegmentIdx) -> SegmentIdx {
+        SegmentIdx((idx.0 + 1) % self.segment_count)
+    }
+}
+
+/// Whose head this is; every segment must say the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentOwner {
+    pub node_id: NodeId,
+    pub timeline: Timeline,
+    pub geometry: Geometry,
+}
+
+/// The first bytes of a segment, as they lie on disk.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct SegmentHeader {
+    pub magic: U32,
+    pub version: U16,
+    pub header_bytes: U16,
+    pub timeline: U32,
+    pub ordinal: U32,
+    pub segment_bytes: U64,
+    pub node_id: [u8; 16],
+    pub segment_count: U32,
+    /// Over the fields before it.
+    pub crc32c: U32,
+}
+
+pub const SEGMENT_HEADER_BYTES: usize = size_of::<SegmentHeader>();
+const CRC_OFFSET: usize = std::mem::offset_of!(SegmentHeader, crc32c);
+const _: () = assert!(SEGMENT_HEADER_BYTES == 48 && SEGMENT_HEADER_BYTES <= SECTOR_BYTES);
+const _: () = assert!(CRC_OFFSET + 4 == SEGMENT_HEADER_BYTES);
+
+impl SegmentHeader {
+    pub fn new(owner: SegmentOwner, idx: SegmentIdx) -> SegmentHeader {
+        let mut header = SegmentHeader {
+            magic: SEGMENT_MAGIC.into(),
+            version: SEGMENT_VERSION.into(),
+            header_bytes: (SEGMENT_HEADER_BYTES as u16).into(),
+            timeline: owner.timeline.0.into(),
+            ordinal: idx.0.into(),
+            segment_bytes: owner.geometry.segment_bytes.into(),
+            node_id: owner.node_id.0,
+            segment_count: owner.geometry.segment_count.into(),
+            crc32c: 0.into(),
+        };
+        header.crc32c = header.checksum().into();
+        header
+    }
+
+    fn checksum(&self) -> u32 {
+        crc32c::crc32c(&self.as_bytes()[..CRC_OFFSET])
+    }
+}
+
+/// What the files are opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    ReadWrite,
+    /// Read and write past the page cache: buffers, offsets and lengths must be whole blocks.
+    Direct,
+}
+
+/// All segment files of a head, open and proved to be its own.
+#[derive(Debug)]
+pub struct Segments {
+    dir: PathBuf,
+    geometry: Geometry,
+    files: Vec<File>,
+}
+
+/// A place in the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub segment: SegmentIdx,
+    pub offset: u64,
+}
+
+impl Segments {
+    /// Makes the files: zeros over their whole length, header block, synced, and the directory synced after them.
+    pub fn create(dir: &Path, owner: SegmentOwner) -> Result<()> {
+        owner.geometry.validate()?;
+        for ordinal in 0..owner.geometry.segment_count {
+            create_segment(dir, owner, SegmentIdx(ordinal))?;
+        }
+        sync_dir(dir)
+    }
+
+    /// Opens the files and holds each header against `owner`. Writes nothing.
+    pub fn open(dir: &Path, owner: SegmentOwner, access: Access) -> Result<Segments> {
+        owner.geometry.validate()?;
+        let files = (0..owner.geometry.segment_count)
+            .map(|ordinal| open_segment(dir, owner, SegmentIdx(ordinal), access))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Segments { dir: dir.to_owned(), geometry: owner.geometry, files })
+    }
+
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    pub fn path(&self, idx: SegmentIdx) -> PathBuf {
+        self.dir.join(idx.file_name())
+    }
+
+    pub fn file(&self, idx: SegmentIdx) -> &File {
+        &self.files[idx.0 as usize]
+    }
+
+    /// The files in the order of their index, for a driver that writes to them itself.
+    pub fn into_files(self) -> Vec<File> {
+        self.files
+    }
+
+    /// Fills `bytes` from `place`.
+    pub fn read(&self, place: Place, bytes: &mut [u8]) -> Result<()> {
+        assert!(place.offset + bytes.len() as u64 <= self.geometry.segment_bytes);
+        self.file(place.segment)
+            .read_exact_at(bytes, place.offset)
+            .map_err(|source| WalError::io(Action::Read, &self.path(place.segment), place.offset, source))
+    }
+
+    /// Zeroes one block at each place and syncs: what lay there can never be read as a frame again.
+    pub fn wipe(&self, places: &[Place]) -> Result<()> {
+        for place in places {
+            assert!(SEGMENT_DATA_OFFSET <= place.offset, "the header block is never written again");
+            self.file(place.segment)
+                .write_all_at(Block::ZERO.as_bytes(), place.offset)
+                .map_err(|source| WalError::io(Action::Write, &self.path(place.segment), place.offset, source))?;
+        }
+        let mut touched: Vec<SegmentIdx> = places.iter().map(|place| place.segment).collect();
+        touched.sort_unstable();
+        touched.dedup();
+        for segment in touched {
+            self.file(segment)
+                .sync_data()
+                .map_err(|source| WalError::io(Action::Sync, &self.path(segment), 0, source))?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the entries of `dir` survive a power cut.
+pub fn sync_dir(dir: &Path) -> Result<()> {
+    let opened = File::open(dir).map_err(|source| WalError::io(Action::Open, dir, 0, source))?;
+    opened.sync_all().map_err(|source| WalError::io(Action::Sync, dir, 0, source))
+}
+
+/// Writes `bytes_total` zeros from the start of `file`: a hole would cost a metadata write at its first use.
+pub(crate) fn write_zeros(file: &File, path: &Path, bytes_total: u64) -> Result<()> {
+    const CHUNK_BYTES: usize = 1 << 20;
+    let zeros = blocks(CHUNK_BYTES);
+    let mut offset = 0;
+    while offset < bytes_total {
+        let chunk = (bytes_total - offset).min(CHUNK_BYTES as u64);
+        file.write_all_at(&zeros.as_bytes()[..chunk as usize], offset)
+            .map_err(|source| WalError::io(Action::Write, path, offset, source))?;
+        offset += chunk;
+    }
+    Ok(())
+}
+
+fn create_segment(dir: &Path, owner: SegmentOwner, idx: SegmentIdx) -> Result<()> {
+    let path = dir.join(idx.file_name());
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .map_err(|source| WalError::io(Action::Create, &path, 0, source))?;
+    write_zeros(&file, &path, owner.geometry.segment_bytes)?;
+    file.write_all_at(SegmentHeader::new(owner, idx).as_bytes(), 0)
+        .map_err(|source| WalError::io(Action::Write, &path, 0, source))?;
+    file.sync_all().map_err(|source| WalError::io(Action::Sync, &path, 0, source))
+}
+
+fn open_segment(dir: &Path, owner: SegmentOwner, idx: SegmentIdx, access: Access) -> Result<File> {
+    let path = dir.join(idx.file_name());
+    let file = open_file(&path, access)?;
+    let found = file.metadata().map_err(|source| WalError::io(Action::Open, &path, 0, source))?.len();
+    let expected = owner.geometry.segment_bytes;
+    if found != expected {
+        return Err(WalError::damaged(&path, 0, Seq::ZERO, Damage::LengthDiffers { expected, found }));
+    }
+    let mut block = blocks(BLOCK_BYTES);
+    file.read_exact_at(block.as_mut_bytes(), 0).map_err(|source| match source.raw_os_error() {
+        Some(libc::EINVAL) if access == Access::Direct => WalError::DirectRefused { path: path.clone(), source },
+        _ => WalError::io(Action::Read, &path, 0, source),
+    })?;
+    check_header(&path, owner, idx, block.as_bytes())?;
+    Ok(file)
+}
+
+fn open_file(path: &Path, access: Access) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(access != Access::Read);
+    if access == Access::Direct {
+        options.custom_flags(libc::O_DIRECT);
+    }
+    options.open(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => WalError::damaged(path, 0, Seq::ZERO, Damage::FileMissing),
+        _ if access == Access::Direct && source.raw_os_error() == Some(libc::EINVAL) => {
+            WalError::DirectRefused { path: path.to_owned(), source }
+        }
+        _ => WalError::io(Action::Open, path, 0, source),
+    })
+}
+
+fn check_header(path: &Path, owner: SegmentOwner, idx: SegmentIdx, block: &[u8]) -> Result<()> {
+    let damaged = |damage| Err(WalError::damaged(path, 0, Seq::ZERO, damage));
+    let (header, _) = SegmentHeader::read_from_prefix(block).expect("a block holds a header");
+    if header.magic.get() != SEGMENT_MAGIC {
+        return damaged(Damage::Malformed("no segment magic"));
+    }
+    // Before the checksum: another version may well compute another one.
+    let version = header.version.get();
+    if version != SEGMENT_VERSION {
+        let (found, known) = (u32::from(version), u32::from(SEGMENT_VERSION));
+        return Err(WalError::UnknownFormat { path: path.to_owned(), found, known });
+    }
+    if header.crc32c.get() != header.checksum() {
+        return damaged(Damage::Checksum);
+    }
+    if header.node_id != owner.node_id.0 {
+        return damaged(Damage::ForeignNode { expected: owner.node_id, found: NodeId(header.node_id) });
+    }
+    if header.timeline.get() != owner.timeline.0 {
+        let (have, found) = (owner.timeline, Timeline(header.timeline.get()));
+        return Err(WalError::TimelineDiffers { path: path.to_owned(), have, found });
+    }
+    if header.ordinal.get() != idx.0 {
+        return damaged(Damage::OrdinalDiffers { expected: idx.0, found: header.ordinal.get() });
+    }
+    let expected = SegmentHeader::new(owner, idx);
+    if header.as_bytes() != expected.as_bytes() {
+        return damaged(Damage::Malformed("geometry differs from IDENTITY"));
+    }
+    Ok(())
+}

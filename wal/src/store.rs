@@ -1,0 +1,494 @@
+//! The log's body, the history and the metadata, in RocksDB. The one file that names it.
+//!
+//! ```text
+//! log      key: timeline u32 BE | seq_first u64 BE      value: frame (header and payload, without padding)
+//! history  key, value: the caller's
+//! meta     key: 0x00 | ours, 0x01 | the caller's        value: opaque
+//! ```
+//!
+//! Invariants: RocksDB's own log is off, the head is the log; what a flush has made durable is a prefix of what was
+//! appended; all families are flushed together, so rows and the cursor that counts them never part. RocksDB notices
+//! neither a missing file's worth of keys nor an old copy of itself, so every frame is proved again when read.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+
+use rocksdb::{
+    ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator, FlushOptions, Options, ReadOptions,
+    WriteBatch, WriteOptions,
+};
+
+use crate::error::{Action, Damage, Result, WalError};
+use crate::frame::{FRAME_VERSION, Frame, FrameFault};
+use crate::units::{ChainHash, NodeId, Seq, Tail, Timeline};
+
+const LOG: &str = "log";
+const HISTORY: &str = "history";
+const META: &str = "meta";
+
+const META_OURS: u8 = 0;
+const META_CALLERS: u8 = 1;
+const META_BASE: &[u8] = &[META_OURS, b'b', b'a', b's', b'e'];
+
+/// Bytes of a key in `log`.
+pub const LOG_KEY_BYTES: usize = 12;
+
+/// Memtable of the log family: what RocksDB may hold before it flushes by itself.
+const LOG_BUFFER_BYTES: usize = 32 << 20;
+
+/// Where a timeline's log begins: after which sequence, and whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogOrigin {
+    pub node_id: NodeId,
+    pub timeline: Timeline,
+    pub seq_base: Seq,
+}
+
+impl LogOrigin {
+    /// What the first frame follows.
+    pub fn tail(self) -> Tail {
+        Tail { seq: self.seq_base, chain: ChainHash::genesis(self.node_id, self.timeline) }
+    }
+}
+
+/// The ends of the log as this handle knows them. Changed under one lock, off the ack path.
+#[derive(Clone, Copy)]
+struct Ends {
+    appended: Tail,
+    stored: Seq,
+    /// After a failed write RocksDB may or may not hold it; only a restart can tell.
+    failed: bool,
+}
+
+/// An open database. May be shared between threads; only one of them appends.
+pub struct Store {
+    db: DB,
+    path: PathBuf,
+    origin: LogOrigin,
+    ends: Mutex<Ends>,
+}
+
+impl Store {
+    /// Makes an empty database where there is none.
+    pub fn create(path: &Path) -> Result<()> {
+        let mut options = db_options();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_error_if_exists(true);
+        let db = DB::open_cf_descriptors(&options, path, families())
+            .map_err(|error| store_error(Action::Create, path, Seq::ZERO, &error))?;
+        drop(db);
+        Ok(())
+    }
+
+    /// Opens a database that [`Store::create`] made and finds the end of its log. Never makes one.
+    pub fn open(path: &Path, origin: LogOrigin) -> Result<Store> {
+        let db = DB::open_cf_descriptors(&db_options(), path, families()).map_err(|error| open_error(path, &error))?;
+        Store::with_ends(db, path, origin)
+    }
+
+    /// Opens what has been flushed, beside a running writer or without one. Writes nothing; appending panics.
+    pub fn open_read_only(path: &Path, origin: LogOrigin) -> Result<Store> {
+        let options = db_options();
+        let db = DB::open_cf_descriptors_read_only(&options, path, families(), false)
+            .map_err(|error| open_error(path, &error))?;
+        Store::with_ends(db, path, origin)
+    }
+
+    fn with_ends(db: DB, path: &Path, origin: LogOrigin) -> Result<Store> {
+        let ends = Ends { appended: origin.tail(), stored: origin.seq_base, failed: false };
+        let store = Store { db, path: path.to_owned(), origin, ends: Mutex::new(ends) };
+        let tail = store.find_tail()?;
+        *store.lock_ends() = Ends { appended: tail, stored: tail.seq, failed: false };
+        Ok(store)
+    }
+
+    /// Appends frames that follow the log's end. Not durable before [`Store::flush`].
+    pub fn append_frames<'a>(&self, frames: impl IntoIterator<Item = &'a [u8]>) -> Result<Seq> {
+        let mut ends = self.lock_ends();
+        let mut tail = ends.appended;
+        let mut batch = WriteBatch::default();
+        for bytes in frames {
+            let frame = self.prove(bytes, tail.seq.next())?;
+            self.check_follows(&frame, tail)?;
+            batch.put_cf(self.family(LOG), log_key(self.origin.timeline, frame.seq_first()), frame.bytes());
+            tail = frame.tail();
+        }
+        self.write(&mut ends, batch, tail.seq)?;
+        ends.appended = tail;
+        Ok(tail.seq)
+    }
+
+    /// Makes everything appended and committed so far durable; returns the last such sequence. Blocks on the disk.
+    pub fn flush(&self) -> Result<Seq> {
+        let seq = {
+            let ends = self.lock_ends();
+            self.still_whole(&ends)?;
+            ends.appended.seq
+        };
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        let families = [self.family(LOG), self.family(HISTORY), self.family(META)];
+        let result = self.db.flush_cfs_opt(&families, &options);
+        let mut ends = self.lock_ends();
+        if let Err(error) = result {
+            ends.failed = true;
+            return Err(store_error(Action::Flush, &self.path, seq, &error));
+        }
+        ends.stored = ends.stored.max(seq);
+        assert!(ends.stored <= ends.appended.seq);
+        Ok(ends.stored)
+    }
+
+    /// Everything up to here survives a power cut without the head.
+    pub fn seq_stored(&self) -> Seq {
+        self.lock_ends().stored
+    }
+
+    /// The end of what has been appended.
+    pub fn tail(&self) -> Tail {
+        self.lock_ends().appended
+    }
+
+    pub fn origin(&self) -> LogOrigin {
+        self.origin
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The first retained sequence is the one after this.
+    pub fn base(&self) -> Result<Tail> {
+        let Some(value) = self.get(META, META_BASE)? else { return Ok(self.origin.tail()) };
+        let (seq, chain) = value.split_first_chunk::<8>().ok_or_else(|| self.malformed("base is too short"))?;
+        let chain: [u8; 32] = chain.try_into().map_err(|_| self.malformed("base has the wrong length"))?;
+        Ok(Tail { seq: Seq(u64::from_le_bytes(*seq)), chain: ChainHash(chain) })
+    }
+
+    /// Frames in order, from the one that holds `from`, each proved and held against its predecessor.
+    pub fn frames(&self, from: Seq) -> Result<FrameCursor<'_>> {
+        let base = self.base()?;
+        if from <= base.seq {
+            let (wanted, begins) = (from, base.seq.next());
+            return Err(WalError::NotRetained { path: self.path.clone(), wanted, begins });
+        }
+        let mut iter = self.log_iterator();
+        let start = self.seek_at_or_before(&mut iter, from)?;
+        let expected = match start {
+            Some(seq_first) if seq_first > base.seq.next() => {
+                self.seek_at_or_before(&mut iter, seq_first.prev())?;
+                self.frame_at(&iter, seq_first)?.map_or(base, |before| before.tail())
+            }
+            _ => base,
+        };
+        iter.seek(log_key(self.origin.timeline, start.unwrap_or(Seq::ZERO)));
+        Ok(FrameCursor { store: self, iter, expected, from, moved: true })
+    }
+
+    /// Forgets whole frames before the one that holds `seq`. Durable with the next flush, together with the new base.
+    pub fn truncate_before(&self, seq: Seq) -> Result<Tail> {
+        let before = {
+            let mut cursor = self.frames(seq)?;
+            cursor.next_frame()?.map(|frame| Tail { seq: frame.seq_first().prev(), chain: frame.chain_prev() })
+        };
+        let Some(base) = before else { return self.base() };
+        let mut value = [0; 40];
+        value[..8].copy_from_slice(&base.seq.0.to_le_bytes());
+        value[8..].copy_from_slice(&base.chain.0);
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(META), META_BASE, value);
+        let timeline = self.origin.timeline;
+        batch.delete_range_cf(self.family(LOG), log_key(timeline, Seq::ZERO), log_key(timeline, base.seq.next()));
+        self.write(&mut self.lock_ends(), batch, base.seq)?;
+        Ok(base)
+    }
+
+    /// Writes rows of history and metadata together. Durable with the next flush.
+    pub fn commit(&self, rows: Rows) -> Result<()> {
+        let mut batch = WriteBatch::default();
+        for row in rows.0 {
+            match row {
+                Row::History { key, value } => batch.put_cf(self.family(HISTORY), key, value),
+                Row::HistoryGone { key } => batch.delete_cf(self.family(HISTORY), key),
+                Row::Meta { key, value } => batch.put_cf(self.family(META), callers_key(&key), value),
+            }
+        }
+        let mut ends = self.lock_ends();
+        let seq = ends.appended.seq;
+        self.write(&mut ends, batch, seq)
+    }
+
+    pub fn history(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.get(HISTORY, key)
+    }
+
+    pub fn meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.get(META, &callers_key(key))
+    }
+
+    /// History rows whose key begins with `prefix`, in key order from `from` on, until `visit` breaks.
+    pub fn history_scan(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let mut iter = self.db.raw_iterator_cf_opt(self.family(HISTORY), read_options());
+        iter.seek(prefix.max(from));
+        while let Some((key, value)) = iter.item() {
+            if !key.starts_with(prefix) || visit(key, value).is_break() {
+                return Ok(());
+            }
+            iter.next();
+        }
+        iter.status().map_err(|error| store_error(Action::Read, &self.path, Seq::ZERO, &error))
+    }
+
+    fn find_tail(&self) -> Result<Tail> {
+        let mut iter = self.log_iterator();
+        iter.seek_to_last();
+        self.check_iterator(&iter, Seq::ZERO)?;
+        if let Some((found, _)) = iter.key().and_then(split_key).filter(|(found, _)| *found > self.origin.timeline) {
+            return Err(WalError::TimelineDiffers { path: self.path.clone(), have: self.origin.timeline, found });
+        }
+        self.seek_at_or_before(&mut iter, Seq(u64::MAX))?;
+        match self.frame_at(&iter, Seq::ZERO)? {
+            Some(frame) => Ok(frame.tail()),
+            None => self.base(),
+        }
+    }
+
+    fn log_iterator(&self) -> DBRawIterator<'_> {
+        self.db.raw_iterator_cf_opt(self.family(LOG), read_options())
+    }
+
+    /// Moves to the last frame of this timeline whose key is at or before `seq`; its first sequence, if there is one.
+    fn seek_at_or_before(&self, iter: &mut DBRawIterator<'_>, seq: Seq) -> Result<Option<Seq>> {
+        iter.seek_for_prev(log_key(self.origin.timeline, seq));
+        self.check_iterator(iter, seq)?;
+        let key = iter.key().and_then(split_key);
+        Ok(key.filter(|(timeline, _)| *timeline == self.origin.timeline).map(|(_, seq_first)| seq_first))
+    }
+
+    /// The proved frame under the iterator, if it is one of this timeline.
+    fn frame_at<'i>(&self, iter: &'i DBRawIterator<'_>, seq: Seq) -> Result<Option<Frame<'i>>> {
+        self.check_iterator(iter, seq)?;
+        let Some((key, value)) = iter.item() else { return Ok(None) };
+        let (timeline, seq_first) = split_key(key).ok_or_else(|| self.malformed("a log key of another length"))?;
+        if timeline != self.origin.timeline {
+            return Ok(None);
+        }
+        let frame = self.prove(value, seq_first)?;
+        if frame.seq_first() != seq_first || frame.bytes().len() != value.len() {
+            return Err(WalError::damaged(&self.path, 0, seq_first, Damage::KeyDiffers));
+        }
+        Ok(Some(frame))
+    }
+
+    fn prove<'f>(&self, bytes: &'f [u8], seq: Seq) -> Result<Frame<'f>> {
+        let frame = Frame::decode(bytes).map_err(|fault| match fault {
+            FrameFault::VersionUnknown(version) => {
+                let (found, known) = (u32::from(version), u32::from(FRAME_VERSION));
+                WalError::UnknownFormat { path: self.path.clone(), found, known }
+            }
+            fault => WalError::damaged(&self.path, 0, seq, Damage::Frame(fault)),
+        })?;
+        if frame.timeline() != self.origin.timeline {
+            let (have, found) = (self.origin.timeline, frame.timeline());
+            return Err(WalError::TimelineDiffers { path: self.path.clone(), have, found });
+        }
+        Ok(frame)
+    }
+
+    fn check_follows(&self, frame: &Frame<'_>, tail: Tail) -> Result<()> {
+        let seq = tail.seq.next();
+        if frame.seq_first() != seq {
+            return Err(WalError::damaged(&self.path, 0, seq, Damage::SeqGap { found: frame.seq_first() }));
+        }
+        if frame.chain_prev() != tail.chain {
+            return Err(WalError::damaged(&self.path, 0, seq, Damage::ChainBroken));
+        }
+        Ok(())
+    }
+
+    fn check_iterator(&self, iter: &DBRawIterator<'_>, seq: Seq) -> Result<()> {
+        iter.status().map_err(|error| store_error(Action::Read, &self.path, seq, &error))
+    }
+
+    fn get(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.db
+            .get_cf_opt(self.family(family), key, &read_options())
+            .map_err(|error| store_error(Action::Read, &self.path, Seq::ZERO, &error))
+    }
+
+    fn write(&self, ends: &mut Ends, batch: WriteBatch, seq: Seq) -> Result<()> {
+        self.still_whole(ends)?;
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.db.write_opt(batch, &options).map_err(|error| {
+            ends.failed = true;
+            store_error(Action::Write, &self.path, seq, &error)
+        })
+    }
+
+    fn still_whole(&self, ends: &Ends) -> Result<()> {
+        if ends.failed {
+            return Err(WalError::FailedEarlier { path: self.path.clone() });
+        }
+        Ok(())
+    }
+
+    fn family(&self, name: &str) -> &ColumnFamily {
+        self.db.cf_handle(name).expect("every family was opened with the database")
+    }
+
+    fn lock_ends(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().expect("no thread panics while it holds the ends")
+    }
+
+    fn malformed(&self, what: &'static str) -> WalError {
+        WalError::damaged(&self.path, 0, Seq::ZERO, Damage::Malformed(what))
+    }
+}
+
+/// A walk over the log's frames. Lends each frame, so that nothing is copied.
+pub struct FrameCursor<'s> {
+    store: &'s Store,
+    iter: DBRawIterator<'s>,
+    expected: Tail,
+    from: Seq,
+    /// True where the iterator stands on a frame that has not been lent yet.
+    moved: bool,
+}
+
+impl FrameCursor<'_> {
+    /// The next frame that holds `from` or comes after it; `None` at the end of what was there when the walk began.
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>> {
+        loop {
+            if !self.moved {
+                self.iter.next();
+            }
+            self.moved = false;
+            let seq = self.expected.seq.next();
+            let Some(frame) = self.store.frame_at(&self.iter, seq)? else { return Ok(None) };
+            self.store.check_follows(&frame, self.expected)?;
+            self.expected = frame.tail();
+            if self.expected.seq >= self.from {
+                break;
+            }
+        }
+        self.store.frame_at(&self.iter, self.expected.seq)
+    }
+
+    /// What the next frame must follow.
+    pub fn tail(&self) -> Tail {
+        self.expected
+    }
+}
+
+/// Rows to be written together.
+#[derive(Clone, Debug, Default)]
+pub struct Rows(Vec<Row>);
+
+#[derive(Clone, Debug)]
+enum Row {
+    History { key: Vec<u8>, value: Vec<u8> },
+    HistoryGone { key: Vec<u8> },
+    Meta { key: Vec<u8>, value: Vec<u8> },
+}
+
+impl Rows {
+    pub fn new() -> Rows {
+        Rows::default()
+    }
+
+    pub fn put_history(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.0.push(Row::History { key: key.into(), value: value.into() });
+    }
+
+    pub fn delete_history(&mut self, key: impl Into<Vec<u8>>) {
+        self.0.push(Row::HistoryGone { key: key.into() });
+    }
+
+    pub fn put_meta(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.0.push(Row::Meta { key: key.into(), value: value.into() });
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Big-endian, so that byte order is sequence order.
+pub fn log_key(timeline: Timeline, seq_first: Seq) -> [u8; LOG_KEY_BYTES] {
+    let mut key = [0; LOG_KEY_BYTES];
+    key[..4].copy_from_slice(&timeline.0.to_be_bytes());
+    key[4..].copy_from_slice(&seq_first.0.to_be_bytes());
+    key
+}
+
+fn split_key(key: &[u8]) -> Option<(Timeline, Seq)> {
+    let (timeline, seq) = key.split_first_chunk::<4>()?;
+    let seq: [u8; 8] = seq.try_into().ok()?;
+    Some((Timeline(u32::from_be_bytes(*timeline)), Seq(u64::from_be_bytes(seq))))
+}
+
+fn callers_key(key: &[u8]) -> Vec<u8> {
+    [&[META_CALLERS], key].concat()
+}
+
+fn db_options() -> Options {
+    let mut options = Options::default();
+    options.set_atomic_flush(true);
+    options.set_paranoid_checks(true);
+    options.set_max_background_jobs(2);
+    // Its text log is for RocksDB's authors; four files of it are enough for them.
+    options.set_keep_log_file_num(4);
+    options
+}
+
+fn families() -> Vec<ColumnFamilyDescriptor> {
+    let mut log = Options::default();
+    log.set_compression_type(DBCompressionType::None);
+    log.set_write_buffer_size(LOG_BUFFER_BYTES);
+    let mut rows = Options::default();
+    // No compression library is linked, and rows are small.
+    rows.set_compression_type(DBCompressionType::None);
+    vec![
+        ColumnFamilyDescriptor::new("default", rows.clone()),
+        ColumnFamilyDescriptor::new(LOG, log),
+        ColumnFamilyDescriptor::new(HISTORY, rows.clone()),
+        ColumnFamilyDescriptor::new(META, rows),
+    ]
+}
+
+fn read_options() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_verify_checksums(true);
+    options
+}
+
+fn store_error(action: Action, path: &Path, seq: Seq, error: &rocksdb::Error) -> WalError {
+    let message = error.to_string();
+    if error.kind() == rocksdb::ErrorKind::Corruption {
+        return WalError::damaged(path, 0, seq, Damage::Store(message));
+    }
+    let no_space = message.contains("No space left");
+    WalError::Store { action, path: path.to_owned(), seq, message, no_space }
+}
+
+/// A database that IDENTITY promises and that is not there, or not whole, is damage.
+fn open_error(path: &Path, error: &rocksdb::Error) -> WalError {
+    let message = error.to_string();
+    let incomplete = error.kind() == rocksdb::ErrorKind::InvalidArgument || message.contains("No such file");
+    if incomplete {
+        return WalError::damaged(path, 0, Seq::ZERO, Damage::Store(message));
+    }
+    store_error(Action::Open, path, Seq::ZERO, error)
+}
