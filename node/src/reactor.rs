@@ -1,0 +1,641 @@
+//! One io_uring for sockets and journal: everything that a pinned core asks of the kernel, in one entry a cycle.
+//!
+//! The owner of a reactor calls `poll`, looks at what is `done`, asks for more (sends, receives, journal writes), and polls
+//! again. Nothing here decides anything: no protocol, no order, no time.
+//!
+//! This is the one file with `unsafe`. The kernel reads and writes memory while an operation is under way, so the
+//! obligation of every submission is the same: the memory must not move, be freed or be written by us before its
+//! completion is seen. It is met by ownership: receive and send buffers are boxes inside a connection's slot, which is
+//! emptied only when nothing of it is under way; journal buffers are boxes inside `Head`, which leaves a frame's bytes
+//! alone from `next_write` until it is durable and taken; and the ring is dropped, hence closed, before either.
+#![allow(unsafe_code)]
+
+use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::time::Duration;
+use crate::fault::JournalFault;
+use wal::head::{FRAMES_IN_FLIGHT_MAX, FrameTicket, Head, Poisoned};
+
+/// Entries of the submission ring; more than a cycle asks for, else the rest waits for the next cycle.
+const RING_ENTRIES: u32 = 1024;
+const COMPLETION_ENTRIES: u32 = 4096;
+
+/// What one receive can bring.
+pub const RECEIVE_BYTES: usize = 16 * 1024;
+/// What one send can take.
+pub const SEND_BYTES: usize = 64 * 1024;
+
+/// Names a connection; a number is never used for two connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnId {
+    slot: u16,
+    generation: u32,
+}
+
+impl ConnId {
+    pub fn slot(self) -> usize {
+        usize::from(self.slot)
+    }
+}
+
+/// Which listener a connection came through, in the order in which they were given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenerIdx(pub usize);
+
+/// What has happened since the last look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    Accepted { conn: ConnId, listener: ListenerIdx },
+    /// So many bytes are in `received(conn)`; ask for more with `receive`.
+    Received { conn: ConnId, bytes: usize },
+    /// The last `send` is on its way entirely.
+    Sent { conn: ConnId },
+    /// The peer closed, or the connection failed; call `close`.
+    Lost { conn: ConnId },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReactorError {
+    #[error(
+        "io_uring is not available here ({0}): a container's seccomp profile or kernel.io_uring_disabled refuses it; \
+         allow io_uring_setup, io_uring_enter and io_uring_register, or set kernel.io_uring_disabled=0"
+    )]
+    Refused(io::Error),
+    #[error("io_uring: {0}")]
+    Ring(io::Error),
+    #[error("listening on {address}: {source}")]
+    Listen { address: SocketAddr, source: io::Error },
+}
+
+/// When to come back from the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// At once.
+    Spin,
+    /// When something completes, or after this long.
+    Upto(Duration),
+}
+
+/// How the journal is made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JournalSync {
+    /// Every write is linked to its own fdatasync.
+    EachWrite,
+    /// Writes are synced together when asked (`sync_journal`).
+    OnRequest,
+}
+
+/// The journal's frames and files, driven through the same ring as the sockets.
+pub struct Journal {
+    pub head: Head,
+    files: Vec<File>,
+    sync: JournalSync,
+    /// Frames handed to the kernel and waiting for a sync on request, oldest first.
+    unsynced: Vec<Unsynced>,
+    /// How many of them the sync under way covers.
+    syncing_len: usize,
+    fault: JournalFault,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Unsynced {
+    ticket: FrameTicket,
+    segment: usize,
+    written: bool,
+}
+
+struct Conn {
+    stream: Option<TcpStream>,
+    generation: u32,
+    receive: Box<[u8]>,
+    received: usize,
+    send: Box<[u8]>,
+    send_len: usize,
+    send_at: usize,
+    receiving: bool,
+    sending: bool,
+    closing: bool,
+}
+
+/// Sockets and journal of one thread.
+pub struct Reactor {
+    // Dropped first: closing the ring ends every operation, so that the buffers below may go.
+    ring: IoUring,
+    journal: Option<Journal>,
+    conns: Vec<Conn>,
+    free: Vec<u16>,
+    listeners: Vec<TcpListener>,
+    done: Vec<Done>,
+    poisoned: Option<Poisoned>,
+    /// Submissions that found the ring full and are tried again next cycle.
+    backlog: Vec<squeue::Entry>,
+    enter_count: u64,
+}
+
+// User data: what kind of operation in the top byte, whose in the rest.
+const KIND_SHIFT: u32 = 56;
+const KIND_ACCEPT: u64 = 1;
+const KIND_RECEIVE: u64 = 2;
+const KIND_SEND: u64 = 3;
+const KIND_WRITE: u64 = 4;
+const KIND_SYNC: u64 = 5;
+const KIND_SYNC_ALL: u64 = 6;
+const PAYLOAD_MASK: u64 = (1 << KIND_SHIFT) - 1;
+
+fn tag(kind: u64, payload: u64) -> u64 {
+    debug_assert!(payload <= PAYLOAD_MASK);
+    kind << KIND_SHIFT | payload
+}
+
+impl ConnId {
+    fn payload(self) -> u64 {
+        u64::from(self.generation) << 16 | u64::from(self.slot)
+    }
+
+    fn from_payload(payload: u64) -> Self {
+        Self { slot: payload as u16, generation: (payload >> 16) as u32 }
+    }
+}
+
+impl Reactor {
+    /// Must be called on the thread that will poll: the ring serves a single issuer.
+    pub fn new(connections_max: u16) -> Result<Self, ReactorError> {
+        let ring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .setup_submit_all()
+            .setup_cqsize(COMPLETION_ENTRIES)
+            .build(RING_ENTRIES)
+            .map_err(|e| match e.raw_os_error() {
+                Some(libc::EPERM | libc::ENOSYS | libc::EACCES) => ReactorError::Refused(e),
+                _ => ReactorError::Ring(e),
+            })?;
+        let conns = (0..connections_max).map(|_| Conn::empty()).collect();
+        Ok(Self {
+            ring,
+            journal: None,
+            conns,
+            free: (0..connections_max).rev().collect(),
+            listeners: Vec::new(),
+            done: Vec::with_capacity(COMPLETION_ENTRIES as usize),
+            poisoned: None,
+            backlog: Vec::with_capacity(RING_ENTRIES as usize),
+            enter_count: 0,
+        })
+    }
+
+    pub fn with_journal(mut self, head: Head, files: Vec<File>, sync: JournalSync, fault: JournalFault) -> Self {
+        assert!(self.journal.is_none(), "a reactor drives one journal");
+        self.journal = Some(Journal {
+            head,
+            files,
+            sync,
+            unsynced: Vec::with_capacity(FRAMES_IN_FLIGHT_MAX),
+            syncing_len: 0,
+            fault,
+        });
+        self
+    }
+
+    /// Accepts on `listener` from now on; its connections carry the index returned.
+    pub fn listen(&mut self, listener: TcpListener) -> ListenerIdx {
+        self.listeners.push(listener);
+        let idx = ListenerIdx(self.listeners.len() - 1);
+        self.accept(idx);
+        idx
+    }
+
+    pub fn listener_address(&self, idx: ListenerIdx) -> io::Result<SocketAddr> {
+        self.listeners[idx.0].local_addr()
+    }
+
+    /// Hands pending work to the kernel and collects what is done. The only system call of a cycle, and none when
+    /// there is nothing to hand over and nothing to collect.
+    pub fn poll(&mut self, wait: Wait) -> Result<&[Done], ReactorError> {
+        self.done.clear();
+        self.refill_from_backlog();
+        self.enter(wait)?;
+        self.harvest();
+        Ok(&self.done)
+    }
+
+    /// What the last `poll` collected.
+    pub fn done(&self, idx: usize) -> Option<Done> {
+        self.done.get(idx).copied()
+    }
+
+    pub fn enter_count(&self) -> u64 {
+        self.enter_count
+    }
+
+    fn enter(&mut self, wait: Wait) -> Result<(), ReactorError> {
+        let (submitter, mut sq, mut cq) = self.ring.split();
+        sq.sync();
+        cq.sync();
+        let pending = sq.len() as u32;
+        if !cq.is_empty() {
+            // Completions are here already: hand over, do not wait.
+            if pending == 0 {
+                return Ok(());
+            }
+        } else if pending == 0 && !sq.taskrun() && wait == Wait::Spin {
+            return Ok(());
+        }
+        drop(sq);
+        let waits = cq.is_empty();
+        drop(cq);
+        self.enter_count += 1;
+        let result = match wait {
+            Wait::Upto(limit) if waits => {
+                let timespec = Timespec::from(limit);
+                submitter.submit_with_args(1, &SubmitArgs::new().timespec(&timespec))
+            }
+            // SAFETY: flags and arguments are those of a plain submit that also runs deferred completions; no pointer.
+            _ => unsafe { submitter.enter::<libc::sigset_t>(pending, 0, IORING_ENTER_GETEVENTS, None) },
+        };
+        match result {
+            Ok(_) => Ok(()),
+            Err(e) => match e.raw_os_error() {
+                // Timed out, interrupted, or the completion ring must be emptied first: the next cycle goes on.
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(ReactorError::Ring(e)),
+            },
+        }
+    }
+
+    fn harvest(&mut self) {
+        while let Some(entry) = self.next_completion() {
+            let data = entry.user_data();
+            let payload = data & PAYLOAD_MASK;
+            match data >> KIND_SHIFT {
+                KIND_ACCEPT => self.accepted(ListenerIdx(payload as usize), &entry),
+                KIND_RECEIVE => self.receive_done(ConnId::from_payload(payload), entry.result()),
+                KIND_SEND => self.send_done(ConnId::from_payload(payload), entry.result()),
+                KIND_WRITE => self.write_done(FrameTicket(payload), entry.result()),
+                KIND_SYNC => self.sync_done(FrameTicket(payload), entry.result()),
+                KIND_SYNC_ALL => self.sync_all_done(entry.result()),
+                kind => unreachable!("no operation of kind {kind} is submitted"),
+            }
+        }
+    }
+
+    fn next_completion(&mut self) -> Option<cqueue::Entry> {
+        if self.done.len() == self.done.capacity() {
+            return None;
+        }
+        self.ring.completion().next()
+    }
+
+    /// Queues an entry; when the ring is full it waits in the backlog.
+    fn push(&mut self, entry: squeue::Entry) {
+        // SAFETY: every caller passes memory that outlives the operation; see the head of this file.
+        let pushed = self.backlog.is_empty() && unsafe { self.ring.submission().push(&entry) }.is_ok();
+        if !pushed {
+            self.backlog.push(entry);
+        }
+    }
+
+    fn refill_from_backlog(&mut self) {
+        let mut moved = 0;
+        {
+            let mut queue = self.ring.submission();
+            for entry in &self.backlog {
+                // SAFETY: as in `push`.
+                if unsafe { queue.push(entry) }.is_err() {
+                    break;
+                }
+                moved += 1;
+            }
+        }
+        self.backlog.drain(..moved);
+    }
+}
+
+const IORING_ENTER_GETEVENTS: u32 = 1;
+
+// Sockets.
+impl Reactor {
+    fn accept(&mut self, idx: ListenerIdx) {
+        let fd = Fd(self.listeners[idx.0].as_raw_fd());
+        let entry = opcode::AcceptMulti::new(fd).build().user_data(tag(KIND_ACCEPT, idx.0 as u64));
+        self.push(entry);
+    }
+
+    fn accepted(&mut self, listener: ListenerIdx, entry: &cqueue::Entry) {
+        if entry.result() >= 0 {
+            // SAFETY: a successful accept gives a descriptor that nobody else owns.
+            let stream = unsafe { TcpStream::from_raw_fd(entry.result()) };
+            self.admit(listener, stream);
+        }
+        if !cqueue::more(entry.flags()) {
+            self.accept(listener);
+        }
+    }
+
+    /// Gives the connection a slot and starts to receive; without a free slot it is closed on the spot.
+    fn admit(&mut self, listener: ListenerIdx, stream: TcpStream) {
+        let Some(slot) = self.free.pop() else { return };
+        // A connection that is gone already shows so at the first receive.
+        let _ = stream.set_nodelay(true);
+        let conn = &mut self.conns[usize::from(slot)];
+        conn.open(stream);
+        let id = ConnId { slot, generation: conn.generation };
+        self.done.push(Done::Accepted { conn: id, listener });
+        self.receive(id);
+    }
+
+    /// Asks for the next bytes. What was received before is gone with this call.
+    pub fn receive(&mut self, id: ConnId) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        if conn.receiving || conn.closing {
+            return;
+        }
+        conn.receiving = true;
+        conn.received = 0;
+        let (fd, at, len) = (conn.fd(), conn.receive.as_mut_ptr(), conn.receive.len() as u32);
+        self.push(opcode::Recv::new(fd, at, len).build().user_data(tag(KIND_RECEIVE, id.payload())));
+    }
+
+    /// The bytes of the last `Done::Received` of this connection.
+    pub fn received(&self, id: ConnId) -> &[u8] {
+        self.conn(id).map_or(&[], |conn| &conn.receive[..conn.received])
+    }
+
+    fn receive_done(&mut self, id: ConnId, result: i32) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        conn.receiving = false;
+        if conn.closing {
+            self.release_if_idle(id);
+            return;
+        }
+        match result {
+            bytes if bytes > 0 => {
+                conn.received = bytes as usize;
+                self.done.push(Done::Received { conn: id, bytes: bytes as usize });
+            }
+            result if result == -libc::EINTR || result == -libc::EAGAIN => self.receive(id),
+            _ => self.done.push(Done::Lost { conn: id }),
+        }
+    }
+
+    /// Where to write what shall be sent; `None` while a send is under way or the connection is closing.
+    pub fn send_buffer(&mut self, id: ConnId) -> Option<&mut [u8]> {
+        let conn = self.conn_mut(id)?;
+        (!conn.sending && !conn.closing).then_some(&mut conn.send[..])
+    }
+
+    /// Sends the first `bytes` of the send buffer.
+    pub fn send(&mut self, id: ConnId, bytes: usize) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        assert!(!conn.sending && bytes <= conn.send.len(), "one send at a time, within the buffer");
+        if bytes == 0 || conn.closing {
+            return;
+        }
+        conn.send_len = bytes;
+        conn.send_at = 0;
+        self.send_rest(id);
+    }
+
+    fn send_rest(&mut self, id: ConnId) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        conn.sending = true;
+        let rest = &conn.send[conn.send_at..conn.send_len];
+        let entry = opcode::Send::new(conn.fd(), rest.as_ptr(), rest.len() as u32)
+            .flags(libc::MSG_NOSIGNAL)
+            .build()
+            .user_data(tag(KIND_SEND, id.payload()));
+        self.push(entry);
+    }
+
+    fn send_done(&mut self, id: ConnId, result: i32) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        conn.sending = false;
+        if conn.closing {
+            self.release_if_idle(id);
+            return;
+        }
+        match result {
+            bytes if bytes > 0 => {
+                conn.send_at += bytes as usize;
+                if conn.send_at < conn.send_len {
+                    self.send_rest(id);
+                } else {
+                    self.done.push(Done::Sent { conn: id });
+                }
+            }
+            result if result == -libc::EINTR || result == -libc::EAGAIN => self.send_rest(id),
+            _ => self.done.push(Done::Lost { conn: id }),
+        }
+    }
+
+    pub fn is_sending(&self, id: ConnId) -> bool {
+        self.conn(id).is_some_and(|conn| conn.sending)
+    }
+
+    pub fn peer(&self, id: ConnId) -> Option<SocketAddr> {
+        self.conn(id)?.stream.as_ref()?.peer_addr().ok()
+    }
+
+    /// Ends a connection; its slot is free for another once the kernel is done with its buffers.
+    pub fn close(&mut self, id: ConnId) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        if !conn.closing {
+            conn.closing = true;
+            if let Some(stream) = &conn.stream {
+                // Wakes the operations under way; a connection that is gone already needs no waking.
+                let _ = stream.shutdown(std::net::Shutdown::Both);
+            }
+        }
+        self.release_if_idle(id);
+    }
+
+    fn release_if_idle(&mut self, id: ConnId) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        if !conn.receiving && !conn.sending {
+            conn.stream = None;
+            conn.generation = conn.generation.wrapping_add(1);
+            self.free.push(id.slot);
+        }
+    }
+
+    fn conn(&self, id: ConnId) -> Option<&Conn> {
+        let conn = self.conns.get(id.slot())?;
+        (conn.generation == id.generation && conn.stream.is_some()).then_some(conn)
+    }
+
+    fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        let conn = self.conns.get_mut(id.slot())?;
+        (conn.generation == id.generation && conn.stream.is_some()).then_some(conn)
+    }
+}
+
+impl Conn {
+    fn empty() -> Self {
+        Self {
+            stream: None,
+            generation: 0,
+            receive: Box::default(),
+            received: 0,
+            send: Box::default(),
+            send_len: 0,
+            send_at: 0,
+            receiving: false,
+            sending: false,
+            closing: false,
+        }
+    }
+
+    /// Buffers are made at a slot's first use and kept: a node with few clients pays for few.
+    fn open(&mut self, stream: TcpStream) {
+        if self.receive.is_empty() {
+            self.receive = vec![0; RECEIVE_BYTES].into_boxed_slice();
+            self.send = vec![0; SEND_BYTES].into_boxed_slice();
+        }
+        self.stream = Some(stream);
+        self.received = 0;
+        self.closing = false;
+    }
+
+    fn fd(&self) -> Fd {
+        let fd: RawFd = self.stream.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        Fd(fd)
+    }
+}
+
+// Journal.
+impl Reactor {
+    pub fn journal(&self) -> &Journal {
+        self.journal.as_ref().expect("the reactor of the engine's thread drives the journal")
+    }
+
+    pub fn head_mut(&mut self) -> &mut Head {
+        &mut self.journal.as_mut().expect("the reactor of the engine's thread drives the journal").head
+    }
+
+    pub fn head(&self) -> &Head {
+        &self.journal().head
+    }
+
+    /// The failure that ended the journal, when there was one: nothing is durable from there on.
+    pub fn poisoned(&self) -> Option<&Poisoned> {
+        self.poisoned.as_ref()
+    }
+
+    /// Closes staged frames and submits their writes, as many as may be under way at once.
+    pub fn write_journal(&mut self) -> usize {
+        let mut count = 0;
+        // A link holds only between neighbours of one submission, so a write is taken only when both entries fit.
+        while self.backlog.is_empty() && self.room_for_two() {
+            let Some((write, sync)) = self.next_journal_entries() else { break };
+            count += 1;
+            let mut queue = self.ring.submission();
+            // SAFETY: the frame's bytes stay where they are until it is durable and taken (`Head::next_write`).
+            let pushed = unsafe {
+                match sync {
+                    Some(sync) => queue.push_multiple(&[write, sync]),
+                    None => queue.push(&write),
+                }
+            };
+            pushed.expect("room for two was checked");
+        }
+        count
+    }
+
+    fn room_for_two(&mut self) -> bool {
+        let queue = self.ring.submission();
+        queue.capacity() - queue.len() >= 2
+    }
+
+    fn next_journal_entries(&mut self) -> Option<(squeue::Entry, Option<squeue::Entry>)> {
+        let journal = self.journal.as_mut()?;
+        let op = journal.head.next_write()?;
+        let segment = op.place.segment.0 as usize;
+        let fd = Fd(journal.files[segment].as_raw_fd());
+        let bytes = journal.head.bytes(op.ticket);
+        let write = opcode::Write::new(fd, bytes.as_ptr(), bytes.len() as u32)
+            .offset(op.place.offset)
+            .build()
+            .user_data(tag(KIND_WRITE, op.ticket.0));
+        match journal.sync {
+            JournalSync::EachWrite => {
+                let sync = fsync(fd).user_data(tag(KIND_SYNC, op.ticket.0));
+                Some((write.flags(squeue::Flags::IO_LINK), Some(sync)))
+            }
+            JournalSync::OnRequest => {
+                journal.unsynced.push(Unsynced { ticket: op.ticket, segment, written: false });
+                Some((write, None))
+            }
+        }
+    }
+
+    /// Syncs what has been written since the last sync, where syncs are on request. One sync is under way at a time.
+    pub fn sync_journal(&mut self) {
+        let Some(journal) = self.journal.as_mut() else { return };
+        let Some(first) = journal.unsynced.first().copied() else { return };
+        if journal.syncing_len > 0 || !first.written || !self.backlog.is_empty() {
+            return;
+        }
+        // One sync covers the written frames of one file; a following segment waits for the next.
+        let covered = |u: &&Unsynced| u.written && u.segment == first.segment;
+        journal.syncing_len = journal.unsynced.iter().take_while(covered).count();
+        let fd = Fd(journal.files[first.segment].as_raw_fd());
+        self.push(fsync(fd).user_data(tag(KIND_SYNC_ALL, 0)));
+    }
+
+    fn write_done(&mut self, ticket: FrameTicket, result: i32) {
+        let Some(journal) = self.journal.as_mut() else { return };
+        let result = journal.fault.on_write(errno_or_len(result));
+        if result.is_ok()
+            && let Some(unsynced) = journal.unsynced.iter_mut().find(|u| u.ticket == ticket)
+        {
+            unsynced.written = true;
+        }
+        let outcome = journal.head.written(ticket, result);
+        self.note(outcome);
+    }
+
+    fn sync_done(&mut self, ticket: FrameTicket, result: i32) {
+        let Some(journal) = self.journal.as_mut() else { return };
+        // The write before it failed and the link was cut: the write's own completion tells why.
+        if result == -libc::ECANCELED && journal.head.poisoned().is_some() {
+            return;
+        }
+        let result = journal.fault.on_sync(errno_or_len(result).map(|_| ()));
+        let outcome = journal.head.synced(ticket, result);
+        self.note(outcome);
+    }
+
+    fn sync_all_done(&mut self, result: i32) {
+        let Some(journal) = self.journal.as_mut() else { return };
+        let result = journal.fault.on_sync(errno_or_len(result).map(|_| ()));
+        let mut outcome = Ok(());
+        for unsynced in journal.unsynced.drain(..journal.syncing_len) {
+            if outcome.is_ok() {
+                outcome = journal.head.synced(unsynced.ticket, result);
+            }
+        }
+        journal.syncing_len = 0;
+        self.note(outcome);
+    }
+
+    fn note(&mut self, outcome: Result<(), Poisoned>) {
+        if let Err(poisoned) = outcome
+            && self.poisoned.is_none()
+        {
+            self.poisoned = Some(poisoned);
+        }
+    }
+}
+
+fn fsync(fd: Fd) -> squeue::Entry {
+    opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build()
+}
+
+fn errno_or_len(result: i32) -> Result<usize, i32> {
+    usize::try_from(result).map_err(|_| -result)
+}

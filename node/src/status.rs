@@ -1,0 +1,103 @@
+//! What the loops tell the rest of the process about themselves: watermarks, ticks, counts. Plain atomics, written by one
+//! loop each, read by anybody; nothing is decided from them but what to show.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// A number that one loop writes and others read.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    #[inline]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Release);
+    }
+
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// For counters with one writer.
+    #[inline]
+    pub fn add(&self, more: u64) {
+        self.set(self.get() + more);
+    }
+}
+
+/// A loop's last sign of life, in the node's own nanoseconds.
+#[derive(Debug, Default)]
+pub struct Tick {
+    pub at_ns: Gauge,
+    pub cycles: Gauge,
+}
+
+/// One per process. `seq_next > seq_applied >= seq_released`, `seq_released <= seq_durable` (or `seq_applied` where the
+/// journal is synced by interval), `seq_stored <= seq_durable`.
+#[derive(Debug, Default)]
+pub struct Status {
+    pub seq_next: Gauge,
+    pub seq_applied: Gauge,
+    /// What may leave: `seq_durable`, or `seq_applied` where `journal.sync = "interval"`.
+    pub seq_released: Gauge,
+    pub seq_durable: Gauge,
+    pub seq_stored: Gauge,
+    pub seq_exported: Gauge,
+
+    pub engine: Tick,
+    pub gateway: Tick,
+    pub keeper: Tick,
+    pub feed: Tick,
+
+    pub connections: Gauge,
+    pub sessions_open: Gauge,
+    pub logins_refused: Gauge,
+    pub commands: Gauge,
+    pub rejects: Gauge,
+    pub fills: Gauge,
+    pub frames: Gauge,
+    pub ring_entries: Gauge,
+    pub market_readers: Gauge,
+    pub market_readers_dropped: Gauge,
+
+    /// Recovered and serving.
+    pub ready: AtomicBool,
+    /// Asked to stop: loops drain and end.
+    pub stopping: AtomicBool,
+    /// The failure that ends the process, first one wins.
+    failure: Mutex<Option<Failure>>,
+}
+
+/// Why the process must end, and with which exit code.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub exit_code: u8,
+    pub message: String,
+}
+
+impl Status {
+    /// Notes a failure that ends the process and asks every loop to stop.
+    pub fn fail(&self, exit_code: u8, message: impl Into<String>) {
+        let message = message.into();
+        let mut failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if failure.is_none() {
+            tracing::error!(exit_code, "{message}");
+            *failure = Some(Failure { exit_code, message });
+        }
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    pub fn failure(&self) -> Option<Failure> {
+        self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+}
