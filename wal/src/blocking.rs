@@ -54,6 +54,13 @@ impl BlockingHead {
         }
     }
 
+    /// Gives durable frames' buffers free without storing them: they stay in the head's files alone.
+    pub fn release_durable(&mut self) {
+        while self.head.durable_frame().is_some() {
+            self.head.release_durable_frame();
+        }
+    }
+
     /// Moves durable frames into the store without flushing it; returns how many.
     pub fn take_into(&mut self, store: &Store) -> Result<usize> {
         let mut buffer = blocks(self.head.config().frame_bytes_max);

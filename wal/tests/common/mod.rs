@@ -1,0 +1,101 @@
+//! What the tests share: a small directory, a deterministic source of numbers, records that name their sequence.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use wal::blocking::BlockingHead;
+use wal::directory::Directory;
+use wal::head::{HeadConfig, HeadPosition};
+use wal::identity::Identity;
+use wal::recover::{Recovered, recover};
+use wal::segment::{Access, Geometry};
+use wal::store::Store;
+use wal::units::{NodeId, Seq, Timeline};
+
+pub const NODE: NodeId = NodeId([0xab; 16]);
+pub const TIMELINE: Timeline = Timeline(1);
+/// Four segments of a header block and seven blocks of frames each.
+pub const GEOMETRY: Geometry = Geometry { segment_count: 4, segment_bytes: 8 * 4096 };
+pub const BALLAST_BYTES: u64 = 4096;
+
+pub fn identity() -> Identity {
+    Identity { node_id: NODE, timeline: TIMELINE, seq_base: Seq::ZERO, geometry: GEOMETRY }
+}
+
+pub fn config() -> HeadConfig {
+    HeadConfig { timeline: TIMELINE, geometry: GEOMETRY, frame_bytes_max: 2 * 4096, frames_in_flight_max: 4 }
+}
+
+pub fn new_directory() -> (TempDir, PathBuf) {
+    let temp = TempDir::new().expect("a temporary directory can be made");
+    let path = temp.path().join("data");
+    Directory::create(&path, &identity(), BALLAST_BYTES).expect("an absent place takes a data directory");
+    (temp, path)
+}
+
+/// The record of a sequence: its number first, then filler of a length that depends on it.
+pub fn record(seq: Seq) -> Vec<u8> {
+    let mut bytes = seq.0.to_le_bytes().to_vec();
+    bytes.resize(8 + (seq.0 % 29) as usize, seq.0 as u8);
+    bytes
+}
+
+/// Recovers for writing and returns every record shown.
+pub fn recover_all(directory: &Directory, store: &Store) -> wal::error::Result<(Recovered, Vec<(Seq, Vec<u8>)>)> {
+    let mut shown = Vec::new();
+    let recovered = recover(directory, store, Seq(1), |seq, record| {
+        shown.push((seq, record.to_vec()));
+        Ok(())
+    })?;
+    Ok((recovered, shown))
+}
+
+/// Records 1 to the end, each the one that its sequence calls for.
+pub fn assert_records(shown: &[(Seq, Vec<u8>)], seq_last: Seq) {
+    let expected: Vec<_> = (1..=seq_last.0).map(|seq| (Seq(seq), record(Seq(seq)))).collect();
+    assert!(shown == expected, "shown {} records, expected {}", shown.len(), expected.len());
+}
+
+/// Writes `frames` frames of `records` records each through the blocking driver; everything stays in the head.
+pub fn write_frames(path: &Path, frames: usize, records: usize) -> Seq {
+    let directory = Directory::open(path).expect("the directory is whole");
+    let store = directory.store().expect("the store is whole");
+    let (recovered, _) = recover_all(&directory, &store).expect("the log is whole");
+    let mut head = open_head(&directory, recovered.position);
+    for _ in 0..frames {
+        for _ in 0..records {
+            let next = head.head().seq_next();
+            assert_eq!(head.append(&record(next)).expect("the disk takes it"), Some(next), "the head has room");
+        }
+        head.commit().expect("the disk takes it");
+        head.release_durable();
+    }
+    head.head().seq_durable()
+}
+
+pub fn open_head(directory: &Directory, at: HeadPosition) -> BlockingHead {
+    let segments = directory.segments(Access::ReadWrite).expect("the segments are whole");
+    BlockingHead::new(config(), at, segments).expect("the configuration is valid")
+}
+
+/// Numbers from a seed (splitmix64): the same on every machine.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.draw() % limit
+    }
+
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}

@@ -1,0 +1,164 @@
+//! The head cut and flipped at every byte of its last frames: a torn end is cut, everything else is refused with its place.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{assert_records, identity, new_directory, write_frames};
+use wal::error::{Damage, WalError};
+use wal::head::HeadPosition;
+use wal::replay::{Refusal, Verdict, judge};
+use wal::scan::scan;
+use wal::segment::{Access, Segments};
+use wal::units::{Seq, Tail};
+
+const RECORDS: usize = 3;
+
+/// A head of eleven frames of three records; the store holds none of them. Segment 0 takes seven.
+struct Image {
+    _temp: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Image {
+    fn new() -> Image {
+        let (_temp, path) = new_directory();
+        assert_eq!(write_frames(&path, 11, RECORDS), Seq(33));
+        Image { _temp, path }
+    }
+
+    fn segment(&self, ordinal: u32) -> PathBuf {
+        self.path.join(format!("head/head-{ordinal:03}.seg"))
+    }
+
+    fn judge(&self) -> Result<Verdict, Refusal> {
+        judge_from(&self.path, HeadPosition::fresh(common::NODE, common::TIMELINE, Seq::ZERO).tail)
+    }
+}
+
+fn judge_from(path: &Path, stored: Tail) -> Result<Verdict, Refusal> {
+    let segments = Segments::open(&path.join("head"), identity().owner(), Access::Read).expect("headers are whole");
+    judge(&scan(&segments, common::TIMELINE, stored.seq).expect("readable"), stored)
+}
+
+/// Bytes of a frame of three records, from its own header.
+fn frame_bytes(segment: &[u8], offset: usize) -> usize {
+    wal::frame::Frame::decode(&segment[offset..]).expect("a frame lies here").bytes().len()
+}
+
+#[test]
+fn whole_head_is_read_to_its_end() {
+    let verdict = Image::new().judge().expect("nothing is wrong");
+    assert_eq!((verdict.tail.seq, verdict.frames.len(), verdict.cut), (Seq(33), 11, None));
+    assert_eq!((verdict.place.segment.0, verdict.place.offset), (1, 5 * 4096));
+}
+
+#[test]
+fn last_frame_cut_at_every_byte_is_a_torn_end() {
+    let image = Image::new();
+    let whole = fs::read(image.segment(1)).expect("readable");
+    let start = 4 * 4096;
+    let len = frame_bytes(&whole, start);
+    for kept in 0..len {
+        let mut torn = whole.clone();
+        torn[start + kept..].fill(0);
+        if torn == whole {
+            continue;
+        }
+        fs::write(image.segment(1), &torn).expect("writable");
+        let verdict = image.judge().unwrap_or_else(|refusal| panic!("kept {kept}: {refusal:?}"));
+        assert_eq!(verdict.tail.seq, Seq(30), "kept {kept}");
+        // Without the low byte of its sequence nothing looks like a newer frame; with it, the block must be wiped.
+        assert_eq!(verdict.cut.is_some(), kept >= 17, "kept {kept}");
+    }
+}
+
+#[test]
+fn last_frame_flipped_at_every_byte_is_a_torn_end() {
+    let image = Image::new();
+    let whole = fs::read(image.segment(1)).expect("readable");
+    let start = 4 * 4096;
+    for at in start..start + frame_bytes(&whole, start) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << (at % 8);
+        fs::write(image.segment(1), &flipped).expect("writable");
+        let verdict = image.judge().unwrap_or_else(|refusal| panic!("at {at}: {refusal:?}"));
+        assert_eq!(verdict.tail.seq, Seq(30), "at {at}");
+    }
+}
+
+#[test]
+fn a_durable_frame_flipped_at_every_byte_is_refused_with_its_place() {
+    let image = Image::new();
+    // The last but one, the last of a segment, the first of a segment, the very first.
+    for (ordinal, block, seq, later) in [(1, 3, 28, 31), (0, 7, 19, 22), (1, 1, 22, 25), (0, 1, 1, 4)] {
+        let whole = fs::read(image.segment(ordinal)).expect("readable");
+        let start = block * 4096;
+        for at in start..start + frame_bytes(&whole, start) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << (at % 8);
+            fs::write(image.segment(ordinal), &flipped).expect("writable");
+            let refusal = image.judge().expect_err("a later frame attests it");
+            assert_eq!(refusal.damage, Damage::Hole { later: Seq(later) }, "at {at}");
+            assert_eq!((refusal.seq, refusal.place.segment.0), (Seq(seq), ordinal), "at {at}");
+            assert_eq!(refusal.place.offset, start as u64, "at {at}");
+        }
+        fs::write(image.segment(ordinal), &whole).expect("writable");
+    }
+}
+
+#[test]
+fn refusing_writes_nothing() {
+    let image = Image::new();
+    let mut bytes = fs::read(image.segment(0)).expect("readable");
+    bytes[3 * 4096 + 80] ^= 1;
+    fs::write(image.segment(0), &bytes).expect("writable");
+    let before: Vec<_> = (0..4).map(|ordinal| fs::read(image.segment(ordinal)).expect("readable")).collect();
+
+    let directory = wal::directory::Directory::open(&image.path).expect("whole");
+    let store = directory.store().expect("whole");
+    let error = common::recover_all(&directory, &store).expect_err("a hole");
+    let WalError::Damaged { path, offset, seq, .. } = error else { panic!("{error}") };
+    assert_eq!((path, offset, seq), (image.segment(0), 3 * 4096, Seq(7)));
+    assert_eq!(store.tail().seq, Seq::ZERO);
+    let after: Vec<_> = (0..4).map(|ordinal| fs::read(image.segment(ordinal)).expect("readable")).collect();
+    assert!(before == after);
+}
+
+#[test]
+fn a_right_checksum_with_a_wrong_link_is_refused() {
+    let image = Image::new();
+    let mut stored = HeadPosition::fresh(common::NODE, common::TIMELINE, Seq::ZERO).tail;
+    stored.chain.0[0] ^= 1;
+    let refusal = judge_from(&image.path, stored).expect_err("the first frame links to another genesis");
+    assert_eq!((refusal.seq, refusal.damage), (Seq(1), Damage::ChainBroken));
+    // The same where the head still has a copy of the store's last frame, and that copy tells another story.
+    stored.seq = Seq(33);
+    assert_eq!(judge_from(&image.path, stored).expect_err("two stories").damage, Damage::ChainBroken);
+}
+
+#[test]
+fn a_frame_copied_to_a_second_place_is_refused() {
+    let image = Image::new();
+    let copied = fs::read(image.segment(0)).expect("readable")[2 * 4096..3 * 4096].to_vec();
+    let mut bytes = fs::read(image.segment(3)).expect("readable");
+    bytes[4096..8192].copy_from_slice(&copied);
+    fs::write(image.segment(3), &bytes).expect("writable");
+    let refusal = image.judge().expect_err("two frames for one sequence");
+    assert_eq!((refusal.damage, refusal.seq, refusal.place.segment.0), (Damage::Overlap, Seq(4), 3));
+}
+
+#[test]
+fn the_log_goes_on_after_a_cut_and_the_cut_frame_never_returns() {
+    let image = Image::new();
+    let mut bytes = fs::read(image.segment(1)).expect("readable");
+    bytes[4 * 4096 + 75] ^= 1;
+    fs::write(image.segment(1), &bytes).expect("writable");
+    assert_eq!(write_frames(&image.path, 2, RECORDS), Seq(36));
+    let directory = wal::directory::Directory::open(&image.path).expect("whole");
+    let store = directory.store().expect("whole");
+    let (recovered, shown) = common::recover_all(&directory, &store).expect("whole");
+    assert_eq!((recovered.tail.seq, recovered.cut), (Seq(36), None));
+    assert_records(&shown, Seq(36));
+}

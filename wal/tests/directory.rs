@@ -1,0 +1,448 @@
+//! The directory, the mark, the store and the whole start: what is refused, by which error.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use common::{
+    BALLAST_BYTES, GEOMETRY, NODE, TIMELINE, assert_records, identity, new_directory, recover_all, write_frames,
+};
+use wal::blocking::BlockingHead;
+use wal::directory::{Ballast, Directory};
+use wal::error::{Damage, ErrorKind, WalError};
+use wal::identity::Identity;
+use wal::mark::Mark;
+use wal::recover::{inspect, recover};
+use wal::segment::{Access, Segments};
+use wal::store::{Rows, Store};
+use wal::units::{NodeId, Seq, Timeline};
+
+/// Opens for writing and recovers everything.
+fn start(path: &Path) -> wal::error::Result<Seq> {
+    let directory = Directory::open(path)?;
+    let store = directory.store()?;
+    let (recovered, shown) = recover_all(&directory, &store)?;
+    assert_records(&shown, recovered.tail.seq);
+    Ok(recovered.tail.seq)
+}
+
+fn refused(path: &Path) -> WalError {
+    start(path).expect_err("this must be refused")
+}
+
+fn damage(error: WalError) -> Damage {
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+    let WalError::Damaged { damage, .. } = error else { panic!("{error}") };
+    damage
+}
+
+fn overwrite(path: &Path, offset: u64, bytes: &[u8]) {
+    let file = fs::OpenOptions::new().write(true).open(path).expect("the file is there");
+    file.write_all_at(bytes, offset).expect("writable");
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("makes a directory");
+    for entry in fs::read_dir(from).expect("readable").map(|entry| entry.expect("readable")) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().expect("typed").is_dir() {
+            true => copy_tree(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).expect("copied")),
+        }
+    }
+}
+
+#[test]
+fn a_log_goes_on_over_many_starts_and_both_places() {
+    let (_temp, path) = new_directory();
+    for round in 1..=6 {
+        assert_eq!(write_frames(&path, 5, 4), Seq(20 * round));
+    }
+    let directory = Directory::open(&path).expect("whole");
+    let store = directory.store().expect("whole");
+    // The last round is still in the head alone.
+    assert_eq!(store.seq_stored(), Seq(100));
+    let (recovered, shown) = recover_all(&directory, &store).expect("whole");
+    assert_eq!((recovered.frames_from_store, recovered.frames_from_head, recovered.records), (25, 5, 120));
+    assert_records(&shown, Seq(120));
+    assert_eq!((store.seq_stored(), store.flush().expect("flushes")), (Seq(120), Seq(120)));
+}
+
+#[test]
+fn a_start_may_begin_anywhere_up_to_the_end() {
+    let (_temp, path) = new_directory();
+    write_frames(&path, 5, 4);
+    write_frames(&path, 3, 4);
+    for from in 1..=33 {
+        let directory = Directory::open(&path).expect("whole");
+        let store = directory.store().expect("whole");
+        let mut shown = Vec::new();
+        let recovered = recover(&directory, &store, Seq(from), |seq, _| {
+            shown.push(seq.0);
+            Ok(())
+        });
+        assert_eq!(recovered.expect("whole").records, 33 - from);
+        assert_eq!(shown, (from..=32).collect::<Vec<_>>());
+    }
+    let directory = Directory::open(&path).expect("whole");
+    let store = directory.store().expect("whole");
+    let beyond = recover(&directory, &store, Seq(34), |_, _| Ok(())).expect_err("a snapshot newer than the log");
+    assert_eq!(beyond.kind(), ErrorKind::ShorterThanAcknowledged);
+}
+
+#[test]
+fn ring_goes_round_while_the_store_follows() {
+    let (_temp, path) = new_directory();
+    let directory = Directory::open(&path).expect("whole");
+    let store = directory.store().expect("whole");
+    let (recovered, _) = recover_all(&directory, &store).expect("whole");
+    let mut head: BlockingHead = common::open_head(&directory, recovered.position);
+    let mut waited = 0;
+    for seq in (1..=2000).map(Seq) {
+        if head.append(&common::record(seq)).expect("the disk takes it").is_none() {
+            waited += 1;
+            head.store_all(&store).expect("the store takes it");
+            assert_eq!(head.append(&common::record(seq)).expect("the disk takes it"), Some(seq));
+        }
+        if seq.0.is_multiple_of(3) {
+            head.commit().expect("the disk takes it");
+            head.take_into(&store).expect("the store takes it");
+        }
+    }
+    head.commit().expect("the disk takes it");
+    assert!(waited >= 20, "the head waited for the store {waited} times");
+    drop((head, store, directory));
+    assert_eq!(start(&path).expect("whole"), Seq(2000));
+}
+
+#[test]
+fn a_looker_sees_all_and_writes_nothing_while_the_owner_runs() {
+    let (_temp, path) = new_directory();
+    write_frames(&path, 4, 3);
+    let _owner = Directory::open(&path).expect("whole");
+    let looker = Directory::open_read_only(&path).expect("whole");
+    let before = fs::read(path.join("head/head-000.seg")).expect("readable");
+    let mut count = 0;
+    let found = inspect(&looker, Seq(1), |seq, record| {
+        assert_eq!(record, common::record(seq));
+        count += 1;
+        Ok(())
+    });
+    assert_eq!((found.expect("whole").seq_stored_found, count), (Seq(0), 12));
+    assert!(before == fs::read(path.join("head/head-000.seg")).expect("readable"));
+}
+
+#[test]
+fn a_visitor_may_stop_a_start_and_nothing_is_written() {
+    let (_temp, path) = new_directory();
+    write_frames(&path, 4, 3);
+    let directory = Directory::open(&path).expect("whole");
+    let store = directory.store().expect("whole");
+    let error = recover(&directory, &store, Seq(1), |seq, _| if seq == Seq(5) { Err("no".into()) } else { Ok(()) });
+    assert!(matches!(error, Err(WalError::Visitor { seq: Seq(5), .. })));
+    assert_eq!(store.tail().seq, Seq::ZERO);
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let (_temp, path) = new_directory();
+    let first = Directory::open(&path).expect("whole");
+    assert_eq!(Directory::open(&path).expect_err("locked").kind(), ErrorKind::Locked);
+    drop(first);
+    drop(Directory::open(&path).expect("free again"));
+}
+
+#[test]
+fn only_an_empty_place_becomes_a_directory_and_an_empty_one_is_none() {
+    let (temp, path) = new_directory();
+    let error = Directory::create(&path, &identity(), BALLAST_BYTES).expect_err("taken");
+    assert_eq!(error.kind(), ErrorKind::NotEmpty);
+    let empty = temp.path().join("empty");
+    fs::create_dir(&empty).expect("makes a directory");
+    assert_eq!(Directory::open(&empty).expect_err("empty").kind(), ErrorKind::NotInitialised);
+    assert_eq!(fs::read_dir(&empty).expect("readable").count(), 0, "opening left nothing behind");
+    assert_eq!(Directory::open(&temp.path().join("absent")).expect_err("absent").kind(), ErrorKind::NotInitialised);
+}
+
+#[test]
+fn identity_is_proved() {
+    let (_temp, path) = new_directory();
+    let file = path.join("IDENTITY");
+    let text = fs::read_to_string(&file).expect("readable");
+    let read = |changed: String| {
+        fs::write(&file, changed).expect("writable");
+        Directory::open(&path).expect_err("changed").kind()
+    };
+    assert_eq!(read(text.replace("format 1", "format 2")), ErrorKind::UnknownFormat);
+    assert_eq!(read(text.replace("timeline 1", "timeline 2")), ErrorKind::Damaged);
+    assert_eq!(read(text.replace("seq_base 0", "seq_base 00")), ErrorKind::Damaged);
+    assert_eq!(read(text.trim_end().to_owned()), ErrorKind::Damaged);
+    assert_eq!(read(String::new()), ErrorKind::Damaged);
+    for at in 0..text.len() {
+        let mut bytes = text.clone().into_bytes();
+        bytes[at] ^= 1;
+        fs::write(&file, bytes).expect("writable");
+        let kind = Directory::open(&path).expect_err("flipped").kind();
+        assert!(matches!(kind, ErrorKind::Damaged | ErrorKind::UnknownFormat), "at {at}: {kind:?}");
+    }
+}
+
+#[test]
+fn a_log_shorter_than_the_mark_is_refused() {
+    let (temp, path) = new_directory();
+    write_frames(&path, 2, 3);
+    let stale = temp.path().join("stale");
+    copy_tree(&path, &stale);
+    write_frames(&path, 2, 3);
+    Directory::open(&path).expect("whole").mark().expect("whole").note(Seq(12)).expect("noted");
+    assert_eq!(start(&path).expect("12 is there"), Seq(12));
+    // The old copy is whole in itself; only the mark knows better.
+    fs::copy(path.join("MARK"), stale.join("MARK")).expect("copied");
+    let error = refused(&stale);
+    assert_eq!(error.kind(), ErrorKind::ShorterThanAcknowledged);
+    assert!(matches!(error, WalError::ShorterThanAcknowledged { have: Seq(6), mark: Seq(12), .. }));
+}
+
+#[test]
+fn mark_survives_a_torn_slot_and_not_two() {
+    let (_temp, path) = new_directory();
+    let file = path.join("MARK");
+    let mut mark = Mark::open(&file, TIMELINE).expect("whole");
+    (1..=5).for_each(|seq| mark.note(Seq(seq)).expect("noted"));
+    drop(mark);
+    assert_eq!(Mark::read(&file, TIMELINE).expect("whole"), Seq(5));
+    let whole = fs::read(&file).expect("readable");
+    // Counter 1 was made with the file; note 5 has counter 6: slot 0.
+    for at in 0..32 {
+        let mut torn = whole.clone();
+        torn[at] ^= 1;
+        fs::write(&file, &torn).expect("writable");
+        assert_eq!(Mark::read(&file, TIMELINE).expect("the other slot"), Seq(4), "at {at}");
+    }
+    fs::write(&file, vec![0; whole.len()]).expect("writable");
+    assert_eq!(refused(&path).kind(), ErrorKind::Damaged);
+    fs::write(&file, &whole).expect("writable");
+    assert_eq!(Mark::read(&file, Timeline(2)).expect_err("older").kind(), ErrorKind::TimelineDiffers);
+    fs::remove_file(&file).expect("removed");
+    assert_eq!(damage(refused(&path)), Damage::FileMissing);
+}
+
+#[test]
+fn segments_that_are_not_ours_are_refused() {
+    let (temp, path) = new_directory();
+    write_frames(&path, 9, 3);
+    let file = path.join("head/head-001.seg");
+    let whole = fs::read(&file).expect("readable");
+    let foreign = |name: &str, node_id, timeline| {
+        let dir = temp.path().join(name);
+        fs::create_dir(&dir).expect("makes a directory");
+        let owner = wal::segment::SegmentOwner { node_id, timeline, geometry: GEOMETRY };
+        Segments::create(&dir, owner).expect("made");
+        fs::copy(dir.join("head-001.seg"), &file).expect("copied");
+        refused(&path)
+    };
+    let node = NodeId([9; 16]);
+    let other = foreign("node", node, TIMELINE);
+    assert_eq!(damage(other), Damage::ForeignNode { expected: NODE, found: node });
+    assert_eq!(foreign("older", NODE, Timeline(0)).kind(), ErrorKind::TimelineDiffers);
+    assert_eq!(foreign("newer", NODE, Timeline(2)).kind(), ErrorKind::TimelineDiffers);
+
+    fs::copy(path.join("head/head-002.seg"), &file).expect("copied");
+    assert_eq!(damage(refused(&path)), Damage::OrdinalDiffers { expected: 1, found: 2 });
+    fs::write(&file, &whole[..4096]).expect("writable");
+    assert!(matches!(damage(refused(&path)), Damage::LengthDiffers { .. }));
+    fs::write(&file, &whole).expect("writable");
+    overwrite(&file, 4, &[2]);
+    assert_eq!(refused(&path).kind(), ErrorKind::UnknownFormat);
+    fs::write(&file, &whole).expect("writable");
+    overwrite(&file, 9, &[1]);
+    assert_eq!(damage(refused(&path)), Damage::Checksum);
+    fs::remove_file(&file).expect("removed");
+    let WalError::Damaged { path: named, damage, .. } = refused(&path) else { panic!("another error") };
+    assert_eq!((named, damage), (file.clone(), Damage::FileMissing));
+    fs::write(&file, &whole).expect("writable");
+    assert_eq!(start(&path).expect("whole again"), Seq(27));
+}
+
+#[test]
+fn a_deleted_store_is_damage_not_a_new_beginning() {
+    let (_temp, path) = new_directory();
+    write_frames(&path, 2, 3);
+    fs::remove_dir_all(path.join("db")).expect("removed");
+    fs::create_dir(path.join("db")).expect("made");
+    assert_eq!(refused(&path).kind(), ErrorKind::Damaged);
+}
+
+#[test]
+fn an_old_copy_of_the_store_is_a_hole() {
+    let (temp, path) = new_directory();
+    write_frames(&path, 5, 3);
+    start(&path).expect("everything moves into the store");
+    let old = temp.path().join("old");
+    copy_tree(&path.join("db"), &old);
+    // Five times round the ring: nothing of what the old copy lacks is left in the head.
+    (0..10).for_each(|round| assert_eq!(write_frames(&path, 14, 3), Seq(15 + 42 * (round + 1))));
+    start(&path).expect("whole");
+    write_frames(&path, 2, 3);
+    fs::remove_dir_all(path.join("db")).expect("removed");
+    copy_tree(&old, &path.join("db"));
+    assert!(matches!(damage(refused(&path)), Damage::Hole { .. }));
+}
+
+/// Changes the frame at `seq` behind the store's back; `None` removes it.
+fn tamper(path: &Path, seq: Seq, change: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) {
+    let families = ["default", "log", "history", "meta"];
+    let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), path.join("db"), families).expect("opens");
+    let family = db.cf_handle("log").expect("there");
+    let key = wal::store::log_key(TIMELINE, seq);
+    match change(db.get_cf(family, key).expect("readable").expect("there")) {
+        Some(frame) => db.put_cf(family, key, frame).expect("put"),
+        None => db.delete_cf(family, key).expect("deleted"),
+    }
+    db.flush_cf(family).expect("flushed");
+}
+
+#[test]
+fn a_hole_in_the_store_is_refused_with_its_sequence() {
+    let (_temp, path) = new_directory();
+    write_frames(&path, 10, 3);
+    start(&path).expect("everything moves into the store");
+    tamper(&path, Seq(13), |_| None);
+    let error = refused(&path);
+    assert!(
+        matches!(error, WalError::Damaged { seq: Seq(13), damage: Damage::SeqGap { found: Seq(16) }, .. }),
+        "{error}"
+    );
+    // Whoever begins behind the hole meets it as well: a frame is held against its predecessor.
+    let directory = Directory::open(&path).expect("whole");
+    let store = directory.store().expect("whole");
+    assert!(recover(&directory, &store, Seq(17), |_, _| Ok(())).is_err());
+}
+
+#[test]
+fn a_flipped_bit_in_the_store_is_refused() {
+    let (_temp, path) = new_directory();
+    write_frames(&path, 10, 3);
+    start(&path).expect("everything moves into the store");
+    // By RocksDB's own checksum, in the file ...
+    let sst = fs::read_dir(path.join("db"))
+        .expect("readable")
+        .map(|entry| entry.expect("readable").path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "sst"))
+        .expect("a flush has made a file");
+    let whole = fs::read(&sst).expect("readable");
+    let at = whole.windows(8).position(|window| window == 14_u64.to_le_bytes()).expect("record 14 lies there");
+    overwrite(&sst, at as u64, &[whole[at] ^ 1]);
+    assert_eq!(refused(&path).kind(), ErrorKind::Damaged);
+    overwrite(&sst, at as u64, &[whole[at]]);
+    assert_eq!(start(&path).expect("whole again"), Seq(30));
+    // ... and by ours, where RocksDB was given wrong bytes to begin with.
+    tamper(&path, Seq(13), |mut frame| {
+        frame[80] ^= 1;
+        Some(frame)
+    });
+    let error = refused(&path);
+    assert!(matches!(error, WalError::Damaged { seq: Seq(13), damage: Damage::Frame(_), .. }), "{error}");
+}
+
+#[test]
+fn the_store_takes_only_what_follows() {
+    let (_temp, path) = new_directory();
+    write_frames(&path, 4, 3);
+    start(&path).expect("everything moves into the store");
+    let directory = Directory::open(&path).expect("whole");
+    let store = directory.store().expect("whole");
+    let second = store.frames(Seq(4)).expect("whole").next_frame().expect("whole").expect("there").bytes().to_vec();
+    let error = store.append_frames([second.as_slice()]).expect_err("it is there already");
+    assert!(matches!(error, WalError::Damaged { damage: Damage::SeqGap { found: Seq(4) }, .. }));
+    assert_eq!(store.tail().seq, Seq(12));
+}
+
+#[test]
+fn truncation_keeps_whole_frames_and_the_chain() {
+    let (_temp, path) = new_directory();
+    write_frames(&path, 10, 3);
+    start(&path).expect("everything moves into the store");
+    let directory = Directory::open(&path).expect("whole");
+    let store = directory.store().expect("whole");
+    assert_eq!(store.truncate_before(Seq(14)).expect("truncates").seq, Seq(12));
+    store.flush().expect("flushes");
+    drop(store);
+    let store = directory.store().expect("whole");
+    assert_eq!(store.base().expect("whole").seq, Seq(12));
+    assert_eq!(store.frames(Seq(12)).err().expect("gone").kind(), ErrorKind::NotRetained);
+    let recovered = recover(&directory, &store, Seq(13), |_, _| Ok(())).expect("whole");
+    assert_eq!((recovered.records, recovered.tail.seq), (18, Seq(30)));
+}
+
+#[test]
+fn rows_are_kept_together_and_scanned_by_prefix() {
+    let (_temp, path) = new_directory();
+    let directory = Directory::open(&path).expect("whole");
+    let store = directory.store().expect("whole");
+    let mut rows = Rows::new();
+    for key in ["a1", "a2", "a3", "b1"] {
+        rows.put_history(key, key.to_uppercase());
+    }
+    rows.delete_history("a2");
+    rows.put_meta("cursor", [7]);
+    store.commit(rows).expect("written");
+    store.flush().expect("flushed");
+    drop(store);
+    let store = directory.store().expect("whole");
+    let mut found = Vec::new();
+    let mut collect = |prefix: &str, from: &str| {
+        store
+            .history_scan(prefix.as_bytes(), from.as_bytes(), |key, _| {
+                found.push(String::from_utf8_lossy(key).into_owned());
+                std::ops::ControlFlow::Continue(())
+            })
+            .expect("readable");
+        std::mem::take(&mut found)
+    };
+    assert_eq!(collect("a", ""), ["a1", "a3"]);
+    assert_eq!(collect("a", "a2"), ["a3"]);
+    assert_eq!(collect("", ""), ["a1", "a3", "b1"]);
+    assert_eq!(store.meta(b"cursor").expect("readable"), Some(vec![7]));
+    assert_eq!(store.history(b"b1").expect("readable"), Some(b"B1".to_vec()));
+    assert_eq!(store.history(b"a2").expect("readable"), None);
+}
+
+#[test]
+fn ballast_comes_back_only_where_there_is_room() {
+    let (_temp, path) = new_directory();
+    let directory = Directory::open(&path).expect("whole");
+    let ballast = path.join("BALLAST");
+    assert_eq!(directory.restore_ballast(BALLAST_BYTES, 0).expect("looks"), Ballast::Present);
+    fs::remove_file(&ballast).expect("given away");
+    assert_eq!(directory.restore_ballast(BALLAST_BYTES, 5 * BALLAST_BYTES - 1).expect("looks"), Ballast::NoRoom);
+    assert!(!ballast.exists());
+    assert_eq!(directory.restore_ballast(BALLAST_BYTES, 5 * BALLAST_BYTES).expect("writes"), Ballast::Recreated);
+    assert_eq!(fs::metadata(&ballast).expect("there").len(), BALLAST_BYTES);
+}
+
+#[test]
+fn a_later_timeline_begins_where_it_is_told_to() {
+    let (temp, _) = new_directory();
+    let path = temp.path().join("restored");
+    let restored = Identity { timeline: Timeline(2), seq_base: Seq(500), ..identity() };
+    Directory::create(&path, &restored, BALLAST_BYTES).expect("made");
+    let directory = Directory::open(&path).expect("whole");
+    let store: Store = directory.store().expect("whole");
+    let recovered = recover(&directory, &store, Seq(501), |_, _| Ok(())).expect("whole");
+    assert_eq!(recovered.tail, restored.origin().tail());
+    let earlier = recover(&directory, &store, Seq(500), |_, _| Ok(())).expect_err("another timeline's");
+    assert_eq!(earlier.kind(), ErrorKind::NotRetained);
+}
+
+#[test]
+fn direct_access_reads_headers_or_says_why_not() {
+    let (_temp, path) = new_directory();
+    let directory = Directory::open(&path).expect("whole");
+    match directory.segments(Access::Direct) {
+        Ok(segments) => assert_eq!(segments.geometry(), GEOMETRY),
+        Err(error) => assert!(matches!(error, WalError::DirectRefused { .. }), "{error}"),
+    }
+}

@@ -1,0 +1,237 @@
+//! The head alone, no disk: room, order of completions, reuse of segments, poison.
+
+mod common;
+
+use common::{GEOMETRY, NODE, Rng, TIMELINE, config, record};
+use wal::frame::Frame;
+use wal::head::{FrameTicket, Head, HeadConfig, HeadPosition, WriteFault, WriteOp};
+use wal::segment::{Geometry, SegmentIdx};
+use wal::units::Seq;
+
+fn fresh() -> Head {
+    Head::new(config(), HeadPosition::fresh(NODE, TIMELINE, Seq::ZERO)).expect("the configuration is valid")
+}
+
+fn stage_next(head: &mut Head) -> Seq {
+    let seq = head.seq_next();
+    head.stage(seq, &record(seq));
+    seq
+}
+
+/// One frame of one record, on its way.
+fn write_one(head: &mut Head) -> WriteOp {
+    stage_next(head);
+    head.next_write().expect("a frame is staged and may go")
+}
+
+fn complete(head: &mut Head, op: &WriteOp) {
+    head.written(op.ticket, Ok(op.bytes_len)).expect("the head is whole");
+    head.synced(op.ticket, Ok(())).expect("the head is whole");
+}
+
+#[test]
+fn durable_only_over_the_contiguous_run_in_any_order() {
+    let mut head = fresh();
+    let ops: Vec<_> = (0..4).map(|_| write_one(&mut head)).collect();
+    assert_eq!(head.frames_in_flight(), 4);
+    stage_next(&mut head);
+    assert_eq!(head.next_write(), None, "four are in flight");
+
+    head.synced(ops[2].ticket, Ok(())).expect("whole");
+    complete(&mut head, &ops[1]);
+    complete(&mut head, &ops[3]);
+    assert_eq!(head.seq_durable(), Seq(0));
+    head.written(ops[0].ticket, Ok(ops[0].bytes_len)).expect("whole");
+    assert_eq!((head.seq_written(), head.seq_durable()), (Seq(2), Seq(0)));
+    head.synced(ops[0].ticket, Ok(())).expect("whole");
+    assert_eq!(head.seq_durable(), Seq(2), "the third is synced, not written");
+    head.written(ops[2].ticket, Ok(ops[2].bytes_len)).expect("whole");
+    assert_eq!(head.seq_durable(), Seq(4));
+    let last = head.next_write().expect("room again");
+    let frame = Frame::decode(head.bytes(last.ticket)).expect("what is written is a frame");
+    assert_eq!((frame.seq_durable(), frame.seq_first()), (Seq(4), Seq(5)));
+}
+
+#[test]
+fn frames_link_and_padding_is_zero_in_a_used_buffer() {
+    let mut head = fresh();
+    let mut tail = HeadPosition::fresh(NODE, TIMELINE, Seq::ZERO).tail;
+    let mut taken = vec![0; config().frame_bytes_max];
+    for round in 0..40_u64 {
+        // Long frames first, so that a short one finds their bytes in its buffer.
+        for _ in 0..(40 - round) {
+            stage_next(&mut head);
+        }
+        let op = head.next_write().expect("may go");
+        let bytes = head.bytes(op.ticket).to_vec();
+        let frame = Frame::decode(&bytes).expect("a frame");
+        assert!(frame.follows(tail));
+        assert!(frame.records().all(|(seq, bytes)| bytes == record(seq)));
+        assert!(bytes[frame.bytes().len()..].iter().all(|byte| *byte == 0) && bytes.len() % 4096 == 0);
+        assert_eq!(bytes.as_ptr().addr() % 8, 0);
+        tail = frame.tail();
+        complete(&mut head, &op);
+        let len = head.take_durable_frame(&mut taken).expect("durable");
+        assert_eq!(&taken[..len], frame.bytes());
+        head.stored(head.seq_durable());
+    }
+}
+
+#[test]
+fn a_segment_is_never_written_before_all_it_holds_is_stored() {
+    for seed in 0..200 {
+        wrap_run(seed);
+    }
+}
+
+/// A store that lags at random; the twin remembers what each block of the head holds.
+fn wrap_run(seed: u64) {
+    let mut rng = Rng(seed);
+    let mut head = fresh();
+    let mut held = vec![Seq::ZERO; (GEOMETRY.segment_count as u64 * GEOMETRY.segment_bytes / 4096) as usize];
+    let mut taken = vec![0; config().frame_bytes_max];
+    let (mut frames, mut refused) = (0, 0);
+    for _ in 0..2000 {
+        let bytes = 1 + rng.below(6000) as usize;
+        if head.has_room(bytes) {
+            head.stage_with(head.seq_next(), bytes, |room| {
+                room.fill(7);
+                bytes
+            });
+        } else {
+            refused += 1;
+        }
+        if let Some(op) = head.next_write() {
+            let first = (u64::from(op.place.segment.0) * GEOMETRY.segment_bytes + op.place.offset) / 4096;
+            for block in first..first + op.bytes_len as u64 / 4096 {
+                assert!(held[block as usize] <= head.seq_stored(), "seed {seed}: an unstored frame is written over");
+                held[block as usize] = op.seq_last;
+            }
+            assert!(op.place.offset + op.bytes_len as u64 <= GEOMETRY.segment_bytes, "seed {seed}: straddles");
+            complete(&mut head, &op);
+            frames += 1;
+        }
+        while head.take_durable_frame(&mut taken).is_some() {}
+        if rng.one_in(12) {
+            let lag = rng.below(1 + head.seq_durable().0 - head.seq_stored().0);
+            head.stored(Seq(head.seq_durable().0 - lag));
+        }
+    }
+    assert!(frames > 100, "seed {seed}: the ring went round ({frames} frames)");
+    assert!(refused > 0, "seed {seed}: the store's lag was felt");
+}
+
+#[test]
+fn a_store_that_stops_ends_room_and_stored_gives_it_back() {
+    let mut head = fresh();
+    let mut taken = vec![0; config().frame_bytes_max];
+    let mut frames = 0;
+    while head.has_room(8) {
+        let op = write_one(&mut head);
+        complete(&mut head, &op);
+        head.take_durable_frame(&mut taken).expect("durable");
+        frames += 1;
+    }
+    assert_eq!(frames, 4 * 7, "four segments of seven blocks");
+    assert_eq!(head.next_write(), None);
+    head.stored(Seq(6));
+    assert!(!head.has_room(8), "the first segment still holds sequence 7");
+    head.stored(Seq(7));
+    let op = write_one(&mut head);
+    assert_eq!((op.place.segment, op.place.offset), (SegmentIdx(0), 4096));
+}
+
+#[test]
+fn durable_frames_that_nobody_takes_end_room() {
+    let mut head = fresh();
+    let mut frames = 0;
+    while head.has_room(8) {
+        let op = write_one(&mut head);
+        complete(&mut head, &op);
+        frames += 1;
+    }
+    assert_eq!(frames, 2 * config().frames_in_flight_max + 1);
+    head.release_durable_frame();
+    assert!(head.has_room(8));
+}
+
+#[test]
+fn buffers_never_move_or_multiply() {
+    let mut head = fresh();
+    let before: Vec<_> = head.buffers().map(|buffer| (buffer.as_ptr(), buffer.len())).collect();
+    assert!(before.iter().all(|(pointer, len)| pointer.addr() % 4096 == 0 && *len == config().frame_bytes_max));
+    for _ in 0..100 {
+        let op = write_one(&mut head);
+        assert!(before.iter().any(|(pointer, _)| *pointer == head.bytes(op.ticket).as_ptr()));
+        complete(&mut head, &op);
+        head.release_durable_frame();
+        head.stored(head.seq_durable());
+    }
+    assert_eq!(before, head.buffers().map(|buffer| (buffer.as_ptr(), buffer.len())).collect::<Vec<_>>());
+}
+
+/// Two in flight, the second fails by `fail`; then nothing may move again, not even by the first one's success.
+fn poisoned_by(fail: impl Fn(&mut Head, &WriteOp)) -> WriteFault {
+    let mut head = fresh();
+    let first = write_one(&mut head);
+    let second = write_one(&mut head);
+    stage_next(&mut head);
+    fail(&mut head, &second);
+    let poisoned = *head.poisoned().expect("poisoned");
+    assert_eq!((poisoned.seq, poisoned.place), (second.seq_first, second.place));
+    assert_eq!(head.written(first.ticket, Ok(first.bytes_len)), Err(poisoned));
+    assert_eq!(head.synced(first.ticket, Ok(())), Err(poisoned));
+    assert_eq!(head.seq_durable(), Seq::ZERO);
+    assert_eq!(head.next_write(), None);
+    assert!(!head.has_room(1));
+    poisoned.fault
+}
+
+#[test]
+fn the_first_failure_poisons_for_ever() {
+    let write = poisoned_by(|head, op| assert!(head.written(op.ticket, Err(5)).is_err()));
+    assert_eq!(write, WriteFault::Write(5));
+    let sync = poisoned_by(|head, op| assert!(head.synced(op.ticket, Err(28)).is_err()));
+    assert_eq!(sync, WriteFault::Sync(28));
+    let short = poisoned_by(|head, op| assert!(head.written(op.ticket, Ok(512)).is_err()));
+    assert_eq!(short, WriteFault::Short { written: 512, expected: 4096 });
+}
+
+#[test]
+#[should_panic(expected = "only frames in flight complete")]
+fn a_frame_completes_once() {
+    let mut head = fresh();
+    let op = write_one(&mut head);
+    complete(&mut head, &op);
+    complete(&mut head, &op);
+}
+
+#[test]
+#[should_panic(expected = "without gaps")]
+fn a_sequence_is_not_skipped() {
+    fresh().stage(Seq(2), b"x");
+}
+
+#[test]
+#[should_panic]
+fn a_ticket_that_was_never_given_completes_nothing() {
+    let mut head = fresh();
+    write_one(&mut head);
+    let _unreachable = head.written(FrameTicket(9), Ok(4096));
+}
+
+#[test]
+fn configurations_that_cannot_work_are_refused() {
+    let refuse = |change: fn(&mut HeadConfig)| {
+        let mut bad = config();
+        change(&mut bad);
+        assert!(Head::new(bad, HeadPosition::fresh(NODE, TIMELINE, Seq::ZERO)).is_err());
+    };
+    refuse(|config| config.frames_in_flight_max = 0);
+    refuse(|config| config.frames_in_flight_max = 17);
+    refuse(|config| config.frame_bytes_max = 4095);
+    refuse(|config| config.frame_bytes_max = 2 << 20);
+    refuse(|config| config.frame_bytes_max = 8 * 4096);
+    refuse(|config| config.geometry = Geometry { segment_count: 1, ..config.geometry });
+    refuse(|config| config.geometry = Geometry { segment_bytes: 5000, ..config.geometry });
+}
