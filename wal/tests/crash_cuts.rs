@@ -109,6 +109,48 @@ fn a_durable_frame_flipped_at_every_byte_is_refused_with_its_place() {
 }
 
 #[test]
+fn the_mark_knows_what_no_later_frame_attests() {
+    let image = Image::new();
+    let mut bytes = fs::read(image.segment(1)).expect("readable");
+    bytes[4 * 4096 + 75] ^= 1;
+    fs::write(image.segment(1), &bytes).expect("writable");
+    let directory = wal::directory::Directory::open(&image.path).expect("whole");
+    directory.mark().expect("whole").note(Seq(33)).expect("noted");
+    let store = directory.store().expect("whole");
+    let error = common::recover_all(&directory, &store).expect_err("33 was acknowledged");
+    assert!(matches!(error, WalError::ShorterThanAcknowledged { have: Seq(30), mark: Seq(33), .. }));
+    assert!(bytes == fs::read(image.segment(1)).expect("readable"), "nothing is wiped when refusing");
+}
+
+#[test]
+fn more_whole_frames_than_can_be_in_flight_are_not_a_torn_end() {
+    // Frames that attest nothing (their writer never saw a completion), behind a missing first one.
+    let at = HeadPosition::fresh(common::NODE, common::TIMELINE, Seq::ZERO);
+    let verdict_with = |whole: u64| {
+        let mut found = wal::scan::HeadScan::default();
+        for seq in (2..2 + whole).map(Seq) {
+            let place = wal::segment::Place { segment: wal::segment::SegmentIdx(0), offset: seq.0 * 4096 };
+            let (chain_prev, hash) = (at.tail.chain, at.tail.chain);
+            let seq_durable = Seq::ZERO;
+            let (seq_first, seq_last) = (seq, seq);
+            let frame_bytes = 100;
+            found.frames.push(wal::scan::FramePlace {
+                place,
+                frame_bytes,
+                seq_first,
+                seq_last,
+                seq_durable,
+                chain_prev,
+                hash,
+            });
+        }
+        judge(&found, at.tail)
+    };
+    assert_eq!(verdict_with(15).expect("fifteen behind one").cut.expect("cut").frames_whole, 15);
+    assert_eq!(verdict_with(16).expect_err("sixteen behind one").damage, Damage::BeyondInFlight { count: 16 });
+}
+
+#[test]
 fn refusing_writes_nothing() {
     let image = Image::new();
     let mut bytes = fs::read(image.segment(0)).expect("readable");

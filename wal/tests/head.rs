@@ -67,7 +67,7 @@ fn frames_link_and_padding_is_zero_in_a_used_buffer() {
         let frame = Frame::decode(&bytes).expect("a frame");
         assert!(frame.follows(tail));
         assert!(frame.records().all(|(seq, bytes)| bytes == record(seq)));
-        assert!(bytes[frame.bytes().len()..].iter().all(|byte| *byte == 0) && bytes.len() % 4096 == 0);
+        assert!(bytes[frame.bytes().len()..].iter().all(|byte| *byte == 0) && bytes.len().is_multiple_of(4096));
         assert_eq!(bytes.as_ptr().addr() % 8, 0);
         tail = frame.tail();
         complete(&mut head, &op);

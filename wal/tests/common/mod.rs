@@ -41,8 +41,11 @@ pub fn record(seq: Seq) -> Vec<u8> {
     bytes
 }
 
+/// Records as a start showed them.
+pub type Shown = Vec<(Seq, Vec<u8>)>;
+
 /// Recovers for writing and returns every record shown.
-pub fn recover_all(directory: &Directory, store: &Store) -> wal::error::Result<(Recovered, Vec<(Seq, Vec<u8>)>)> {
+pub fn recover_all(directory: &Directory, store: &Store) -> wal::error::Result<(Recovered, Shown)> {
     let mut shown = Vec::new();
     let recovered = recover(directory, store, Seq(1), |seq, record| {
         shown.push((seq, record.to_vec()));
