@@ -1,0 +1,317 @@
+//! Takes commands in, gives each its place and time, journals and applies it, and moves the watermark behind which
+//! answers may leave.
+//!
+//! ```text
+//!  ingress --> stamp --> stage in the journal --> apply --> outbox, feed     (answers wait there)
+//!                              |                                 ^
+//!                         write + sync -----------> seq_released |
+//! ```
+//!
+//! Invariants: a command is taken only when journal, outbox and feed have room for all of it, so nothing is ever dropped;
+//! its sequence is taken before it is applied, so a crash between the two cannot use a number twice; after the journal
+//! failed nothing is taken, applied or released.
+
+use crate::admin_port::{AdminAnswer, AdminInlet};
+use crate::feed::{FEED_ITEMS_PER_COMMAND_MAX, FeedItem};
+use crate::keeper::FramesIn;
+use crate::outbox::{Origin, OutboxIn};
+use crate::reactor::Reactor;
+use crate::status::Status;
+use crate::translate::{Outlet, translate};
+use api::instruments::Instruments;
+use book::codec;
+use book::command::Command;
+use book::engine::{Capacity, Engine};
+use book::event::{Event, Sink};
+use book::ids::SessionId;
+use book::units::{Seq, Stamp, TsNs};
+use rtrb::{Consumer, Producer, RingBuffer};
+use std::sync::Arc;
+
+/// Commands between gateway and engine. A full ring leaves bytes in the sockets.
+pub const INGRESS_COMMANDS: usize = 1 << 14;
+/// Commands that one cycle takes before it looks at the disk and the sockets again.
+const COMMANDS_PER_CYCLE_MAX: usize = 512;
+/// Upper bound of an encoded trading command; asserted against every kind in the tests.
+const TRADING_RECORD_BYTES_MAX: usize = 256;
+
+/// A command on its way to the engine.
+#[derive(Debug)]
+pub struct Ingress {
+    /// When its bytes were read.
+    pub received: TsNs,
+    pub command: Command,
+}
+
+pub fn ingress() -> (Producer<Ingress>, Consumer<Ingress>) {
+    RingBuffer::new(INGRESS_COMMANDS)
+}
+
+/// When answers may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// When the command is on disk and synced.
+    Durable,
+    /// When it is applied; the journal is synced at least this often.
+    Applied { sync_every_ns: u64 },
+}
+
+/// Events of one command, in a buffer made once.
+#[derive(Debug)]
+pub struct Events(Vec<Event>);
+
+impl Events {
+    pub fn new() -> Self {
+        Self(Vec::with_capacity(book::engine::EVENTS_PER_COMMAND_MAX))
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub fn as_slice(&self) -> &[Event] {
+        &self.0
+    }
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Sink for Events {
+    /// The live engine books every transfer; describing them is the shadow's work.
+    const LEDGER: bool = false;
+
+    #[inline]
+    fn push(&mut self, event: Event) {
+        self.0.push(event);
+    }
+}
+
+/// All that the engine's loop is connected to.
+pub struct Wiring {
+    pub ingress: Consumer<Ingress>,
+    pub admin: AdminInlet,
+    pub outbox: OutboxIn,
+    pub feed: Producer<FeedItem>,
+    pub frames: FramesIn,
+    pub status: Arc<Status>,
+}
+
+pub struct EngineLoop {
+    engine: Engine,
+    instruments: Instruments,
+    events: Events,
+    wiring: Wiring,
+    release: Release,
+    synced_at_ns: u64,
+    /// Mass cancels that one command could not finish: their next part goes before anything else.
+    unfinished: Vec<Command>,
+    counts: Counts,
+}
+
+/// Plain counters of the hot path, published once a cycle.
+#[derive(Debug, Default)]
+struct Counts {
+    commands: u64,
+    rejects: u64,
+    fills: u64,
+}
+
+impl EngineLoop {
+    pub fn new(engine: Engine, instruments: Instruments, wiring: Wiring, release: Release) -> Self {
+        Self {
+            engine,
+            instruments,
+            events: Events::new(),
+            wiring,
+            release,
+            synced_at_ns: 0,
+            unfinished: Vec::with_capacity(64),
+            counts: Counts::default(),
+        }
+    }
+
+    /// One cycle: what is durable, what may be freed, what comes in, what is to be written. Returns the work done.
+    pub fn poll(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+        if reactor.poisoned().is_some() {
+            return 0;
+        }
+        let mut work = self.hand_over_frames(reactor);
+        work += self.take_commands(now, reactor);
+        work += reactor.write_journal();
+        if let Release::Applied { sync_every_ns } = self.release {
+            self.sync_when_due(now, sync_every_ns, reactor);
+        }
+        self.publish(now, reactor);
+        work
+    }
+
+    /// Whether everything taken in is applied, durable and handed to the keeper.
+    pub fn is_drained(&self, reactor: &Reactor) -> bool {
+        let head = reactor.head();
+        self.wiring.ingress.is_empty()
+            && self.unfinished.is_empty()
+            && head.seq_durable().next() == head.seq_next()
+            && head.durable_frame().is_none()
+    }
+
+    /// Durable frames go to the keeper; what it has stored frees segments.
+    fn hand_over_frames(&mut self, reactor: &mut Reactor) -> usize {
+        let head = reactor.head_mut();
+        let mut count = 0;
+        while let Some(frame) = head.durable_frame() {
+            if !self.wiring.frames.push(frame) {
+                break;
+            }
+            head.release_durable_frame();
+            count += 1;
+        }
+        let stored = wal::units::Seq(self.wiring.status.seq_stored.get());
+        if head.seq_stored() < stored {
+            head.stored(stored);
+        }
+        count
+    }
+
+    fn take_commands(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+        let mut count = 0;
+        while count < COMMANDS_PER_CYCLE_MAX && self.has_room(reactor, TRADING_RECORD_BYTES_MAX) {
+            if let Some(command) = self.unfinished.pop() {
+                self.run(now, now, &command, reactor);
+            } else if let Ok(ingress) = self.wiring.ingress.pop() {
+                self.run(now, ingress.received, &ingress.command, reactor);
+            } else {
+                break;
+            }
+            count += 1;
+        }
+        count + self.take_admin(now, reactor)
+    }
+
+    /// At most one administrative command a cycle: they are rare and may be large.
+    fn take_admin(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+        if !self.has_room(reactor, codec::RECORD_BYTES_MAX) || self.wiring.admin.answers.is_full() {
+            return 0;
+        }
+        let Ok(request) = self.wiring.admin.requests.pop() else { return 0 };
+        let seq = self.run(now, now, &request.command, reactor);
+        let answer = AdminAnswer { number: request.number, seq: seq.0, ts_ns: now.0, events: self.events.0.clone() };
+        self.wiring.admin.answers.push(answer).expect("room was checked, and this loop alone fills it");
+        1
+    }
+
+    #[inline]
+    fn has_room(&self, reactor: &mut Reactor, record_bytes: usize) -> bool {
+        if !self.wiring.outbox.has_room() || self.wiring.feed.slots() < FEED_ITEMS_PER_COMMAND_MAX {
+            return false;
+        }
+        if reactor.head().has_room(record_bytes) {
+            return true;
+        }
+        // The open frame may just be full: close it and look again.
+        reactor.write_journal();
+        reactor.head().has_room(record_bytes)
+    }
+
+    /// Stamp, journal, apply, encode: one command from question to answers, which then wait for the disk.
+    fn run(&mut self, now: TsNs, received: TsNs, command: &Command, reactor: &mut Reactor) -> Seq {
+        let head = reactor.head_mut();
+        // Taken before apply: a crash between the two must not reuse a number that the journal has seen.
+        let seq = head.seq_next();
+        let record_bytes_max = record_bytes_max(command);
+        head.stage_with(seq, record_bytes_max, |into| {
+            codec::encode(now, command, into).expect("a command is smaller than its bound")
+        });
+        let stamp = Stamp { seq: Seq(seq.0), ts: now };
+        self.events.0.clear();
+        self.engine.apply(stamp, command, &mut self.events);
+        self.counts.commands += 1;
+        let Wiring { outbox, feed, .. } = &mut self.wiring;
+        let mut outlet = Live { origin: Origin { seq: stamp.seq, received, sequenced: stamp.ts }, outbox, feed };
+        let summary = translate(stamp, &self.events.0, &mut self.instruments, &mut outlet);
+        self.counts.fills += summary.fills;
+        self.counts.rejects += summary.rejects;
+        if summary.more {
+            self.unfinished.push(continued(command));
+        }
+        stamp.seq
+    }
+
+    fn sync_when_due(&mut self, now: TsNs, every_ns: u64, reactor: &mut Reactor) {
+        let crowded = reactor.head().frames_in_flight() + 1 >= reactor.head().config().frames_in_flight_max;
+        if crowded || now.0 - self.synced_at_ns >= every_ns {
+            self.synced_at_ns = now.0;
+            reactor.sync_journal();
+        }
+    }
+
+    /// Moves the watermarks. Each asserts its own line.
+    fn publish(&mut self, now: TsNs, reactor: &Reactor) {
+        let status = &self.wiring.status;
+        let durable = reactor.head().seq_durable().0;
+        let applied = self.engine.stamp().seq.0;
+        let released = match self.release {
+            Release::Durable => durable,
+            Release::Applied { .. } => applied,
+        };
+        assert!(durable <= applied, "only what was applied is journaled");
+        assert!(status.seq_released.get() <= released, "a watermark never falls");
+        status.seq_next.set(applied + 1);
+        status.seq_applied.set(applied);
+        status.seq_durable.set(durable);
+        status.seq_released.set(released);
+        status.commands.set(self.counts.commands);
+        status.rejects.set(self.counts.rejects);
+        status.fills.set(self.counts.fills);
+        status.engine.at_ns.set(now.0);
+        status.engine.cycles.add(1);
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+/// Where the live engine's events go: into rings, behind the watermark.
+struct Live<'a> {
+    origin: Origin,
+    outbox: &'a mut OutboxIn,
+    feed: &'a mut Producer<FeedItem>,
+}
+
+impl Outlet for Live<'_> {
+    #[inline]
+    fn answer(&mut self, session: SessionId, bytes: &[u8]) {
+        self.outbox.push(&self.origin, session, bytes);
+    }
+
+    #[inline]
+    fn public(&mut self, item: FeedItem) {
+        self.feed.push(item).expect("room for a whole command was checked before it was taken");
+    }
+}
+
+#[inline]
+fn record_bytes_max(command: &Command) -> usize {
+    if matches!(command, Command::Admin(_)) { codec::RECORD_BYTES_MAX } else { TRADING_RECORD_BYTES_MAX }
+}
+
+/// The next part of a command that reached the bound of orders that one command may cancel.
+#[cold]
+fn continued(command: &Command) -> Command {
+    let mut next = command.clone();
+    match &mut next {
+        Command::MassCancel(mass) => mass.continued = true,
+        Command::SessionDown(down) => down.continued = true,
+        other => unreachable!("{other:?} cancels at most one order"),
+    }
+    next
+}
+
+/// The engine's memory, as the configuration asks for it.
+pub fn capacity(orders: usize, markets: usize) -> Capacity {
+    Capacity { orders, leaves: (orders / 16).max(1 << 12), markets }
+}

@@ -1,0 +1,178 @@
+//! Moves durable frames from the head into RocksDB and keeps the high-water mark: all that may block on a disk, off the
+//! ack path.
+//!
+//! Invariants: frames arrive and are stored in the order of the log; `seq_stored` is told only after a flush, because
+//! RocksDB's own log is off; the mark never runs ahead of what is durable.
+
+use crate::status::Status;
+use rtrb::{Consumer, Producer, RingBuffer};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use wal::error::WalError;
+use wal::frame::FRAME_BYTES_MAX;
+use wal::mark::Mark;
+use wal::store::Store;
+use wal::units::Seq;
+
+/// Bytes of frames between engine and keeper; a keeper further behind than this leaves them in the head.
+const RING_BYTES: usize = 32 << 20;
+/// Frames stored in one batch.
+const BATCH_FRAMES_MAX: usize = 64;
+/// How often the mark is noted while commands come in.
+const MARK_EVERY_NS: u64 = 100_000_000;
+const LENGTH_BYTES: usize = 4;
+
+const _: () = assert!(RING_BYTES >= 4 * (FRAME_BYTES_MAX + LENGTH_BYTES));
+
+/// The engine's end: whole frames, each behind its length.
+pub struct FramesIn {
+    ring: Producer<u8>,
+}
+
+/// The keeper's end.
+pub struct FramesOut {
+    ring: Consumer<u8>,
+    /// Length of the frame whose bytes come next, once read.
+    pending: Option<usize>,
+}
+
+pub fn frames() -> (FramesIn, FramesOut) {
+    let (producer, consumer) = RingBuffer::new(RING_BYTES);
+    (FramesIn { ring: producer }, FramesOut { ring: consumer, pending: None })
+}
+
+impl FramesIn {
+    /// Takes a copy of the frame, or nothing when there is no room now.
+    #[inline]
+    pub fn push(&mut self, frame: &[u8]) -> bool {
+        if self.ring.slots() < LENGTH_BYTES + frame.len() {
+            return false;
+        }
+        let length = (frame.len() as u32).to_le_bytes();
+        self.ring.push_entire_slice(&length).expect("room was checked");
+        self.ring.push_entire_slice(frame).expect("room was checked");
+        true
+    }
+}
+
+impl FramesOut {
+    /// Appends the next whole frame to `into`; false when there is none yet.
+    fn pop(&mut self, into: &mut Vec<u8>) -> bool {
+        if self.pending.is_none() {
+            let mut length = [0; LENGTH_BYTES];
+            if self.ring.pop_entire_slice(&mut length).is_err() {
+                return false;
+            }
+            self.pending = Some(u32::from_le_bytes(length) as usize);
+        }
+        let Some(len) = self.pending else { return false };
+        if self.ring.slots() < len {
+            return false;
+        }
+        let start = into.len();
+        into.resize(start + len, 0);
+        self.ring.pop_entire_slice(&mut into[start..]).expect("the bytes are there");
+        self.pending = None;
+        true
+    }
+}
+
+/// The loop. `poll` blocks on RocksDB and is given a thread of its own.
+pub struct Keeper {
+    frames: FramesOut,
+    store: Store,
+    mark: Mark,
+    status: Arc<Status>,
+    batch: Vec<u8>,
+    ends: Vec<usize>,
+    unflushed_bytes: u64,
+    flush_bytes: u64,
+    mark_noted_ns: u64,
+}
+
+impl Keeper {
+    /// `flush_bytes` decides how often segments of the head become free again.
+    pub fn new(frames: FramesOut, store: Store, mark: Mark, status: Arc<Status>, flush_bytes: u64) -> Self {
+        status.seq_stored.set(store.seq_stored().0);
+        Self {
+            frames,
+            store,
+            mark,
+            status,
+            batch: Vec::with_capacity(2 * FRAME_BYTES_MAX),
+            ends: Vec::with_capacity(BATCH_FRAMES_MAX),
+            unflushed_bytes: 0,
+            flush_bytes,
+            mark_noted_ns: 0,
+        }
+    }
+
+    /// Stores what has come, flushes when it is time, notes the mark. Returns the number of frames.
+    pub fn poll(&mut self, now_ns: u64) -> Result<usize, WalError> {
+        let count = self.store_batch()?;
+        if self.unflushed_bytes >= self.flush_bytes {
+            self.flush()?;
+        }
+        if now_ns.saturating_sub(self.mark_noted_ns) >= MARK_EVERY_NS {
+            self.mark_noted_ns = now_ns;
+            self.note_mark()?;
+        }
+        Ok(count)
+    }
+
+    fn store_batch(&mut self) -> Result<usize, WalError> {
+        self.batch.clear();
+        self.ends.clear();
+        while self.ends.len() < BATCH_FRAMES_MAX && self.frames.pop(&mut self.batch) {
+            self.ends.push(self.batch.len());
+        }
+        if self.ends.is_empty() {
+            return Ok(0);
+        }
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let frames = starts.zip(&self.ends).map(|(start, &end)| &self.batch[start..end]);
+        self.store.append_frames(frames)?;
+        self.unflushed_bytes += self.batch.len() as u64;
+        Ok(self.ends.len())
+    }
+
+    fn flush(&mut self) -> Result<(), WalError> {
+        let stored = self.store.flush()?;
+        self.unflushed_bytes = 0;
+        assert!(stored.0 <= self.status.seq_durable.get(), "only durable frames are handed to the keeper");
+        self.status.seq_stored.set(stored.0);
+        Ok(())
+    }
+
+    /// What is durable may have been acknowledged: a log that ends before it has lost something.
+    fn note_mark(&mut self) -> Result<(), WalError> {
+        let durable = Seq(self.status.seq_durable.get());
+        if self.mark.seq() < durable { self.mark.note(durable) } else { Ok(()) }
+    }
+
+    /// The last round of a clean stop: all that is durable goes to RocksDB, so that the next start is short.
+    pub fn finish(&mut self) -> Result<(), WalError> {
+        while self.store_batch()? > 0 {}
+        self.flush()?;
+        self.note_mark()
+    }
+
+    /// Runs until the engine is done (its end of the ring is gone) or the process must end.
+    pub fn run(mut self, engine_done: &std::sync::atomic::AtomicBool, clock: &mut crate::clock::Clock) {
+        const IDLE: std::time::Duration = std::time::Duration::from_micros(500);
+        loop {
+            let now = clock.now().0;
+            let done = engine_done.load(Ordering::Acquire);
+            let outcome = if done { self.finish().map(|()| 0) } else { self.poll(now) };
+            self.status.keeper.at_ns.set(now);
+            self.status.keeper.cycles.add(1);
+            match outcome {
+                Err(error) => return self.status.fail(crate::exit::code_of(&error), error.to_string()),
+                Ok(_) if done => return,
+                // Frames come in bursts; half a millisecond costs no acknowledgement anything.
+                Ok(0) => std::thread::sleep(IDLE),
+                Ok(_) => {}
+            }
+        }
+    }
+}
