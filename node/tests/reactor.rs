@@ -1,0 +1,139 @@
+//! The reactor on real sockets and real files: what is sent comes back, what is durable is on disk.
+
+use node::fault::JournalFault;
+use node::reactor::{Done, JournalSync, ListenerIdx, Reactor, Wait};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+use wal::directory::Directory;
+use wal::frame::Frame;
+use wal::head::{Head, HeadConfig, HeadPosition};
+use wal::identity::Identity;
+use wal::segment::{Access, Geometry};
+use wal::units::{NodeId, Seq, Timeline};
+
+const WAIT: Wait = Wait::Upto(Duration::from_millis(20));
+
+fn reactor() -> Reactor {
+    Reactor::new(8).expect("io_uring is available where tests run")
+}
+
+/// Polls until `want` finds what it looks for among the completions.
+fn poll_until<T>(reactor: &mut Reactor, mut want: impl FnMut(Done) -> Option<T>) -> T {
+    for _ in 0..1_000 {
+        reactor.poll(WAIT).expect("the ring works");
+        let mut idx = 0;
+        while let Some(done) = reactor.done(idx) {
+            idx += 1;
+            if let Some(found) = want(done) {
+                return found;
+            }
+        }
+    }
+    panic!("what was waited for did not happen in 1,000 polls");
+}
+
+#[test]
+fn bytes_are_received_and_sent_back() {
+    let mut reactor = reactor();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    assert_eq!(reactor.listen(listener), ListenerIdx(0));
+    let client = std::thread::spawn(move || {
+        let mut socket = TcpStream::connect(address).expect("the reactor accepts");
+        socket.write_all(b"hello").expect("written");
+        let mut back = [0; 5];
+        socket.read_exact(&mut back).expect("echoed");
+        back
+    });
+    let conn = poll_until(&mut reactor, |done| match done {
+        Done::Accepted { conn, listener: ListenerIdx(0) } => Some(conn),
+        _ => None,
+    });
+    let mut received = Vec::new();
+    while received.len() < 5 {
+        poll_until(&mut reactor, |done| matches!(done, Done::Received { .. }).then_some(()));
+        received.extend_from_slice(reactor.received(conn));
+        reactor.receive(conn);
+    }
+    reactor.send_buffer(conn).expect("nothing is under way")[..5].copy_from_slice(&received);
+    reactor.send(conn, 5);
+    poll_until(&mut reactor, |done| matches!(done, Done::Sent { .. }).then_some(()));
+    assert_eq!(&client.join().expect("no panic"), b"hello");
+    poll_until(&mut reactor, |done| matches!(done, Done::Lost { .. }).then_some(()));
+    reactor.close(conn);
+    assert!(reactor.send_buffer(conn).is_none(), "a closed connection takes nothing");
+}
+
+#[test]
+fn a_connection_beyond_the_slots_is_closed_at_once() {
+    let mut reactor = Reactor::new(1).expect("io_uring is available where tests run");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    reactor.listen(listener);
+    let first = TcpStream::connect(address).expect("accepted");
+    poll_until(&mut reactor, |done| matches!(done, Done::Accepted { .. }).then_some(()));
+    let client = std::thread::spawn(move || {
+        let mut second = TcpStream::connect(address).expect("the backlog accepts");
+        second.read(&mut [0; 1])
+    });
+    while !client.is_finished() {
+        reactor.poll(WAIT).expect("the ring works");
+    }
+    let outcome = client.join().expect("no panic");
+    assert!(matches!(outcome, Ok(0)) || outcome.is_err(), "the second connection is closed, not served");
+    drop(first);
+}
+
+/// A journal in a fresh directory, and where it is.
+fn journal(dir: &std::path::Path, sync: JournalSync) -> (Reactor, Directory) {
+    let geometry = Geometry { segment_count: 2, segment_bytes: 1 << 20 };
+    let identity =
+        Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
+    let path = dir.join("data");
+    Directory::create(&path, &identity, 0).expect("created");
+    let directory = Directory::open(&path).expect("opened");
+    let files = directory.segments(Access::ReadWrite).expect("segments").into_files();
+    let config = HeadConfig { timeline: Timeline(1), geometry, frame_bytes_max: 64 << 10, frames_in_flight_max: 4 };
+    let position = HeadPosition::fresh(NodeId([7; 16]), Timeline(1), Seq(0));
+    let head = Head::new(config, position).expect("a valid configuration");
+    (reactor().with_journal(head, files, sync, JournalFault::default()), directory)
+}
+
+#[test]
+fn frames_become_durable_and_are_on_disk() {
+    for sync in [JournalSync::EachWrite, JournalSync::OnRequest] {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (mut reactor, directory) = journal(dir.path(), sync);
+        for seq in 1..=20 {
+            while !reactor.head().has_room(16) || reactor.head().frames_in_flight() == 4 {
+                reactor.sync_journal();
+                reactor.poll(WAIT).expect("the ring works");
+                while reactor.head().durable_frame().is_some() {
+                    reactor.head_mut().release_durable_frame();
+                }
+            }
+            reactor.head_mut().stage(Seq(seq), &seq.to_le_bytes());
+            reactor.write_journal();
+        }
+        for _ in 0..1_000 {
+            if reactor.head().seq_durable() == Seq(20) {
+                break;
+            }
+            reactor.sync_journal();
+            reactor.poll(WAIT).expect("the ring works");
+        }
+        assert_eq!(reactor.head().seq_durable(), Seq(20), "{sync:?}");
+        assert!(reactor.poisoned().is_none());
+        drop(reactor);
+        let mut seen = Vec::new();
+        wal::recover::inspect(&directory, Seq(1), |seq, bytes| {
+            assert_eq!(bytes, seq.0.to_le_bytes());
+            seen.push(seq.0);
+            Ok(())
+        })
+        .expect("a whole log");
+        assert_eq!(seen, (1..=20).collect::<Vec<_>>());
+        assert!(Frame::decode(&[]).is_err());
+    }
+}
