@@ -184,17 +184,19 @@ impl Engine {
         }
         let limit = market_limit(market, order.side);
         let found = self.probe(market, order, limit, Want::Quote(quote))?;
-        if found.qty.0 == 0 && market.book.crosses(order.side, limit) && !found.blocked {
+        // Self-trade prevention takes quantity off as well, so the order has to bring that much more.
+        let qty = QtyLots(found.qty.0.checked_add(found.decremented.0).ok_or(RejectReason::QtyRange)?);
+        if qty.0 == 0 && found.lot_too_dear {
             return Err(RejectReason::Notional);
         }
-        if found.qty.0 > 0 {
-            admit_qty(rules, found.qty)?;
+        if qty.0 > 0 {
+            admit_qty(rules, qty)?;
         }
         let hold = match order.side {
             Side::Buy => found.cost,
-            Side::Sell => found.qty.base_units(rules.base_per_lot).ok_or(RejectReason::QtyRange)?,
+            Side::Sell => qty.base_units(rules.base_per_lot).ok_or(RejectReason::QtyRange)?,
         };
-        Ok(Admitted { limit, qty: found.qty, hold, unfillable: false })
+        Ok(Admitted { limit, qty, hold, unfillable: false })
     }
 
     /// Walks what the order would take, exactly as taking would, without changing anything.
@@ -225,8 +227,10 @@ enum Want {
 struct Found {
     qty: QtyLots,
     cost: Units,
-    /// Self-trade prevention or the bound on fills ended the walk.
-    blocked: bool,
+    /// Lots that self-trade prevention takes off without a trade.
+    decremented: QtyLots,
+    /// The walk ended at a maker of whom not one lot could be paid.
+    lot_too_dear: bool,
 }
 
 /// `None` when the cost is beyond counting.
@@ -252,32 +256,32 @@ fn probe(
             break;
         }
         if met_count as u32 == FILLS_PER_COMMAND_MAX {
-            found.blocked = true;
             break;
         }
-        match owner.treats(maker, accounts) {
-            Own::Trade => {
-                let lot_cost = maker.price.notional(QtyLots(1), scale)?;
-                let qty = maker.leaves.0.min(lots_left).min(quote_left / lot_cost.0);
-                if qty == 0 {
-                    break;
-                }
-                let cost = maker.price.notional(QtyLots(qty), scale)?;
-                found.qty.0 = found.qty.0.checked_add(qty)?;
-                found.cost.0 = found.cost.0.checked_add(cost.0).filter(|&c| c <= crate::units::UNITS_MAX)?;
-                lots_left -= qty;
-                quote_left -= cost.0;
-                if qty < maker.leaves.0 {
-                    break;
-                }
-            }
-            Own::CancelMaker => {}
-            Own::CancelTaker | Own::CancelBoth => {
-                found.blocked = true;
-                break;
-            }
-            // A decrement takes quantity off the order without filling it.
-            Own::Decrement => lots_left -= maker.leaves.0.min(lots_left),
+        let own = owner.treats(maker, accounts);
+        match own {
+            Own::CancelMaker => continue,
+            Own::CancelTaker | Own::CancelBoth => break,
+            Own::Trade | Own::Decrement => {}
+        }
+        let lot_cost = maker.price.notional(QtyLots(1), scale)?;
+        let qty = maker.leaves.0.min(lots_left).min(quote_left / lot_cost.0);
+        if qty == 0 {
+            found.lot_too_dear = true;
+            break;
+        }
+        let cost = maker.price.notional(QtyLots(qty), scale)?;
+        lots_left -= qty;
+        quote_left -= cost.0;
+        // A decrement uses the order up without filling it: nothing is paid.
+        if own == Own::Decrement {
+            found.decremented.0 = found.decremented.0.checked_add(qty)?;
+        } else {
+            found.qty.0 = found.qty.0.checked_add(qty)?;
+            found.cost.0 = found.cost.0.checked_add(cost.0).filter(|&c| c <= crate::units::UNITS_MAX)?;
+        }
+        if qty < maker.leaves.0 {
+            break;
         }
     }
     Some(found)
