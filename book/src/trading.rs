@@ -98,6 +98,13 @@ impl Engine {
             qty: admitted.qty,
             persist_on_disconnect: order.persist_on_disconnect,
         }));
+        if admitted.unfillable {
+            // Killed before any money moves, because nothing would say how much to give back.
+            let record = *self.pool.orders.get(slot);
+            sink.push(Event::Canceled(canceled(&record, CancelReason::Fok, false)));
+            self.pool.orders.remove(slot);
+            return order_id;
+        }
         let market = &self.markets[order.market.idx()];
         let (base, quote) = (market.rules.base, market.rules.quote);
         let held_asset = market.rules.paid_in(order.side);
@@ -108,7 +115,7 @@ impl Engine {
             limit: admitted.limit,
             refund: if matches!(order.kind, OrderKind::Limit { .. }) { Refund::ToLimit } else { Refund::Nothing },
         };
-        let stop = if admitted.unfillable { Stop::Limit } else { self.take(&incoming, sink) };
+        let stop = self.take(&incoming, sink);
         let rests = stop == Stop::Limit && matches!(order.tif, Tif::Gtc | Tif::GtcPostOnly);
         self.settle_remainder(slot, stop, rests, order, sink);
         order_id
