@@ -136,7 +136,7 @@ pub fn check_limits(rules: &MarketRules, limits: &MarketLimits) -> Result<(), Ad
 }
 
 pub fn check_fees(maker: Ppm, taker: Ppm) -> Result<(), AdminReason> {
-    let in_range = |fee: Ppm| fee.0.abs() <= FEE_PPM_MAX;
+    let in_range = |fee: Ppm| -FEE_PPM_MAX <= fee.0 && fee.0 <= FEE_PPM_MAX;
     if !in_range(maker) || !in_range(taker) {
         return Err(AdminReason::OutOfRange);
     }
