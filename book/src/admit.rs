@@ -70,7 +70,11 @@ fn family(account: &Account, id: AccountId) -> AccountId {
 
 impl Engine {
     pub(crate) fn admit(&mut self, stamp: Stamp, order: &PlaceOrder) -> Result<Admitted, RejectReason> {
-        self.admit_owner(order)?;
+        let is_limit = matches!(order.kind, OrderKind::Limit { .. });
+        if !is_limit && matches!(order.tif, Tif::Gtc | Tif::GtcPostOnly) {
+            return Err(RejectReason::Malformed);
+        }
+        self.admit_door(order.session, order.account)?;
         if is_stale(order.valid_until, stamp.ts) {
             return Err(RejectReason::StaleRequest);
         }
@@ -93,18 +97,6 @@ impl Engine {
             return Err(RejectReason::InsufficientFunds);
         }
         Ok(terms)
-    }
-
-    /// The account exists and the session may trade for it.
-    fn admit_owner(&self, order: &PlaceOrder) -> Result<(), RejectReason> {
-        if self.accounts.get(order.account).is_none() {
-            return Err(RejectReason::NotAuthorised);
-        }
-        if order.session.is_none() {
-            return Ok(());
-        }
-        let session = self.sessions.get(order.session).ok_or(RejectReason::NotAuthorised)?;
-        if session.account == order.account && !session.drop_copy { Ok(()) } else { Err(RejectReason::NotAuthorised) }
     }
 
     fn admit_rate_and_status(&mut self, stamp: Stamp, order: &PlaceOrder) -> Result<(), RejectReason> {
@@ -153,9 +145,6 @@ impl Engine {
     fn admit_market(&self, market: &Market, order: &PlaceOrder, qty: QtyLots) -> Result<Admitted, RejectReason> {
         let rules = &market.rules;
         admit_qty(rules, qty)?;
-        if matches!(order.tif, Tif::Gtc | Tif::GtcPostOnly) {
-            return Err(RejectReason::Malformed);
-        }
         let limit = market_limit(market, order.side);
         let found = self.probe(market, order, limit, Want::Lots(qty))?;
         if found.qty == qty && found.cost < rules.limits.notional_min {
@@ -176,9 +165,6 @@ impl Engine {
         quote: Units,
     ) -> Result<Admitted, RejectReason> {
         let rules = &market.rules;
-        if matches!(order.tif, Tif::Gtc | Tif::GtcPostOnly) {
-            return Err(RejectReason::Malformed);
-        }
         if quote.0 == 0 || quote < rules.limits.notional_min {
             return Err(RejectReason::Notional);
         }

@@ -246,6 +246,13 @@ impl Engine {
     }
 
     pub(crate) fn query<S: Sink>(&mut self, query: &Query, sink: &mut S) {
+        // A drop copy reads what it may not trade, so the door of orders is not the one to pass here.
+        let session = self.sessions.get(query.session);
+        let own = query.session.is_none() || session.is_some_and(|s| s.account == query.account);
+        let Some(account) = self.accounts.get(query.account).filter(|_| own) else {
+            sink.push(status_of(query, None, 0));
+            return;
+        };
         let target = &query.target;
         let wants_all = target.order_id.is_none() && target.cl_ord_id.0 == 0 && target.client_key.is_none();
         if !wants_all {
@@ -255,11 +262,6 @@ impl Engine {
             }
             return;
         }
-        let own = self.sessions.get(query.session).is_none_or(|s| s.account == query.account);
-        let Some(account) = self.accounts.get(query.account).filter(|_| own) else {
-            sink.push(status_of(query, None, 0));
-            return;
-        };
         let fits = |slot: &u32| query.market.is_none() || self.pool.orders.get(*slot).market == query.market;
         let total = self.open.of(account).filter(fits).count() as u32;
         if total == 0 {

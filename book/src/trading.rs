@@ -230,12 +230,20 @@ impl Engine {
 
     /// The order to cancel, when it exists, is the account's own, and its market lets orders go.
     fn admit_cancel(&self, cancel: &CancelOrder) -> Result<u32, RejectReason> {
+        self.admit_door(cancel.session, cancel.account)?;
         let slot = self.find_own(cancel.session, cancel.account, cancel.market, &cancel.target)?;
         let market = self.pool.orders.get(slot).market;
         if self.markets[market.idx()].rules.status == MarketStatus::Halt {
             return Err(RejectReason::NotTrading);
         }
         Ok(slot)
+    }
+
+    /// The account exists and the session may act for it; administrators and the REST door come without a session.
+    pub(crate) fn admit_door(&self, session: SessionId, account: AccountId) -> Result<(), RejectReason> {
+        let may_act = session.is_none()
+            || self.sessions.get(session).is_some_and(|session| session.account == account && !session.drop_copy);
+        if may_act && self.accounts.get(account).is_some() { Ok(()) } else { Err(RejectReason::NotAuthorised) }
     }
 
     /// Finds an open order of this account. Somebody else's order looks the same as none.
@@ -246,11 +254,6 @@ impl Engine {
         market: MarketId,
         target: &OrderRef,
     ) -> Result<u32, RejectReason> {
-        if let Some(session) = self.sessions.get(session)
-            && (session.account != account || session.drop_copy)
-        {
-            return Err(RejectReason::NotAuthorised);
-        }
         let found = if !target.order_id.is_none() {
             self.pool.orders.find(target.order_id)
         } else if target.cl_ord_id.0 != 0 {
@@ -308,24 +311,23 @@ impl Engine {
 
     /// All checks of an amendment; the precedence is that of a new order.
     fn admit_amend(&mut self, stamp: Stamp, amend: &AmendOrder) -> Result<Change, RejectReason> {
-        let slot = self.find_own(amend.session, amend.account, amend.market, &amend.target)?;
+        self.admit_door(amend.session, amend.account)?;
         if let Some(session) = self.sessions.get_mut(amend.session)
             && !session.bucket.take(stamp.ts)
         {
             return Err(RejectReason::Throttled);
         }
+        let slot = self.find_own(amend.session, amend.account, amend.market, &amend.target)?;
         let order = *self.pool.orders.get(slot);
         let market = &self.markets[order.market.idx()];
-        let leaves = match amend.qty_means {
-            AmendQty::Open => amend.qty,
-            AmendQty::Total if amend.qty.0 == 0 => return Err(RejectReason::QtyRange),
-            AmendQty::Total => QtyLots(amend.qty.0.checked_sub(order.cum.0).ok_or(RejectReason::TooLate)?),
-        };
-        if amend.qty_means == AmendQty::Total && leaves.0 == 0 {
+        let filled = if amend.qty_means == AmendQty::Total { order.cum } else { QtyLots(0) };
+        let leaves = QtyLots(amend.qty.0.saturating_sub(filled.0));
+        let shrinks = amend.price == order.price && leaves <= order.leaves;
+        self.admit_amend_phase(&order, market, shrinks)?;
+        if amend.price.0 > 0 && amend.qty.0 > 0 && leaves.0 == 0 {
             return Err(RejectReason::TooLate);
         }
-        let keeps_priority = amend.price == order.price && 0 < leaves.0 && leaves <= order.leaves;
-        self.admit_amend_phase(&order, market, keeps_priority)?;
+        let keeps_priority = shrinks && leaves.0 > 0;
         let side = order.traits.side();
         let hold_before = hold_of(&market.rules, side, order.price, order.leaves);
         let hold = if keeps_priority {
@@ -344,9 +346,9 @@ impl Engine {
     }
 
     /// Reducing risk is allowed where cancelling is; anything else needs an open market and an unblocked account.
-    fn admit_amend_phase(&self, order: &Order, market: &Market, keeps_priority: bool) -> Result<(), RejectReason> {
+    fn admit_amend_phase(&self, order: &Order, market: &Market, shrinks: bool) -> Result<(), RejectReason> {
         let status = market.rules.status;
-        if keeps_priority {
+        if shrinks {
             return if status == MarketStatus::Halt { Err(RejectReason::NotTrading) } else { Ok(()) };
         }
         let account = self.accounts.at(order.account);
