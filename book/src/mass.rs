@@ -94,13 +94,15 @@ impl Engine {
         if !mass.session.is_none() || mass.scope == MassScope::Session {
             return Err(RejectReason::NotAuthorised);
         }
-        self.admit_mass_market(mass)?;
-        match mass.scope {
-            MassScope::Market if mass.market.is_none() => Err(RejectReason::UnknownInstrument),
-            MassScope::Market => Ok(AccountId::NONE),
-            _ if self.accounts.get(mass.account).is_some() => Ok(mass.account),
-            _ => Err(RejectReason::NotAuthorised),
+        let account = if mass.scope == MassScope::Market { AccountId::NONE } else { mass.account };
+        if mass.scope != MassScope::Market && self.accounts.get(account).is_none() {
+            return Err(RejectReason::NotAuthorised);
         }
+        self.admit_mass_market(mass)?;
+        if mass.scope == MassScope::Market && mass.market.is_none() {
+            return Err(RejectReason::UnknownInstrument);
+        }
+        Ok(account)
     }
 
     fn admit_mass_market(&self, mass: &MassCancel) -> Result<(), RejectReason> {
@@ -161,22 +163,28 @@ impl Engine {
         (count, false)
     }
 
-    /// Cancels a market's orders from the best prices on, buys before sells.
+    /// Cancels a market's orders that fit from the best prices on, buys before sells.
     fn cancel_market<S: Sink>(&mut self, filter: &Filter, sink: &mut S) -> (u32, bool) {
         let mut count = 0;
         for side in [Side::Buy, Side::Sell] {
-            if filter.side.is_some_and(|s| s != side) {
-                continue;
-            }
-            loop {
-                let market = &self.markets[filter.market.idx()];
-                let Some(best) = market.book.ladder(side).best() else { break };
-                if count == CANCELS_PER_COMMAND_MAX {
-                    return (count, true);
+            let mut level = self.markets[filter.market.idx()].book.ladder(side).best();
+            while let Some(best) = level {
+                let mut at = self.pool.levels.head(best.level);
+                while at != NIL {
+                    let slot = at;
+                    let order = self.pool.orders.get(slot);
+                    at = order.next;
+                    if !filter.admits(order) {
+                        continue;
+                    }
+                    if count == CANCELS_PER_COMMAND_MAX {
+                        return (count, true);
+                    }
+                    self.cancel_slot(slot, CancelReason::Admin, (SessionId::NONE, ClOrdId(0)), sink);
+                    count += 1;
                 }
-                let slot = self.pool.levels.head(best.level);
-                self.cancel_slot(slot, CancelReason::Admin, (SessionId::NONE, ClOrdId(0)), sink);
-                count += 1;
+                let ladder = self.markets[filter.market.idx()].book.ladder(side);
+                level = ladder.after(&self.pool.levels, best.key);
             }
         }
         (count, false)
