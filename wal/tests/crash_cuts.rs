@@ -192,6 +192,25 @@ fn a_frame_copied_to_a_second_place_is_refused() {
 }
 
 #[test]
+fn recovering_wipes_the_torn_end_and_looking_leaves_it() {
+    let image = Image::new();
+    let mut bytes = fs::read(image.segment(1)).expect("readable");
+    bytes[4 * 4096 + 75] ^= 1;
+    fs::write(image.segment(1), &bytes).expect("writable");
+    let looker = wal::directory::Directory::open_read_only(&image.path).expect("whole");
+    let looked = wal::recover::inspect(&looker, Seq(1), |_, _| Ok(())).expect("a torn end");
+    assert!(bytes == fs::read(image.segment(1)).expect("readable"));
+
+    let directory = wal::directory::Directory::open(&image.path).expect("whole");
+    let store = directory.store().expect("whole");
+    let (recovered, shown) = common::recover_all(&directory, &store).expect("a torn end");
+    assert_records(&shown, Seq(30));
+    assert_eq!(recovered.cut, looked.cut);
+    bytes[4 * 4096..5 * 4096].fill(0);
+    assert!(bytes == fs::read(image.segment(1)).expect("readable"), "the torn block is zeroed, nothing else");
+}
+
+#[test]
 fn the_log_goes_on_after_a_cut_and_the_cut_frame_never_returns() {
     let image = Image::new();
     let mut bytes = fs::read(image.segment(1)).expect("readable");

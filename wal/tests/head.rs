@@ -126,7 +126,7 @@ fn a_store_that_stops_ends_room_and_stored_gives_it_back() {
     let mut head = fresh();
     let mut taken = vec![0; config().frame_bytes_max];
     let mut frames = 0;
-    while head.has_room(8) {
+    while head.has_room(8) && frames < 100 {
         let op = write_one(&mut head);
         complete(&mut head, &op);
         head.take_durable_frame(&mut taken).expect("durable");
@@ -145,7 +145,7 @@ fn a_store_that_stops_ends_room_and_stored_gives_it_back() {
 fn durable_frames_that_nobody_takes_end_room() {
     let mut head = fresh();
     let mut frames = 0;
-    while head.has_room(8) {
+    while head.has_room(8) && frames < 100 {
         let op = write_one(&mut head);
         complete(&mut head, &op);
         frames += 1;
