@@ -36,14 +36,7 @@ impl Engine {
 
     /// Places an order whose session id is known to be new.
     fn place_fresh<S: Sink>(&mut self, stamp: Stamp, order: &PlaceOrder, sink: &mut S) {
-        if let Some(first) = self.first_use(stamp, order) {
-            sink.push(Event::Repeated(Repeated {
-                account: order.account,
-                market: order.market,
-                client_key: order.client_key,
-                seq_first: first.seq,
-                outcome: first.outcome,
-            }));
+        if self.repeats(stamp, order, sink) {
             return;
         }
         let outcome = self.place_or_reject(stamp, order, sink);
@@ -51,6 +44,19 @@ impl Engine {
             let first = FirstUse { ts: stamp.ts, seq: stamp.seq, outcome };
             self.client_ids.remember(order.account, order.client_key, first);
         }
+    }
+
+    /// Answers with the first outcome when the client has used this name before.
+    fn repeats<S: Sink>(&mut self, stamp: Stamp, order: &PlaceOrder, sink: &mut S) -> bool {
+        let Some(first) = self.first_use(stamp, order) else { return false };
+        sink.push(Event::Repeated(Repeated {
+            account: order.account,
+            market: order.market,
+            client_key: order.client_key,
+            seq_first: first.seq,
+            outcome: first.outcome,
+        }));
+        true
     }
 
     fn place_or_reject<S: Sink>(
@@ -434,7 +440,8 @@ impl Engine {
     /// when the old order is gone.
     pub(crate) fn cancel_replace<S: Sink>(&mut self, stamp: Stamp, replace: &CancelReplace, sink: &mut S) {
         let place = &replace.place;
-        if !self.take_cl_ord_id(place.session, place.cl_ord_id) {
+        // A resend must not cancel anything either, so the name is looked up before the first half.
+        if !self.take_cl_ord_id(place.session, place.cl_ord_id) || self.repeats(stamp, place, sink) {
             return;
         }
         let cancel = CancelOrder {
