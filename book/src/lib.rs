@@ -31,5 +31,7 @@ mod mass;
 mod settle;
 mod trading;
 
+pub mod naive;
 pub mod state_hash;
 pub mod verify;
+pub mod workload;

@@ -1,0 +1,686 @@
+//! A seeded stream of commands for tests, benches and load: the same seed and the same answers give the same commands.
+//!
+//! It watches the engine's events (it is a `Sink`) to know which orders live, so that cancels and amendments mostly
+//! hit. `setup` opens the house; after it, `next_command` goes on for ever and `now` is the log time of the last one.
+
+use crate::command::*;
+use crate::event::{Accepted, Event, Sink};
+use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
+use crate::reject::RejectReason;
+use crate::units::{Ppm, PriceTicks, QtyLots, TsNs, UNITS_MAX, Units};
+
+/// What kind of day it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Every kind of command on two markets, with values that no honest client would send.
+    Mixed,
+    /// Market makers quote around a moving price: places, amendments and cancels, few fills.
+    Maker,
+    /// Every other order takes: many fills, also several in one command.
+    Crosses,
+}
+
+/// xoshiro256** seeded by splitmix64 (Blackman and Vigna), because a published sequence stays the same for ever.
+#[derive(Clone, Debug)]
+pub struct Rng([u64; 4]);
+
+impl Rng {
+    pub fn new(seed: u64) -> Self {
+        let mut state = seed;
+        Self(std::array::from_fn(|_| {
+            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mixed = (state ^ state >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+            mixed ^ mixed >> 31
+        }))
+    }
+
+    pub fn number(&mut self) -> u64 {
+        let s = &mut self.0;
+        let out = s[1].wrapping_mul(5).rotate_left(7).wrapping_mul(9);
+        let shifted = s[1] << 17;
+        s[2] ^= s[0];
+        s[3] ^= s[1];
+        s[1] ^= s[2];
+        s[0] ^= s[3];
+        s[2] ^= shifted;
+        s[3] = s[3].rotate_left(45);
+        out
+    }
+
+    /// 0 to `bound - 1`; the bias of one in 2^32 does not matter here.
+    pub fn below(&mut self, bound: u32) -> u32 {
+        ((self.number() >> 32) * u64::from(bound) >> 32) as u32
+    }
+
+    pub fn one_in(&mut self, bound: u32) -> bool {
+        self.below(bound) == 0
+    }
+
+    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len() as u32) as usize]
+    }
+}
+
+/// An order that rests, as its owner remembers it.
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    id: OrderId,
+    session: SessionId,
+    cl_ord_id: ClOrdId,
+    account: AccountId,
+    market: MarketId,
+    side: Side,
+    price: PriceTicks,
+    leaves: QtyLots,
+}
+
+const NOT_LIVE: u32 = u32::MAX;
+/// Ticks between the mid price and the farthest quote.
+const SPREAD: u32 = 24;
+/// Ids of finished orders that are asked for again.
+const DEAD_LEN: usize = 64;
+
+#[derive(Debug)]
+pub struct Workload {
+    profile: Profile,
+    rng: Rng,
+    now: TsNs,
+    /// By `MarketId::idx`.
+    mids: Vec<u32>,
+    accounts: u32,
+    /// Next client order id, by session.
+    cl_ord_ids: Vec<u64>,
+    live: Vec<Live>,
+    /// Where an order is in `live`, by slot of its id: ids are dense there, so no hash is needed.
+    live_at: Vec<u32>,
+    /// How many orders the book shall hold.
+    live_target: usize,
+    accepted: Option<Accepted>,
+    dead: [OrderId; DEAD_LEN],
+    dead_count: usize,
+}
+
+impl Sink for Workload {
+    const LEDGER: bool = false;
+
+    fn push(&mut self, event: Event) {
+        self.observe(&event);
+    }
+}
+
+impl Workload {
+    pub fn new(profile: Profile, seed: u64) -> Self {
+        let (markets, accounts, live_target) = match profile {
+            Profile::Mixed => (2, 6, 120),
+            Profile::Maker => (1, 8, 1_000),
+            Profile::Crosses => (1, 8, 200),
+        };
+        Self {
+            profile,
+            rng: Rng::new(seed),
+            now: TsNs(1_700_000_000_000_000_000),
+            mids: vec![10_000; markets],
+            accounts,
+            cl_ord_ids: vec![0; accounts as usize],
+            live: Vec::new(),
+            live_at: Vec::new(),
+            live_target,
+            accepted: None,
+            dead: [OrderId::NONE; DEAD_LEN],
+            dead_count: 0,
+        }
+    }
+
+    /// The same flow over a book that holds about so many orders.
+    pub fn with_live_target(mut self, live_target: usize) -> Self {
+        self.live_target = live_target;
+        self
+    }
+
+    pub fn now(&self) -> TsNs {
+        self.now
+    }
+
+    pub fn live_count(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Assets, markets, accounts with a session each, and money.
+    pub fn setup(&self) -> Vec<Command> {
+        let mut commands: Vec<Admin> = ["USD", "BTC", "ETH"].map(asset).into();
+        commands.push(Admin::AddMarket(self.market_spec("BTC-USD", AssetId(2))));
+        if self.mids.len() > 1 {
+            let mut spec = self.market_spec("ETH-USD", AssetId(3));
+            spec.limits = MarketLimits {
+                qty_min: QtyLots(2),
+                qty_max: QtyLots(1_000),
+                notional_min: Units(10_000),
+                price_band: Ppm(5_000),
+            };
+            (spec.maker_fee, spec.taker_fee) = (Ppm(-20), Ppm(75));
+            commands.push(Admin::AddMarket(spec));
+        }
+        for account in 1..=self.accounts {
+            // The last accounts of a mixed day are one family, for self-trade groups.
+            let parent = if self.profile == Profile::Mixed && account > 4 { AccountId(4) } else { AccountId::NONE };
+            commands.push(add_account(account, parent));
+            commands.push(add_session(account));
+            for asset in 1..=3 {
+                commands.push(Admin::Deposit(self.first_deposit(account, AssetId(asset))));
+            }
+        }
+        commands.into_iter().map(|admin| Command::Admin(Box::new(admin))).collect()
+    }
+
+    fn market_spec(&self, symbol: &str, base: AssetId) -> MarketSpec {
+        MarketSpec {
+            symbol: Symbol::new(symbol).expect("a symbol of letters and a dash"),
+            base,
+            quote: AssetId(1),
+            tick_e9: 1_000_000_000,
+            lot_e8: 100_000_000,
+            limits: MarketLimits {
+                qty_min: QtyLots(1),
+                qty_max: QtyLots(1 << 40),
+                notional_min: Units(0),
+                price_band: Ppm(0),
+            },
+            maker_fee: Ppm(100),
+            taker_fee: Ppm(250),
+            status: MarketStatus::Trading,
+        }
+    }
+
+    fn first_deposit(&self, account: u32, asset: AssetId) -> FundsMove {
+        // A mixed day runs out of money now and then, the others never.
+        let amount = match (self.profile, asset.0) {
+            (Profile::Mixed, 1) => 20_000_000,
+            (Profile::Mixed, _) => 3_000,
+            _ => UNITS_MAX >> 8,
+        };
+        let reference = ClientKey(u128::from(account) << 8 | u128::from(asset.0));
+        FundsMove { account: AccountId(account), asset, amount: Units(amount), reference }
+    }
+
+    pub fn next_command(&mut self) -> Command {
+        self.now.0 += 1 + u64::from(self.rng.below(1_000));
+        self.move_mids();
+        match self.profile {
+            Profile::Mixed => self.mixed(),
+            Profile::Maker => self.maker(),
+            Profile::Crosses => self.crosses(),
+        }
+    }
+
+    fn move_mids(&mut self) {
+        for mid in &mut self.mids {
+            if self.rng.one_in(16) {
+                let up = self.rng.one_in(2) || *mid < 5_000;
+                *mid = if up && *mid < 20_000 { *mid + 1 } else { *mid - 1 };
+            }
+        }
+    }
+
+    fn maker(&mut self) -> Command {
+        let wants_more = self.live.len() < self.live_target;
+        match self.rng.below(100) {
+            0..2 => self.take_limit(Tif::Ioc, 4),
+            2..50 if wants_more => self.quote(),
+            2..20 => self.quote(),
+            20..60 => self.amend_live(),
+            _ => self.cancel_live(),
+        }
+    }
+
+    fn crosses(&mut self) -> Command {
+        let wants_more = self.live.len() < self.live_target;
+        match self.rng.below(100) {
+            0..40 if wants_more => self.quote(),
+            0..20 => self.quote(),
+            20..40 => self.cancel_live(),
+            40..70 => self.take_limit(Tif::Ioc, 40),
+            70..90 => self.take_limit(Tif::Gtc, 40),
+            _ => self.take_market(),
+        }
+    }
+
+    fn mixed(&mut self) -> Command {
+        if self.rng.one_in(400) {
+            self.now.0 += u64::from(self.rng.below(14)) * 3_600_000_000_000;
+        }
+        let wants_more = self.live.len() < self.live_target;
+        match self.rng.below(1_000) {
+            0..250 if wants_more => self.quote(),
+            0..100 => self.quote(),
+            100..300 => self.place_anything(),
+            300..400 => self.take_limit(Tif::Ioc, 30),
+            400..470 => self.take_limit(Tif::Fok, 30),
+            470..540 => self.take_market(),
+            540..680 => self.amend_live(),
+            680..820 => self.cancel_live(),
+            820..860 => self.cancel_anything(),
+            860..900 => self.replace(),
+            900..912 => self.mass_cancel(),
+            912..922 => self.session_down(),
+            922..930 => self.set_session(),
+            930..945 => self.query(),
+            945..955 => self.refuse(),
+            _ => Command::Admin(Box::new(self.admin())),
+        }
+    }
+
+    fn account(&mut self) -> AccountId {
+        AccountId(1 + self.rng.below(self.accounts))
+    }
+
+    fn side(&mut self) -> Side {
+        self.rng.pick(&[Side::Buy, Side::Sell])
+    }
+
+    fn market(&mut self) -> MarketId {
+        MarketId(1 + self.rng.below(self.mids.len() as u32))
+    }
+
+    /// A plain order of some account, through its session as a rule and through no session now and then.
+    fn order(&mut self, side: Side, kind: OrderKind, tif: Tif, market: MarketId) -> PlaceOrder {
+        let account = self.account();
+        let by_session = self.profile != Profile::Mixed || !self.rng.one_in(4);
+        let session = if by_session { SessionId(account.0) } else { SessionId::NONE };
+        let named = !by_session && self.rng.one_in(2);
+        PlaceOrder {
+            session,
+            cl_ord_id: self.cl_ord_id(session),
+            // Few names, so that they come again.
+            client_key: if named { ClientKey(1 + u128::from(self.rng.below(500))) } else { ClientKey::NONE },
+            account,
+            market,
+            side,
+            kind,
+            tif,
+            stp: self.stp(),
+            stp_group: if self.profile == Profile::Mixed { self.rng.below(3) as u16 } else { 0 },
+            cancel_group: self.rng.below(3) as u8,
+            persist_on_disconnect: self.rng.one_in(4),
+            valid_until: TsNs(0),
+        }
+    }
+
+    fn stp(&mut self) -> StpMode {
+        match self.profile {
+            Profile::Mixed => self.rng.pick(&[
+                StpMode::None,
+                StpMode::CancelTaker,
+                StpMode::CancelMaker,
+                StpMode::CancelBoth,
+                StpMode::Decrement,
+            ]),
+            _ => StpMode::CancelMaker,
+        }
+    }
+
+    fn cl_ord_id(&mut self, session: SessionId) -> ClOrdId {
+        if session.is_none() {
+            return ClOrdId(0);
+        }
+        let next = &mut self.cl_ord_ids[session.idx()];
+        *next += 1;
+        ClOrdId(*next)
+    }
+
+    fn quote(&mut self) -> Command {
+        let (market, side) = (self.market(), self.side());
+        let price = self.price_near(market, side);
+        let qty = QtyLots(2 + u64::from(self.rng.below(50)));
+        let tif = if self.rng.one_in(4) { Tif::GtcPostOnly } else { Tif::Gtc };
+        Command::Place(self.order(side, OrderKind::Limit { price, qty }, tif, market))
+    }
+
+    /// A price on the passive side of the mid.
+    fn price_near(&mut self, market: MarketId, side: Side) -> PriceTicks {
+        let mid = self.mids[market.idx()];
+        let away = 1 + self.rng.below(SPREAD);
+        PriceTicks(if side == Side::Buy { mid - away } else { mid + away })
+    }
+
+    fn take_limit(&mut self, tif: Tif, qty_max: u32) -> Command {
+        let (market, side) = (self.market(), self.side());
+        let price = self.price_near(market, side.opposite());
+        let qty = QtyLots(2 + u64::from(self.rng.below(qty_max)));
+        Command::Place(self.order(side, OrderKind::Limit { price, qty }, tif, market))
+    }
+
+    fn take_market(&mut self) -> Command {
+        let (market, side) = (self.market(), self.side());
+        let qty = QtyLots(2 + u64::from(self.rng.below(40)));
+        let quote = Units(u64::from(self.rng.below(1_000_000)));
+        let kind = if self.rng.one_in(2) { OrderKind::Market { qty } } else { OrderKind::MarketByQuote { quote } };
+        let tif = self.rng.pick(&[Tif::Ioc, Tif::Fok]);
+        Command::Place(self.order(side, kind, tif, market))
+    }
+
+    /// An order with every field taken from a list that also has what cannot be.
+    fn place_anything(&mut self) -> Command {
+        let (market, side) = (self.market(), self.side());
+        let price = self.price_anything(market, side);
+        let qty = self.qty_anything();
+        let quote =
+            self.rng.pick(&[Units(0), Units(1), Units(9_999), Units(500_000), Units(UNITS_MAX), Units(u64::MAX)]);
+        let kind = match self.rng.below(8) {
+            0 => OrderKind::Market { qty },
+            1 => OrderKind::MarketByQuote { quote },
+            _ => OrderKind::Limit { price, qty },
+        };
+        let tif = self.rng.pick(&[Tif::Gtc, Tif::GtcPostOnly, Tif::Ioc, Tif::Fok]);
+        let mut order = self.order(side, kind, tif, market);
+        match self.rng.below(16) {
+            0 => order.market = MarketId(self.rng.pick(&[0, 3, u32::MAX])),
+            1 => order.account = AccountId(self.rng.pick(&[0, 1, 7, u32::MAX])),
+            2 => order.session = SessionId(self.rng.pick(&[0, 1, 7, u32::MAX])),
+            3 => order.cl_ord_id = ClOrdId(u64::from(self.rng.below(200))),
+            4 => order.valid_until = TsNs(self.rng.pick(&[1, self.now.0 - 1, self.now.0, self.now.0 + 1])),
+            _ => {}
+        }
+        Command::Place(order)
+    }
+
+    fn price_anything(&mut self, market: MarketId, side: Side) -> PriceTicks {
+        match self.rng.below(8) {
+            0 => PriceTicks(self.rng.pick(&[0, 1, 2, 63, 64, 4_095, 1 << 20, u32::MAX - 1, u32::MAX])),
+            1 => PriceTicks(self.rng.number() as u32),
+            2 => self.price_near(market, side.opposite()),
+            _ => self.price_near(market, side),
+        }
+    }
+
+    fn qty_anything(&mut self) -> QtyLots {
+        match self.rng.below(6) {
+            0 => QtyLots(self.rng.pick(&[0, 1, 1_000, 1_001, 1 << 32, 1 << 40, i64::MAX as u64, u64::MAX])),
+            _ => QtyLots(1 + u64::from(self.rng.below(60))),
+        }
+    }
+
+    fn live(&mut self) -> Option<Live> {
+        if self.live.is_empty() {
+            return None;
+        }
+        let idx = self.rng.below(self.live.len() as u32) as usize;
+        Some(self.live[idx])
+    }
+
+    /// Names the order by exchange id, or by client id where it has one.
+    fn target(&mut self, order: &Live) -> OrderRef {
+        let by_client = !order.session.is_none() && self.rng.one_in(2);
+        if by_client {
+            return OrderRef { order_id: OrderId::NONE, cl_ord_id: order.cl_ord_id, client_key: ClientKey::NONE };
+        }
+        OrderRef { order_id: order.id, cl_ord_id: ClOrdId(0), client_key: ClientKey::NONE }
+    }
+
+    fn cancel_live(&mut self) -> Command {
+        let Some(order) = self.live() else { return self.quote() };
+        Command::Cancel(CancelOrder {
+            session: order.session,
+            cl_ord_id: ClOrdId(0),
+            account: order.account,
+            market: order.market,
+            target: self.target(&order),
+        })
+    }
+
+    fn amend_live(&mut self) -> Command {
+        let Some(order) = self.live() else { return self.quote() };
+        let (price, qty) = match self.rng.below(8) {
+            0 if self.profile == Profile::Mixed => (self.price_anything(order.market, order.side), self.qty_anything()),
+            0..3 => (order.price, QtyLots(order.leaves.0.div_ceil(2))),
+            3 => (order.price, QtyLots(order.leaves.0.saturating_add(1 + u64::from(self.rng.below(5))))),
+            _ => (self.price_near(order.market, order.side), order.leaves),
+        };
+        let qty_means = if self.profile == Profile::Mixed {
+            self.rng.pick(&[AmendQty::Open, AmendQty::Total])
+        } else {
+            AmendQty::Open
+        };
+        Command::Amend(AmendOrder {
+            session: order.session,
+            cl_ord_id: self.cl_ord_id(order.session),
+            account: order.account,
+            market: order.market,
+            target: self.target(&order),
+            price,
+            qty,
+            qty_means,
+        })
+    }
+
+    /// An id that may be alive, dead, somebody else's or nonsense.
+    fn target_anything(&mut self) -> OrderRef {
+        let dead = self.dead[self.rng.below(DEAD_LEN as u32) as usize];
+        let live = self.live().map_or(OrderId::NONE, |order| order.id);
+        let order_id = self.rng.pick(&[dead, dead, live, OrderId(1), OrderId(u64::MAX), OrderId::NONE, OrderId::NONE]);
+        let cl_ord_id = ClOrdId(self.rng.pick(&[0, 0, 1, u64::MAX]));
+        let client_key = ClientKey(u128::from(self.rng.below(500)));
+        OrderRef { order_id, cl_ord_id, client_key }
+    }
+
+    fn cancel_anything(&mut self) -> Command {
+        let account = self.account();
+        Command::Cancel(CancelOrder {
+            session: SessionId(self.rng.pick(&[0, 0, account.0, 1, 7])),
+            cl_ord_id: ClOrdId(1),
+            account,
+            market: MarketId(self.rng.pick(&[0, 1, 2, 3])),
+            target: self.target_anything(),
+        })
+    }
+
+    fn replace(&mut self) -> Command {
+        let Command::Place(mut place) = self.quote() else { unreachable!("a quote is placed") };
+        let target = match self.live() {
+            Some(order) if !self.rng.one_in(3) => {
+                (place.account, place.market, place.session) = (order.account, order.market, order.session);
+                place.cl_ord_id = self.cl_ord_id(place.session);
+                self.target(&order)
+            }
+            _ => self.target_anything(),
+        };
+        let mode = self.rng.pick(&[ReplaceMode::StopOnFailure, ReplaceMode::AllowFailure]);
+        Command::CancelReplace(CancelReplace { target, mode, place })
+    }
+
+    fn mass_cancel(&mut self) -> Command {
+        let account = self.account();
+        let scope = self.rng.pick(&[MassScope::Session, MassScope::Session, MassScope::Account, MassScope::Market]);
+        let session = if scope == MassScope::Market { 0 } else { self.rng.pick(&[0, account.0, account.0, 7]) };
+        let mid = self.mids[0];
+        Command::MassCancel(MassCancel {
+            session: SessionId(session),
+            cl_ord_id: ClOrdId(9),
+            account: AccountId(self.rng.pick(&[0, account.0, account.0])),
+            scope,
+            market: MarketId(self.rng.pick(&[0, 1, 2, 3])),
+            side: self.rng.pick(&[None, Some(Side::Buy), Some(Side::Sell)]),
+            price_min: self.rng.pick(&[None, Some(PriceTicks(mid - 5))]),
+            price_max: self.rng.pick(&[None, Some(PriceTicks(mid + 5))]),
+            cancel_group: self.rng.below(3) as u8,
+            // Lifted more often than set, so that trade goes on.
+            block: self.rng.pick(&[BlockChange::Keep, BlockChange::Set, BlockChange::Lift, BlockChange::Lift]),
+            continued: false,
+        })
+    }
+
+    fn session_down(&mut self) -> Command {
+        let session = SessionId(self.rng.below(self.accounts + 2));
+        let cause = self.rng.pick(&[DownCause::Disconnect, DownCause::Logout]);
+        Command::SessionDown(SessionDown { session, cause, continued: false })
+    }
+
+    fn set_session(&mut self) -> Command {
+        Command::SetSession(SetSession {
+            session: SessionId(self.rng.below(self.accounts + 2)),
+            request: ClOrdId(5),
+            cod_mode: self.rng.pick(&[CodMode::Off, CodMode::OnDisconnect, CodMode::OnLogout, CodMode::Both]),
+            cod_scope: self.rng.pick(&[CodScope::Session, CodScope::Account]),
+            cod_window_ms: self.rng.pick(&[0, 10_000, u32::MAX]),
+        })
+    }
+
+    fn query(&mut self) -> Command {
+        let account = self.account();
+        let none = OrderRef { order_id: OrderId::NONE, cl_ord_id: ClOrdId(0), client_key: ClientKey::NONE };
+        let target = if self.rng.one_in(2) { none } else { self.target_anything() };
+        let session = SessionId(self.rng.pick(&[0, account.0, 7]));
+        Command::Query(Query { session, request: ClOrdId(3), account, market: MarketId(self.rng.below(4)), target })
+    }
+
+    fn refuse(&mut self) -> Command {
+        let session = SessionId(self.rng.below(self.accounts + 2));
+        let known = 0 < session.0 && session.0 <= self.accounts;
+        let cl_ord_id = if known { self.cl_ord_id(session) } else { ClOrdId(1) };
+        Command::Refuse(Refuse {
+            session,
+            cl_ord_id,
+            target: OrderRef { order_id: OrderId::NONE, cl_ord_id: ClOrdId(0), client_key: ClientKey::NONE },
+            market: MarketId(1),
+            reason: self.rng.pick(&[RejectReason::Malformed, RejectReason::Unsupported, RejectReason::QtyStep]),
+            template: 7,
+            consumes_id: self.rng.one_in(2),
+        })
+    }
+
+    fn admin(&mut self) -> Admin {
+        let market = self.market();
+        let account = self.account();
+        let ppm = [i32::MIN, -100_001, -50, 0, 30, 100, 2_000, 100_000, i32::MAX];
+        match self.rng.below(12) {
+            0 => Admin::SetMarketStatus { market, status: self.market_status() },
+            1..4 => Admin::SetMarketStatus { market, status: MarketStatus::Trading },
+            4 => Admin::SetMarketFees {
+                market,
+                maker_fee: Ppm(self.rng.pick(&ppm)),
+                taker_fee: Ppm(self.rng.pick(&ppm)),
+            },
+            5 => Admin::SetFeeTier {
+                tier: self.rng.pick(&[0, 1, 1, 2, 16]),
+                fees: FeeTier { maker_scale: Ppm(self.rng.pick(&ppm)), taker_scale: Ppm(self.rng.pick(&ppm)) },
+            },
+            6 => Admin::SetAccountFeeTier { account, tier: self.rng.pick(&[0, 1, 2, 16]) },
+            7 => {
+                let status = self.rng.pick(&[AccountStatus::Active, AccountStatus::Active, AccountStatus::Suspended]);
+                Admin::SetAccountStatus { account, status }
+            }
+            8 => Admin::SetAccountBlock { account, blocked: self.rng.one_in(4) },
+            9 => Admin::SetSessionBlock { session: SessionId(account.0), blocked: self.rng.one_in(4) },
+            10 => Admin::Withdraw(self.payment(account)),
+            _ => Admin::Deposit(self.payment(account)),
+        }
+    }
+
+    fn market_status(&mut self) -> MarketStatus {
+        self.rng.pick(&[MarketStatus::Halt, MarketStatus::CancelOnly, MarketStatus::PostOnly])
+    }
+
+    /// Few references, so that they come again, mostly with other contents.
+    fn payment(&mut self, account: AccountId) -> FundsMove {
+        let asset = AssetId(1 + self.rng.below(3));
+        let amount = Units(self.rng.pick(&[0, 100, 5_000, 1_000_000, UNITS_MAX, u64::MAX]));
+        let tag = u128::from(self.rng.below(2_000));
+        FundsMove { account, asset, amount, reference: ClientKey(tag << 64) }
+    }
+
+    /// Learns from one event; the other way in is to use the workload as the engine's sink.
+    pub fn observe(&mut self, event: &Event) {
+        match event {
+            Event::Accepted(accepted) => self.accepted = Some(*accepted),
+            Event::Rested(rested) => self.came_to_rest(rested.order_id, rested.price, rested.qty),
+            Event::Fill(fill) => {
+                self.shrunk(fill.maker.order_id, fill.maker.leaves);
+                self.shrunk(fill.taker.order_id, fill.taker.leaves);
+            }
+            Event::Reduced(reduced) => self.shrunk_but_alive(reduced.order_id, reduced.leaves),
+            Event::Amended(amended) => {
+                if let Some(order) = self.find(amended.order_id) {
+                    order.cl_ord_id = amended.cl_ord_id;
+                    order.price = amended.price;
+                    order.leaves = amended.leaves;
+                }
+            }
+            Event::Canceled(canceled) => self.ended(canceled.order_id),
+            _ => {}
+        }
+    }
+
+    fn find(&mut self, id: OrderId) -> Option<&mut Live> {
+        let at = *self.live_at.get(id.slot() as usize)?;
+        self.live.get_mut(at as usize).filter(|order| order.id == id)
+    }
+
+    fn came_to_rest(&mut self, id: OrderId, price: PriceTicks, leaves: QtyLots) {
+        if let Some(order) = self.find(id) {
+            (order.price, order.leaves) = (price, leaves);
+            return;
+        }
+        let Some(accepted) = self.accepted.take().filter(|a| a.order_id == id) else { return };
+        let slot = id.slot() as usize;
+        if slot >= self.live_at.len() {
+            self.live_at.resize(slot + 1, NOT_LIVE);
+        }
+        self.live_at[slot] = self.live.len() as u32;
+        self.live.push(Live {
+            id,
+            session: accepted.session,
+            cl_ord_id: accepted.cl_ord_id,
+            account: accepted.account,
+            market: accepted.market,
+            side: accepted.side,
+            price,
+            leaves,
+        });
+    }
+
+    fn shrunk(&mut self, id: OrderId, leaves: QtyLots) {
+        if leaves.0 == 0 { self.ended(id) } else { self.shrunk_but_alive(id, leaves) }
+    }
+
+    fn shrunk_but_alive(&mut self, id: OrderId, leaves: QtyLots) {
+        if let Some(order) = self.find(id) {
+            order.leaves = leaves;
+        }
+    }
+
+    fn ended(&mut self, id: OrderId) {
+        self.dead[self.dead_count % DEAD_LEN] = id;
+        self.dead_count += 1;
+        if self.find(id).is_none() {
+            return;
+        }
+        let at = self.live_at[id.slot() as usize] as usize;
+        self.live_at[id.slot() as usize] = NOT_LIVE;
+        self.live.swap_remove(at);
+        if let Some(moved) = self.live.get(at) {
+            self.live_at[moved.id.slot() as usize] = at as u32;
+        }
+    }
+}
+
+fn asset(symbol: &str) -> Admin {
+    Admin::AddAsset { symbol: Symbol::new(symbol).expect("a symbol of three letters"), scale: 0 }
+}
+
+fn add_account(number: u32, parent: AccountId) -> Admin {
+    let name = format!("account {number}");
+    Admin::AddAccount(AccountSpec { name, kind: AccountKind::Client, parent, fee_tier: 0 })
+}
+
+fn add_session(number: u32) -> Admin {
+    Admin::AddSession(SessionSpec {
+        account: AccountId(number),
+        user: UserName::new(&format!("U{number}")).expect("a letter and a digit"),
+        password_hash: "$argon2id$none".to_owned(),
+        drop_copy: false,
+        throttle: Throttle::default(),
+        cod_mode: CodMode::Both,
+        cod_scope: CodScope::Session,
+        cod_window_ms: 0,
+    })
+}
