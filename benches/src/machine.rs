@@ -1,0 +1,76 @@
+//! The machine a figure was taken on, and the core it was taken on.
+
+use crate::clock::Ticks;
+use serde_json::{Value, json};
+use std::fs::read_to_string;
+use std::process::Command;
+
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub cpu: String,
+    pub cores: usize,
+    pub pinned: Option<usize>,
+    pub huge_pages: String,
+    pub commit: Option<String>,
+    pub clock_step_ns: f64,
+    pub clock_cost_ns: f64,
+}
+
+impl Machine {
+    /// Looks around, and pins this thread to the last core, or to the one that is asked for.
+    pub fn enter(core: Option<usize>, ticks: &Ticks) -> Self {
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        let wanted = cores.iter().rev().find(|id| core.is_none_or(|core| id.id == core)).copied();
+        let pinned = wanted.filter(|id| core_affinity::set_for_current(*id)).map(|id| id.id);
+        Self {
+            cpu: proc_value("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown CPU".to_owned()),
+            cores: cores.len(),
+            pinned,
+            huge_pages: huge_pages(),
+            commit: commit(),
+            clock_step_ns: ticks.step_ns,
+            clock_cost_ns: ticks.cost_ns,
+        }
+    }
+
+    pub fn text(&self) -> String {
+        let pinned = self.pinned.map_or("not pinned".to_owned(), |core| format!("pinned to core {core}"));
+        let commit = self.commit.as_deref().unwrap_or("unknown");
+        format!(
+            "machine   {}, {} cores, {pinned}, huge pages {}, commit {commit}\n\
+             clock     time stamp counter: step {:.1} ns, one reading {:.1} ns (inside every latency below)",
+            self.cpu, self.cores, self.huge_pages, self.clock_step_ns, self.clock_cost_ns
+        )
+    }
+
+    pub fn json(&self) -> Value {
+        json!({
+            "cpu": self.cpu, "cores": self.cores, "pinned_core": self.pinned, "huge_pages": self.huge_pages,
+            "commit": self.commit, "clock_step_ns": self.clock_step_ns, "clock_cost_ns": self.clock_cost_ns,
+        })
+    }
+}
+
+fn proc_value(path: &str, key: &str) -> Option<String> {
+    let text = read_to_string(path).ok()?;
+    let line = text.lines().find(|line| line.starts_with(key))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// The kernel's own word: the choice in force stands in brackets.
+fn huge_pages() -> String {
+    let text = read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    let inside = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    inside.map_or("unknown", |(choice, _)| choice).to_owned()
+}
+
+fn commit() -> Option<String> {
+    let output = Command::new("git").args(["describe", "--always", "--dirty"]).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Resident memory of this process in bytes.
+pub fn resident_bytes() -> u64 {
+    let kb = proc_value("/proc/self/status", "VmRSS").and_then(|v| v.trim_end_matches(" kB").parse::<u64>().ok());
+    kb.unwrap_or(0) * 1024
+}

@@ -1,0 +1,238 @@
+//! Runs a subject over a stream: once for throughput, once more for latencies, and checks every run.
+//!
+//! Throughput is commands per second of CPU time of the one thread; nothing is read or allocated by the bench between
+//! two commands. The check is the fill hash at the point where the run ended.
+
+use crate::clock::{Ticks, thread_cpu};
+use crate::pinion::{ClientIds, Pinion, scattered};
+use crate::streams::{Cmd, Expected, Flow, Op};
+use crate::subject::{Fills, Resting, Subject, Tally, drive};
+use anyhow::{Result, ensure};
+use hdrhistogram::Histogram;
+use std::time::Duration;
+
+/// Commands between two looks at the clock of a run with a time limit, and between two marks.
+const CHUNK: usize = 1 << 16;
+
+/// One stream in one naming of its orders, with what has to come out.
+#[derive(Clone, Debug)]
+pub struct Work {
+    pub cmds: Vec<Cmd>,
+    pub prefill_len: usize,
+    pub main_len: usize,
+    /// The tally after the prefill and each chunk of the main part.
+    marks: Vec<Tally>,
+    expected: Expected,
+}
+
+/// A stream in every naming.
+#[derive(Clone, Debug)]
+pub struct Works {
+    /// The stream's own ids: small, dense, ascending.
+    pub dense: Work,
+    /// Cancels and moves by the ids that our book gives out.
+    pub exchange: Work,
+    /// The stream's ids scattered over 64 bits.
+    pub client: Work,
+    /// Orders that rest at most, with room.
+    pub orders_max: usize,
+}
+
+impl Work {
+    pub fn resting_at_end(&self) -> u64 {
+        self.expected.resting.orders
+    }
+
+    /// The same stream with its orders under other names; what has to come out stays.
+    pub fn renamed(&self, cmds: Vec<Cmd>) -> Self {
+        assert_eq!(cmds.len(), self.cmds.len(), "a renamed stream has every command");
+        Self { cmds, marks: self.marks.clone(), ..*self }
+    }
+
+    pub fn prefill(&self) -> &[Cmd] {
+        &self.cmds[..self.prefill_len]
+    }
+
+    pub fn main(&self) -> &[Cmd] {
+        &self.cmds[self.prefill_len..self.prefill_len + self.main_len]
+    }
+}
+
+/// Tallies one run in two namings.
+#[derive(Default)]
+struct Both {
+    dense: Tally,
+    client: Tally,
+}
+
+impl Fills for Both {
+    fn fill(&mut self, taker: u64, maker: u64, price: u32, qty: u32) {
+        self.dense.fill(taker, maker, price, qty);
+        self.client.fill(scattered(taker), scattered(maker), price, qty);
+    }
+}
+
+impl Works {
+    /// One untimed pass over the stream learns the ids that our book will give out, and what the fill hash is after
+    /// every chunk and under scattered ids. The pass itself must end with the stream's own hash.
+    pub fn learn(flow: Flow, main_len_max: usize) -> Result<Self> {
+        let orders_max = flow.prefill_len + flow.prefill_len / 4 + 4096;
+        let mut book = Pinion::<ClientIds>::new(orders_max);
+        let mut both = Both::default();
+        let mut exchange = Vec::with_capacity(flow.cmds.len());
+        let mut marks = (Vec::new(), Vec::new());
+        for (idx, cmd) in flow.cmds.iter().enumerate() {
+            if idx >= flow.prefill_len && (idx - flow.prefill_len).is_multiple_of(CHUNK) {
+                marks.0.push(both.dense);
+                marks.1.push(both.client);
+            }
+            let id = match cmd.op {
+                Op::New => cmd.id,
+                // An order that is gone is not found under the other naming either.
+                Op::Cancel | Op::Move => book.order_id(cmd.id).map_or(u64::MAX, |id| id.0),
+            };
+            exchange.push(Cmd { id, ..*cmd });
+            drive(&mut book, cmd, &mut both);
+        }
+        marks.0.push(both.dense);
+        marks.1.push(both.client);
+        ensure!(both.dense == flow.expected.tally, "our book's fills are not those of the stream's reference matcher");
+        let client = flow.cmds.iter().map(|cmd| Cmd { id: scattered(cmd.id), ..*cmd }).collect();
+        let main_len = flow.main_len().min(main_len_max.div_ceil(CHUNK).max(1).saturating_mul(CHUNK));
+        let work = |cmds: Vec<Cmd>, marks: Vec<Tally>| {
+            let tally = *marks.last().expect("the end is a mark");
+            let expected = Expected { tally, ..flow.expected };
+            Work { cmds, prefill_len: flow.prefill_len, main_len, marks, expected }
+        };
+        Ok(Self {
+            exchange: work(exchange, marks.0.clone()),
+            client: work(client, marks.1),
+            dense: work(flow.cmds, marks.0),
+            orders_max,
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Fills, quantity, notional, hash and what rests at the end are the stream's.
+    Exact,
+    /// The same up to where the run was cut off.
+    ExactSoFar,
+    /// Something else came out.
+    Diff,
+    /// Not even the untimed prefill was done in time.
+    TooSlow,
+}
+
+impl Check {
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Exact => "EXACT",
+            Self::ExactSoFar => "EXACT (cut)",
+            Self::Diff => "DIFF",
+            Self::TooSlow => "TOO SLOW",
+        }
+    }
+
+    pub fn is_exact(self) -> bool {
+        matches!(self, Self::Exact | Self::ExactSoFar)
+    }
+}
+
+/// One timed run.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    pub mops: f64,
+    pub check: Check,
+}
+
+/// Drives the whole stream and times its main part; ends early when `limit` of CPU time is used up.
+pub fn throughput<S: Subject>(mut subject: S, work: &Work, limit: Option<Duration>) -> Run {
+    let mut tally = Tally::default();
+    let prefill_started = thread_cpu();
+    for chunk in work.prefill().chunks(CHUNK) {
+        if limit.is_some_and(|limit| thread_cpu() - prefill_started > limit * 3) {
+            return Run { mops: 0.0, check: Check::TooSlow };
+        }
+        chunk.iter().for_each(|cmd| drive(&mut subject, cmd, &mut tally));
+    }
+    let started = thread_cpu();
+    let mut done = 0;
+    for chunk in work.main().chunks(CHUNK) {
+        if limit.is_some_and(|limit| thread_cpu() - started > limit) {
+            break;
+        }
+        chunk.iter().for_each(|cmd| drive(&mut subject, cmd, &mut tally));
+        done += chunk.len();
+    }
+    let spent = thread_cpu() - started;
+    Run { mops: done as f64 / spent.as_secs_f64() / 1e6, check: check(work, done, tally, subject.resting()) }
+}
+
+/// Compares what came out after `done` main commands with what had to.
+pub fn check(work: &Work, done: usize, tally: Tally, resting: Option<Resting>) -> Check {
+    let to_the_end = work.prefill_len + done == work.cmds.len();
+    let mark = work.marks[done.div_ceil(CHUNK)];
+    if tally != mark || done == 0 {
+        return Check::Diff;
+    }
+    if !to_the_end {
+        return Check::ExactSoFar;
+    }
+    let resting_ok = resting.is_none_or(|resting| resting == work.expected.resting);
+    if tally == work.expected.tally && resting_ok { Check::Exact } else { Check::Diff }
+}
+
+/// What a command turned out to be.
+pub const KINDS: [&str; 4] = ["new", "cancel", "move", "trading"];
+
+fn kind(cmd: &Cmd) -> usize {
+    match cmd.op {
+        _ if cmd.traded => 3,
+        Op::New => 0,
+        Op::Cancel => 1,
+        Op::Move => 2,
+    }
+}
+
+/// Percentiles of single commands, by kind.
+#[derive(Clone, Debug)]
+pub struct Latencies {
+    /// In nanoseconds, one histogram for each of `KINDS`.
+    pub by_kind: Vec<Histogram<u64>>,
+    pub check: Check,
+}
+
+pub fn latencies<S: Subject>(mut subject: S, work: &Work, ticks: &Ticks) -> Result<Latencies> {
+    let mut tally = Tally::default();
+    work.prefill().iter().for_each(|cmd| drive(&mut subject, cmd, &mut tally));
+    let samples = sample(work, ticks, |cmd| drive(&mut subject, cmd, &mut tally));
+    let check = check(work, work.main_len, tally, subject.resting());
+    Ok(Latencies { by_kind: histograms(work, &samples, ticks)?, check })
+}
+
+/// Ticks of each main command. The array is written once before: pages that fault in on first use would show up as a
+/// false p99.9.
+pub fn sample(work: &Work, ticks: &Ticks, mut step: impl FnMut(&Cmd)) -> Vec<u32> {
+    let mut samples = vec![1u32; work.main_len];
+    let mut before = ticks.now();
+    for (cmd, sample) in work.main().iter().zip(&mut samples) {
+        step(cmd);
+        let after = ticks.now();
+        *sample = u32::try_from(after - before).unwrap_or(u32::MAX);
+        before = after;
+    }
+    samples
+}
+
+pub fn histograms(work: &Work, samples: &[u32], ticks: &Ticks) -> Result<Vec<Histogram<u64>>> {
+    let mut by_kind = Vec::new();
+    for _ in KINDS {
+        by_kind.push(Histogram::<u64>::new(3)?);
+    }
+    for (cmd, &sample) in work.main().iter().zip(samples) {
+        by_kind[kind(cmd)].record(ticks.ns(u64::from(sample)))?;
+    }
+    Ok(by_kind)
+}

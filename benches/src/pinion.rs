@@ -1,0 +1,240 @@
+//! Our own book, alone: `OrderBook` over a `Pool`, heard through `Meeting`, without accounts or events.
+//!
+//! Two contracts, told apart by how a cancel names its order:
+//! - `ExchangeIds`: by the id that the exchange gave out at acceptance, as clients of the product do. The streams know
+//!   only their own ids, so an untimed pass over the same stream learns what the book will give out (it is
+//!   deterministic) and writes that into the cancels and moves; see `measure::Works`.
+//! - `ClientIds`: by an arbitrary 64-bit number of the client's, through the product's own index of client ids.
+
+use crate::streams::{Cmd, Side};
+use crate::subject::{Fills, Gone, Resting, Subject};
+use book::command::{Side as BookSide, StpMode};
+use book::ids::{AccountId, ClOrdId, MarketId, OrderId, SessionId};
+use book::ladder::Levels;
+use book::open_orders::ClOrdIndex;
+use book::order_book::{Meeting, OrderBook, Own, Pool, Taker};
+use book::slab::{NIL, Order, OrderTraits, Orders};
+use book::units::{PriceTicks, QtyLots};
+
+/// How an order is found by the id in a command.
+pub trait Ids {
+    const NAME: &'static str;
+
+    fn with_capacity(orders: usize) -> Self;
+    fn find(&self, orders: &Orders, id: u64) -> Option<u32>;
+    fn insert(&mut self, id: u64, slot: u32);
+    fn remove(&mut self, id: u64, slot: u32);
+}
+
+#[derive(Debug)]
+pub struct ExchangeIds;
+
+impl Ids for ExchangeIds {
+    const NAME: &'static str = "pinion, exchange ids";
+
+    fn with_capacity(_orders: usize) -> Self {
+        Self
+    }
+
+    #[inline(always)]
+    fn find(&self, orders: &Orders, id: u64) -> Option<u32> {
+        orders.find(OrderId(id))
+    }
+
+    #[inline(always)]
+    fn insert(&mut self, _id: u64, _slot: u32) {}
+
+    #[inline(always)]
+    fn remove(&mut self, _id: u64, _slot: u32) {}
+}
+
+const SESSION: SessionId = SessionId(1);
+
+#[derive(Debug)]
+pub struct ClientIds(ClOrdIndex);
+
+impl Ids for ClientIds {
+    const NAME: &'static str = "pinion, client ids";
+
+    fn with_capacity(orders: usize) -> Self {
+        Self(ClOrdIndex::with_capacity(orders))
+    }
+
+    #[inline(always)]
+    fn find(&self, orders: &Orders, id: u64) -> Option<u32> {
+        self.0.find(orders, SESSION, ClOrdId(id))
+    }
+
+    #[inline(always)]
+    fn insert(&mut self, id: u64, slot: u32) {
+        self.0.insert(SESSION, ClOrdId(id), slot);
+    }
+
+    #[inline(always)]
+    fn remove(&mut self, id: u64, slot: u32) {
+        self.0.remove(SESSION, ClOrdId(id), slot);
+    }
+}
+
+#[derive(Debug)]
+pub struct Pinion<I> {
+    book: OrderBook,
+    pool: Pool,
+    ids: I,
+}
+
+/// Passes fills on and drops filled makers from the index.
+struct Heard<'a, I, F> {
+    taker: u64,
+    ids: &'a mut I,
+    fills: &'a mut F,
+}
+
+impl<I: Ids, F: Fills> Meeting for Heard<'_, I, F> {
+    #[inline(always)]
+    fn meets(&mut self, _maker: &Order) -> Own {
+        Own::Trade
+    }
+
+    #[inline(always)]
+    fn fill(&mut self, maker: &Order, _taker: &Taker, qty: QtyLots) {
+        self.fills.fill(self.taker, maker.cl_ord_id.0, maker.price.0, qty.0 as u32);
+    }
+
+    #[inline(always)]
+    fn maker_filled(&mut self, slot: u32, maker: &Order) {
+        self.ids.remove(maker.cl_ord_id.0, slot);
+    }
+
+    fn maker_canceled(&mut self, _slot: u32, _maker: &Order) {}
+    fn maker_reduced(&mut self, _maker: &Order, _qty: QtyLots) {}
+    fn taker_reduced(&mut self, _taker: &Taker, _qty: QtyLots) {}
+}
+
+impl<I: Ids> Pinion<I> {
+    /// Room for `orders` at once before an array grows.
+    pub fn new(orders: usize) -> Self {
+        Self {
+            book: OrderBook::default(),
+            pool: Pool { orders: Orders::with_capacity(orders), levels: Levels::with_capacity(orders / 8 + 64) },
+            ids: I::with_capacity(orders),
+        }
+    }
+
+    /// What the exchange calls the order that the stream calls `id`.
+    pub fn order_id(&self, id: u64) -> Option<OrderId> {
+        self.ids.find(&self.pool.orders, id).map(|slot| self.pool.orders.get(slot).id)
+    }
+
+    #[inline(always)]
+    fn take<F: Fills>(&mut self, id: u64, side: BookSide, price: u32, qty: u64, cum: u64, fills: &mut F) -> Taker {
+        let limit = PriceTicks(price);
+        let mut taker = Taker { slot: NIL, side, limit, leaves: QtyLots(qty), cum: QtyLots(cum) };
+        if self.book.crosses(side, limit) {
+            let mut heard = Heard { taker: id, ids: &mut self.ids, fills };
+            self.book.take(&mut self.pool, &mut taker, &mut heard);
+        }
+        taker
+    }
+}
+
+impl<I: Ids> Subject for Pinion<I> {
+    const NAME: &'static str = I::NAME;
+
+    #[inline]
+    fn place<F: Fills>(&mut self, order: &Cmd, fills: &mut F) -> u32 {
+        let side = book_side(order.side);
+        let taker = self.take(order.id, side, order.price, u64::from(order.qty), 0, fills);
+        if taker.leaves.0 > 0 && !order.ioc {
+            let slot = self.pool.orders.insert(record(order, side, &taker));
+            self.book.rest(&mut self.pool, slot);
+            self.ids.insert(order.id, slot);
+        }
+        taker.leaves.0 as u32
+    }
+
+    #[inline]
+    fn cancel(&mut self, id: u64) -> Option<Gone> {
+        let slot = self.ids.find(&self.pool.orders, id)?;
+        self.book.unlink(&mut self.pool, slot);
+        self.ids.remove(id, slot);
+        let gone = gone(self.pool.orders.get(slot));
+        self.pool.orders.remove(slot);
+        Some(gone)
+    }
+
+    #[inline]
+    fn amend<F: Fills>(&mut self, order: &Cmd, qty: Option<u32>, fills: &mut F) -> Option<Gone> {
+        let slot = self.ids.find(&self.pool.orders, order.id)?;
+        self.book.unlink(&mut self.pool, slot);
+        let moved = self.pool.orders.get(slot);
+        let (before, id, cum) = (gone(moved), moved.cl_ord_id.0, moved.cum.0);
+        let open = qty.unwrap_or(before.qty);
+        let taker = self.take(id, book_side(before.side), order.price, u64::from(open), cum, fills);
+        if taker.leaves.0 > 0 {
+            let moved = self.pool.orders.get_mut(slot);
+            moved.price = taker.limit;
+            moved.leaves = taker.leaves;
+            moved.cum = taker.cum;
+            self.book.rest(&mut self.pool, slot);
+        } else {
+            self.ids.remove(id, slot);
+            self.pool.orders.remove(slot);
+        }
+        Some(before)
+    }
+
+    fn resting(&self) -> Option<Resting> {
+        let sum = |resting: Resting, (_, order): (u32, &Order)| Resting {
+            orders: resting.orders + 1,
+            qty: resting.qty + order.leaves.0,
+        };
+        let sides = [BookSide::Buy, BookSide::Sell];
+        Some(sides.iter().flat_map(|&side| self.book.queue(&self.pool, side)).fold(Resting::default(), sum))
+    }
+}
+
+#[inline(always)]
+pub fn book_side(side: Side) -> BookSide {
+    match side {
+        Side::Bid => BookSide::Buy,
+        Side::Ask => BookSide::Sell,
+    }
+}
+
+#[inline(always)]
+fn gone(order: &Order) -> Gone {
+    let side = match order.traits.side() {
+        BookSide::Buy => Side::Bid,
+        BookSide::Sell => Side::Ask,
+    };
+    Gone { side, price: order.price.0, qty: order.leaves.0 as u32 }
+}
+
+#[inline(always)]
+fn record(order: &Cmd, side: BookSide, taker: &Taker) -> Order {
+    Order {
+        id: OrderId::NONE,
+        leaves: taker.leaves,
+        cum: taker.cum,
+        cl_ord_id: ClOrdId(order.id),
+        prev: NIL,
+        next: NIL,
+        level: NIL,
+        account: AccountId(u32::from(order.user)),
+        session: SESSION,
+        market: MarketId(1),
+        price: PriceTicks(order.price),
+        stp_group: 0,
+        traits: OrderTraits::new(side, false, true, StpMode::None),
+        cancel_group: 0,
+    }
+}
+
+/// Scatters the stream's dense ids over all of 64 bits, one to one: what a client might send (the finaliser of
+/// SplitMix64, Steele, Lea and Flood 2014).
+pub fn scattered(id: u64) -> u64 {
+    let id = (id ^ (id >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let id = (id ^ (id >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    id ^ (id >> 31)
+}
