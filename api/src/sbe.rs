@@ -143,7 +143,7 @@ impl<'a> Block<'a> {
     }
 }
 
-/// The eight bytes in front of a repeating group's entries are four in Pinion's schemas.
+/// What stands in front of a repeating group's entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct GroupSize {

@@ -144,7 +144,7 @@ impl PacketReader {
 }
 
 /// How long the packet at the start of `bytes` is in all, once its header is there.
-fn packet_len(bytes: &[u8]) -> Result<Option<usize>, PacketError> {
+pub(crate) fn packet_len(bytes: &[u8]) -> Result<Option<usize>, PacketError> {
     let &[high, low, ref rest @ ..] = bytes else { return Ok(None) };
     let len = usize::from(u16::from_be_bytes([high, low]));
     if len == 0 {

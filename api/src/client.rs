@@ -1,0 +1,447 @@
+//! A blocking client of both ports, on plain TCP sockets: for tools, tests, benches and customers.
+//!
+//! One thread per client: `poll` reads and keeps the line alive with heartbeats, so it is to be called at least every
+//! few seconds. Everything sent goes out in order; `queue` collects a batch that `flush` writes at once.
+
+use crate::depth::{Depth, DepthError};
+use crate::login::{LoginAccepted, LoginReject, LoginRequest, SessionName};
+use crate::market::MarketMessage;
+use crate::orders::{Answer, CancelOrder, MassCancel, NewOrder, ReplaceOrder, SetSession, StatusRequest};
+use crate::sbe::{Framed, Message, SbeError};
+use crate::snapshot::{Snapshot, SnapshotError, SnapshotReader};
+use crate::soup::{PACKET_HEADER_BYTES, PAYLOAD_BYTES_MAX, PacketError, PacketKind, append_packet, packet_len};
+use crate::stream::SessionSeq;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+use zerocopy::IntoBytes;
+
+const HEARTBEAT: Duration = Duration::from_secs(1);
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// A write that takes longer means that the other side stopped reading.
+const WRITE_MAX: Duration = Duration::from_secs(10);
+/// Holds any packet twice, so that the rest of one never has to be moved to read the next.
+const INBOX_BYTES: usize = 1 << 17;
+/// A batch grows to this and is then written, whether it was asked to be or not.
+const OUTBOX_BYTES_MAX: usize = 1 << 16;
+/// The market data port asks for no password; the name is for its log.
+const MARKET_USER: &str = "public";
+
+#[derive(Debug, Error)]
+pub enum ClientError {
+    #[error("connecting to {addr}: {source}")]
+    Connect { addr: String, source: std::io::Error },
+    #[error("{doing}: {source}")]
+    Io { doing: &'static str, source: std::io::Error },
+    #[error("the login was rejected: {0:?}")]
+    LoginRejected(LoginReject),
+    #[error("user or password are longer than their fields on the wire")]
+    LoginTooLong,
+    #[error("no answer to the login within {} s", CONNECT_MAX.as_secs())]
+    LoginUnanswered,
+    #[error("the node closed the connection; resume from {}", next.0)]
+    Closed { next: SessionSeq },
+    #[error("nothing was heard for {} s; resume from {}", SILENCE_MAX.as_secs(), next.0)]
+    Silent { next: SessionSeq },
+    #[error("the session was ended by the node")]
+    Ended,
+    #[error("{0}")]
+    Packet(#[from] PacketError),
+    #[error("packet type {kind:?} with {len} bytes is not a node's to send now")]
+    Unexpected { kind: PacketKind, len: usize },
+    #[error("a message of {len} bytes does not fit a packet")]
+    MessageTooLong { len: usize },
+    #[error("{0}")]
+    Message(#[from] SbeError),
+    #[error("snapshot: {0}")]
+    Snapshot(#[from] SnapshotError),
+    #[error("book: {0}")]
+    Depth(#[from] DepthError),
+}
+
+/// An answer, and its number in the session's stream; none outside of it (`StageTimes`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received<M> {
+    pub seq: Option<SessionSeq>,
+    pub message: M,
+}
+
+/// Order entry, or a drop copy of it.
+#[derive(Debug)]
+pub struct OrderClient {
+    connection: Connection,
+}
+
+impl OrderClient {
+    /// Logs in and resumes: `resume_from` is the next number wanted, `SessionSeq::HEAD` nothing of the past.
+    pub fn connect(
+        addr: impl ToSocketAddrs,
+        user: &str,
+        password: &str,
+        resume_from: SessionSeq,
+    ) -> Result<Self, ClientError> {
+        let login =
+            LoginRequest { user, password: password.as_bytes(), session: SessionName::BLANK, sequence: resume_from };
+        Connection::open(addr, &login).map(|connection| Self { connection })
+    }
+
+    pub fn session_name(&self) -> SessionName {
+        self.connection.name
+    }
+
+    /// Number of the next answer: resume from it after a disconnect.
+    pub fn next_seq(&self) -> SessionSeq {
+        self.connection.next
+    }
+
+    pub fn new_order(&mut self, order: &NewOrder) -> Result<(), ClientError> {
+        self.send(order)
+    }
+
+    pub fn amend(&mut self, replace: &ReplaceOrder) -> Result<(), ClientError> {
+        self.send(replace)
+    }
+
+    pub fn cancel(&mut self, cancel: &CancelOrder) -> Result<(), ClientError> {
+        self.send(cancel)
+    }
+
+    pub fn mass_cancel(&mut self, mass: &MassCancel) -> Result<(), ClientError> {
+        self.send(mass)
+    }
+
+    pub fn status(&mut self, request: &StatusRequest) -> Result<(), ClientError> {
+        self.send(request)
+    }
+
+    pub fn set_session(&mut self, set: &SetSession) -> Result<(), ClientError> {
+        self.send(set)
+    }
+
+    /// Any bytes as a message, right or wrong.
+    pub fn send_raw(&mut self, message: &[u8]) -> Result<(), ClientError> {
+        self.connection.queue(message)?;
+        self.connection.flush()
+    }
+
+    /// Adds a request to the batch.
+    pub fn queue<M: Message>(&mut self, request: &M) -> Result<(), ClientError> {
+        self.connection.queue(Framed::new(*request).as_bytes())
+    }
+
+    /// Writes the batch.
+    pub fn flush(&mut self) -> Result<(), ClientError> {
+        self.connection.flush()
+    }
+
+    /// The next answer, or `None` when none came within `timeout`.
+    pub fn poll(&mut self, timeout: Duration) -> Result<Option<Received<Answer>>, ClientError> {
+        let Some(raw) = self.connection.poll(timeout)? else { return Ok(None) };
+        Ok(Some(Received { seq: raw.seq, message: Answer::read(raw.message)? }))
+    }
+
+    /// The next answer as it came.
+    pub fn poll_raw(&mut self, timeout: Duration) -> Result<Option<Received<&[u8]>>, ClientError> {
+        self.connection.poll(timeout)
+    }
+
+    /// Says goodbye; cancel-on-logout takes effect.
+    pub fn logout(mut self) -> Result<(), ClientError> {
+        self.connection.logout()
+    }
+
+    fn send<M: Message>(&mut self, request: &M) -> Result<(), ClientError> {
+        self.queue(request)?;
+        self.flush()
+    }
+}
+
+/// Market data: `SessionName::{LIVE, SNAP, TOP}`.
+#[derive(Debug)]
+pub struct MarketClient {
+    connection: Connection,
+}
+
+impl MarketClient {
+    pub fn connect(addr: impl ToSocketAddrs, stream: SessionName, from: SessionSeq) -> Result<Self, ClientError> {
+        let login = LoginRequest { user: MARKET_USER, password: b"", session: stream, sequence: from };
+        Connection::open(addr, &login).map(|connection| Self { connection })
+    }
+
+    pub fn next_seq(&self) -> SessionSeq {
+        self.connection.next
+    }
+
+    pub fn poll(&mut self, timeout: Duration) -> Result<Option<Received<MarketMessage>>, ClientError> {
+        let Some(raw) = self.connection.poll(timeout)? else { return Ok(None) };
+        Ok(Some(Received { seq: raw.seq, message: MarketMessage::read(raw.message)? }))
+    }
+
+    /// The next message as it came: what `market::read_levels` and `SnapshotReader` take.
+    pub fn poll_raw(&mut self, timeout: Duration) -> Result<Option<Received<&[u8]>>, ClientError> {
+        self.connection.poll(timeout)
+    }
+
+    pub fn logout(mut self) -> Result<(), ClientError> {
+        self.connection.logout()
+    }
+}
+
+/// Books that follow the live stream.
+#[derive(Debug)]
+pub struct BookFollower {
+    depth: Depth,
+    client: MarketClient,
+}
+
+/// Takes a snapshot and joins the live stream right behind it.
+pub fn book_sync(addr: impl ToSocketAddrs + Clone) -> Result<BookFollower, ClientError> {
+    let mut snapshots = MarketClient::connect(addr.clone(), SessionName::SNAP, SessionSeq::FIRST)?;
+    let mut reader = SnapshotReader::default();
+    let Snapshot { depth, as_of } = loop {
+        // A wait without a message is no failure: silence and a closed line are errors of their own.
+        if let Some(raw) = snapshots.poll_raw(HEARTBEAT)?
+            && let Some(snapshot) = reader.read(raw.message)?
+        {
+            break snapshot;
+        }
+    };
+    let client = MarketClient::connect(addr, SessionName::LIVE, as_of.next())?;
+    Ok(BookFollower { depth, client })
+}
+
+impl BookFollower {
+    pub fn depth(&self) -> &Depth {
+        &self.depth
+    }
+
+    pub fn next_seq(&self) -> SessionSeq {
+        self.client.next_seq()
+    }
+
+    /// Takes in the next live message and shows it.
+    pub fn poll(&mut self, timeout: Duration) -> Result<Option<Received<MarketMessage>>, ClientError> {
+        let received = self.client.poll(timeout)?;
+        if let Some(received) = &received {
+            self.depth.apply(&received.message)?;
+        }
+        Ok(received)
+    }
+}
+
+/// How the socket waits now; changing it costs a system call, so it is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    None,
+    UpTo(Duration),
+}
+
+/// A logged-in line. Invariant: `inbox[start..end]` is what was read and not yet given out.
+#[derive(Debug)]
+struct Connection {
+    socket: TcpStream,
+    wait: Wait,
+    inbox: Box<[u8]>,
+    start: usize,
+    end: usize,
+    outbox: Vec<u8>,
+    heard_at: Instant,
+    sent_at: Instant,
+    name: SessionName,
+    next: SessionSeq,
+}
+
+impl Connection {
+    fn open(addr: impl ToSocketAddrs, login: &LoginRequest<'_>) -> Result<Self, ClientError> {
+        let payload = login.write().ok_or(ClientError::LoginTooLong)?;
+        let socket = connect_any(addr)?;
+        let io = |doing| move |source| ClientError::Io { doing, source };
+        socket.set_nodelay(true).map_err(io("switching Nagle's algorithm off"))?;
+        socket.set_write_timeout(Some(WRITE_MAX)).map_err(io("setting the write timeout"))?;
+        socket.set_read_timeout(Some(HEARTBEAT)).map_err(io("setting the read timeout"))?;
+        let now = Instant::now();
+        let mut connection = Self {
+            socket,
+            wait: Wait::UpTo(HEARTBEAT),
+            inbox: vec![0; INBOX_BYTES].into_boxed_slice(),
+            start: 0,
+            end: 0,
+            outbox: Vec::with_capacity(OUTBOX_BYTES_MAX + PACKET_HEADER_BYTES + PAYLOAD_BYTES_MAX),
+            heard_at: now,
+            sent_at: now,
+            name: SessionName::BLANK,
+            next: SessionSeq::FIRST,
+        };
+        append_packet(PacketKind::Login, &payload, &mut connection.outbox);
+        connection.flush()?;
+        connection.await_login()?;
+        Ok(connection)
+    }
+
+    fn await_login(&mut self) -> Result<(), ClientError> {
+        let deadline = Instant::now() + CONNECT_MAX;
+        while let Some((kind, payload)) = self.packet(deadline)? {
+            let payload = &self.inbox[payload];
+            match kind {
+                PacketKind::Debug | PacketKind::ServerHeartbeat => continue,
+                PacketKind::Accepted => {
+                    let unexpected = ClientError::Unexpected { kind, len: payload.len() };
+                    let accepted = LoginAccepted::read(payload).ok_or(unexpected)?;
+                    self.name = accepted.session;
+                    self.next = accepted.sequence;
+                    return Ok(());
+                }
+                PacketKind::Rejected => {
+                    let unexpected = ClientError::Unexpected { kind, len: payload.len() };
+                    return Err(LoginReject::read(payload).map_or(unexpected, ClientError::LoginRejected));
+                }
+                kind => return Err(ClientError::Unexpected { kind, len: payload.len() }),
+            }
+        }
+        Err(ClientError::LoginUnanswered)
+    }
+
+    fn poll(&mut self, timeout: Duration) -> Result<Option<Received<&[u8]>>, ClientError> {
+        let deadline = Instant::now() + timeout;
+        while let Some((kind, payload)) = self.packet(deadline)? {
+            match kind {
+                PacketKind::Debug | PacketKind::ServerHeartbeat => {}
+                PacketKind::Sequenced => {
+                    let seq = self.next;
+                    self.next = seq.next();
+                    return Ok(Some(Received { seq: Some(seq), message: &self.inbox[payload] }));
+                }
+                PacketKind::Unsequenced => return Ok(Some(Received { seq: None, message: &self.inbox[payload] })),
+                PacketKind::EndOfSession => return Err(ClientError::Ended),
+                kind => return Err(ClientError::Unexpected { kind, len: payload.len() }),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next packet: its kind, and where in the inbox its payload lies until the next call.
+    fn packet(&mut self, deadline: Instant) -> Result<Option<(PacketKind, Range<usize>)>, ClientError> {
+        loop {
+            let unread = &self.inbox[self.start..self.end];
+            if let Some(len) = packet_len(unread)?
+                && len <= unread.len()
+            {
+                let kind = PacketKind::new(unread[PACKET_HEADER_BYTES - 1]).expect("packet_len knew the kind");
+                let payload = self.start + PACKET_HEADER_BYTES..self.start + len;
+                self.start += len;
+                return Ok(Some((kind, payload)));
+            }
+            let now = Instant::now();
+            if HEARTBEAT <= now - self.sent_at {
+                append_packet(PacketKind::ClientHeartbeat, &[], &mut self.outbox);
+                self.flush()?;
+            }
+            if !self.fill(now, deadline)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads what there is; `false` when the deadline came first.
+    fn fill(&mut self, now: Instant, deadline: Instant) -> Result<bool, ClientError> {
+        self.make_room();
+        let heartbeat_at = self.sent_at + HEARTBEAT;
+        let left = deadline.min(heartbeat_at).saturating_duration_since(now);
+        // Whole milliseconds, upwards: a caller that polls with the same timeout again changes nothing in the socket.
+        let left_ms = left.as_micros().div_ceil(1_000) as u64;
+        self.set_wait(if left.is_zero() { Wait::None } else { Wait::UpTo(Duration::from_millis(left_ms)) })?;
+        match self.socket.read(&mut self.inbox[self.end..]) {
+            Ok(0) => Err(ClientError::Closed { next: self.next }),
+            Ok(len) => {
+                self.end += len;
+                self.heard_at = Instant::now();
+                Ok(true)
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => Ok(true),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                let now = Instant::now();
+                if SILENCE_MAX <= now - self.heard_at {
+                    return Err(ClientError::Silent { next: self.next });
+                }
+                Ok(now < deadline)
+            }
+            Err(e) if e.kind() == ErrorKind::ConnectionReset => Err(ClientError::Closed { next: self.next }),
+            Err(source) => Err(ClientError::Io { doing: "reading from the node", source }),
+        }
+    }
+
+    /// Moves the rest of a packet to the front when a whole one would not fit behind it.
+    fn make_room(&mut self) {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.inbox.len() - self.start < PACKET_HEADER_BYTES + PAYLOAD_BYTES_MAX {
+            self.inbox.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+    }
+
+    fn set_wait(&mut self, wait: Wait) -> Result<(), ClientError> {
+        if self.wait == wait {
+            return Ok(());
+        }
+        let doing = "setting how long to wait";
+        let io = |source| ClientError::Io { doing, source };
+        if (self.wait == Wait::None) != (wait == Wait::None) {
+            self.socket.set_nonblocking(wait == Wait::None).map_err(io)?;
+        }
+        if let Wait::UpTo(timeout) = wait {
+            self.socket.set_read_timeout(Some(timeout)).map_err(io)?;
+        }
+        self.wait = wait;
+        Ok(())
+    }
+
+    fn queue(&mut self, message: &[u8]) -> Result<(), ClientError> {
+        if PAYLOAD_BYTES_MAX < message.len() {
+            return Err(ClientError::MessageTooLong { len: message.len() });
+        }
+        append_packet(PacketKind::Unsequenced, message, &mut self.outbox);
+        if OUTBOX_BYTES_MAX < self.outbox.len() { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), ClientError> {
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        // Writes wait, so the socket may not be in the mode of a read that does not.
+        if self.wait == Wait::None {
+            self.set_wait(Wait::UpTo(HEARTBEAT))?;
+        }
+        let written = self.socket.write_all(&self.outbox);
+        self.outbox.clear();
+        self.sent_at = Instant::now();
+        match written {
+            Ok(()) => Ok(()),
+            Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+                Err(ClientError::Closed { next: self.next })
+            }
+            Err(source) => Err(ClientError::Io { doing: "writing to the node", source }),
+        }
+    }
+
+    fn logout(&mut self) -> Result<(), ClientError> {
+        append_packet(PacketKind::Logout, &[], &mut self.outbox);
+        self.flush()
+    }
+}
+
+fn connect_any(addr: impl ToSocketAddrs) -> Result<TcpStream, ClientError> {
+    let addrs = addr.to_socket_addrs().map_err(|source| ClientError::Io { doing: "resolving the address", source })?;
+    let mut failed = ClientError::Io { doing: "resolving the address", source: ErrorKind::NotFound.into() };
+    for addr in addrs {
+        match TcpStream::connect_timeout(&addr, CONNECT_MAX) {
+            Ok(socket) => return Ok(socket),
+            Err(source) => failed = ClientError::Connect { addr: addr.to_string(), source },
+        }
+    }
+    Err(failed)
+}
