@@ -11,7 +11,9 @@ use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, FEE_TIERS, MARKETS_M
 use crate::instrument::{check_fee_tier, check_fees, check_limits};
 use crate::order_book::OrderBook;
 use crate::reject::AdminReason;
-use crate::session::{COD_WINDOW_MS_MAX, KEY_ADDRESSES_MAX, KEY_BYTES_MAX, KEYS_MAX, PASSWORD_HASH_BYTES_MAX};
+use crate::session::{
+    COD_WINDOW_MS_MAX, KEY_ADDRESS_BYTES_MAX, KEY_ADDRESSES_MAX, KEY_BYTES_MAX, KEYS_MAX, PASSWORD_HASH_BYTES_MAX,
+};
 use crate::session::{SESSIONS_MAX, Session, THROTTLE_BURST_MAX, THROTTLE_RATE_MAX};
 use crate::units::{Ppm, Units};
 
@@ -181,6 +183,9 @@ impl Engine {
         if self.accounts.get(spec.account).is_none() {
             return Err(AdminReason::UnknownAccount);
         }
+        if !spec.user.is_valid() {
+            return Err(AdminReason::NameInvalid);
+        }
         if spec.password_hash.is_empty() || spec.password_hash.len() > PASSWORD_HASH_BYTES_MAX {
             return Err(AdminReason::OutOfRange);
         }
@@ -221,7 +226,9 @@ impl Engine {
             return Err(AdminReason::NameInvalid);
         }
         let public_ok = spec.ed25519_public.is_empty() || spec.ed25519_public.len() == 32;
-        if !public_ok || spec.permissions > 0b111 || spec.addresses.len() > KEY_ADDRESSES_MAX {
+        let addresses_ok = spec.addresses.len() <= KEY_ADDRESSES_MAX
+            && spec.addresses.iter().all(|address| address.len() <= KEY_ADDRESS_BYTES_MAX);
+        if !public_ok || spec.permissions > 0b111 || !addresses_ok {
             return Err(AdminReason::OutOfRange);
         }
         if self.keys.find(&spec.key).is_some() {

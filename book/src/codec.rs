@@ -11,6 +11,10 @@ pub const RECORD_BYTES_MAX: usize = 16 * 1024;
 
 const CONFIG: Configuration = standard();
 
+/// What reading one record may claim, against hostile lengths. bincode counts what values take in memory, up to 33
+/// bytes for one written (an empty string in a list), so this has room for every record that `encode` lets through.
+const DECODE_CLAIM_MAX: usize = 64 * RECORD_BYTES_MAX;
+
 /// A command with its time; its sequence is its place in the log.
 #[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct Record {
@@ -30,12 +34,13 @@ pub enum CodecError {
 
 /// Writes the record to the front of `into` and returns its length.
 pub fn encode(ts: TsNs, command: &Command, into: &mut [u8]) -> Result<usize, CodecError> {
+    let room = into.len().min(RECORD_BYTES_MAX);
     // The tuple has the same bytes as `Record` and spares a copy of the command.
-    bincode::encode_into_slice((ts, command), into, CONFIG).map_err(|_| CodecError::TooLarge)
+    bincode::encode_into_slice((ts, command), &mut into[..room], CONFIG).map_err(|_| CodecError::TooLarge)
 }
 
 pub fn decode(bytes: &[u8]) -> Result<Record, CodecError> {
-    let (record, len): (Record, usize) = bincode::decode_from_slice(bytes, CONFIG.with_limit::<RECORD_BYTES_MAX>())
+    let (record, len): (Record, usize) = bincode::decode_from_slice(bytes, CONFIG.with_limit::<DECODE_CLAIM_MAX>())
         .map_err(|e| CodecError::Undecodable(e.to_string()))?;
     if len != bytes.len() {
         return Err(CodecError::TrailingBytes(bytes.len() - len));

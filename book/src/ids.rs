@@ -161,6 +161,11 @@ impl UserName {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or("?").trim_end()
     }
+
+    /// A name read back from bytes may hold anything; a session is added only under one that passes this.
+    pub fn is_valid(&self) -> bool {
+        Self::new(self.as_str()) == Some(*self)
+    }
 }
 
 impl fmt::Debug for UserName {

@@ -11,6 +11,8 @@ pub const KEYS_MAX: u32 = 1 << 20;
 pub const PASSWORD_HASH_BYTES_MAX: usize = 256;
 pub const KEY_BYTES_MAX: usize = 64;
 pub const KEY_ADDRESSES_MAX: usize = 64;
+/// The longest IPv6 address in text, a slash and three digits.
+pub const KEY_ADDRESS_BYTES_MAX: usize = 49;
 pub const THROTTLE_RATE_MAX: u32 = 10_000_000;
 pub const THROTTLE_BURST_MAX: u32 = 10_000_000;
 /// Longest grace window after a disconnect: one hour.
