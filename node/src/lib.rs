@@ -1,6 +1,29 @@
 //! The node: everything that names a thread, a core, a socket, a path or the time.
-pub mod admin_port;
+//!
+//! Read in this order: the kernel's side (`clock`, `reactor`), the loops (`gateway`, `engine_loop`, `keeper`, `feed`) and
+//! what lies between them (`outbox`, `streams`, `admin_port`, `translate`), the start (`config`, `recover`), and how all of it
+//! is wired (`topology`).
+
 pub mod clock;
 pub mod fault;
+pub mod pin;
 pub mod reactor;
+
+pub mod auth;
+pub mod engine_loop;
+pub mod feed;
+pub mod gateway;
+pub mod keeper;
+pub mod market_gate;
+pub mod outbox;
+pub mod run;
+pub mod streams;
+pub mod translate;
+
+pub mod admin_port;
+pub mod config;
+pub mod exit;
+pub mod recover;
+pub mod secrets;
 pub mod status;
+pub mod topology;

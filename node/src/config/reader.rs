@@ -193,7 +193,8 @@ impl Reader {
     pub fn duration(&mut self, key: &str, default: Duration, range: RangeInclusive<Duration>) -> Duration {
         let allowed = format!("{} to {}", show_duration(*range.start()), show_duration(*range.end()));
         self.value(key, default, &allowed, |given| {
-            let duration = given.text().and_then(parse_duration).ok_or("not a duration with its unit, such as \"15s\"")?;
+            let duration =
+                given.text().and_then(parse_duration).ok_or("not a duration with its unit, such as \"15s\"")?;
             Some(duration).filter(|d| range.contains(d)).ok_or("out of range")
         })
     }
@@ -206,7 +207,9 @@ impl Reader {
                 Some(number) => u64::try_from(number).ok().map(Duration::from_micros),
                 None => given.text().and_then(parse_duration),
             };
-            duration.ok_or("not a number of microseconds").and_then(|d| range.contains(&d).then_some(d).ok_or("out of range"))
+            duration
+                .ok_or("not a number of microseconds")
+                .and_then(|d| range.contains(&d).then_some(d).ok_or("out of range"))
         })
     }
 
@@ -235,9 +238,12 @@ impl Reader {
     }
 
     pub fn address(&mut self, key: &str, default: SocketAddr) -> SocketAddr {
-        self.value(key, default, "ADDRESS:PORT, such as 127.0.0.1:9001 or [::1]:9001; port 0 takes a free one", |given| {
-            given.text().and_then(|text| text.parse().ok()).ok_or("not an address with a port")
-        })
+        self.value(
+            key,
+            default,
+            "ADDRESS:PORT, such as 127.0.0.1:9001 or [::1]:9001; port 0 takes a free one",
+            |given| given.text().and_then(|text| text.parse().ok()).ok_or("not an address with a port"),
+        )
     }
 
     /// A path; relative ones start where the configuration file lies.
@@ -247,5 +253,14 @@ impl Reader {
             let text = given.text().filter(|text| !text.is_empty() && !text.contains('\0')).ok_or("not a path")?;
             Ok(Some(base.join(text)))
         })
+    }
+
+    /// A path that has to be given. What is returned without one is never used, because the note refuses the whole.
+    pub fn path_required(&mut self, key: &str) -> PathBuf {
+        let absent = !self.given.contains_key(key);
+        if absent {
+            self.note(key, None, "is required", Some("a path"));
+        }
+        self.path(key).unwrap_or_default()
     }
 }

@@ -1,0 +1,50 @@
+//! What `env = "prod"` refuses: everything that is fine on a desk and not where money is.
+
+use super::places::quoted;
+use super::reader::Reader;
+use super::{Build, Config, Env, JournalSyncMode};
+use crate::secrets::Secret;
+
+pub(super) fn check(config: &Config, build: Build, r: &mut Reader) {
+    if config.node.env != Env::Prod {
+        return;
+    }
+    let prod = Some("\"prod\"".to_owned());
+    if build == Build::Debug {
+        r.note("node.env", prod, "this binary is a debug build", Some("a release build, or env = \"dev\""));
+    }
+    if config.journal.sync != JournalSyncMode::Always && !config.journal.accept_loss {
+        let why = "a power cut would lose acknowledged orders";
+        let allowed = "\"always\", or journal.accept_loss = true beside it";
+        r.note("journal.sync", Some("\"interval\"".to_owned()), why, Some(allowed));
+    }
+    check_listeners(config, r);
+    let secrets = [
+        ("listen.ops_token_file", &config.listen.ops_token_file),
+        ("listen.metrics_token_file", &config.listen.metrics_token_file),
+    ];
+    for (key, path) in secrets {
+        let Some(path) = path else { continue };
+        // One that cannot be read was noted with the places.
+        let Ok(secret) = Secret::read(path) else { continue };
+        if let Err(weakness) = secret.check_strength() {
+            r.note(key, Some(quoted(path)), &weakness.to_string(), Some("32 random characters or more"));
+        }
+    }
+}
+
+fn check_listeners(config: &Config, r: &mut Reader) {
+    let listen = &config.listen;
+    for (name, listener) in listen.all() {
+        if !listener.address.ip().is_loopback() && listener.tls.is_none() {
+            let key = format!("listen.{name}");
+            let allowed = format!("a loopback address, or listen.{name}_tls_cert and listen.{name}_tls_key");
+            let value = Some(format!("{:?}", listener.address.to_string()));
+            r.note(&key, value, "reachable from other machines without TLS", Some(&allowed));
+        }
+    }
+    if !listen.ops.address.ip().is_loopback() && listen.metrics_token_file.is_none() {
+        let why = "is missing: /metrics would be open to other machines";
+        r.note("listen.metrics_token_file", None, why, Some("a token file, or a loopback address for listen.ops"));
+    }
+}

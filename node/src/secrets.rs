@@ -1,0 +1,197 @@
+//! Secrets: read from files only, made from the system's randomness, compared in constant time, never printed.
+
+use argon2::Argon2;
+use argon2::password_hash::PasswordHasher;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use thiserror::Error;
+
+/// Shortest secret that production takes.
+pub const SECRET_BYTES_MIN: usize = 32;
+const SECRET_BYTES_MAX: usize = 4_096;
+/// Least different characters of a secret that somebody drew instead of typing it.
+const DISTINCT_MIN: usize = 8;
+/// Characters of a password of a binary session: the whole field of the login packet.
+pub const PASSWORD_BYTES: usize = 10;
+const TOKEN_BYTES: usize = 43;
+
+/// 62 characters that survive every shell, URL and form: 5.95 bits each.
+const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+const PLACEHOLDERS: &[&str] =
+    &["changeme", "change-me", "change_me", "placeholder", "example", "password", "secret", "todo", "xxxx", "replace"];
+
+#[derive(Debug, Error)]
+pub enum SecretError {
+    #[error("cannot be read: {0}")]
+    Unreadable(std::io::Error),
+    #[error("is empty")]
+    Empty,
+    #[error("is longer than {SECRET_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("holds something that is not printable ASCII")]
+    NotText,
+    #[error("others than its owner and group may read or change it (mode {mode:03o}); run: chmod 600")]
+    Open { mode: u32 },
+}
+
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum Weakness {
+    #[error("the secret has {len} characters")]
+    Short { len: usize },
+    #[error("the secret is a placeholder")]
+    Placeholder,
+    #[error("the secret has only {distinct} different characters")]
+    Monotonous { distinct: usize },
+}
+
+/// A secret in memory. Shows nothing of itself.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl Secret {
+    /// The content of a file that is not open to everybody, less the white space around it. A group may read, because
+    /// that is how container platforms hand secrets to a service.
+    pub fn read(path: &Path) -> Result<Self, SecretError> {
+        let file = File::open(path).map_err(SecretError::Unreadable)?;
+        let mode = file.metadata().map_err(SecretError::Unreadable)?.mode() & 0o777;
+        if mode & 0o027 != 0 {
+            return Err(SecretError::Open { mode });
+        }
+        let mut text = String::new();
+        let limit = SECRET_BYTES_MAX as u64 + 1;
+        file.take(limit).read_to_string(&mut text).map_err(SecretError::Unreadable)?;
+        if text.len() > SECRET_BYTES_MAX {
+            return Err(SecretError::TooLong);
+        }
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(SecretError::Empty);
+        }
+        if !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(SecretError::NotText);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// A new token of 256 bits.
+    pub fn new_token() -> Result<Self, getrandom::Error> {
+        random_text(TOKEN_BYTES).map(Self)
+    }
+
+    /// Writes a file that was not there, for its owner only.
+    pub fn write_new(&self, path: &Path) -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        writeln!(file, "{}", self.0)?;
+        file.sync_all()
+    }
+
+    /// Where the secret itself is needed: to send it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `text` is this secret, in a time that depends on neither.
+    pub fn is(&self, text: &[u8]) -> bool {
+        // Hashes have one length and no structure; BLAKE3's own comparison takes constant time.
+        blake3::hash(self.0.as_bytes()) == blake3::hash(text)
+    }
+
+    /// Whether production may rely on it.
+    pub fn check_strength(&self) -> Result<(), Weakness> {
+        let lower = self.0.to_ascii_lowercase();
+        if PLACEHOLDERS.iter().any(|word| lower.contains(word)) {
+            return Err(Weakness::Placeholder);
+        }
+        if self.0.len() < SECRET_BYTES_MIN {
+            return Err(Weakness::Short { len: self.0.len() });
+        }
+        let distinct = self.0.bytes().collect::<std::collections::BTreeSet<u8>>().len();
+        if distinct < DISTINCT_MIN { Err(Weakness::Monotonous { distinct }) } else { Ok(()) }
+    }
+}
+
+#[derive(Debug, Error)]
+pub enum PasswordError {
+    #[error("the system gives no randomness: {0}")]
+    Random(#[from] getrandom::Error),
+    #[error("argon2: {0}")]
+    Hash(argon2::password_hash::Error),
+}
+
+/// A password for a binary session, and the hash of it that goes into the log.
+#[derive(Debug)]
+pub struct NewPassword {
+    pub password: Secret,
+    /// PHC text.
+    pub hash: String,
+}
+
+impl NewPassword {
+    /// Takes tens of milliseconds of a core: never on a thread that serves others.
+    pub fn draw() -> Result<Self, PasswordError> {
+        let password = random_text(PASSWORD_BYTES)?;
+        let hash = Argon2::default().hash_password(password.as_bytes()).map_err(PasswordError::Hash)?.to_string();
+        Ok(Self { password: Secret(password), hash })
+    }
+}
+
+/// Characters of `ALPHABET`, each equally likely: bytes that would favour its beginning are drawn again.
+pub fn random_text(len: usize) -> Result<String, getrandom::Error> {
+    const FAIR: u8 = (u8::MAX as usize / ALPHABET.len() * ALPHABET.len()) as u8;
+    let mut text = String::with_capacity(len);
+    let mut bytes = [0; 64];
+    while text.len() < len {
+        getrandom::fill(&mut bytes)?;
+        let fair = bytes.iter().filter(|b| **b < FAIR).take(len - text.len());
+        text.extend(fair.map(|b| char::from(ALPHABET[usize::from(*b) % ALPHABET.len()])));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use argon2::PasswordVerifier;
+    use argon2::password_hash::phc::PasswordHash;
+
+    #[test]
+    fn a_drawn_password_fits_its_hash_and_no_other_does() {
+        let new = NewPassword::draw().expect("randomness is there");
+        let hash = PasswordHash::new(&new.hash).expect("PHC text");
+        let check = |text: &str| Argon2::default().verify_password(text.as_bytes(), &hash).is_ok();
+        assert_eq!(new.password.expose().len(), PASSWORD_BYTES);
+        assert!(check(new.password.expose()));
+        assert!(!check("AAAAAAAAAA"));
+    }
+
+    #[test]
+    fn weak_secrets_are_named() {
+        let check = |text: &str| Secret(text.to_owned()).check_strength();
+        assert_eq!(check("x7Kq"), Err(Weakness::Short { len: 4 }));
+        assert_eq!(check("please-ChangeMe-please-0123456789abcdef"), Err(Weakness::Placeholder));
+        assert_eq!(check(&"ab".repeat(20)), Err(Weakness::Monotonous { distinct: 2 }));
+        assert_eq!(Secret::new_token().map(|token| token.check_strength()), Ok(Ok(())));
+    }
+
+    #[test]
+    fn files_that_others_may_read_are_refused() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("token");
+        let token = Secret::new_token().expect("randomness is there");
+        token.write_new(&path).expect("the directory is ours");
+        assert!(Secret::read(&path).expect("just written").is(token.expose().as_bytes()));
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("ours");
+        assert!(matches!(Secret::read(&path), Err(SecretError::Open { mode: 0o644 })));
+        assert!(token.write_new(&path).is_err(), "a secret is never written over");
+    }
+}
