@@ -13,6 +13,7 @@
 
 use crate::admin_port::{AdminAnswer, AdminInlet};
 use crate::feed::{FEED_ITEMS_PER_COMMAND_MAX, FeedItem};
+use crate::gateway::{Change, Control, SessionFacts};
 use crate::keeper::FramesIn;
 use crate::outbox::{Origin, OutboxIn};
 use crate::reactor::Reactor;
@@ -22,7 +23,7 @@ use api::instruments::Instruments;
 use book::codec;
 use book::command::Command;
 use book::engine::{Capacity, Engine};
-use book::event::{Event, Sink};
+use book::event::{Event, SessionState, Sink};
 use book::ids::SessionId;
 use book::units::{Seq, Stamp, TsNs};
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -97,8 +98,14 @@ pub struct Wiring {
     pub outbox: OutboxIn,
     pub feed: Producer<FeedItem>,
     pub frames: FramesIn,
+    pub control: Producer<Control>,
     pub status: Arc<Status>,
 }
+
+/// What the gateway has to learn, between engine and gateway.
+pub const CONTROLS: usize = 1 << 10;
+/// One command tells at most this many such things.
+const CONTROLS_PER_COMMAND_MAX: usize = 4;
 
 pub struct EngineLoop {
     engine: Engine,
@@ -205,7 +212,11 @@ impl EngineLoop {
 
     #[inline]
     fn has_room(&self, reactor: &mut Reactor, record_bytes: usize) -> bool {
-        if !self.wiring.outbox.has_room() || self.wiring.feed.slots() < FEED_ITEMS_PER_COMMAND_MAX {
+        let Wiring { outbox, feed, control, .. } = &self.wiring;
+        let outlets_have_room = outbox.has_room()
+            && feed.slots() >= FEED_ITEMS_PER_COMMAND_MAX
+            && control.slots() >= CONTROLS_PER_COMMAND_MAX;
+        if !outlets_have_room {
             return false;
         }
         if reactor.head().has_room(record_bytes) {
@@ -237,7 +248,29 @@ impl EngineLoop {
         if summary.more {
             self.unfinished.push(continued(command));
         }
+        if matches!(command, Command::Admin(_) | Command::SetSession(_)) {
+            self.tell_gateway(stamp.seq);
+        }
         stamp.seq
+    }
+
+    /// What changed that the gateway decides by: the grid of markets, and who may come in.
+    #[cold]
+    fn tell_gateway(&mut self, seq: Seq) {
+        for event in self.events.as_slice() {
+            let change = match event {
+                Event::AssetAdded(_) | Event::MarketAdded(_) | Event::MarketRulesChanged(_) => {
+                    Some(Change::Instruments(*event))
+                }
+                Event::SessionAdded { session, .. } | Event::SessionState(SessionState { session, .. }) => {
+                    SessionFacts::of(&self.engine, *session).map(|facts| Change::Session(Box::new(facts)))
+                }
+                _ => None,
+            };
+            if let Some(change) = change {
+                self.wiring.control.push(Control { seq, change }).expect("room was checked before the command was taken");
+            }
+        }
     }
 
     fn sync_when_due(&mut self, now: TsNs, every_ns: u64, reactor: &mut Reactor) {

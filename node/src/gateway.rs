@@ -11,17 +11,19 @@
 
 use crate::auth::{Attempt, Doorbell, Verdict};
 use crate::engine_loop::Ingress;
-use crate::outbox::OutboxOut;
+use crate::filling::Filling;
+use crate::outbox::{MESSAGE_BYTES_MAX, Message, OutboxOut};
 use crate::reactor::{ConnId, Done, ListenerIdx, Reactor};
 use crate::status::Status;
 use crate::streams::Streams;
-use api::decode::{Sender, decode};
-use api::encode::{StageTimes, stage_times};
+use api::decode::{Decoded, Sender, decode};
+use api::encode::stage_times;
 use api::instruments::Instruments;
 use api::login::{LoginReject, LoginRequest, SessionName};
-use api::session::{CloseReason, Session, SessionOutput, SessionTimes};
-use api::soup::{PacketKind, write_packet};
-use api::stream::{SessionSeq, first_to_send};
+use api::orders::{Answer, StageTimes};
+use api::session::{CloseReason, Flow, Session, SessionOutput, State};
+use api::soup::{PACKET_HEADER_BYTES, PacketKind, append_packet};
+use api::stream::{SessionSeq, StreamError, first_to_send};
 use book::command::{CodMode, Command, DownCause, SessionDown};
 use book::engine::Engine;
 use book::event::Event;
@@ -36,8 +38,10 @@ use std::sync::Arc;
 const COMMANDS_PER_RECEIVE_MAX: usize = crate::reactor::RECEIVE_BYTES / 24 + 1;
 /// How often silent connections and grace windows are looked at.
 const HOUSEKEEPING_NS: u64 = 50_000_000;
-/// Unsequenced bytes (log-in answers, heartbeats, stage times) kept for one connection; past it stage times are left out.
-const CONTROL_BYTES_MAX: usize = 16 * 1024;
+/// Unsequenced bytes (log-in answers, heartbeats, stage times) that one send carries; past it stage times are left out.
+const SEND_CONTROL_BYTES_MAX: usize = crate::reactor::SEND_BYTES / 2;
+/// Past this many of them the client does not read at all and is disconnected.
+const CONTROL_BYTES_MAX: usize = 2 * SEND_CONTROL_BYTES_MAX;
 
 /// What the engine tells the gateway about itself; in force once `seq` is released.
 #[derive(Debug)]
@@ -84,7 +88,7 @@ impl SessionFacts {
 #[derive(Clone, Copy, Debug)]
 pub struct DoorLimits {
     pub connections_per_address_max: u32,
-    pub times: SessionTimes,
+    pub silence_ms: u32,
 }
 
 pub struct GatewayWiring {
@@ -121,10 +125,13 @@ struct OrderConn {
     wanted: SessionSeq,
     control: Vec<u8>,
     stage_times: bool,
+    /// How many of the bytes received last are taken in.
+    taken: usize,
     /// Bytes were received and not yet taken, because the ingress was full.
     stalled: bool,
     dirty: bool,
-    closing: Option<CloseReason>,
+    /// Closes when all that is said has been sent.
+    closing: Option<DownCause>,
 }
 
 pub struct Gateway {
@@ -141,8 +148,6 @@ pub struct Gateway {
     orders: ListenerIdx,
     dirty: Vec<ConnId>,
     stalled: Vec<ConnId>,
-    /// Ends of sessions that found the ingress full.
-    downs: Vec<SessionDown>,
     housekeeping_at_ns: u64,
     closed_to_new: bool,
 }
@@ -170,7 +175,6 @@ impl Gateway {
             orders,
             dirty: Vec::with_capacity(1024),
             stalled: Vec::with_capacity(1024),
-            downs: Vec::new(),
             housekeeping_at_ns: 0,
             closed_to_new: false,
         };
@@ -216,14 +220,8 @@ impl Gateway {
             self.streams.push(message.session, message.bytes());
             let Some(conn) = self.desk(message.session).and_then(|desk| desk.conn) else { continue };
             let Some(state) = self.conn_mut(conn) else { continue };
-            if state.stage_times && state.control.len() < CONTROL_BYTES_MAX {
-                let times = StageTimes {
-                    received: message.received,
-                    sequenced: message.sequenced,
-                    durable: now,
-                    released: now,
-                };
-                append_stage_times(message.bytes(), &times, &mut state.control);
+            if state.stage_times && state.control.len() < SEND_CONTROL_BYTES_MAX {
+                append_stage_times(&message, now, &mut state.control);
             }
             self.mark_dirty(conn);
         }
@@ -301,15 +299,18 @@ impl Gateway {
         if id.slot() >= self.conns.len() {
             self.conns.resize_with(id.slot() + 1, || None);
         }
+        let mut protocol = Session::new(now);
+        protocol.set_silence_ms(self.limits.silence_ms);
         self.conns[id.slot()] = Some(Box::new(OrderConn {
             id,
             address,
-            protocol: Session::new(now, self.limits.times),
+            protocol,
             session: None,
             next: SessionSeq::HEAD,
             wanted: SessionSeq::HEAD,
             control: Vec::new(),
             stage_times: false,
+            taken: 0,
             stalled: false,
             dirty: false,
             closing: None,
@@ -327,44 +328,434 @@ impl Gateway {
         true
     }
 
+    /// Turns received bytes into commands, as far as the ingress has room; asks for more when all are taken.
     fn received(&mut self, now: TsNs, id: ConnId, reactor: &mut Reactor) {
         if self.closed_to_new {
             return;
         }
-        if self.wiring.ingress.slots() < COMMANDS_PER_RECEIVE_MAX {
-            if let Some(conn) = self.conn_mut(id)
-                && !conn.stalled
-            {
-                conn.stalled = true;
-                self.stalled.push(id);
-            }
-            return;
-        }
         let Some(mut conn) = self.conns.get_mut(id.slot()).and_then(Option::take) else { return };
         if conn.id == id {
-            let OrderConn { protocol, session, control, wanted, stage_times, .. } = &mut *conn;
-            let mut taking = Taking {
-                now,
-                sender: session.and_then(|s| self.desk(s)).map(|desk| desk.sender()),
-                instruments: &self.instruments,
-                ingress: &mut self.wiring.ingress,
-                control,
-                stage_times,
-                login: None,
-                logout: false,
-                close: None,
-            };
-            protocol.on_bytes(now, reactor.received(id), &mut taking);
-            let Taking { login, logout, close, .. } = taking;
-            let attempt = login.map(|login| {
-                *wanted = login.sequence;
-                login
-            });
+            let happened = self.take_bytes(now, &mut conn, reactor);
+            let paused = conn.taken < reactor.received(id).len() && !happened.ends();
             self.conns[id.slot()] = Some(conn);
-            self.after_bytes(now, id, attempt, logout, close, reactor);
-            reactor.receive(id);
+            if paused {
+                self.mark_stalled(id);
+            } else {
+                self.finish_receive(now, id, happened, reactor);
+            }
         } else {
             self.conns[id.slot()] = Some(conn);
         }
     }
+
+    fn take_bytes(&mut self, now: TsNs, conn: &mut OrderConn, reactor: &Reactor) -> Happened {
+        let sender = conn.session.and_then(|s| self.desk(s)).map(|desk| desk.facts.sender());
+        let OrderConn { protocol, control, stage_times, .. } = conn;
+        let mut taking = Taking {
+            now,
+            sender,
+            instruments: &self.instruments,
+            ingress: &mut self.wiring.ingress,
+            control,
+            stage_times,
+            happened: Happened::default(),
+        };
+        let bytes = &reactor.received(conn.id)[conn.taken..];
+        let taken = protocol.on_bytes(now, bytes, &mut taking);
+        let mut happened = taking.happened;
+        if happened.protocol_error {
+            // What the client sends is no message of ours: nothing after it can be trusted.
+            protocol.close(CloseReason::Protocol, &mut Aside { control, close: &mut happened.close });
+        }
+        conn.taken += taken;
+        happened
+    }
+
+    fn finish_receive(&mut self, now: TsNs, id: ConnId, happened: Happened, reactor: &mut Reactor) {
+        if let Some(conn) = self.conn_mut(id) {
+            conn.taken = 0;
+        }
+        if let Some(login) = happened.login {
+            self.ask_doorman(now, id, login);
+        }
+        if let Some(reason) = happened.close {
+            let cause = if happened.logout { DownCause::Logout } else { DownCause::Disconnect };
+            self.close_after_flush(now, id, reason, cause, reactor);
+            return;
+        }
+        self.mark_dirty_if_waiting(id);
+        reactor.receive(id);
+    }
+
+    fn mark_stalled(&mut self, id: ConnId) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        if !conn.stalled {
+            conn.stalled = true;
+            self.stalled.push(id);
+        }
+    }
+
+    fn retry_stalled(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+        if self.stalled.is_empty() || self.wiring.ingress.slots() < COMMANDS_PER_RECEIVE_MAX {
+            return 0;
+        }
+        let stalled = std::mem::take(&mut self.stalled);
+        for &id in &stalled {
+            if let Some(conn) = self.conn_mut(id) {
+                conn.stalled = false;
+                self.received(now, id, reactor);
+            }
+        }
+        stalled.len()
+    }
+
+    fn mark_dirty_if_waiting(&mut self, id: ConnId) {
+        if self.conn_mut(id).is_some_and(|conn| !conn.control.is_empty()) {
+            self.mark_dirty(id);
+        }
+    }
+
+    /// Sends what is still to be said, then closes; used for refusals, which the client shall see.
+    fn close_after_flush(
+        &mut self,
+        now: TsNs,
+        id: ConnId,
+        reason: CloseReason,
+        cause: DownCause,
+        reactor: &mut Reactor,
+    ) {
+        tracing::debug!(%reason, "connection closed");
+        self.flush_one(now, id, reactor);
+        let Some(conn) = self.conn_mut(id) else { return };
+        if reactor.is_sending(id) {
+            conn.closing = Some(cause);
+        } else {
+            self.close(now, id, cause, reactor);
+        }
+    }
+
+    /// Ends a connection. Its session, if it had one, is down from now on, unless another connection has taken over.
+    fn close(&mut self, now: TsNs, id: ConnId, cause: DownCause, reactor: &mut Reactor) {
+        let Some(slot) = self.conns.get_mut(id.slot()) else { return reactor.close(id) };
+        if slot.as_ref().is_none_or(|conn| conn.id != id) {
+            return reactor.close(id);
+        }
+        let Some(conn) = slot.take() else { return };
+        if let Some(address) = conn.address
+            && let Some(count) = self.by_address.get_mut(&address)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+        if let Some(session) = conn.session
+            && let Some(desk) = self.desk_mut(session)
+            && desk.conn == Some(id)
+        {
+            desk.conn = None;
+            let cause = conn.closing.unwrap_or(cause);
+            self.mark_down(session, cause, now);
+            self.wiring.status.sessions_open.set(self.wiring.status.sessions_open.get() - 1);
+        }
+        self.wiring.status.connections.set(self.wiring.status.connections.get() - 1);
+        reactor.close(id);
+    }
+
+    fn mark_down(&mut self, session: SessionId, cause: DownCause, now: TsNs) {
+        if let Some(desk) = self.desk_mut(session) {
+            desk.down = Some(Down { at: now, cause });
+        }
+    }
+}
+
+// Log-in.
+impl Gateway {
+    fn ask_doorman(&mut self, now: TsNs, id: ConnId, login: Login) {
+        let known = UserName::new(&login.user).and_then(|user| self.by_user.get(&user)).copied();
+        let facts = known.and_then(|session| self.desk(session)).map(|desk| &desk.facts);
+        let names_itself = |facts: &SessionFacts| {
+            login.name.is_blank() || login.name == SessionName::of_session(facts.session)
+        };
+        let no_such_session = facts.is_some_and(|facts| !names_itself(facts));
+        let attempt = Attempt {
+            conn: id,
+            session: known,
+            password: login.password,
+            password_hash: facts.map_or_else(String::new, |facts| facts.password_hash.clone()),
+        };
+        let Some(conn) = self.conn_mut(id) else { return };
+        conn.wanted = login.sequence;
+        if no_such_session || self.wiring.door.attempts.push(attempt).is_err() {
+            let why = if no_such_session { LoginReject::NoSession } else { LoginReject::NotAuthorised };
+            self.refuse_login(now, id, why);
+        }
+    }
+
+    fn refuse_login(&mut self, now: TsNs, id: ConnId, why: LoginReject) {
+        self.wiring.status.logins_refused.add(1);
+        let Some(conn) = self.conn_mut(id) else { return };
+        let mut close = None;
+        conn.protocol.reject(now, why, &mut Aside { control: &mut conn.control, close: &mut close });
+        conn.closing = Some(DownCause::Disconnect);
+        self.mark_dirty(id);
+    }
+
+    fn take_verdicts(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+        let mut count = 0;
+        while let Ok(Verdict { conn, session }) = self.wiring.door.verdicts.pop() {
+            count += 1;
+            match session {
+                Some(session) => self.let_in(now, conn, session, reactor),
+                None => self.refuse_login(now, conn, LoginReject::NotAuthorised),
+            }
+        }
+        count
+    }
+
+    /// Opens the session on this connection. An older connection of it goes, without cancel-on-disconnect: a half-open
+    /// socket must not lock a trader out, nor its end cancel what the trader has just come back to.
+    fn let_in(&mut self, now: TsNs, id: ConnId, session: SessionId, reactor: &mut Reactor) {
+        let stream = self.streams.stream_mut(session);
+        let (oldest, next) = (stream.oldest_seq(), stream.next_seq());
+        let Some(wanted) = self.conn_mut(id).map(|conn| conn.wanted) else { return };
+        let Some(first) = first_to_send(wanted, next).filter(|first| *first >= oldest) else {
+            return self.refuse_login(now, id, LoginReject::NoSession);
+        };
+        let Some(conn) = self.conn_mut(id) else { return };
+        let mut close = None;
+        let mut out = Aside { control: &mut conn.control, close: &mut close };
+        if !conn.protocol.accept(now, SessionName::of_session(session), first, &mut out) {
+            return;
+        }
+        conn.session = Some(session);
+        conn.next = first;
+        self.mark_dirty(id);
+        let Some(desk) = self.desk_mut(session) else { return };
+        desk.down = None;
+        let before = desk.conn.replace(id);
+        self.wiring.status.sessions_open.set(self.wiring.status.sessions_open.get() + 1);
+        if let Some(before) = before {
+            self.wiring.status.sessions_open.set(self.wiring.status.sessions_open.get() - 1);
+            self.close(now, before, DownCause::Disconnect, reactor);
+        }
+    }
+}
+
+// Out: from streams to sockets, and the clock.
+impl Gateway {
+    fn flush(&mut self, now: TsNs, reactor: &mut Reactor) {
+        let mut idx = 0;
+        while idx < self.dirty.len() {
+            let id = self.dirty[idx];
+            if self.flush_one(now, id, reactor) {
+                self.dirty.swap_remove(idx);
+                if let Some(conn) = self.conn_mut(id) {
+                    conn.dirty = false;
+                }
+            } else {
+                idx += 1;
+            }
+        }
+    }
+
+    /// Fills the connection's send buffer from what waits for it. True when there is nothing more to do for it now.
+    fn flush_one(&mut self, now: TsNs, id: ConnId, reactor: &mut Reactor) -> bool {
+        let Some(conn) = self.conns.get_mut(id.slot()).and_then(Option::as_deref_mut).filter(|c| c.id == id) else {
+            return true;
+        };
+        let Some(buffer) = reactor.send_buffer(id) else {
+            // A send is under way: its end marks the connection again.
+            return true;
+        };
+        let mut filling = Filling::new(buffer);
+        filling.drain(&mut conn.control, SEND_CONTROL_BYTES_MAX);
+        let mut too_old = false;
+        if let (Some(session), State::Open) = (conn.session, conn.protocol.state()) {
+            let stream = self.streams.stream_mut(session);
+            while filling.room() >= MESSAGE_BYTES_MAX + PACKET_HEADER_BYTES {
+                match stream.get(conn.next) {
+                    Ok(message) => {
+                        conn.protocol.send_sequenced(now, message, &mut filling);
+                        conn.next = conn.next.next();
+                    }
+                    Err(StreamError::Beyond { .. }) => break,
+                    Err(StreamError::Older { .. }) => {
+                        too_old = true;
+                        break;
+                    }
+                }
+            }
+        }
+        let len = filling.len();
+        reactor.send(id, len);
+        let closing = conn.closing;
+        if too_old {
+            // A reader this slow has lost its place in memory; it resumes by number.
+            tracing::info!("a session reads too slowly and is disconnected");
+            self.close(now, id, DownCause::Disconnect, reactor);
+        } else if let (Some(cause), 0) = (closing, len) {
+            self.close(now, id, cause, reactor);
+        }
+        true
+    }
+
+    /// Heartbeats, silences, grace windows.
+    fn keep_house(&mut self, now: TsNs, reactor: &mut Reactor) {
+        for slot in 0..self.conns.len() {
+            let Some(conn) = self.conns[slot].as_deref_mut() else { continue };
+            let id = conn.id;
+            let mut close = None;
+            conn.protocol.on_tick(now, &mut Aside { control: &mut conn.control, close: &mut close });
+            let over = !conn.control.is_empty() && conn.control.len() > CONTROL_BYTES_MAX;
+            match close {
+                Some(reason) => self.close_after_flush(now, id, reason, DownCause::Disconnect, reactor),
+                None if over => self.close(now, id, DownCause::Disconnect, reactor),
+                None => self.mark_dirty_if_waiting(id),
+            }
+        }
+        for idx in 0..self.desks.len() {
+            let desk = &mut self.desks[idx];
+            let Some(down) = desk.down else { continue };
+            let window_ns = u64::from(desk.facts.cod_window_ms) * 1_000_000;
+            if now.0 - down.at.0 < window_ns || self.wiring.ingress.is_full() {
+                continue;
+            }
+            desk.down = None;
+            if desk.facts.cod_mode == CodMode::Off {
+                continue;
+            }
+            let end = SessionDown { session: desk.facts.session, cause: down.cause, continued: false };
+            let ingress = Ingress { received: now, command: Command::SessionDown(end) };
+            self.wiring.ingress.push(ingress).expect("room was checked, and this loop alone fills it");
+        }
+    }
+}
+
+impl SessionFacts {
+    fn sender(&self) -> Sender {
+        Sender { session: self.session, account: self.account, drop_copy: self.drop_copy }
+    }
+}
+
+/// A log-in, out of the buffer it came in.
+struct Login {
+    user: String,
+    password: String,
+    name: SessionName,
+    sequence: SessionSeq,
+}
+
+/// What a connection's bytes led to, besides commands.
+#[derive(Default)]
+struct Happened {
+    login: Option<Login>,
+    logout: bool,
+    protocol_error: bool,
+    close: Option<CloseReason>,
+}
+
+impl Happened {
+    fn ends(&self) -> bool {
+        self.close.is_some()
+    }
+}
+
+/// Hears a session while it takes bytes in: messages become commands at once.
+struct Taking<'a> {
+    now: TsNs,
+    sender: Option<Sender>,
+    instruments: &'a Instruments,
+    ingress: &'a mut Producer<Ingress>,
+    control: &'a mut Vec<u8>,
+    stage_times: &'a mut bool,
+    happened: Happened,
+}
+
+impl SessionOutput for Taking<'_> {
+    fn send(&mut self, bytes: &[u8]) {
+        self.control.extend_from_slice(bytes);
+    }
+
+    fn login_requested(&mut self, login: &LoginRequest<'_>) {
+        self.happened.login = Some(Login {
+            user: login.user.to_owned(),
+            password: String::from_utf8_lossy(login.password).into_owned(),
+            name: login.session,
+            sequence: login.sequence,
+        });
+    }
+
+    #[inline]
+    fn message(&mut self, bytes: &[u8]) -> Flow {
+        let sender = self.sender.expect("an open connection has a session");
+        let command = match decode(bytes, &sender, self.instruments) {
+            Ok(Decoded::Command(command)) => command,
+            Ok(Decoded::SetSession { command, stage_times }) => {
+                *self.stage_times = stage_times;
+                command
+            }
+            Err(error) => {
+                tracing::info!(session = sender.session.0, %error, "a session sent what is no message");
+                self.happened.protocol_error = true;
+                return Flow::Pause;
+            }
+        };
+        let ingress = Ingress { received: self.now, command };
+        self.ingress.push(ingress).expect("the last push left room for one more");
+        if self.ingress.is_full() { Flow::Pause } else { Flow::Continue }
+    }
+
+    fn logout_requested(&mut self) {
+        self.happened.logout = true;
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        self.happened.close = Some(reason);
+    }
+}
+
+/// Hears a session outside of receiving: what it says goes to the connection's control bytes.
+struct Aside<'a> {
+    control: &'a mut Vec<u8>,
+    close: &'a mut Option<CloseReason>,
+}
+
+impl SessionOutput for Aside<'_> {
+    fn send(&mut self, bytes: &[u8]) {
+        self.control.extend_from_slice(bytes);
+    }
+
+    fn login_requested(&mut self, _login: &LoginRequest<'_>) {}
+
+    fn message(&mut self, _bytes: &[u8]) -> Flow {
+        Flow::Continue
+    }
+
+    fn logout_requested(&mut self) {}
+
+    fn close(&mut self, reason: CloseReason) {
+        *self.close = Some(reason);
+    }
+}
+
+/// Appends the stage times of an answer, when it is one that has a client order id and an execution id.
+fn append_stage_times(message: &Message, now: TsNs, control: &mut Vec<u8>) {
+    let Ok(answer) = Answer::read(message.bytes()) else { return };
+    let (cl_ord_id, exec_id) = match &answer {
+        Answer::OrderAccepted(m) => (m.cl_ord_id, m.exec_id),
+        Answer::OrderRejected(m) => (m.cl_ord_id, m.exec_id),
+        Answer::OrderCanceled(m) => (m.req_cl_ord_id, m.exec_id),
+        Answer::OrderReplaced(m) => (m.cl_ord_id, m.exec_id),
+        _ => return,
+    };
+    let times = StageTimes {
+        cl_ord_id,
+        exec_id,
+        received_time_ns: message.received.0.into(),
+        sequenced_time_ns: message.sequenced.0.into(),
+        durable_time_ns: now.0.into(),
+        released_time_ns: now.0.into(),
+    };
+    stage_times(times, &mut |bytes| append_packet(PacketKind::Unsequenced, bytes, control));
 }

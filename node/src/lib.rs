@@ -12,6 +12,7 @@ pub mod reactor;
 pub mod auth;
 pub mod engine_loop;
 pub mod feed;
+pub mod filling;
 pub mod gateway;
 pub mod keeper;
 pub mod market_gate;

@@ -1,1 +1,94 @@
-fn main() {}
+//! `pinion-node --config FILE`: the node.
+
+use clap::Parser;
+use node::config::Config;
+use node::{exit, topology};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// One exchange in one process.
+#[derive(Parser)]
+#[command(name = "pinion-node", version)]
+struct Arguments {
+    /// Configuration, as `pinion init` writes it.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// How often the main thread looks whether a loop has failed.
+const WATCH_EVERY: Duration = Duration::from_millis(20);
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no mistakes.
+            let code = if error.use_stderr() { exit::USAGE } else { exit::OK };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let config = match Config::load(&arguments.config) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return ExitCode::from(exit::CONFIG);
+        }
+    };
+    ExitCode::from(serve(&config))
+}
+
+fn serve(config: &Config) -> u8 {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(config.log.level).init();
+    let node = match topology::start(config, |_| {}) {
+        Ok(node) => node,
+        Err(error) => {
+            eprintln!("pinion-node: {error}");
+            return error.exit_code();
+        }
+    };
+    announce(&node);
+    wait_for_end(&node);
+    node.join()
+}
+
+/// One line that people, scripts and tests can wait for.
+fn announce(node: &topology::Node) {
+    let line = format!(
+        "ready orders={} market={} seq={} state_hash={}",
+        node.addresses.orders, node.addresses.market, node.log.tail.seq.0, node.state_hash
+    );
+    // Nobody may be listening on standard output.
+    let _ = writeln!(std::io::stdout(), "{line}").and_then(|()| std::io::stdout().flush());
+    tracing::info!("{line}");
+}
+
+/// Returns when a signal asks for the end or a loop has failed; every loop has been asked to stop then.
+fn wait_for_end(node: &topology::Node) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime.and_then(|runtime| {
+        runtime.block_on(async {
+            let mut terminate = signal(SignalKind::terminate())?;
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let failed = async {
+                while !node.status.is_stopping() {
+                    tokio::time::sleep(WATCH_EVERY).await;
+                }
+            };
+            tokio::select! {
+                _ = terminate.recv() => tracing::info!("asked to stop by SIGTERM"),
+                _ = interrupt.recv() => tracing::info!("asked to stop by SIGINT"),
+                () = failed => {}
+            }
+            Ok(())
+        })
+    });
+    if let Err(error) = outcome {
+        node.status.fail(exit::FAILED, format!("waiting for signals: {error}"));
+    }
+    node.status.stopping.store(true, Ordering::Release);
+}

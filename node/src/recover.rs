@@ -57,7 +57,7 @@ impl Replay {
     pub fn new(capacity: Capacity, resend_max: usize) -> Self {
         Self {
             engine: Engine::new(capacity),
-            instruments: Instruments::new(),
+            instruments: Instruments::default(),
             streams: Streams::new(resend_max),
             feed: FeedState::new(),
             events: Events::new(),

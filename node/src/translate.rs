@@ -2,7 +2,7 @@
 //! engine and for recovery, so that streams come out byte for byte the same.
 
 use crate::feed::FeedItem;
-use api::encode::{EncodeContext, ExecId, answers};
+use api::encode::{EncodeContext, ExecIds, answers};
 use api::instruments::Instruments;
 use book::event::Event;
 use book::ids::SessionId;
@@ -27,9 +27,11 @@ pub trait Outlet {
 pub fn translate(stamp: Stamp, events: &[Event], instruments: &mut Instruments, outlet: &mut impl Outlet) -> Summary {
     let mut summary = Summary::default();
     let public_last = events.iter().rposition(FeedItem::is_public);
+    let mut exec_ids = ExecIds::of_command(stamp.seq);
     for (idx, event) in events.iter().enumerate() {
-        instruments.on_event(event);
-        let context = EncodeContext { stamp, exec_id: ExecId::new(stamp.seq, idx), gateway_in: stamp.ts };
+        instruments.apply(event);
+        let Some(exec_id) = exec_ids.next(event) else { continue };
+        let context = EncodeContext { stamp, exec_id, gateway_in: stamp.ts };
         answers(event, instruments, &context, &mut |session, bytes| outlet.answer(session, bytes));
         if FeedItem::is_public(event) {
             outlet.public(FeedItem { stamp, event: *event, last: public_last == Some(idx) });

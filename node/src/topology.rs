@@ -1,0 +1,385 @@
+//! Every thread, ring and core, wired in one place.
+//!
+//! ```text
+//!              +------------------------ core (threads = "single") -------------------------+
+//!  sockets <-> | reactor <-> gateway --ingress--> engine loop --frames--> keeper -> RocksDB |
+//!              |    ^             ^--outbox, control--+   \--feed--> market gate <-> readers |
+//!              |    +---- journal files <--------------+                                     |
+//!              +----------------------------------------------------------------------------+
+//!                  doorman <-> gateway            edge --admin--> engine loop --answers--> edge
+//! ```
+//! With `threads = "pipeline"` gateway and engine loop have a core and a reactor each; the rings are the same.
+//!
+//! Order of an end: the gateway takes nothing in, the engine loop makes durable what it took, the answers leave, the
+//! keeper stores all of it, and only then the process goes.
+
+use crate::admin_port::{AdminPort, admin_port};
+use crate::auth::door;
+use crate::clock::Clock;
+use crate::config::{Config, Idle, JournalSyncMode, Threads};
+use crate::engine_loop::{self, EngineLoop, Release, Wiring};
+use crate::exit;
+use crate::fault::JournalFault;
+use crate::feed::FEED_ITEMS;
+use crate::gateway::{DoorLimits, DoorState, Gateway, GatewayWiring, SessionFacts};
+use crate::keeper::{Keeper, frames};
+use crate::market_gate::MarketGate;
+use crate::outbox::outbox;
+use crate::pin::pin_to;
+use crate::reactor::{JournalSync, ListenerIdx, Reactor, ReactorError};
+use crate::recover::{RestoreError, Restored, restore};
+use crate::run::{EngineSeat, GatewaySeat, Idler, Single};
+use crate::status::Status;
+use book::ids::SessionId;
+use book::units::TsNs;
+use rtrb::RingBuffer;
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use wal::directory::Directory;
+use wal::error::WalError;
+use wal::head::{Head, HeadPosition};
+use wal::segment::Access;
+
+/// Readers of market data at once.
+const MARKET_READERS_MAX: u16 = 256;
+/// Longest wait of the feed in the kernel: what the engine hands over by ring is seen this late at most.
+const FEED_IDLE: Duration = Duration::from_micros(200);
+/// RocksDB is flushed so often that at least this many segments' worth of frames are always free to come.
+const FLUSHES_PER_HEAD: u64 = 4;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    #[error(transparent)]
+    Log(#[from] WalError),
+    #[error(transparent)]
+    Reactor(#[from] ReactorError),
+    #[error("listening on {address} ({key}): {source}")]
+    Listen { key: &'static str, address: SocketAddr, source: std::io::Error },
+    #[error("{0}")]
+    Fault(String),
+    #[error("starting a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+impl StartError {
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Restore(error) => error.exit_code(),
+            Self::Log(error) => exit::code_of(error),
+            Self::Fault(_) => exit::CONFIG,
+            Self::Listen { .. } | Self::Reactor(_) | Self::Thread(_) => exit::FAILED,
+        }
+    }
+}
+
+/// A node that serves.
+pub struct Node {
+    pub status: Arc<Status>,
+    pub admin: Arc<AdminPort>,
+    pub addresses: Addresses,
+    /// What the log said, for whoever shows it.
+    pub log: wal::recover::Recovered,
+    pub state_hash: book::state_hash::StateHash,
+    core: Vec<JoinHandle<()>>,
+    keeper: JoinHandle<()>,
+    feed: JoinHandle<()>,
+    doorman: JoinHandle<()>,
+    engine_done: Arc<AtomicBool>,
+}
+
+/// Where the node listens; with port 0 in the configuration, the port that the system gave.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    pub orders: SocketAddr,
+    pub market: SocketAddr,
+}
+
+/// Proves and applies the log, then starts every thread. `observe` sees the recovered engine before it starts.
+pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Result<Node, StartError> {
+    let fault = JournalFault::from_env().map_err(StartError::Fault)?;
+    let status = Arc::new(Status::default());
+    // Listeners first: an address in use is told before a long recovery, not after it.
+    let orders = bind("listen.orders", config.listen.orders.address)?;
+    let market = bind("listen.market", config.listen.market.address)?;
+    let addresses = Addresses { orders: local(&orders)?, market: local(&market)? };
+
+    let directory = Directory::open(&config.node.data_dir)?;
+    let store = directory.store()?;
+    let capacity = engine_loop::capacity(config.node.orders_capacity, config.node.markets_capacity);
+    let Restored { engine, instruments, streams, feed, log } =
+        restore(&directory, &store, capacity, config.session.resend_max)?;
+    let state_hash = engine.state_hash();
+    observe(&engine);
+    let journal = JournalParts::open(config, &directory, log.position, fault)?;
+    let mark = directory.mark()?;
+
+    let head_bytes = directory.identity().geometry.segment_bytes * u64::from(directory.identity().geometry.segment_count);
+    let (frames_in, frames_out) = frames();
+    let (outbox_in, outbox_out) = outbox();
+    let (ingress_in, ingress_out) = engine_loop::ingress();
+    let (control_in, control_out) = RingBuffer::new(engine_loop::CONTROLS);
+    let (feed_in, feed_out) = RingBuffer::new(FEED_ITEMS);
+    let (bell, doorman) = door();
+    let (admin, inlet) = admin_port(Arc::clone(&status));
+    let seq = engine.stamp().seq.0;
+    for gauge in [&status.seq_applied, &status.seq_released, &status.seq_durable, &status.seq_stored] {
+        gauge.set(seq);
+    }
+    let engine_done = Arc::new(AtomicBool::new(false));
+
+    let clock = Clock::start(engine.stamp().ts);
+    let keeper = Keeper::new(frames_out, store, mark, Arc::clone(&status), head_bytes / FLUSHES_PER_HEAD);
+    let keeper = spawn("keeper", {
+        let (done, mut clock) = (Arc::clone(&engine_done), clock.clone());
+        // The lock goes with the directory, hence with the last thread that writes to it.
+        move || {
+            keeper.run(&done, &mut clock);
+            drop(directory);
+        }
+    })?;
+    let doorman = spawn("doorman", move || doorman.run())?;
+    let gate = MarketGate::new(feed_out, feed, Arc::clone(&status), silence_ms(config));
+    let feed = spawn("feed", {
+        let (status, done, clock) = (Arc::clone(&status), Arc::clone(&engine_done), clock.clone());
+        move || match Reactor::new(MARKET_READERS_MAX) {
+            Ok(mut reactor) => {
+                reactor.listen(market);
+                gate.run(reactor, clock, &done, FEED_IDLE);
+            }
+            Err(error) => status.fail(exit::FAILED, error.to_string()),
+        }
+    })?;
+
+    let door_state = DoorState {
+        streams,
+        instruments: instruments.clone(),
+        sessions: engine.sessions().iter().filter_map(|(id, _)| SessionFacts::of(&engine, id)).collect(),
+        absent: absent_sessions(&engine),
+    };
+    let release = match config.journal.sync {
+        JournalSyncMode::Always if fault_acknowledges_early(&fault) => Release::Applied { sync_every_ns: 0 },
+        JournalSyncMode::Always => Release::Durable,
+        JournalSyncMode::Interval => Release::Applied { sync_every_ns: config.journal.interval.as_nanos() as u64 },
+    };
+    let wiring = Wiring {
+        ingress: ingress_out,
+        admin: inlet,
+        outbox: outbox_in,
+        feed: feed_in,
+        frames: frames_in,
+        control: control_in,
+        status: Arc::clone(&status),
+    };
+    let engine_loop = EngineLoop::new(engine, instruments, wiring, release);
+    let gateway_wiring = GatewayWiring {
+        ingress: ingress_in,
+        outbox: outbox_out,
+        control: control_out,
+        door: bell,
+        status: Arc::clone(&status),
+    };
+    let limits = DoorLimits {
+        connections_per_address_max: config.limits.connections_per_address_max as u32,
+        silence_ms: silence_ms(config),
+    };
+    let seats = Seats {
+        door_state,
+        gateway_wiring,
+        limits,
+        orders,
+        engine_loop,
+        journal,
+        connections_max: config.limits.connections_max as u16,
+        clock,
+        status: Arc::clone(&status),
+        idle: config.node.idle,
+        core: config.node.core,
+        engine_done: Arc::clone(&engine_done),
+    };
+    let core = match config.node.threads {
+        Threads::Single => seats.single()?,
+        Threads::Pipeline => seats.pipeline()?,
+    };
+    status.ready.store(true, Ordering::Release);
+    Ok(Node { status, admin: Arc::new(admin), addresses, log, state_hash, core, keeper, feed, doorman, engine_done })
+}
+
+impl Node {
+    /// Waits until every thread is done; the exit code of the process.
+    pub fn join(self) -> u8 {
+        let mut whole = true;
+        for thread in self.core {
+            whole &= thread.join().is_ok();
+        }
+        // Also when the core ended by a failure: the keeper stores what was durable and goes.
+        self.engine_done.store(true, Ordering::Release);
+        for thread in [self.feed, self.keeper, self.doorman] {
+            whole &= thread.join().is_ok();
+        }
+        match self.status.failure() {
+            Some(failure) => failure.exit_code,
+            None if whole => exit::OK,
+            None => exit::FAILED,
+        }
+    }
+}
+
+/// All that the pinned threads are made of.
+struct Seats {
+    door_state: DoorState,
+    gateway_wiring: GatewayWiring,
+    limits: DoorLimits,
+    orders: TcpListener,
+    engine_loop: EngineLoop,
+    journal: JournalParts,
+    connections_max: u16,
+    clock: Clock,
+    status: Arc<Status>,
+    idle: Idle,
+    core: usize,
+    engine_done: Arc<AtomicBool>,
+}
+
+impl Seats {
+    /// One thread, one ring, one core.
+    fn single(self) -> Result<Vec<JoinHandle<()>>, StartError> {
+        let thread = spawn("core", move || {
+            pin_or_say(self.core);
+            let mut clock = self.clock;
+            let reactor = match Reactor::new(self.connections_max) {
+                Ok(reactor) => reactor,
+                Err(error) => return self.status.fail(exit::FAILED, error.to_string()),
+            };
+            let mut reactor = self.journal.drive(reactor);
+            let listener = reactor.listen(self.orders);
+            let gateway =
+                Gateway::new(self.door_state, listener, self.gateway_wiring, self.limits, clock.now());
+            let idler = Idler::new(self.idle);
+            Single { reactor, gateway, engine: self.engine_loop, clock, status: self.status, idler }.run();
+            self.engine_done.store(true, Ordering::Release);
+        })?;
+        Ok(vec![thread])
+    }
+
+    /// Gateway and engine on a core each, joined by the same rings.
+    fn pipeline(self) -> Result<Vec<JoinHandle<()>>, StartError> {
+        let engine_stopped = Arc::new(AtomicBool::new(false));
+        let gateway_closed = Arc::new(AtomicBool::new(false));
+        let engine = spawn("engine", {
+            let (status, mut clock, idle) = (Arc::clone(&self.status), self.clock.clone(), self.idle);
+            let (journal, engine, core) = (self.journal, self.engine_loop, self.core);
+            let (stopped, closed) = (Arc::clone(&engine_stopped), Arc::clone(&gateway_closed));
+            let done = Arc::clone(&self.engine_done);
+            move || {
+                pin_or_say(core);
+                match Reactor::new(0) {
+                    Ok(reactor) => {
+                        let reactor = journal.drive(reactor);
+                        clock.now();
+                        EngineSeat { reactor, engine, clock, status, idler: Idler::new(idle), closed }.run();
+                    }
+                    Err(error) => status.fail(exit::FAILED, error.to_string()),
+                }
+                stopped.store(true, Ordering::Release);
+                done.store(true, Ordering::Release);
+            }
+        })?;
+        let gateway = spawn("gateway", move || {
+            pin_or_say(self.core + 1);
+            let mut clock = self.clock;
+            let mut reactor = match Reactor::new(self.connections_max) {
+                Ok(reactor) => reactor,
+                Err(error) => return self.status.fail(exit::FAILED, error.to_string()),
+            };
+            let listener: ListenerIdx = reactor.listen(self.orders);
+            let gateway =
+                Gateway::new(self.door_state, listener, self.gateway_wiring, self.limits, clock.now());
+            let idler = Idler::new(self.idle);
+            let status = self.status;
+            GatewaySeat { reactor, gateway, clock, status, idler, engine_stopped, closed: gateway_closed }.run();
+        })?;
+        Ok(vec![engine, gateway])
+    }
+}
+
+/// The journal, ready to be driven by the reactor of whichever thread runs the engine.
+struct JournalParts {
+    head: Head,
+    files: Vec<File>,
+    sync: JournalSync,
+    fault: JournalFault,
+}
+
+impl JournalParts {
+    fn open(
+        config: &Config,
+        directory: &Directory,
+        position: HeadPosition,
+        fault: JournalFault,
+    ) -> Result<Self, StartError> {
+        let identity = directory.identity();
+        let head = Head::new(config.journal.head(identity.timeline, identity.geometry), position)
+            .map_err(WalError::Config)?;
+        let files = directory.segments(Access::Direct)?.into_files();
+        let sync = match config.journal.sync {
+            JournalSyncMode::Always => JournalSync::EachWrite,
+            JournalSyncMode::Interval => JournalSync::OnRequest,
+        };
+        Ok(Self { head, files, sync, fault })
+    }
+
+    fn drive(self, reactor: Reactor) -> Reactor {
+        reactor.with_journal(self.head, self.files, self.sync, self.fault)
+    }
+}
+
+/// Sessions whose orders outlived the last run: they have their grace window to come back.
+fn absent_sessions(engine: &book::engine::Engine) -> Vec<SessionId> {
+    engine.sessions().iter().filter(|(_, session)| session.open_count > 0).map(|(id, _)| id).collect()
+}
+
+#[cfg(feature = "fault-injection")]
+fn fault_acknowledges_early(fault: &JournalFault) -> bool {
+    fault.acknowledge_before_sync
+}
+
+#[cfg(not(feature = "fault-injection"))]
+fn fault_acknowledges_early(_fault: &JournalFault) -> bool {
+    false
+}
+
+fn silence_ms(config: &Config) -> u32 {
+    u32::try_from(config.session.idle_timeout.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).map_err(|source| StartError::Listen { key, address, source })
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    let address = SocketAddr::from(([0, 0, 0, 0], 0));
+    listener.local_addr().map_err(|source| StartError::Listen { key: "listen", address, source })
+}
+
+fn pin_or_say(core: usize) {
+    if pin_to(core) {
+        tracing::info!(core, "pinned");
+    } else {
+        tracing::warn!(core, "this core is not there to pin to; running unpinned");
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(StartError::Thread)
+}
+
+/// Time as the log has it, for what is told before the first command.
+pub fn log_time(engine: &book::engine::Engine) -> TsNs {
+    engine.stamp().ts
+}
