@@ -69,10 +69,7 @@ pub fn admin_port(status: Arc<Status>) -> (AdminPort, AdminInlet) {
         waiting: HashMap::new(),
         number_last: 0,
     };
-    (
-        AdminPort { state: Mutex::new(state), status },
-        AdminInlet { requests: requests_out, answers: answers_in },
-    )
+    (AdminPort { state: Mutex::new(state), status }, AdminInlet { requests: requests_out, answers: answers_in })
 }
 
 impl AdminPort {

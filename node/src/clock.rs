@@ -42,6 +42,8 @@ mod tests {
         let mut clock = Clock::start(ahead);
         let first = clock.now();
         assert!(first >= ahead);
-        assert!((0..1_000).scan(first, |before, _| Some(std::mem::replace(before, clock.now()) <= *before)).all(|ok| ok));
+        assert!(
+            (0..1_000).scan(first, |before, _| Some(std::mem::replace(before, clock.now()) <= *before)).all(|ok| ok)
+        );
     }
 }

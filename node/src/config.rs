@@ -400,7 +400,12 @@ fn read_listener(r: &mut Reader, name: &str, port: u16) -> Listener {
     if let Some(tls) = &tls {
         // A listener that was asked for TLS and speaks plain text would be worse than none.
         let value = Some(format!("{:?}", tls.cert));
-        r.note(&cert_key, value, "this build does not offer TLS yet", Some("no key; a loopback address, TLS in front of it"));
+        r.note(
+            &cert_key,
+            value,
+            "this build does not offer TLS yet",
+            Some("no key; a loopback address, TLS in front of it"),
+        );
     }
     Listener { address, tls }
 }

@@ -268,7 +268,10 @@ impl EngineLoop {
                 _ => None,
             };
             if let Some(change) = change {
-                self.wiring.control.push(Control { seq, change }).expect("room was checked before the command was taken");
+                self.wiring
+                    .control
+                    .push(Control { seq, change })
+                    .expect("room was checked before the command was taken");
             }
         }
     }

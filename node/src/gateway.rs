@@ -474,9 +474,8 @@ impl Gateway {
     fn ask_doorman(&mut self, now: TsNs, id: ConnId, login: Login) {
         let known = UserName::new(&login.user).and_then(|user| self.by_user.get(&user)).copied();
         let facts = known.and_then(|session| self.desk(session)).map(|desk| &desk.facts);
-        let names_itself = |facts: &SessionFacts| {
-            login.name.is_blank() || login.name == SessionName::of_session(facts.session)
-        };
+        let names_itself =
+            |facts: &SessionFacts| login.name.is_blank() || login.name == SessionName::of_session(facts.session);
         let no_such_session = facts.is_some_and(|facts| !names_itself(facts));
         let attempt = Attempt {
             conn: id,

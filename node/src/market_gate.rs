@@ -37,11 +37,19 @@ const TOP_ROOM_BYTES: usize = 8 * 1024;
 /// What a reader asked for.
 enum Wish {
     Nothing,
-    Live { next: SessionSeq },
+    Live {
+        next: SessionSeq,
+    },
     /// The rest of a snapshot, packets and all.
-    Snapshot { packets: Vec<u8>, sent: usize },
+    Snapshot {
+        packets: Vec<u8>,
+        sent: usize,
+    },
     /// What it was told last, by instrument, and from which instrument to go on.
-    Top { told: BTreeMap<u32, TopState>, from: u32 },
+    Top {
+        told: BTreeMap<u32, TopState>,
+        from: u32,
+    },
 }
 
 struct Reader {
@@ -112,8 +120,7 @@ impl MarketGate {
         }
         let mut protocol = Session::new(now);
         protocol.set_silence_ms(self.silence_ms);
-        let reader =
-            Reader { id, protocol, control: Vec::new(), wish: Wish::Nothing, closing: false };
+        let reader = Reader { id, protocol, control: Vec::new(), wish: Wish::Nothing, closing: false };
         self.readers[id.slot()] = Some(Box::new(reader));
         self.status.market_readers.add(1);
     }

@@ -10,6 +10,7 @@
 //! alone from `next_write` until it is durable and taken; and the ring is dropped, hence closed, before either.
 #![allow(unsafe_code)]
 
+use crate::fault::JournalFault;
 use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use std::fs::File;
@@ -17,7 +18,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::time::Duration;
-use crate::fault::JournalFault;
 use wal::head::{FRAMES_IN_FLIGHT_MAX, FrameTicket, Head, Poisoned};
 
 /// Entries of the submission ring; more than a cycle asks for, else the rest waits for the next cycle.
@@ -49,13 +49,23 @@ pub struct ListenerIdx(pub usize);
 /// What has happened since the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
-    Accepted { conn: ConnId, listener: ListenerIdx },
+    Accepted {
+        conn: ConnId,
+        listener: ListenerIdx,
+    },
     /// So many bytes are in `received(conn)`; ask for more with `receive`.
-    Received { conn: ConnId, bytes: usize },
+    Received {
+        conn: ConnId,
+        bytes: usize,
+    },
     /// The last `send` is on its way entirely.
-    Sent { conn: ConnId },
+    Sent {
+        conn: ConnId,
+    },
     /// The peer closed, or the connection failed; call `close`.
-    Lost { conn: ConnId },
+    Lost {
+        conn: ConnId,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]

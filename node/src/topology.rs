@@ -119,7 +119,8 @@ pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Re
     let journal = JournalParts::open(config, &directory, log.position, fault)?;
     let mark = directory.mark()?;
 
-    let head_bytes = directory.identity().geometry.segment_bytes * u64::from(directory.identity().geometry.segment_count);
+    let head_bytes =
+        directory.identity().geometry.segment_bytes * u64::from(directory.identity().geometry.segment_count);
     let (frames_in, frames_out) = frames();
     let (outbox_in, outbox_out) = outbox();
     let (ingress_in, ingress_out) = engine_loop::ingress();
@@ -258,8 +259,7 @@ impl Seats {
             };
             let mut reactor = self.journal.drive(reactor);
             let listener = reactor.listen(self.orders);
-            let gateway =
-                Gateway::new(self.door_state, listener, self.gateway_wiring, self.limits, clock.now());
+            let gateway = Gateway::new(self.door_state, listener, self.gateway_wiring, self.limits, clock.now());
             let idler = Idler::new(self.idle);
             Single { reactor, gateway, engine: self.engine_loop, clock, status: self.status, idler }.run();
             self.engine_done.store(true, Ordering::Release);
@@ -298,8 +298,7 @@ impl Seats {
                 Err(error) => return self.status.fail(exit::FAILED, error.to_string()),
             };
             let listener: ListenerIdx = reactor.listen(self.orders);
-            let gateway =
-                Gateway::new(self.door_state, listener, self.gateway_wiring, self.limits, clock.now());
+            let gateway = Gateway::new(self.door_state, listener, self.gateway_wiring, self.limits, clock.now());
             let idler = Idler::new(self.idle);
             let status = self.status;
             GatewaySeat { reactor, gateway, clock, status, idler, engine_stopped, closed: gateway_closed }.run();
@@ -324,8 +323,8 @@ impl JournalParts {
         fault: JournalFault,
     ) -> Result<Self, StartError> {
         let identity = directory.identity();
-        let head = Head::new(config.journal.head(identity.timeline, identity.geometry), position)
-            .map_err(WalError::Config)?;
+        let head =
+            Head::new(config.journal.head(identity.timeline, identity.geometry), position).map_err(WalError::Config)?;
         let files = directory.segments(Access::Direct)?.into_files();
         let sync = match config.journal.sync {
             JournalSyncMode::Always => JournalSync::EachWrite,

@@ -88,8 +88,7 @@ fn a_connection_beyond_the_slots_is_closed_at_once() {
 /// A journal in a fresh directory, and where it is.
 fn journal(dir: &std::path::Path, sync: JournalSync) -> (Reactor, Directory) {
     let geometry = Geometry { segment_count: 2, segment_bytes: 1 << 20 };
-    let identity =
-        Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
+    let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
     let path = dir.join("data");
     Directory::create(&path, &identity, 0).expect("created");
     let directory = Directory::open(&path).expect("opened");

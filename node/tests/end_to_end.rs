@@ -1,0 +1,43 @@
+//! A whole node: sockets, journal, engine, feed. What is acknowledged is there after a restart, and comes again by number.
+
+mod common;
+
+use api::orders::Answer;
+use api::stream::SessionSeq;
+use book::command::Side;
+use common::{Place, limit, next};
+
+#[test]
+fn two_traders_trade_and_a_restart_changes_nothing() {
+    let place = Place::new();
+    let running = place.start();
+    let market = running.add_market();
+    running.add_trader("MM1");
+    running.add_trader("MM2");
+    let mut maker = running.connect("MM1", SessionSeq::HEAD);
+    let mut taker = running.connect("MM2", SessionSeq::HEAD);
+
+    maker.new_order(&limit(1, market, Side::Sell, 100, 10)).expect("sent");
+    assert!(matches!(next(&mut maker).message, Answer::OrderAccepted(_)));
+    taker.new_order(&limit(1, market, Side::Buy, 100, 4)).expect("sent");
+    assert!(matches!(next(&mut taker).message, Answer::OrderAccepted(_)));
+    assert!(matches!(next(&mut taker).message, Answer::OrderExecuted(_)));
+    let fill = next(&mut maker);
+    let Answer::OrderExecuted(executed) = fill.message else { panic!("{fill:?}") };
+    assert_eq!(executed.leaves_qty_e8.get(), 6 * common::ONE);
+    assert_eq!(fill.seq, Some(SessionSeq(2)));
+    let resume = maker.next_seq();
+    drop((maker, taker));
+    let hash_before = {
+        assert_eq!(running.stop(), 0);
+        place.start()
+    };
+    let again = hash_before.node().state_hash;
+    let mut maker = hash_before.connect("MM1", SessionSeq::FIRST);
+    assert!(matches!(next(&mut maker).message, Answer::OrderAccepted(_)));
+    assert_eq!(next(&mut maker), fill);
+    assert_eq!(maker.next_seq(), resume);
+    drop(maker);
+    assert_eq!(hash_before.stop(), 0);
+    assert_eq!(place.start().node().state_hash, again);
+}
