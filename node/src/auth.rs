@@ -1,17 +1,20 @@
 //! Checks passwords, off the pinned core: one argon2 verification takes a million times as long as an order.
 //!
 //! At most `ATTEMPTS_MAX` wait; a door under attack refuses, it does not queue. A wrong password is told only after a
-//! pause, an unknown user takes as long as a wrong password.
+//! pause (others are checked meanwhile), and an unknown user takes as long as a wrong password.
 
 use crate::reactor::ConnId;
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
 use book::ids::SessionId;
 use rtrb::{Consumer, Producer, RingBuffer};
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 pub const ATTEMPTS_MAX: usize = 64;
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(200);
 const IDLE: Duration = Duration::from_millis(1);
+/// Refusals held back at once; at the limit nobody is checked until one is told.
+const HELD_MAX: usize = 256;
 
 /// A login to check: against this session's hash, or against nothing when there is no such user.
 #[derive(Debug)]
@@ -39,12 +42,14 @@ pub struct Doorbell {
 pub struct Doorman {
     attempts: Consumer<Attempt>,
     verdicts: Producer<Verdict>,
+    /// Refusals that are told later, oldest first.
+    held: VecDeque<(Instant, Verdict)>,
 }
 
 pub fn door() -> (Doorbell, Doorman) {
     let (attempts, attempts_out) = RingBuffer::new(ATTEMPTS_MAX);
     let (verdicts, verdicts_out) = RingBuffer::new(2 * ATTEMPTS_MAX);
-    (Doorbell { attempts, verdicts: verdicts_out }, Doorman { attempts: attempts_out, verdicts })
+    (Doorbell { attempts, verdicts: verdicts_out }, Doorman { attempts: attempts_out, verdicts, held: VecDeque::with_capacity(HELD_MAX) })
 }
 
 /// A hash that no password has, so that an unknown user costs the same work.
@@ -52,20 +57,30 @@ const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 impl Doorman {
-    /// Checks what waits. Returns how many.
+    /// Checks what waits and tells what is due. Returns how many were checked.
     pub fn poll(&mut self) -> usize {
         let mut count = 0;
-        while !self.verdicts.is_full() {
+        self.tell_held();
+        while !self.verdicts.is_full() && self.held.len() < HELD_MAX {
             let Ok(attempt) = self.attempts.pop() else { break };
-            let right = is_right(&attempt);
-            if !right {
-                std::thread::sleep(PAUSE_AFTER_FAILURE);
-            }
-            let verdict = Verdict { conn: attempt.conn, session: attempt.session.filter(|_| right) };
-            self.verdicts.push(verdict).expect("room was checked, and this loop alone fills it");
             count += 1;
+            if is_right(&attempt) {
+                let verdict = Verdict { conn: attempt.conn, session: attempt.session };
+                self.verdicts.push(verdict).expect("room was checked, and this loop alone fills it");
+            } else {
+                let due = Instant::now() + PAUSE_AFTER_FAILURE;
+                self.held.push_back((due, Verdict { conn: attempt.conn, session: None }));
+            }
         }
         count
+    }
+
+    fn tell_held(&mut self) {
+        let now = Instant::now();
+        while self.held.front().is_some_and(|(due, _)| *due <= now) && !self.verdicts.is_full() {
+            let Some((_, verdict)) = self.held.pop_front() else { return };
+            self.verdicts.push(verdict).expect("room was checked, and this loop alone fills it");
+        }
     }
 
     /// Runs until the gateway is gone.

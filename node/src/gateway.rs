@@ -88,8 +88,25 @@ impl SessionFacts {
 #[derive(Clone, Copy, Debug)]
 pub struct DoorLimits {
     pub connections_per_address_max: u32,
+    /// Failed log-ins of one address within the window; beyond, it is turned away at once.
+    pub login_failures_max: u32,
+    pub login_failure_window_ns: u64,
     pub silence_ms: u32,
+    /// Shortest grace window of sessions whose orders outlived the last run.
+    pub restart_window_ms: u32,
 }
+
+/// What the door remembers of one address.
+#[derive(Clone, Copy, Debug, Default)]
+struct AddressRecord {
+    connections: u32,
+    failures: u32,
+    /// Start of the window in which `failures` were counted.
+    failures_since_ns: u64,
+}
+
+/// Addresses remembered at once; when there are more, those without connections are forgotten.
+const ADDRESSES_MAX: usize = 1 << 16;
 
 pub struct GatewayWiring {
     pub ingress: Producer<Ingress>,
@@ -110,8 +127,9 @@ struct Desk {
 
 #[derive(Clone, Copy, Debug)]
 struct Down {
-    at: TsNs,
     cause: DownCause,
+    /// When its grace window is over.
+    ends: TsNs,
 }
 
 struct OrderConn {
@@ -140,7 +158,7 @@ pub struct Gateway {
     /// By session.
     desks: Vec<Desk>,
     by_user: HashMap<UserName, SessionId>,
-    by_address: HashMap<IpAddr, u32>,
+    by_address: HashMap<IpAddr, AddressRecord>,
     streams: Streams,
     instruments: Instruments,
     wiring: GatewayWiring,
@@ -182,7 +200,7 @@ impl Gateway {
             gateway.learn(facts);
         }
         for session in state.absent {
-            gateway.mark_down(session, DownCause::Disconnect, now);
+            gateway.mark_down(session, DownCause::Disconnect, now, limits.restart_window_ms);
         }
         gateway
     }
@@ -291,7 +309,7 @@ impl Gateway {
 impl Gateway {
     fn accepted(&mut self, now: TsNs, id: ConnId, reactor: &mut Reactor) {
         let address = reactor.peer(id).map(|peer| peer.ip());
-        if self.closed_to_new || !self.admit_address(address) {
+        if self.closed_to_new || !self.admit_address(now, address) {
             self.wiring.status.logins_refused.add(1);
             reactor.close(id);
             return;
@@ -318,20 +336,38 @@ impl Gateway {
         self.wiring.status.connections.add(1);
     }
 
-    fn admit_address(&mut self, address: Option<IpAddr>) -> bool {
+    fn admit_address(&mut self, now: TsNs, address: Option<IpAddr>) -> bool {
         let Some(address) = address else { return false };
-        let count = self.by_address.entry(address).or_insert(0);
-        if *count >= self.limits.connections_per_address_max {
+        if self.by_address.len() >= ADDRESSES_MAX {
+            self.by_address.retain(|_, record| record.connections > 0);
+        }
+        let limits = self.limits;
+        let record = self.by_address.entry(address).or_default();
+        let in_window = now.0 - record.failures_since_ns < limits.login_failure_window_ns;
+        let failed_too_often = in_window && limits.login_failures_max <= record.failures;
+        if failed_too_often || limits.connections_per_address_max <= record.connections {
             return false;
         }
-        *count += 1;
+        record.connections += 1;
         true
+    }
+
+    fn note_failure(&mut self, now: TsNs, address: Option<IpAddr>) {
+        let window_ns = self.limits.login_failure_window_ns;
+        let Some(record) = address.and_then(|a| self.by_address.get_mut(&a)) else { return };
+        if window_ns <= now.0 - record.failures_since_ns {
+            (record.failures, record.failures_since_ns) = (0, now.0);
+        }
+        record.failures += 1;
     }
 
     /// Turns received bytes into commands, as far as the ingress has room; asks for more when all are taken.
     fn received(&mut self, now: TsNs, id: ConnId, reactor: &mut Reactor) {
         if self.closed_to_new {
             return;
+        }
+        if self.wiring.ingress.is_full() {
+            return self.mark_stalled(id);
         }
         let Some(mut conn) = self.conns.get_mut(id.slot()).and_then(Option::take) else { return };
         if conn.id == id {
@@ -441,13 +477,8 @@ impl Gateway {
             return reactor.close(id);
         }
         let Some(conn) = slot.take() else { return };
-        if let Some(address) = conn.address
-            && let Some(count) = self.by_address.get_mut(&address)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.by_address.remove(&address);
-            }
+        if let Some(record) = conn.address.and_then(|address| self.by_address.get_mut(&address)) {
+            record.connections -= 1;
         }
         if let Some(session) = conn.session
             && let Some(desk) = self.desk_mut(session)
@@ -455,16 +486,18 @@ impl Gateway {
         {
             desk.conn = None;
             let cause = conn.closing.unwrap_or(cause);
-            self.mark_down(session, cause, now);
+            self.mark_down(session, cause, now, 0);
             self.wiring.status.sessions_open.set(self.wiring.status.sessions_open.get() - 1);
         }
         self.wiring.status.connections.set(self.wiring.status.connections.get() - 1);
         reactor.close(id);
     }
 
-    fn mark_down(&mut self, session: SessionId, cause: DownCause, now: TsNs) {
+    /// The session has its own grace window to come back, or a longer one that the node grants after its own start.
+    fn mark_down(&mut self, session: SessionId, cause: DownCause, now: TsNs, window_ms_min: u32) {
         if let Some(desk) = self.desk_mut(session) {
-            desk.down = Some(Down { at: now, cause });
+            let window_ms = desk.facts.cod_window_ms.max(window_ms_min);
+            desk.down = Some(Down { cause, ends: TsNs(now.0 + u64::from(window_ms) * 1_000_000) });
         }
     }
 }
@@ -493,6 +526,10 @@ impl Gateway {
 
     fn refuse_login(&mut self, now: TsNs, id: ConnId, why: LoginReject) {
         self.wiring.status.logins_refused.add(1);
+        let Some(address) = self.conn_mut(id).map(|conn| conn.address) else { return };
+        if why == LoginReject::NotAuthorised {
+            self.note_failure(now, address);
+        }
         let Some(conn) = self.conn_mut(id) else { return };
         let mut close = None;
         conn.protocol.reject(now, why, &mut Aside { control: &mut conn.control, close: &mut close });
@@ -616,8 +653,7 @@ impl Gateway {
         for idx in 0..self.desks.len() {
             let desk = &mut self.desks[idx];
             let Some(down) = desk.down else { continue };
-            let window_ns = u64::from(desk.facts.cod_window_ms) * 1_000_000;
-            if now.0 - down.at.0 < window_ns || self.wiring.ingress.is_full() {
+            if now < down.ends || self.wiring.ingress.is_full() {
                 continue;
             }
             desk.down = None;

@@ -31,7 +31,6 @@ use crate::recover::{RestoreError, Restored, restore};
 use crate::run::{EngineSeat, GatewaySeat, Idler, Single};
 use crate::status::Status;
 use book::ids::SessionId;
-use book::units::TsNs;
 use rtrb::RingBuffer;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
@@ -187,7 +186,10 @@ pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Re
     };
     let limits = DoorLimits {
         connections_per_address_max: config.limits.connections_per_address_max as u32,
+        login_failures_max: config.limits.login_failures_max,
+        login_failure_window_ns: config.limits.login_failure_window.as_nanos() as u64,
         silence_ms: silence_ms(config),
+        restart_window_ms: u32::try_from(config.session.restart_window.as_millis()).unwrap_or(u32::MAX),
     };
     let seats = Seats {
         door_state,
@@ -376,9 +378,4 @@ fn pin_or_say(core: usize) {
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
     std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(StartError::Thread)
-}
-
-/// Time as the log has it, for what is told before the first command.
-pub fn log_time(engine: &book::engine::Engine) -> TsNs {
-    engine.stamp().ts
 }
