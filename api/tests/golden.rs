@@ -47,13 +47,39 @@ fn every_message_is_among_the_pinned_ones() {
     let names: std::collections::BTreeSet<_> =
         GOLDEN.lines().map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect();
     let orders = [
-        "NewOrder", "ReplaceOrder", "CancelOrder", "MassCancel", "MassQuote", "StatusRequest", "SetSession",
-        "OrderAccepted", "OrderRejected", "OrderExecuted", "OrderCanceled", "OrderReplaced", "CancelRejected",
-        "MassCancelReport", "MassQuoteAck", "OrderStatus", "SessionState", "MmpTriggered", "TradeBust", "StageTimes",
+        "NewOrder",
+        "ReplaceOrder",
+        "CancelOrder",
+        "MassCancel",
+        "MassQuote",
+        "StatusRequest",
+        "SetSession",
+        "OrderAccepted",
+        "OrderRejected",
+        "OrderExecuted",
+        "OrderCanceled",
+        "OrderReplaced",
+        "CancelRejected",
+        "MassCancelReport",
+        "MassQuoteAck",
+        "OrderStatus",
+        "SessionState",
+        "MmpTriggered",
+        "TradeBust",
+        "StageTimes",
     ];
     let market = [
-        "InstrumentDefinition", "TradingStatus", "OrderAdd", "OrderReduce", "OrderDelete", "OrderReplace",
-        "OrderExecuted", "Bbo", "LevelUpdate", "SnapshotBegin", "SnapshotEnd",
+        "InstrumentDefinition",
+        "TradingStatus",
+        "OrderAdd",
+        "OrderReduce",
+        "OrderDelete",
+        "OrderReplace",
+        "OrderExecuted",
+        "Bbo",
+        "LevelUpdate",
+        "SnapshotBegin",
+        "SnapshotEnd",
     ];
     let expected = orders.map(|n| format!("orders {n}")).into_iter().chain(market.map(|n| format!("market {n}")));
     assert_eq!(names, expected.collect());
@@ -63,13 +89,27 @@ fn every_message_is_among_the_pinned_ones() {
 #[test]
 fn a_new_order_by_hand() {
     let by_hand = concat!(
-        "5000", "0100", "bd02", "0100", // blockLength 80, template 1, schema 701, version 1
-        "6500000000000000", "00002a36fe9c9717", // clOrdId 101, sendingTime
-        "80b97bbd4c270000", "80d1f00800000000", // price 43210.55, qty 1.5
-        "80d1f00800000000", "0000000000000000", // displayQty, minQty
-        "0000000000000000", "0000546cfc392f2f", // expireTime, validUntil
-        "01000000", "01000000", "0102", // instrumentId, account, stpGroup 513
-        "02", "02", "01", "02", "09", "09", // sell, limit, GTC, cancel taker, post-only + persist, group 9
+        "5000",
+        "0100",
+        "bd02",
+        "0100", // blockLength 80, template 1, schema 701, version 1
+        "6500000000000000",
+        "00002a36fe9c9717", // clOrdId 101, sendingTime
+        "80b97bbd4c270000",
+        "80d1f00800000000", // price 43210.55, qty 1.5
+        "80d1f00800000000",
+        "0000000000000000", // displayQty, minQty
+        "0000000000000000",
+        "0000546cfc392f2f", // expireTime, validUntil
+        "01000000",
+        "01000000",
+        "0102", // instrumentId, account, stpGroup 513
+        "02",
+        "02",
+        "01",
+        "02",
+        "09",
+        "09", // sell, limit, GTC, cancel taker, post-only + persist, group 9
     );
     assert_eq!(hex(&samples::bytes_of_request(&samples::requests()[0])), by_hand);
 }

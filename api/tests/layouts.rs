@@ -88,11 +88,8 @@ fn layouts(xml: &str) -> BTreeMap<String, Layout> {
         match tag.as_str() {
             "sbe:message" => {
                 message = attributes["name"].clone();
-                let layout = Layout {
-                    template: number("id") as u16,
-                    block_length: number("blockLength"),
-                    fields: Vec::new(),
-                };
+                let layout =
+                    Layout { template: number("id") as u16, block_length: number("blockLength"), fields: Vec::new() };
                 assert_eq!(layouts.insert(message.clone(), layout), None, "{message} is defined once");
             }
             "group" => {

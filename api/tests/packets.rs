@@ -6,7 +6,9 @@ use api::decode::decode;
 use api::login::{LoginAccepted, LoginReject, LoginRequest, SessionName};
 use api::market::{MarketMessage, read_levels};
 use api::orders::{Answer, Request};
-use api::soup::{PACKET_LEN_MAX, PAYLOAD_BYTES_MAX, PacketError, PacketKind, PacketReader, append_packet, write_packet};
+use api::soup::{
+    PACKET_LEN_MAX, PAYLOAD_BYTES_MAX, PacketError, PacketKind, PacketReader, append_packet, write_packet,
+};
 use api::stream::SessionSeq;
 use proptest::prelude::*;
 
@@ -161,8 +163,11 @@ fn logins_survive_the_round_trip_and_either_padding() {
     assert_eq!(LoginRequest::read(b"   MM1    secret      LIVE42                  "), Some(login));
     let blank = LoginRequest::read(&[b' '; 46]).expect("blank is a wish");
     assert!(blank.session.is_blank() && blank.sequence == SessionSeq::HEAD);
-    for wrong in [&b"MM1   secret    LIVE                       4x2"[..], b"M\0M   secret    LIVE                        42", b""]
-    {
+    for wrong in [
+        &b"MM1   secret    LIVE                       4x2"[..],
+        b"M\0M   secret    LIVE                        42",
+        b"",
+    ] {
         assert_eq!(LoginRequest::read(wrong), None);
     }
     let too_long = LoginRequest { password: b"eleven char", ..login };

@@ -201,13 +201,16 @@ fn an_idle_line_gets_heartbeats_and_a_silent_client_is_let_go() {
         ",
     );
     // Two seconds is the least that can be asked for.
-    let quick = "> login\n=> login MM1 secret  5\n< accept\n=> A:PIN0000003                   5\n< silence 10\n@ 1999\n=> H";
+    let quick =
+        "> login\n=> login MM1 secret  5\n< accept\n=> A:PIN0000003                   5\n< silence 10\n@ 1999\n=> H";
     check(&format!("{quick}\n@ 2000\n=> close: nothing was heard for too long"));
 }
 
 #[test]
 fn the_node_ends_a_session() {
-    check("> login\n=> login MM1 secret  5\n< accept\n=> A:PIN0000003                   5\n< end\n=> Z | close: the session was ended");
+    check(
+        "> login\n=> login MM1 secret  5\n< accept\n=> A:PIN0000003                   5\n< end\n=> Z | close: the session was ended",
+    );
 }
 
 #[test]
