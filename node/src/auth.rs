@@ -49,7 +49,10 @@ pub struct Doorman {
 pub fn door() -> (Doorbell, Doorman) {
     let (attempts, attempts_out) = RingBuffer::new(ATTEMPTS_MAX);
     let (verdicts, verdicts_out) = RingBuffer::new(2 * ATTEMPTS_MAX);
-    (Doorbell { attempts, verdicts: verdicts_out }, Doorman { attempts: attempts_out, verdicts, held: VecDeque::with_capacity(HELD_MAX) })
+    (
+        Doorbell { attempts, verdicts: verdicts_out },
+        Doorman { attempts: attempts_out, verdicts, held: VecDeque::with_capacity(HELD_MAX) },
+    )
 }
 
 /// A hash that no password has, so that an unknown user costs the same work.

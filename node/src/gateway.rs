@@ -12,6 +12,7 @@
 use crate::auth::{Attempt, Doorbell, Verdict};
 use crate::engine_loop::Ingress;
 use crate::filling::Filling;
+use crate::historian::{Archive, Recall, Recalled};
 use crate::outbox::{MESSAGE_BYTES_MAX, Message, OutboxOut};
 use crate::reactor::{ConnId, Done, ListenerIdx, Reactor};
 use crate::status::Status;
@@ -23,7 +24,7 @@ use api::login::{LoginReject, LoginRequest, SessionName};
 use api::orders::{Answer, StageTimes};
 use api::session::{CloseReason, Flow, Session, SessionOutput, State};
 use api::soup::{PACKET_HEADER_BYTES, PacketKind, append_packet};
-use api::stream::{SessionSeq, StreamError, first_to_send};
+use api::stream::{SessionSeq, Stream, StreamError, first_to_send};
 use book::command::{CodMode, Command, DownCause, SessionDown};
 use book::engine::Engine;
 use book::event::Event;
@@ -113,6 +114,7 @@ pub struct GatewayWiring {
     pub outbox: OutboxOut,
     pub control: Consumer<Control>,
     pub door: Doorbell,
+    pub archive: Archive,
     pub status: Arc<Status>,
 }
 
@@ -141,6 +143,7 @@ struct OrderConn {
     next: SessionSeq,
     /// What the client asked for at log-in, until it is let in.
     wanted: SessionSeq,
+    past: Past,
     control: Vec<u8>,
     stage_times: bool,
     /// How many of the bytes received last are taken in.
@@ -150,6 +153,16 @@ struct OrderConn {
     dirty: bool,
     /// Closes when all that is said has been sent.
     closing: Option<DownCause>,
+}
+
+/// How a connection gets messages that memory no longer has.
+enum Past {
+    /// It reads from memory. If it falls out of it, it is too slow and is disconnected.
+    Caught,
+    /// It came back after a long time: the log is read for it.
+    Wanted,
+    Asked,
+    Here(Box<Recalled>),
 }
 
 pub struct Gateway {
@@ -222,6 +235,7 @@ impl Gateway {
         work += idx;
         work += self.retry_stalled(now, reactor);
         work += self.take_verdicts(now, reactor);
+        work += self.take_recalled(now, reactor);
         if now.0 - self.housekeeping_at_ns >= HOUSEKEEPING_NS {
             self.housekeeping_at_ns = now.0;
             self.keep_house(now, reactor);
@@ -326,6 +340,7 @@ impl Gateway {
             session: None,
             next: SessionSeq::HEAD,
             wanted: SessionSeq::HEAD,
+            past: Past::Caught,
             control: Vec::new(),
             stage_times: false,
             taken: 0,
@@ -555,7 +570,7 @@ impl Gateway {
         let stream = self.streams.stream_mut(session);
         let (oldest, next) = (stream.oldest_seq(), stream.next_seq());
         let Some(wanted) = self.conn_mut(id).map(|conn| conn.wanted) else { return };
-        let Some(first) = first_to_send(wanted, next).filter(|first| *first >= oldest) else {
+        let Some(first) = first_to_send(wanted, next) else {
             return self.refuse_login(now, id, LoginReject::NoSession);
         };
         let Some(conn) = self.conn_mut(id) else { return };
@@ -566,6 +581,7 @@ impl Gateway {
         }
         conn.session = Some(session);
         conn.next = first;
+        conn.past = if first < oldest { Past::Wanted } else { Past::Caught };
         self.mark_dirty(id);
         let Some(desk) = self.desk_mut(session) else { return };
         desk.down = None;
@@ -606,34 +622,52 @@ impl Gateway {
         };
         let mut filling = Filling::new(buffer);
         filling.drain(&mut conn.control, SEND_CONTROL_BYTES_MAX);
-        let mut too_old = false;
+        let mut fits = true;
         if let (Some(session), State::Open) = (conn.session, conn.protocol.state()) {
-            let stream = self.streams.stream_mut(session);
-            while filling.room() >= MESSAGE_BYTES_MAX + PACKET_HEADER_BYTES {
-                match stream.get(conn.next) {
-                    Ok(message) => {
-                        conn.protocol.send_sequenced(now, message, &mut filling);
-                        conn.next = conn.next.next();
-                    }
-                    Err(StreamError::Beyond { .. }) => break,
-                    Err(StreamError::Older { .. }) => {
-                        too_old = true;
-                        break;
-                    }
-                }
-            }
+            fits = fill(now, conn, self.streams.stream_mut(session), &mut filling);
         }
         let len = filling.len();
         reactor.send(id, len);
         let closing = conn.closing;
-        if too_old {
+        if !fits {
             // A reader this slow has lost its place in memory; it resumes by number.
             tracing::info!("a session reads too slowly and is disconnected");
             self.close(now, id, DownCause::Disconnect, reactor);
         } else if let (Some(cause), 0) = (closing, len) {
             self.close(now, id, cause, reactor);
+        } else {
+            self.ask_archive(now, id, reactor);
         }
         true
+    }
+
+    /// Asks for the messages that memory no longer has, when the connection waits for them.
+    fn ask_archive(&mut self, now: TsNs, id: ConnId, reactor: &mut Reactor) {
+        let Some(conn) = self.conn_mut(id).filter(|conn| matches!(conn.past, Past::Wanted)) else { return };
+        let (Some(session), from) = (conn.session, conn.next) else { return };
+        let until = self.streams.stream_mut(session).oldest_seq();
+        if self.wiring.archive.wanted.push(Recall { conn: id, session, from, until }).is_err() {
+            return self.close(now, id, DownCause::Disconnect, reactor);
+        }
+        if let Some(conn) = self.conn_mut(id) {
+            conn.past = Past::Asked;
+        }
+    }
+
+    fn take_recalled(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+        let mut count = 0;
+        while let Ok(recalled) = self.wiring.archive.found.pop() {
+            count += 1;
+            let id = recalled.conn;
+            let Some(conn) = self.conn_mut(id) else { continue };
+            if recalled.get(conn.next).is_none() {
+                self.close(now, id, DownCause::Disconnect, reactor);
+                continue;
+            }
+            conn.past = Past::Here(Box::new(recalled));
+            self.mark_dirty(id);
+        }
+        count
     }
 
     /// Heartbeats, silences, grace windows.
@@ -772,6 +806,33 @@ impl SessionOutput for Aside<'_> {
     fn close(&mut self, reason: CloseReason) {
         *self.close = Some(reason);
     }
+}
+
+/// Fills a send with the session's next messages, from the past where it was brought, else from memory. False when the
+/// connection has fallen behind what memory holds.
+fn fill(now: TsNs, conn: &mut OrderConn, stream: &Stream, filling: &mut Filling<'_>) -> bool {
+    while filling.room() >= MESSAGE_BYTES_MAX + PACKET_HEADER_BYTES {
+        let recalled = match &conn.past {
+            Past::Here(recalled) => recalled.get(conn.next),
+            _ => None,
+        };
+        let message = match (recalled, stream.get(conn.next), &conn.past) {
+            (Some(message), _, _) | (None, Ok(message), _) => message,
+            (None, Err(StreamError::Beyond { .. }), _) => return true,
+            (None, Err(StreamError::Older { .. }), Past::Caught) => return false,
+            (None, Err(StreamError::Older { .. }), Past::Asked) => return true,
+            (None, Err(StreamError::Older { .. }), Past::Wanted | Past::Here(_)) => {
+                conn.past = Past::Wanted;
+                return true;
+            }
+        };
+        conn.protocol.send_sequenced(now, message, filling);
+        if recalled.is_none() && !matches!(conn.past, Past::Caught) {
+            conn.past = Past::Caught;
+        }
+        conn.next = conn.next.next();
+    }
+    true
 }
 
 /// Appends the stage times of an answer, when it is one that has a client order id and an execution id.

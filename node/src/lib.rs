@@ -14,6 +14,7 @@ pub mod engine_loop;
 pub mod feed;
 pub mod filling;
 pub mod gateway;
+pub mod historian;
 pub mod keeper;
 pub mod market_gate;
 pub mod outbox;

@@ -6,7 +6,7 @@
 //!              |    ^             ^--outbox, control--+   \--feed--> market gate <-> readers |
 //!              |    +---- journal files <--------------+                                     |
 //!              +----------------------------------------------------------------------------+
-//!                  doorman <-> gateway            edge --admin--> engine loop --answers--> edge
+//!                  doorman, historian <-> gateway   edge --admin--> engine loop --answers--> edge
 //! ```
 //! With `threads = "pipeline"` gateway and engine loop have a core and a reactor each; the rings are the same.
 //!
@@ -22,6 +22,7 @@ use crate::exit;
 use crate::fault::JournalFault;
 use crate::feed::FEED_ITEMS;
 use crate::gateway::{DoorLimits, DoorState, Gateway, GatewayWiring, SessionFacts};
+use crate::historian::archive;
 use crate::keeper::{Keeper, frames};
 use crate::market_gate::MarketGate;
 use crate::outbox::outbox;
@@ -89,6 +90,7 @@ pub struct Node {
     keeper: JoinHandle<()>,
     feed: JoinHandle<()>,
     doorman: JoinHandle<()>,
+    historian: JoinHandle<()>,
     engine_done: Arc<AtomicBool>,
 }
 
@@ -126,6 +128,7 @@ pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Re
     let (control_in, control_out) = RingBuffer::new(engine_loop::CONTROLS);
     let (feed_in, feed_out) = RingBuffer::new(FEED_ITEMS);
     let (bell, doorman) = door();
+    let (archive, historian) = archive(config.node.data_dir.clone());
     let (admin, inlet) = admin_port(Arc::clone(&status));
     let seq = engine.stamp().seq.0;
     for gauge in [&status.seq_applied, &status.seq_released, &status.seq_durable, &status.seq_stored] {
@@ -144,6 +147,7 @@ pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Re
         }
     })?;
     let doorman = spawn("doorman", move || doorman.run())?;
+    let historian = spawn("historian", move || historian.run())?;
     let gate = MarketGate::new(feed_out, feed, Arc::clone(&status), silence_ms(config));
     let feed = spawn("feed", {
         let (status, done, clock) = (Arc::clone(&status), Arc::clone(&engine_done), clock.clone());
@@ -182,6 +186,7 @@ pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Re
         outbox: outbox_out,
         control: control_out,
         door: bell,
+        archive,
         status: Arc::clone(&status),
     };
     let limits = DoorLimits {
@@ -210,7 +215,19 @@ pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Re
         Threads::Pipeline => seats.pipeline()?,
     };
     status.ready.store(true, Ordering::Release);
-    Ok(Node { status, admin: Arc::new(admin), addresses, log, state_hash, core, keeper, feed, doorman, engine_done })
+    Ok(Node {
+        status,
+        admin: Arc::new(admin),
+        addresses,
+        log,
+        state_hash,
+        core,
+        keeper,
+        feed,
+        doorman,
+        historian,
+        engine_done,
+    })
 }
 
 impl Node {
@@ -222,7 +239,7 @@ impl Node {
         }
         // Also when the core ended by a failure: the keeper stores what was durable and goes.
         self.engine_done.store(true, Ordering::Release);
-        for thread in [self.feed, self.keeper, self.doorman] {
+        for thread in [self.feed, self.keeper, self.doorman, self.historian] {
             whole &= thread.join().is_ok();
         }
         match self.status.failure() {

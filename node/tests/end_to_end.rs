@@ -41,3 +41,30 @@ fn two_traders_trade_and_a_restart_changes_nothing() {
     assert_eq!(hash_before.stop(), 0);
     assert_eq!(place.start().node().state_hash, again);
 }
+
+#[test]
+fn a_session_resumes_from_numbers_that_memory_no_longer_has() {
+    let place = Place::with("[session]\nresend_max = 1024\n");
+    let running = place.start();
+    let market = running.add_market();
+    running.add_trader("MM1");
+    let mut client = running.connect("MM1", SessionSeq::HEAD);
+    let mut told = Vec::new();
+    for id in 1..=5_000 {
+        client.new_order(&limit(id, market, Side::Sell, 100 + (id % 50) as i64, 1)).expect("sent");
+        if id % 500 == 0 {
+            while told.len() < id as usize {
+                let received = client.poll_raw(common::PATIENCE).expect("connected").expect("an answer in time");
+                told.push((received.seq, received.message.to_vec()));
+            }
+        }
+    }
+    for from in [1u64, 2, 3_000, 4_999] {
+        let mut again = running.connect("MM1", SessionSeq(from));
+        for expected in &told[from as usize - 1..] {
+            let received = again.poll_raw(common::PATIENCE).expect("connected").expect("an answer in time");
+            assert_eq!((received.seq, received.message.to_vec()), *expected);
+        }
+    }
+    assert_eq!(running.stop(), 0);
+}
