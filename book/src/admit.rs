@@ -137,7 +137,7 @@ impl Engine {
         let mut unfillable = false;
         if order.tif == Tif::Fok {
             let found = self.probe(market, order, price, Want::Lots(qty))?;
-            unfillable = found.qty < qty;
+            unfillable = !found.is_whole();
         }
         Ok(Admitted { limit: price, qty, hold, unfillable })
     }
@@ -154,7 +154,7 @@ impl Engine {
             Side::Buy => found.cost,
             Side::Sell => qty.base_units(rules.base_per_lot).ok_or(RejectReason::QtyRange)?,
         };
-        Ok(Admitted { limit, qty, hold, unfillable: order.tif == Tif::Fok && found.qty < qty })
+        Ok(Admitted { limit, qty, hold, unfillable: order.tif == Tif::Fok && !found.is_whole() })
     }
 
     /// The quote amount becomes a quantity of what the book offers now; from there on it is a market order.
@@ -172,7 +172,7 @@ impl Engine {
         let found = self.probe(market, order, limit, Want::Quote(quote))?;
         // Self-trade prevention takes quantity off as well, so the order has to bring that much more.
         let qty = QtyLots(found.qty.0.checked_add(found.decremented.0).ok_or(RejectReason::QtyRange)?);
-        if qty.0 == 0 && found.lot_too_dear {
+        if qty.0 == 0 && found.used_up {
             return Err(RejectReason::Notional);
         }
         if qty.0 > 0 {
@@ -182,7 +182,7 @@ impl Engine {
             Side::Buy => found.cost,
             Side::Sell => qty.base_units(rules.base_per_lot).ok_or(RejectReason::QtyRange)?,
         };
-        Ok(Admitted { limit, qty, hold, unfillable: false })
+        Ok(Admitted { limit, qty, hold, unfillable: order.tif == Tif::Fok && !found.is_whole() })
     }
 
     /// Walks what the order would take, exactly as taking would, without changing anything.
@@ -215,8 +215,15 @@ struct Found {
     cost: Units,
     /// Lots that self-trade prevention takes off without a trade.
     decremented: QtyLots,
-    /// The walk ended at a maker of whom not one lot could be paid.
-    lot_too_dear: bool,
+    /// All that was wanted is used up, or what is left of the quote amount does not buy the next lot.
+    used_up: bool,
+}
+
+impl Found {
+    /// Whether a fill-or-kill order gets all that it wants.
+    fn is_whole(&self) -> bool {
+        self.used_up && self.decremented.0 == 0
+    }
 }
 
 /// `None` when the cost is beyond counting.
@@ -238,7 +245,7 @@ fn probe(
         Want::Quote(quote) => (u64::MAX, quote.0),
     };
     for (met_count, (_, maker)) in market.book.queue(pool, side.opposite()).enumerate() {
-        if lots_left == 0 || quote_left == 0 || ladder.key(maker.price) > reach {
+        if ladder.key(maker.price) > reach {
             break;
         }
         if met_count as u32 == FILLS_PER_COMMAND_MAX {
@@ -253,7 +260,7 @@ fn probe(
         let lot_cost = maker.price.notional(QtyLots(1), scale)?;
         let qty = maker.leaves.0.min(lots_left).min(quote_left / lot_cost.0);
         if qty == 0 {
-            found.lot_too_dear = true;
+            found.used_up = true;
             break;
         }
         let cost = maker.price.notional(QtyLots(qty), scale)?;
@@ -266,7 +273,8 @@ fn probe(
             found.qty.0 = found.qty.0.checked_add(qty)?;
             found.cost.0 = found.cost.0.checked_add(cost.0).filter(|&c| c <= crate::units::UNITS_MAX)?;
         }
-        if qty < maker.leaves.0 {
+        if qty < maker.leaves.0 || lots_left == 0 || quote_left == 0 {
+            found.used_up = true;
             break;
         }
     }

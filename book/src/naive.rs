@@ -257,7 +257,7 @@ impl Naive {
             persist_on_disconnect: place.persist_on_disconnect,
         }));
         let plan = self.plan(&order, order.leaves, u128::MAX);
-        let killed = place.tif == Tif::Fok && is_short(&plan, place, order.leaves);
+        let killed = place.tif == Tif::Fok && self.is_short(&plan, place, &order);
         let end = if killed { End::OutOfReach } else { self.carry_out(&mut order, &plan) };
         let rests = end == End::OutOfReach && matches!(place.tif, Tif::Gtc | Tif::GtcPostOnly);
         if rests {
@@ -575,6 +575,13 @@ impl Naive {
     fn pay_house(&mut self, account: AccountId, asset: AssetId, amount: i128) {
         *self.owned.entry((account, asset)).or_default() -= amount;
         *self.fees.entry(asset).or_default() += amount;
+    }
+
+    /// Whether a fill-or-kill order would stay short of its quantity or leave some of its amount that buys a lot.
+    fn is_short(&self, plan: &Plan, place: &PlaceOrder, order: &Order) -> bool {
+        let OrderKind::MarketByQuote { quote } = place.kind else { return traded(plan) < order.leaves };
+        let spending = self.plan(order, u64::MAX, u128::from(quote.0));
+        spending.end != End::Done || spending.steps.iter().any(|step| step.1 == Deed::Decrement)
     }
 
     // ---- rest and end
@@ -1060,11 +1067,6 @@ fn reach(market: &Market, side: Side) -> u32 {
 
 fn traded(plan: &Plan) -> u64 {
     plan.steps.iter().filter(|step| step.1 == Deed::Trade).map(|step| step.2).sum()
-}
-
-/// Whether a fill-or-kill order would stay short of its quantity.
-fn is_short(plan: &Plan, place: &PlaceOrder, qty: u64) -> bool {
-    !matches!(place.kind, OrderKind::MarketByQuote { .. }) && traded(plan) < qty
 }
 
 fn div_up(amount: i128, by: i128) -> i128 {
