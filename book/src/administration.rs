@@ -14,7 +14,7 @@ use crate::reject::AdminReason;
 use crate::session::{
     COD_WINDOW_MS_MAX, KEY_ADDRESS_BYTES_MAX, KEY_ADDRESSES_MAX, KEY_BYTES_MAX, KEYS_MAX, PASSWORD_HASH_BYTES_MAX,
 };
-use crate::session::{SESSIONS_MAX, Session, THROTTLE_BURST_MAX, THROTTLE_RATE_MAX};
+use crate::session::{DROP_COPIES_PER_ACCOUNT_MAX, SESSIONS_MAX, Session, THROTTLE_BURST_MAX, THROTTLE_RATE_MAX};
 use crate::units::{Ppm, Units};
 
 type Answer = Result<Event, AdminReason>;
@@ -196,11 +196,15 @@ impl Engine {
         if self.sessions.find_by_user(spec.user).is_some() {
             return Err(AdminReason::NameTaken);
         }
-        if self.sessions.len() >= SESSIONS_MAX as usize {
+        let is_copy_of_same = |s: &Session| s.drop_copy && s.account == spec.account;
+        let copies = self.sessions.iter().filter(|(_, s)| is_copy_of_same(s)).count();
+        let too_many_copies = spec.drop_copy && copies >= DROP_COPIES_PER_ACCOUNT_MAX;
+        if too_many_copies || self.sessions.len() >= SESSIONS_MAX as usize {
             return Err(AdminReason::LimitReached);
         }
         let session = self.sessions.add(Session::new(spec));
-        Ok(Event::SessionAdded { session, account: spec.account, user: spec.user })
+        let SessionSpec { account, user, drop_copy, .. } = *spec;
+        Ok(Event::SessionAdded { session, account, user, drop_copy })
     }
 
     fn set_session_block(&mut self, id: SessionId, blocked: bool) -> Answer {

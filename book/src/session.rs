@@ -13,6 +13,8 @@ pub const KEY_BYTES_MAX: usize = 64;
 pub const KEY_ADDRESSES_MAX: usize = 64;
 /// The longest IPv6 address in text, a slash and three digits.
 pub const KEY_ADDRESS_BYTES_MAX: usize = 49;
+/// Sessions that get a copy of all their account's answers; each costs as much as the answers themselves.
+pub const DROP_COPIES_PER_ACCOUNT_MAX: usize = 2;
 pub const THROTTLE_RATE_MAX: u32 = 10_000_000;
 pub const THROTTLE_BURST_MAX: u32 = 10_000_000;
 /// Longest grace window after a disconnect: one hour.
