@@ -80,6 +80,7 @@ pub enum Event {
         session: SessionId,
         account: AccountId,
         user: UserName,
+        drop_copy: bool,
     },
     SessionChanged {
         session: SessionId,

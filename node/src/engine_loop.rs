@@ -18,8 +18,7 @@ use crate::keeper::FramesIn;
 use crate::outbox::{Origin, OutboxIn};
 use crate::reactor::Reactor;
 use crate::status::Status;
-use crate::translate::{Outlet, translate};
-use api::instruments::Instruments;
+use crate::translate::{Outlet, Translator};
 use book::codec;
 use book::command::Command;
 use book::engine::{Capacity, Engine};
@@ -109,7 +108,7 @@ const CONTROLS_PER_COMMAND_MAX: usize = 4;
 
 pub struct EngineLoop {
     engine: Engine,
-    instruments: Instruments,
+    translator: Translator,
     events: Events,
     wiring: Wiring,
     release: Release,
@@ -128,10 +127,10 @@ struct Counts {
 }
 
 impl EngineLoop {
-    pub fn new(engine: Engine, instruments: Instruments, wiring: Wiring, release: Release) -> Self {
+    pub fn new(engine: Engine, translator: Translator, wiring: Wiring, release: Release) -> Self {
         Self {
             engine,
-            instruments,
+            translator,
             events: Events::new(),
             wiring,
             release,
@@ -242,7 +241,7 @@ impl EngineLoop {
         self.counts.commands += 1;
         let Wiring { outbox, feed, .. } = &mut self.wiring;
         let mut outlet = Live { origin: Origin { seq: stamp.seq, received, sequenced: stamp.ts }, outbox, feed };
-        let summary = translate(stamp, &self.events.0, &mut self.instruments, &mut outlet);
+        let summary = self.translator.translate(stamp, &self.events.0, &mut outlet);
         self.counts.fills += summary.fills;
         self.counts.rejects += summary.rejects;
         if summary.more {

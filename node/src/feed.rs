@@ -19,7 +19,8 @@ const LIVE_BYTES: usize = 72 * LIVE_MESSAGES;
 /// Events between engine and feed.
 pub const FEED_ITEMS: usize = 1 << 16;
 /// What one command may push.
-pub const FEED_ITEMS_PER_COMMAND_MAX: usize = crate::outbox::MESSAGES_PER_COMMAND_MAX;
+pub const FEED_ITEMS_PER_COMMAND_MAX: usize =
+    2 * book::order_book::FILLS_PER_COMMAND_MAX as usize + book::engine::CANCELS_PER_COMMAND_MAX as usize + 16;
 
 const _: () = assert!(2 * FEED_ITEMS_PER_COMMAND_MAX <= FEED_ITEMS);
 

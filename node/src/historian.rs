@@ -5,8 +5,7 @@
 
 use crate::engine_loop::Events;
 use crate::reactor::ConnId;
-use crate::translate::{Outlet, translate};
-use api::instruments::Instruments;
+use crate::translate::{Outlet, Translator};
 use api::stream::SessionSeq;
 use book::codec;
 use book::engine::{Capacity, Engine};
@@ -107,7 +106,7 @@ impl Historian {
 /// Applies the log until the wanted messages have passed by.
 struct Reader {
     engine: Engine,
-    instruments: Instruments,
+    translator: Translator,
     events: Events,
     session: SessionId,
     until: SessionSeq,
@@ -120,7 +119,7 @@ impl Reader {
     fn new(recall: &Recall) -> Self {
         Self {
             engine: Engine::new(Capacity::default()),
-            instruments: Instruments::default(),
+            translator: Translator::default(),
             events: Events::new(),
             session: recall.session,
             until: SessionSeq(recall.until.0.min(recall.from.0 + MESSAGES_PER_RECALL_MAX)),
@@ -142,9 +141,9 @@ impl Reader {
         let stamp = Stamp { seq, ts: record.ts };
         self.events.clear();
         self.engine.apply(stamp, &record.command, &mut self.events);
-        let Self { events, instruments, session, until, next, recalled, .. } = self;
+        let Self { events, translator, session, until, next, recalled, .. } = self;
         let mut outlet = Listening { session: *session, until: *until, next, recalled };
-        translate(stamp, events.as_slice(), instruments, &mut outlet);
+        translator.translate(stamp, events.as_slice(), &mut outlet);
         Ok(())
     }
 }

@@ -18,9 +18,9 @@ pub const MESSAGE_BYTES_MAX: usize = 128;
 /// Answers between engine and gateway. A gateway that falls this far behind stops the engine from taking more.
 pub const OUTBOX_MESSAGES: usize = 1 << 16;
 
-/// What one command may push: two answers a fill, one a cancelled maker, its own report.
-pub const MESSAGES_PER_COMMAND_MAX: usize =
-    2 * book::order_book::FILLS_PER_COMMAND_MAX as usize + 2 * book::engine::CANCELS_PER_COMMAND_MAX as usize + 16;
+/// What one command may push: two answers a fill, two a cancelled order, its own report, and drop copies of all.
+pub const MESSAGES_PER_COMMAND_MAX: usize = (1 + book::session::DROP_COPIES_PER_ACCOUNT_MAX)
+    * (2 * book::order_book::FILLS_PER_COMMAND_MAX as usize + 2 * book::engine::CANCELS_PER_COMMAND_MAX as usize + 16);
 
 const _: () = assert!(2 * MESSAGES_PER_COMMAND_MAX <= OUTBOX_MESSAGES);
 

@@ -4,8 +4,7 @@ use crate::engine_loop::Events;
 use crate::exit;
 use crate::feed::{FeedItem, FeedState};
 use crate::streams::Streams;
-use crate::translate::{Outlet, translate};
-use api::instruments::Instruments;
+use crate::translate::{Outlet, Translator};
 use book::codec::{self, CodecError};
 use book::engine::{Capacity, Engine};
 use book::ids::SessionId;
@@ -18,7 +17,7 @@ use wal::store::Store;
 /// The state after the last command of the log.
 pub struct Restored {
     pub engine: Engine,
-    pub instruments: Instruments,
+    pub translator: Translator,
     pub streams: Streams,
     pub feed: FeedState,
     pub log: Recovered,
@@ -47,7 +46,7 @@ impl RestoreError {
 /// Everything that a replay builds besides the log's own ends.
 pub struct Replay {
     pub engine: Engine,
-    pub instruments: Instruments,
+    pub translator: Translator,
     pub streams: Streams,
     pub feed: FeedState,
     events: Events,
@@ -57,7 +56,7 @@ impl Replay {
     pub fn new(capacity: Capacity, resend_max: usize) -> Self {
         Self {
             engine: Engine::new(capacity),
-            instruments: Instruments::default(),
+            translator: Translator::default(),
             streams: Streams::new(resend_max),
             feed: FeedState::new(),
             events: Events::new(),
@@ -74,7 +73,7 @@ impl Replay {
         self.events.clear();
         self.engine.apply(stamp, &record.command, &mut self.events);
         let mut outlet = Rebuild { streams: &mut self.streams, feed: &mut self.feed };
-        translate(stamp, self.events.as_slice(), &mut self.instruments, &mut outlet);
+        self.translator.translate(stamp, self.events.as_slice(), &mut outlet);
         Ok(())
     }
 }
@@ -117,6 +116,6 @@ pub fn restore(
     }
     let log = outcome?;
     assert!(replay.engine.stamp().seq.0 == log.tail.seq.0, "every record was applied");
-    let Replay { engine, instruments, streams, feed, .. } = replay;
-    Ok(Restored { engine, instruments, streams, feed, log })
+    let Replay { engine, translator, streams, feed, .. } = replay;
+    Ok(Restored { engine, translator, streams, feed, log })
 }

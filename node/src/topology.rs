@@ -113,7 +113,7 @@ pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Re
     let directory = Directory::open(&config.node.data_dir)?;
     let store = directory.store()?;
     let capacity = engine_loop::capacity(config.node.orders_capacity, config.node.markets_capacity);
-    let Restored { engine, instruments, streams, feed, log } =
+    let Restored { engine, translator, streams, feed, log } =
         restore(&directory, &store, capacity, config.session.resend_max)?;
     let state_hash = engine.state_hash();
     observe(&engine);
@@ -162,7 +162,7 @@ pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Re
 
     let door_state = DoorState {
         streams,
-        instruments: instruments.clone(),
+        instruments: translator.instruments().clone(),
         sessions: engine.sessions().iter().filter_map(|(id, _)| SessionFacts::of(&engine, id)).collect(),
         absent: absent_sessions(&engine),
     };
@@ -180,7 +180,7 @@ pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Re
         control: control_in,
         status: Arc::clone(&status),
     };
-    let engine_loop = EngineLoop::new(engine, instruments, wiring, release);
+    let engine_loop = EngineLoop::new(engine, translator, wiring, release);
     let gateway_wiring = GatewayWiring {
         ingress: ingress_in,
         outbox: outbox_out,

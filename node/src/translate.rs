@@ -1,11 +1,12 @@
 //! From the events of one command to the answers of sessions and the items of the public feed: the same for the live
-//! engine and for recovery, so that streams come out byte for byte the same.
+//! engine, for recovery and for the historian, so that streams come out byte for byte the same.
 
 use crate::feed::FeedItem;
 use api::encode::{EncodeContext, ExecIds, answers};
 use api::instruments::Instruments;
 use book::event::Event;
-use book::ids::SessionId;
+use book::ids::{AccountId, SessionId};
+use book::session::DROP_COPIES_PER_ACCOUNT_MAX;
 use book::units::Stamp;
 
 /// What a command's events were, for counters and for mass cancels that go on.
@@ -23,25 +24,78 @@ pub trait Outlet {
     fn public(&mut self, item: FeedItem);
 }
 
-/// Nothing of the clock goes in but the command's own time, hence a replay gives the same bytes.
-pub fn translate(stamp: Stamp, events: &[Event], instruments: &mut Instruments, outlet: &mut impl Outlet) -> Summary {
-    let mut summary = Summary::default();
-    let public_last = events.iter().rposition(FeedItem::is_public);
-    let mut exec_ids = ExecIds::of_command(stamp.seq);
-    for (idx, event) in events.iter().enumerate() {
-        instruments.apply(event);
-        let Some(exec_id) = exec_ids.next(event) else { continue };
-        let context = EncodeContext { stamp, exec_id, gateway_in: stamp.ts };
-        answers(event, instruments, &context, &mut |session, bytes| outlet.answer(session, bytes));
-        if FeedItem::is_public(event) {
-            outlet.public(FeedItem { stamp, event: *event, last: public_last == Some(idx) });
+/// What translating needs to remember. Built from events alone, hence the same wherever the log is applied.
+#[derive(Debug, Default)]
+pub struct Translator {
+    instruments: Instruments,
+    copies: DropCopies,
+}
+
+impl Translator {
+    pub fn instruments(&self) -> &Instruments {
+        &self.instruments
+    }
+
+    /// Nothing of the clock goes in but the command's own time, hence a replay gives the same bytes.
+    pub fn translate(&mut self, stamp: Stamp, events: &[Event], outlet: &mut impl Outlet) -> Summary {
+        let Self { instruments, copies } = self;
+        let mut summary = Summary::default();
+        let public_last = events.iter().rposition(FeedItem::is_public);
+        let mut exec_ids = ExecIds::of_command(stamp.seq);
+        for (idx, event) in events.iter().enumerate() {
+            instruments.apply(event);
+            let Some(exec_id) = exec_ids.next(event) else { continue };
+            let context = EncodeContext { stamp, exec_id, gateway_in: stamp.ts };
+            answers(event, instruments, &context, &mut |session, bytes| {
+                outlet.answer(session, bytes);
+                copies.of(session).for_each(|copy| outlet.answer(copy, bytes));
+            });
+            if FeedItem::is_public(event) {
+                outlet.public(FeedItem { stamp, event: *event, last: public_last == Some(idx) });
+            }
+            match event {
+                Event::Fill(_) => summary.fills += 1,
+                Event::Rejected(_) | Event::CancelRejected(_) => summary.rejects += 1,
+                Event::MassCanceled(mass) => summary.more |= mass.more,
+                Event::SessionAdded { session, account, drop_copy, .. } => {
+                    copies.learn(*session, *account, *drop_copy);
+                }
+                _ => {}
+            }
         }
-        match event {
-            Event::Fill(_) => summary.fills += 1,
-            Event::Rejected(_) | Event::CancelRejected(_) => summary.rejects += 1,
-            Event::MassCanceled(mass) => summary.more |= mass.more,
-            _ => {}
+        summary
+    }
+}
+
+type Copies = [SessionId; DROP_COPIES_PER_ACCOUNT_MAX];
+
+/// Which sessions read along with which: an account's drop copies get what its other sessions are told.
+#[derive(Debug, Default)]
+struct DropCopies {
+    /// By session: its account and whether it is a copy itself.
+    sessions: Vec<(AccountId, bool)>,
+    /// By account.
+    copies: Vec<Copies>,
+}
+
+impl DropCopies {
+    fn learn(&mut self, session: SessionId, account: AccountId, is_copy: bool) {
+        assert!(session.0 as usize == self.sessions.len() + 1, "session ids are dense");
+        self.sessions.push((account, is_copy));
+        if self.copies.len() < account.0 as usize {
+            self.copies.resize(account.0 as usize, [SessionId::NONE; DROP_COPIES_PER_ACCOUNT_MAX]);
+        }
+        if is_copy {
+            let copies = &mut self.copies[account.0 as usize - 1];
+            let free = copies.iter_mut().find(|c| c.is_none()).expect("the engine admits no more than fit");
+            *free = session;
         }
     }
-    summary
+
+    #[inline]
+    fn of(&self, session: SessionId) -> impl Iterator<Item = SessionId> + '_ {
+        let (account, is_copy) = self.sessions[session.0 as usize - 1];
+        let copies = if is_copy { &[][..] } else { &self.copies[account.0 as usize - 1][..] };
+        copies.iter().copied().take_while(|copy| !copy.is_none())
+    }
 }

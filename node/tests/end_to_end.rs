@@ -68,3 +68,23 @@ fn a_session_resumes_from_numbers_that_memory_no_longer_has() {
     }
     assert_eq!(running.stop(), 0);
 }
+
+#[test]
+fn a_drop_copy_reads_along_and_may_not_trade() {
+    let place = Place::new();
+    let running = place.start();
+    let market = running.add_market();
+    let account = running.add_trader("MM1");
+    running.add_trader("MM2");
+    running.add_drop_copy(account, "COPY");
+    let mut copy = running.connect("COPY", SessionSeq::HEAD);
+    let mut maker = running.connect("MM1", SessionSeq::HEAD);
+    let mut taker = running.connect("MM2", SessionSeq::HEAD);
+    maker.new_order(&limit(1, market, Side::Sell, 100, 10)).expect("sent");
+    assert_eq!(next(&mut maker).message, next(&mut copy).message);
+    taker.new_order(&limit(1, market, Side::Buy, 100, 10)).expect("sent");
+    assert_eq!(next(&mut maker).message, next(&mut copy).message);
+    copy.new_order(&limit(1, market, Side::Sell, 100, 10)).expect("sent");
+    assert!(matches!(next(&mut copy).message, Answer::OrderRejected(_)));
+    assert_eq!(running.stop(), 0);
+}

@@ -186,16 +186,15 @@ impl Running {
     }
 
     pub fn add_session(&self, account: AccountId, user: &str, cod_mode: CodMode) {
-        let spec = SessionSpec {
-            account,
-            user: UserName::new(user).expect("valid"),
-            password_hash: quick_hash(PASSWORD),
-            drop_copy: false,
-            throttle: Throttle::default(),
-            cod_mode,
-            cod_scope: CodScope::Session,
-            cod_window_ms: 0,
-        };
+        self.add_session_spec(SessionSpec { cod_mode, ..session_spec(account, user) });
+    }
+
+    /// A session that reads along with all others of the account.
+    pub fn add_drop_copy(&self, account: AccountId, user: &str) {
+        self.add_session_spec(SessionSpec { drop_copy: true, ..session_spec(account, user) });
+    }
+
+    pub fn add_session_spec(&self, spec: SessionSpec) {
         let events = self.admin(Admin::AddSession(spec));
         assert!(matches!(events[..], [Event::SessionAdded { .. }]), "{events:?}");
     }
@@ -212,6 +211,20 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// A session without throttle and without cancel-on-disconnect.
+pub fn session_spec(account: AccountId, user: &str) -> SessionSpec {
+    SessionSpec {
+        account,
+        user: UserName::new(user).expect("valid"),
+        password_hash: quick_hash(PASSWORD),
+        drop_copy: false,
+        throttle: Throttle::default(),
+        cod_mode: CodMode::Off,
+        cod_scope: CodScope::Session,
+        cod_window_ms: 0,
     }
 }
 
