@@ -24,8 +24,12 @@ pub mod translate;
 
 pub mod admin_port;
 pub mod config;
+pub mod edge;
 pub mod exit;
+pub mod log;
 pub mod recover;
+pub mod registry;
 pub mod secrets;
 pub mod status;
 pub mod topology;
+pub mod version;

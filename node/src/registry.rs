@@ -107,8 +107,8 @@ impl Registry {
                     entry.fee_tier = *fee_tier;
                 }
             }
-            (Admin::AddSession(spec), Event::SessionAdded { session, account, user }) => {
-                let entry = SessionEntry { user: *user, account: *account, drop_copy: spec.drop_copy };
+            (_, Event::SessionAdded { session, account, user, drop_copy }) => {
+                let entry = SessionEntry { user: *user, account: *account, drop_copy: *drop_copy };
                 self.add_session(*session, entry);
             }
             (Admin::AddKey(spec), Event::KeyAdded { account }) => {
@@ -178,8 +178,8 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use book::command::{AccountSpec, CodMode, CodScope, KeySpec, MarketLimits, MarketSpec, MarketStatus, SessionSpec};
     use book::command::Throttle;
+    use book::command::{AccountSpec, CodMode, CodScope, KeySpec, MarketLimits, MarketSpec, MarketStatus, SessionSpec};
     use book::engine::Capacity;
     use book::ids::AssetId;
     use book::units::{Ppm, QtyLots, Seq, Stamp, TsNs, Units};

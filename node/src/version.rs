@@ -6,5 +6,11 @@ pub const COMMIT: &str = env!("PINION_BUILD_COMMIT");
 pub const PROFILE: &str = env!("PINION_BUILD_PROFILE");
 
 /// What `--version` prints behind the binary's name.
-pub const TEXT: &str =
-    concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("PINION_BUILD_COMMIT"), ", ", env!("PINION_BUILD_PROFILE"), ")");
+pub const TEXT: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("PINION_BUILD_COMMIT"),
+    ", ",
+    env!("PINION_BUILD_PROFILE"),
+    ")"
+);

@@ -7,7 +7,11 @@ use super::refusal::Refusal;
 use super::requests::*;
 use crate::registry::Registry;
 use api::decimal::{DecimalError, PriceE9, QtyE8, parse_fixed};
-use book::command::*;
+use base64ct::{Base64, Encoding};
+use book::command::{
+    AccountKind, AccountSpec, AccountStatus, Admin, BlockChange, CodMode, CodScope, Command, FeeTier, FundsMove,
+    KeySpec, MarketLimits, MarketSpec, MarketStatus, MassCancel, MassScope, SessionSpec, Throttle,
+};
 use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, SessionId, Symbol, UserName};
 use book::instrument::{Asset, MarketRules, QTY_WIRE_SCALE};
 use book::units::{Ppm, QTY_LOTS_MAX, QtyLots, TsNs, UNITS_MAX, Units};
@@ -267,7 +271,8 @@ pub fn key_spec(request: &AddKey, key: String, registry: &Registry) -> Result<Ke
 }
 
 fn check_cidr(block: &str) -> Result<(), Refusal> {
-    let wrong = || Refusal::invalid("addresses", &format!("{block:?} is not a block such as 10.0.0.0/8 or 2001:db8::/32"));
+    let wrong =
+        || Refusal::invalid("addresses", &format!("{block:?} is not a block such as 10.0.0.0/8 or 2001:db8::/32"));
     let (address, length) = block.split_once('/').ok_or_else(wrong)?;
     let address: std::net::IpAddr = address.parse().map_err(|_| wrong())?;
     let length: u8 = length.parse().map_err(|_| wrong())?;
@@ -280,7 +285,7 @@ fn parse_ed25519_pem(pem: &str) -> Option<[u8; ED25519_PUBLIC_BYTES]> {
     let body = pem.trim().strip_prefix("-----BEGIN PUBLIC KEY-----")?.strip_suffix("-----END PUBLIC KEY-----")?;
     let body: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     let mut der = [0; 64];
-    let der = base64ct::Base64::decode(&body, &mut der).ok()?;
+    let der = Base64::decode(&body, &mut der).ok()?;
     der.strip_prefix(&ED25519_DER_PREFIX)?.try_into().ok()
 }
 

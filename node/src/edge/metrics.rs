@@ -1,0 +1,87 @@
+//! `/metrics` in the Prometheus text format, version 0.0.4. Every number is read when it is asked for.
+
+use super::health::Vitals;
+use crate::status::{Gauge, Status};
+use crate::version::{COMMIT, PROFILE, VERSION};
+use std::fmt::Write;
+
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+struct Metric {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    read: fn(&Status) -> &Gauge,
+}
+
+const fn gauge(name: &'static str, help: &'static str, read: fn(&Status) -> &Gauge) -> Metric {
+    Metric { name, kind: "gauge", help, read }
+}
+
+const fn counter(name: &'static str, help: &'static str, read: fn(&Status) -> &Gauge) -> Metric {
+    Metric { name, kind: "counter", help, read }
+}
+
+const METRICS: &[Metric] = &[
+    gauge("pinion_seq_next", "Sequence that the next command gets.", |s| &s.seq_next),
+    gauge("pinion_seq_applied", "Last command applied by the engine.", |s| &s.seq_applied),
+    gauge("pinion_seq_released", "Last command whose outcome may leave.", |s| &s.seq_released),
+    gauge("pinion_seq_durable", "Last command that survives a power cut.", |s| &s.seq_durable),
+    gauge("pinion_seq_stored", "Last command in the store.", |s| &s.seq_stored),
+    gauge("pinion_seq_exported", "Last command in the reporting database.", |s| &s.seq_exported),
+    gauge("pinion_connections", "Connections to the orders port.", |s| &s.connections),
+    gauge("pinion_sessions_open", "Sessions that are logged in.", |s| &s.sessions_open),
+    gauge("pinion_market_readers", "Readers of market data.", |s| &s.market_readers),
+    counter("pinion_logins_refused_total", "Logins that failed.", |s| &s.logins_refused),
+    counter("pinion_commands_total", "Commands since the start.", |s| &s.commands),
+    counter("pinion_rejects_total", "Orders and cancels refused since the start.", |s| &s.rejects),
+    counter("pinion_fills_total", "Trades since the start.", |s| &s.fills),
+    counter("pinion_frames_total", "Journal frames written since the start.", |s| &s.frames),
+    counter("pinion_ring_entries_total", "Entries into the kernel since the start.", |s| &s.ring_entries),
+    counter("pinion_market_readers_dropped_total", "Readers dropped for being slow.", |s| &s.market_readers_dropped),
+];
+
+pub fn render(vitals: &Vitals) -> String {
+    let mut text = String::with_capacity(8 << 10);
+    let status = vitals.status();
+    for metric in METRICS {
+        line(&mut text, metric.name, metric.kind, metric.help, (metric.read)(status).get());
+    }
+    line(&mut text, "pinion_ready", "gauge", "Whether orders are taken.", u64::from(vitals.is_ready()));
+    line(&mut text, "pinion_uptime_ms", "gauge", "Time since the start.", vitals.uptime().as_millis() as u64);
+    if let Some(bytes) = resident_bytes() {
+        line(&mut text, "pinion_memory_resident_bytes", "gauge", "Memory of the process.", bytes);
+    }
+    header(&mut text, "pinion_loop_age_ms", "gauge", "Time since the loop's last tick.");
+    for pulse in vitals.pulses() {
+        put(&mut text, format_args!("pinion_loop_age_ms{{loop=\"{}\"}} {}\n", pulse.name, pulse.age.as_millis()));
+    }
+    header(&mut text, "pinion_loop_cycles_total", "counter", "Cycles of the loop since the start.");
+    for pulse in vitals.pulses() {
+        put(&mut text, format_args!("pinion_loop_cycles_total{{loop=\"{}\"}} {}\n", pulse.name, pulse.cycles));
+    }
+    header(&mut text, "pinion_build_info", "gauge", "Which code this is.");
+    let build =
+        format_args!("pinion_build_info{{version=\"{VERSION}\",commit=\"{COMMIT}\",profile=\"{PROFILE}\"}} 1\n");
+    put(&mut text, build);
+    text
+}
+
+fn line(text: &mut String, name: &str, kind: &str, help: &str, value: u64) {
+    header(text, name, kind, help);
+    put(text, format_args!("{name} {value}\n"));
+}
+
+fn header(text: &mut String, name: &str, kind: &str, help: &str) {
+    put(text, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+}
+
+fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    text.write_fmt(arguments).expect("a String takes whatever is written");
+}
+
+/// From `/proc/self/statm`, in pages of 4096 bytes as on every machine this runs on.
+fn resident_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    Some(statm.split(' ').nth(1)?.parse::<u64>().ok()? * 4_096)
+}
