@@ -81,6 +81,20 @@ pub trait SessionOutput {
     fn close(&mut self, reason: CloseReason);
 }
 
+/// How long a connection may be without a login, without a word from the client, without a word to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimits {
+    pub login_ms: u32,
+    pub silence_ms: u32,
+    pub heartbeat_ms: u32,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self { login_ms: LOGIN_MS_MAX, silence_ms: SILENCE_MS, heartbeat_ms: HEARTBEAT_MS }
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub struct Session {
@@ -88,7 +102,7 @@ pub struct Session {
     reader: PacketReader,
     heard_at: TsNs,
     sent_at: TsNs,
-    silence_ms: u32,
+    limits: SessionLimits,
 }
 
 impl Session {
@@ -99,7 +113,7 @@ impl Session {
             reader: PacketReader::default(),
             heard_at: now,
             sent_at: now,
-            silence_ms: SILENCE_MS,
+            limits: SessionLimits::default(),
         }
     }
 
@@ -107,9 +121,9 @@ impl Session {
         self.state
     }
 
-    /// How long the client may say nothing, at least `SILENCE_MS_MIN`.
-    pub fn set_silence_ms(&mut self, silence_ms: u32) {
-        self.silence_ms = silence_ms.max(SILENCE_MS_MIN);
+    /// Other times than the usual ones; a silence of less than `SILENCE_MS_MIN` is taken for that.
+    pub fn set_limits(&mut self, limits: SessionLimits) {
+        self.limits = SessionLimits { silence_ms: limits.silence_ms.max(SILENCE_MS_MIN), ..limits };
     }
 
     /// Takes bytes in and tells how many: all, unless the output paused. Bytes after the end are swallowed.
@@ -236,12 +250,12 @@ impl Session {
 
     /// Bytes do not prolong the wait for a login, or a dripping client would hold its place for ever.
     fn silent_at(&self) -> TsNs {
-        let limit_ms = if self.state == State::AwaitLogin { LOGIN_MS_MAX } else { self.silence_ms };
+        let limit_ms = if self.state == State::AwaitLogin { self.limits.login_ms } else { self.limits.silence_ms };
         TsNs(self.heard_at.0.saturating_add(u64::from(limit_ms) * MS_NS))
     }
 
     fn heartbeat_at(&self) -> TsNs {
-        TsNs(self.sent_at.0.saturating_add(u64::from(HEARTBEAT_MS) * MS_NS))
+        TsNs(self.sent_at.0.saturating_add(u64::from(self.limits.heartbeat_ms) * MS_NS))
     }
 
     #[inline]

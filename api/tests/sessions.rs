@@ -3,7 +3,7 @@
 //! `@ms` is the time, `>` bytes from the client, `<` what the node says to its own session.
 
 use api::login::{LoginReject, LoginRequest, SessionName};
-use api::session::{CloseReason, Flow, Session, SessionOutput, State};
+use api::session::{CloseReason, Flow, Session, SessionLimits, SessionOutput, State};
 use api::soup::{PacketKind, append_packet};
 use api::stream::SessionSeq;
 use book::units::TsNs;
@@ -103,7 +103,10 @@ fn check(script: &str) {
             ("<", Some("sequenced")) => session.send_sequenced(now, b"answer", &mut heard),
             ("<", Some("unsequenced")) => session.send_unsequenced(now, b"times", &mut heard),
             ("<", Some("end")) => session.end_of_session(now, &mut heard),
-            ("<", Some("silence")) => session.set_silence_ms(words.next().expect("ms").parse().expect("ms")),
+            ("<", Some("silence")) => session.set_limits(SessionLimits {
+                silence_ms: words.next().expect("ms").parse().expect("ms"),
+                ..SessionLimits::default()
+            }),
             other => panic!("the script has no {other:?}"),
         }
     }

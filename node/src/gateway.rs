@@ -22,7 +22,7 @@ use api::encode::stage_times;
 use api::instruments::Instruments;
 use api::login::{LoginReject, LoginRequest, SessionName};
 use api::orders::{Answer, StageTimes};
-use api::session::{CloseReason, Flow, Session, SessionOutput, State};
+use api::session::{CloseReason, Flow, Session, SessionLimits, SessionOutput, State};
 use api::soup::{PACKET_HEADER_BYTES, PacketKind, append_packet};
 use api::stream::{SessionSeq, Stream, StreamError, first_to_send};
 use book::command::{CodMode, Command, DownCause, SessionDown};
@@ -92,7 +92,9 @@ pub struct DoorLimits {
     /// Failed log-ins of one address within the window; beyond, it is turned away at once.
     pub login_failures_max: u32,
     pub login_failure_window_ns: u64,
-    pub silence_ms: u32,
+    pub session: SessionLimits,
+    /// A reader that is further behind its stream than this many messages is disconnected.
+    pub queue_max: u64,
     /// Shortest grace window of sessions whose orders outlived the last run.
     pub restart_window_ms: u32,
 }
@@ -332,7 +334,7 @@ impl Gateway {
             self.conns.resize_with(id.slot() + 1, || None);
         }
         let mut protocol = Session::new(now);
-        protocol.set_silence_ms(self.limits.silence_ms);
+        protocol.set_limits(self.limits.session);
         self.conns[id.slot()] = Some(Box::new(OrderConn {
             id,
             address,
@@ -624,7 +626,10 @@ impl Gateway {
         filling.drain(&mut conn.control, SEND_CONTROL_BYTES_MAX);
         let mut fits = true;
         if let (Some(session), State::Open) = (conn.session, conn.protocol.state()) {
-            fits = fill(now, conn, self.streams.stream_mut(session), &mut filling);
+            let stream = self.streams.stream_mut(session);
+            let lag = stream.next_seq().0 - conn.next.0;
+            let in_bounds = lag <= self.limits.queue_max || !matches!(conn.past, Past::Caught);
+            fits = in_bounds && fill(now, conn, stream, &mut filling);
         }
         let len = filling.len();
         reactor.send(id, len);

@@ -13,7 +13,7 @@ use crate::reactor::{ConnId, Done, Reactor, Wait};
 use crate::status::Status;
 use api::login::{LoginReject, LoginRequest, SessionName};
 use api::sbe::Framed;
-use api::session::{CloseReason, Flow, Session, SessionOutput, State};
+use api::session::{CloseReason, Flow, Session, SessionLimits, SessionOutput, State};
 use api::snapshot::write_snapshot;
 use api::soup::{PACKET_HEADER_BYTES, PacketKind, append_packet};
 use api::stream::{SessionSeq, StreamError, first_to_send};
@@ -66,13 +66,13 @@ pub struct MarketGate {
     state: FeedState,
     readers: Vec<Option<Box<Reader>>>,
     status: Arc<Status>,
-    silence_ms: u32,
+    limits: SessionLimits,
     housekeeping_at_ns: u64,
 }
 
 impl MarketGate {
-    pub fn new(items: Consumer<FeedItem>, state: FeedState, status: Arc<Status>, silence_ms: u32) -> Self {
-        Self { items, state, readers: Vec::new(), status, silence_ms, housekeeping_at_ns: 0 }
+    pub fn new(items: Consumer<FeedItem>, state: FeedState, status: Arc<Status>, limits: SessionLimits) -> Self {
+        Self { items, state, readers: Vec::new(), status, limits, housekeeping_at_ns: 0 }
     }
 
     /// One cycle. Returns the work done.
@@ -119,7 +119,7 @@ impl MarketGate {
             self.readers.resize_with(id.slot() + 1, || None);
         }
         let mut protocol = Session::new(now);
-        protocol.set_silence_ms(self.silence_ms);
+        protocol.set_limits(self.limits);
         let reader = Reader { id, protocol, control: Vec::new(), wish: Wish::Nothing, closing: false };
         self.readers[id.slot()] = Some(Box::new(reader));
         self.status.market_readers.add(1);

@@ -31,6 +31,7 @@ use crate::reactor::{JournalSync, ListenerIdx, Reactor, ReactorError};
 use crate::recover::{RestoreError, Restored, restore};
 use crate::run::{EngineSeat, GatewaySeat, Idler, Single};
 use crate::status::Status;
+use api::session::SessionLimits;
 use book::ids::SessionId;
 use rtrb::RingBuffer;
 use std::fs::File;
@@ -111,6 +112,7 @@ pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Re
     let addresses = Addresses { orders: local(&orders)?, market: local(&market)? };
 
     let directory = Directory::open(&config.node.data_dir)?;
+    restore_ballast(config, &directory)?;
     let store = directory.store()?;
     let capacity = engine_loop::capacity(config.node.orders_capacity, config.node.markets_capacity);
     let Restored { engine, translator, streams, feed, log } =
@@ -148,7 +150,7 @@ pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Re
     })?;
     let doorman = spawn("doorman", move || doorman.run())?;
     let historian = spawn("historian", move || historian.run())?;
-    let gate = MarketGate::new(feed_out, feed, Arc::clone(&status), silence_ms(config));
+    let gate = MarketGate::new(feed_out, feed, Arc::clone(&status), session_limits(config));
     let feed = spawn("feed", {
         let (status, done, clock) = (Arc::clone(&status), Arc::clone(&engine_done), clock.clone());
         move || match Reactor::new(MARKET_READERS_MAX) {
@@ -193,8 +195,9 @@ pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Re
         connections_per_address_max: config.limits.connections_per_address_max as u32,
         login_failures_max: config.limits.login_failures_max,
         login_failure_window_ns: config.limits.login_failure_window.as_nanos() as u64,
-        silence_ms: silence_ms(config),
-        restart_window_ms: u32::try_from(config.session.restart_window.as_millis()).unwrap_or(u32::MAX),
+        session: session_limits(config),
+        queue_max: config.session.queue_max as u64,
+        restart_window_ms: millis(config.session.restart_window),
     };
     let seats = Seats {
         door_state,
@@ -372,8 +375,25 @@ fn fault_acknowledges_early(_fault: &JournalFault) -> bool {
     false
 }
 
-fn silence_ms(config: &Config) -> u32 {
-    u32::try_from(config.session.idle_timeout.as_millis()).unwrap_or(u32::MAX)
+fn session_limits(config: &Config) -> SessionLimits {
+    SessionLimits {
+        login_ms: millis(config.session.login_timeout),
+        silence_ms: millis(config.session.idle_timeout),
+        heartbeat_ms: millis(config.session.heartbeat),
+    }
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// Puts the ballast back that an operator may have deleted on a full disk, when there is room for it again.
+fn restore_ballast(config: &Config, directory: &Directory) -> Result<(), StartError> {
+    // Without the figure there is no room that we know of, and the ballast stays as it is.
+    let free_bytes = rustix::fs::statvfs(directory.path()).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
+    let ballast = directory.restore_ballast(config.store.ballast_bytes, free_bytes)?;
+    tracing::info!(?ballast, free_bytes, "ballast");
+    Ok(())
 }
 
 fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
