@@ -54,7 +54,7 @@ pub fn parse_fixed(text: &str, scale: u32) -> Result<i64, DecimalError> {
     }
     let (whole, places) = match digits.split_once('.') {
         None => (digits, ""),
-        Some((_, places)) if places.is_empty() => return Err(DecimalError::BarePoint),
+        Some((_, "")) => return Err(DecimalError::BarePoint),
         Some(parts) => parts,
     };
     if whole.is_empty() {

@@ -153,7 +153,7 @@ impl Terms {
             && !(post_only && (immediate || is_market))
             && !(is_market && (message.tif == TIF_GTC || price_given))
             && !(is_limit && message.price_e9.get() == PRICE_NULL)
-            && !(has(EXEC_QUOTE_QTY) && !is_market);
+            && (!has(EXEC_QUOTE_QTY) || is_market);
         if !well_formed {
             return Err(RejectReason::Malformed);
         }

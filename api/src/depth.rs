@@ -157,7 +157,7 @@ impl DepthBook {
         let queue = side.get_mut(&order.price_e9).expect("an order's level exists");
         queue.qty_e8 -= order.qty_e8;
         queue.order_ids.remove(&order.arrival);
-        assert!(0 <= queue.qty_e8 && (queue.qty_e8 > 0) == !queue.order_ids.is_empty(), "a level sums its orders");
+        assert!(0 <= queue.qty_e8 && (queue.qty_e8 == 0) == queue.order_ids.is_empty(), "a level sums its orders");
         if queue.order_ids.is_empty() {
             side.remove(&order.price_e9);
         }
@@ -200,7 +200,7 @@ impl DepthBook {
     /// Counts the message in. A snapshot repeats one number for all its orders.
     fn advance(&mut self, found: u64, flags: u8) -> Result<(), DepthError> {
         let step = u64::from(flags & FLAG_SNAPSHOT == 0);
-        let expected = self.rpt_seq + step;
+        let expected = self.rpt_seq.saturating_add(step);
         if found != expected {
             return Err(DepthError::Gap { instrument: self.instrument(), expected, found });
         }

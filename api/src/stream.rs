@@ -14,8 +14,9 @@ impl SessionSeq {
     pub const HEAD: Self = Self(0);
     pub const FIRST: Self = Self(1);
 
+    /// Saturates: only a hostile peer names the last number, and nothing follows it.
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

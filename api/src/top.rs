@@ -56,7 +56,7 @@ impl TopState {
             told.clear();
             told.extend(book.top(side, TOP_LEVELS_MAX));
         }
-        let first_rpt_seq = self.rpt_seq + 1;
+        let first_rpt_seq = self.rpt_seq.saturating_add(1);
         self.rpt_seq = book.rpt_seq();
         if len == 0 {
             return None;

@@ -10,6 +10,7 @@ use api::soup::{
     PACKET_LEN_MAX, PAYLOAD_BYTES_MAX, PacketError, PacketKind, PacketReader, append_packet, write_packet,
 };
 use api::stream::SessionSeq;
+use book::command::Side;
 use proptest::prelude::*;
 
 type Owned = (PacketKind, Vec<u8>);
@@ -85,6 +86,28 @@ proptest! {
         decode_all(&bytes);
         bytes.truncate(keep.index(bytes.len() + 1));
         decode_all(&bytes);
+    }
+
+    /// A feed damaged in places gives errors; the books behind it stay whole enough to take the next message.
+    #[test]
+    fn a_damaged_feed_never_panics(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), 8usize..64, any::<u8>()), 1..8),
+    ) {
+        let (_, mut market) = samples::all_messages();
+        for (which, at, value) in damage {
+            let idx = which.index(market.len());
+            if let Some(byte) = market[idx].get_mut(at) {
+                *byte = value;
+            }
+        }
+        let mut depth = api::depth::Depth::default();
+        for message in market.iter().chain(&market) {
+            let _ = MarketMessage::read(message).map(|message| depth.apply(&message));
+        }
+        for book in depth.books() {
+            let _ = api::top::bbo(book, book::units::TsNs(1));
+            prop_assert_eq!(book.orders(Side::Buy).count() + book.orders(Side::Sell).count(), book.order_count());
+        }
     }
 
     #[test]
