@@ -2,16 +2,19 @@
 
 use clap::Parser;
 use node::config::Config;
+use node::edge::{self, Edge};
+use node::registry::Registry;
 use node::{exit, topology};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// One exchange in one process.
 #[derive(Parser)]
-#[command(name = "pinion-node", version)]
+#[command(name = "pinion-node", version = node::version::TEXT)]
 struct Arguments {
     /// Configuration, as `pinion init` writes it.
     #[arg(long, value_name = "FILE")]
@@ -42,24 +45,48 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: &Config) -> u8 {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(config.log.level).init();
-    let node = match topology::start(config, |_| {}) {
+    if let Err(error) = node::log::start(&config.log) {
+        eprintln!("pinion-node: {error}");
+        return exit::CONFIG;
+    }
+    // Bound first, so that an address in use is told before a long recovery.
+    let ops = match edge::bind(config) {
+        Ok(ops) => ops,
+        Err(error) => return refuse(exit::FAILED, &error),
+    };
+    let mut registry = Registry::default();
+    let node = match topology::start(config, |engine| registry = Registry::of(engine)) {
         Ok(node) => node,
+        Err(error) => return refuse(error.exit_code(), &error),
+    };
+    let edge = match Edge::spawn(config, ops, Arc::clone(&node.status), Arc::clone(&node.admin), registry) {
+        Ok(edge) => edge,
         Err(error) => {
-            eprintln!("pinion-node: {error}");
-            return error.exit_code();
+            node.status.fail(exit::CONFIG, error.to_string());
+            return node.join();
         }
     };
-    announce(&node);
+    announce(&node, &edge);
     wait_for_end(&node);
-    node.join()
+    let code = node.join();
+    edge.stop();
+    code
+}
+
+fn refuse(code: u8, error: &dyn std::error::Error) -> u8 {
+    eprintln!("pinion-node: {error}");
+    code
 }
 
 /// One line that people, scripts and tests can wait for.
-fn announce(node: &topology::Node) {
+fn announce(node: &topology::Node, edge: &Edge) {
     let line = format!(
-        "ready orders={} market={} seq={} state_hash={}",
-        node.addresses.orders, node.addresses.market, node.log.tail.seq.0, node.state_hash
+        "ready orders={} market={} ops={} seq={} state_hash={}",
+        node.addresses.orders,
+        node.addresses.market,
+        edge.address(),
+        node.log.tail.seq.0,
+        node.state_hash
     );
     // Nobody may be listening on standard output.
     let _ = writeln!(std::io::stdout(), "{line}").and_then(|()| std::io::stdout().flush());
