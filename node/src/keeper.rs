@@ -8,6 +8,7 @@ use crate::status::Status;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use wal::block::padded;
 use wal::error::WalError;
 use wal::frame::FRAME_BYTES_MAX;
 use wal::mark::Mark;
@@ -85,13 +86,14 @@ pub struct Keeper {
     status: Arc<Status>,
     batch: Vec<u8>,
     ends: Vec<usize>,
+    /// What the frames stored since the last flush take in the head.
     unflushed_bytes: u64,
     flush_bytes: u64,
     mark_noted_ns: u64,
 }
 
 impl Keeper {
-    /// `flush_bytes` decides how often segments of the head become free again.
+    /// `flush_bytes`, of the head's own bytes, decides how often its segments become free again.
     pub fn new(frames: FramesOut, store: Store, mark: Mark, status: Arc<Status>, flush_bytes: u64) -> Self {
         status.seq_stored.set(store.seq_stored().0);
         Self {
@@ -131,8 +133,9 @@ impl Keeper {
         }
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         let frames = starts.zip(&self.ends).map(|(start, &end)| &self.batch[start..end]);
+        // Counted as they lie in the head, padding included: a head full of small frames has few bytes to store.
+        self.unflushed_bytes += frames.clone().map(|frame| padded(frame.len()) as u64).sum::<u64>();
         self.store.append_frames(frames)?;
-        self.unflushed_bytes += self.batch.len() as u64;
         Ok(self.ends.len())
     }
 
