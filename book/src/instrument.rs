@@ -4,7 +4,7 @@ use crate::command::{FeeTier, MarketLimits, MarketSpec, MarketStatus, Side};
 use crate::ids::{AssetId, MarketId, Symbol};
 use crate::reject::AdminReason;
 use crate::units::{
-    BaseUnitsPerLot, FeeUnits, Ppm, PriceTicks, QTY_LOTS_MAX, QuoteUnitsPerTickLot, TsNs, UNITS_MAX, Units,
+    BaseUnitsPerLot, FeeUnits, Ppm, PriceTicks, QTY_LOTS_MAX, QtyLots, QuoteUnitsPerTickLot, TsNs, UNITS_MAX, Units,
 };
 
 /// Largest number of decimal places of an asset: the wire carries amounts in 1e-8.
@@ -88,6 +88,16 @@ impl MarketRules {
             Side::Buy => self.quote,
             Side::Sell => self.base,
         }
+    }
+
+    /// What goes behind `qty` of an order: quote units for a buy at its limit, base units for a sell.
+    #[inline]
+    pub(crate) fn hold(&self, side: Side, price: PriceTicks, qty: QtyLots) -> Units {
+        let hold = match side {
+            Side::Buy => price.notional(qty, self.quote_per_tick_lot),
+            Side::Sell => qty.base_units(self.base_per_lot),
+        };
+        hold.expect("admission computed the hold of at least this much")
     }
 
     /// The lowest and highest price that the band allows around `reference`; everything when there is no band.

@@ -11,7 +11,6 @@ use crate::open_orders::{ClOrdIndex, OpenOrders};
 use crate::order_book::{Meeting, Own, Taker};
 use crate::session::Sessions;
 use crate::slab::Order;
-use crate::trading::hold_of;
 use crate::units::{FeeUnits, QtyLots, Units};
 
 /// What a buyer gets back when it trades below what it holds.
@@ -70,7 +69,7 @@ impl<S: Sink> Meeting for Settlement<'_, S> {
         self.accounts.exchange(&money, self.sink);
         self.book_fees(maker, taker.side, fees);
         if taker.side == Side::Buy && self.refund == Refund::ToLimit && maker.price < taker.limit {
-            let held = hold_of(self.rules, Side::Buy, taker.limit, qty);
+            let held = self.rules.hold(Side::Buy, taker.limit, qty);
             let improvement = Units(held.0 - money.quote_units.0);
             let order = &self.taker_order;
             self.accounts.release(order.account, self.rules.quote, improvement, order.id, self.sink);
@@ -116,8 +115,8 @@ impl<S: Sink> Settlement<'_, S> {
             seller: seller.account,
             buyer_order: buyer.id,
             seller_order: seller.id,
-            base_units: hold_of(self.rules, Side::Sell, maker.price, qty),
-            quote_units: hold_of(self.rules, Side::Buy, maker.price, qty),
+            base_units: self.rules.hold(Side::Sell, maker.price, qty),
+            quote_units: self.rules.hold(Side::Buy, maker.price, qty),
         }
     }
 
@@ -176,7 +175,7 @@ impl<S: Sink> Settlement<'_, S> {
 
     fn release(&mut self, order: &Order, price: crate::units::PriceTicks, qty: QtyLots) {
         let side = order.traits.side();
-        let amount = hold_of(self.rules, side, price, qty);
+        let amount = self.rules.hold(side, price, qty);
         self.accounts.release(order.account, self.rules.paid_in(side), amount, order.id, self.sink);
     }
 

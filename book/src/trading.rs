@@ -9,22 +9,11 @@ use crate::event::{
     Accepted, Amended, CancelReason, CancelRejected, Canceled, Event, Rejected, Repeated, Rested, Sink,
 };
 use crate::ids::{AccountId, ClOrdId, MarketId, OrderId, SessionId};
-use crate::instrument::MarketRules;
 use crate::order_book::{Stop, Taker};
 use crate::reject::RejectReason;
 use crate::settle::{Refund, Settlement};
 use crate::slab::{NIL, Order, OrderTraits};
 use crate::units::{PriceTicks, QtyLots, Stamp, Units};
-
-/// What goes behind `qty` of an order: quote units for a buy at its limit, base units for a sell.
-#[inline]
-pub(crate) fn hold_of(rules: &MarketRules, side: Side, price: PriceTicks, qty: QtyLots) -> Units {
-    let hold = match side {
-        Side::Buy => price.notional(qty, rules.quote_per_tick_lot),
-        Side::Sell => qty.base_units(rules.base_per_lot),
-    };
-    hold.expect("admission computed the hold of at least this much")
-}
 
 impl Engine {
     pub(crate) fn place<S: Sink>(&mut self, stamp: Stamp, order: &PlaceOrder, sink: &mut S) {
@@ -150,7 +139,7 @@ impl Engine {
     pub(crate) fn release<S: Sink>(&mut self, order: &Order, qty: QtyLots, sink: &mut S) {
         let rules = &self.markets[order.market.idx()].rules;
         let side = order.traits.side();
-        let amount = hold_of(rules, side, order.price, qty);
+        let amount = rules.hold(side, order.price, qty);
         self.accounts.release(order.account, rules.paid_in(side), amount, order.id, sink);
     }
 
@@ -335,9 +324,9 @@ impl Engine {
         }
         let keeps_priority = shrinks && leaves.0 > 0;
         let side = order.traits.side();
-        let hold_before = hold_of(&market.rules, side, order.price, order.leaves);
+        let hold_before = market.rules.hold(side, order.price, order.leaves);
         let hold = if keeps_priority {
-            hold_of(&market.rules, side, order.price, leaves)
+            market.rules.hold(side, order.price, leaves)
         } else {
             admit_limit_terms(market, side, amend.price, leaves, order.cum)?
         };

@@ -6,7 +6,6 @@
 use crate::command::Side;
 use crate::engine::{Engine, Market};
 use crate::ids::{AccountId, AssetId, SessionId};
-use crate::trading::hold_of;
 use std::collections::BTreeMap;
 
 /// What the walk found wrong: the first difference, in words.
@@ -99,7 +98,7 @@ impl Engine {
         for (_, order) in self.pool.orders.iter() {
             let rules = &self.markets[order.market.idx()].rules;
             let side = order.traits.side();
-            let hold = hold_of(rules, side, order.price, order.leaves);
+            let hold = rules.hold(side, order.price, order.leaves);
             *needed.entry((order.account, rules.paid_in(side))).or_default() += u128::from(hold.0);
         }
         for (id, account) in self.accounts.iter() {
