@@ -33,7 +33,7 @@ fn tags(xml: &str) -> Vec<(String, BTreeMap<String, String>, String)> {
     tags
 }
 
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Layout {
     template: u16,
     block_length: usize,
@@ -155,6 +155,60 @@ fn market_data_structs_are_the_published_ones() {
         InstrumentDefinition, TradingStatus, OrderAdd, OrderReduce, OrderDelete, OrderReplace, OrderExecuted, Bbo,
         LevelUpdate, SnapshotBegin, SnapshotEnd,
     } groups { "LevelUpdate.levels" => LevelEntry });
+}
+
+/// Tables of the handbook: template and block length from the heading, offset and name from each row.
+fn tables(text: &str) -> Vec<(String, Layout)> {
+    let mut tables: Vec<(String, Layout)> = Vec::new();
+    for line in text.lines() {
+        if let Some(heading) = line.strip_prefix("#### ") {
+            let words: Vec<&str> = heading.split([' ', '(', ')', ',']).filter(|w| !w.is_empty()).collect();
+            let &[name, "template", template, bytes, "bytes"] = &words[..] else { panic!("heading {heading}") };
+            let number = |text: &str| text.parse::<u16>().expect("a number");
+            let (template, block_length) = (number(template), usize::from(number(bytes)));
+            tables.push((name.to_owned(), Layout { template, block_length, fields: Vec::new() }));
+        } else if let Some(group) = line.strip_prefix("Group `") {
+            let (name, rest) = group.split_once('`').expect("a group has a name");
+            let bytes = rest.split_whitespace().find_map(|word| word.parse().ok()).expect("an entry has a length");
+            let message = tables.last().expect("a group is in a message").0.clone();
+            let layout = Layout { template: 0, block_length: bytes, fields: Vec::new() };
+            tables.push((format!("{message}.{name}"), layout));
+        } else if line.starts_with("## ") && line != "## Messages" {
+            // Tables of other sections are not layouts.
+            tables.push((String::new(), Layout::default()));
+        } else if let Some((_, layout)) = tables.last_mut() {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            if let Some(Ok(offset)) = cells.get(1).map(|cell| cell.parse()) {
+                layout.fields.push((cells[3].to_owned(), offset, 0));
+            }
+        }
+    }
+    tables.retain(|(name, _)| !name.is_empty());
+    tables
+}
+
+#[test]
+fn the_handbook_has_the_published_layouts() {
+    let mut handbook = tables(include_str!("../../docs/BINARY-PROTOCOL.md"));
+    for xml in [ORDERS_XML, MARKET_XML] {
+        for (name, mut layout) in layouts(xml) {
+            layout.fields.iter_mut().for_each(|(_, _, len)| *len = 0);
+            let at = handbook.iter().position(|described| *described == (name.clone(), layout.clone()));
+            handbook.remove(at.unwrap_or_else(|| panic!("{name} is not in the handbook as {layout:?}")));
+        }
+    }
+    assert!(handbook.is_empty(), "in the handbook and not in a schema: {handbook:?}");
+}
+
+#[test]
+fn the_handbook_lists_the_reasons_in_their_precedence() {
+    let section = include_str!("../../docs/BINARY-PROTOCOL.md").split("## Reject reasons").nth(1).expect("it has one");
+    let rows = section.lines().filter_map(|line| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        Some((cells.get(2)?.to_string(), cells[1].parse::<u16>().ok()?))
+    });
+    let expected = REASONS.iter().map(|(reason, number)| (format!("{reason:?}"), *number));
+    assert_eq!(rows.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
 }
 
 #[test]

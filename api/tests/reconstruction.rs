@@ -220,6 +220,7 @@ fn level_updates_conflate_to_the_same_top() {
     let mut state = TopState::default();
     let mut told: BTreeMap<(u8, i64), (i64, u32)> = BTreeMap::new();
     let mut buffer = vec![0; LEVEL_UPDATE_BYTES_MAX];
+    let mut updates = 0;
     for step in 0..2_000u32 {
         run.step();
         if step % 7 != 0 {
@@ -227,6 +228,7 @@ fn level_updates_conflate_to_the_same_top() {
         }
         let book = run.depth.book(1).expect("known");
         if let Some(len) = state.update(book, run.ts, &mut buffer) {
+            updates += 1;
             for level in read_levels(&buffer[..len]).expect("an update of ours") {
                 let key = (level.side, level.price_e9.get());
                 match level.qty_e8.get() {
@@ -245,7 +247,7 @@ fn level_updates_conflate_to_the_same_top() {
         let best = bbo(book, run.ts);
         assert_eq!(book.levels(Side::Buy).next().map(|l| l.price_e9).unwrap_or(i64::MAX), best.bid_px_e9.get());
     }
-    assert!(state.update(run.depth.book(1).expect("known"), run.ts, &mut buffer).is_some() || !told.is_empty());
+    assert!(100 < updates, "the flow moved the top only {updates} times");
 }
 
 #[test]
