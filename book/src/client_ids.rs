@@ -104,11 +104,12 @@ impl ClientIds {
         self.by_age.push_back(Remembered { ts: first.ts, account, key });
     }
 
-    /// Oldest first; names used again meanwhile appear once, at their younger place.
-    pub fn iter(&self) -> impl Iterator<Item = (Remembered, FirstUse)> + '_ {
-        self.by_age.iter().filter_map(|r| {
-            let first = *self.outcomes.get(&(r.account, r.key))?;
-            (first.ts == r.ts).then_some((*r, first))
+    /// Every entry, oldest first, with its first use; `None` where the name was used again since. Those count too: they
+    /// fill the memory and take their turn in `expire`, so a copy without them would go another way.
+    pub fn iter(&self) -> impl Iterator<Item = (Remembered, Option<FirstUse>)> + '_ {
+        self.by_age.iter().map(|r| {
+            let first = self.outcomes.get(&(r.account, r.key)).copied();
+            (*r, first.filter(|first| first.ts == r.ts))
         })
     }
 
@@ -169,5 +170,27 @@ impl References {
     /// In the order of booking.
     pub fn iter(&self) -> impl Iterator<Item = &(ClientKey, Payment)> {
         self.in_order.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_used_again_keeps_both_entries_until_the_older_expires() {
+        let (account, key) = (AccountId(1), ClientKey(7));
+        let first = |ts| FirstUse { ts: TsNs(ts), seq: Seq(ts), outcome: Ok(OrderId(ts)) };
+        let mut ids = ClientIds::default();
+        ids.remember(account, key, first(1));
+        let later = 1 + CLIENT_ID_LIFETIME_NS;
+        assert!(ids.find(TsNs(later - 1), account, key).is_some());
+        assert!(ids.find(TsNs(later), account, key).is_none());
+        ids.remember(account, key, first(later));
+        let firsts: Vec<Option<FirstUse>> = ids.iter().map(|(_, first)| first).collect();
+        assert_eq!(firsts, [None, Some(first(later))]);
+        ids.expire(TsNs(later));
+        assert_eq!(ids.len(), 1);
+        assert_eq!(ids.find(TsNs(later), account, key), Some(first(later)));
     }
 }

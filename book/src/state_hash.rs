@@ -170,6 +170,10 @@ impl Engine {
             walk.number(u64::from(remembered.account.0));
             walk.number(remembered.key.0 as u64);
             walk.number((remembered.key.0 >> 64) as u64);
+            let Some(first) = first else {
+                walk.number(u64::MAX);
+                continue;
+            };
             walk.number(first.seq.0);
             match first.outcome {
                 Ok(order_id) => walk.number(order_id.0),

@@ -6,6 +6,7 @@
 use crate::command::Side;
 use crate::engine::{Engine, Market};
 use crate::ids::{AccountId, AssetId, SessionId};
+use crate::slab::NIL;
 use std::collections::BTreeMap;
 
 /// What the walk found wrong: the first difference, in words.
@@ -75,6 +76,7 @@ impl Engine {
         let mut count = 0;
         let mut level_count = 0;
         let mut key_before = None;
+        let mut slot_before = NIL;
         for (slot, order) in market.book.queue(&self.pool, side) {
             let key = ladder.key(order.price);
             ensure!(order.market == id && order.traits.side() == side, "slot {slot} rests in a foreign book");
@@ -83,8 +85,11 @@ impl Engine {
             ensure!(key_before.is_none_or(|k| k <= key), "market {} is out of price order", id.0);
             if key_before != Some(key) {
                 level_count += 1;
+                slot_before = NIL;
             }
+            ensure!(order.prev == slot_before, "slot {slot} does not link back to the order before it");
             key_before = Some(key);
+            slot_before = slot;
             count += 1;
             ensure!(count <= self.pool.orders.len(), "a queue of market {} runs in a circle", id.0);
         }
