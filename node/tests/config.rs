@@ -1,0 +1,348 @@
+//! Configuration as text in, mistakes as text out.
+
+use node::config::{Build, Config, Env, Idle, JournalSyncMode, Threads, show_duration};
+use std::collections::BTreeSet;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+const TEMPLATE: &str = include_str!("../../config/pinion.toml");
+
+struct Fixture {
+    dir: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().expect("a temporary directory") }
+    }
+
+    fn base(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn secret(&self, name: &str, text: &str) {
+        let path = self.base().join(name);
+        std::fs::write(&path, text).expect("ours");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("ours");
+    }
+
+    fn read_with(&self, text: &str, variables: &[(&str, &str)], build: Build) -> Result<Config, String> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::from_parts(text, self.base(), variables, &[], build)
+            .map_err(|errors| errors.iter().map(|error| format!("{error}\n")).collect())
+    }
+
+    fn read(&self, text: &str) -> Result<Config, String> {
+        self.read_with(text, &[], Build::Release)
+    }
+}
+
+fn lines(text: &str) -> Vec<&str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect()
+}
+
+/// `text` is refused with exactly these lines.
+fn check_refused(text: &str, expected: &str) {
+    let refused = Fixture::new().read(text).expect_err("a refusal");
+    assert_eq!(lines(&refused), lines(expected));
+}
+
+#[test]
+fn what_is_not_given_has_its_default() {
+    let fixture = Fixture::new();
+    let config = fixture.read("node.data_dir = 'd'").expect("valid");
+    assert_eq!(config.node.env, Env::Dev);
+    assert_eq!(config.node.data_dir, fixture.base().join("d"));
+    assert_eq!((config.node.threads, config.node.idle), (Threads::Single, Idle::Backoff));
+    assert_eq!(config.journal.sync, JournalSyncMode::Always);
+    assert_eq!(config.journal.segment_bytes, 64 << 20);
+    assert!(config.listen.all().iter().all(|(_, listener)| listener.address.ip().is_loopback()));
+    assert_eq!(config.limits.connections_max, 1_024);
+    assert_eq!(config.journal.interval, Duration::from_millis(1));
+}
+
+#[test]
+fn the_commented_file_names_every_key_with_its_default() {
+    let fixture = Fixture::new();
+    let given = TEMPLATE.replace("/var/lib/pinion", "d");
+    let defaults = fixture.read("node.data_dir = 'd'").expect("valid");
+    assert_eq!(fixture.read(&given).expect("the file is valid as it stands"), defaults);
+    // Paths have no default; they are in the file as examples.
+    let is_key =
+        |line: &str| line.strip_prefix("# ").and_then(|rest| rest.split_once(" = ")).map(|(key, _)| key.to_owned());
+    let is_path = |key: &str| key.ends_with("_file") || key.contains("_tls_") || key == "dir";
+    let uncommented: String = given
+        .lines()
+        .map(|line| match is_key(line) {
+            Some(key) if key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') && !is_path(&key) => {
+                format!("{}\n", &line[2..])
+            }
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    assert_eq!(fixture.read(&uncommented).expect("every key is known and valid"), defaults);
+    let named: BTreeSet<String> = given.lines().filter_map(is_key).chain(["data_dir".to_owned()]).collect();
+    let probe = "x.y = 1\nnode.z = 1\njournal.z = 1\nstore.z = 1\nsnapshot.z = 1\nlisten.z = 1\nsession.z = 1\nlimits.z = 1\nexport.z = 1\nlog.z = 1\n";
+    let refused = fixture.read(probe).expect_err("no such keys");
+    let known = refused
+        .lines()
+        .filter_map(|line| line.split_once("no such key; allowed: "))
+        .flat_map(|(_, keys)| keys.split(", "));
+    let missing: Vec<&str> = known.filter(|key| !named.contains(*key)).collect();
+    assert_eq!(missing, Vec::<&str>::new(), "keys that the commented file does not show");
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    check_refused(
+        "
+        [node]
+        threads = 'many'
+        core = -1
+        [journal]
+        segments = 1
+        sync = true
+        colour = 'red'
+        [listen]
+        orders = 'localhost:9001'
+        [export]
+        url = 'postgres://me:hunter2@db'
+        [trading]
+        fee = 1
+        ",
+        "
+        node.data_dir: is required; allowed: a path
+        node.threads = 'many': no such word; allowed: \"single\", \"pipeline\"
+        node.core = -1: out of range; allowed: 0 to 1023
+        journal.sync = true: no such word; allowed: \"always\", \"interval\"
+        journal.segments = 1: out of range; allowed: 2 to 256
+        listen.orders = 'localhost:9001': not an address with a port; allowed: ADDRESS:PORT, such as 127.0.0.1:9001 or [::1]:9001; port 0 takes a free one
+        export.url: secrets are read from files only: use export.url_file
+        journal.colour: no such key; allowed: sync, interval_us, accept_loss, segment_bytes, segments, frame_bytes_max, frames_in_flight
+        trading.fee: there is no section [trading]
+        "
+        .replace('\'', "\"")
+        .as_str(),
+    );
+}
+
+#[test]
+fn every_number_has_its_bounds() {
+    // key, lowest, highest, just below, just above; an empty string where there is nothing beyond.
+    let cases = [
+        ("node.core", "0", "1023", "-1", "1024"),
+        ("node.orders_capacity", "1024", "16777216", "1023", "16777217"),
+        ("node.markets_capacity", "1", "1048576", "0", "1048577"),
+        ("journal.interval_us", "1", "10000000", "0", "10000001"),
+        ("journal.segment_bytes", "1052672", "17179869184", "8191", "17179869185"),
+        ("journal.segments", "2", "256", "1", "257"),
+        ("journal.frame_bytes_max", "4096", "1048576", "4095", "1048577"),
+        ("journal.frames_in_flight", "1", "16", "0", "17"),
+        ("store.retain_bytes", "0", "'1024TiB'", "-1", "'1025TiB'"),
+        ("store.retain_for", "'0s'", "'36500d'", "", "'36501d'"),
+        ("store.ballast_bytes", "0", "'1TiB'", "-1", "1099511627777"),
+        ("snapshot.every_commands", "1000", "1000000000000", "999", "1000000000001"),
+        ("snapshot.every", "'1s'", "'24h'", "'999ms'", "'25h'"),
+        ("snapshot.keep", "1", "1000", "0", "1001"),
+        ("session.heartbeat", "'100ms'", "'7s'", "'99ms'", "'61s'"),
+        ("session.idle_timeout", "'2s'", "'1h'", "'1999ms'", "'3601s'"),
+        ("session.login_timeout", "'100ms'", "'300s'", "'99ms'", "'301s'"),
+        ("session.cancel_window", "'0s'", "'1h'", "", "'3601s'"),
+        ("session.restart_window", "'0s'", "'24h'", "", "'25h'"),
+        ("session.resend_max", "16", "16777216", "15", "16777217"),
+        ("session.queue_max", "16", "16777216", "15", "16777217"),
+        ("limits.connections_max", "1", "65535", "0", "65536"),
+        ("limits.connections_per_address_max", "1", "65535", "0", "65536"),
+        ("limits.ops_connections_max", "1", "4096", "0", "4097"),
+        ("limits.login_failures_max", "1", "1000", "0", "1001"),
+        ("limits.login_failure_window", "'1s'", "'24h'", "'999ms'", "'25h'"),
+        ("limits.requests_per_second_address", "1", "10000000", "0", "10000001"),
+        ("limits.requests_per_second_key", "1", "10000000", "0", "10000001"),
+        ("limits.requests_per_second_account", "1", "10000000", "0", "10000001"),
+        ("limits.frame_bytes_max", "'4KiB'", "'1MiB'", "4095", "1048577"),
+        ("limits.body_bytes_max", "'1KiB'", "'1MiB'", "1023", "1048577"),
+        ("limits.header_bytes_max", "'8KiB'", "'256KiB'", "8191", "262145"),
+        ("limits.header_timeout", "'100ms'", "'2m'", "'99ms'", "'121s'"),
+        ("limits.json_depth_max", "2", "128", "1", "129"),
+        ("limits.ws_subscriptions", "1", "10000", "0", "10001"),
+        ("export.batch_rows", "1", "1000000", "0", "1000001"),
+        ("export.max_delay", "'1ms'", "'1h'", "'999us'", "'3601s'"),
+        ("export.retain_max_bytes", "'1MiB'", "'1024TiB'", "1048575", "'1025TiB'"),
+        ("log.file_bytes_max", "'64KiB'", "'16GiB'", "65535", "17179869185"),
+        ("log.files_max", "1", "1000", "0", "1001"),
+    ];
+    let fixture = Fixture::new();
+    for (key, lowest, highest, below, above) in cases {
+        for inside in [lowest, highest] {
+            let text = format!("node.data_dir = 'd'\njournal.frame_bytes_max = 1048576\n{key} = {inside}");
+            let text =
+                if key == "journal.frame_bytes_max" { format!("node.data_dir = 'd'\n{key} = {inside}") } else { text };
+            fixture.read(&text).unwrap_or_else(|refused| panic!("{key} = {inside}: {refused}"));
+        }
+        for outside in [below, above].iter().filter(|value| !value.is_empty()) {
+            let refused = fixture.read(&format!("node.data_dir = 'd'\n{key} = {outside}")).expect_err(key);
+            assert!(
+                refused.starts_with(&format!("{key} = ")) && refused.contains("out of range; allowed: "),
+                "{refused}"
+            );
+        }
+    }
+}
+
+#[test]
+fn values_of_the_wrong_kind_are_refused() {
+    let fixture = Fixture::new();
+    let values = ["true", "1.5", "'many'", "[]", "{}", "''"];
+    for key in [
+        "node.core",
+        "journal.segment_bytes",
+        "journal.interval_us",
+        "session.heartbeat",
+        "journal.accept_loss",
+        "log.level",
+    ] {
+        for value in values {
+            if (key, value) == ("journal.accept_loss", "true") {
+                continue;
+            }
+            let refused = fixture.read(&format!("node.data_dir = 'd'\n{key} = {value}")).expect_err(key);
+            assert!(refused.starts_with(key), "{key} = {value}: {refused}");
+        }
+    }
+    let refused = fixture.read("node.data_dir = 'd'\nsession.heartbeat = 5").expect_err("no unit");
+    assert!(refused.contains("not a duration with its unit"), "{refused}");
+}
+
+#[test]
+fn relations_between_keys_are_checked() {
+    check_refused(
+        "
+        node.data_dir = 'd'
+        journal.segment_bytes = '64KiB'
+        session.heartbeat = '10s'
+        listen.orders = '127.0.0.1:9002'
+        ",
+        "
+        journal.segment_bytes = 64KiB: does not hold its header and one whole frame; allowed: at least journal.frame_bytes_max + 4096 = 266240
+        session.idle_timeout = 15s: one late heartbeat would end the session; allowed: at least twice session.heartbeat = 20s
+        listen.market = \"127.0.0.1:9002\": listen.orders has this port already
+        ",
+    );
+    check_refused(
+        "node.data_dir = 'd'\njournal.segment_bytes = 1048577",
+        "journal.segment_bytes = 1048577: not a whole number of blocks; allowed: a multiple of 4096",
+    );
+    let free =
+        "node.data_dir = 'd'\nlisten.orders = '127.0.0.1:0'\nlisten.market = '127.0.0.1:0'\nlisten.ops = '[::1]:8080'";
+    assert!(Fixture::new().read(free).is_ok(), "free ports and other addresses do not clash");
+}
+
+#[test]
+fn what_is_not_toml_is_told_with_its_line() {
+    check_refused("[node]\ndata_dir = ", "line 2: not TOML: string values must be quoted, expected literal string");
+}
+
+#[test]
+fn the_environment_goes_over_the_file() {
+    let fixture = Fixture::new();
+    let text = "node.data_dir = 'd'\nnode.core = 3";
+    let variables = [
+        ("PINION__NODE__CORE", "2"),
+        ("PINION__JOURNAL__INTERVAL_US", "250us"),
+        ("PINION__JOURNAL__ACCEPT_LOSS", "true"),
+        ("PINION__LISTEN__ORDERS", "[::1]:0"),
+        ("PINION__STORE__BALLAST_BYTES", "1MiB"),
+        ("HOME", "/nowhere"),
+    ];
+    let config = fixture.read_with(text, &variables, Build::Release).expect("valid");
+    assert_eq!(config.node.core, 2);
+    assert_eq!(show_duration(config.journal.interval), "250us");
+    assert!(config.journal.accept_loss);
+    assert_eq!(config.listen.orders.address.to_string(), "[::1]:0");
+    assert_eq!(config.store.ballast_bytes, 1 << 20);
+
+    let wrong = [("PINION__NODE__COLOUR", "red"), ("PINION__CORE", "1"), ("PINION__NODE__IDLE", "sleep")];
+    let refused = fixture.read_with(text, &wrong, Build::Release).expect_err("three mistakes");
+    assert!(refused.contains("PINION__CORE: this variable names no key"), "{refused}");
+    assert!(refused.contains("node.idle = \"sleep\": no such word"), "{refused}");
+    assert!(refused.contains("node.colour: no such key"), "{refused}");
+}
+
+#[test]
+fn places_that_cannot_be_used_are_among_the_mistakes() {
+    let fixture = Fixture::new();
+    std::fs::write(fixture.base().join("file"), "").expect("ours");
+    fixture.secret("open", "0123456789");
+    std::fs::set_permissions(fixture.base().join("open"), Permissions::from_mode(0o644)).expect("ours");
+    let text = "
+        node.data_dir = '/proc/pinion'
+        log.dir = 'file/log'
+        listen.ops_token_file = 'absent'
+        listen.metrics_token_file = 'open'
+    ";
+    let refused = fixture.read(text).expect_err("four mistakes");
+    let told: Vec<&str> = refused.lines().collect();
+    assert_eq!(told.len(), 4, "{refused}");
+    assert!(told[0].starts_with("node.data_dir = \"/proc/pinion\": /proc cannot be written"), "{refused}");
+    assert!(told[1].contains("file is not a directory"), "{refused}");
+    assert!(told[2].starts_with("listen.ops_token_file") && told[2].contains("cannot be read"), "{refused}");
+    assert!(told[3].contains("mode 644"), "{refused}");
+}
+
+#[test]
+fn tls_is_refused_until_it_is_spoken() {
+    let refused = Fixture::new()
+        .read(
+            "node.data_dir = 'd'\nlisten.orders_tls_cert = 'c'\nlisten.orders_tls_key = 'k'\nlisten.ops_tls_key = 'k'",
+        )
+        .expect_err("no TLS yet");
+    assert!(refused.contains("this build does not offer TLS yet"), "{refused}");
+    assert!(refused.contains("listen.ops_tls_cert: is missing beside listen.ops_tls_key"), "{refused}");
+}
+
+#[test]
+fn production_refuses_what_is_fine_on_a_desk() {
+    let fixture = Fixture::new();
+    fixture.secret("placeholder", "changeme-changeme-changeme-changeme");
+    fixture.secret("short", "x7KqP2");
+    let text = "
+        node.env = 'prod'
+        node.data_dir = 'd'
+        journal.sync = 'interval'
+        listen.ops = '0.0.0.0:8081'
+        listen.ops_token_file = 'placeholder'
+        export.url_file = 'short'
+    ";
+    let refused = fixture.read_with(text, &[], Build::Debug).expect_err("six mistakes");
+    for part in [
+        "node.env = \"prod\": this binary is a debug build",
+        "journal.sync = \"interval\": a power cut would lose acknowledged orders",
+        "listen.ops = \"0.0.0.0:8081\": reachable from other machines without TLS",
+        "listen.metrics_token_file: is missing: /metrics would be open",
+        "the secret is a placeholder",
+    ] {
+        assert!(refused.contains(part), "{part} is missing in:\n{refused}");
+    }
+    assert_eq!(refused.lines().count(), 5, "{refused}");
+    let dev = text.replace("'prod'", "'dev'");
+    assert!(fixture.read_with(&dev, &[], Build::Debug).is_ok());
+    let short = "node.env = 'prod'\nnode.data_dir = 'd'\nlisten.ops_token_file = 'short'";
+    let refused = fixture.read(short).expect_err("a short secret");
+    assert!(refused.contains("the secret has 6 characters"), "{refused}");
+}
+
+#[test]
+fn production_takes_what_is_safe_or_said_to_be_meant() {
+    let fixture = Fixture::new();
+    fixture.secret("token", "kJ3nR8vXq2LmZ7tYw5BpC9dFgH4sAe6U");
+    let text = "
+        node.env = 'prod'
+        node.data_dir = 'd'
+        journal.sync = 'interval'
+        journal.accept_loss = true
+        listen.ops_token_file = 'token'
+    ";
+    assert!(fixture.read(text).is_ok());
+}
