@@ -39,6 +39,8 @@ use std::sync::Arc;
 const COMMANDS_PER_RECEIVE_MAX: usize = crate::reactor::RECEIVE_BYTES / 24 + 1;
 /// How often silent connections and grace windows are looked at.
 const HOUSEKEEPING_NS: u64 = 50_000_000;
+/// How long a connection that ends may take to read the last that is said to it.
+const LAST_WORDS_NS: u64 = 1_000_000_000;
 /// Unsequenced bytes (log-in answers, heartbeats, stage times) that one send carries; past it stage times are left out.
 const SEND_CONTROL_BYTES_MAX: usize = crate::reactor::SEND_BYTES / 2;
 /// Past this many of them the client does not read at all and is disconnected.
@@ -93,7 +95,7 @@ pub struct DoorLimits {
     pub login_failures_max: u32,
     pub login_failure_window_ns: u64,
     pub session: SessionLimits,
-    /// A reader that is further behind its stream than this many messages is disconnected.
+    /// A reader that leaves more than this many messages unread since it came is disconnected.
     pub queue_max: u64,
     /// Shortest grace window of sessions whose orders outlived the last run.
     pub restart_window_ms: u32,
@@ -145,6 +147,9 @@ struct OrderConn {
     next: SessionSeq,
     /// What the client asked for at log-in, until it is let in.
     wanted: SessionSeq,
+    wanted_name: SessionName,
+    /// What was next to be said when it was let in.
+    came_at: SessionSeq,
     past: Past,
     control: Vec<u8>,
     stage_times: bool,
@@ -153,8 +158,14 @@ struct OrderConn {
     /// Bytes were received and not yet taken, because the ingress was full.
     stalled: bool,
     dirty: bool,
-    /// Closes when all that is said has been sent.
-    closing: Option<DownCause>,
+    /// Closes when all that is said has been sent, or when that takes too long.
+    closing: Option<Closing>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Closing {
+    cause: DownCause,
+    ends: TsNs,
 }
 
 /// How a connection gets messages that memory no longer has.
@@ -342,6 +353,8 @@ impl Gateway {
             session: None,
             next: SessionSeq::HEAD,
             wanted: SessionSeq::HEAD,
+            wanted_name: SessionName::BLANK,
+            came_at: SessionSeq::HEAD,
             past: Past::Caught,
             control: Vec::new(),
             stage_times: false,
@@ -481,7 +494,7 @@ impl Gateway {
         self.flush_one(now, id, reactor);
         let Some(conn) = self.conn_mut(id) else { return };
         if reactor.is_sending(id) {
-            conn.closing = Some(cause);
+            conn.closing = Some(Closing::within(now, cause));
         } else {
             self.close(now, id, cause, reactor);
         }
@@ -502,7 +515,7 @@ impl Gateway {
             && desk.conn == Some(id)
         {
             desk.conn = None;
-            let cause = conn.closing.unwrap_or(cause);
+            let cause = conn.closing.map_or(cause, |closing| closing.cause);
             self.mark_down(session, cause, now, 0);
             self.wiring.status.sessions_open.set(self.wiring.status.sessions_open.get() - 1);
         }
@@ -524,9 +537,6 @@ impl Gateway {
     fn ask_doorman(&mut self, now: TsNs, id: ConnId, login: Login) {
         let known = UserName::new(&login.user).and_then(|user| self.by_user.get(&user)).copied();
         let facts = known.and_then(|session| self.desk(session)).map(|desk| &desk.facts);
-        let names_itself =
-            |facts: &SessionFacts| login.name.is_blank() || login.name == SessionName::of_session(facts.session);
-        let no_such_session = facts.is_some_and(|facts| !names_itself(facts));
         let attempt = Attempt {
             conn: id,
             session: known,
@@ -534,23 +544,19 @@ impl Gateway {
             password_hash: facts.map_or_else(String::new, |facts| facts.password_hash.clone()),
         };
         let Some(conn) = self.conn_mut(id) else { return };
-        conn.wanted = login.sequence;
-        if no_such_session || self.wiring.door.attempts.push(attempt).is_err() {
-            let why = if no_such_session { LoginReject::NoSession } else { LoginReject::NotAuthorised };
-            self.refuse_login(now, id, why);
+        (conn.wanted, conn.wanted_name) = (login.sequence, login.name);
+        if self.wiring.door.attempts.push(attempt).is_err() {
+            // Not held against the address: nobody has looked at the password.
+            self.refuse_login(now, id, LoginReject::NotAuthorised);
         }
     }
 
     fn refuse_login(&mut self, now: TsNs, id: ConnId, why: LoginReject) {
         self.wiring.status.logins_refused.add(1);
-        let Some(address) = self.conn_mut(id).map(|conn| conn.address) else { return };
-        if why == LoginReject::NotAuthorised {
-            self.note_failure(now, address);
-        }
         let Some(conn) = self.conn_mut(id) else { return };
         let mut close = None;
         conn.protocol.reject(now, why, &mut Aside { control: &mut conn.control, close: &mut close });
-        conn.closing = Some(DownCause::Disconnect);
+        conn.closing = Some(Closing::within(now, DownCause::Disconnect));
         self.mark_dirty(id);
     }
 
@@ -560,7 +566,12 @@ impl Gateway {
             count += 1;
             match session {
                 Some(session) => self.let_in(now, conn, session, reactor),
-                None => self.refuse_login(now, conn, LoginReject::NotAuthorised),
+                None => {
+                    if let Some(address) = self.conn_mut(conn).map(|conn| conn.address) {
+                        self.note_failure(now, address);
+                    }
+                    self.refuse_login(now, conn, LoginReject::NotAuthorised);
+                }
             }
         }
         count
@@ -571,8 +582,9 @@ impl Gateway {
     fn let_in(&mut self, now: TsNs, id: ConnId, session: SessionId, reactor: &mut Reactor) {
         let stream = self.streams.stream_mut(session);
         let (oldest, next) = (stream.oldest_seq(), stream.next_seq());
-        let Some(wanted) = self.conn_mut(id).map(|conn| conn.wanted) else { return };
-        let Some(first) = first_to_send(wanted, next) else {
+        let Some((wanted, name)) = self.conn_mut(id).map(|conn| (conn.wanted, conn.wanted_name)) else { return };
+        let named = name.is_blank() || name == SessionName::of_session(session);
+        let Some(first) = first_to_send(wanted, next).filter(|_| named) else {
             return self.refuse_login(now, id, LoginReject::NoSession);
         };
         let Some(conn) = self.conn_mut(id) else { return };
@@ -583,6 +595,7 @@ impl Gateway {
         }
         conn.session = Some(session);
         conn.next = first;
+        conn.came_at = next;
         conn.past = if first < oldest { Past::Wanted } else { Past::Caught };
         self.mark_dirty(id);
         let Some(desk) = self.desk_mut(session) else { return };
@@ -625,9 +638,12 @@ impl Gateway {
         let mut filling = Filling::new(buffer);
         filling.drain(&mut conn.control, SEND_CONTROL_BYTES_MAX);
         let mut fits = true;
-        if let (Some(session), State::Open) = (conn.session, conn.protocol.state()) {
+        // A packet must not begin in the middle of another: what was cut off is sent first.
+        let whole = conn.control.is_empty();
+        if let (Some(session), State::Open, true) = (conn.session, conn.protocol.state(), whole) {
             let stream = self.streams.stream_mut(session);
-            let lag = stream.next_seq().0 - conn.next.0;
+            // What was said before it came is no sign of slowness.
+            let lag = stream.next_seq().0 - conn.next.max(conn.came_at).0;
             let in_bounds = lag <= self.limits.queue_max || !matches!(conn.past, Past::Caught);
             fits = in_bounds && fill(now, conn, stream, &mut filling);
         }
@@ -638,8 +654,8 @@ impl Gateway {
             // A reader this slow has lost its place in memory; it resumes by number.
             tracing::info!("a session reads too slowly and is disconnected");
             self.close(now, id, DownCause::Disconnect, reactor);
-        } else if let (Some(cause), 0) = (closing, len) {
-            self.close(now, id, cause, reactor);
+        } else if let (Some(closing), 0) = (closing, len) {
+            self.close(now, id, closing.cause, reactor);
         } else {
             self.ask_archive(now, id, reactor);
         }
@@ -682,12 +698,17 @@ impl Gateway {
             let id = conn.id;
             let mut close = None;
             conn.protocol.on_tick(now, &mut Aside { control: &mut conn.control, close: &mut close });
-            let over = !conn.control.is_empty() && conn.control.len() > CONTROL_BYTES_MAX;
+            // Who does not read what is still to be said does not get to hold the door.
+            let over = conn.control.len() > CONTROL_BYTES_MAX || conn.closing.is_some_and(|c| c.ends <= now);
             match close {
                 Some(reason) => self.close_after_flush(now, id, reason, DownCause::Disconnect, reactor),
                 None if over => self.close(now, id, DownCause::Disconnect, reactor),
                 None => self.mark_dirty_if_waiting(id),
             }
+        }
+        if self.closed_to_new {
+            // The sessions have their window after the start: a planned restart keeps every resting order.
+            return;
         }
         for idx in 0..self.desks.len() {
             let desk = &mut self.desks[idx];
@@ -703,6 +724,12 @@ impl Gateway {
             let ingress = Ingress { received: now, command: Command::SessionDown(end) };
             self.wiring.ingress.push(ingress).expect("room was checked, and this loop alone fills it");
         }
+    }
+}
+
+impl Closing {
+    fn within(now: TsNs, cause: DownCause) -> Self {
+        Self { cause, ends: TsNs(now.0 + LAST_WORDS_NS) }
     }
 }
 
