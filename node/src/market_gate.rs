@@ -3,8 +3,8 @@
 //! Who logs in names a stream: `LIVE` (numbered, from any number still in memory), `SNAP` (one snapshot, then the end) or
 //! `TOP` (the best levels, conflated). The feed is public: any name and password will do.
 //!
-//! Invariants: no reader is waited for. A live reader that falls out of memory is disconnected and joins again by
-//! snapshot; a snapshot is written once per reader into memory of its own, at most `SNAPSHOTS_MAX` at a time; a top reader
+//! Invariants: no reader is waited for. A live reader that falls out of memory, or that reads nothing for as long as it
+//! may be silent, is disconnected and joins again by snapshot; a snapshot is written once per reader into memory of its own, at most `SNAPSHOTS_MAX` at a time; a top reader
 //! gets what changed since it could last take something.
 
 use crate::feed::{FeedItem, FeedState};
@@ -31,6 +31,8 @@ const SNAPSHOTS_MAX: usize = 8;
 /// Items taken from the ring before sockets are looked at again.
 const ITEMS_PER_CYCLE_MAX: usize = 4096;
 const HOUSEKEEPING_NS: u64 = 50_000_000;
+/// How long a stopping node waits for readers to take what was published.
+const DRAIN_NS: u64 = 2_000_000_000;
 /// A top reader is told about so many instruments per send at most.
 const TOP_ROOM_BYTES: usize = 8 * 1024;
 
@@ -45,6 +47,11 @@ enum Wish {
         packets: Vec<u8>,
         sent: usize,
     },
+    /// Its snapshot is on its way and the line is closed in our direction. The client closes the other, or time does:
+    /// closing both at once would be a reset to a client that speaks meanwhile, and take the end of the snapshot along.
+    Said {
+        ends: TsNs,
+    },
     /// What it was told last, by instrument, and from which instrument to go on.
     Top {
         told: BTreeMap<u32, TopState>,
@@ -58,6 +65,8 @@ struct Reader {
     control: Vec<u8>,
     wish: Wish,
     closing: bool,
+    /// Since when it has been sent what it may not have read.
+    sending_since: TsNs,
 }
 
 /// The feed's loop: takes released items in, sends to readers what they can take.
@@ -91,7 +100,7 @@ impl MarketGate {
         work += idx;
         if now.0 - self.housekeeping_at_ns >= HOUSEKEEPING_NS {
             self.housekeeping_at_ns = now.0;
-            self.keep_house(now);
+            self.keep_house(now, reactor);
         }
         for slot in 0..self.readers.len() {
             work += self.flush(now, slot, reactor);
@@ -120,7 +129,8 @@ impl MarketGate {
         }
         let mut protocol = Session::new(now);
         protocol.set_limits(self.limits);
-        let reader = Reader { id, protocol, control: Vec::new(), wish: Wish::Nothing, closing: false };
+        let reader =
+            Reader { id, protocol, control: Vec::new(), wish: Wish::Nothing, closing: false, sending_since: now };
         self.readers[id.slot()] = Some(Box::new(reader));
         self.status.market_readers.add(1);
     }
@@ -182,24 +192,49 @@ impl MarketGate {
         Some((Wish::Snapshot { packets, sent: 0 }, SessionSeq::FIRST))
     }
 
-    fn keep_house(&mut self, now: TsNs) {
-        for reader in self.readers.iter_mut().flatten() {
+    /// Heartbeats and silences; who does not read for as long as it may be silent is dropped.
+    fn keep_house(&mut self, now: TsNs, reactor: &mut Reactor) {
+        let unread_ns_max = self.unread_ns_max();
+        for slot in 0..self.readers.len() {
+            let Some(reader) = self.readers[slot].as_deref_mut() else { continue };
+            let id = reader.id;
             let mut hearing = Hearing { control: &mut reader.control, login: None, closed: false };
             reader.protocol.on_tick(now, &mut hearing);
             reader.closing |= hearing.closed;
+            let stuck = reactor.is_sending(id) && unread_ns_max <= now.0 - reader.sending_since.0;
+            let over = matches!(reader.wish, Wish::Said { ends } if ends <= now);
+            if stuck {
+                self.status.market_readers_dropped.add(1);
+            }
+            if stuck || over {
+                self.close(id, reactor);
+            }
         }
+    }
+
+    fn unread_ns_max(&self) -> u64 {
+        u64::from(self.limits.silence_ms) * 1_000_000
     }
 
     /// Sends one reader as much as one send takes.
     fn flush(&mut self, now: TsNs, slot: usize, reactor: &mut Reactor) -> usize {
+        let unread_ns_max = self.unread_ns_max();
         let Some(reader) = self.readers[slot].as_deref_mut() else { return 0 };
         let id = reader.id;
+        if matches!(reader.wish, Wish::Said { .. }) {
+            return 0;
+        }
         let Some(buffer) = reactor.send_buffer(id) else { return 0 };
         let mut filling = Filling::new(buffer);
         filling.drain(&mut reader.control, usize::MAX);
         let lost = reader.protocol.state() == State::Open && !fill(now, reader, &self.state, &mut filling);
         let len = filling.len();
         reactor.send(id, len);
+        reader.sending_since = now;
+        if len == 0 && matches!(&reader.wish, Wish::Snapshot { packets, sent } if *sent == packets.len()) {
+            reactor.finish_sending(id);
+            reader.wish = Wish::Said { ends: TsNs(now.0 + unread_ns_max) };
+        }
         if lost {
             self.status.market_readers_dropped.add(1);
         }
@@ -226,6 +261,7 @@ impl MarketGate {
         idle: std::time::Duration,
     ) {
         let mut wait = Wait::Spin;
+        let mut deadline = None;
         loop {
             if let Err(error) = reactor.poll(wait) {
                 return self.status.fail(crate::exit::FAILED, error.to_string());
@@ -234,11 +270,13 @@ impl MarketGate {
             let work = self.poll(now, &mut reactor);
             self.status.feed.at_ns.set(now.0);
             self.status.feed.cycles.add(1);
-            if engine_done.load(std::sync::atomic::Ordering::Acquire)
-                && (self.is_drained() || self.status.failure().is_some())
-                && work == 0
-            {
-                return;
+            if engine_done.load(std::sync::atomic::Ordering::Acquire) {
+                // Readers that keep asking must not keep the node from ending.
+                let deadline = *deadline.get_or_insert(now.0 + DRAIN_NS);
+                let published = self.is_drained() || self.status.failure().is_some();
+                if published && work == 0 || deadline <= now.0 {
+                    return;
+                }
             }
             wait = if work > 0 { Wait::Spin } else { Wait::Upto(idle) };
         }
@@ -247,9 +285,9 @@ impl MarketGate {
 
 /// Fills a send with what the reader wants next. False when it has fallen behind what is kept.
 fn fill(now: TsNs, reader: &mut Reader, state: &FeedState, filling: &mut Filling<'_>) -> bool {
-    let Reader { protocol, wish, closing, .. } = reader;
+    let Reader { protocol, wish, .. } = reader;
     match wish {
-        Wish::Nothing => {}
+        Wish::Nothing | Wish::Said { .. } => {}
         Wish::Live { next } => {
             while filling.room() >= LIVE_MESSAGE_BYTES_MAX + PACKET_HEADER_BYTES {
                 match state.live().get(*next) {
@@ -264,7 +302,6 @@ fn fill(now: TsNs, reader: &mut Reader, state: &FeedState, filling: &mut Filling
             let len = filling.room().min(packets.len() - *sent);
             filling.send(&packets[*sent..*sent + len]);
             *sent += len;
-            *closing |= *sent == packets.len();
         }
         Wish::Top { told, from } => fill_top(now, protocol, told, from, state, filling),
     }

@@ -451,6 +451,14 @@ impl Reactor {
         self.conn(id)?.stream.as_ref()?.peer_addr().ok()
     }
 
+    /// Says that nothing more will be sent; what the client still sends is received.
+    pub fn finish_sending(&mut self, id: ConnId) {
+        if let Some(stream) = self.conn(id).and_then(|conn| conn.stream.as_ref()) {
+            // A connection that is gone already shows so at the next receive.
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        }
+    }
+
     /// Ends a connection; its slot is free for another once the kernel is done with its buffers.
     pub fn close(&mut self, id: ConnId) {
         let Some(conn) = self.conn_mut(id) else { return };
