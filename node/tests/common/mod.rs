@@ -1,6 +1,12 @@
 //! A node in this process, on a directory of its own and ports that the system gives.
 #![allow(dead_code)] // Each test binary uses its own part of this.
 
+pub mod abused;
+pub mod disk;
+pub mod load;
+pub mod process;
+pub mod raw;
+
 use api::client::{BookFollower, OrderClient, Received, book_sync};
 use api::decimal::{PriceE9, QtyE8};
 use api::orders::{Answer, NewOrder};
@@ -58,9 +64,7 @@ impl Place {
         // Beside the build, hence on a real disk: /tmp may be a tmpfs, which has no O_DIRECT everywhere.
         let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let dir = tempfile::tempdir_in(base).expect("a temporary directory");
-        let geometry = Geometry { segment_count: 4, segment_bytes: 4 << 20 };
-        let identity = Identity { node_id: NodeId([9; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
-        Directory::create(&dir.path().join("data"), &identity, 1 << 20).expect("created");
+        create_directory(&dir.path().join("data"));
         Self { dir, extra: extra.to_owned() }
     }
 
@@ -69,13 +73,31 @@ impl Place {
     }
 
     pub fn config(&self) -> Config {
-        let text = format!(
-            "[node]\nenv = \"dev\"\ndata_dir = \"data\"\nidle = \"backoff\"\n\
-             [listen]\norders = \"127.0.0.1:0\"\nmarket = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n\
-             http = \"127.0.0.1:0\"\n{}",
-            self.extra
-        );
+        let text = config_text(&self.data_dir(), &self.extra);
         Config::from_parts(&text, self.dir.path(), [], &[], Build::of_this_binary()).expect("a valid configuration")
+    }
+
+    /// A directory of a node under `base`, for disks of a test's own.
+    pub fn at(base: &Path, extra: &str) -> Self {
+        let dir = tempfile::tempdir_in(base).expect("a temporary directory");
+        create_directory(&dir.path().join("data"));
+        Self { dir, extra: extra.to_owned() }
+    }
+
+    /// The configuration as a file, for the binary.
+    pub fn config_file(&self) -> PathBuf {
+        self.config_file_with(&self.extra)
+    }
+
+    pub fn config_file_with(&self, extra: &str) -> PathBuf {
+        self.config_file_in(self.dir.path(), extra)
+    }
+
+    /// The configuration as a file in `dir`, where it outlives the disk under the data directory.
+    pub fn config_file_in(&self, dir: &Path, extra: &str) -> PathBuf {
+        let path = dir.join("node.toml");
+        std::fs::write(&path, config_text(&self.data_dir(), extra)).expect("written");
+        path
     }
 
     pub fn start(&self) -> Running {
@@ -85,6 +107,22 @@ impl Place {
     pub fn try_start(&self) -> Result<Running, node::topology::StartError> {
         start(&self.config(), |_| {}).map(|node| Running { node: Some(node) })
     }
+}
+
+/// `extra` may begin with more keys of `[listen]`.
+fn config_text(data_dir: &Path, extra: &str) -> String {
+    format!(
+        "[node]\nenv = \"dev\"\ndata_dir = {data_dir:?}\nidle = \"backoff\"\n\
+         [listen]\norders = \"127.0.0.1:0\"\nmarket = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n\
+         http = \"127.0.0.1:0\"\n{extra}"
+    )
+}
+
+/// A new data directory with a small head.
+pub fn create_directory(path: &Path) {
+    let geometry = Geometry { segment_count: 4, segment_bytes: 4 << 20 };
+    let identity = Identity { node_id: NodeId([9; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
+    Directory::create(path, &identity, 1 << 20).expect("created");
 }
 
 /// A serving node; stopped when dropped.

@@ -1,0 +1,113 @@
+//! A small disk of our own: an ext4 image on a loop device, which can be filled up and have its power cut. Needs root,
+//! `mkfs.ext4` (e2fsprogs), `mount` and `xfs_io` (xfsprogs).
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const UNMOUNT_MAX: Duration = Duration::from_secs(20);
+
+pub struct LoopDisk {
+    // Dropped last: the image lies in it.
+    dir: TempDir,
+    options: &'static str,
+    mounted: bool,
+}
+
+impl LoopDisk {
+    pub fn ext4(bytes: u64) -> Self {
+        Self::made(bytes, "mkfs.ext4", "loop")
+    }
+
+    fn made(bytes: u64, mkfs: &str, options: &'static str) -> Self {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
+        let image = std::fs::File::create(dir.path().join("image")).expect("created");
+        image.set_len(bytes).expect("a sparse file");
+        std::fs::create_dir(dir.path().join("disk")).expect("created");
+        run(Command::new(mkfs).arg("-qF").arg(dir.path().join("image")));
+        let mut disk = Self { dir, options, mounted: false };
+        disk.mount();
+        disk
+    }
+
+    /// Memory for a disk: what a file system without storage does.
+    pub fn tmpfs(bytes: u64) -> Self {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
+        let at = dir.path().join("disk");
+        std::fs::create_dir(&at).expect("created");
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(&at));
+        Self { dir, options: "", mounted: true }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("disk")
+    }
+
+    /// A place beside the disk, which keeps what the disk loses.
+    pub fn beside(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn mount(&mut self) {
+        assert!(!self.mounted, "mounted once");
+        run(Command::new("mount").args(["-o", self.options]).arg(self.dir.path().join("image")).arg(self.path()));
+        self.mounted = true;
+    }
+
+    /// Everything that the file system has not put on the device is gone, and every further operation fails.
+    pub fn cut_power(&self) {
+        run(Command::new("xfs_io").args(["-x", "-c", "shutdown"]).arg(self.path()));
+    }
+
+    /// The kernel takes the ring of a killed process apart behind its end, and the files go with it: until then the
+    /// disk is in use.
+    pub fn unmount(&mut self) {
+        let deadline = Instant::now() + UNMOUNT_MAX;
+        while !Command::new("umount").arg(self.path()).output().is_ok_and(|done| done.status.success()) {
+            assert!(Instant::now() < deadline, "{:?} stays in use", self.path());
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        self.mounted = false;
+    }
+
+    /// After the power came back.
+    pub fn remount(&mut self) {
+        self.unmount();
+        self.mount();
+    }
+
+    /// Takes the file system's free space away, up to `leave` bytes.
+    pub fn fill(&self, leave: u64) -> PathBuf {
+        let filler = self.path().join("filler");
+        let free = free_bytes(&self.path());
+        let length = free.saturating_sub(leave).to_string();
+        run(Command::new("fallocate").args(["-l", &length]).arg(&filler));
+        filler
+    }
+}
+
+pub fn free_bytes(path: &Path) -> u64 {
+    let output = Command::new("stat").args(["-f", "-c", "%a %S"]).arg(path).output().expect("stat(1) is there");
+    let text = String::from_utf8(output.stdout).expect("digits");
+    let mut numbers = text.split_whitespace().map(|word| word.parse::<u64>().expect("a number"));
+    numbers.next().expect("free blocks") * numbers.next().expect("their size")
+}
+
+/// Fails loudly: a machine that lacks the tool or the right has not tested anything.
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| {
+        panic!("{command:?}: {error}; this test needs root, e2fsprogs, xfsprogs, mount and util-linux")
+    });
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} (this test needs root): {said}");
+}
+
+impl Drop for LoopDisk {
+    fn drop(&mut self) {
+        if self.mounted {
+            // Lazily: a process that still ends must not keep the test from cleaning up.
+            let _ = Command::new("umount").arg("-l").arg(self.path()).output();
+        }
+    }
+}

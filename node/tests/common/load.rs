@@ -1,0 +1,169 @@
+//! Clients that trade as fast as they are answered, and remember every byte: the oracle of the crash tests.
+
+use super::{PASSWORD, limit};
+use api::client::{ClientError, OrderClient};
+use api::orders::{Answer, CancelOrder};
+use api::requests::Target;
+use api::stream::SessionSeq;
+use book::command::Side;
+use book::ids::{ClOrdId, MarketId};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Requests under way at once.
+const WINDOW: u64 = 16;
+const POLL: Duration = Duration::from_millis(20);
+const CHECK_POLL: Duration = Duration::from_secs(20);
+/// An order is cancelled this many orders later, if it still rests.
+const CANCEL_AFTER: u64 = 40;
+
+/// One session's client, over all of its connections.
+pub struct Trader {
+    pub user: String,
+    pub market: MarketId,
+    pub side: Side,
+    /// What the node said, by number from 1.
+    pub told: Vec<Vec<u8>>,
+    /// Ids of orders that were, or may have been, sent.
+    pub sent: BTreeSet<u64>,
+    /// Ids of orders that the node answered.
+    pub answered: BTreeSet<u64>,
+    id_last: u64,
+}
+
+impl Trader {
+    pub fn new(user: &str, market: MarketId, side: Side) -> Self {
+        Self {
+            user: user.to_owned(),
+            market,
+            side,
+            told: Vec::new(),
+            sent: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            id_last: 0,
+        }
+    }
+
+    fn next_seq(&self) -> SessionSeq {
+        SessionSeq(self.told.len() as u64 + 1)
+    }
+
+    /// Trades until told to stop or the node is gone.
+    pub fn trade(&mut self, address: SocketAddr, stop: &AtomicBool) {
+        let Ok(mut client) = OrderClient::connect(address, &self.user, PASSWORD, self.next_seq()) else { return };
+        let _ = self.trade_on(&mut client, stop);
+    }
+
+    fn trade_on(&mut self, client: &mut OrderClient, stop: &AtomicBool) -> Result<(), ClientError> {
+        // What a crash left unanswered is not waited for: ids go on behind it.
+        let before = self.id_last;
+        while !stop.load(Ordering::Relaxed) {
+            let answered = self.answered.range(before + 1..).count() as u64;
+            let wait = if self.id_last - before - answered < WINDOW {
+                self.send_one(client)?;
+                Duration::ZERO
+            } else {
+                POLL
+            };
+            while let Some(received) = client.poll_raw(wait)? {
+                let message = received.message.to_vec();
+                self.note(message);
+                if !wait.is_zero() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Noted before it is sent: an order that left without a note would look as if nobody had sent it.
+    fn send_one(&mut self, client: &mut OrderClient) -> Result<(), ClientError> {
+        self.id_last += 1;
+        let id = self.id_last;
+        self.sent.insert(id);
+        client.queue(&limit(id, self.market, self.side, 100 + (id % 5) as i64, 1 + (id % 7) as i64))?;
+        if id > CANCEL_AFTER {
+            let target = Target::ClOrdId(ClOrdId(id - CANCEL_AFTER));
+            client.queue(&CancelOrder::new(ClOrdId(id - CANCEL_AFTER), target, self.market))?;
+        }
+        client.flush()
+    }
+
+    pub fn note(&mut self, message: Vec<u8>) {
+        if let Some(id) = first_answer(&message) {
+            self.answered.insert(id);
+        }
+        self.told.push(message);
+    }
+
+    /// Reads the session's whole stream again and holds it against what is remembered. Says what is wrong.
+    pub fn check(&mut self, address: SocketAddr) -> Result<(), String> {
+        let user = self.user.clone();
+        let wrong = |what: String| Err(format!("{user}: {what}"));
+        let head = OrderClient::connect(address, &self.user, PASSWORD, SessionSeq::HEAD);
+        let next = match head {
+            Ok(client) => client.next_seq(),
+            Err(error) => return wrong(format!("cannot log in: {error}")),
+        };
+        if next < self.next_seq() {
+            let lost = self.next_seq().0 - next.0;
+            return wrong(format!(
+                "{lost} messages are gone: {} were received, {} are left",
+                self.told.len(),
+                next.0 - 1
+            ));
+        }
+        let mut client = OrderClient::connect(address, &self.user, PASSWORD, SessionSeq::FIRST)
+            .map_err(|error| format!("{user}: cannot resume: {error}"))?;
+        let mut whole = Vec::new();
+        while client.next_seq() < next {
+            match client.poll_raw(CHECK_POLL) {
+                Ok(Some(received)) => whole.push(received.message.to_vec()),
+                other => return wrong(format!("message {} does not come: {other:?}", whole.len() + 1)),
+            }
+        }
+        if let Some(at) = self.told.iter().zip(&whole).position(|(then, now)| then != now) {
+            return wrong(format!("message {} was {:?} and is {:?}", at + 1, self.told[at], whole[at]));
+        }
+        let mut seen = BTreeSet::new();
+        for id in whole.iter().filter_map(|message| first_answer(message)) {
+            if !seen.insert(id) {
+                return wrong(format!("order {id} was taken twice"));
+            }
+            if !self.sent.contains(&id) {
+                return wrong(format!("order {id} was sent by nobody"));
+            }
+        }
+        if let Some(lost) = self.answered.difference(&seen).next() {
+            return wrong(format!("order {lost} was acknowledged and is not known"));
+        }
+        // What the node knows beyond what had arrived was under way when it was cut: known from now on.
+        self.answered = seen;
+        self.told = whole;
+        Ok(())
+    }
+}
+
+/// The order whose fate this message decides first: taken or refused.
+fn first_answer(message: &[u8]) -> Option<u64> {
+    match Answer::read(message).expect("the node speaks its own protocol") {
+        Answer::OrderAccepted(m) => Some(m.cl_ord_id.get()),
+        Answer::OrderRejected(m) => Some(m.cl_ord_id.get()),
+        _ => None,
+    }
+}
+
+/// Every session trades on a thread of its own while `meanwhile` runs; then all of them stop.
+pub fn trade_while<T>(traders: &mut [Trader], address: SocketAddr, meanwhile: impl FnOnce(&AtomicBool) -> T) -> T {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for trader in traders.iter_mut() {
+            scope.spawn(|| trader.trade(address, &stop));
+        }
+        let outcome = meanwhile(&stop);
+        stop.store(true, Ordering::Relaxed);
+        outcome
+    })
+}

@@ -1,0 +1,127 @@
+//! A socket without a protocol: to say what no client of ours would say, and to see what comes back.
+
+use super::{PASSWORD, PATIENCE};
+use api::login::{LoginRequest, SessionName};
+use api::soup::{PacketKind, append_packet};
+use api::stream::SessionSeq;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+pub struct Raw {
+    pub socket: TcpStream,
+    inbox: Vec<u8>,
+}
+
+/// What a packet was: its type byte and its payload.
+pub type RawPacket = (u8, Vec<u8>);
+
+impl Raw {
+    pub fn connect(address: SocketAddr) -> Self {
+        let socket = TcpStream::connect(address).expect("the node listens");
+        Self::of(socket)
+    }
+
+    /// Connects from another of the loopback's addresses.
+    pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let socket = runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+            socket.bind(SocketAddr::new(source, 0)).expect("the loopback has this address");
+            socket.connect(address).await.expect("the node listens").into_std().expect("a socket of the system")
+        });
+        socket.set_nonblocking(false).expect("a socket of ours");
+        Self::of(socket)
+    }
+
+    fn of(socket: TcpStream) -> Self {
+        socket.set_nodelay(true).expect("a TCP socket");
+        Self { socket, inbox: Vec::new() }
+    }
+
+    /// Logged in and let in.
+    pub fn login(address: SocketAddr, user: &str, from: SessionSeq) -> Self {
+        let mut raw = Self::connect(address);
+        raw.send(&login_packet(user, PASSWORD, SessionName::BLANK, from));
+        let (kind, _) = raw.packet().expect("an answer to the login");
+        assert_eq!(kind, PacketKind::Accepted as u8, "let in");
+        raw
+    }
+
+    /// Whether the node still listens to us is not what this checks.
+    pub fn send(&mut self, bytes: &[u8]) {
+        let _ = self.socket.write_all(bytes);
+    }
+
+    /// The next packet but heartbeats; `None` when the node closed the connection instead.
+    pub fn packet(&mut self) -> Option<RawPacket> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(packet) = self.split() {
+                if packet.0 != PacketKind::ServerHeartbeat as u8 {
+                    return Some(packet);
+                }
+                continue;
+            }
+            if !self.read(deadline) {
+                return None;
+            }
+        }
+    }
+
+    /// Reads on until the node closes the connection; all packets but heartbeats that came before.
+    pub fn until_closed(&mut self) -> Vec<RawPacket> {
+        std::iter::from_fn(|| self.packet()).collect()
+    }
+
+    fn split(&mut self) -> Option<RawPacket> {
+        let &[high, low, kind, ..] = self.inbox.as_slice() else { return None };
+        let len = 2 + usize::from(u16::from_be_bytes([high, low]));
+        if self.inbox.len() < len {
+            return None;
+        }
+        let payload = self.inbox[3..len].to_vec();
+        self.inbox.drain(..len);
+        Some((kind, payload))
+    }
+
+    /// Reads what there is; false when the connection is closed.
+    fn read(&mut self, deadline: Instant) -> bool {
+        let left = deadline.saturating_duration_since(Instant::now());
+        assert!(!left.is_zero(), "the node neither answered nor closed the connection in time");
+        self.socket.set_read_timeout(Some(left.max(Duration::from_millis(1)))).expect("a valid timeout");
+        let mut buffer = [0; 65536];
+        match self.socket.read(&mut buffer) {
+            Ok(0) => false,
+            Ok(len) => {
+                self.inbox.extend_from_slice(&buffer[..len]);
+                true
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// Ends the connection with a reset instead of a goodbye.
+    pub fn reset(self) {
+        // With unread bytes or a zero linger a close is a reset; the standard library offers the latter nowhere stable.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let _guard = runtime.enter();
+        self.socket.set_nonblocking(true).expect("a socket of ours");
+        let socket = tokio::net::TcpStream::from_std(self.socket).expect("a socket of ours");
+        socket.set_zero_linger().expect("a TCP socket");
+    }
+}
+
+pub fn login_packet(user: &str, password: &str, session: SessionName, from: SessionSeq) -> Vec<u8> {
+    let login = LoginRequest { user, password: password.as_bytes(), session, sequence: from };
+    let mut packet = Vec::new();
+    append_packet(PacketKind::Login, &login.write().expect("fits its fields"), &mut packet);
+    packet
+}
+
+pub fn unsequenced(message: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::new();
+    append_packet(PacketKind::Unsequenced, message, &mut packet);
+    packet
+}

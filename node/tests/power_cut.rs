@@ -1,0 +1,177 @@
+//! Power cuts and kills under load, with an oracle: whatever was acknowledged is there afterwards, byte for byte, and
+//! nothing that nobody sent.
+//!
+//! A short round by default; `PINION_CUTS=50` for 50 of each kind. Needs root and xfsprogs.
+
+mod common;
+
+use api::orders::Answer;
+use book::codec;
+use book::command::{Command, Side};
+use common::Place;
+use common::disk::LoopDisk;
+use common::load::{Trader, trade_while};
+use common::process::Start;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+use wal::directory::Directory;
+
+const DISK_BYTES: u64 = 256 << 20;
+const CUTS_DEFAULT: u64 = 3;
+/// Rounds within which a node that acknowledges too early must be caught.
+#[cfg(feature = "fault-injection")]
+const ROUNDS_TO_CATCH: u64 = 12;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Crash {
+    /// The process is gone between two instructions; the page cache stays.
+    Kill,
+    /// The file system is cut off from its device, then the process.
+    PowerCut,
+}
+
+/// What a whole run saw.
+#[derive(Debug, Default)]
+struct Figures {
+    crashes: u64,
+    acknowledged: usize,
+    /// Orders that were not answered before the crash and are in the log all the same.
+    known_besides: usize,
+    messages: usize,
+    restart_max: Duration,
+}
+
+/// A node on a disk of its own, its clients, and what they remember.
+struct Harness {
+    disk: LoopDisk,
+    place: Place,
+    start: Start,
+    traders: Vec<Trader>,
+    figures: Figures,
+}
+
+impl Harness {
+    fn new(fault: Option<&str>) -> Self {
+        let disk = LoopDisk::ext4(DISK_BYTES);
+        let place = Place::at(&disk.path(), "");
+        let running = place.start();
+        let market = running.add_market();
+        let traders = ["MM1", "MM2", "MM3"].map(|user| {
+            running.add_trader(user);
+            Trader::new(user, market, if user == "MM2" { Side::Buy } else { Side::Sell })
+        });
+        assert_eq!(running.stop(), 0);
+        let config = place.config_file_in(disk.beside(), "");
+        let start = Start { config, fault: fault.map(str::to_owned) };
+        Self { disk, place, start, traders: traders.into(), figures: Figures::default() }
+    }
+
+    /// Load, a crash somewhere in it, a restart that is checked, and a second restart to the same state.
+    fn round(&mut self, crash: Crash, load: Duration) -> Result<(), String> {
+        let process = self.start.run();
+        let address = process.orders;
+        let disk = &self.disk;
+        trade_while(&mut self.traders, address, |_| {
+            // How long the load runs decides where the crash falls; nothing is waited for.
+            let until = Instant::now() + load;
+            while Instant::now() < until {
+                std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
+            }
+            if crash == Crash::PowerCut {
+                disk.cut_power();
+            }
+            process.kill();
+        });
+        if crash == Crash::PowerCut {
+            self.disk.remount();
+        }
+        self.figures.crashes += 1;
+        self.figures.acknowledged = self.traders.iter().map(|t| t.answered.len()).sum();
+        let started = Instant::now();
+        let process = self.start.try_run().map_err(|ended| format!("the node does not come back: {ended:?}"))?;
+        self.figures.restart_max = self.figures.restart_max.max(started.elapsed());
+        for trader in &mut self.traders {
+            trader.check(process.orders)?;
+        }
+        let known: usize = self.traders.iter().map(|t| t.answered.len()).sum();
+        self.figures.known_besides += known - self.figures.acknowledged;
+        self.figures.messages = self.traders.iter().map(|t| t.told.len()).sum();
+        let (seq, state_hash) = (process.seq, process.state_hash.clone());
+        process.kill();
+        self.check_log()?;
+        let again = self.start.try_run().map_err(|ended| format!("a second restart fails: {ended:?}"))?;
+        if (again.seq, &again.state_hash) != (seq, &state_hash) {
+            return Err(format!("two restarts differ: {seq} {state_hash} and {} {}", again.seq, again.state_hash));
+        }
+        again.kill();
+        Ok(())
+    }
+
+    /// The log itself: every order in it was sent by its session, and is in it once.
+    fn check_log(&self) -> Result<(), String> {
+        let mut orders = BTreeSet::new();
+        let directory = Directory::open_read_only(&self.place.data_dir()).map_err(|error| error.to_string())?;
+        let outcome = wal::recover::inspect(&directory, wal::units::Seq(1), |seq, bytes| {
+            if let Command::Place(order) = codec::decode(bytes)?.command {
+                let trader = &self.traders[order.session.0 as usize - 1];
+                if !trader.sent.contains(&order.cl_ord_id.0) || !orders.insert((order.session, order.cl_ord_id)) {
+                    return Err(format!("{seq}: {order:?} was sent by nobody, or is there twice").into());
+                }
+            }
+            Ok(())
+        });
+        outcome.map(|_| ()).map_err(|error| error.to_string())
+    }
+}
+
+/// So many milliseconds of load, different in each round and the same in each run.
+fn load_of(round: u64) -> Duration {
+    Duration::from_millis(120 + round * 7919 % 331)
+}
+
+fn cuts() -> u64 {
+    let asked = std::env::var("PINION_CUTS").ok().map(|text| text.parse().expect("PINION_CUTS is a number"));
+    asked.unwrap_or(CUTS_DEFAULT)
+}
+
+fn survive(crash: Crash) {
+    let mut harness = Harness::new(None);
+    for round in 0..cuts() {
+        if let Err(what) = harness.round(crash, load_of(round)) {
+            panic!("round {round}, {crash:?}: {what}\n{:?}", harness.figures);
+        }
+    }
+    let figures = &harness.figures;
+    println!("{crash:?}: {figures:?}");
+    assert!(figures.acknowledged > 100 * cuts() as usize, "there was load to lose: {figures:?}");
+    let fills = harness
+        .traders
+        .iter()
+        .flat_map(|t| &t.told)
+        .filter(|message| matches!(Answer::read(message), Ok(Answer::OrderExecuted(_))));
+    assert!(fills.count() > 0, "the load traded");
+}
+
+#[test]
+fn power_cuts_take_nothing_back() {
+    survive(Crash::PowerCut);
+}
+
+#[test]
+fn kills_take_nothing_back() {
+    survive(Crash::Kill);
+}
+
+/// The negative control: a harness that does not catch this one catches nothing.
+#[cfg(feature = "fault-injection")]
+#[test]
+fn acknowledging_before_the_sync_is_caught() {
+    let mut harness = Harness::new(Some("ack-before-sync"));
+    for round in 0..ROUNDS_TO_CATCH {
+        if let Err(what) = harness.round(Crash::PowerCut, load_of(round)) {
+            println!("caught in round {round}: {what}");
+            return;
+        }
+    }
+    panic!("{ROUNDS_TO_CATCH} power cuts lost nothing of a node that acknowledges too early: {:?}", harness.figures);
+}
