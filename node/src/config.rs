@@ -245,6 +245,13 @@ pub enum Build {
     Release,
 }
 
+/// How far a configuration is looked at.
+#[derive(Clone, Copy)]
+enum Checks {
+    Values,
+    All(Build),
+}
+
 impl Build {
     pub fn of_this_binary() -> Self {
         if cfg!(debug_assertions) { Self::Debug } else { Self::Release }
@@ -259,6 +266,16 @@ impl Config {
 
     /// The same with values over both, each under its `section.key`.
     pub fn load_with(path: &Path, overrides: &[(&str, &str)]) -> Result<Self, ConfigErrors> {
+        Self::load_checked(path, overrides, Checks::All(Build::of_this_binary()))
+    }
+
+    /// For tools that only want to know where a node is: neither its directories nor its secrets are looked at, and
+    /// production's demands are the node's own business.
+    pub fn load_values(path: &Path) -> Result<Self, ConfigErrors> {
+        Self::load_checked(path, &[], Checks::Values)
+    }
+
+    fn load_checked(path: &Path, overrides: &[(&str, &str)], checks: Checks) -> Result<Self, ConfigErrors> {
         let failed = |why: String| {
             let error = ConfigError { key: String::new(), value: None, why, allowed: None };
             ConfigErrors { path: path.to_owned(), errors: vec![error] }
@@ -268,7 +285,7 @@ impl Config {
         let base = std::path::absolute(path).map_err(|error| failed(error.to_string()))?;
         let base = base.parent().unwrap_or(Path::new("/"));
         let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        Self::from_parts(&text, base, variables, overrides, Build::of_this_binary())
+        Self::checked(&text, base, variables, overrides, checks)
             .map_err(|errors| ConfigErrors { path: path.to_owned(), errors })
     }
 
@@ -280,6 +297,16 @@ impl Config {
         overrides: &[(&str, &str)],
         build: Build,
     ) -> Result<Self, Vec<ConfigError>> {
+        Self::checked(text, base, variables, overrides, Checks::All(build))
+    }
+
+    fn checked(
+        text: &str,
+        base: &Path,
+        variables: impl IntoIterator<Item = (String, String)>,
+        overrides: &[(&str, &str)],
+        checks: Checks,
+    ) -> Result<Self, Vec<ConfigError>> {
         let table = text.parse::<toml::Table>().map_err(|error| vec![not_toml(text, &error)])?;
         let mut reader = Reader::new(table, base);
         reader.set_from_environment(variables);
@@ -287,8 +314,10 @@ impl Config {
             reader.set(key, value);
         }
         let config = Self::read(&mut reader);
-        places::check(&config, &mut reader);
-        production::check(&config, build, &mut reader);
+        if let Checks::All(build) = checks {
+            places::check(&config, &mut reader);
+            production::check(&config, build, &mut reader);
+        }
         let errors = reader.finish();
         if errors.is_empty() { Ok(config) } else { Err(errors) }
     }

@@ -12,8 +12,10 @@
 //! failed nothing is taken, applied or released.
 
 use crate::admin_port::{AdminAnswer, AdminInlet};
+use crate::control::{CONTROLS_PER_COMMAND_MAX, Change, Control, SessionFacts};
+use crate::events::Events;
 use crate::feed::{FEED_ITEMS_PER_COMMAND_MAX, FeedItem};
-use crate::gateway::{Change, Control, SessionFacts};
+use crate::ingress::Ingress;
 use crate::keeper::FramesIn;
 use crate::outbox::{Origin, OutboxIn};
 use crate::reactor::Reactor;
@@ -22,30 +24,16 @@ use crate::translate::{Outlet, Translator};
 use book::codec;
 use book::command::Command;
 use book::engine::{Capacity, Engine};
-use book::event::{Event, SessionState, Sink};
+use book::event::{Event, SessionState};
 use book::ids::SessionId;
 use book::units::{Seq, Stamp, TsNs};
-use rtrb::{Consumer, Producer, RingBuffer};
+use rtrb::{Consumer, Producer};
 use std::sync::Arc;
 
-/// Commands between gateway and engine. A full ring leaves bytes in the sockets.
-pub const INGRESS_COMMANDS: usize = 1 << 14;
 /// Commands that one cycle takes before it looks at the disk and the sockets again.
 const COMMANDS_PER_CYCLE_MAX: usize = 512;
 /// Upper bound of an encoded trading command; asserted against every kind in the tests.
 const TRADING_RECORD_BYTES_MAX: usize = 256;
-
-/// A command on its way to the engine.
-#[derive(Debug)]
-pub struct Ingress {
-    /// When its bytes were read.
-    pub received: TsNs,
-    pub command: Command,
-}
-
-pub fn ingress() -> (Producer<Ingress>, Consumer<Ingress>) {
-    RingBuffer::new(INGRESS_COMMANDS)
-}
 
 /// When answers may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,40 +42,6 @@ pub enum Release {
     Durable,
     /// When it is applied; the journal is synced at least this often.
     Applied { sync_every_ns: u64 },
-}
-
-/// Events of one command, in a buffer made once.
-#[derive(Debug)]
-pub struct Events(Vec<Event>);
-
-impl Events {
-    pub fn new() -> Self {
-        Self(Vec::with_capacity(book::engine::EVENTS_PER_COMMAND_MAX))
-    }
-
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    pub fn as_slice(&self) -> &[Event] {
-        &self.0
-    }
-}
-
-impl Default for Events {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Sink for Events {
-    /// The live engine books every transfer; describing them is the shadow's work.
-    const LEDGER: bool = false;
-
-    #[inline]
-    fn push(&mut self, event: Event) {
-        self.0.push(event);
-    }
 }
 
 /// All that the engine's loop is connected to.
@@ -100,11 +54,6 @@ pub struct Wiring {
     pub control: Producer<Control>,
     pub status: Arc<Status>,
 }
-
-/// What the gateway has to learn, between engine and gateway.
-pub const CONTROLS: usize = 1 << 10;
-/// One command tells at most this many such things.
-const CONTROLS_PER_COMMAND_MAX: usize = 4;
 
 pub struct EngineLoop {
     engine: Engine,
@@ -204,7 +153,8 @@ impl EngineLoop {
         }
         let Ok(request) = self.wiring.admin.requests.pop() else { return 0 };
         let seq = self.run(now, now, &request.command, reactor);
-        let answer = AdminAnswer { number: request.number, seq: seq.0, ts_ns: now.0, events: self.events.0.clone() };
+        let answer =
+            AdminAnswer { number: request.number, seq: seq.0, ts_ns: now.0, events: self.events.as_slice().to_vec() };
         self.wiring.admin.answers.push(answer).expect("room was checked, and this loop alone fills it");
         1
     }
@@ -236,12 +186,12 @@ impl EngineLoop {
             codec::encode(now, command, into).expect("a command is smaller than its bound")
         });
         let stamp = Stamp { seq: Seq(seq.0), ts: now };
-        self.events.0.clear();
+        self.events.clear();
         self.engine.apply(stamp, command, &mut self.events);
         self.counts.commands += 1;
         let Wiring { outbox, feed, .. } = &mut self.wiring;
         let mut outlet = Live { origin: Origin { seq: stamp.seq, received, sequenced: stamp.ts }, outbox, feed };
-        let summary = self.translator.translate(stamp, &self.events.0, &mut outlet);
+        let summary = self.translator.translate(stamp, self.events.as_slice(), &mut outlet);
         self.counts.fills += summary.fills;
         self.counts.rejects += summary.rejects;
         if summary.more {

@@ -3,7 +3,7 @@
 //! Slow on purpose and off every path: a client that was away for a moment is served from memory, one that was away for a
 //! week waits for this thread. The messages are the same bytes as then, because nothing goes into them but the log.
 
-use crate::engine_loop::Events;
+use crate::events::Events;
 use crate::reactor::ConnId;
 use crate::translate::{Outlet, Translator};
 use api::stream::SessionSeq;

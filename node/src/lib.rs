@@ -1,7 +1,7 @@
 //! The node: everything that names a thread, a core, a socket, a path or the time.
 //!
-//! Read in this order: the kernel's side (`clock`, `reactor`), the loops (`gateway`, `engine_loop`, `keeper`, `feed`) and
-//! what lies between them (`outbox`, `streams`, `admin_port`, `translate`), the start (`config`, `recover`), and how all of it
+//! Read in this order: the kernel's side (`clock`, `reactor`), the loops (`gateway`, `engine_loop`, `keeper`, `market_gate`) and
+//! what lies between them (`ingress`, `outbox`, `control`, `feed`, `admin_port`, `translate`), the start (`config`, `recover`), and how all of it
 //! is wired (`topology`).
 
 pub mod clock;
@@ -10,11 +10,14 @@ pub mod pin;
 pub mod reactor;
 
 pub mod auth;
+pub mod control;
 pub mod engine_loop;
+pub mod events;
 pub mod feed;
 pub mod filling;
 pub mod gateway;
 pub mod historian;
+pub mod ingress;
 pub mod keeper;
 pub mod market_gate;
 pub mod outbox;

@@ -1,6 +1,6 @@
 //! From the data directory to a node that can go on: the log is proved, applied, and every stream built again from it.
 
-use crate::engine_loop::Events;
+use crate::events::Events;
 use crate::exit;
 use crate::feed::{FeedItem, FeedState};
 use crate::streams::Streams;

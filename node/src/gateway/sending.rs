@@ -1,0 +1,181 @@
+//! From streams to sockets: what a connection is sent next, from memory or from the past; and what only time brings about.
+
+use super::hearing::Aside;
+use super::{CONTROL_BYTES_MAX, Gateway, OrderConn, Past, SEND_CONTROL_BYTES_MAX};
+use crate::filling::Filling;
+use crate::historian::Recall;
+use crate::ingress::Ingress;
+use crate::outbox::{MESSAGE_BYTES_MAX, Message};
+use crate::reactor::{ConnId, Reactor};
+use api::encode::stage_times;
+use api::orders::{Answer, StageTimes};
+use api::session::State;
+use api::soup::{PACKET_HEADER_BYTES, PacketKind, append_packet};
+use api::stream::{Stream, StreamError};
+use book::command::{CodMode, Command, DownCause, SessionDown};
+use book::units::TsNs;
+
+impl Gateway {
+    pub(super) fn flush(&mut self, now: TsNs, reactor: &mut Reactor) {
+        let mut idx = 0;
+        while idx < self.dirty.len() {
+            let id = self.dirty[idx];
+            if self.flush_one(now, id, reactor) {
+                self.dirty.swap_remove(idx);
+                if let Some(conn) = self.conn_mut(id) {
+                    conn.dirty = false;
+                }
+            } else {
+                idx += 1;
+            }
+        }
+    }
+
+    /// Fills the connection's send buffer from what waits for it. True when there is nothing more to do for it now.
+    pub(super) fn flush_one(&mut self, now: TsNs, id: ConnId, reactor: &mut Reactor) -> bool {
+        let Some(conn) = self.conns.get_mut(id.slot()).and_then(Option::as_deref_mut).filter(|c| c.id == id) else {
+            return true;
+        };
+        let Some(buffer) = reactor.send_buffer(id) else {
+            // A send is under way: its end marks the connection again.
+            return true;
+        };
+        let mut filling = Filling::new(buffer);
+        filling.drain(&mut conn.control, SEND_CONTROL_BYTES_MAX);
+        let mut fits = true;
+        // A packet must not begin in the middle of another: what was cut off is sent first.
+        let whole = conn.control.is_empty();
+        if let (Some(session), State::Open, true) = (conn.session, conn.protocol.state(), whole) {
+            let stream = self.streams.stream_mut(session);
+            // What was said before it came is no sign of slowness.
+            let lag = stream.next_seq().0 - conn.next.max(conn.came_at).0;
+            let in_bounds = lag <= self.limits.queue_max || !matches!(conn.past, Past::Caught);
+            fits = in_bounds && fill(now, conn, stream, &mut filling);
+        }
+        let len = filling.len();
+        reactor.send(id, len);
+        let closing = conn.closing;
+        if !fits {
+            // A reader this slow has lost its place in memory; it resumes by number.
+            tracing::info!("a session reads too slowly and is disconnected");
+            self.close(now, id, DownCause::Disconnect, reactor);
+        } else if let (Some(closing), 0) = (closing, len) {
+            self.close(now, id, closing.cause, reactor);
+        } else {
+            self.ask_archive(now, id, reactor);
+        }
+        true
+    }
+
+    /// Asks for the messages that memory no longer has, when the connection waits for them.
+    pub(super) fn ask_archive(&mut self, now: TsNs, id: ConnId, reactor: &mut Reactor) {
+        let Some(conn) = self.conn_mut(id).filter(|conn| matches!(conn.past, Past::Wanted)) else { return };
+        let (Some(session), from) = (conn.session, conn.next) else { return };
+        let until = self.streams.stream_mut(session).oldest_seq();
+        if self.wiring.archive.wanted.push(Recall { conn: id, session, from, until }).is_err() {
+            return self.close(now, id, DownCause::Disconnect, reactor);
+        }
+        if let Some(conn) = self.conn_mut(id) {
+            conn.past = Past::Asked;
+        }
+    }
+
+    pub(super) fn take_recalled(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+        let mut count = 0;
+        while let Ok(recalled) = self.wiring.archive.found.pop() {
+            count += 1;
+            let id = recalled.conn;
+            let Some(conn) = self.conn_mut(id) else { continue };
+            if recalled.get(conn.next).is_none() {
+                self.close(now, id, DownCause::Disconnect, reactor);
+                continue;
+            }
+            conn.past = Past::Here(Box::new(recalled));
+            self.mark_dirty(id);
+        }
+        count
+    }
+
+    /// Heartbeats, silences, grace windows.
+    pub(super) fn keep_house(&mut self, now: TsNs, reactor: &mut Reactor) {
+        for slot in 0..self.conns.len() {
+            let Some(conn) = self.conns[slot].as_deref_mut() else { continue };
+            let id = conn.id;
+            let mut close = None;
+            conn.protocol.on_tick(now, &mut Aside { control: &mut conn.control, close: &mut close });
+            // Who does not read what is still to be said does not get to hold the door.
+            let over = conn.control.len() > CONTROL_BYTES_MAX || conn.closing.is_some_and(|c| c.ends <= now);
+            match close {
+                Some(reason) => self.close_after_flush(now, id, reason, DownCause::Disconnect, reactor),
+                None if over => self.close(now, id, DownCause::Disconnect, reactor),
+                None => self.mark_dirty_if_waiting(id),
+            }
+        }
+        if self.closed_to_new {
+            // The sessions have their window after the start: a planned restart keeps every resting order.
+            return;
+        }
+        for idx in 0..self.desks.len() {
+            let desk = &mut self.desks[idx];
+            let Some(down) = desk.down else { continue };
+            if now < down.ends || self.wiring.ingress.is_full() {
+                continue;
+            }
+            desk.down = None;
+            if desk.facts.cod_mode == CodMode::Off {
+                continue;
+            }
+            let end = SessionDown { session: desk.facts.session, cause: down.cause, continued: false };
+            let ingress = Ingress { received: now, command: Command::SessionDown(end) };
+            self.wiring.ingress.push(ingress).expect("room was checked, and this loop alone fills it");
+        }
+    }
+}
+
+/// Fills a send with the session's next messages, from the past where it was brought, else from memory. False when the
+/// connection has fallen behind what memory holds.
+pub(super) fn fill(now: TsNs, conn: &mut OrderConn, stream: &Stream, filling: &mut Filling<'_>) -> bool {
+    while filling.room() >= MESSAGE_BYTES_MAX + PACKET_HEADER_BYTES {
+        let recalled = match &conn.past {
+            Past::Here(recalled) => recalled.get(conn.next),
+            _ => None,
+        };
+        let message = match (recalled, stream.get(conn.next), &conn.past) {
+            (Some(message), _, _) | (None, Ok(message), _) => message,
+            (None, Err(StreamError::Beyond { .. }), _) => return true,
+            (None, Err(StreamError::Older { .. }), Past::Caught) => return false,
+            (None, Err(StreamError::Older { .. }), Past::Asked) => return true,
+            (None, Err(StreamError::Older { .. }), Past::Wanted | Past::Here(_)) => {
+                conn.past = Past::Wanted;
+                return true;
+            }
+        };
+        conn.protocol.send_sequenced(now, message, filling);
+        if recalled.is_none() && !matches!(conn.past, Past::Caught) {
+            conn.past = Past::Caught;
+        }
+        conn.next = conn.next.next();
+    }
+    true
+}
+
+/// Appends the stage times of an answer, when it is one that has a client order id and an execution id.
+pub(super) fn append_stage_times(message: &Message, now: TsNs, control: &mut Vec<u8>) {
+    let Ok(answer) = Answer::read(message.bytes()) else { return };
+    let (cl_ord_id, exec_id) = match &answer {
+        Answer::OrderAccepted(m) => (m.cl_ord_id, m.exec_id),
+        Answer::OrderRejected(m) => (m.cl_ord_id, m.exec_id),
+        Answer::OrderCanceled(m) => (m.req_cl_ord_id, m.exec_id),
+        Answer::OrderReplaced(m) => (m.cl_ord_id, m.exec_id),
+        _ => return,
+    };
+    let times = StageTimes {
+        cl_ord_id,
+        exec_id,
+        received_time_ns: message.received.0.into(),
+        sequenced_time_ns: message.sequenced.0.into(),
+        durable_time_ns: now.0.into(),
+        released_time_ns: now.0.into(),
+    };
+    stage_times(times, &mut |bytes| append_packet(PacketKind::Unsequenced, bytes, control));
+}
