@@ -3,7 +3,7 @@
 use crate::accounts::{ACCOUNT_NAME_BYTES_MAX, ACCOUNTS_MAX, OPEN_ORDERS_MAX, new_account};
 use crate::client_ids::{Payment, Reference};
 use crate::command::{AccountSpec, AccountStatus, Admin, FundsMove, KeySpec, MarketSpec, MarketStatus, SessionSpec};
-use crate::command::{FeeTier, MarketLimits, Throttle};
+use crate::command::{CodMode, FeeTier, MarketLimits, Throttle};
 use crate::engine::{Engine, Market, Tape};
 use crate::event::{Event, Sink};
 use crate::ids::{AccountId, AssetId, MarketId, SessionId, Symbol};
@@ -189,7 +189,8 @@ impl Engine {
         if spec.password_hash.is_empty() || spec.password_hash.len() > PASSWORD_HASH_BYTES_MAX {
             return Err(AdminReason::OutOfRange);
         }
-        if spec.cod_window_ms > COD_WINDOW_MS_MAX {
+        // A drop copy only reads: its end must not take the account's orders with it.
+        if spec.drop_copy && spec.cod_mode != CodMode::Off || spec.cod_window_ms > COD_WINDOW_MS_MAX {
             return Err(AdminReason::OutOfRange);
         }
         check_throttle(spec.throttle)?;

@@ -327,8 +327,8 @@ fn fill_top(
         }
         let known = told.entry(book.instrument()).or_default();
         if let Some(len) = known.update(book, now, &mut scratch) {
-            protocol.send_unsequenced(now, Framed::new(bbo(book, now)).as_bytes(), filling);
-            protocol.send_unsequenced(now, &scratch[..len], filling);
+            protocol.send_sequenced(now, Framed::new(bbo(book, now)).as_bytes(), filling);
+            protocol.send_sequenced(now, &scratch[..len], filling);
         }
     }
 }
