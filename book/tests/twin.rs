@@ -184,8 +184,8 @@ fn run(profile: Profile, seed: u64, commands: usize) -> Touched {
     Touched { fill_count: pair.fill_count, reasons: pair.reasons }
 }
 
-/// Ten times more where the code runs ten times faster.
-const SCALE: u64 = if cfg!(debug_assertions) { 1 } else { 10 };
+/// More where the code runs faster.
+const SCALE: u64 = if cfg!(debug_assertions) { 1 } else { 4 };
 
 fn run_seeds(profile: Profile, seeds: u64, commands: usize) -> BTreeSet<RejectReason> {
     // Two halves on two threads: the seeds share nothing.
