@@ -1,0 +1,541 @@
+//! The operators' door against an engine of its own on the other end of the admin port.
+
+use book::engine::{Capacity, Engine};
+use book::ids::{AccountId, AssetId, SessionId};
+use book::units::{Seq, Stamp, TsNs, Units};
+use node::admin_port::{AdminAnswer, AdminInlet, admin_port};
+use node::config::{Build, Config};
+use node::edge::{Edge, bind};
+use node::registry::Registry;
+use node::status::Status;
+use serde_json::{Value, json};
+use std::fs::Permissions;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+const TOKEN: &str = "kJ3nR8vXq2LmZ7tYw5BpC9dFgH4sAe6U";
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The public key of the example in RFC 8410.
+const PUBLIC_PEM: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
+
+/// Applies what comes, answers, and releases as the journal would.
+struct FakeLoop {
+    engine: Arc<Mutex<Engine>>,
+    ends: Arc<AtomicBool>,
+    /// Ticks and answers stop while this is set: a loop that hangs.
+    hangs: Arc<AtomicBool>,
+    /// Commands that a hanging loop leaves in the ring.
+    waiting: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl FakeLoop {
+    fn start(status: Arc<Status>, inlet: AdminInlet) -> Self {
+        let engine = Arc::new(Mutex::new(Engine::new(Capacity { orders: 1_024, leaves: 1_024, markets: 4 })));
+        let (ends, hangs) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let thread = std::thread::spawn({
+            let (engine, ends) = (Arc::clone(&engine), Arc::clone(&ends));
+            let (hangs, waiting) = (Arc::clone(&hangs), Arc::clone(&waiting));
+            move || run(&status, inlet, &engine, &ends, &hangs, &waiting)
+        });
+        Self { engine, ends, hangs, waiting, thread: Some(thread) }
+    }
+}
+
+fn run(
+    status: &Status,
+    mut inlet: AdminInlet,
+    engine: &Mutex<Engine>,
+    ends: &AtomicBool,
+    hangs: &AtomicBool,
+    waiting: &AtomicUsize,
+) {
+    let mut cycle = 0;
+    while !ends.load(Ordering::Acquire) {
+        std::thread::yield_now();
+        if hangs.load(Ordering::Acquire) {
+            waiting.store(inlet.requests.slots(), Ordering::Release);
+            continue;
+        }
+        cycle += 1;
+        for tick in [&status.engine, &status.gateway, &status.keeper, &status.feed] {
+            tick.at_ns.set(cycle);
+        }
+        while let Ok(request) = inlet.requests.pop() {
+            let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
+            let stamp = Stamp { seq: Seq(engine.stamp().seq.0 + 1), ts: TsNs(1_000 + cycle) };
+            let mut events = Vec::new();
+            engine.apply(stamp, &request.command, &mut events);
+            let answer = AdminAnswer { number: request.number, seq: stamp.seq.0, ts_ns: stamp.ts.0, events };
+            inlet.answers.push(answer).expect("one answer per request");
+            status.seq_released.set(stamp.seq.0);
+        }
+    }
+}
+
+struct Fixture {
+    edge: Option<Edge>,
+    address: SocketAddr,
+    status: Arc<Status>,
+    engine: FakeLoop,
+    _dir: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new(extra: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let token = dir.path().join("token");
+        std::fs::write(&token, TOKEN).expect("ours");
+        std::fs::set_permissions(&token, Permissions::from_mode(0o600)).expect("ours");
+        let text = format!("node.data_dir = 'd'\nlisten.ops = '127.0.0.1:0'\n{extra}");
+        let config = Config::from_parts(&text, dir.path(), [], &[], Build::Release).expect("valid");
+        let status = Arc::new(Status::default());
+        status.ready.store(true, Ordering::Release);
+        let (port, inlet) = admin_port(Arc::clone(&status));
+        let engine = FakeLoop::start(Arc::clone(&status), inlet);
+        let listener = bind(&config).expect("a free port");
+        let edge = Edge::spawn(&config, listener, Arc::clone(&status), Arc::new(port), Registry::default());
+        let edge = edge.expect("the edge starts");
+        Self { address: edge.address(), edge: Some(edge), status, engine, _dir: dir }
+    }
+
+    fn open() -> Self {
+        Self::new("listen.ops_token_file = 'token'")
+    }
+
+    /// Head and body of an answer; the connection is closed by the node.
+    fn raw(&self, request: &str) -> (String, String) {
+        let mut socket = TcpStream::connect(self.address).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
+        socket.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("an answer and the end");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer.as_str(), ""));
+        (head.to_owned(), body.to_owned())
+    }
+
+    fn request(&self, method: &str, path: &str, token: &str, body: &str) -> (u16, String) {
+        let (head, body) = self.raw(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status");
+        (status, body)
+    }
+
+    fn get(&self, path: &str) -> (u16, Value) {
+        let (status, body) = self.request("GET", path, TOKEN, "");
+        (status, serde_json::from_str(&body).expect("JSON"))
+    }
+
+    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let (status, body) = self.request("POST", path, TOKEN, &body.to_string());
+        (status, serde_json::from_str(&body).expect("JSON"))
+    }
+
+    /// Posts what must succeed.
+    fn done(&self, path: &str, body: Value) -> Value {
+        let (status, answer) = self.post(path, &body);
+        assert_eq!(status, 200, "{path} {body}: {answer}");
+        answer
+    }
+
+    /// Posts what must be refused with this status and code.
+    fn refused(&self, path: &str, body: Value, status: u16, error: &str) -> Value {
+        let (found, answer) = self.post(path, &body);
+        assert_eq!((found, answer["error"].as_str()), (status, Some(error)), "{path} {body}: {answer}");
+        answer
+    }
+
+    /// Two assets, a market, an account with money: sequences 1 to 5.
+    fn with_market() -> Self {
+        let fixture = Self::open();
+        fixture.done("/admin/asset/add", json!({ "symbol": "BTC", "scale": 8 }));
+        fixture.done("/admin/asset/add", json!({ "symbol": "USDT", "scale": 6 }));
+        fixture.done("/admin/market/add", market());
+        assert_eq!(fixture.done("/admin/account/add", json!({ "name": "alice" }))["account"], 1);
+        fixture.done("/admin/deposit", deposit("1000000.5", "R1"));
+        fixture
+    }
+
+    fn engine<T>(&self, look: impl FnOnce(&Engine) -> T) -> T {
+        look(&self.engine.engine.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.engine.ends.store(true, Ordering::Release);
+        if let Some(thread) = self.engine.thread.take() {
+            assert!(thread.join().is_ok(), "the fake loop panicked");
+        }
+        if let Some(edge) = self.edge.take() {
+            edge.stop();
+        }
+    }
+}
+
+fn market() -> Value {
+    json!({
+        "symbol": "BTCUSDT", "base": "BTC", "quote": "USDT", "tick": "0.01", "lot": "0.0001",
+        "min_notional": "5", "max_qty": "9000", "maker_fee_ppm": 100, "taker_fee_ppm": 200,
+    })
+}
+
+fn deposit(amount: &str, reference: &str) -> Value {
+    json!({ "account": 1, "asset": "USDT", "amount": amount, "ref": reference })
+}
+
+#[test]
+fn a_loop_that_hangs_makes_the_node_unready_and_is_named() {
+    let fixture = Fixture::open();
+    assert_eq!(fixture.get("/live").0, 200);
+    assert_eq!(fixture.get("/ready"), (200, json!({ "ready": true })));
+    fixture.engine.hangs.store(true, Ordering::Release);
+    let deadline = Instant::now() + PATIENCE;
+    let unready = loop {
+        let (status, answer) = fixture.get("/ready");
+        if status == 503 {
+            break answer;
+        }
+        assert!(Instant::now() < deadline, "a hanging engine goes unnoticed");
+    };
+    assert_eq!(unready["loop"], "engine");
+    assert_eq!(fixture.get("/live").0, 200, "a hanging engine does not stop the door");
+    fixture.engine.hangs.store(false, Ordering::Release);
+    while fixture.get("/ready").0 != 200 {
+        assert!(Instant::now() < deadline, "an engine that runs again goes unnoticed");
+    }
+}
+
+#[test]
+fn a_node_that_recovers_stops_or_failed_is_not_ready() {
+    let fixture = Fixture::open();
+    fixture.status.ready.store(false, Ordering::Release);
+    assert_eq!(fixture.get("/ready").1["detail"], "recovering");
+    fixture.status.ready.store(true, Ordering::Release);
+    fixture.status.fail(20, "journal poisoned");
+    let (status, answer) = fixture.get("/ready");
+    assert_eq!((status, answer["detail"].as_str()), (503, Some("journal poisoned")));
+    assert_eq!(fixture.get("/health").1["last_error"], "journal poisoned");
+}
+
+#[test]
+fn health_and_version_say_what_there_is() {
+    let fixture = Fixture::open();
+    fixture.status.seq_durable.set(41);
+    let (status, health) = fixture.get("/health");
+    assert_eq!(status, 200);
+    assert_eq!(health["watermarks"]["seq_durable"], 41);
+    assert_eq!(health["journal_sync"], "always");
+    let names: Vec<&str> =
+        health["components"].as_array().into_iter().flatten().filter_map(|c| c["name"].as_str()).collect();
+    assert_eq!(names, ["engine", "gateway", "keeper", "feed"]);
+    let version = fixture.get("/version").1;
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    assert!(version["commit"].is_string() && version["profile"].is_string());
+}
+
+#[test]
+fn metrics_are_prometheus_text() {
+    let fixture = Fixture::open();
+    fixture.status.fills.set(7);
+    let (status, text) = fixture.request("GET", "/metrics", "", "");
+    assert_eq!(status, 200);
+    assert!(text.contains("# TYPE pinion_fills_total counter\npinion_fills_total 7\n"), "{text}");
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').expect("a name and a value");
+        assert!(name.starts_with("pinion_") && value.parse::<u64>().is_ok(), "{line}");
+        let bare = name.split('{').next().expect("a name");
+        assert!(text.contains(&format!("# TYPE {bare} ")), "{bare} has no type");
+    }
+}
+
+#[test]
+fn metrics_with_a_token_are_not_for_everybody() {
+    let fixture = Fixture::new("listen.metrics_token_file = 'token'");
+    assert_eq!(fixture.request("GET", "/metrics", "wrong", "").0, 401);
+    assert_eq!(fixture.request("GET", "/metrics", TOKEN, "").0, 200);
+}
+
+#[test]
+fn the_admin_api_wants_its_token() {
+    let fixture = Fixture::open();
+    let body = json!({ "symbol": "BTC", "scale": 8 }).to_string();
+    for token in ["", "wrong", &TOKEN[1..], &format!("{TOKEN}x")] {
+        assert_eq!(fixture.request("POST", "/admin/asset/add", token, &body).0, 401, "{token:?}");
+    }
+    assert_eq!(fixture.request("GET", "/admin/registry", "wrong", "").0, 401);
+    assert_eq!(fixture.engine(|engine| engine.stamp().seq), Seq(0), "nothing reached the log");
+    assert_eq!(fixture.request("POST", "/admin/asset/add", TOKEN, &body).0, 200);
+
+    let closed = Fixture::new("");
+    assert_eq!(closed.post("/admin/asset/add", &json!({ "symbol": "BTC", "scale": 8 })).0, 403);
+}
+
+#[test]
+fn commands_do_what_they_say_and_say_what_they_did() {
+    let fixture = Fixture::with_market();
+    let registry = fixture.get("/admin/registry").1;
+    assert_eq!(registry["markets"][0]["symbol"], "BTCUSDT");
+    assert_eq!(registry["markets"][0]["tick"], "0.01");
+    assert_eq!(registry["markets"][0]["min_notional"], "5");
+    assert_eq!(registry["markets"][0]["max_qty"], "9000");
+    assert_eq!(registry["accounts"][0]["name"], "alice");
+    let rules = fixture.engine(|engine| engine.markets()[0].rules);
+    assert_eq!((rules.tick_e9, rules.lot_e8), (10_000_000, 10_000));
+    assert_eq!(rules.limits.notional_min, Units(5_000_000));
+    assert_eq!(rules.limits.qty_max.0, 90_000_000);
+    let available = |engine: &Engine| engine.accounts().get(AccountId(1)).map(|a| a.available(AssetId(2)));
+    assert_eq!(fixture.engine(available), Some(Units(1_000_000_500_000)));
+
+    let out = fixture.done("/admin/withdraw", deposit("0.000001", "W1"));
+    assert_eq!((out["amount"].as_str(), out["available"].as_str()), (Some("0.000001"), Some("1000000.499999")));
+    let again = fixture.done("/admin/withdraw", deposit("0.000001", "W1"));
+    assert_eq!((again["repeated"].as_bool(), again["available"].as_str()), (Some(true), Some("1000000.499999")));
+    assert_eq!(again["seq"], 7);
+
+    let all = fixture.done("/admin/market/status", json!({ "all": true, "status": "halt" }));
+    assert_eq!(all["events"][0]["status"], "halt");
+    let fees = json!({ "market": "BTCUSDT", "maker_fee_ppm": -50, "taker_fee_ppm": 300 });
+    assert_eq!(fixture.done("/admin/market/fees", fees)["events"][0]["maker_fee_ppm"], -50);
+    let limits = fixture.done("/admin/market/limits", json!({ "market": "BTCUSDT", "min_qty": "0.01" }));
+    assert_eq!(limits["events"][0]["min_qty"], "0.01");
+    assert_eq!(limits["events"][0]["max_qty"], "9000", "what is not given stays");
+    fixture.done("/admin/fee-tier", json!({ "tier": 1, "maker_scale_ppm": 500_000, "taker_scale_ppm": 900_000 }));
+    fixture.done("/admin/account/fee-tier", json!({ "account": "alice", "tier": 1 }));
+    fixture.done("/admin/account/limits", json!({ "account": 1, "open_orders_max": 10 }));
+    let blocked = fixture.done("/admin/account/block", json!({ "account": 1, "blocked": true }));
+    assert_eq!(blocked["events"][0]["blocked"], true);
+    fixture.done("/admin/account/status", json!({ "account": 1, "status": "suspended" }));
+    assert_eq!(fixture.get("/admin/registry").1["accounts"][0]["fee_tier"], 1);
+}
+
+#[test]
+fn what_the_engine_refuses_is_a_conflict_with_its_sequence() {
+    let fixture = Fixture::with_market();
+    let taken = fixture.refused("/admin/account/add", json!({ "name": "alice" }), 409, "name_taken");
+    assert_eq!(taken["seq"], 6, "a refused command is in the log");
+    fixture.refused("/admin/withdraw", deposit("2000000", "W2"), 409, "insufficient_funds");
+    fixture.refused("/admin/deposit", deposit("7", "R1"), 409, "reference_conflict");
+    fixture.refused("/admin/key/revoke", json!({ "key": "nobody" }), 404, "unknown_key");
+    let inexact = json!({ "symbol": "X", "base": "BTC", "quote": "USDT", "tick": "0.000001", "lot": "0.0001" });
+    fixture.refused("/admin/market/add", inexact, 422, "inexact");
+}
+
+#[test]
+fn what_makes_no_sense_never_reaches_the_log() {
+    let fixture = Fixture::with_market();
+    let before = fixture.engine(|engine| engine.stamp().seq);
+    let funds = |amount: Value| json!({ "account": 1, "asset": "USDT", "amount": amount, "ref": "R9" });
+    for amount in ["1.0000001", "-1", "0", "1e3", "", "1,5", "99999999999999999999"] {
+        fixture.refused("/admin/deposit", funds(amount.into()), 400, "invalid");
+    }
+    let number = fixture.refused("/admin/deposit", funds(1.5.into()), 400, "invalid");
+    assert!(number["detail"].as_str().is_some_and(|d| d.contains("expected a string")), "{number}");
+    fixture.refused(
+        "/admin/deposit",
+        json!({ "account": 9, "asset": "USDT", "amount": "1", "ref": "R" }),
+        404,
+        "unknown",
+    );
+    fixture.refused(
+        "/admin/deposit",
+        json!({ "account": 1, "asset": "EUR", "amount": "1", "ref": "R" }),
+        404,
+        "unknown",
+    );
+    fixture.refused(
+        "/admin/deposit",
+        json!({ "account": 1, "asset": "USDT", "amount": "1", "ref": "" }),
+        400,
+        "invalid",
+    );
+    fixture.refused("/admin/deposit", json!({ "account": 1, "asset": "USDT", "amount": "1" }), 400, "invalid");
+    fixture.refused("/admin/asset/add", json!({ "symbol": "btc", "scale": 8 }), 400, "invalid");
+    fixture.refused("/admin/asset/add", json!({ "symbol": "ETH", "scale": 8, "colour": 1 }), 400, "invalid");
+    fixture.refused(
+        "/admin/market/status",
+        json!({ "market": "BTCUSDT", "all": true, "status": "halt" }),
+        400,
+        "invalid",
+    );
+    fixture.refused("/admin/market/status", json!({ "status": "halt" }), 400, "invalid");
+    fixture.refused("/admin/market/limits", json!({ "market": "BTCUSDT", "max_qty": "0.00001" }), 400, "invalid");
+    fixture.refused("/admin/cancel-all", json!({}), 400, "invalid");
+    fixture.refused("/admin/cancel-all", json!({ "market": "BTCUSDT", "block": true }), 400, "invalid");
+    fixture.refused("/admin/nothing", json!({}), 404, "no_such_endpoint");
+    assert_eq!(fixture.request("POST", "/admin/asset/add", TOKEN, "{").0, 400);
+    assert_eq!(fixture.engine(|engine| engine.stamp().seq), before);
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let fixture = Fixture::with_market();
+    let before = fixture.engine(Engine::state_hash);
+    let session = json!({ "account": 1, "user": "MM1" });
+    let key = json!({ "account": 1, "permissions": ["read"], "ed25519": PUBLIC_PEM });
+    for (path, body) in [
+        ("/admin/account/add", json!({ "name": "bob" })),
+        ("/admin/deposit", deposit("1", "R2")),
+        ("/admin/session/add", session),
+        ("/admin/key/add", key),
+        ("/admin/market/status", json!({ "all": true, "status": "halt" })),
+    ] {
+        let answer = fixture.done(&format!("{path}?dry_run=true"), body);
+        assert_eq!(answer["dry_run"], true);
+        assert_eq!(answer["would_send"].as_array().map(Vec::len), Some(1), "{answer}");
+        assert!(answer["password"].is_null());
+    }
+    fixture.refused("/admin/account/add?dry_run=true", json!({ "name": "x", "parent": 77 }), 404, "unknown");
+    assert_eq!(fixture.engine(Engine::state_hash), before);
+}
+
+#[test]
+fn a_session_gets_a_password_that_only_its_answer_shows() {
+    use argon2::password_hash::phc::PasswordHash;
+    use argon2::{Argon2, PasswordVerifier};
+    let fixture = Fixture::with_market();
+    let body = json!({ "account": "alice", "user": "MM1", "orders_per_second": 100, "burst": 10, "cancel_on_disconnect": "off" });
+    let answer = fixture.done("/admin/session/add", body);
+    assert_eq!((answer["user"].as_str(), answer["session"].as_u64()), (Some("MM1"), Some(1)));
+    let password = answer["password"].as_str().expect("a password");
+    assert_eq!(password.len(), 10);
+    let hash = fixture.engine(|engine| engine.sessions().get(SessionId(1)).map(|s| s.password_hash.clone()));
+    let hash = hash.expect("the session is there");
+    let parsed = PasswordHash::new(&hash).expect("PHC text");
+    assert!(Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok());
+    let registry = fixture.get("/admin/registry").1.to_string();
+    assert!(!registry.contains(password) && !registry.contains("argon2"), "{registry}");
+    fixture.done("/admin/session/throttle", json!({ "user": "MM1", "orders_per_second": 5, "burst": 5 }));
+    fixture.done("/admin/session/block", json!({ "user": "MM1", "blocked": true }));
+    fixture.refused("/admin/session/add", json!({ "account": 1, "user": "MM1" }), 409, "name_taken");
+    fixture.refused("/admin/session/add", json!({ "account": 1, "user": "TOOLONG" }), 400, "invalid");
+}
+
+#[test]
+fn keys_are_ed25519_until_secrets_have_a_place() {
+    let fixture = Fixture::with_market();
+    let hmac = json!({ "account": 1, "permissions": ["read", "trade"] });
+    let refused = fixture.refused("/admin/key/add", hmac, 501, "unsupported");
+    assert!(refused["detail"].as_str().is_some_and(|d| d.contains("Ed25519")), "{refused}");
+    let body = json!({
+        "account": 1, "permissions": ["read", "trade"], "ed25519": PUBLIC_PEM, "addresses": ["10.0.0.0/8"],
+    });
+    let key = fixture.done("/admin/key/add", body)["key"].as_str().expect("a key").to_owned();
+    let found = fixture.engine(|engine| engine.keys().find(&key).map(|k| k.spec.clone())).expect("in the state");
+    assert_eq!((found.permissions, found.ed25519_public.len(), found.addresses.len()), (3, 32, 1));
+    fixture.done("/admin/key/revoke", json!({ "key": key }));
+    assert_eq!(fixture.get("/admin/registry").1["keys"][0]["revoked"], true);
+    let none = json!({ "account": 1, "permissions": [], "ed25519": PUBLIC_PEM });
+    fixture.refused("/admin/key/add", none, 400, "invalid");
+}
+
+#[test]
+fn cancel_all_goes_by_account_and_by_market() {
+    let fixture = Fixture::with_market();
+    for body in [json!({ "account": 1 }), json!({ "market": "BTCUSDT" }), json!({ "account": 1, "market": "BTCUSDT" })]
+    {
+        let answer = fixture.done("/admin/cancel-all", body);
+        assert_eq!((answer["canceled"].as_u64(), answer["more"].as_bool()), (Some(0), Some(false)));
+    }
+    let blocked = fixture.done("/admin/cancel-all", json!({ "account": 1, "block": true }));
+    assert_eq!(blocked["events"][0]["blocked"], true);
+    fixture.refused("/admin/cancel-all", json!({ "market": "NONE" }), 404, "unknown");
+}
+
+#[test]
+fn many_at_once_keep_their_order() {
+    let fixture = Fixture::open();
+    std::thread::scope(|scope| {
+        for idx in 0..24 {
+            let fixture = &fixture;
+            scope.spawn(move || fixture.done("/admin/account/add", json!({ "name": format!("account {idx}") })));
+        }
+    });
+    let registry = fixture.get("/admin/registry").1;
+    let accounts = registry["accounts"].as_array().expect("a list");
+    assert_eq!(accounts.len(), 24);
+    for account in accounts {
+        let id = AccountId(account["account"].as_u64().and_then(|id| u32::try_from(id).ok()).expect("an id"));
+        let name = fixture.engine(|engine| engine.accounts().name(id).map(str::to_owned));
+        assert_eq!(account["name"].as_str(), name.as_deref());
+    }
+}
+
+#[test]
+fn the_registry_follows_when_the_client_does_not_wait() {
+    let fixture = Fixture::open();
+    fixture.engine.hangs.store(true, Ordering::Release);
+    let body = json!({ "symbol": "BTC", "scale": 8 }).to_string();
+    let mut socket = TcpStream::connect(fixture.address).expect("it listens");
+    let head = format!(
+        "POST /admin/asset/add HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    socket.write_all(format!("{head}{body}").as_bytes()).expect("it reads");
+    let deadline = Instant::now() + PATIENCE;
+    while fixture.engine.waiting.load(Ordering::Acquire) == 0 {
+        assert!(Instant::now() < deadline, "the command never reaches the ring");
+        std::thread::yield_now();
+    }
+    drop(socket);
+    // Asked twice, so that the edge has seen the end of the other connection.
+    assert_eq!((fixture.get("/live").0, fixture.get("/live").0), (200, 200));
+    fixture.engine.hangs.store(false, Ordering::Release);
+    while fixture.get("/admin/registry").1["assets"].as_array().is_none_or(Vec::is_empty) {
+        let taken = fixture.engine(|engine| engine.stamp().seq);
+        assert!(Instant::now() < deadline, "the registry misses what the log has: {taken:?}");
+    }
+}
+
+#[test]
+fn bodies_heads_and_connections_are_bounded() {
+    let limits = "listen.ops_token_file = 'token'\nlimits.header_timeout = '200ms'\nlimits.ops_connections_max = 4\nlimits.body_bytes_max = '1KiB'";
+    let fixture = Fixture::new(limits);
+    let large = "x".repeat(2_000);
+    assert_eq!(fixture.request("POST", "/admin/asset/add", TOKEN, &large).0, 413);
+    let (head, _) = fixture.raw(&format!("GET /live HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(40_000)));
+    assert!(head.contains(" 431 "), "{head}");
+    let (head, _) = fixture.raw("GET /live HTTP/1.1\r\nHo");
+    assert!(!head.contains(" 200 "), "a head that never ends is cut off: {head}");
+    let (head, _) = fixture.raw(&format!(
+        "POST /admin/asset/add HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 9\r\n\r\n{{"
+    ));
+    assert!(head.contains(" 408 "), "a body that never ends is cut off: {head}");
+
+    let idle: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(fixture.address).expect("it listens")).collect();
+    let deadline = Instant::now() + PATIENCE;
+    // The four are dropped by the head's timeout, and the door is open again.
+    loop {
+        let mut socket = TcpStream::connect(fixture.address).expect("it listens");
+        let sent = socket.write_all(b"GET /live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let mut answer = String::new();
+        if sent.is_ok() && socket.read_to_string(&mut answer).is_ok() && answer.contains(" 200 ") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "idle connections keep the door shut");
+    }
+    drop(idle);
+}
+
+#[test]
+fn a_stopping_node_says_so_and_ends() {
+    let mut fixture = Fixture::open();
+    fixture.status.stopping.store(true, Ordering::Release);
+    fixture.refused("/admin/asset/add", json!({ "symbol": "BTC", "scale": 8 }), 503, "stopping");
+    assert_eq!(fixture.get("/ready").1["detail"], "stopping");
+    // A connection that idles does not hold it up.
+    let _idle = TcpStream::connect(fixture.address).expect("it listens");
+    let asked = Instant::now();
+    fixture.edge.take().expect("running").stop();
+    assert!(asked.elapsed() < PATIENCE, "the edge ends within its drain");
+    assert!(TcpStream::connect(fixture.address).is_err(), "nobody listens any more");
+}
