@@ -1,7 +1,7 @@
 //! The exchange as a pure state machine: `Engine::apply(stamp, &command, &mut sink)`.
 //!
 //! Read in this order: the words (`units`, `ids`, `command`, `reject`, `event`), the things (`instrument`, `accounts`,
-//! `session`, `slab`, `ladder`, `order_book`), the rules (`admit`, `matching`, `engine`), and the proofs (`verify`,
+//! `session`, `slab`, `ladder`, `order_book`), the rules (`admit`, `trading`, `settle`, `mass`, `administration`, `engine`), and the proofs (`verify`,
 //! `state_hash`, `naive`).
 //!
 //! What never enters: I/O, a clock, async, threads, floats, random hashing. Time comes in with the command, and the

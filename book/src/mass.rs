@@ -86,7 +86,9 @@ impl Engine {
     fn admit_mass_cancel(&self, mass: &MassCancel) -> Result<AccountId, RejectReason> {
         if let Some(session) = self.sessions.get(mass.session) {
             let own = mass.account.is_none() || mass.account == session.account;
-            if !own || session.drop_copy || mass.scope == MassScope::Market {
+            // What an administrator blocked, no client lifts.
+            let lifts_account = mass.block == BlockChange::Lift && mass.scope == MassScope::Account;
+            if !own || session.drop_copy || mass.scope == MassScope::Market || lifts_account {
                 return Err(RejectReason::NotAuthorised);
             }
             return self.admit_mass_market(mass).map(|()| session.account);
@@ -126,6 +128,8 @@ impl Engine {
         };
         let Some(blocked) = blocked else { return false };
         match mass.block {
+            // The first part decided; between it and this one somebody may have decided otherwise.
+            _ if mass.continued => {}
             BlockChange::Keep => {}
             BlockChange::Set => *blocked = true,
             BlockChange::Lift => *blocked = false,

@@ -144,7 +144,7 @@ fn each_change_of_state_moves_the_hash() {
 fn the_hashes_are_the_ones_written_down() {
     let got: Vec<String> = PROFILES.iter().map(|&profile| live(profile, 1).1.to_string()).collect();
     let written = [
-        "8d75d1cbb93586ea2b967c023476104ba6b507c9e2b5d8b0b2478fa0bc382f96",
+        "c23179f2780a6156b85f708b743349aa43052737f169091e0b1a405feed5fc39",
         "e5ce162762fe80e120b80e0d1be266fbdf2d4136654780782f65fa34080328f7",
         "ca948607f60e2bd1120a4e5aef72d5f5e997f61d1504115acfde1d7be12230ac",
     ];

@@ -30,6 +30,7 @@ impl Naive {
         };
         let blocked = block.is_some_and(|block| {
             *block = match mass.block {
+                _ if mass.continued => *block,
                 BlockChange::Keep => *block,
                 BlockChange::Set => true,
                 BlockChange::Lift => false,
@@ -76,7 +77,9 @@ impl Naive {
         let account = match session {
             Some(session) => {
                 let own = mass.account.is_none() || mass.account == session.account;
-                (own && !session.drop_copy && mass.scope != MassScope::Market).then_some(session.account)
+                let lifts_account = mass.block == BlockChange::Lift && mass.scope == MassScope::Account;
+                let allowed = own && !session.drop_copy && mass.scope != MassScope::Market && !lifts_account;
+                allowed.then_some(session.account)
             }
             None if !mass.session.is_none() || mass.scope == MassScope::Session => None,
             None if mass.scope == MassScope::Market => Some(AccountId::NONE),
