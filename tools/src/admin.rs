@@ -57,7 +57,7 @@ fn refused(answer: &OpsAnswer) -> anyhow::Error {
         _ => exit::FAILED,
     };
     let seq = answer.body["seq"].as_u64().map_or(String::new(), |seq| format!(" (command {seq})"));
-    Failure::new(code, format!("{error}: {detail}{seq}"))
+    Failure::of(code, format!("{error}: {detail}{seq}"))
 }
 
 /// `name: value`, a line each; lists below their name, one thing a line.

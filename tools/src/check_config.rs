@@ -39,7 +39,7 @@ impl CheckConfig {
                 println!("{}", json!({ "ok": false, "errors": errors }));
                 Ok(exit::CONFIG)
             }
-            Err(errors) => Err(Failure::new(exit::CONFIG, format!("{} mistakes\n{errors}", errors.errors.len()))),
+            Err(errors) => Err(Failure::of(exit::CONFIG, format!("{} mistakes\n{errors}", errors.errors.len()))),
         }
     }
 

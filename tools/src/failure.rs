@@ -13,7 +13,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub fn new(code: u8, message: impl Into<String>) -> anyhow::Error {
+    pub fn of(code: u8, message: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Self { code, message: message.into() })
     }
 }
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn a_code_survives_the_context_around_it() {
-        let inner = Failure::new(exit::NOT_EMPTY, "not empty");
+        let inner = Failure::of(exit::NOT_EMPTY, "not empty");
         assert_eq!(code_of(&Err::<(), _>(inner).context("making it").expect_err("an error")), exit::NOT_EMPTY);
         let locked = WalError::Locked { path: "d".into() };
         assert_eq!(code_of(&anyhow::Error::new(locked).context("opening it")), exit::LOCKED);

@@ -168,11 +168,11 @@ fn refuse_taken(data_dir: &Path, config: &Path) -> Result<()> {
             "{} is not empty: a data directory is made in an empty place only. Give another --data-dir, or move this one away",
             data_dir.display()
         );
-        return Err(Failure::new(exit::NOT_EMPTY, message));
+        return Err(Failure::of(exit::NOT_EMPTY, message));
     }
     if config.exists() {
         let message = format!("{} exists and is not written over: give another --config", config.display());
-        return Err(Failure::new(exit::NOT_EMPTY, message));
+        return Err(Failure::of(exit::NOT_EMPTY, message));
     }
     Ok(())
 }
