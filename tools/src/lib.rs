@@ -8,3 +8,20 @@ pub mod admin;
 pub mod check_config;
 pub mod init;
 pub mod status;
+
+pub mod clock;
+pub mod progress;
+
+pub mod day;
+pub mod published_book;
+pub mod zip;
+
+pub mod http_setup;
+pub mod market_data;
+pub mod node_address;
+pub mod setup;
+
+pub mod replay;
+pub mod replay_day;
+
+pub mod log_walk;

@@ -38,6 +38,7 @@ verbs! {
     CheckConfig: tools::check_config::CheckConfig,
     Status: tools::status::Status,
     Admin: tools::admin::Admin,
+    ReplayDay: tools::replay_day::ReplayDay,
 }
 
 fn main() -> ExitCode {

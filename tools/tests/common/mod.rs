@@ -1,0 +1,91 @@
+//! A node in this process, on a directory of its own and ports that the system gives; and where recorded days lie.
+#![allow(dead_code)] // Each test binary uses its own part of this.
+
+mod local_setup;
+
+use local_setup::LocalSetup;
+use node::config::{Build, Config};
+use node::topology::{Node, start};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tempfile::TempDir;
+use wal::directory::Directory;
+use wal::identity::Identity;
+use wal::segment::Geometry;
+use wal::units::{NodeId, Seq, Timeline};
+
+/// A data directory with a small head, and the configuration for it.
+pub struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        // Beside the build, hence on a real disk: /tmp may be a tmpfs, which has no O_DIRECT everywhere.
+        let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let dir = tempfile::tempdir_in(base).expect("a temporary directory");
+        let geometry = Geometry { segment_count: 4, segment_bytes: 16 << 20 };
+        let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
+        Directory::create(&dir.path().join("data"), &identity, 1 << 20).expect("created");
+        Self { dir }
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub fn start(&self) -> Running {
+        let text = "[node]\nenv = \"dev\"\ndata_dir = \"data\"\nidle = \"backoff\"\n\
+             [listen]\norders = \"127.0.0.1:0\"\nmarket = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n\
+             http = \"127.0.0.1:0\"\n";
+        let config = Config::from_parts(text, self.dir.path(), [], &[], Build::of_this_binary());
+        let node = start(&config.expect("a valid configuration"), |_| {}).expect("the node starts");
+        Running { node: Some(node) }
+    }
+}
+
+/// A serving node; stopped when dropped.
+pub struct Running {
+    node: Option<Node>,
+}
+
+impl Running {
+    pub fn node(&self) -> &Node {
+        self.node.as_ref().expect("serving")
+    }
+
+    pub fn setup(&self) -> LocalSetup {
+        LocalSetup::new(Arc::clone(&self.node().admin)).expect("a runtime")
+    }
+
+    /// Stops as SIGTERM does and gives the exit code.
+    pub fn stop(mut self) -> u8 {
+        self.end().expect("serving")
+    }
+
+    fn end(&mut self) -> Option<u8> {
+        let node = self.node.take()?;
+        node.status.stopping.store(true, Ordering::Release);
+        Some(node.join())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A file of the recorded days, or none where this machine has none; CI must have them.
+pub fn recorded(name: &str) -> Option<PathBuf> {
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let shared = std::env::var_os("PINION_SHARED").map_or(base, PathBuf::from);
+    let path = shared.join("data").join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "CI has the recorded days; {} is missing", path.display());
+    eprintln!("{} is not here, so this test proves nothing: set PINION_SHARED", path.display());
+    None
+}

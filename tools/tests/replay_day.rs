@@ -1,0 +1,102 @@
+//! Recorded days through a real node: every trade, every book, and the same again after a restart.
+
+mod common;
+
+use api::depth::DepthBook;
+use book::command::Side;
+use common::{Place, Running, recorded};
+use std::path::Path;
+use tools::day::Day;
+use tools::log_walk::Walked;
+use tools::market_data;
+use tools::published_book::PublishedBook;
+use tools::replay::Proof;
+use tools::replay_day::{Stage, prepare, replay};
+
+const GOOG: &str = "lobster/lobster_GOOG_2012-06-21_10.cmds.zst";
+const GOOG_BOOK: &str = "lobster/LOBSTER_SampleFile_GOOG_2012-06-21_10.zip";
+const ARL: &str = "nasdaq/ARL_20250717.cmds.zst";
+
+fn run_day(running: &Running, day: &Day, published: Option<&PublishedBook>) -> (Stage, Proof) {
+    let stage = prepare(&mut running.setup(), day, None).expect("a market of its own");
+    let addresses = running.node().addresses;
+    let proof = replay(addresses.orders, addresses.market, &stage, day, published).expect("the whole day");
+    (stage, proof)
+}
+
+/// All that the public sees of a market, in priority.
+fn public_book(running: &Running, symbol: &str) -> Vec<(u64, i64, i64)> {
+    let depth = market_data::snapshot(running.node().addresses.market).expect("a snapshot");
+    let book: &DepthBook = market_data::find(&depth, symbol).expect("the day's market");
+    [Side::Buy, Side::Sell]
+        .into_iter()
+        .flat_map(|side| book.orders(side))
+        .map(|order| (order.order_id, order.price_e9, order.qty_e8))
+        .collect()
+}
+
+/// Runs the day, stops the node, starts it again: nothing may have changed.
+fn check(day: &Path, published: Option<&PublishedBook>, trades: u64, rows: u64) {
+    let day = Day::load(day).expect("a recorded day");
+    let place = Place::new();
+    let running = place.start();
+    let (stage, proof) = run_day(&running, &day, published);
+    assert_eq!(proof.difference_first, None);
+    assert_eq!((proof.trades_equal, proof.trades_expected), (trades, trades));
+    assert_eq!((proof.rows_equal, proof.rows_checked), (rows, rows));
+    assert!(proof.holds());
+    println!("{} commands in {:?}", proof.commands, proof.elapsed);
+
+    let before = public_book(&running, &stage.symbol);
+    assert_eq!(running.stop(), 0);
+    let walked = Walked::of(&place.data_dir()).expect("a proved log");
+    let running = place.start();
+    assert_eq!(running.node().state_hash, walked.state_hash);
+    assert_eq!(running.node().log.tail.seq.0, walked.seq_last);
+    assert_eq!(public_book(&running, &stage.symbol), before);
+}
+
+#[test]
+fn a_quiet_day_from_the_empty_book() {
+    let Some(day) = recorded(ARL) else { return };
+    check(&day, None, 11, 804);
+}
+
+#[test]
+fn a_busy_day_of_ten_levels() {
+    let (Some(day), Some(book)) = (recorded(GOOG), recorded(GOOG_BOOK)) else { return };
+    let published = PublishedBook::load(&book).expect("the published book");
+    check(&day, Some(&published), 7_765, 144_187);
+}
+
+#[test]
+fn a_wrong_expectation_is_found_and_named() {
+    let text = "N 1 B 5800000 100\nN 2 B 5800000 50\nA 3 S 5800000 120\nT 1 5800000 100\nT 2 5800000 25\nC 1 1 1 - - -\n\
+                D 2\nD 2\n";
+    let day = Day::parse(text).expect("a day");
+    let place = Place::new();
+    let running = place.start();
+    let (_, proof) = run_day(&running, &day, None);
+    assert!(!proof.holds());
+    assert_eq!((proof.trades_equal, proof.trades_expected), (1, 2));
+    assert_eq!((proof.rows_equal, proof.rows_checked), (0, 1));
+    let first = proof.difference_first.expect("there is one");
+    assert!(first.starts_with("line 5: the node traded 20 at"), "{first}");
+    // The second trade, the book, and a cancel of what is gone.
+    assert_eq!(proof.differences, 3);
+}
+
+#[test]
+fn a_name_may_be_used_again_and_an_amendment_keeps_its_rank() {
+    let text = "N 1 B 100 30\nN 2 B 100 10\nA 7 S 100 5\nT 1 100 5\nR 1 5\nA 9 S 100 25\nT 1 100 20\nT 2 100 5\nC 100 5 1 - - -\n\
+                N 1 S 101 7\nC 100 5 1 101 7 1\nM 8 B 101 10\nT 1 101 7\nC 101 3 1 - - -\nZ\nC - - - - - -\n\
+                N 1 B 100 1\nC 100 1 1 - - -\nA 3 S 101 5\nC 100 1 1 - - -\n";
+    // In the wire's own unit a price of 100 is finer than money can be, so the day is written in whole units.
+    let text = text.replace(" 100 ", " 100000000000 ").replace(" 101 ", " 101000000000 ");
+    let day = Day::parse(&text).expect("a day");
+    let place = Place::new();
+    let running = place.start();
+    let (_, proof) = run_day(&running, &day, None);
+    assert_eq!(proof.difference_first, None);
+    assert_eq!((proof.trades_equal, proof.rows_equal), (4, 6));
+}
