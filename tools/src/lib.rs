@@ -24,4 +24,8 @@ pub mod setup;
 pub mod replay;
 pub mod replay_day;
 
+pub mod flow;
+pub mod line;
+pub mod load;
+
 pub mod log_walk;

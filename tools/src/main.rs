@@ -39,6 +39,7 @@ verbs! {
     Status: tools::status::Status,
     Admin: tools::admin::Admin,
     ReplayDay: tools::replay_day::ReplayDay,
+    Load: tools::load::Load,
 }
 
 fn main() -> ExitCode {
