@@ -28,4 +28,6 @@ pub mod flow;
 pub mod line;
 pub mod load;
 
+pub mod command_json;
+pub mod log;
 pub mod log_walk;

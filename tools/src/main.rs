@@ -40,6 +40,7 @@ verbs! {
     Admin: tools::admin::Admin,
     ReplayDay: tools::replay_day::ReplayDay,
     Load: tools::load::Load,
+    Log: tools::log::Log,
 }
 
 fn main() -> ExitCode {
