@@ -28,6 +28,14 @@ pub mod flow;
 pub mod line;
 pub mod load;
 
+pub mod answer_text;
+pub mod trader;
+
+pub mod book_verb;
+pub mod cancel;
+pub mod order;
+pub mod watch;
+
 pub mod command_json;
 pub mod log;
 pub mod log_walk;

@@ -41,6 +41,10 @@ verbs! {
     ReplayDay: tools::replay_day::ReplayDay,
     Load: tools::load::Load,
     Log: tools::log::Log,
+    Order: tools::order::Order,
+    Cancel: tools::cancel::Cancel,
+    Book: tools::book_verb::Book,
+    Watch: tools::watch::Watch,
 }
 
 fn main() -> ExitCode {

@@ -1,0 +1,267 @@
+//! The verbs of a client and of the log, as processes against a node in this one.
+
+mod common;
+
+use api::decimal::{PriceE9, QtyE8};
+use book::units::Ppm;
+use common::{Place, Running};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::process::{Command, Output};
+use tools::log_walk::Walked;
+use tools::setup::{Credentials, NewMarket, Setup};
+
+const ONE: i64 = 100_000_000;
+
+fn pinion(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pinion")).args(arguments).output().expect("the tool runs")
+}
+
+/// What the tool prints; it must have exited with `code`.
+fn said(code: i32, arguments: &[&str]) -> String {
+    let output = pinion(arguments);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{out}{err}");
+    out.into_owned()
+}
+
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+/// A market with tick 0.5 and lot 0.25, and a trader with plenty.
+fn stage(running: &Running) -> Credentials {
+    let mut setup = running.setup();
+    for asset in ["BTC", "USDT"] {
+        setup.ensure_asset(asset, 8).expect("added");
+    }
+    let market = NewMarket {
+        symbol: "BTCUSDT".to_owned(),
+        base: "BTC".to_owned(),
+        quote: "USDT".to_owned(),
+        tick: PriceE9(500_000_000),
+        lot: QtyE8(ONE / 4),
+        qty_max: QtyE8(1_000_000 * ONE),
+        maker_fee: Ppm(0),
+        taker_fee: Ppm(0),
+    };
+    setup.ensure_market(&market).expect("added");
+    let account = setup.add_account("a trader").expect("added");
+    for asset in ["BTC", "USDT"] {
+        setup.deposit(account, asset, QtyE8(1_000_000_000 * ONE)).expect("booked");
+    }
+    setup.add_session(account, "MM1").expect("added")
+}
+
+struct Exchange {
+    place: Place,
+    running: Running,
+    login: Credentials,
+}
+
+impl Exchange {
+    fn new() -> Self {
+        let place = Place::new();
+        let running = place.start();
+        let login = stage(&running);
+        // The feed is behind the admin's answer by a moment.
+        tools::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
+        Self { place, running, login }
+    }
+
+    /// Options of a verb that trades.
+    fn trader(&self) -> Vec<String> {
+        let addresses = self.running.node().addresses;
+        [
+            ("--user", self.login.user.clone()),
+            ("--password", self.login.password.clone()),
+            ("--orders", addresses.orders.to_string()),
+            ("--market-data", addresses.market.to_string()),
+        ]
+        .into_iter()
+        .flat_map(|(name, value)| [name.to_owned(), value])
+        .collect()
+    }
+
+    fn trade(&self, code: i32, verb: &str, more: &[&str]) -> String {
+        let trader = self.trader();
+        let mut arguments = vec![verb];
+        arguments.extend(trader.iter().map(String::as_str));
+        arguments.extend(more);
+        said(code, &arguments)
+    }
+
+    fn book(&self, more: &[&str]) -> String {
+        let market = self.running.node().addresses.market.to_string();
+        let mut arguments = vec!["book", "BTCUSDT", "--market", &market];
+        arguments.extend(more);
+        said(0, &arguments)
+    }
+}
+
+#[test]
+fn an_order_is_in_the_book_until_it_is_canceled() {
+    let exchange = Exchange::new();
+    let limit = ["--market", "BTCUSDT", "--side", "buy", "--price", "100.5", "--qty", "0.25"];
+    let said = exchange.trade(0, "order", &limit);
+    assert!(said.contains("buy 0.25 at 100.5") && said.contains("open"), "{said}");
+
+    let book = json_lines(&exchange.book(&["--json"]));
+    let bid = serde_json::json!({ "price": "100.5", "qty": "0.25", "orders": 1 });
+    assert_eq!((&book[0]["bids"], &book[0]["asks"]), (&Value::from(vec![bid]), &Value::from(Vec::<Value>::new())));
+    assert!(exchange.book(&[]).contains("1             0.25            100.5 |"), "{}", exchange.book(&[]));
+
+    let canceled = exchange.trade(0, "cancel", &["--all", "--json"]);
+    assert_eq!(json_lines(&canceled).last().expect("a report")["orders"], 1);
+    assert_eq!(json_lines(&exchange.book(&["--json"]))[0]["orders"], 0);
+    // There is nothing left to cancel, and the node says so.
+    assert!(exchange.trade(1, "cancel", &["--order-id", "77"]).contains("UnknownOrder"));
+}
+
+#[test]
+fn a_taker_hears_of_its_trade_and_what_is_off_the_grid_is_explained() {
+    let exchange = Exchange::new();
+    exchange.trade(0, "order", &["--market", "BTCUSDT", "--side", "sell", "--price", "101", "--qty", "2"]);
+    let taker = ["--market", "BTCUSDT", "--side", "buy", "--type", "market", "--qty", "0.5", "--json"];
+    let answers = json_lines(&exchange.trade(0, "order", &taker));
+    let kinds: Vec<&str> = answers.iter().filter_map(|answer| answer["answer"].as_str()).collect();
+    // One account's market order meets its own offer: the taker is cancelled, and the book stays.
+    assert_eq!(kinds, ["accepted", "canceled", "status"], "{answers:?}");
+
+    for (more, expected) in [
+        (["--price", "100.3", "--qty", "1"], "the market's step, 0.5"),
+        (["--price", "100", "--qty", "0.3"], "the market's step, 0.25"),
+        (["--price", "1e5", "--qty", "1"], "not a digit"),
+    ] {
+        let mut arguments = vec!["order", "--market", "BTCUSDT", "--side", "buy"];
+        let trader = exchange.trader();
+        arguments.extend(trader.iter().map(String::as_str));
+        arguments.extend(more);
+        let output = pinion(&arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && error.contains(expected), "{more:?}: {error}");
+    }
+    let market = exchange.running.node().addresses.market.to_string();
+    let output = pinion(&["book", "NOPE", "--market", &market]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the node has BTCUSDT"));
+}
+
+#[test]
+fn what_a_load_was_told_is_in_the_log() {
+    let exchange = Exchange::new();
+    let addresses = exchange.running.node().addresses;
+    let (orders, market) = (addresses.orders.to_string(), addresses.market.to_string());
+    let login = &exchange.login;
+    let traced = said(
+        0,
+        &[
+            "load",
+            "--profile",
+            "mixed",
+            "--rate",
+            "2000",
+            "--duration",
+            "1s",
+            "--trace",
+            "--symbol",
+            "BTCUSDT",
+            "--user",
+            &login.user,
+            "--password",
+            &login.password,
+            "--orders",
+            &orders,
+            "--market",
+            &market,
+        ],
+    );
+    let mut ids: [BTreeSet<u64>; 3] = Default::default();
+    for line in traced.lines() {
+        let (what, id) = line.split_once(' ').expect("two words");
+        let at = ["sent", "ack", "nack"].iter().position(|word| *word == what).expect("a word of the trace");
+        assert!(ids[at].insert(id.parse().expect("a client order id")), "told twice: {line}");
+    }
+    let [sent, ack, nack] = ids;
+    assert!(500 < ack.len() && nack.is_empty(), "{} sent, {} acknowledged", sent.len(), ack.len());
+    assert_eq!(ack, sent);
+
+    // Beside the running node.
+    let data_dir = exchange.place.data_dir();
+    let data_dir = data_dir.to_str().expect("UTF-8");
+    let dumped = said(0, &["log", "dump", "--client-ids", "--data-dir", data_dir]);
+    let dumped: BTreeSet<u64> = dumped.lines().map(|line| line.parse().expect("an id a line")).collect();
+    assert_eq!(dumped, ack);
+
+    let closed = said(
+        0,
+        &[
+            "load",
+            "--profile",
+            "rest",
+            "--depth",
+            "1",
+            "--duration",
+            "300ms",
+            "--json",
+            "--symbol",
+            "BTCUSDT",
+            "--user",
+            &login.user,
+            "--password",
+            &login.password,
+            "--orders",
+            &orders,
+            "--market",
+            &market,
+        ],
+    );
+    let closed = &json_lines(&closed)[0];
+    assert_eq!((&closed["sent"], &closed["unanswered"], &closed["depth"]), (&closed["answered"], &0.into(), &1.into()));
+    assert!(closed["latency_ns"]["p50"].as_u64() <= closed["latency_ns"]["max"].as_u64());
+    assert_eq!(exchange.running.stop(), 0);
+}
+
+#[test]
+fn a_log_is_dumped_counted_and_proved() {
+    let exchange = Exchange::new();
+    exchange.trade(
+        0,
+        "order",
+        &["--market", "BTCUSDT", "--side", "buy", "--price", "7", "--qty", "1", "--cl-ord-id", "12"],
+    );
+    assert_eq!(exchange.running.stop(), 0);
+    let data_dir = exchange.place.data_dir();
+    let walked = Walked::of(&data_dir).expect("a proved log");
+    let data_dir = data_dir.to_str().expect("UTF-8");
+    let log = |what: &str, more: &[&str]| {
+        let mut arguments = vec!["log", what, "--data-dir", data_dir];
+        arguments.extend(more);
+        said(0, &arguments)
+    };
+
+    let dumped = json_lines(&log("dump", &["--json"]));
+    let commands: Vec<&str> = dumped.iter().filter_map(|line| line["command"].as_str()).collect();
+    let expected =
+        ["add_asset", "add_asset", "add_market", "add_account", "deposit", "deposit", "add_session", "place", "query"];
+    assert_eq!(commands[..9], expected);
+    let place = &dumped[7];
+    assert_eq!((&place["seq"], &place["price_ticks"], &place["qty_lots"]), (&8.into(), &14.into(), &4.into()));
+    assert!(dumped[6].get("password_hash").is_none());
+    assert_eq!(log("dump", &["--client-ids"]), "12\n");
+    assert_eq!(json_lines(&log("dump", &["--json", "--from", "8", "--to", "8"])), [place.clone()]);
+    assert_eq!(json_lines(&log("tail", &["--json", "-n", "2"])), dumped[dumped.len() - 2..]);
+
+    let verified = &json_lines(&log("verify", &["--json"]))[0];
+    assert_eq!(verified["state_hash"], walked.state_hash.to_string());
+    assert_eq!((&verified["seq_first"], &verified["seq_last"]), (&1.into(), &(dumped.len() as u64).into()));
+    let inspected = &json_lines(&log("inspect", &["--json"]))[0];
+    assert_eq!(inspected["chain"], verified["chain"]);
+    let stats = &json_lines(&log("stats", &["--json"]))[0];
+    assert_eq!((&stats["commands"], &stats["by_command"]["deposit"]), (&verified["seq_last"], &2.into()));
+}
+
+#[test]
+fn a_place_that_is_no_data_directory_has_its_exit_code() {
+    let output = pinion(&["log", "verify", "--data-dir", "/nonexistent"]);
+    assert_eq!(output.status.code(), Some(i32::from(node::exit::NOT_FOUND)));
+}
