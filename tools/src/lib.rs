@@ -36,6 +36,9 @@ pub mod cancel;
 pub mod order;
 pub mod watch;
 
+pub mod demo;
+pub mod demo_node;
+
 pub mod command_json;
 pub mod log;
 pub mod log_walk;

@@ -45,6 +45,7 @@ verbs! {
     Cancel: tools::cancel::Cancel,
     Book: tools::book_verb::Book,
     Watch: tools::watch::Watch,
+    Demo: tools::demo::Demo,
 }
 
 fn main() -> ExitCode {
