@@ -26,6 +26,7 @@ use book::units::Ppm;
 use clap::Args;
 use node::exit;
 use node::secrets::Secret;
+use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,7 +82,7 @@ impl Demo {
         let outcome = self.serve(&mut node, &stopping);
         let code = node.stop()?;
         outcome?;
-        println!("stopped");
+        say("stopped");
         Ok(code)
     }
 
@@ -120,7 +121,7 @@ impl Demo {
             due += pause;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
         }
-        println!("\n{} requests were sent, {} trades made", tally.sent, tally.fills);
+        say(&format!("\n{} requests were sent, {} trades made", tally.sent, tally.fills));
         Ok(())
     }
 
@@ -132,6 +133,11 @@ impl Demo {
         }
         line.receive(tally).map(|_count| ())
     }
+}
+
+/// Whoever was reading may have gone by now, which is no reason to end otherwise than in order.
+fn say(text: &str) {
+    let _ = writeln!(stdout(), "{text}");
 }
 
 /// Set by SIGINT and SIGTERM.

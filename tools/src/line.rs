@@ -9,6 +9,7 @@ use api::client::{ClientError, OrderClient};
 use api::orders::{Answer, LIQUIDITY_TAKER};
 use book::ids::ClOrdId;
 use std::collections::VecDeque;
+use std::io::{Write, stdout};
 use std::time::{Duration, Instant};
 
 /// Answers taken before the other connections have their turn.
@@ -51,7 +52,7 @@ impl Line {
         let request = self.flow.next(cl_ord_id);
         let is_new = matches!(request, Request::New(_));
         // Said before it is queued, because a full batch is written at once.
-        self.say("sent", is_new, cl_ord_id.0);
+        self.say("sent", is_new, cl_ord_id.0)?;
         match request {
             Request::New(order) => self.client.queue(&order)?,
             Request::Amend(amend) => self.client.queue(&amend)?,
@@ -85,34 +86,37 @@ impl Line {
             tally.fills += 1;
         }
         if let Some(reply) = reply(&received.message) {
-            self.answered(reply, tally);
+            self.answered(reply, tally)?;
         }
         Ok(true)
     }
 
-    fn answered(&mut self, reply: Reply, tally: &mut Tally) {
+    fn answered(&mut self, reply: Reply, tally: &mut Tally) -> Result<(), ClientError> {
         let (Reply::Done { id } | Reply::Refused { id }) = reply;
         // Unsolicited news carries an id that was answered before.
-        let Some(front) = self.waiting.front().copied().filter(|front| front.cl_ord_id.0 == id) else { return };
+        let Some(front) = self.waiting.front().copied().filter(|front| front.cl_ord_id.0 == id) else { return Ok(()) };
         self.waiting.pop_front();
         let latency = front.due.elapsed().as_nanos() as u64;
         tally.latency_ns.saturating_record(latency.max(1));
         tally.answered += 1;
         match (reply, front.is_new) {
-            (Reply::Done { .. }, is_new) => self.say("ack", is_new, id),
+            (Reply::Done { .. }, is_new) => self.say("ack", is_new, id)?,
             (Reply::Refused { .. }, true) => {
                 tally.rejected += 1;
-                self.say("nack", true, id);
+                self.say("nack", true, id)?;
             }
             (Reply::Refused { .. }, false) => tally.late += 1,
         }
+        Ok(())
     }
 
     /// A line of the trace; standard output is flushed with every line.
-    fn say(&self, what: &str, is_new: bool, id: u64) {
-        if self.trace && is_new {
-            println!("{what} {id}");
+    fn say(&self, what: &str, is_new: bool, id: u64) -> Result<(), ClientError> {
+        if !(self.trace && is_new) {
+            return Ok(());
         }
+        let failed = |source| ClientError::Io { doing: "writing the trace", source };
+        writeln!(stdout(), "{what} {id}").map_err(failed)
     }
 }
 

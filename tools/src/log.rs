@@ -272,7 +272,10 @@ impl Tail {
         }
         out.flush()?;
         let mut next = log.tail.seq.next();
-        while self.follow {
+        if !self.follow {
+            return Ok(());
+        }
+        loop {
             std::thread::sleep(FOLLOW_EVERY);
             let log = inspect(&directory, next, |seq, bytes| {
                 out.command(Seq(seq.0), &codec::decode(bytes)?, self.place.json)
@@ -280,7 +283,6 @@ impl Tail {
             out.flush()?;
             next = log.tail.seq.next();
         }
-        Ok(())
     }
 }
 

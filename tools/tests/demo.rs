@@ -23,14 +23,10 @@ fn a_demo_trades_answers_its_own_commands_and_stops() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("the tool runs");
-    let output = BufReader::new(demo.stdout.take().expect("piped"));
-    let mut hints = Vec::new();
-    for line in output.lines().map_while(Result::ok) {
-        let is_last = line.contains(LAST_HINT);
-        hints.push(line);
-        if is_last {
-            break;
-        }
+    let mut output = BufReader::new(demo.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let mut hints: Vec<String> = Vec::new();
+    while hints.last().is_none_or(|line| !line.contains(LAST_HINT)) {
+        hints.push(output.next().expect("the demo prints all its hints"));
     }
     let run = |what: &str| {
         let line = hints.iter().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what} in {hints:#?}"));
@@ -50,5 +46,6 @@ fn a_demo_trades_answers_its_own_commands_and_stops() {
 
     let pid = i32::try_from(demo.id()).ok().and_then(Pid::from_raw).expect("a process id");
     kill_process(pid, Signal::INT).expect("it runs still");
+    assert_eq!(output.last().as_deref(), Some("stopped"));
     assert_eq!(demo.wait().expect("it ends").code(), Some(0));
 }
