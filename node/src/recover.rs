@@ -94,16 +94,16 @@ impl Outlet for Rebuild<'_> {
     }
 }
 
-/// Proves and applies the whole log of a directory that this process owns.
+/// Proves and applies the whole log of a directory that this process owns, and only then opens its store for writing:
+/// opening a RocksDB writes, and a log that is refused must stay as it was found.
 pub fn restore(
     directory: &Directory,
-    store: &Store,
     capacity: Capacity,
     resend_max: usize,
-) -> Result<Restored, RestoreError> {
+) -> Result<(Restored, Store), RestoreError> {
     let mut replay = Replay::new(capacity, resend_max);
     let mut failed = None;
-    let outcome = wal::recover::recover(directory, store, wal::units::Seq(1), |seq, bytes| {
+    let outcome = wal::recover::inspect(directory, wal::units::Seq(1), |seq, bytes| {
         replay.apply(Seq(seq.0), bytes).map_err(|error| {
             let text = error.to_string();
             failed = Some(error);
@@ -114,8 +114,14 @@ pub fn restore(
     if let Some(error) = failed {
         return Err(error);
     }
-    let log = outcome?;
-    assert!(replay.engine.stamp().seq.0 == log.tail.seq.0, "every record was applied");
+    let seen = outcome?;
+    assert!(replay.engine.stamp().seq.0 == seen.tail.seq.0, "every record was applied");
+    let store = directory.store()?;
+    let ready = wal::recover::recover(directory, &store, seen.tail.seq.next(), |seq, _| {
+        Err(format!("sequence {seq} appeared behind the log's end while this process owned the log").into())
+    })?;
+    assert!(ready.tail == seen.tail, "what was applied is what goes on");
+    let log = Recovered { position: ready.position, ..seen };
     let Replay { engine, translator, streams, feed, .. } = replay;
-    Ok(Restored { engine, translator, streams, feed, log })
+    Ok((Restored { engine, translator, streams, feed, log }, store))
 }

@@ -108,17 +108,18 @@ pub struct Addresses {
 pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Result<Node, StartError> {
     let fault = JournalFault::from_env().map_err(StartError::Fault)?;
     let status = Arc::new(Status::default());
-    // Listeners first: an address in use is told before a long recovery, not after it.
+    // The lock first: of two nodes on one directory the second shall say that, not that its ports are taken. Then the
+    // listeners: an address in use is told before a long recovery, not after it.
+    let directory = Directory::open(&config.node.data_dir)?;
     let orders = bind("listen.orders", config.listen.orders.address)?;
     let market = bind("listen.market", config.listen.market.address)?;
     let addresses = Addresses { orders: local(&orders)?, market: local(&market)? };
 
-    let directory = Directory::open(&config.node.data_dir)?;
-    restore_ballast(config, &directory)?;
-    let store = directory.store()?;
     let capacity = engine_loop::capacity(config.node.orders_capacity, config.node.markets_capacity);
-    let Restored { engine, translator, streams, feed, log } =
-        restore(&directory, &store, capacity, config.session.resend_max)?;
+    let (Restored { engine, translator, streams, feed, log }, store) =
+        restore(&directory, capacity, config.session.resend_max)?;
+    // Not before the log is proved: a refused directory stays as it was found.
+    restore_ballast(config, &directory)?;
     let state_hash = engine.state_hash();
     observe(&engine);
     let journal = JournalParts::open(config, &directory, log.position, fault)?;
@@ -142,7 +143,7 @@ pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Re
 
     let clock = Clock::start(engine.stamp().ts);
     let keeper = Keeper::new(frames_out, store, mark, Arc::clone(&status), head_bytes / FLUSHES_PER_HEAD);
-    let keeper = spawn("keeper", {
+    let keeper = spawn(&status, "keeper", {
         let (done, mut clock) = (Arc::clone(&engine_done), clock.clone());
         // The lock goes with the directory, hence with the last thread that writes to it.
         move || {
@@ -150,10 +151,10 @@ pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Re
             drop(directory);
         }
     })?;
-    let doorman = spawn("doorman", move || doorman.run())?;
-    let historian = spawn("historian", move || historian.run())?;
+    let doorman = spawn(&status, "doorman", move || doorman.run())?;
+    let historian = spawn(&status, "historian", move || historian.run())?;
     let gate = MarketGate::new(feed_out, feed, Arc::clone(&status), session_limits(config));
-    let feed = spawn("feed", {
+    let feed = spawn(&status, "feed", {
         let (status, done, clock) = (Arc::clone(&status), Arc::clone(&engine_done), clock.clone());
         move || match Reactor::new(MARKET_READERS_MAX) {
             Ok(mut reactor) => {
@@ -274,7 +275,8 @@ struct Seats {
 impl Seats {
     /// One thread, one ring, one core.
     fn single(self) -> Result<Vec<JoinHandle<()>>, StartError> {
-        let thread = spawn("core", move || {
+        let watched = Arc::clone(&self.status);
+        let thread = spawn(&watched, "core", move || {
             pin_or_say(self.core);
             let mut clock = self.clock;
             let reactor = match Reactor::new(self.connections_max) {
@@ -295,7 +297,8 @@ impl Seats {
     fn pipeline(self) -> Result<Vec<JoinHandle<()>>, StartError> {
         let engine_stopped = Arc::new(AtomicBool::new(false));
         let gateway_closed = Arc::new(AtomicBool::new(false));
-        let engine = spawn("engine", {
+        let watched = Arc::clone(&self.status);
+        let engine = spawn(&watched, "engine", {
             let (status, mut clock, idle) = (Arc::clone(&self.status), self.clock.clone(), self.idle);
             let (journal, engine, core) = (self.journal, self.engine_loop, self.core);
             let (stopped, closed) = (Arc::clone(&engine_stopped), Arc::clone(&gateway_closed));
@@ -314,7 +317,7 @@ impl Seats {
                 done.store(true, Ordering::Release);
             }
         })?;
-        let gateway = spawn("gateway", move || {
+        let gateway = spawn(&watched, "gateway", move || {
             pin_or_say(self.core + 1);
             let mut clock = self.clock;
             let mut reactor = match Reactor::new(self.connections_max) {
@@ -399,7 +402,21 @@ fn restore_ballast(config: &Config, directory: &Directory) -> Result<(), StartEr
 }
 
 fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).map_err(|source| StartError::Listen { key, address, source })
+    bind_patiently(address).map_err(|source| StartError::Listen { key, address, source })
+}
+
+/// Waits a while for an address in use: the kernel ends the ring of a killed node, and with it its listeners, a moment
+/// after the process is gone.
+pub fn bind_patiently(address: SocketAddr) -> std::io::Result<TcpListener> {
+    const PAUSE: Duration = Duration::from_millis(50);
+    const ATTEMPTS: u32 = 60;
+    for _ in 1..ATTEMPTS {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => std::thread::sleep(PAUSE),
+            outcome => return outcome,
+        }
+    }
+    TcpListener::bind(address)
 }
 
 fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
@@ -415,6 +432,30 @@ fn pin_or_say(core: usize) {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+/// A thread whose panic ends the process like any other failure: a node without one of its loops serves nobody.
+fn spawn(
+    status: &Arc<Status>,
+    name: &'static str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, StartError> {
+    let watch = Watch { status: Arc::clone(status), name };
+    let run = move || {
+        let _watch = watch;
+        run();
+    };
     std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(StartError::Thread)
+}
+
+/// Dropped at a thread's end; notices whether that was a panic.
+struct Watch {
+    status: Arc<Status>,
+    name: &'static str,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.status.fail(exit::FAILED, format!("the thread {:?} panicked", self.name));
+        }
+    }
 }
