@@ -70,7 +70,7 @@ pub struct Edge {
 pub fn bind(config: &Config) -> Result<TcpListener, EdgeError> {
     let address = config.listen.ops.address;
     let failed = |source| EdgeError::Bind { address, source };
-    let listener = TcpListener::bind(address).map_err(failed)?;
+    let listener = crate::topology::bind_patiently(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(listener)
 }

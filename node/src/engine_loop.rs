@@ -226,8 +226,14 @@ impl EngineLoop {
     }
 
     fn sync_when_due(&mut self, now: TsNs, every_ns: u64, reactor: &mut Reactor) {
-        let crowded = reactor.head().frames_in_flight() + 1 >= reactor.head().config().frames_in_flight_max;
-        if crowded || now.0 - self.synced_at_ns >= every_ns {
+        let head = reactor.head();
+        if head.seq_written() == head.seq_durable() {
+            // Nothing to sync yet: the interval must not begin anew with a sync that did not happen.
+            return;
+        }
+        let crowded = head.frames_in_flight() + 1 >= head.config().frames_in_flight_max;
+        let stopping = self.wiring.status.is_stopping();
+        if crowded || stopping || now.0 - self.synced_at_ns >= every_ns {
             self.synced_at_ns = now.0;
             reactor.sync_journal();
         }

@@ -49,13 +49,16 @@ fn serve(config: &Config) -> u8 {
         eprintln!("pinion-node: {error}");
         return exit::CONFIG;
     }
-    // Bound first, so that an address in use is told before a long recovery.
+    let claim = match topology::claim(config) {
+        Ok(claim) => claim,
+        Err(error) => return refuse(error.exit_code(), &error),
+    };
     let ops = match edge::bind(config) {
         Ok(ops) => ops,
         Err(error) => return refuse(exit::FAILED, &error),
     };
     let mut registry = Registry::default();
-    let node = match topology::start(config, |engine| registry = Registry::of(engine)) {
+    let node = match topology::start_claimed(config, claim, |engine| registry = Registry::of(engine)) {
         Ok(node) => node,
         Err(error) => return refuse(error.exit_code(), &error),
     };

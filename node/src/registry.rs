@@ -217,7 +217,7 @@ mod tests {
                 password_hash: "$argon2id$".to_owned(),
                 drop_copy: true,
                 throttle: Throttle::default(),
-                cod_mode: CodMode::Both,
+                cod_mode: CodMode::Off,
                 cod_scope: CodScope::Session,
                 cod_window_ms: 0,
             }),

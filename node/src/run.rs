@@ -10,6 +10,8 @@ use crate::status::Status;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use wal::error::WalError;
+use wal::head::Poisoned;
 
 /// Idle cycles before a loop that may back off waits in the kernel.
 const SPINS_BEFORE_BACKOFF: u32 = 2_000;
@@ -60,7 +62,7 @@ impl Single {
             work += self.engine.poll(now, &mut self.reactor);
             if let Some(poisoned) = self.reactor.poisoned() {
                 // Nothing leaves any more: whether the failed frame is on disk only a restart can tell.
-                return self.status.fail(exit::JOURNAL_FAILED, poisoned.to_string());
+                return fail_poisoned(&self.status, poisoned);
             }
             work += self.gateway.give_out(now, &mut self.reactor);
             self.status.gateway.at_ns.set(now.0);
@@ -78,6 +80,13 @@ impl Single {
             wait = self.idler.wait(work);
         }
     }
+}
+
+/// A full disk has an exit code of its own, because it has a remedy of its own.
+#[cold]
+fn fail_poisoned(status: &Status, poisoned: &Poisoned) {
+    let error = WalError::from(*poisoned);
+    status.fail(exit::code_of(&error), error.to_string());
 }
 
 /// The engine's thread of a pipeline.
@@ -102,7 +111,7 @@ impl EngineSeat {
             let closed = self.closed.load(Ordering::Acquire);
             let work = self.engine.poll(now, &mut self.reactor);
             if let Some(poisoned) = self.reactor.poisoned() {
-                return self.status.fail(exit::JOURNAL_FAILED, poisoned.to_string());
+                return fail_poisoned(&self.status, poisoned);
             }
             self.status.ring_entries.set(self.reactor.enter_count());
             if closed && (self.engine.is_drained(&self.reactor) || self.status.failure().is_some()) {

@@ -104,17 +104,38 @@ pub struct Addresses {
     pub market: SocketAddr,
 }
 
-/// Proves and applies the log, then starts every thread. `observe` sees the recovered engine before it starts.
-pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Result<Node, StartError> {
+/// What a node has before it reads its log: the directory for itself alone, and its listeners.
+pub struct Claim {
+    directory: Directory,
+    orders: TcpListener,
+    market: TcpListener,
+    fault: JournalFault,
+}
+
+/// Takes the lock first: of two nodes on one directory the second shall say that, not that its ports are taken. Then the
+/// listeners: an address in use is told before a long recovery, not after it.
+pub fn claim(config: &Config) -> Result<Claim, StartError> {
     let fault = JournalFault::from_env().map_err(StartError::Fault)?;
-    let status = Arc::new(Status::default());
-    // The lock first: of two nodes on one directory the second shall say that, not that its ports are taken. Then the
-    // listeners: an address in use is told before a long recovery, not after it.
     let directory = Directory::open(&config.node.data_dir)?;
     let orders = bind("listen.orders", config.listen.orders.address)?;
     let market = bind("listen.market", config.listen.market.address)?;
-    let addresses = Addresses { orders: local(&orders)?, market: local(&market)? };
+    Ok(Claim { directory, orders, market, fault })
+}
 
+/// `claim` and `start_claimed` in one.
+pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Result<Node, StartError> {
+    start_claimed(config, claim(config)?, observe)
+}
+
+/// Proves and applies the log, then starts every thread. `observe` sees the recovered engine before it starts.
+pub fn start_claimed(
+    config: &Config,
+    claim: Claim,
+    observe: impl FnOnce(&book::engine::Engine),
+) -> Result<Node, StartError> {
+    let Claim { directory, orders, market, fault } = claim;
+    let status = Arc::new(Status::default());
+    let addresses = Addresses { orders: local(&orders)?, market: local(&market)? };
     let capacity = engine_loop::capacity(config.node.orders_capacity, config.node.markets_capacity);
     let (Restored { engine, translator, streams, feed, log }, store) =
         restore(&directory, capacity, config.session.resend_max)?;

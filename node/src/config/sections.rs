@@ -9,8 +9,8 @@ use super::{
 use book::command::CodMode;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use wal::block::BLOCK_BYTES;
-use wal::frame::FRAME_BYTES_MAX;
+use wal::block::{BLOCK_BYTES, padded};
+use wal::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, RECORD_HEADER_BYTES};
 use wal::head::{FRAMES_IN_FLIGHT_DEFAULT, FRAMES_IN_FLIGHT_MAX};
 use wal::segment::SEGMENTS_MAX;
 
@@ -19,6 +19,8 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 const SECOND: Duration = Duration::from_secs(1);
+/// An administrator's command must fit a frame, or it would wait for ever.
+const FRAME_BYTES_MIN: u64 = padded(FRAME_HEADER_BYTES + RECORD_HEADER_BYTES + book::codec::RECORD_BYTES_MAX) as u64;
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -69,7 +71,8 @@ fn read_journal(r: &mut Reader) -> JournalConfig {
         accept_loss: r.flag("journal.accept_loss", false),
         segment_bytes: r.bytes("journal.segment_bytes", 64 * MIB, 2 * block..=16 * GIB),
         segments: r.integer("journal.segments", 4, 2..=u64::from(SEGMENTS_MAX)) as u32,
-        frame_bytes_max: r.bytes("journal.frame_bytes_max", 256 * KIB, block..=FRAME_BYTES_MAX as u64) as usize,
+        frame_bytes_max: r.bytes("journal.frame_bytes_max", 256 * KIB, FRAME_BYTES_MIN..=FRAME_BYTES_MAX as u64)
+            as usize,
         frames_in_flight: r.integer(
             "journal.frames_in_flight",
             FRAMES_IN_FLIGHT_DEFAULT as u64,

@@ -232,13 +232,19 @@ pub fn session_spec(
     registry: &Registry,
 ) -> Result<SessionSpec, Refusal> {
     let user = UserName::new(&request.user).ok_or_else(|| Refusal::invalid("user", "1 to 6 letters and digits"))?;
+    // A drop copy only reads: it has no orders of its own to cancel.
+    let cod_mode = match (request.drop_copy, request.cancel_on_disconnect) {
+        (true, None | Some(CancelModeWord::Off)) => CodMode::Off,
+        (true, Some(_)) => return Err(Refusal::invalid("cancel_on_disconnect", "a drop copy cancels nothing: off")),
+        (false, given) => given.map_or(defaults.0, CodMode::from),
+    };
     Ok(SessionSpec {
         account: find_account(registry, &request.account)?,
         user,
         password_hash,
         drop_copy: request.drop_copy,
         throttle: Throttle { orders_per_second: request.orders_per_second, burst: request.burst },
-        cod_mode: request.cancel_on_disconnect.map_or(defaults.0, CodMode::from),
+        cod_mode,
         cod_scope: request.cancel_scope.into(),
         cod_window_ms: request.cancel_window_ms.unwrap_or(defaults.1),
     })

@@ -206,6 +206,8 @@ impl Gateway {
         if let Some(desk) = self.desk_mut(session) {
             let window_ms = desk.facts.cod_window_ms.max(window_ms_min);
             desk.down = Some(Down { cause, ends: TsNs(now.0 + u64::from(window_ms) * 1_000_000) });
+            // Without a window at once, or a quick new login would keep what was to be cancelled.
+            self.end_if_due(now, session.0 as usize - 1);
         }
     }
 }

@@ -111,24 +111,25 @@ impl Gateway {
                 None => self.mark_dirty_if_waiting(id),
             }
         }
-        if self.closed_to_new {
-            // The sessions have their window after the start: a planned restart keeps every resting order.
+        for idx in 0..self.desks.len() {
+            self.end_if_due(now, idx);
+        }
+    }
+
+    /// Tells the engine that a session's window to come back is over.
+    pub(super) fn end_if_due(&mut self, now: TsNs, idx: usize) {
+        // While the node stops, nobody's orders go: the sessions have their window after the start.
+        if self.closed_to_new || self.wiring.ingress.is_full() {
             return;
         }
-        for idx in 0..self.desks.len() {
-            let desk = &mut self.desks[idx];
-            let Some(down) = desk.down else { continue };
-            if now < down.ends || self.wiring.ingress.is_full() {
-                continue;
-            }
-            desk.down = None;
-            if desk.facts.cod_mode == CodMode::Off {
-                continue;
-            }
-            let end = SessionDown { session: desk.facts.session, cause: down.cause, continued: false };
-            let ingress = Ingress { received: now, command: Command::SessionDown(end) };
-            self.wiring.ingress.push(ingress).expect("room was checked, and this loop alone fills it");
+        let desk = &mut self.desks[idx];
+        let Some(down) = desk.down.take_if(|down| down.ends <= now) else { return };
+        if desk.facts.cod_mode == CodMode::Off {
+            return;
         }
+        let end = SessionDown { session: desk.facts.session, cause: down.cause, continued: false };
+        let ingress = Ingress { received: now, command: Command::SessionDown(end) };
+        self.wiring.ingress.push(ingress).expect("room was checked, and this loop alone fills it");
     }
 }
 
