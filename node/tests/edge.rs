@@ -418,6 +418,11 @@ fn a_session_gets_a_password_that_only_its_answer_shows() {
     fixture.done("/admin/session/block", json!({ "user": "MM1", "blocked": true }));
     fixture.refused("/admin/session/add", json!({ "account": 1, "user": "MM1" }), 409, "name_taken");
     fixture.refused("/admin/session/add", json!({ "account": 1, "user": "TOOLONG" }), 400, "invalid");
+
+    let copy = fixture.done("/admin/session/add", json!({ "account": 1, "user": "DC1", "drop_copy": true }));
+    assert_eq!(copy["events"][0]["drop_copy"], true);
+    let cancels = json!({ "account": 1, "user": "DC2", "drop_copy": true, "cancel_on_disconnect": "both" });
+    fixture.refused("/admin/session/add", cancels, 400, "invalid");
 }
 
 #[test]
