@@ -111,6 +111,8 @@ struct OrderConn {
     past: Past,
     control: Vec<u8>,
     stage_times: bool,
+    /// When the last send began.
+    sending_since: TsNs,
     /// How many of the bytes received last are taken in.
     taken: usize,
     /// Bytes were received and not yet taken, because the ingress was full.

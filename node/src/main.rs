@@ -69,8 +69,7 @@ fn serve(config: &Config) -> u8 {
             return node.join();
         }
     };
-    announce(&node, &edge);
-    wait_for_end(&node);
+    wait_for_end(&node, || announce(&node, &edge));
     let code = node.join();
     edge.stop();
     code
@@ -96,14 +95,16 @@ fn announce(node: &topology::Node, edge: &Edge) {
     tracing::info!("{line}");
 }
 
-/// Returns when a signal asks for the end or a loop has failed; every loop has been asked to stop then.
-fn wait_for_end(node: &topology::Node) {
+/// Returns when a signal asks for the end or a loop has failed; every loop has been asked to stop then. `announce` is
+/// called when signals are heard: who has seen the node ready may ask it to stop.
+fn wait_for_end(node: &topology::Node, announce: impl FnOnce()) {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime.and_then(|runtime| {
         runtime.block_on(async {
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
+            announce();
             let failed = async {
                 while !node.status.is_stopping() {
                     tokio::time::sleep(WATCH_EVERY).await;

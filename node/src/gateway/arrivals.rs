@@ -36,6 +36,7 @@ impl Gateway {
             past: Past::Caught,
             control: Vec::new(),
             stage_times: false,
+            sending_since: now,
             taken: 0,
             stalled: false,
             dirty: false,

@@ -36,6 +36,17 @@ impl Gateway {
         let Some(conn) = self.conns.get_mut(id.slot()).and_then(Option::as_deref_mut).filter(|c| c.id == id) else {
             return true;
         };
+        let mut in_bounds = true;
+        if let (Some(session), Past::Caught) = (conn.session, &conn.past) {
+            // What was said before it came is no sign of slowness.
+            let next = self.streams.stream_mut(session).next_seq();
+            in_bounds = next.0 - conn.next.max(conn.came_at).0 <= self.limits.queue_max;
+        }
+        // Looked at while a send is under way, too: that of somebody who does not read has no end.
+        if !in_bounds {
+            self.cut_off(now, id, reactor);
+            return true;
+        }
         let Some(buffer) = reactor.send_buffer(id) else {
             // A send is under way: its end marks the connection again.
             return true;
@@ -46,25 +57,26 @@ impl Gateway {
         // A packet must not begin in the middle of another: what was cut off is sent first.
         let whole = conn.control.is_empty();
         if let (Some(session), State::Open, true) = (conn.session, conn.protocol.state(), whole) {
-            let stream = self.streams.stream_mut(session);
-            // What was said before it came is no sign of slowness.
-            let lag = stream.next_seq().0 - conn.next.max(conn.came_at).0;
-            let in_bounds = lag <= self.limits.queue_max || !matches!(conn.past, Past::Caught);
-            fits = in_bounds && fill(now, conn, stream, &mut filling);
+            fits = fill(now, conn, self.streams.stream_mut(session), &mut filling);
         }
         let len = filling.len();
         reactor.send(id, len);
+        conn.sending_since = now;
         let closing = conn.closing;
         if !fits {
-            // A reader this slow has lost its place in memory; it resumes by number.
-            tracing::info!("a session reads too slowly and is disconnected");
-            self.close(now, id, DownCause::Disconnect, reactor);
+            self.cut_off(now, id, reactor);
         } else if let (Some(closing), 0) = (closing, len) {
             self.close(now, id, closing.cause, reactor);
         } else {
             self.ask_archive(now, id, reactor);
         }
         true
+    }
+
+    /// A reader this slow has lost its place in memory, or would; it resumes by number.
+    fn cut_off(&mut self, now: TsNs, id: ConnId, reactor: &mut Reactor) {
+        tracing::info!("a session reads too slowly and is disconnected");
+        self.close(now, id, DownCause::Disconnect, reactor);
     }
 
     /// Asks for the messages that memory no longer has, when the connection waits for them.
@@ -98,13 +110,16 @@ impl Gateway {
 
     /// Heartbeats, silences, grace windows.
     pub(super) fn keep_house(&mut self, now: TsNs, reactor: &mut Reactor) {
+        // Who reads nothing for as long as it may say nothing is gone, whatever it says.
+        let unread_ns_max = u64::from(self.limits.session.silence_ms) * 1_000_000;
         for slot in 0..self.conns.len() {
             let Some(conn) = self.conns[slot].as_deref_mut() else { continue };
             let id = conn.id;
             let mut close = None;
             conn.protocol.on_tick(now, &mut Aside { control: &mut conn.control, close: &mut close });
             // Who does not read what is still to be said does not get to hold the door.
-            let over = conn.control.len() > CONTROL_BYTES_MAX || conn.closing.is_some_and(|c| c.ends <= now);
+            let stuck = reactor.is_sending(id) && unread_ns_max <= now.0 - conn.sending_since.0;
+            let over = stuck || conn.control.len() > CONTROL_BYTES_MAX || conn.closing.is_some_and(|c| c.ends <= now);
             match close {
                 Some(reason) => self.close_after_flush(now, id, reason, DownCause::Disconnect, reactor),
                 None if over => self.close(now, id, DownCause::Disconnect, reactor),
