@@ -22,6 +22,9 @@ use zerocopy::IntoBytes;
 /// What memory may grow by under abuse that leaves nothing behind.
 const GROWTH_BYTES_MAX: u64 = 24 << 20;
 
+/// Sessions that may leave a lot unread.
+const PATIENT: &str = "[session]\nresend_max = 262144\nqueue_max = 262144\n";
+
 /// The same bytes in every run (xorshift64, Marsaglia 2003).
 fn garbage(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -73,7 +76,7 @@ fn a_length_that_no_packet_has_closes_the_connection() {
 
 #[test]
 fn half_a_frame_and_silence_ends_with_the_silence() {
-    let mut abused = Abused::new("[session]\nidle_timeout = \"2s\"\nlogin_timeout = \"1s\"\n", 1);
+    let mut abused = Abused::new("[session]\nidle_timeout = \"5s\"\nlogin_timeout = \"1s\"\n", 1);
     let login = login_packet("T1", PASSWORD, SessionName::BLANK, SessionSeq::HEAD);
     let mut waiting: Vec<Raw> = Vec::new();
     for address in both_ports(&abused) {
@@ -217,9 +220,12 @@ fn guessing_passwords_locks_nobody_else_out() {
     for raw in &mut guesses {
         raw.send(&login_packet("T1", "guess", SessionName::BLANK, SessionSeq::HEAD));
     }
-    let started = Instant::now();
-    drop(abused.client("T1", SessionSeq::HEAD));
-    assert!(started.elapsed() < Duration::from_secs(5), "an honest login waits {:?} for guessers", started.elapsed());
+    // A doorman with too much to do refuses; who tries again gets in while the guesses are still being told.
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(refused) = OrderClient::connect(abused.process.orders, "T1", PASSWORD, SessionSeq::HEAD) {
+        assert!(matches!(refused, ClientError::LoginRejected(LoginReject::NotAuthorised)), "{refused}");
+        assert!(Instant::now() < deadline, "an honest login does not get past the guessers");
+    }
     for mut raw in guesses {
         assert!(raw.until_closed().iter().all(|p| *p == (PacketKind::Rejected as u8, vec![b'A'])));
     }
@@ -320,7 +326,7 @@ fn a_session_far_behind_catches_up_where_a_slow_reader_would_be_cut() {
 /// Stage times come between the numbered packets; a client that reads in its own time must still find whole packets.
 #[test]
 fn stage_times_leave_every_packet_whole_however_slowly_they_are_read() {
-    let abused = Abused::new("", 1);
+    let abused = Abused::new(PATIENT, 1);
     let mut client = abused.client("T1", SessionSeq::HEAD);
     let set = SetSession::cancel_on_disconnect(ClOrdId(1), CodMode::Off, CodScope::Session, 0);
     client.set_session(&SetSession { stage_times: 1, ..set }).expect("connected");
@@ -487,7 +493,7 @@ fn clogged(abused: &Abused, user: &str, orders: u64) -> OrderClient {
 
 #[test]
 fn who_says_goodbye_and_does_not_read_is_gone_all_the_same() {
-    let mut abused = Abused::new("[session]\nidle_timeout = \"2s\"\n", 1);
+    let mut abused = Abused::new(PATIENT, 1);
     let mut client = clogged(&abused, "T1", 60_000);
     client.send_raw(&[1, 2, 3]).expect("connected");
     // The slot is free again although the last words were never read: the session's other connection sees its end.
@@ -510,7 +516,7 @@ fn connections_of(address: SocketAddr) -> usize {
 
 #[test]
 fn market_readers_that_never_read_do_not_keep_others_out() {
-    let mut abused = Abused::new("[session]\nidle_timeout = \"2s\"\n", 1);
+    let mut abused = Abused::new("[session]\nidle_timeout = \"5s\"\n", 1);
     // Enough resting orders for a snapshot that no socket holds.
     const ORDERS: u64 = 100_000;
     let maker = rest(&abused, "T1", ORDERS);

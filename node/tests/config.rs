@@ -138,7 +138,7 @@ fn every_number_has_its_bounds() {
         ("journal.interval_us", "1", "10000000", "0", "10000001"),
         ("journal.segment_bytes", "1052672", "17179869184", "8191", "17179869185"),
         ("journal.segments", "2", "256", "1", "257"),
-        ("journal.frame_bytes_max", "4096", "1048576", "4095", "1048577"),
+        ("journal.frame_bytes_max", "20480", "1048576", "20479", "1048577"),
         ("journal.frames_in_flight", "1", "16", "0", "17"),
         ("store.retain_bytes", "0", "'1024TiB'", "-1", "'1025TiB'"),
         ("store.retain_for", "'0s'", "'36500d'", "", "'36501d'"),

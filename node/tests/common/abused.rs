@@ -12,11 +12,12 @@ use book::ids::{ClOrdId, MarketId};
 const PROBE: &str = "PROBE";
 
 pub struct Abused {
-    pub place: Place,
     pub process: Process,
     pub market: MarketId,
     probe: OrderClient,
     probe_id: u64,
+    // Dropped last: what the process says is in it.
+    _place: Place,
 }
 
 impl Abused {
@@ -33,7 +34,7 @@ impl Abused {
         assert_eq!(running.stop(), 0);
         let process = Start::new(&place.config_file()).run();
         let probe = OrderClient::connect(process.orders, PROBE, PASSWORD, SessionSeq::HEAD).expect("logged in");
-        Self { place, process, market, probe, probe_id: 0 }
+        Self { process, market, probe, probe_id: 0, _place: place }
     }
 
     /// The honest client trades on: an order rests and is cancelled again.
@@ -55,7 +56,7 @@ impl Abused {
     pub fn finish(mut self) {
         self.probe();
         let ended = self.process.terminate();
-        assert_eq!(ended.code, Some(0), "{}", ended.said);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(!ended.said.contains("ERROR") && !ended.said.contains("panicked"), "{}", ended.said);
     }
 }

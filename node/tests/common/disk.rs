@@ -71,6 +71,10 @@ impl LoopDisk {
         self.mounted = false;
     }
 
+    pub fn remount_read_only(&self) {
+        run(Command::new("mount").args(["-o", "remount,ro"]).arg(self.path()));
+    }
+
     /// After the power came back.
     pub fn remount(&mut self) {
         self.unmount();

@@ -100,6 +100,11 @@ impl Trader {
 
     /// Reads the session's whole stream again and holds it against what is remembered. Says what is wrong.
     pub fn check(&mut self, address: SocketAddr) -> Result<(), String> {
+        self.check_from(address, 0)
+    }
+
+    /// The same for what is behind the first `known` messages, which an earlier check has seen.
+    pub fn check_from(&mut self, address: SocketAddr, known: usize) -> Result<(), String> {
         let user = self.user.clone();
         let wrong = |what: String| Err(format!("{user}: {what}"));
         let head = OrderClient::connect(address, &self.user, PASSWORD, SessionSeq::HEAD);
@@ -115,9 +120,9 @@ impl Trader {
                 next.0 - 1
             ));
         }
-        let mut client = OrderClient::connect(address, &self.user, PASSWORD, SessionSeq::FIRST)
+        let mut client = OrderClient::connect(address, &self.user, PASSWORD, SessionSeq(known as u64 + 1))
             .map_err(|error| format!("{user}: cannot resume: {error}"))?;
-        let mut whole = Vec::new();
+        let mut whole = self.told[..known].to_vec();
         while client.next_seq() < next {
             match client.poll_raw(CHECK_POLL) {
                 Ok(Some(received)) => whole.push(received.message.to_vec()),
@@ -162,8 +167,16 @@ pub fn trade_while<T>(traders: &mut [Trader], address: SocketAddr, meanwhile: im
         for trader in traders.iter_mut() {
             scope.spawn(|| trader.trade(address, &stop));
         }
-        let outcome = meanwhile(&stop);
-        stop.store(true, Ordering::Relaxed);
-        outcome
+        // Also when `meanwhile` panics: its panic shall be seen, not waited for.
+        let _stop = StopAtEnd(&stop);
+        meanwhile(&stop)
     })
+}
+
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -33,6 +33,8 @@ use wal::segment::Geometry;
 use wal::units::{NodeId, Seq, Timeline};
 
 pub const PASSWORD: &str = "0123456789";
+/// No machine has so many: tests run beside each other, and none shall have a core to itself.
+const NO_CORE: usize = 1023;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One whole in 1e-8.
@@ -52,6 +54,7 @@ pub fn qty(whole: i64) -> QtyE8 {
 pub struct Place {
     pub dir: TempDir,
     pub extra: String,
+    threads: String,
 }
 
 impl Place {
@@ -65,7 +68,7 @@ impl Place {
         let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let dir = tempfile::tempdir_in(base).expect("a temporary directory");
         create_directory(&dir.path().join("data"));
-        Self { dir, extra: extra.to_owned() }
+        Self { dir, extra: extra.to_owned(), threads: "single".to_owned() }
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -73,15 +76,31 @@ impl Place {
     }
 
     pub fn config(&self) -> Config {
-        let text = config_text(&self.data_dir(), &self.extra);
+        let text = self.config_text(&self.extra);
         Config::from_parts(&text, self.dir.path(), [], &[], Build::of_this_binary()).expect("a valid configuration")
+    }
+
+    /// With other threads than `single`.
+    pub fn with_threads(threads: &str, extra: &str) -> Self {
+        let place = Self::with(extra);
+        Self { threads: threads.to_owned(), ..place }
     }
 
     /// A directory of a node under `base`, for disks of a test's own.
     pub fn at(base: &Path, extra: &str) -> Self {
         let dir = tempfile::tempdir_in(base).expect("a temporary directory");
         create_directory(&dir.path().join("data"));
-        Self { dir, extra: extra.to_owned() }
+        Self { dir, extra: extra.to_owned(), threads: "single".to_owned() }
+    }
+
+    /// `extra` may begin with more keys of `[listen]`.
+    fn config_text(&self, extra: &str) -> String {
+        let (data_dir, threads) = (self.data_dir(), &self.threads);
+        format!(
+            "[node]\nenv = \"dev\"\ndata_dir = {data_dir:?}\nidle = \"backoff\"\nthreads = {threads:?}\ncore = {NO_CORE}\n\
+             [listen]\norders = \"127.0.0.1:0\"\nmarket = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n\
+             http = \"127.0.0.1:0\"\n{extra}"
+        )
     }
 
     /// The configuration as a file, for the binary.
@@ -96,7 +115,7 @@ impl Place {
     /// The configuration as a file in `dir`, where it outlives the disk under the data directory.
     pub fn config_file_in(&self, dir: &Path, extra: &str) -> PathBuf {
         let path = dir.join("node.toml");
-        std::fs::write(&path, config_text(&self.data_dir(), extra)).expect("written");
+        std::fs::write(&path, self.config_text(extra)).expect("written");
         path
     }
 
@@ -107,15 +126,6 @@ impl Place {
     pub fn try_start(&self) -> Result<Running, node::topology::StartError> {
         start(&self.config(), |_| {}).map(|node| Running { node: Some(node) })
     }
-}
-
-/// `extra` may begin with more keys of `[listen]`.
-fn config_text(data_dir: &Path, extra: &str) -> String {
-    format!(
-        "[node]\nenv = \"dev\"\ndata_dir = {data_dir:?}\nidle = \"backoff\"\n\
-         [listen]\norders = \"127.0.0.1:0\"\nmarket = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n\
-         http = \"127.0.0.1:0\"\n{extra}"
-    )
 }
 
 /// A new data directory with a small head.

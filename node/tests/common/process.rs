@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -32,7 +33,9 @@ pub struct Process {
 /// How a node ended, and what it said.
 #[derive(Debug)]
 pub struct Ended {
+    /// None where a signal ended it.
     pub code: Option<i32>,
+    pub signal: Option<i32>,
     pub said: String,
 }
 
@@ -121,7 +124,7 @@ fn wait_for_end(mut child: Child, log: &Path) -> Ended {
         std::thread::yield_now();
         std::thread::park_timeout(Duration::from_millis(2));
     };
-    Ended { code: status.code(), said: std::fs::read_to_string(log).unwrap_or_default() }
+    Ended { code: status.code(), signal: status.signal(), said: std::fs::read_to_string(log).unwrap_or_default() }
 }
 
 impl Process {
@@ -168,6 +171,13 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
+            if std::thread::panicking() {
+                eprintln!(
+                    "the node ({:?}) said: {}",
+                    child.try_wait(),
+                    std::fs::read_to_string(&self.log).unwrap_or_default()
+                );
+            }
             // Gone already is as good.
             let _ = child.kill();
             let _ = child.wait();

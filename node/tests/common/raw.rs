@@ -57,11 +57,22 @@ impl Raw {
     pub fn packet(&mut self) -> Option<RawPacket> {
         let deadline = Instant::now() + PATIENCE;
         loop {
+            let packet = self.packet_until(deadline)?;
+            if packet.0 != PacketKind::ServerHeartbeat as u8 {
+                return Some(packet);
+            }
+        }
+    }
+
+    /// The next packet, heartbeats too.
+    pub fn any_packet(&mut self) -> Option<RawPacket> {
+        self.packet_until(Instant::now() + PATIENCE)
+    }
+
+    fn packet_until(&mut self, deadline: Instant) -> Option<RawPacket> {
+        loop {
             if let Some(packet) = self.split() {
-                if packet.0 != PacketKind::ServerHeartbeat as u8 {
-                    return Some(packet);
-                }
-                continue;
+                return Some(packet);
             }
             if !self.read(deadline) {
                 return None;

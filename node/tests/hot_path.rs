@@ -1,0 +1,145 @@
+//! The pinned core once warm: it allocates nothing, and enters the kernel at most once a cycle. One test, one node, one
+//! process: the allocator counts a single thread of it.
+#![allow(unsafe_code)]
+
+mod common;
+
+use api::client::OrderClient;
+use api::orders::{Answer, CancelOrder, NewOrder, TIF_IOC};
+use api::requests::Target;
+use api::stream::SessionSeq;
+use book::command::Side;
+use book::ids::{ClOrdId, MarketId};
+use common::{Place, limit, next};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+/// The thread whose allocations are counted; none while zero.
+static WATCHED: AtomicI32 = AtomicI32::new(0);
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static BYTES_MAX: AtomicU64 = AtomicU64::new(0);
+
+struct Counting;
+
+fn count(layout: Layout) {
+    let watched = WATCHED.load(Ordering::Relaxed);
+    // SAFETY: gettid takes nothing, touches no memory of ours and cannot fail.
+    if watched != 0 && unsafe { libc::gettid() } == watched {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        BYTES_MAX.fetch_max(layout.size() as u64, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call goes to the system's allocator unchanged, so its promises are kept by it; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout);
+        // SAFETY: as asked of us.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout);
+        // SAFETY: as asked of us.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_bytes: usize) -> *mut u8 {
+        count(layout);
+        // SAFETY: as asked of us.
+        unsafe { System.realloc(at, layout, new_bytes) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as asked of us.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The kernel's number of this process's thread of that name.
+fn thread_id(name: &str) -> i32 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("procfs").map(|task| task.expect("readable").path());
+    let named =
+        |task: &std::path::PathBuf| std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name);
+    let found = tasks.into_iter().find(named).unwrap_or_else(|| panic!("no thread is called {name:?}"));
+    found.file_name().and_then(|id| id.to_str()?.parse().ok()).expect("a number")
+}
+
+/// Rests, fills, takes, cancels, refusals: a bit of everything that trading is.
+fn trade(maker: &mut OrderClient, taker: &mut OrderClient, market: MarketId, rounds: std::ops::Range<u64>) {
+    const BATCH: u64 = 20;
+    for round in rounds {
+        let first = round * 3 * BATCH;
+        for n in 1..=BATCH {
+            maker.queue(&limit(first + n, market, Side::Sell, 100 + (n % 7) as i64, 2)).expect("connected");
+        }
+        maker.flush().expect("connected");
+        (0..BATCH).for_each(|_| assert!(matches!(next(maker).message, Answer::OrderAccepted(_))));
+        for n in 1..=BATCH / 2 {
+            let order = NewOrder { tif: TIF_IOC, ..limit(first + n, market, Side::Buy, 100, 1) };
+            taker.queue(&order).expect("connected");
+        }
+        taker.queue(&limit(first + BATCH, MarketId(99), Side::Buy, 100, 1)).expect("connected");
+        taker.flush().expect("connected");
+        while !matches!(next(taker).message, Answer::OrderRejected(_)) {}
+        for n in 1..=BATCH {
+            let target = Target::ClOrdId(ClOrdId(first + n));
+            maker.queue(&CancelOrder::new(ClOrdId(first + n), target, market)).expect("connected");
+        }
+        maker.flush().expect("connected");
+        let mut ended = 0;
+        while ended < BATCH {
+            match next(maker).message {
+                Answer::OrderCanceled(_) | Answer::CancelRejected(_) => ended += 1,
+                Answer::OrderExecuted(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_pinned_core_allocates_nothing_once_warm() {
+    const WARM_UP: u64 = 100;
+    const MEASURED: u64 = 600;
+    // Memory of a session's stream is used up and used again within the warm-up.
+    let place = Place::with("[session]\nresend_max = 1024\nqueue_max = 1024\n");
+    let running = place.start();
+    let market = running.add_market();
+    running.add_trader("MM1");
+    running.add_trader("MM2");
+    let mut maker = running.connect("MM1", SessionSeq::HEAD);
+    let mut taker = running.connect("MM2", SessionSeq::HEAD);
+    trade(&mut maker, &mut taker, market, 0..WARM_UP);
+
+    let status = &running.node().status;
+    let (commands, entries, cycles) = (status.commands.get(), status.ring_entries.get(), status.engine.cycles.get());
+    WATCHED.store(thread_id("core"), Ordering::Relaxed);
+    trade(&mut maker, &mut taker, market, WARM_UP..WARM_UP + MEASURED);
+    WATCHED.store(0, Ordering::Relaxed);
+    let commands = status.commands.get() - commands;
+    let entries = status.ring_entries.get() - entries;
+    let cycles = status.engine.cycles.get() - cycles;
+    println!("{commands} commands, {entries} ring entries, {cycles} cycles");
+
+    assert!(commands > 20_000, "{commands} commands are too few to judge by");
+    let (allocations, bytes) = (ALLOCATIONS.load(Ordering::Relaxed), BYTES_MAX.load(Ordering::Relaxed));
+    assert_eq!(allocations, 0, "allocations on the pinned core, up to {bytes} bytes each, over {commands} commands");
+    // The counters are read between two cycles of another thread: each may be one ahead of the other.
+    assert!(entries <= cycles + 1, "{entries} ring entries in {cycles} cycles");
+    drop((maker, taker));
+    assert_eq!(running.stop(), 0);
+    // The counter counts: otherwise none of this means anything.
+    WATCHED.store(thread_id_of_this(), Ordering::Relaxed);
+    drop(std::hint::black_box(Box::new([0u8; 64])));
+    WATCHED.store(0, Ordering::Relaxed);
+    assert!(ALLOCATIONS.load(Ordering::Relaxed) > 0);
+}
+
+fn thread_id_of_this() -> i32 {
+    // SAFETY: gettid takes nothing, touches no memory of ours and cannot fail.
+    unsafe { libc::gettid() }
+}

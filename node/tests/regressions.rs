@@ -1,0 +1,250 @@
+//! Defects that real exchanges have had, and that this one shall not have: each under its number in the list of the
+//! project's tests. And those that this node has had itself.
+
+mod common;
+
+use api::client::OrderClient;
+use api::orders::{Answer, CancelOrder, NewOrder, OrderCanceled, TIF_IOC};
+use api::requests::Target;
+use api::stream::SessionSeq;
+use book::command::{Admin, MarketStatus, Side};
+use book::ids::{ClOrdId, MarketId, OrderId};
+use common::load::{Trader, trade_while};
+use common::process::Start;
+use common::{ONE, Place, Running, limit, next};
+use std::time::{Duration, Instant};
+
+fn traders(running: &Running) -> MarketId {
+    let market = running.add_market();
+    running.add_trader("MM1");
+    running.add_trader("MM2");
+    market
+}
+
+fn accepted(client: &mut OrderClient) -> api::orders::OrderAccepted {
+    match next(client).message {
+        Answer::OrderAccepted(accepted) => accepted,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn executed(client: &mut OrderClient) -> api::orders::OrderExecuted {
+    match next(client).message {
+        Answer::OrderExecuted(executed) => executed,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn canceled(client: &mut OrderClient) -> OrderCanceled {
+    match next(client).message {
+        Answer::OrderCanceled(canceled) => canceled,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn regression_01_a_crash_between_accept_and_apply_loses_nothing() {
+    let place = Place::new();
+    let running = place.start();
+    let market = traders(&running);
+    assert_eq!(running.stop(), 0);
+    let start = Start::new(&place.config_file());
+    let mut both = [("MM1", Side::Sell), ("MM2", Side::Buy)].map(|(user, side)| Trader::new(user, market, side));
+    for round in 1..=5 {
+        let process = start.run();
+        let address = process.orders;
+        trade_while(&mut both, address, |_| {
+            let until = Instant::now() + Duration::from_millis(40 * round);
+            while Instant::now() < until {
+                std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
+            }
+            process.kill();
+        });
+        let process = start.run();
+        for trader in &mut both {
+            trader.check(process.orders).unwrap_or_else(|what| panic!("round {round}: {what}"));
+        }
+    }
+    assert!(both.iter().all(|trader| trader.answered.len() > 50), "there was load");
+}
+
+#[test]
+fn regression_02_a_restart_keeps_quantities_and_the_place_in_the_queue() {
+    let place = Place::new();
+    let running = place.start();
+    let market = traders(&running);
+    let mut maker = running.connect("MM1", SessionSeq::HEAD);
+    let mut taker = running.connect("MM2", SessionSeq::HEAD);
+    for id in [1, 2] {
+        maker.new_order(&limit(id, market, Side::Sell, 100, 10)).expect("connected");
+        accepted(&mut maker);
+    }
+    taker.new_order(&limit(1, market, Side::Buy, 100, 3)).expect("connected");
+    assert_eq!(executed(&mut maker).cum_qty_e8.get(), 3 * ONE);
+    let from = maker.next_seq();
+    drop((maker, taker));
+    assert_eq!(running.stop(), 0);
+    let running = place.start();
+    let mut maker = running.connect("MM1", from);
+    let mut taker = running.connect("MM2", SessionSeq::HEAD);
+    taker.new_order(&limit(2, market, Side::Buy, 100, 8)).expect("connected");
+    // The older one first, with what was left of it, then the younger one.
+    let (first, second) = (executed(&mut maker), executed(&mut maker));
+    assert_eq!((first.cl_ord_id.get(), first.cum_qty_e8.get(), first.leaves_qty_e8.get()), (1, 10 * ONE, 0));
+    assert_eq!((second.cl_ord_id.get(), second.cum_qty_e8.get(), second.leaves_qty_e8.get()), (2, ONE, 9 * ONE));
+}
+
+#[test]
+fn regression_03_accept_comes_first_and_cumulative_never_falls() {
+    let place = Place::new();
+    let running = place.start();
+    let market = traders(&running);
+    let mut maker = running.connect("MM1", SessionSeq::HEAD);
+    let mut taker = running.connect("MM2", SessionSeq::HEAD);
+    for id in 1..=5 {
+        maker.new_order(&limit(id, market, Side::Sell, 100 + id as i64, 2)).expect("connected");
+        accepted(&mut maker);
+    }
+    taker.new_order(&limit(1, market, Side::Buy, 105, 20)).expect("connected");
+    assert_eq!(accepted(&mut taker).cl_ord_id.get(), 1);
+    let cumulative: Vec<i64> = (0..5).map(|_| executed(&mut taker).cum_qty_e8.get() / ONE).collect();
+    assert_eq!(cumulative, [2, 4, 6, 8, 10]);
+}
+
+#[test]
+fn regression_04_an_immediate_order_ends_once_with_its_funds_back() {
+    let place = Place::new();
+    let running = place.start();
+    let market = traders(&running);
+    let mut maker = running.connect("MM1", SessionSeq::HEAD);
+    maker.new_order(&limit(1, market, Side::Sell, 100, 1)).expect("connected");
+    accepted(&mut maker);
+    let mut taker = running.connect("MM2", SessionSeq::HEAD);
+    // Each would bind most of the account's money: were any of it kept, the next would be refused.
+    for id in 1..=20 {
+        let order = NewOrder { tif: TIF_IOC, ..limit(id, market, Side::Buy, 100, 900_000) };
+        taker.new_order(&order).expect("connected");
+        accepted(&mut taker);
+        if id == 1 {
+            assert_eq!(executed(&mut taker).last_qty_e8.get(), ONE);
+        }
+        assert_eq!(canceled(&mut taker).cl_ord_id.get(), id);
+    }
+    assert!(matches!(taker.poll(Duration::ZERO), Ok(None)), "and nothing follows an end");
+}
+
+#[test]
+fn regression_06_a_cancel_of_no_open_order_of_ones_own_changes_nothing() {
+    let place = Place::new();
+    let running = place.start();
+    let market = traders(&running);
+    let mut maker = running.connect("MM1", SessionSeq::HEAD);
+    let mut other = running.connect("MM2", SessionSeq::HEAD);
+    maker.new_order(&limit(1, market, Side::Sell, 100, 1)).expect("connected");
+    let id = OrderId(accepted(&mut maker).order_id.get());
+    let foreign = CancelOrder::new(ClOrdId(1), Target::OrderId(id), market);
+    other.cancel(&foreign).expect("connected");
+    assert!(matches!(next(&mut other).message, Answer::CancelRejected(_)));
+    other.new_order(&limit(2, market, Side::Buy, 100, 1)).expect("connected");
+    accepted(&mut other);
+    executed(&mut other);
+    executed(&mut maker);
+    for target in [Target::OrderId(id), Target::ClOrdId(ClOrdId(1)), Target::OrderId(OrderId(u64::MAX))] {
+        maker.cancel(&CancelOrder::new(ClOrdId(7), target, market)).expect("connected");
+        assert!(matches!(next(&mut maker).message, Answer::CancelRejected(_)), "{target:?}");
+    }
+}
+
+#[test]
+fn regression_07_numbers_go_on_over_a_restart() {
+    let place = Place::new();
+    let mut ids = Vec::new();
+    let mut market = MarketId(1);
+    for round in 0..3 {
+        let running = place.start();
+        if round == 0 {
+            market = traders(&running);
+        }
+        let mut client = running.connect("MM1", SessionSeq::HEAD);
+        assert_eq!(client.next_seq(), SessionSeq(1 + 2 * round));
+        for id in [2 * round + 1, 2 * round + 2] {
+            client.new_order(&limit(id, market, Side::Buy, 10, 1)).expect("connected");
+            let order = accepted(&mut client);
+            ids.push((order.order_id.get(), order.exec_id.get(), order.transact_time_ns.get()));
+        }
+        drop(client);
+        assert_eq!(running.stop(), 0);
+    }
+    assert!(ids.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1 && a.2 < b.2), "{ids:?}");
+}
+
+#[test]
+fn regression_11_a_halt_takes_effect_at_one_place_in_the_log() {
+    let place = Place::new();
+    let running = place.start();
+    let market = traders(&running);
+    let mut client = running.connect("MM1", SessionSeq::HEAD);
+    for id in 1..=2_000 {
+        client.queue(&limit(id, market, Side::Buy, 10, 1)).expect("connected");
+        if id == 1_000 {
+            client.flush().expect("connected");
+            running.admin(Admin::SetMarketStatus { market, status: MarketStatus::Halt });
+        }
+    }
+    client.flush().expect("connected");
+    let taken: Vec<bool> = (0..2_000).map(|_| matches!(next(&mut client).message, Answer::OrderAccepted(_))).collect();
+    let before = taken.iter().take_while(|taken| **taken).count();
+    assert!(taken[before..].iter().all(|taken| !taken), "taken, refused, and taken again");
+    assert!(before < 2_000, "the halt came");
+}
+
+#[test]
+fn regression_15_a_planned_restart_keeps_every_resting_order() {
+    let place = Place::new();
+    let running = place.start();
+    let market = traders(&running);
+    let mut maker = running.connect("MM1", SessionSeq::HEAD);
+    // The strictest terms there are, and a client that is still connected when the node goes.
+    let set = api::orders::SetSession::cancel_on_disconnect(
+        ClOrdId(1),
+        book::command::CodMode::Both,
+        book::command::CodScope::Account,
+        0,
+    );
+    maker.set_session(&set).expect("connected");
+    next(&mut maker);
+    for id in 1..=500 {
+        maker.queue(&limit(id, market, Side::Sell, 100 + (id % 40) as i64, 1)).expect("connected");
+    }
+    maker.flush().expect("connected");
+    for _ in 0..500 {
+        accepted(&mut maker);
+    }
+    assert_eq!(running.stop(), 0);
+    let running = place.start();
+    let status = &running.node().status;
+    let from = status.gateway.at_ns.get();
+    while status.gateway.at_ns.get() < from + 300_000_000 {
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    assert_eq!(running.follow().depth().books().map(|book| book.order_count()).sum::<usize>(), 500);
+}
+
+/// Frames of one order each take a block of the head and few bytes of the store: the head was full before the store was
+/// asked to flush, for ever.
+#[test]
+fn regression_small_frames_do_not_fill_the_head() {
+    let place = Place::with("[journal]\nframes_in_flight = 1\n");
+    let running = place.start();
+    let market = traders(&running);
+    let mut client = running.connect("MM1", SessionSeq::HEAD);
+    // The head of these tests holds about four thousand blocks.
+    for id in 1..=5_000 {
+        client.new_order(&NewOrder { tif: TIF_IOC, ..limit(id, market, Side::Buy, 10, 1) }).expect("connected");
+        accepted(&mut client);
+        canceled(&mut client);
+    }
+    drop(client);
+    assert_eq!(running.stop(), 0);
+    assert_eq!(place.start().stop(), 0);
+}
