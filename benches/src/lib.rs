@@ -1,7 +1,10 @@
-//! Measures the book and the state machine, beside a naive twin and the peers that the crate registry has.
+//! Measures the book and the state machine, beside a naive twin and the peers that the crate registry has; the journal and
+//! the whole way of an order, beside what the disk and the sockets of the machine allow.
 //!
 //! Read in this order: what is fed (`streams`, `meb`), who is measured (`subject`, `pinion`, `naive`, `peers`,
-//! `exchange`, `yardstick`), how (`clock`, `machine`, `measure`), and what comes out (`report`).
+//! `exchange`, `yardstick`), how (`clock`, `machine`, `measure`), and what comes out (`report`). Of the journal and of the way
+//! of an order: the limits (`disk`, `raw_write`, `echo`), the node and its client (`house`, `flow`, `line`), what is counted
+//! (`rounds`, `threads`).
 //!
 //! What never enters: anything that decides a trade of the product. A figure counts only with its check: the hash over
 //! every fill of the run, in order, equals the one that the stream's own reference matcher left in its header.
@@ -16,9 +19,18 @@ pub mod pinion;
 pub mod subject;
 pub mod yardstick;
 
+pub mod disk;
+pub mod echo;
+pub mod flow;
+pub mod house;
+pub mod line;
+pub mod raw_write;
+
 pub mod clock;
 pub mod machine;
 pub mod measure;
+pub mod rounds;
+pub mod threads;
 
 pub mod options;
 pub mod report;

@@ -1,0 +1,76 @@
+//! The flow of orders that is sent to a node: post-only orders that rest, and cancels of the oldest of them.
+//!
+//! ```text
+//! number     1   2   3 ...  W | W+1   W+2   W+3   W+4 ...        W orders rest from then on, half of them bids
+//! command    add add add      | cancel add  cancel add           no two sides ever meet
+//! ```
+//! Command `n` carries the client order id `n`, so its one answer can be told by its number.
+
+use crate::house::{PRICE_ONE_E9, QTY_ONE_E8};
+use api::decimal::{PriceE9, QtyE8};
+use api::orders::{CancelOrder, EXEC_POST_ONLY, NewOrder};
+use api::requests::Target;
+use api::sbe::Framed;
+use api::soup::{PacketKind, append_packet};
+use book::command::Side;
+use book::ids::{ClOrdId, MarketId};
+use std::collections::VecDeque;
+use zerocopy::IntoBytes;
+
+/// Orders that rest once the flow has begun to cancel.
+pub const RESTING: u64 = 1_000;
+/// Prices on either side.
+const LEVELS: u64 = 50;
+const MIDDLE: i64 = 1_000;
+
+/// Makes the commands of one session, one after the other.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    market: MarketId,
+    /// Number of the command made last.
+    number: u64,
+    /// Numbers of the orders that rest, oldest first.
+    resting: VecDeque<u64>,
+}
+
+impl Flow {
+    pub fn new(market: MarketId) -> Self {
+        let resting = VecDeque::with_capacity(RESTING as usize + 1);
+        Self { market, number: 0, resting }
+    }
+
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub fn resting(&self) -> u64 {
+        self.resting.len() as u64
+    }
+
+    /// Appends the next command as a packet; its number.
+    #[inline]
+    pub fn append(&mut self, out: &mut Vec<u8>) -> u64 {
+        self.number += 1;
+        let id = ClOrdId(self.number);
+        let oldest = if self.resting.len() as u64 >= RESTING { self.resting.pop_front() } else { None };
+        match oldest {
+            Some(oldest) => {
+                let cancel = CancelOrder::new(id, Target::ClOrdId(ClOrdId(oldest)), self.market);
+                append_packet(PacketKind::Unsequenced, Framed::new(cancel).as_bytes(), out);
+            }
+            None => {
+                append_packet(PacketKind::Unsequenced, Framed::new(self.add(id)).as_bytes(), out);
+                self.resting.push_back(self.number);
+            }
+        }
+        self.number
+    }
+
+    fn add(&self, id: ClOrdId) -> NewOrder {
+        // While it cancels, every second number is an add: their halves alternate.
+        let (side, step) = if (self.number / 2).is_multiple_of(2) { (Side::Buy, -1) } else { (Side::Sell, 1) };
+        let away = 1 + (self.number / 4 % LEVELS) as i64;
+        let price = PriceE9((MIDDLE + step * away) * PRICE_ONE_E9);
+        NewOrder { exec_inst: EXEC_POST_ONLY, ..NewOrder::limit(id, self.market, side, price, QtyE8(QTY_ONE_E8)) }
+    }
+}
