@@ -173,7 +173,7 @@ fn market_of(exchange: &Exchange<false>, account: u32) -> MarketId {
 fn rest_orders(exchange: &mut Exchange<false>, orders: u32, sessions: u32) -> Result<()> {
     for number in 0..orders {
         let account = number % sessions + 1;
-        let side = if number / sessions % 2 == 0 { Side::Buy } else { Side::Sell };
+        let side = if (number / sessions).is_multiple_of(2) { Side::Buy } else { Side::Sell };
         let away = (number / sessions).wrapping_mul(2_654_435_761) >> 22;
         let price = if side == Side::Buy { 99_999 - away } else { 100_001 + away };
         let market = market_of(exchange, account);
