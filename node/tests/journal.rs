@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use wal::directory::Directory;
 use wal::frame::FrameHeader;
@@ -381,7 +380,7 @@ mod injected {
         let config = place.config_file();
         let process = Start::with_fault(&config, fault).run();
         let address = process.orders;
-        let ended = trade_while(&mut traders, address, |_: &AtomicBool| process.wait());
+        let ended = trade_while(&mut traders, address, |_| process.wait());
         assert_eq!(ended.code, Some(code), "{}", ended.said);
         assert!(ended.said.contains("ERROR"), "{}", ended.said);
         assert!(traders.iter().all(|t| t.answered.len() > 5), "the fault struck under load");

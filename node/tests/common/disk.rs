@@ -2,7 +2,7 @@
 //! `mkfs.ext4` (e2fsprogs), `mount` and `xfs_io` (xfsprogs).
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -88,6 +88,136 @@ impl LoopDisk {
         let length = free.saturating_sub(leave).to_string();
         run(Command::new("fallocate").args(["-l", &length]).arg(&filler));
         filler
+    }
+}
+
+/// A disk with a volatile write cache of its own: an image behind nbdkit and nbdfuse. Needs those, python3 for nbdkit,
+/// and fuse3 besides.
+pub struct VolatileDisk {
+    dir: TempDir,
+    lies: bool,
+    seed: u64,
+    serving: Option<Serving>,
+}
+
+/// What stands between the file system and the image while the power is on.
+struct Serving {
+    nbdkit: Child,
+    nbdfuse: Child,
+    device: String,
+    mounted: bool,
+}
+
+impl VolatileDisk {
+    pub fn ext4(bytes: u64, lies: bool) -> Self {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
+        std::fs::File::create(dir.path().join("image")).and_then(|file| file.set_len(bytes)).expect("a sparse file");
+        for name in ["disk", "nbd"] {
+            std::fs::create_dir(dir.path().join(name)).expect("created");
+        }
+        run(Command::new("mkfs.ext4").arg("-qF").arg(dir.path().join("image")));
+        let mut disk = Self { dir, lies, seed: 0, serving: None };
+        disk.power_on().expect("a new file system");
+        disk
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("disk")
+    }
+
+    pub fn beside(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Fails where the file system itself did not survive.
+    pub fn power_on(&mut self) -> Result<(), String> {
+        self.seed += 1;
+        let socket = self.at("socket");
+        let plugin = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/volatile_disk.py");
+        let nbdkit = Command::new("nbdkit")
+            .args(["-f", "-U"])
+            .arg(&socket)
+            .args(["python", plugin])
+            .arg(format!("file={}", self.at("image").display()))
+            .arg(format!("cut={}", self.at("cut").display()))
+            .arg(format!("seed={}", self.seed))
+            .arg(format!("lie={}", u8::from(self.lies)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nbdkit is installed (nbdkit, nbdkit-plugin-python)");
+        await_path(&socket);
+        let nbdfuse = Command::new("nbdfuse")
+            .arg(self.at("nbd"))
+            .arg("--unix")
+            .arg(&socket)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let nbdfuse = nbdfuse.expect("nbdfuse is installed (libnbd-bin, fuse3)");
+        let file = self.at("nbd").join("nbd");
+        await_path(&file);
+        let output = Command::new("losetup").args(["-f", "--show"]).arg(&file).output().expect("losetup is there");
+        let device = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        assert!(!device.is_empty(), "losetup: {}", String::from_utf8_lossy(&output.stderr));
+        let mounted = Command::new("mount").arg(&device).arg(self.path()).output().expect("mount is there");
+        self.serving = Some(Serving { nbdkit, nbdfuse, device, mounted: mounted.status.success() });
+        let said = String::from_utf8_lossy(&mounted.stderr).into_owned();
+        if mounted.status.success() { Ok(()) } else { Err(said) }
+    }
+
+    /// What was not flushed is lost, half of its sectors at random; nothing works any more.
+    pub fn cut_power(&self) {
+        std::fs::write(self.at("cut"), []).expect("written");
+        await_path(&self.at("cut.done"));
+    }
+
+    /// Takes everything down that stood before the image; `power_on` puts it up again.
+    pub fn power_off(&mut self) {
+        let Some(mut serving) = self.serving.take() else { return };
+        if serving.mounted {
+            until_done(Command::new("umount").arg(self.path()));
+        }
+        until_done(Command::new("losetup").args(["-d", &serving.device]));
+        until_done(Command::new("fusermount3").arg("-u").arg(self.at("nbd")));
+        for child in [&mut serving.nbdfuse, &mut serving.nbdkit] {
+            // Gone already is as good.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        for name in ["socket", "cut", "cut.done"] {
+            let _ = std::fs::remove_file(self.at(name));
+        }
+    }
+}
+
+impl Drop for VolatileDisk {
+    fn drop(&mut self) {
+        self.power_off();
+    }
+}
+
+fn await_path(path: &Path) {
+    let deadline = Instant::now() + UNMOUNT_MAX;
+    while !path.exists() {
+        assert!(Instant::now() < deadline, "{path:?} does not appear");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// A killed process and a dead disk keep things in use for a moment.
+fn until_done(command: &mut Command) {
+    let deadline = Instant::now() + UNMOUNT_MAX;
+    while !command.output().is_ok_and(|done| done.status.success()) {
+        if deadline < Instant::now() {
+            eprintln!("{command:?} does not succeed");
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
     }
 }
 
