@@ -1,8 +1,8 @@
 //! The node: everything that names a thread, a core, a socket, a path or the time.
 //!
-//! Read in this order: the kernel's side (`clock`, `reactor`), the loops (`gateway`, `engine_loop`, `keeper`, `market_gate`) and
-//! what lies between them (`ingress`, `outbox`, `control`, `feed`, `admin_port`, `translate`), the start (`config`, `recover`), and how all of it
-//! is wired (`topology`).
+//! Read in this order: the kernel's side (`clock`, `reactor`), the loops (`gateway`, `engine_loop`, `keeper`, `market_gate`)
+//! and what lies between them (`ingress`, `outbox`, `control`, `feed`, `admin_port`, `translate`), the start (`config`,
+//! `recover`), and how all of it is wired (`topology`, `run`).
 
 pub mod clock;
 pub mod fault;
