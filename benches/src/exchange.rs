@@ -17,6 +17,7 @@ use book::engine::{Capacity, Engine};
 use book::event::{Event, Sink};
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
 use book::units::{Ppm, PriceTicks, QtyLots, Seq, Stamp, TsNs, Units};
+use std::collections::VecDeque;
 
 /// How cancels and amendments name their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,11 +63,16 @@ pub struct Exchange<const LEDGER: bool> {
     seq: u64,
     cl_ord_id: u64,
     refused: u64,
+    /// Commands that are made and not yet applied: what a door has drained from its sockets.
+    drained: VecDeque<Command>,
 }
+
+/// Commands that lie drained while one is applied.
+const DRAINED_LEN: usize = 24;
 
 impl<const LEDGER: bool> Exchange<LEDGER> {
     pub fn new(capacity: Capacity) -> Self {
-        Self { engine: Engine::new(capacity), sink: Buffer::default(), seq: 0, cl_ord_id: 0, refused: 0 }
+        Self { engine: Engine::new(capacity), sink: Buffer::default(), seq: 0, cl_ord_id: 0, refused: 0, drained: VecDeque::with_capacity(DRAINED_LEN) }
     }
 
     /// One market with fees, and `users` accounts with a session and money each.
@@ -155,11 +161,28 @@ impl<const LEDGER: bool> Exchange<LEDGER> {
         }
     }
 
-    /// Applies one command of the stream and reads its events, as an outbox would.
+    /// Applies the first of the commands that are left, with those behind it drained, so that the engine may look ahead.
+    #[inline(always)]
+    fn drive_next<F: Fills>(&mut self, rest: &[Cmd], naming: Naming, fills: &mut F) {
+        while self.drained.len() < DRAINED_LEN && self.drained.len() < rest.len() {
+            let command = self.command(&rest[self.drained.len()], naming);
+            self.drained.push_back(command);
+        }
+        self.engine.look_ahead(|distance| self.drained.get(distance));
+        let command = self.drained.pop_front().expect("there is a command left");
+        self.run(&command, fills);
+    }
+
     #[inline(always)]
     fn drive<F: Fills>(&mut self, cmd: &Cmd, naming: Naming, fills: &mut F) {
         let command = self.command(cmd, naming);
-        self.apply(&command);
+        self.run(&command, fills);
+    }
+
+    /// Applies one command and reads its events, as an outbox would.
+    #[inline(always)]
+    fn run<F: Fills>(&mut self, command: &Command, fills: &mut F) {
+        self.apply(command);
         for event in &self.sink.events {
             match event {
                 Event::Fill(fill) => fills.fill(
@@ -264,7 +287,9 @@ pub fn throughput<const LEDGER: bool>(work: &Work, users: u32, orders: usize, na
     let mut tally = Tally::default();
     work.prefill().iter().for_each(|cmd| exchange.drive(cmd, naming, &mut tally));
     let started = thread_cpu();
-    work.main().iter().for_each(|cmd| exchange.drive(cmd, naming, &mut tally));
+    for at in 0..work.main_len {
+        exchange.drive_next(&work.main()[at..], naming, &mut tally);
+    }
     let spent = thread_cpu() - started;
     let mops = work.main_len as f64 / spent.as_secs_f64() / 1e6;
     Ok(Run { mops, check: exchange.check(work, tally) })
@@ -274,6 +299,6 @@ pub fn latencies(work: &Work, users: u32, orders: usize, naming: Naming, ticks: 
     let mut exchange = Exchange::<false>::with_users(users, orders)?;
     let mut tally = Tally::default();
     work.prefill().iter().for_each(|cmd| exchange.drive(cmd, naming, &mut tally));
-    let samples = sample(work, ticks, |cmd| exchange.drive(cmd, naming, &mut tally));
+    let samples = sample(work, ticks, |rest| exchange.drive_next(rest, naming, &mut tally));
     Ok(Latencies { by_kind: histograms(work, &samples, ticks)?, check: exchange.check(work, tally) })
 }

@@ -6,7 +6,7 @@
 use crate::clock::{Ticks, thread_cpu};
 use crate::pinion::{ClientIds, Pinion, scattered};
 use crate::streams::{Cmd, Expected, Flow, Op};
-use crate::subject::{Fills, Resting, Subject, Tally, drive};
+use crate::subject::{Fills, Resting, Subject, Tally, drive, drive_next};
 use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
 use std::time::Duration;
@@ -159,12 +159,15 @@ pub fn throughput<S: Subject>(mut subject: S, work: &Work, limit: Option<Duratio
     }
     let started = thread_cpu();
     let mut done = 0;
-    for chunk in work.main().chunks(CHUNK) {
+    while done < work.main_len {
         if limit.is_some_and(|limit| thread_cpu() - started > limit) {
             break;
         }
-        chunk.iter().for_each(|cmd| drive(&mut subject, cmd, &mut tally));
-        done += chunk.len();
+        let end = work.main_len.min(done + CHUNK);
+        for at in done..end {
+            drive_next(&mut subject, &work.main()[at..], &mut tally);
+        }
+        done = end;
     }
     let spent = thread_cpu() - started;
     Run { mops: done as f64 / spent.as_secs_f64() / 1e6, check: check(work, done, tally, subject.resting()) }
@@ -207,18 +210,19 @@ pub struct Latencies {
 pub fn latencies<S: Subject>(mut subject: S, work: &Work, ticks: &Ticks) -> Result<Latencies> {
     let mut tally = Tally::default();
     work.prefill().iter().for_each(|cmd| drive(&mut subject, cmd, &mut tally));
-    let samples = sample(work, ticks, |cmd| drive(&mut subject, cmd, &mut tally));
+    let samples = sample(work, ticks, |rest| drive_next(&mut subject, rest, &mut tally));
     let check = check(work, work.main_len, tally, subject.resting());
     Ok(Latencies { by_kind: histograms(work, &samples, ticks)?, check })
 }
 
 /// Ticks of each main command. The array is written once before: pages that fault in on first use would show up as a
 /// false p99.9.
-pub fn sample(work: &Work, ticks: &Ticks, mut step: impl FnMut(&Cmd)) -> Vec<u32> {
+/// `step` runs the first of the commands that are left.
+pub fn sample(work: &Work, ticks: &Ticks, mut step: impl FnMut(&[Cmd])) -> Vec<u32> {
     let mut samples = vec![1u32; work.main_len];
     let mut before = ticks.now();
-    for (cmd, sample) in work.main().iter().zip(&mut samples) {
-        step(cmd);
+    for (at, sample) in samples.iter_mut().enumerate() {
+        step(&work.main()[at..]);
         let after = ticks.now();
         *sample = u32::try_from(after - before).unwrap_or(u32::MAX);
         before = after;

@@ -6,11 +6,12 @@
 //!   deterministic) and writes that into the cancels and moves; see `measure::Works`.
 //! - `ClientIds`: by an arbitrary 64-bit number of the client's, through the product's own index of client ids.
 
-use crate::streams::{Cmd, Side};
+use crate::streams::{Cmd, Op, Side};
 use crate::subject::{Fills, Gone, Resting, Subject};
 use book::command::{Side as BookSide, StpMode};
 use book::ids::{AccountId, ClOrdId, MarketId, OrderId, SessionId};
 use book::ladder::Levels;
+use book::look_ahead::{ORDERS_MIN, STEPS, Step};
 use book::open_orders::ClOrdIndex;
 use book::order_book::{Meeting, OrderBook, Own, Pool, Taker};
 use book::slab::{NIL, Order, OrderTraits, Orders};
@@ -22,6 +23,10 @@ pub trait Ids {
 
     fn with_capacity(orders: usize) -> Self;
     fn find(&self, orders: &Orders, id: u64) -> Option<u32>;
+    /// Brings what finding will touch into the cache.
+    fn fetch(&self, id: u64);
+    /// The slot that finding will probably give, told without the order itself.
+    fn guess(&self, id: u64) -> Option<u32>;
     fn insert(&mut self, id: u64, slot: u32);
     fn remove(&mut self, id: u64, slot: u32);
 }
@@ -39,6 +44,14 @@ impl Ids for ExchangeIds {
     #[inline(always)]
     fn find(&self, orders: &Orders, id: u64) -> Option<u32> {
         orders.find(OrderId(id))
+    }
+
+    #[inline(always)]
+    fn fetch(&self, _id: u64) {}
+
+    #[inline(always)]
+    fn guess(&self, id: u64) -> Option<u32> {
+        Some(OrderId(id).slot())
     }
 
     #[inline(always)]
@@ -63,6 +76,16 @@ impl Ids for ClientIds {
     #[inline(always)]
     fn find(&self, orders: &Orders, id: u64) -> Option<u32> {
         self.0.find(orders, SESSION, ClOrdId(id))
+    }
+
+    #[inline(always)]
+    fn fetch(&self, id: u64) {
+        self.0.fetch(SESSION, ClOrdId(id));
+    }
+
+    #[inline(always)]
+    fn guess(&self, id: u64) -> Option<u32> {
+        self.0.guess(SESSION, ClOrdId(id))
     }
 
     #[inline(always)]
@@ -138,8 +161,50 @@ impl<I: Ids> Pinion<I> {
     }
 }
 
+impl<I: Ids> Pinion<I> {
+    /// What the engine does ahead of a command (`book::look_ahead`), as far as the book alone has it.
+    #[inline(always)]
+    fn fetch(&self, step: Step, cmd: &Cmd) {
+        let is_new = cmd.op == Op::New;
+        let slot = || self.ids.guess(cmd.id).filter(|&slot| (slot as usize) < self.pool.orders.slots_len());
+        match step {
+            Step::Name => self.ids.fetch(cmd.id),
+            Step::Line if !is_new => {
+                if let Some(slot) = slot() {
+                    self.pool.orders.fetch(slot);
+                }
+            }
+            Step::Line => {}
+            Step::Queue => {
+                if !is_new && let Some(slot) = slot() {
+                    OrderBook::fetch_neighbours(&self.pool, slot);
+                }
+                if cmd.op != Op::Cancel {
+                    self.book.fetch_level(&self.pool, book_side(cmd.side), PriceTicks(cmd.price));
+                }
+            }
+            Step::Tail if cmd.op != Op::Cancel => {
+                self.book.fetch_tail(&self.pool, book_side(cmd.side), PriceTicks(cmd.price));
+            }
+            Step::Tail => {}
+        }
+    }
+}
+
 impl<I: Ids> Subject for Pinion<I> {
     const NAME: &'static str = I::NAME;
+
+    #[inline(always)]
+    fn look_ahead(&self, coming: &[Cmd]) {
+        if self.pool.orders.slots_len() < ORDERS_MIN {
+            return;
+        }
+        for (step, distance) in STEPS {
+            if let Some(cmd) = coming.get(distance) {
+                self.fetch(step, cmd);
+            }
+        }
+    }
 
     #[inline]
     fn place<F: Fills>(&mut self, order: &Cmd, fills: &mut F) -> u32 {

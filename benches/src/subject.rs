@@ -19,6 +19,10 @@ pub struct Gone {
 pub trait Subject {
     const NAME: &'static str;
 
+    /// Sees the commands to come, the next one first, before it runs: a batch is known as a whole when it is drained.
+    #[inline(always)]
+    fn look_ahead(&self, _coming: &[Cmd]) {}
+
     /// Trades what crosses, rests the remainder of a GTC order, and gives what was not traded.
     fn place<F: Fills>(&mut self, order: &Cmd, fills: &mut F) -> u32;
 
@@ -37,6 +41,16 @@ pub trait Subject {
 pub struct Resting {
     pub orders: u64,
     pub qty: u64,
+}
+
+/// Commands that a subject may look at ahead of time.
+const AHEAD_MAX: usize = 32;
+
+/// The first command of what is left of a stream, the rest of which the subject may look at.
+#[inline(always)]
+pub fn drive_next<S: Subject, F: Fills>(subject: &mut S, rest: &[Cmd], fills: &mut F) {
+    subject.look_ahead(&rest[..rest.len().min(AHEAD_MAX)]);
+    drive(subject, &rest[0], fills);
 }
 
 /// One command of a stream.

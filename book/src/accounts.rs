@@ -9,6 +9,7 @@ use crate::event::{Event, LedgerAccount, Sink, Transfer, TransferKind};
 use crate::ids::{AccountId, AssetId, OrderId};
 use crate::instrument::Asset;
 use crate::units::{UNITS_MAX, Units};
+use prefetch_index::prefetch_index;
 use std::collections::BTreeMap;
 
 pub const ACCOUNTS_MAX: u32 = 1 << 24;
@@ -146,6 +147,20 @@ impl Accounts {
 
     pub fn get_mut(&mut self, id: AccountId) -> Option<&mut Account> {
         if id.is_none() { None } else { self.accounts.get_mut(id.idx()) }
+    }
+
+    /// Brings an account's row into the cache; any id will do.
+    #[inline]
+    pub(crate) fn fetch(&self, id: AccountId) {
+        prefetch_index(&self.accounts, (id.0 as usize).wrapping_sub(1));
+    }
+
+    /// Brings an account's balances into the cache; its row should be there.
+    #[inline]
+    pub(crate) fn fetch_balances(&self, id: AccountId) {
+        if let Some(account) = self.get(id) {
+            prefetch_index(&account.balances, 0);
+        }
     }
 
     /// An account that an open order names, hence exists.

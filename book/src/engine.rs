@@ -32,6 +32,20 @@ pub struct Capacity {
     pub markets: usize,
 }
 
+/// Where one of the large arrays of the state lies, used or not yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    pub name: &'static str,
+    pub address: usize,
+    pub bytes: usize,
+}
+
+impl Extent {
+    pub(crate) fn of<T>(name: &'static str, array: &Vec<T>) -> Self {
+        Self { name, address: array.as_ptr().addr(), bytes: array.capacity() * size_of::<T>() }
+    }
+}
+
 impl Default for Capacity {
     fn default() -> Self {
         Self { orders: 1 << 16, leaves: 1 << 12, markets: 64 }
@@ -113,6 +127,12 @@ impl Engine {
             Command::SessionDown(down) => self.session_down(down, sink),
             Command::Admin(admin) => self.administer(admin, sink),
         }
+    }
+
+    /// The arrays that grow with orders, for whoever chooses what pages lie under them.
+    pub fn extents(&self) -> impl Iterator<Item = Extent> {
+        let [leaves, nodes] = self.pool.levels.extents();
+        [self.pool.orders.extent(), leaves, nodes, self.open.extent(), self.index.extent()].into_iter()
     }
 
     fn refuse<S: Sink>(&mut self, refuse: &Refuse, sink: &mut S) {

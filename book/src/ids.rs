@@ -64,7 +64,7 @@ impl OrderId {
         Self(number << ORDER_SLOT_BITS | u64::from(slot))
     }
 
-    pub(crate) fn slot(self) -> u32 {
+    pub fn slot(self) -> u32 {
         self.0 as u32 & (ORDER_SLOTS_MAX - 1)
     }
 

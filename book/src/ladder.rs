@@ -7,9 +7,11 @@
 //!
 //! Keys are prices for sells and inverted prices for buys, so that the best level is always the smallest key.
 
+use crate::engine::Extent;
 use crate::command::Side;
 use crate::slab::{NIL, Orders};
 use crate::units::PriceTicks;
+use prefetch_index::prefetch_index;
 
 /// Names a level: its leaf times 64 plus its place there. Stable while the level holds an order.
 pub type LevelIdx = u32;
@@ -122,6 +124,26 @@ impl Levels {
         self.level(level).head
     }
 
+    /// Brings a level into the cache, and the bits of its leaf.
+    #[inline]
+    pub fn fetch(&self, level: LevelIdx) {
+        let Some(leaf) = self.leaves.get((level >> FAN_BITS) as usize) else { return };
+        prefetch_index(std::slice::from_ref(&leaf.bits), 0);
+        prefetch_index(&leaf.levels, (level & FAN_MASK) as usize);
+    }
+
+    /// The youngest order of a level, as far as it is known to hold one.
+    #[inline]
+    fn tail_if_used(&self, level: LevelIdx) -> Option<u32> {
+        let leaf = &self.leaves[(level >> FAN_BITS) as usize];
+        let used = leaf.bits & 1 << (level & FAN_MASK) != 0;
+        used.then(|| leaf.levels[(level & FAN_MASK) as usize].tail)
+    }
+
+    pub(crate) fn extents(&self) -> [Extent; 2] {
+        [Extent::of("price leaves", &self.leaves), Extent::of("price nodes", &self.nodes)]
+    }
+
     pub fn bytes_reserved(&self) -> usize {
         self.leaves.capacity() * size_of::<Leaf>() + self.nodes.capacity() * size_of::<Node>()
     }
@@ -216,6 +238,44 @@ impl Ladder {
         if order.prev == NIL && order.next == NIL {
             self.remove_level(levels, order.level, self.key(order.price));
         }
+    }
+
+    /// Brings the level of `key` into the cache, when its leaf is there already.
+    #[inline]
+    pub fn fetch_level(&self, levels: &Levels, key: u32) {
+        if let Some(level) = self.level_of(levels, key) {
+            levels.fetch(level);
+        }
+    }
+
+    /// Brings the youngest order of `key` into the cache: the next one will be linked to it.
+    #[inline]
+    pub fn fetch_tail(&self, levels: &Levels, orders: &Orders, key: u32) {
+        if let Some(tail) = self.level_of(levels, key).and_then(|level| levels.tail_if_used(level)) {
+            orders.fetch(tail);
+        }
+    }
+
+    /// The level of `key` where the tree has its leaf, whether or not an order is in it.
+    #[inline]
+    fn level_of(&self, levels: &Levels, key: u32) -> Option<LevelIdx> {
+        let best = self.best?;
+        if best.key >> FAN_BITS == key >> FAN_BITS {
+            return Some((best.level & !FAN_MASK) | (key & FAN_MASK));
+        }
+        if prefix(key, self.height) != prefix(best.key, self.height) {
+            return None;
+        }
+        let mut at = self.root;
+        for floor in (1..=u32::from(self.height)).rev() {
+            let node = &levels.nodes[at as usize];
+            let child_idx = (key >> (FAN_BITS * floor)) & FAN_MASK;
+            if node.bits & 1 << child_idx == 0 {
+                return None;
+            }
+            at = node.children[child_idx as usize];
+        }
+        Some(at << FAN_BITS | (key & FAN_MASK))
     }
 
     /// The leaf that holds `key`, made when missing.

@@ -27,6 +27,7 @@ pub mod slab;
 mod administration;
 mod admit;
 pub mod engine;
+pub mod look_ahead;
 mod mass;
 mod settle;
 mod trading;

@@ -5,8 +5,10 @@
 //! equality is checked on the order itself, so an entry costs eight bytes.
 
 use crate::accounts::Account;
+use crate::engine::Extent;
 use crate::ids::{ClOrdId, SessionId};
 use crate::slab::{NIL, Orders};
+use prefetch_index::prefetch_index;
 
 #[derive(Clone, Copy, Debug)]
 struct Link {
@@ -54,6 +56,27 @@ impl OpenOrders {
         account.open_count -= 1;
     }
 
+    /// Brings the links of an order into the cache.
+    #[inline]
+    pub fn fetch(&self, slot: u32) {
+        prefetch_index(&self.links, slot as usize);
+    }
+
+    /// Brings the links of an order's neighbours in its account's list into the cache; its own should be there.
+    #[inline]
+    pub fn fetch_neighbours(&self, slot: u32) {
+        let Some(&Link { older, younger }) = self.links.get(slot as usize) else { return };
+        for neighbour in [older, younger] {
+            if neighbour != NIL {
+                self.fetch(neighbour);
+            }
+        }
+    }
+
+    pub(crate) fn extent(&self) -> Extent {
+        Extent::of("open-order links", &self.links)
+    }
+
     /// The order that the same account opened next, or `NIL`.
     pub fn younger(&self, slot: u32) -> u32 {
         self.links[slot as usize].younger
@@ -74,21 +97,38 @@ impl OpenOrders {
 
 const TABLE_LEN_MIN: usize = 1024;
 
-/// One place of the table; `slot` is `NIL` when empty. `hash` is the high half of the key's hash.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    hash: u32,
-    slot: u32,
-}
+/// One place of the table: the high half of the key's hash, and the slot plus one. Zero is empty, so that a new table is
+/// memory that nobody has touched yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place(u64);
 
-const EMPTY: Place = Place { hash: 0, slot: NIL };
+const EMPTY: Place = Place(0);
+
+impl Place {
+    #[inline]
+    fn new(hash: u32, slot: u32) -> Self {
+        debug_assert!(slot != NIL);
+        Self(u64::from(hash) << 32 | u64::from(slot + 1))
+    }
+
+    #[inline]
+    fn hash(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    #[inline]
+    fn slot(self) -> u32 {
+        (self.0 as u32).wrapping_sub(1)
+    }
+}
 
 /// From (session, client order id) to the slot of an open order: open addressing with linear probing.
 ///
 /// At most half full. Places move back when one before them is emptied, so there are no tombstones and no clean-up.
 #[derive(Debug)]
 pub struct ClOrdIndex {
-    places: Vec<Place>,
+    /// `Place`s, as numbers: a table of zeros costs no memory until it is used.
+    places: Vec<u64>,
     len: usize,
     /// `hash >> shift` is where a key would like to be.
     shift: u32,
@@ -98,7 +138,11 @@ impl ClOrdIndex {
     /// Room for `orders` entries before the table doubles.
     pub fn with_capacity(orders: usize) -> Self {
         let len = (orders * 2).next_power_of_two().max(TABLE_LEN_MIN);
-        Self { places: vec![EMPTY; len], len: 0, shift: 32 - len.trailing_zeros() }
+        Self { places: vec![EMPTY.0; len], len: 0, shift: 32 - len.trailing_zeros() }
+    }
+
+    pub(crate) fn extent(&self) -> Extent {
+        Extent::of("client ids", &self.places)
     }
 
     pub fn len(&self) -> usize {
@@ -114,30 +158,48 @@ impl ClOrdIndex {
         if self.len * 2 >= self.places.len() {
             self.double();
         }
-        self.place(Place { hash: hash_of(session, cl_ord_id), slot });
+        self.put(Place::new(hash_of(session, cl_ord_id), slot));
         self.len += 1;
     }
 
     #[inline]
-    fn place(&mut self, place: Place) {
-        let mut at = (place.hash >> self.shift) as usize;
-        while self.places[at].slot != NIL {
+    fn at(&self, at: usize) -> Place {
+        Place(self.places[at])
+    }
+
+    #[inline]
+    fn home(&self, place: Place) -> usize {
+        (place.hash() >> self.shift) as usize
+    }
+
+    #[inline]
+    fn put(&mut self, place: Place) {
+        let mut at = self.home(place);
+        while self.at(at) != EMPTY {
             at = (at + 1) & (self.places.len() - 1);
         }
-        self.places[at] = place;
+        self.places[at] = place.0;
     }
 
     #[cold]
     fn double(&mut self) {
         let len = self.places.len() * 2;
         assert!(len <= 1 << 31, "an index of all order slots fits");
-        let old = std::mem::replace(&mut self.places, vec![EMPTY; len]);
+        let old = std::mem::replace(&mut self.places, vec![EMPTY.0; len]);
         self.shift -= 1;
-        for place in old {
-            if place.slot != NIL {
-                self.place(place);
-            }
-        }
+        old.into_iter().map(Place).filter(|place| *place != EMPTY).for_each(|place| self.put(place));
+    }
+
+    /// Brings the place of a client id into the cache.
+    #[inline]
+    pub fn fetch(&self, session: SessionId, cl_ord_id: ClOrdId) {
+        prefetch_index(&self.places, (hash_of(session, cl_ord_id) >> self.shift) as usize);
+    }
+
+    /// An order that probably has this client id, told from the table alone: enough to fetch it.
+    #[inline]
+    pub fn guess(&self, session: SessionId, cl_ord_id: ClOrdId) -> Option<u32> {
+        self.find_place(session, cl_ord_id, |_| true).map(|at| self.at(at).slot())
     }
 
     /// The open order with this client id.
@@ -147,7 +209,7 @@ impl ClOrdIndex {
             let order = orders.get(slot);
             order.session == session && order.cl_ord_id == cl_ord_id
         })
-        .map(|at| self.places[at].slot)
+        .map(|at| self.at(at).slot())
     }
 
     #[inline]
@@ -155,11 +217,11 @@ impl ClOrdIndex {
         let hash = hash_of(session, id);
         let mut at = (hash >> self.shift) as usize;
         loop {
-            let place = self.places[at];
-            if place.slot == NIL {
+            let place = self.at(at);
+            if place == EMPTY {
                 return None;
             }
-            if place.hash == hash && is_it(place.slot) {
+            if place.hash() == hash && is_it(place.slot()) {
                 return Some(at);
             }
             at = (at + 1) & (self.places.len() - 1);
@@ -176,18 +238,17 @@ impl ClOrdIndex {
         let mut at = hole;
         loop {
             at = (at + 1) & mask;
-            let place = self.places[at];
-            if place.slot == NIL {
+            let place = self.at(at);
+            if place == EMPTY {
                 break;
             }
-            let home = (place.hash >> self.shift) as usize;
             // The entry may fill the hole unless that would put it before its home.
-            if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(hole) & mask) {
-                self.places[hole] = place;
+            if (at.wrapping_sub(self.home(place)) & mask) >= (at.wrapping_sub(hole) & mask) {
+                self.places[hole] = place.0;
                 hole = at;
             }
         }
-        self.places[hole] = EMPTY;
+        self.places[hole] = EMPTY.0;
     }
 }
 

@@ -141,6 +141,32 @@ impl OrderBook {
         Stop::Filled
     }
 
+    /// Brings into the cache what taking the order in `slot` out of its queue will touch; its own line should be there.
+    #[inline]
+    pub fn fetch_neighbours(pool: &Pool, slot: u32) {
+        let Order { prev, next, level, .. } = *pool.orders.get(slot);
+        for neighbour in [prev, next] {
+            if neighbour != NIL {
+                pool.orders.fetch(neighbour);
+            }
+        }
+        pool.levels.fetch(level);
+    }
+
+    /// Brings the level of a price into the cache.
+    #[inline]
+    pub fn fetch_level(&self, pool: &Pool, side: Side, price: PriceTicks) {
+        let ladder = self.ladder(side);
+        ladder.fetch_level(&pool.levels, ladder.key(price));
+    }
+
+    /// Brings the youngest order of a price into the cache; the level itself should be there.
+    #[inline]
+    pub fn fetch_tail(&self, pool: &Pool, side: Side, price: PriceTicks) {
+        let ladder = self.ladder(side);
+        ladder.fetch_tail(&pool.levels, &pool.orders, ladder.key(price));
+    }
+
     /// Levels of one side from the best price on: price, quantity, number of orders.
     pub fn depth<'a>(&'a self, pool: &'a Pool, side: Side) -> impl Iterator<Item = DepthLevel> + 'a {
         let ladder = self.ladder(side);

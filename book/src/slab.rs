@@ -4,9 +4,11 @@
 //! slots are reused newest first, which keeps the working set small; the free list's order is part of the state,
 //! because it decides the ids to come.
 
+use crate::engine::Extent;
 use crate::command::{Side, StpMode};
 use crate::ids::{AccountId, ClOrdId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, OrderId, SessionId};
 use crate::units::{PriceTicks, QtyLots};
+use prefetch_index::prefetch_index;
 
 /// "No slot" in links.
 pub const NIL: u32 = u32::MAX;
@@ -172,6 +174,12 @@ impl Orders {
         (order.id == id && !id.is_none()).then_some(slot)
     }
 
+    /// Brings the order's line into the cache; any slot will do.
+    #[inline]
+    pub fn fetch(&self, slot: u32) {
+        prefetch_index(&self.slots, slot as usize);
+    }
+
     #[inline]
     pub fn get(&self, slot: u32) -> &Order {
         &self.slots[slot as usize]
@@ -197,6 +205,10 @@ impl Orders {
                 slot
             })
         })
+    }
+
+    pub(crate) fn extent(&self) -> Extent {
+        Extent::of("orders", &self.slots)
     }
 
     pub fn slots_len(&self) -> usize {

@@ -57,6 +57,15 @@ pub enum Idle {
     Backoff,
 }
 
+/// Which pages the kernel is asked to put under the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HugePages {
+    /// Whatever it puts there by itself.
+    Off,
+    /// Transparent huge pages, where the machine allows them.
+    Advise,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeConfig {
     pub env: Env,
@@ -69,6 +78,9 @@ pub struct NodeConfig {
     /// Orders and markets that memory is set aside for at start; more are possible and cost an allocation.
     pub orders_capacity: usize,
     pub markets_capacity: usize,
+    pub huge_pages: HugePages,
+    /// Touch all memory that is set aside for orders at start, so that trading never meets a page fault there.
+    pub prefault: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,6 +26,7 @@ use book::command::Command;
 use book::engine::{Capacity, Engine};
 use book::event::{Event, SessionState};
 use book::ids::SessionId;
+use book::look_ahead::DISTANCE_MAX;
 use book::units::{Seq, Stamp, TsNs};
 use rtrb::{Consumer, Producer};
 use std::sync::Arc;
@@ -136,7 +137,7 @@ impl EngineLoop {
         while count < COMMANDS_PER_CYCLE_MAX && self.has_room(reactor, TRADING_RECORD_BYTES_MAX) {
             if let Some(command) = self.unfinished.pop() {
                 self.run(now, now, &command, reactor);
-            } else if let Ok(ingress) = self.wiring.ingress.pop() {
+            } else if let Some(ingress) = self.next_ingress() {
                 self.run(now, ingress.received, &ingress.command, reactor);
             } else {
                 break;
@@ -144,6 +145,22 @@ impl EngineLoop {
             count += 1;
         }
         count + self.take_admin(now, reactor)
+    }
+
+    /// The next command of a client; the engine sees those behind it first.
+    #[inline]
+    fn next_ingress(&mut self) -> Option<Ingress> {
+        let Self { engine, wiring: Wiring { ingress, .. }, .. } = self;
+        if engine.looks_ahead() {
+            let len = ingress.slots().min(DISTANCE_MAX + 1);
+            let chunk = ingress.read_chunk(len).expect("so many are there");
+            let (front, back) = chunk.as_slices();
+            engine.look_ahead(|distance| {
+                let behind = front.get(distance).or_else(|| back.get(distance - front.len()));
+                behind.map(|ingress| &ingress.command)
+            });
+        }
+        ingress.pop().ok()
     }
 
     /// At most one administrative command a cycle: they are rare and may be large.

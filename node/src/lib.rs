@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod fault;
+pub mod pages;
 pub mod pin;
 pub mod reactor;
 

@@ -242,6 +242,9 @@ impl Reactor {
         self.hand_over();
         self.enter(wait)?;
         self.harvest();
+        if self.done.is_empty() {
+            self.link_journal();
+        }
         Ok(&self.done)
     }
 
@@ -576,6 +579,14 @@ impl Reactor {
             count += 1;
         }
         count
+    }
+
+    /// A cycle that brought nothing has the time to hash the frame that is on its way.
+    #[inline]
+    fn link_journal(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.head.link_closed();
+        }
     }
 
     fn next_journal_entries(&mut self) -> Option<(squeue::Entry, Option<squeue::Entry>)> {

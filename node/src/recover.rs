@@ -6,7 +6,7 @@ use crate::feed::{FeedItem, FeedState};
 use crate::streams::Streams;
 use crate::translate::{Outlet, Translator};
 use book::codec::{self, CodecError};
-use book::engine::{Capacity, Engine};
+use book::engine::Engine;
 use book::ids::SessionId;
 use book::units::{Seq, Stamp};
 use wal::directory::Directory;
@@ -53,9 +53,10 @@ pub struct Replay {
 }
 
 impl Replay {
-    pub fn new(capacity: Capacity, resend_max: usize) -> Self {
+    /// From an engine that has seen nothing.
+    pub fn new(engine: Engine, resend_max: usize) -> Self {
         Self {
-            engine: Engine::new(capacity),
+            engine,
             translator: Translator::default(),
             streams: Streams::new(resend_max),
             feed: FeedState::new(),
@@ -98,10 +99,10 @@ impl Outlet for Rebuild<'_> {
 /// opening a RocksDB writes, and a log that is refused must stay as it was found.
 pub fn restore(
     directory: &Directory,
-    capacity: Capacity,
+    engine: Engine,
     resend_max: usize,
 ) -> Result<(Restored, Store), RestoreError> {
-    let mut replay = Replay::new(capacity, resend_max);
+    let mut replay = Replay::new(engine, resend_max);
     let mut failed = None;
     let outcome = wal::recover::inspect(directory, wal::units::Seq(1), |seq, bytes| {
         replay.apply(Seq(seq.0), bytes).map_err(|error| {

@@ -28,6 +28,7 @@ use crate::ingress::ingress;
 use crate::keeper::{Keeper, frames};
 use crate::market_gate::MarketGate;
 use crate::outbox::outbox;
+use crate::pages;
 use crate::pin::pin_to;
 use crate::reactor::{JournalSync, ListenerIdx, Reactor, ReactorError};
 use crate::recover::{RestoreError, Restored, restore};
@@ -137,8 +138,11 @@ pub fn start_claimed(
     let status = Arc::new(Status::default());
     let addresses = Addresses { orders: local(&orders)?, market: local(&market)? };
     let capacity = engine_loop::capacity(config.node.orders_capacity, config.node.markets_capacity);
+    let engine = book::engine::Engine::new(capacity);
+    let laid = pages::lay(&engine, &config.node);
     let (Restored { engine, translator, streams, feed, log }, store) =
-        restore(&directory, capacity, config.session.resend_max)?;
+        restore(&directory, engine, config.session.resend_max)?;
+    tracing::info!(state_bytes = laid.state_bytes, refused = laid.refused_count, huge_bytes = pages::huge_bytes(), "memory");
     // Not before the log is proved: a refused directory stays as it was found.
     restore_ballast(config, &directory)?;
     let state_hash = engine.state_hash();

@@ -237,8 +237,8 @@ pub fn put_record(
 }
 
 /// Turns `buffer[..frame_bytes]`, whose payload is in place, into a frame: header, checksum, zeroed padding to the end of
-/// its last block. Returns the frame's link for the next one.
-pub fn seal(buffer: &mut [u8], frame_bytes: usize, spec: FrameSpec) -> ChainHash {
+/// its last block. The link for the next frame is the hash of `buffer[..frame_bytes]` from then on.
+pub fn seal(buffer: &mut [u8], frame_bytes: usize, spec: FrameSpec) {
     assert!(FRAME_HEADER_BYTES < frame_bytes && frame_bytes <= buffer.len() && frame_bytes <= FRAME_BYTES_MAX);
     assert!(spec.seq_durable < spec.seq_first && 1 <= spec.record_count && spec.record_count <= RECORDS_MAX);
     let header = FrameHeader {
@@ -259,7 +259,6 @@ pub fn seal(buffer: &mut [u8], frame_bytes: usize, spec: FrameSpec) -> ChainHash
     // A buffer is used again and again: what an earlier, longer frame left behind must not reach the disk as padding.
     let padded_end = crate::block::padded(frame_bytes).min(buffer.len());
     buffer[frame_bytes..padded_end].fill(0);
-    ChainHash::of(&buffer[..frame_bytes])
 }
 
 /// crc32c over the frame with its crc field read as zero.

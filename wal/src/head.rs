@@ -160,7 +160,11 @@ pub struct Head {
     seq_next: Seq,
     seq_durable: Seq,
     seq_stored: Seq,
+    /// The link of the last frame that was hashed.
     chain: ChainHash,
+    /// The frame closed last, while it is not hashed: its link is needed only by the frame after it, and hashing takes
+    /// longer than anything else between the last record and the write.
+    frame_unlinked: Option<u64>,
     place: Place,
     poisoned: Option<Poisoned>,
 }
@@ -187,6 +191,7 @@ impl Head {
             seq_durable: at.tail.seq,
             seq_stored: at.seq_stored,
             chain: at.tail.chain,
+            frame_unlinked: None,
             place: at.place,
             poisoned: None,
         })
@@ -235,7 +240,17 @@ impl Head {
         {
             return None;
         }
+        self.link_closed();
         Some(self.close())
+    }
+
+    /// Hashes the frame closed last, so that the next one can link to it. A driver calls it when it has nothing better to
+    /// do than to wait for the disk; [`Head::next_write`] does it otherwise.
+    pub fn link_closed(&mut self) {
+        if let Some(frame) = self.frame_unlinked.take() {
+            let slot = self.slot(frame);
+            self.chain = ChainHash::of(&slot.blocks.as_bytes()[..slot.frame_bytes]);
+        }
     }
 
     /// What to write for `ticket`: header, records, zeros to the end of the block. The buffer neither moves nor changes
@@ -354,6 +369,7 @@ impl Head {
     }
 
     fn close(&mut self) -> WriteOp {
+        assert!(self.frame_unlinked.is_none(), "a frame links to the one before it");
         let OpenFrame { frame_bytes, record_count } = self.open;
         let bytes_len = padded(frame_bytes);
         let place = self.place_for(bytes_len).expect("has_room saw a place for all that was staged");
@@ -368,12 +384,12 @@ impl Head {
         };
         let ticket = FrameTicket(self.frame_open);
         let slot = self.slot_mut(ticket.0);
-        let chain = seal(slot.blocks.as_mut_bytes(), frame_bytes, spec);
+        seal(slot.blocks.as_mut_bytes(), frame_bytes, spec);
         debug_assert!(Frame::decode(slot.blocks.as_bytes()).is_ok_and(|frame| frame.seq_last() == seq_last));
         (slot.frame_bytes, slot.seq_first, slot.seq_last) = (frame_bytes, seq_first, seq_last);
         (slot.place, slot.written, slot.synced) = (place, false, false);
 
-        self.chain = chain;
+        self.frame_unlinked = Some(ticket.0);
         self.segments_seq_last[place.segment.0 as usize] = seq_last;
         self.place = Place { segment: place.segment, offset: place.offset + bytes_len as u64 };
         assert!(self.place.offset <= self.config.geometry.segment_bytes);

@@ -32,7 +32,8 @@ fn sealed(records: &[&[u8]]) -> (Vec<u8>, usize, ChainHash) {
     let chain_prev = ChainHash::genesis(NODE, TIMELINE);
     let record_count = records.len() as u32;
     let spec = FrameSpec { timeline: TIMELINE, seq_first: Seq(7), seq_durable: Seq(6), record_count, chain_prev };
-    let hash = seal(&mut buffer, end, spec);
+    seal(&mut buffer, end, spec);
+    let hash = ChainHash::of(&buffer[..end]);
     (buffer, end, hash)
 }
 

@@ -78,6 +78,27 @@ fn frames_link_and_padding_is_zero_in_a_used_buffer() {
 }
 
 #[test]
+fn links_are_the_same_whenever_they_are_hashed() {
+    let mut tails = Vec::new();
+    for link_at_once in [false, true] {
+        let mut head = fresh();
+        for _ in 0..12 {
+            let op = write_one(&mut head);
+            if link_at_once {
+                head.link_closed();
+                head.link_closed();
+            }
+            complete(&mut head, &op);
+            tails.push(Frame::decode(head.bytes(op.ticket)).expect("a frame").tail());
+            head.release_durable_frame();
+            head.stored(head.seq_durable());
+        }
+    }
+    let (late, early) = tails.split_at(12);
+    assert_eq!(late, early);
+}
+
+#[test]
 fn a_segment_is_never_written_before_all_it_holds_is_stored() {
     for seed in 0..200 {
         wrap_run(seed);

@@ -3,7 +3,7 @@
 use super::human::{show_bytes, show_duration};
 use super::reader::Reader;
 use super::{
-    Config, Env, ExportConfig, Idle, JournalConfig, JournalSyncMode, LimitsConfig, ListenConfig, Listener, LogConfig,
+    Config, Env, ExportConfig, HugePages, Idle, JournalConfig, JournalSyncMode, LimitsConfig, ListenConfig, Listener, LogConfig,
     LogFormat, NodeConfig, SessionConfig, SnapshotConfig, StoreConfig, Threads, TlsFiles,
 };
 use book::command::CodMode;
@@ -55,6 +55,12 @@ fn read_node(r: &mut Reader) -> NodeConfig {
         idle: r.word("node.idle", Idle::Backoff, &[("spin", Idle::Spin), ("backoff", Idle::Backoff)]),
         orders_capacity: r.integer("node.orders_capacity", 65_536, 1_024..=1 << 24) as usize,
         markets_capacity: r.integer("node.markets_capacity", 64, 1..=1 << 20) as usize,
+        huge_pages: r.word(
+            "node.huge_pages",
+            HugePages::Advise,
+            &[("off", HugePages::Off), ("advise", HugePages::Advise)],
+        ),
+        prefault: r.flag("node.prefault", false),
     }
 }
 
