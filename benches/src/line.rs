@@ -11,6 +11,7 @@ use api::soup::{PacketKind, PacketReader, append_packet};
 use api::stream::SessionSeq;
 use book::command::{CodMode, CodScope};
 use book::ids::ClOrdId;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -136,6 +137,17 @@ impl Line {
             }
         }
         Ok(())
+    }
+
+    /// Sleeps until there is something to read, or for this long: an open loop leaves its core to the node's other threads
+    /// while nothing is due.
+    pub fn wait(&self, ns_max: u64) -> Result<()> {
+        let limit = Timespec { tv_sec: (ns_max / 1_000_000_000) as i64, tv_nsec: (ns_max % 1_000_000_000) as i64 };
+        let mut sockets = [PollFd::new(&self.socket, PollFlags::IN)];
+        match poll(&mut sockets, Some(&limit)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error).context("waiting for the node"),
+        }
     }
 
     #[inline]

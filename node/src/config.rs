@@ -83,6 +83,15 @@ pub struct NodeConfig {
     pub prefault: bool,
 }
 
+impl NodeConfig {
+    pub fn pinned_cores(&self) -> Vec<usize> {
+        match self.threads {
+            Threads::Single => vec![self.core],
+            Threads::Pipeline => vec![self.core, self.core + 1],
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JournalSyncMode {
     /// Nothing is acknowledged before it is synced.

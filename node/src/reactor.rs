@@ -268,6 +268,9 @@ impl Reactor {
                 return Ok(());
             }
         } else if pending == 0 && !sq.taskrun() && wait == Wait::Spin {
+            if self.journal.as_ref().is_some_and(|journal| journal.head.frames_in_flight() > 0) {
+                std::thread::yield_now();
+            }
             return Ok(());
         }
         drop(sq);

@@ -16,7 +16,7 @@
 use crate::admin_port::{AdminPort, admin_port};
 use crate::auth::door;
 use crate::clock::Clock;
-use crate::config::{Config, Idle, JournalSyncMode, Threads};
+use crate::config::{Config, Idle, JournalSyncMode, NodeConfig, Threads};
 use crate::control::{CONTROLS, SessionFacts};
 use crate::engine_loop::{self, EngineLoop, Release, Wiring};
 use crate::exit;
@@ -29,7 +29,7 @@ use crate::keeper::{Keeper, frames};
 use crate::market_gate::MarketGate;
 use crate::outbox::outbox;
 use crate::pages;
-use crate::pin::pin_to;
+use crate::pin::{keep_off, pin_to};
 use crate::reactor::{JournalSync, ListenerIdx, Reactor, ReactorError};
 use crate::recover::{RestoreError, Restored, restore};
 use crate::run::{EngineSeat, GatewaySeat, Idler, Single};
@@ -135,6 +135,7 @@ pub fn start_claimed(
     observe: impl FnOnce(&book::engine::Engine),
 ) -> Result<Node, StartError> {
     let Claim { directory, orders, market, fault } = claim;
+    leave_cores(&config.node);
     let status = Arc::new(Status::default());
     let addresses = Addresses { orders: local(&orders)?, market: local(&market)? };
     let capacity = engine_loop::capacity(config.node.orders_capacity, config.node.markets_capacity);
@@ -447,6 +448,16 @@ pub fn bind_patiently(address: SocketAddr) -> std::io::Result<TcpListener> {
 fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     let address = SocketAddr::from(([0, 0, 0, 0], 0));
     listener.local_addr().map_err(|source| StartError::Listen { key: "listen", address, source })
+}
+
+/// A core that spins belongs to its thread alone: RocksDB, the keeper, the feed, log-ins and the edge stay off it, and so
+/// does the calling thread from now on, because its threads inherit that. A core that backs off is shared.
+fn leave_cores(node: &NodeConfig) {
+    if node.idle == Idle::Spin {
+        let cores = node.pinned_cores();
+        let left = keep_off(&cores);
+        tracing::info!(?cores, left, "everything else stays off the pinned cores");
+    }
 }
 
 fn pin_or_say(core: usize) {

@@ -30,7 +30,8 @@ limits  the same bytes echoed between two spinning threads on the same cores, an
         (O_DIRECT, linked to fdatasync) before the answer
 flow    post-only orders that rest and cancels of the oldest, in turn, 1000 resting; a command is either of them
 depth 1 one command under way; timed from before the write of the request to the whole answer read
-open    commands are due at a fixed rate and timed from when they were due; the first fifth is warm-up
+open    commands are due at a fixed rate and timed from when they were due; the client sleeps until the next is due or an
+        answer comes; the first fifth is warm-up
 flood   a window of commands always under way: what the node takes at most, and what a command costs
 check   each command is answered once, in order, none is refused; a restart recovers every command, the state verifies,
         and as many orders rest as the flow left";
@@ -293,6 +294,10 @@ impl Seat<'_> {
                 made += 1;
             }
             self.line.write()?;
+            let (after, next_due) = (ticks.now(), due_at(made));
+            if made < total && after < next_due {
+                self.line.wait(ticks.ns(next_due - after))?;
+            }
             self.line.read(&mut |heard| {
                 if let Heard::Answer(number) = heard {
                     let idx = number - first;
