@@ -125,6 +125,9 @@ impl EngineLoop {
             head.release_durable_frame();
             count += 1;
         }
+        if count > 0 {
+            self.wiring.status.frames.add(count as u64);
+        }
         let stored = wal::units::Seq(self.wiring.status.seq_stored.get());
         if head.seq_stored() < stored {
             head.stored(stored);

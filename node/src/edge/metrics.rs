@@ -36,7 +36,7 @@ const METRICS: &[Metric] = &[
     counter("pinion_commands_total", "Commands since the start.", |s| &s.commands),
     counter("pinion_rejects_total", "Orders and cancels refused since the start.", |s| &s.rejects),
     counter("pinion_fills_total", "Trades since the start.", |s| &s.fills),
-    counter("pinion_frames_total", "Journal frames written since the start.", |s| &s.frames),
+    counter("pinion_frames_total", "Journal frames that became durable since the start.", |s| &s.frames),
     counter("pinion_ring_entries_total", "Entries into the kernel since the start.", |s| &s.ring_entries),
     counter("pinion_market_readers_dropped_total", "Readers dropped for being slow.", |s| &s.market_readers_dropped),
 ];
