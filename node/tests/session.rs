@@ -83,8 +83,8 @@ fn end(running: &Running, mut client: OrderClient, how: End) {
         }
         End::Reset => {
             // Bytes of the node that nobody reads make a reset of the close.
-            client.new_order(&limit(3, MarketId(99), Side::Buy, 1, 1)).expect("connected");
             let answered = status.rejects.get();
+            client.new_order(&limit(3, MarketId(99), Side::Buy, 1, 1)).expect("connected");
             until("the order is answered", || answered < status.rejects.get());
             drop(client);
             None
