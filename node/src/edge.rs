@@ -1,7 +1,7 @@
 //! The operators' door: health, metrics and the admin API over HTTP/1.1, on a thread of its own.
 //!
 //! ```text
-//!  ops socket -> accept -> hyper -> /live /ready /health /metrics /version      reads `Status`, decides nothing
+//!  ops socket -> accept -> hyper -> /live /ready /health /metrics /version      reads `Status` and stage times only
 //!                                -> /admin/...  -> desk -> admin port -> engine -> answer once durable
 //! ```
 //! The pinned core never waits for anything here: commands go through a ring, answers come back through another.
@@ -19,6 +19,7 @@ use crate::admin_port::AdminPort;
 use crate::config::Config;
 use crate::registry::Registry;
 use crate::secrets::{Secret, SecretError};
+use crate::stages::StageTotals;
 use crate::status::Status;
 use admin::{AdminState, is_bearer};
 use axum::extract::{DefaultBodyLimit, State};
@@ -42,7 +43,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 
-/// How often answers are handed on and ticks looked at.
+/// How often answers are handed on, ticks looked at and stage times taken in.
 const POLL_EVERY: Duration = Duration::from_millis(1);
 /// How long open requests may take to end once the edge is asked to stop.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -57,6 +58,14 @@ pub enum EdgeError {
     Token { key: &'static str, path: PathBuf, source: SecretError },
     #[error("the edge's thread: {0}")]
     Thread(io::Error),
+}
+
+/// What the edge shares with the loops.
+#[derive(Clone)]
+pub struct Ends {
+    pub status: Arc<Status>,
+    pub admin: Arc<AdminPort>,
+    pub stages: Arc<StageTotals>,
 }
 
 /// The running edge.
@@ -77,17 +86,12 @@ pub fn bind(config: &Config) -> Result<TcpListener, EdgeError> {
 
 impl Edge {
     /// Starts to serve; `registry` is what the engine knew before its first command.
-    pub fn spawn(
-        config: &Config,
-        listener: TcpListener,
-        status: Arc<Status>,
-        admin_port: Arc<AdminPort>,
-        registry: Registry,
-    ) -> Result<Self, EdgeError> {
+    pub fn spawn(config: &Config, listener: TcpListener, ends: Ends, registry: Registry) -> Result<Self, EdgeError> {
         let address = listener.local_addr().map_err(EdgeError::Thread)?;
-        let desk = Arc::new(Desk::new(admin_port, registry));
+        let Ends { status, admin, stages } = ends;
+        let desk = Arc::new(Desk::new(admin, registry));
         let vitals = Arc::new(Vitals::new(config, status));
-        let router = router(config, Arc::clone(&desk), Arc::clone(&vitals))?;
+        let router = router(config, Arc::clone(&desk), Arc::clone(&vitals), Arc::clone(&stages))?;
         let limits = ConnectionLimits {
             connections_max: config.limits.ops_connections_max,
             header_bytes_max: config.limits.header_bytes_max,
@@ -97,7 +101,7 @@ impl Edge {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(EdgeError::Thread)?;
         let run = move || {
             runtime.block_on(async move {
-                let polling = tokio::spawn(poll(desk, vitals));
+                let polling = tokio::spawn(poll(desk, vitals, stages));
                 serve(listener, router, limits, stopped).await;
                 polling.abort();
             });
@@ -113,8 +117,8 @@ impl Edge {
         self.address
     }
 
-    /// Takes no more connections, lets open requests end within `DRAIN`, and waits for that. To be called when the engine
-    /// has stopped: until then it hands out the engine's last answers.
+    /// Takes no more connections, lets open requests end within `DRAIN`, and waits for that. To be called when the
+    /// engine has stopped: until then it hands out the engine's last answers.
     pub fn stop(self) {
         // Without a receiver the thread is gone already.
         let _ = self.stop.send(true);
@@ -124,22 +128,29 @@ impl Edge {
     }
 }
 
-async fn poll(desk: Arc<Desk>, vitals: Arc<Vitals>) {
+async fn poll(desk: Arc<Desk>, vitals: Arc<Vitals>, stages: Arc<StageTotals>) {
     let mut interval = tokio::time::interval(POLL_EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
         desk.poll();
         vitals.observe();
+        stages.collect();
     }
 }
 
 struct OpsState {
     vitals: Arc<Vitals>,
+    stages: Arc<StageTotals>,
     metrics_token: Option<Secret>,
 }
 
-fn router(config: &Config, desk: Arc<Desk>, vitals: Arc<Vitals>) -> Result<Router, EdgeError> {
+fn router(
+    config: &Config,
+    desk: Arc<Desk>,
+    vitals: Arc<Vitals>,
+    stages: Arc<StageTotals>,
+) -> Result<Router, EdgeError> {
     let listen = &config.listen;
     let admin = AdminState {
         desk,
@@ -155,7 +166,7 @@ fn router(config: &Config, desk: Arc<Desk>, vitals: Arc<Vitals>) -> Result<Route
         .route("/health", get(async |State(ops): State<Arc<OpsState>>| ops.vitals.health()))
         .route("/metrics", get(show_metrics))
         .route("/version", get(async || health::version()))
-        .with_state(Arc::new(OpsState { vitals, metrics_token }));
+        .with_state(Arc::new(OpsState { vitals, stages, metrics_token }));
     Ok(ops
         .nest("/admin", admin::routes(Arc::new(admin)))
         .fallback(async || Refusal::no_such_endpoint())
@@ -173,7 +184,9 @@ async fn show_metrics(State(ops): State<Arc<OpsState>>, headers: HeaderMap) -> R
         Some(token) if !is_bearer(&headers, token) => {
             Refusal::unauthorized("send the token of listen.metrics_token_file").into_response()
         }
-        _ => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&ops.vitals)).into_response(),
+        _ => {
+            ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&ops.vitals, &ops.stages)).into_response()
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::events::Events;
 use crate::feed::{FEED_ITEMS_PER_COMMAND_MAX, FeedItem};
 use crate::ingress::Ingress;
 use crate::keeper::FramesIn;
+use crate::marks::MarksIn;
 use crate::outbox::{Origin, OutboxIn};
 use crate::reactor::Reactor;
 use crate::status::Status;
@@ -50,6 +51,7 @@ pub struct Wiring {
     pub ingress: Consumer<Ingress>,
     pub admin: AdminInlet,
     pub outbox: OutboxIn,
+    pub marks: MarksIn,
     pub feed: Producer<FeedItem>,
     pub frames: FramesIn,
     pub control: Producer<Control>,
@@ -124,6 +126,9 @@ impl EngineLoop {
             }
             head.release_durable_frame();
             count += 1;
+        }
+        if count > 0 {
+            self.wiring.status.frames.add(count as u64);
         }
         let stored = wal::units::Seq(self.wiring.status.seq_stored.get());
         if head.seq_stored() < stored {
@@ -258,7 +263,7 @@ impl EngineLoop {
 
     /// Moves the watermarks. Each asserts its own line.
     fn publish(&mut self, now: TsNs, reactor: &Reactor) {
-        let status = &self.wiring.status;
+        let Wiring { status, marks, .. } = &mut self.wiring;
         let durable = reactor.head().seq_durable().0;
         let applied = self.engine.stamp().seq.0;
         let released = match self.release {
@@ -266,7 +271,12 @@ impl EngineLoop {
             Release::Applied { .. } => applied,
         };
         assert!(durable <= applied, "only what was applied is journaled");
-        assert!(status.seq_released.get() <= released, "a watermark never falls");
+        let released_before = status.seq_released.get();
+        assert!(released_before <= released, "a watermark never falls");
+        if released_before < released {
+            // Before the watermark: whoever sees that answers may leave also finds since when.
+            marks.note(Seq(released), now);
+        }
         status.seq_next.set(applied + 1);
         status.seq_applied.set(applied);
         status.seq_durable.set(durable);

@@ -18,8 +18,10 @@ use crate::auth::Doorbell;
 use crate::control::{Change, Control, SessionFacts};
 use crate::historian::{Archive, Recalled};
 use crate::ingress::Ingress;
+use crate::marks::MarksOut;
 use crate::outbox::OutboxOut;
 use crate::reactor::{ConnId, Done, ListenerIdx, Reactor};
+use crate::stages::StageRecorder;
 use crate::status::Status;
 use crate::streams::Streams;
 use api::instruments::Instruments;
@@ -28,7 +30,7 @@ use api::session::{Session, SessionLimits};
 use api::stream::SessionSeq;
 use book::command::DownCause;
 use book::ids::{SessionId, UserName};
-use book::units::{Seq, TsNs};
+use book::units::TsNs;
 use rtrb::{Consumer, Producer};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -74,6 +76,8 @@ const ADDRESSES_MAX: usize = 1 << 16;
 pub struct GatewayWiring {
     pub ingress: Producer<Ingress>,
     pub outbox: OutboxOut,
+    pub marks: MarksOut,
+    pub stages: StageRecorder,
     pub control: Consumer<Control>,
     pub door: Doorbell,
     pub archive: Archive,
@@ -214,31 +218,6 @@ impl Gateway {
             self.keep_house(now, reactor);
         }
         work
-    }
-
-    /// Moves released answers into their streams and as much as fits into the sockets. Returns the work done.
-    pub fn give_out(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
-        let released = Seq(self.wiring.status.seq_released.get());
-        let mut work = 0;
-        while let Some(message) = self.wiring.outbox.next(released) {
-            work += 1;
-            self.streams.push(message.session, message.bytes());
-            let Some(conn) = self.desk(message.session).and_then(|desk| desk.conn) else { continue };
-            let Some(state) = self.conn_mut(conn) else { continue };
-            if state.stage_times && state.control.len() < SEND_CONTROL_BYTES_MAX {
-                sending::append_stage_times(&message, now, &mut state.control);
-            }
-            self.mark_dirty(conn);
-        }
-        self.flush(now, reactor);
-        work
-    }
-
-    /// Whether every answer given so far has been handed to the sockets that can take it.
-    pub fn is_drained(&self, reactor: &Reactor) -> bool {
-        self.wiring.outbox.is_empty()
-            && self.dirty.is_empty()
-            && self.conns.iter().flatten().all(|conn| !reactor.is_sending(conn.id))
     }
 
     /// From now on nothing is taken in: the node is stopping. Answers still go out.

@@ -1,7 +1,8 @@
 //! The node: everything that names a thread, a core, a socket, a path or the time.
 //!
 //! Read in this order: the kernel's side (`clock`, `reactor`), the loops (`gateway`, `engine_loop`, `keeper`, `market_gate`)
-//! and what lies between them (`ingress`, `outbox`, `control`, `feed`, `admin_port`, `translate`), the start (`config`,
+//! and what lies between them (`ingress`, `outbox`, `marks`, `control`, `feed`, `admin_port`, `stages`,
+//! `translate`), the start (`config`,
 //! `recover`), and how all of it is wired (`topology`, `run`).
 
 pub mod clock;
@@ -21,8 +22,10 @@ pub mod historian;
 pub mod ingress;
 pub mod keeper;
 pub mod market_gate;
+pub mod marks;
 pub mod outbox;
 pub mod run;
+pub mod stages;
 pub mod streams;
 pub mod translate;
 

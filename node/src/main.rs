@@ -8,7 +8,6 @@ use node::{exit, topology};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -62,7 +61,7 @@ fn serve(config: &Config) -> u8 {
         Ok(node) => node,
         Err(error) => return refuse(error.exit_code(), &error),
     };
-    let edge = match Edge::spawn(config, ops, Arc::clone(&node.status), Arc::clone(&node.admin), registry) {
+    let edge = match Edge::spawn(config, ops, node.ends(), registry) {
         Ok(edge) => edge,
         Err(error) => {
             node.status.fail(exit::CONFIG, error.to_string());

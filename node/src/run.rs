@@ -66,6 +66,7 @@ impl Single {
             }
             work += self.gateway.give_out(now, &mut self.reactor);
             self.status.gateway.at_ns.set(now.0);
+            self.status.gateway.cycles.add(1);
             self.status.ring_entries.set(self.reactor.enter_count());
             if self.status.is_stopping() {
                 self.gateway.close_to_new();
@@ -146,6 +147,7 @@ impl GatewaySeat {
             let mut work = self.gateway.take_in(now, &mut self.reactor);
             work += self.gateway.give_out(now, &mut self.reactor);
             self.status.gateway.at_ns.set(now.0);
+            self.status.gateway.cycles.add(1);
             if self.status.is_stopping() {
                 self.gateway.close_to_new();
                 self.closed.store(true, Ordering::Release);

@@ -3,10 +3,11 @@
 //! ```text
 //!              +------------------------ core (threads = "single") -------------------------+
 //!  sockets <-> | reactor <-> gateway --ingress--> engine loop --frames--> keeper -> RocksDB |
-//!              |    ^             ^--outbox, control--+   \--feed--> market gate <-> readers |
+//!              |    ^    ^--outbox, marks, control--+     \--feed--> market gate <-> readers |
 //!              |    +---- journal files <--------------+                                     |
 //!              +----------------------------------------------------------------------------+
 //!                  doorman, historian <-> gateway   edge --admin--> engine loop --answers--> edge
+//!                                         gateway --stages--> edge --empty sets--> gateway
 //! ```
 //! With `threads = "pipeline"` gateway and engine loop have a core and a reactor each; the rings are the same.
 //!
@@ -18,6 +19,7 @@ use crate::auth::door;
 use crate::clock::Clock;
 use crate::config::{Config, Idle, JournalSyncMode, NodeConfig, Threads};
 use crate::control::{CONTROLS, SessionFacts};
+use crate::edge::Ends;
 use crate::engine_loop::{self, EngineLoop, Release, Wiring};
 use crate::exit;
 use crate::fault::JournalFault;
@@ -27,12 +29,14 @@ use crate::historian::archive;
 use crate::ingress::ingress;
 use crate::keeper::{Keeper, frames};
 use crate::market_gate::MarketGate;
+use crate::marks::marks;
 use crate::outbox::outbox;
 use crate::pages;
 use crate::pin::{keep_off, pin_to};
 use crate::reactor::{JournalSync, ListenerIdx, Reactor, ReactorError};
 use crate::recover::{RestoreError, Restored, restore};
 use crate::run::{EngineSeat, GatewaySeat, Idler, Single};
+use crate::stages::{StageTotals, stages};
 use crate::status::Status;
 use api::session::SessionLimits;
 use book::ids::SessionId;
@@ -86,6 +90,7 @@ impl StartError {
 pub struct Node {
     pub status: Arc<Status>,
     pub admin: Arc<AdminPort>,
+    pub stages: Arc<StageTotals>,
     pub addresses: Addresses,
     /// What the log said, for whoever shows it.
     pub log: wal::recover::Recovered,
@@ -155,6 +160,8 @@ pub fn start_claimed(
         directory.identity().geometry.segment_bytes * u64::from(directory.identity().geometry.segment_count);
     let (frames_in, frames_out) = frames();
     let (outbox_in, outbox_out) = outbox();
+    let (marks_in, marks_out) = marks();
+    let (stage_recorder, stage_totals) = stages();
     let (ingress_in, ingress_out) = ingress();
     let (control_in, control_out) = RingBuffer::new(CONTROLS);
     let (feed_in, feed_out) = RingBuffer::new(FEED_ITEMS);
@@ -206,6 +213,7 @@ pub fn start_claimed(
         ingress: ingress_out,
         admin: inlet,
         outbox: outbox_in,
+        marks: marks_in,
         feed: feed_in,
         frames: frames_in,
         control: control_in,
@@ -215,6 +223,8 @@ pub fn start_claimed(
     let gateway_wiring = GatewayWiring {
         ingress: ingress_in,
         outbox: outbox_out,
+        marks: marks_out,
+        stages: stage_recorder,
         control: control_out,
         door: bell,
         archive,
@@ -250,6 +260,7 @@ pub fn start_claimed(
     Ok(Node {
         status,
         admin: Arc::new(admin),
+        stages: Arc::new(stage_totals),
         addresses,
         log,
         state_hash,
@@ -263,6 +274,12 @@ pub fn start_claimed(
 }
 
 impl Node {
+    /// What the operators' door needs of this node.
+    pub fn ends(&self) -> Ends {
+        let (status, admin) = (Arc::clone(&self.status), Arc::clone(&self.admin));
+        Ends { status, admin, stages: Arc::clone(&self.stages) }
+    }
+
     /// Waits until every thread is done; the exit code of the process.
     pub fn join(self) -> u8 {
         let mut whole = true;

@@ -5,8 +5,9 @@ use book::ids::{AccountId, AssetId, SessionId};
 use book::units::{Seq, Stamp, TsNs, Units};
 use node::admin_port::{AdminAnswer, AdminInlet, admin_port};
 use node::config::{Build, Config};
-use node::edge::{Edge, bind};
+use node::edge::{Edge, Ends, bind};
 use node::registry::Registry;
+use node::stages::stages;
 use node::status::Status;
 use serde_json::{Value, json};
 use std::fs::Permissions;
@@ -100,7 +101,9 @@ impl Fixture {
         let (port, inlet) = admin_port(Arc::clone(&status));
         let engine = FakeLoop::start(Arc::clone(&status), inlet);
         let listener = bind(&config).expect("a free port");
-        let edge = Edge::spawn(&config, listener, Arc::clone(&status), Arc::new(port), Registry::default());
+        let (_, totals) = stages();
+        let ends = Ends { status: Arc::clone(&status), admin: Arc::new(port), stages: Arc::new(totals) };
+        let edge = Edge::spawn(&config, listener, ends, Registry::default());
         let edge = edge.expect("the edge starts");
         Self { address: edge.address(), edge: Some(edge), status, engine, _dir: dir }
     }
@@ -252,9 +255,13 @@ fn metrics_are_prometheus_text() {
     assert!(text.contains("# TYPE pinion_fills_total counter\npinion_fills_total 7\n"), "{text}");
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, value) = line.rsplit_once(' ').expect("a name and a value");
-        assert!(name.starts_with("pinion_") && value.parse::<u64>().is_ok(), "{line}");
         let bare = name.split('{').next().expect("a name");
-        assert!(text.contains(&format!("# TYPE {bare} ")), "{bare} has no type");
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| bare.strip_suffix(end));
+        let family = family.filter(|family| *family == "pinion_stage_seconds").unwrap_or(bare);
+        let is_number =
+            if bare.ends_with("_sum") { value.parse::<f64>().is_ok() } else { value.parse::<u64>().is_ok() };
+        assert!(name.starts_with("pinion_") && is_number, "{line}");
+        assert!(text.contains(&format!("# TYPE {family} ")), "{bare} has no type");
     }
 }
 

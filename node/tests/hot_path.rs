@@ -10,7 +10,7 @@ use api::requests::Target;
 use api::stream::SessionSeq;
 use book::command::Side;
 use book::ids::{ClOrdId, MarketId};
-use common::{Place, limit, next};
+use common::{Place, Running, limit, next};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
@@ -101,6 +101,11 @@ fn trade(maker: &mut OrderClient, taker: &mut OrderClient, market: MarketId, rou
     }
 }
 
+/// Commands whose stages the core has told of.
+fn timed_commands(running: &Running) -> u64 {
+    running.node().stages.read(|set| set.iter().map(|(_, times)| times.count()).max().unwrap_or(0))
+}
+
 #[test]
 fn the_pinned_core_allocates_nothing_once_warm() {
     const WARM_UP: u64 = 100;
@@ -117,8 +122,14 @@ fn the_pinned_core_allocates_nothing_once_warm() {
 
     let status = &running.node().status;
     let (commands, entries, cycles) = (status.commands.get(), status.ring_entries.get(), status.engine.cycles.get());
+    let (mut timed, mut sets_taken) = (timed_commands(&running), 0);
     WATCHED.store(thread_id("core"), Ordering::Relaxed);
-    trade(&mut maker, &mut taker, market, WARM_UP..WARM_UP + MEASURED);
+    for round in WARM_UP..WARM_UP + MEASURED {
+        trade(&mut maker, &mut taker, market, round..round + 1);
+        // What the core recorded of its stages is taken from it and comes back empty, as the edge does.
+        let timed_before = std::mem::replace(&mut timed, timed_commands(&running));
+        sets_taken += u64::from(timed_before < timed);
+    }
     WATCHED.store(0, Ordering::Relaxed);
     let commands = status.commands.get() - commands;
     let entries = status.ring_entries.get() - entries;
@@ -128,6 +139,7 @@ fn the_pinned_core_allocates_nothing_once_warm() {
     assert!(commands > 20_000, "{commands} commands are too few to judge by");
     let (allocations, bytes) = (ALLOCATIONS.load(Ordering::Relaxed), BYTES_MAX.load(Ordering::Relaxed));
     assert_eq!(allocations, 0, "allocations on the pinned core, up to {bytes} bytes each, over {commands} commands");
+    assert!(3 <= sets_taken, "only {sets_taken} sets of stage times came from the core");
     // The counters are read between two cycles of another thread: each may be one ahead of the other.
     assert!(entries <= cycles + 1, "{entries} ring entries in {cycles} cycles");
     drop((maker, taker));

@@ -83,8 +83,8 @@ fn end(running: &Running, mut client: OrderClient, how: End) {
         }
         End::Reset => {
             // Bytes of the node that nobody reads make a reset of the close.
-            client.new_order(&limit(3, MarketId(99), Side::Buy, 1, 1)).expect("connected");
             let answered = status.rejects.get();
+            client.new_order(&limit(3, MarketId(99), Side::Buy, 1, 1)).expect("connected");
             until("the order is answered", || answered < status.rejects.get());
             drop(client);
             None
@@ -359,9 +359,13 @@ fn the_kill_switch_survives_reconnect_and_restart() {
 
 #[test]
 fn stage_times_come_when_they_are_asked_for() {
-    let place = Place::new();
-    let running = place.start();
-    let market = traders(&running);
+    for threads in ["single", "pipeline"] {
+        stage_times_come(&Place::with_threads(threads, "").start());
+    }
+}
+
+fn stage_times_come(running: &Running) {
+    let market = traders(running);
     let mut client = running.connect("MM1", SessionSeq::HEAD);
     client.new_order(&limit(1, market, Side::Buy, 10, 1)).expect("connected");
     assert!(matches!(next(&mut client).message, Answer::OrderAccepted(_)), "nothing was asked for yet");

@@ -221,6 +221,7 @@ fn welcome(node: &DemoNode, guest: &Credentials) -> Result<()> {
     println!("  {pinion} book BTCUSDT{feed}");
     println!("  {pinion} watch ETHUSDT{feed}");
     println!("  {pinion} status{url}");
+    println!("  {pinion} top{url}");
     println!("  {pinion} log tail --data-dir {}\n", node.data_dir().display());
     println!("Place an order and see it in the book, as its lowest bid:");
     println!(

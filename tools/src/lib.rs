@@ -8,6 +8,7 @@ pub mod admin;
 pub mod check_config;
 pub mod init;
 pub mod status;
+pub mod top;
 
 pub mod clock;
 pub mod progress;

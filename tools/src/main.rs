@@ -37,6 +37,7 @@ verbs! {
     Init: tools::init::Init,
     CheckConfig: tools::check_config::CheckConfig,
     Status: tools::status::Status,
+    Top: tools::top::Top,
     Admin: tools::admin::Admin,
     ReplayDay: tools::replay_day::ReplayDay,
     Load: tools::load::Load,

@@ -11,7 +11,7 @@ use node::config::Config;
 use node::secrets::Secret;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A command waits for its sync; a node that takes longer than this has other troubles.
@@ -29,7 +29,7 @@ pub struct OpsAddress {
     /// The ops listener [default: http://127.0.0.1:8081]
     #[arg(long, value_name = "URL", global = true)]
     pub url: Option<String>,
-    /// File with the admin token, where not the configuration's
+    /// File with the token of what is asked, where not the configuration's
     #[arg(long, value_name = "FILE", global = true)]
     pub token_file: Option<PathBuf>,
 }
@@ -41,6 +41,15 @@ impl OpsAddress {
         Ok(OpsClient { address: self.address(config.as_ref())?, token: None })
     }
 
+    /// For what anybody may ask and for metrics, which have a token of their own where the configuration names one.
+    pub fn observer(&self) -> Result<OpsClient> {
+        let config = self.config.as_deref().map(Config::load_values).transpose()?;
+        let address = self.address(config.as_ref())?;
+        let path = self.token_file.clone().or(config.and_then(|config| config.listen.metrics_token_file));
+        let token = path.as_deref().map(read_token).transpose()?;
+        Ok(OpsClient { address, token })
+    }
+
     /// For what needs the administrator's token.
     pub fn administrator(&self) -> Result<OpsClient> {
         let config = self.config.as_deref().map(Config::load_values).transpose()?;
@@ -49,8 +58,7 @@ impl OpsAddress {
         let Some(path) = self.token_file.clone().or(configured) else {
             bail!("the admin API needs its token: give --config (with listen.ops_token_file) or --token-file");
         };
-        let token = Secret::read(&path).with_context(|| format!("token file {}", path.display()))?;
-        Ok(OpsClient { address, token: Some(token) })
+        Ok(OpsClient { address, token: Some(read_token(&path)?) })
     }
 
     fn address(&self, config: Option<&Config>) -> Result<SocketAddr> {
@@ -63,6 +71,10 @@ impl OpsAddress {
         ensure!(address.port() != 0, "listen.ops takes a free port: give the one that the node printed with --url");
         Ok(reachable(address))
     }
+}
+
+fn read_token(path: &Path) -> Result<Secret> {
+    Secret::read(path).with_context(|| format!("token file {}", path.display()))
 }
 
 /// A listener on every address is asked on this machine's own.
@@ -93,6 +105,10 @@ impl OpsClient {
         Self { address, token }
     }
 
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     pub fn get(&self, path: &str) -> Result<OpsAnswer> {
         self.exchange(Method::GET, path, Bytes::new())
     }
@@ -103,7 +119,7 @@ impl OpsClient {
 
     fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<OpsAnswer> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let doing = format!("{method} http://{}{path}", self.address);
+        let doing = format!("{method} {}{path}", self.url());
         let exchange = async { tokio::time::timeout(PATIENCE, self.exchange_on(method, path, body)).await };
         match runtime.block_on(exchange) {
             Ok(answer) => answer.context(doing),

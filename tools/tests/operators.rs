@@ -8,7 +8,6 @@ use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// What one call of `pinion` came to.
@@ -198,7 +197,7 @@ impl Running {
         let listener = bind(&config).expect("a free port");
         let mut registry = Registry::default();
         let node = topology::start(&config, |engine| registry = Registry::of(engine)).expect("the node starts");
-        let edge = Edge::spawn(&config, listener, Arc::clone(&node.status), Arc::clone(&node.admin), registry);
+        let edge = Edge::spawn(&config, listener, node.ends(), registry);
         let edge = edge.expect("the edge starts");
         let url = format!("http://{}", edge.address());
         Self { node: Some(node), edge: Some(edge), config: path, url, place }

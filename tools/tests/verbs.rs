@@ -2,16 +2,12 @@
 
 mod common;
 
-use api::decimal::{PriceE9, QtyE8};
-use book::units::Ppm;
-use common::{Place, Running};
+use common::{Place, Running, stage};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
 use tools::log_walk::Walked;
-use tools::setup::{Credentials, NewMarket, Setup};
-
-const ONE: i64 = 100_000_000;
+use tools::setup::Credentials;
 
 fn pinion(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_pinion")).args(arguments).output().expect("the tool runs")
@@ -27,30 +23,6 @@ fn said(code: i32, arguments: &[&str]) -> String {
 
 fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
-}
-
-/// A market with tick 0.5 and lot 0.25, and a trader with plenty.
-fn stage(running: &Running) -> Credentials {
-    let mut setup = running.setup();
-    for asset in ["BTC", "USDT"] {
-        setup.ensure_asset(asset, 8).expect("added");
-    }
-    let market = NewMarket {
-        symbol: "BTCUSDT".to_owned(),
-        base: "BTC".to_owned(),
-        quote: "USDT".to_owned(),
-        tick: PriceE9(500_000_000),
-        lot: QtyE8(ONE / 4),
-        qty_max: QtyE8(1_000_000 * ONE),
-        maker_fee: Ppm(0),
-        taker_fee: Ppm(0),
-    };
-    setup.ensure_market(&market).expect("added");
-    let account = setup.add_account("a trader").expect("added");
-    for asset in ["BTC", "USDT"] {
-        setup.deposit(account, asset, QtyE8(1_000_000_000 * ONE)).expect("booked");
-    }
-    setup.add_session(account, "MM1").expect("added")
 }
 
 struct Exchange {

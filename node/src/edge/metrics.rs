@@ -1,6 +1,7 @@
 //! `/metrics` in the Prometheus text format, version 0.0.4. Every number is read when it is asked for.
 
 use super::health::Vitals;
+use crate::stages::{StageSet, StageTotals};
 use crate::status::{Gauge, Status};
 use crate::version::{COMMIT, PROFILE, VERSION};
 use std::fmt::Write;
@@ -36,13 +37,30 @@ const METRICS: &[Metric] = &[
     counter("pinion_commands_total", "Commands since the start.", |s| &s.commands),
     counter("pinion_rejects_total", "Orders and cancels refused since the start.", |s| &s.rejects),
     counter("pinion_fills_total", "Trades since the start.", |s| &s.fills),
-    counter("pinion_frames_total", "Journal frames written since the start.", |s| &s.frames),
+    counter("pinion_frames_total", "Journal frames that became durable since the start.", |s| &s.frames),
     counter("pinion_ring_entries_total", "Entries into the kernel since the start.", |s| &s.ring_entries),
     counter("pinion_market_readers_dropped_total", "Readers dropped for being slow.", |s| &s.market_readers_dropped),
 ];
 
-pub fn render(vitals: &Vitals) -> String {
-    let mut text = String::with_capacity(8 << 10);
+/// Upper bounds of the histograms' buckets: 1, 2, 5 in each decade from 1 us to 10 s.
+const BOUNDS_NS: [u64; 22] = {
+    let mut bounds = [0; 22];
+    let (mut idx, mut decade) = (0, 1_000);
+    while idx < bounds.len() {
+        bounds[idx] = [1, 2, 5][idx % 3] * decade;
+        idx += 1;
+        if idx.is_multiple_of(3) {
+            decade *= 10;
+        }
+    }
+    bounds
+};
+const _: () = assert!(BOUNDS_NS[0] == 1_000 && BOUNDS_NS[BOUNDS_NS.len() - 1] == 10_000_000_000);
+
+const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
+
+pub fn render(vitals: &Vitals, stages: &StageTotals) -> String {
+    let mut text = String::with_capacity(16 << 10);
     let status = vitals.status();
     for metric in METRICS {
         line(&mut text, metric.name, metric.kind, metric.help, (metric.read)(status).get());
@@ -60,11 +78,41 @@ pub fn render(vitals: &Vitals) -> String {
     for pulse in vitals.pulses() {
         put(&mut text, format_args!("pinion_loop_cycles_total{{loop=\"{}\"}} {}\n", pulse.name, pulse.cycles));
     }
+    stages.read(|set| put_stages(&mut text, set));
     header(&mut text, "pinion_build_info", "gauge", "Which code this is.");
     let build =
         format_args!("pinion_build_info{{version=\"{VERSION}\",commit=\"{COMMIT}\",profile=\"{PROFILE}\"}} 1\n");
     put(&mut text, build);
     text
+}
+
+fn put_stages(text: &mut String, set: &StageSet) {
+    header(
+        text,
+        "pinion_stage_seconds",
+        "histogram",
+        "Time of commands in each stage, to two digits, since the start.",
+    );
+    for (stage, times) in set.iter() {
+        for ns in BOUNDS_NS {
+            let (le, count) = (ns as f64 / 1e9, times.count_upto(ns));
+            put(text, format_args!("pinion_stage_seconds_bucket{{stage=\"{stage}\",le=\"{le}\"}} {count}\n"));
+        }
+        let (count, sum_ns) = (times.count(), times.sum_ns());
+        put(text, format_args!("pinion_stage_seconds_bucket{{stage=\"{stage}\",le=\"+Inf\"}} {count}\n"));
+        let (s, ns) = (sum_ns / 1_000_000_000, sum_ns % 1_000_000_000);
+        put(text, format_args!("pinion_stage_seconds_sum{{stage=\"{stage}\"}} {s}.{ns:09}\n"));
+        put(text, format_args!("pinion_stage_seconds_count{{stage=\"{stage}\"}} {count}\n"));
+    }
+    header(text, "pinion_stage_quantile_ns", "gauge", "What this share of commands did not exceed since the start.");
+    for (stage, times) in set.iter() {
+        for quantile in QUANTILES {
+            let ns = times.quantile_ns(quantile);
+            put(text, format_args!("pinion_stage_quantile_ns{{stage=\"{stage}\",quantile=\"{quantile}\"}} {ns}\n"));
+        }
+        let max_ns = times.max_ns();
+        put(text, format_args!("pinion_stage_quantile_ns{{stage=\"{stage}\",quantile=\"max\"}} {max_ns}\n"));
+    }
 }
 
 fn line(text: &mut String, name: &str, kind: &str, help: &str, value: u64) {

@@ -1,4 +1,5 @@
-//! From streams to sockets: what a connection is sent next, from memory or from the past; and what only time brings about.
+//! From the outbox to sockets: released answers, what a connection is sent next, from memory or from the past; and what
+//! only time brings about.
 
 use super::hearing::Aside;
 use super::{CONTROL_BYTES_MAX, Gateway, OrderConn, Past, SEND_CONTROL_BYTES_MAX};
@@ -7,15 +8,53 @@ use crate::historian::Recall;
 use crate::ingress::Ingress;
 use crate::outbox::{MESSAGE_BYTES_MAX, Message};
 use crate::reactor::{ConnId, Reactor};
+use crate::stages::Moments;
 use api::encode::stage_times;
 use api::orders::{Answer, StageTimes};
 use api::session::State;
 use api::soup::{PACKET_HEADER_BYTES, PacketKind, append_packet};
 use api::stream::{Stream, StreamError};
 use book::command::{CodMode, Command, DownCause, SessionDown};
-use book::units::TsNs;
+use book::units::{Seq, TsNs};
 
 impl Gateway {
+    /// Moves released answers into their streams and as much as fits into the sockets. Returns the work done.
+    pub fn give_out(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+        let released = Seq(self.wiring.status.seq_released.get());
+        let mut work = 0;
+        while let Some(message) = self.wiring.outbox.next(released) {
+            work += 1;
+            let moments = self.moments(&message, now);
+            self.wiring.stages.record(message.seq, &moments);
+            self.streams.push(message.session, message.bytes());
+            let Some(conn) = self.desk(message.session).and_then(|desk| desk.conn) else { continue };
+            let Some(state) = self.conn_mut(conn) else { continue };
+            if state.stage_times && state.control.len() < SEND_CONTROL_BYTES_MAX {
+                append_stage_times(&message, &moments, &mut state.control);
+            }
+            self.mark_dirty(conn);
+        }
+        // Marks of commands that answered nobody would fill their ring.
+        self.wiring.marks.since(released);
+        self.flush(now, reactor);
+        work
+    }
+
+    /// When what happened to the command of an answer that is handed over in this cycle.
+    #[inline]
+    fn moments(&mut self, message: &Message, now: TsNs) -> Moments {
+        let durable = self.wiring.marks.since(message.seq).unwrap_or(now);
+        let Message { received, sequenced, .. } = *message;
+        Moments { received, sequenced, durable, released: now }.in_order()
+    }
+
+    /// Whether every answer given so far has been handed to the sockets that can take it.
+    pub fn is_drained(&self, reactor: &Reactor) -> bool {
+        self.wiring.outbox.is_empty()
+            && self.dirty.is_empty()
+            && self.conns.iter().flatten().all(|conn| !reactor.is_sending(conn.id))
+    }
+
     pub(super) fn flush(&mut self, now: TsNs, reactor: &mut Reactor) {
         let mut idx = 0;
         while idx < self.dirty.len() {
@@ -108,8 +147,9 @@ impl Gateway {
         count
     }
 
-    /// Heartbeats, silences, grace windows.
+    /// Stage times, heartbeats, silences, grace windows.
     pub(super) fn keep_house(&mut self, now: TsNs, reactor: &mut Reactor) {
+        self.wiring.stages.publish();
         // Who reads nothing for as long as it may say nothing is gone, whatever it says.
         let unread_ns_max = u64::from(self.limits.session.silence_ms) * 1_000_000;
         for slot in 0..self.conns.len() {
@@ -176,7 +216,7 @@ pub(super) fn fill(now: TsNs, conn: &mut OrderConn, stream: &Stream, filling: &m
 }
 
 /// Appends the stage times of an answer, when it is one that has a client order id and an execution id.
-pub(super) fn append_stage_times(message: &Message, now: TsNs, control: &mut Vec<u8>) {
+fn append_stage_times(message: &Message, moments: &Moments, control: &mut Vec<u8>) {
     let Ok(answer) = Answer::read(message.bytes()) else { return };
     let (cl_ord_id, exec_id) = match &answer {
         Answer::OrderAccepted(m) => (m.cl_ord_id, m.exec_id),
@@ -188,10 +228,10 @@ pub(super) fn append_stage_times(message: &Message, now: TsNs, control: &mut Vec
     let times = StageTimes {
         cl_ord_id,
         exec_id,
-        received_time_ns: message.received.0.into(),
-        sequenced_time_ns: message.sequenced.0.into(),
-        durable_time_ns: now.0.into(),
-        released_time_ns: now.0.into(),
+        received_time_ns: moments.received.0.into(),
+        sequenced_time_ns: moments.sequenced.0.into(),
+        durable_time_ns: moments.durable.0.into(),
+        released_time_ns: moments.released.0.into(),
     };
     stage_times(times, &mut |bytes| append_packet(PacketKind::Unsequenced, bytes, control));
 }

@@ -3,6 +3,8 @@
 
 mod local_setup;
 
+use api::decimal::{PriceE9, QtyE8};
+use book::units::Ppm;
 use local_setup::LocalSetup;
 use node::config::{Build, Config};
 use node::topology::{Node, start};
@@ -10,10 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tempfile::TempDir;
+use tools::setup::{Credentials, NewMarket, Setup};
 use wal::directory::Directory;
 use wal::identity::Identity;
 use wal::segment::Geometry;
 use wal::units::{NodeId, Seq, Timeline};
+
+const ONE: i64 = 100_000_000;
 
 /// A data directory with a small head, and the configuration for it.
 pub struct Place {
@@ -31,17 +36,29 @@ impl Place {
         Self { dir }
     }
 
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
-    pub fn start(&self) -> Running {
+    pub fn config(&self) -> Config {
+        self.config_with("")
+    }
+
+    /// `listen` is more of that section; paths are within `path()`.
+    pub fn config_with(&self, listen: &str) -> Config {
         let text = "[node]\nenv = \"dev\"\ndata_dir = \"data\"\nidle = \"backoff\"\n\
              [listen]\norders = \"127.0.0.1:0\"\nmarket = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n\
              http = \"127.0.0.1:0\"\n";
-        let config = Config::from_parts(text, self.dir.path(), [], &[], Build::of_this_binary());
-        let node = start(&config.expect("a valid configuration"), |_| {}).expect("the node starts");
-        Running { node: Some(node) }
+        Config::from_parts(&format!("{text}{listen}"), self.dir.path(), [], &[], Build::of_this_binary())
+            .expect("a valid configuration")
+    }
+
+    pub fn start(&self) -> Running {
+        Running { node: Some(start(&self.config(), |_| {}).expect("the node starts")) }
     }
 }
 
@@ -75,6 +92,30 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// A market with tick 0.5 and lot 0.25, and a trader with plenty.
+pub fn stage(running: &Running) -> Credentials {
+    let mut setup = running.setup();
+    for asset in ["BTC", "USDT"] {
+        setup.ensure_asset(asset, 8).expect("added");
+    }
+    let market = NewMarket {
+        symbol: "BTCUSDT".to_owned(),
+        base: "BTC".to_owned(),
+        quote: "USDT".to_owned(),
+        tick: PriceE9(500_000_000),
+        lot: QtyE8(ONE / 4),
+        qty_max: QtyE8(1_000_000 * ONE),
+        maker_fee: Ppm(0),
+        taker_fee: Ppm(0),
+    };
+    setup.ensure_market(&market).expect("added");
+    let account = setup.add_account("a trader").expect("added");
+    for asset in ["BTC", "USDT"] {
+        setup.deposit(account, asset, QtyE8(1_000_000_000 * ONE)).expect("booked");
+    }
+    setup.add_session(account, "MM1").expect("added")
 }
 
 /// A file of the recorded days, or none where this machine has none; CI must have them.

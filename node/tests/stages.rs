@@ -1,0 +1,144 @@
+//! The times of orders, stage by stage, as a node's `/metrics` tells them.
+
+mod common;
+
+use api::orders::Answer;
+use api::stream::SessionSeq;
+use book::command::Side;
+use book::ids::MarketId;
+use common::{PATIENCE, Place, Running, limit, next};
+use node::edge::{Edge, bind};
+use node::registry::Registry;
+use node::stages::STAGE_NAMES;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
+
+/// Several housekeepings of the core, after each of which it gives away what it has recorded.
+const SETTLED_NS: u64 = 200_000_000;
+
+/// The text of `/metrics`.
+struct Metrics(String);
+
+impl Metrics {
+    fn ask(address: SocketAddr) -> Self {
+        let mut socket = TcpStream::connect(address).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
+        socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it reads");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("an answer and the end");
+        Self(answer)
+    }
+
+    /// The number behind a series as it is written, without `pinion_stage_`.
+    fn text(&self, series: &str) -> &str {
+        let value = self.0.lines().find_map(|line| line.strip_prefix("pinion_stage_")?.strip_prefix(series));
+        value.unwrap_or_else(|| panic!("no {series} in {}", self.0)).trim()
+    }
+
+    fn number(&self, series: &str) -> u64 {
+        self.text(series).parse().expect("a whole number")
+    }
+
+    fn count(&self, stage: &str) -> u64 {
+        self.number(&format!("seconds_count{{stage=\"{stage}\"}}"))
+    }
+
+    fn sum_ns(&self, stage: &str) -> u64 {
+        let sum = self.text(&format!("seconds_sum{{stage=\"{stage}\"}}"));
+        let (s, ns) = sum.split_once('.').expect("a decimal");
+        format!("{s}{ns:0<9}").parse().expect("nanoseconds")
+    }
+
+    /// Bound and count of each bucket, in the order of the text.
+    fn buckets(&self, stage: &str) -> Vec<(f64, u64)> {
+        let start = format!("pinion_stage_seconds_bucket{{stage=\"{stage}\",le=\"");
+        let bucket = |line: &str| {
+            let (bound, count) = line.strip_prefix(&start)?.split_once("\"} ")?;
+            Some((bound.parse().expect("seconds"), count.parse().expect("a count")))
+        };
+        self.0.lines().filter_map(bucket).collect()
+    }
+
+    /// Median, 90, 99, 99.9 of a hundred, and the maximum.
+    fn quantiles_ns(&self, stage: &str) -> [u64; 5] {
+        ["0.5", "0.9", "0.99", "0.999", "max"]
+            .map(|quantile| self.number(&format!("quantile_ns{{stage=\"{stage}\",quantile=\"{quantile}\"}}")))
+    }
+}
+
+#[test]
+fn every_answered_command_is_in_the_times_of_each_stage() {
+    for (threads, extra) in [("single", ""), ("pipeline", ""), ("single", "[journal]\nsync = \"interval\"\n")] {
+        let place = Place::with_threads(threads, extra);
+        let running = place.start();
+        let config = place.config();
+        let listener = bind(&config).expect("a free port");
+        let edge = Edge::spawn(&config, listener, running.node().ends(), Registry::default()).expect("the edge starts");
+        let told = format!("{threads} {extra}");
+
+        let started = Instant::now();
+        let answered = trade(&running);
+        let longest_ns = started.elapsed().as_nanos() as u64;
+        let metrics = settled(&running, edge.address(), answered);
+        for stage in STAGE_NAMES {
+            assert_eq!(metrics.count(stage), answered, "{told} {stage}");
+            check_stage(&metrics, stage, longest_ns, &told);
+        }
+        let parts: u64 = STAGE_NAMES[..3].iter().map(|stage| metrics.sum_ns(stage)).sum();
+        assert_eq!(parts, metrics.sum_ns("total"), "{told}: the stages are the whole");
+        // The disk takes time where it is waited for, and none where it is not.
+        assert_eq!(0 < metrics.sum_ns("journal"), extra.is_empty(), "{told}");
+        assert!(0 < running.node().status.frames.get(), "{told}");
+
+        assert_eq!(running.stop(), 0);
+        edge.stop();
+    }
+}
+
+/// Orders that rest, trade and are refused, each answered; the trades are told to two sessions. Returns how many.
+fn trade(running: &Running) -> u64 {
+    const ORDERS: u64 = 60;
+    let market = running.add_market();
+    running.add_trader("MM1");
+    running.add_trader("MM2");
+    let mut maker = running.connect("MM1", SessionSeq::HEAD);
+    let mut taker = running.connect("MM2", SessionSeq::HEAD);
+    for id in 1..=ORDERS {
+        maker.new_order(&limit(id, market, Side::Sell, 100, 1)).expect("connected");
+        while !matches!(next(&mut maker).message, Answer::OrderAccepted(_)) {}
+        let market = if id % 3 == 0 { MarketId(99) } else { market };
+        taker.new_order(&limit(id, market, Side::Buy, 100, 1)).expect("connected");
+        while !matches!(next(&mut taker).message, Answer::OrderRejected(_) | Answer::OrderExecuted(_)) {}
+    }
+    2 * ORDERS
+}
+
+/// What there is when `answered` commands have come and the core has had time to tell of more.
+fn settled(running: &Running, address: SocketAddr, answered: u64) -> Metrics {
+    let deadline = Instant::now() + PATIENCE;
+    while Metrics::ask(address).count("total") < answered {
+        assert!(Instant::now() < deadline, "the core keeps its times to itself");
+    }
+    let at_ns = || running.node().status.gateway.at_ns.get();
+    let until_ns = at_ns() + SETTLED_NS;
+    while at_ns() < until_ns {
+        assert!(Instant::now() < deadline, "the core stands still");
+        std::thread::yield_now();
+    }
+    Metrics::ask(address)
+}
+
+fn check_stage(metrics: &Metrics, stage: &str, longest_ns: u64, told: &str) {
+    let (buckets, count) = (metrics.buckets(stage), metrics.count(stage));
+    let ends = (buckets.len(), buckets[0].0, buckets[21].0, buckets[22]);
+    assert_eq!(ends, (23, 1e-6, 10.0, (f64::INFINITY, count)), "{told} {stage}: {buckets:?}");
+    assert!(buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{told} {stage}: {buckets:?}");
+
+    let quantiles = metrics.quantiles_ns(stage);
+    let [median, .., max] = quantiles;
+    // To two digits: each is told as the end of its step, a hundredth above at most.
+    assert!(quantiles.is_sorted() && max <= longest_ns / 100 * 101, "{told} {stage}: {quantiles:?}");
+    let sum_ns = metrics.sum_ns(stage);
+    assert!(sum_ns <= count * max && count / 2 * (median / 101 * 100) <= sum_ns, "{told} {stage}: {sum_ns} ns");
+}
