@@ -42,8 +42,8 @@ const TRADING_RECORD_BYTES_MAX: usize = 256;
 pub enum Release {
     /// When the command is on disk and synced.
     Durable,
-    /// When it is applied; the journal is synced at least this often.
-    Applied { sync_every_ns: u64 },
+    /// When it is applied; the journal is written and synced at least this often.
+    Applied { write_every_ns: u64 },
 }
 
 /// All that the engine's loop is connected to.
@@ -64,7 +64,8 @@ pub struct EngineLoop {
     events: Events,
     wiring: Wiring,
     release: Release,
-    synced_at_ns: u64,
+    /// When the last frame was handed to the disk.
+    written_at_ns: u64,
     /// Mass cancels that one command could not finish: their next part goes before anything else.
     unfinished: Vec<Command>,
     counts: Counts,
@@ -86,7 +87,7 @@ impl EngineLoop {
             events: Events::new(),
             wiring,
             release,
-            synced_at_ns: 0,
+            written_at_ns: 0,
             unfinished: Vec::with_capacity(64),
             counts: Counts::default(),
         }
@@ -99,10 +100,7 @@ impl EngineLoop {
         }
         let mut work = self.hand_over_frames(reactor);
         work += self.take_commands(now, reactor);
-        work += reactor.write_journal();
-        if let Release::Applied { sync_every_ns } = self.release {
-            self.sync_when_due(now, sync_every_ns, reactor);
-        }
+        work += self.write_when_due(now, reactor);
         self.publish(now, reactor);
         work
     }
@@ -247,18 +245,20 @@ impl EngineLoop {
         }
     }
 
-    fn sync_when_due(&mut self, now: TsNs, every_ns: u64, reactor: &mut Reactor) {
-        let head = reactor.head();
-        if head.seq_written() == head.seq_durable() {
-            // Nothing to sync yet: the interval must not begin anew with a sync that did not happen.
-            return;
+    /// Hands what is staged to the disk: at once where answers wait for it, else when the interval is over. Until then the
+    /// commands gather in one frame, and the disk stays out of an order's way.
+    fn write_when_due(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+        if let Release::Applied { write_every_ns } = self.release
+            && now.0 - self.written_at_ns < write_every_ns
+            && !self.wiring.status.is_stopping()
+        {
+            return 0;
         }
-        let crowded = head.frames_in_flight() + 1 >= head.config().frames_in_flight_max;
-        let stopping = self.wiring.status.is_stopping();
-        if crowded || stopping || now.0 - self.synced_at_ns >= every_ns {
-            self.synced_at_ns = now.0;
-            reactor.sync_journal();
+        let count = reactor.write_journal();
+        if count > 0 {
+            self.written_at_ns = now.0;
         }
+        count
     }
 
     /// Moves the watermarks. Each asserts its own line.

@@ -33,7 +33,7 @@ use crate::marks::marks;
 use crate::outbox::outbox;
 use crate::pages;
 use crate::pin::{keep_off, pin_to};
-use crate::reactor::{JournalSync, ListenerIdx, Reactor, ReactorError};
+use crate::reactor::{ListenerIdx, Reactor, ReactorError};
 use crate::recover::{RestoreError, Restored, restore};
 use crate::run::{EngineSeat, GatewaySeat, Idler, Single};
 use crate::stages::{StageTotals, stages};
@@ -205,9 +205,9 @@ pub fn start_claimed(
         absent: absent_sessions(&engine),
     };
     let release = match config.journal.sync {
-        JournalSyncMode::Always if fault_acknowledges_early(&fault) => Release::Applied { sync_every_ns: 0 },
+        JournalSyncMode::Always if fault_acknowledges_early(&fault) => Release::Applied { write_every_ns: 0 },
         JournalSyncMode::Always => Release::Durable,
-        JournalSyncMode::Interval => Release::Applied { sync_every_ns: config.journal.interval.as_nanos() as u64 },
+        JournalSyncMode::Interval => Release::Applied { write_every_ns: config.journal.interval.as_nanos() as u64 },
     };
     let wiring = Wiring {
         ingress: ingress_out,
@@ -381,7 +381,6 @@ impl Seats {
 struct JournalParts {
     head: Head,
     files: Vec<File>,
-    sync: JournalSync,
     fault: JournalFault,
 }
 
@@ -396,15 +395,11 @@ impl JournalParts {
         let head =
             Head::new(config.journal.head(identity.timeline, identity.geometry), position).map_err(WalError::Config)?;
         let files = directory.segments(Access::Direct)?.into_files();
-        let sync = match config.journal.sync {
-            JournalSyncMode::Always => JournalSync::EachWrite,
-            JournalSyncMode::Interval => JournalSync::OnRequest,
-        };
-        Ok(Self { head, files, sync, fault })
+        Ok(Self { head, files, fault })
     }
 
     fn drive(self, reactor: Reactor) -> Reactor {
-        reactor.with_journal(self.head, self.files, self.sync, self.fault)
+        reactor.with_journal(self.head, self.files, self.fault)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The reactor on real sockets and real files: what is sent comes back, what is durable is on disk.
 
 use node::fault::JournalFault;
-use node::reactor::{Done, JournalSync, ListenerIdx, Reactor, Wait};
+use node::reactor::{Done, ListenerIdx, Reactor, Wait};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
@@ -86,7 +86,7 @@ fn a_connection_beyond_the_slots_is_closed_at_once() {
 }
 
 /// A journal in a fresh directory, and where it is.
-fn journal(dir: &std::path::Path, sync: JournalSync) -> (Reactor, Directory) {
+fn journal(dir: &std::path::Path) -> (Reactor, Directory) {
     let geometry = Geometry { segment_count: 2, segment_bytes: 1 << 20 };
     let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
     let path = dir.join("data");
@@ -96,43 +96,39 @@ fn journal(dir: &std::path::Path, sync: JournalSync) -> (Reactor, Directory) {
     let config = HeadConfig { timeline: Timeline(1), geometry, frame_bytes_max: 64 << 10, frames_in_flight_max: 4 };
     let position = HeadPosition::fresh(NodeId([7; 16]), Timeline(1), Seq(0));
     let head = Head::new(config, position).expect("a valid configuration");
-    (reactor().with_journal(head, files, sync, JournalFault::default()), directory)
+    (reactor().with_journal(head, files, JournalFault::default()), directory)
 }
 
 #[test]
 fn frames_become_durable_and_are_on_disk() {
-    for sync in [JournalSync::EachWrite, JournalSync::OnRequest] {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let (mut reactor, directory) = journal(dir.path(), sync);
-        for seq in 1..=20 {
-            while !reactor.head().has_room(16) || reactor.head().frames_in_flight() == 4 {
-                reactor.sync_journal();
-                reactor.poll(WAIT).expect("the ring works");
-                while reactor.head().durable_frame().is_some() {
-                    reactor.head_mut().release_durable_frame();
-                }
-            }
-            reactor.head_mut().stage(Seq(seq), &seq.to_le_bytes());
-            reactor.write_journal();
-        }
-        for _ in 0..1_000 {
-            if reactor.head().seq_durable() == Seq(20) {
-                break;
-            }
-            reactor.sync_journal();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (mut reactor, directory) = journal(dir.path());
+    for seq in 1..=20 {
+        while !reactor.head().has_room(16) || reactor.head().frames_in_flight() == 4 {
             reactor.poll(WAIT).expect("the ring works");
+            while reactor.head().durable_frame().is_some() {
+                reactor.head_mut().release_durable_frame();
+            }
         }
-        assert_eq!(reactor.head().seq_durable(), Seq(20), "{sync:?}");
-        assert!(reactor.poisoned().is_none());
-        drop(reactor);
-        let mut seen = Vec::new();
-        wal::recover::inspect(&directory, Seq(1), |seq, bytes| {
-            assert_eq!(bytes, seq.0.to_le_bytes());
-            seen.push(seq.0);
-            Ok(())
-        })
-        .expect("a whole log");
-        assert_eq!(seen, (1..=20).collect::<Vec<_>>());
-        assert!(Frame::decode(&[]).is_err());
+        reactor.head_mut().stage(Seq(seq), &seq.to_le_bytes());
+        reactor.write_journal();
     }
+    for _ in 0..1_000 {
+        if reactor.head().seq_durable() == Seq(20) {
+            break;
+        }
+        reactor.poll(WAIT).expect("the ring works");
+    }
+    assert_eq!(reactor.head().seq_durable(), Seq(20));
+    assert!(reactor.poisoned().is_none());
+    drop(reactor);
+    let mut seen = Vec::new();
+    wal::recover::inspect(&directory, Seq(1), |seq, bytes| {
+        assert_eq!(bytes, seq.0.to_le_bytes());
+        seen.push(seq.0);
+        Ok(())
+    })
+    .expect("a whole log");
+    assert_eq!(seen, (1..=20).collect::<Vec<_>>());
+    assert!(Frame::decode(&[]).is_err());
 }

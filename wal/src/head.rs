@@ -28,8 +28,10 @@ use crate::units::{ChainHash, NodeId, Seq, Tail, Timeline};
 /// cannot have been in flight together.
 pub const FRAMES_IN_FLIGHT_MAX: usize = 16;
 
-/// In flight by default: enough to keep a drive with a 60 us sync busy, few enough that a torn end stays short.
-pub const FRAMES_IN_FLIGHT_DEFAULT: usize = 4;
+/// In flight by default. While one sync is under way, what comes in gathers in the next frame; a second sync beside it
+/// waits for the first one in the drive anyway. Measured at 250,000 commands a second: with 1 the 99th percentile of a
+/// durable answer was 0.9 ms, with 4 it was 9 ms.
+pub const FRAMES_IN_FLIGHT_DEFAULT: usize = 1;
 
 /// What a head is made with.
 #[derive(Clone, Copy, Debug)]
@@ -334,15 +336,6 @@ impl Head {
     /// Everything up to here is on disk and synced, without gaps.
     pub fn seq_durable(&self) -> Seq {
         self.seq_durable
-    }
-
-    /// Everything up to here has been written, without gaps, though not necessarily synced.
-    pub fn seq_written(&self) -> Seq {
-        (self.frame_durable..self.frame_open)
-            .map(|frame| self.slot(frame))
-            .take_while(|slot| slot.written)
-            .last()
-            .map_or(self.seq_durable, |slot| slot.seq_last)
     }
 
     pub fn seq_stored(&self) -> Seq {

@@ -42,7 +42,7 @@ fn durable_only_over_the_contiguous_run_in_any_order() {
     complete(&mut head, &ops[3]);
     assert_eq!(head.seq_durable(), Seq(0));
     head.written(ops[0].ticket, Ok(ops[0].bytes_len)).expect("whole");
-    assert_eq!((head.seq_written(), head.seq_durable()), (Seq(2), Seq(0)));
+    assert_eq!(head.seq_durable(), Seq(0), "the first is written, not synced");
     head.synced(ops[0].ticket, Ok(())).expect("whole");
     assert_eq!(head.seq_durable(), Seq(2), "the third is synced, not written");
     head.written(ops[2].ticket, Ok(ops[2].bytes_len)).expect("whole");

@@ -8,7 +8,7 @@ use benches::raw_write::RawWrites;
 use benches::rounds::{Latencies, Rounds, head};
 use clap::Parser;
 use node::fault::JournalFault;
-use node::reactor::{JournalSync, Reactor, Wait};
+use node::reactor::{Reactor, Wait};
 use rocksdb::{DB, DBCompressionType, DBRecoveryMode, Options, WriteOptions};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -193,7 +193,7 @@ impl Pinion {
         let at = HeadPosition::fresh(identity.node_id, identity.timeline, identity.seq_base);
         let head = Head::new(config, at).context("the head")?;
         let files = directory.segments(Access::Direct)?.into_files();
-        let reactor = Reactor::new(0)?.with_journal(head, files, JournalSync::EachWrite, JournalFault::default());
+        let reactor = Reactor::new(0)?.with_journal(head, files, JournalFault::default());
         Ok(Self { dir: dir.to_owned(), reactor, record })
     }
 }
