@@ -115,7 +115,7 @@ struct Heard<'a, I, F> {
 
 impl<I: Ids, F: Fills> Meeting for Heard<'_, I, F> {
     #[inline(always)]
-    fn meets(&mut self, _maker: &Order) -> Own {
+    fn meets(&mut self, _slot: u32, _maker: &Order) -> Own {
         Own::Trade
     }
 

@@ -62,7 +62,8 @@ impl Engine {
         match command {
             Command::Place(place) => self.fetch_place(step, place),
             Command::Cancel(cancel) => {
-                self.fetch_target(step, cancel.account, cancel.session, &cancel.target);
+                let slot = self.fetch_target(step, cancel.account, cancel.session, &cancel.target);
+                self.fetch_place_of(step, slot);
             }
             Command::Amend(amend) => {
                 let slot = self.fetch_target(step, amend.account, amend.session, &amend.target);
@@ -70,14 +71,13 @@ impl Engine {
                     self.index.fetch(amend.session, amend.cl_ord_id);
                 } else if let Some(slot) = slot {
                     let order = self.pool.orders.get(slot);
-                    if step == Step::Queue {
-                        self.index.fetch(order.session, order.cl_ord_id);
-                    }
                     self.fetch_price(step, order.market, order.traits.side(), amend.price);
                 }
+                self.fetch_place_of(step, slot);
             }
             Command::CancelReplace(replace) => {
-                self.fetch_target(step, replace.place.account, replace.place.session, &replace.target);
+                let slot = self.fetch_target(step, replace.place.account, replace.place.session, &replace.target);
+                self.fetch_place_of(step, slot);
                 self.fetch_place(step, &replace.place);
             }
             // Rare, or no order's way at all.
@@ -130,6 +130,15 @@ impl Engine {
                 Some(slot)
             }
             Step::Tail => slot().filter(|&slot| (slot as usize) < self.pool.orders.slots_len()),
+        }
+    }
+
+    /// The place of an order's client id, which it loses when it leaves or is renamed.
+    #[inline]
+    fn fetch_place_of(&self, step: Step, slot: Option<u32>) {
+        if let (Step::Queue, Some(slot)) = (step, slot) {
+            let order = self.pool.orders.get(slot);
+            self.index.fetch(order.session, order.cl_ord_id);
         }
     }
 

@@ -59,7 +59,7 @@ pub enum Stop {
 /// Hears what happens while an order takes.
 pub trait Meeting {
     /// How to treat this maker: anything but `Trade` is self-trade prevention.
-    fn meets(&mut self, maker: &Order) -> Own;
+    fn meets(&mut self, slot: u32, maker: &Order) -> Own;
     /// Both sides already have their quantities after the fill.
     fn fill(&mut self, maker: &Order, taker: &Taker, qty: QtyLots);
     /// A maker is gone from the book, filled; its slot is freed right after.
@@ -122,7 +122,12 @@ impl OrderBook {
             }
             met_count += 1;
             let slot = pool.levels.head(best.level);
-            match meeting.meets(pool.orders.get(slot)) {
+            let maker = pool.orders.get(slot);
+            // Whoever takes all of this maker meets the one behind it next.
+            if maker.next != NIL {
+                pool.orders.fetch(maker.next);
+            }
+            match meeting.meets(slot, maker) {
                 Own::Trade => trade(ladder, pool, slot, taker, meeting),
                 Own::CancelTaker => return Stop::SelfTrade,
                 Own::CancelMaker => cancel_maker(ladder, pool, slot, meeting),
