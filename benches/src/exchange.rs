@@ -169,8 +169,10 @@ impl<const LEDGER: bool> Exchange<LEDGER> {
             self.drained.push_back(command);
         }
         self.engine.look_ahead(|distance| self.drained.get(distance));
-        let command = self.drained.pop_front().expect("there is a command left");
-        self.run(&command, fills);
+        let drained = std::mem::take(&mut self.drained);
+        self.run(drained.front().expect("there is a command left"), fills);
+        self.drained = drained;
+        self.drained.pop_front();
     }
 
     #[inline(always)]
