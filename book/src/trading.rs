@@ -288,6 +288,8 @@ impl Engine {
         if !self.take_cl_ord_id(amend.session, amend.cl_ord_id) {
             return;
         }
+        // The order will go by this name: its place is needed when everything is checked, some tens of nanoseconds from now.
+        self.index.fetch(amend.session, amend.cl_ord_id);
         match self.admit_amend(stamp, amend) {
             Ok(change) if change.keeps_priority => self.reduce(amend, &change, sink),
             Ok(change) => self.reprice(amend, &change, sink),
@@ -314,6 +316,7 @@ impl Engine {
         }
         let slot = self.find_own(amend.session, amend.account, amend.market, &amend.target)?;
         let order = *self.pool.orders.get(slot);
+        self.index.fetch(order.session, order.cl_ord_id);
         let market = &self.markets[order.market.idx()];
         let filled = if amend.qty_means == AmendQty::Total { order.cum } else { QtyLots(0) };
         let leaves = QtyLots(amend.qty.0.saturating_sub(filled.0));
