@@ -72,7 +72,14 @@ const DRAINED_LEN: usize = 24;
 
 impl<const LEDGER: bool> Exchange<LEDGER> {
     pub fn new(capacity: Capacity) -> Self {
-        Self { engine: Engine::new(capacity), sink: Buffer::default(), seq: 0, cl_ord_id: 0, refused: 0, drained: VecDeque::with_capacity(DRAINED_LEN) }
+        Self {
+            engine: Engine::new(capacity),
+            sink: Buffer::default(),
+            seq: 0,
+            cl_ord_id: 0,
+            refused: 0,
+            drained: VecDeque::with_capacity(DRAINED_LEN),
+        }
     }
 
     /// One market with fees, and `users` accounts with a session and money each.

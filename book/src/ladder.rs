@@ -7,8 +7,8 @@
 //!
 //! Keys are prices for sells and inverted prices for buys, so that the best level is always the smallest key.
 
-use crate::engine::Extent;
 use crate::command::Side;
+use crate::engine::Extent;
 use crate::slab::{NIL, Orders};
 use crate::units::PriceTicks;
 use prefetch_index::prefetch_index;
@@ -129,7 +129,7 @@ impl Levels {
     pub fn fetch(&self, level: LevelIdx) {
         let Some(leaf) = self.leaves.get((level >> FAN_BITS) as usize) else { return };
         prefetch_index(std::slice::from_ref(&leaf.bits), 0);
-        prefetch_index(&leaf.levels, (level & FAN_MASK) as usize);
+        prefetch_index(leaf.levels.as_slice(), (level & FAN_MASK) as usize);
     }
 
     /// The youngest order of a level, as far as it is known to hold one.

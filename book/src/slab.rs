@@ -4,8 +4,8 @@
 //! slots are reused newest first, which keeps the working set small; the free list's order is part of the state,
 //! because it decides the ids to come.
 
-use crate::engine::Extent;
 use crate::command::{Side, StpMode};
+use crate::engine::Extent;
 use crate::ids::{AccountId, ClOrdId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, OrderId, SessionId};
 use crate::units::{PriceTicks, QtyLots};
 use prefetch_index::prefetch_index;

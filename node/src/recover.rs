@@ -97,11 +97,7 @@ impl Outlet for Rebuild<'_> {
 
 /// Proves and applies the whole log of a directory that this process owns, and only then opens its store for writing:
 /// opening a RocksDB writes, and a log that is refused must stay as it was found.
-pub fn restore(
-    directory: &Directory,
-    engine: Engine,
-    resend_max: usize,
-) -> Result<(Restored, Store), RestoreError> {
+pub fn restore(directory: &Directory, engine: Engine, resend_max: usize) -> Result<(Restored, Store), RestoreError> {
     let mut replay = Replay::new(engine, resend_max);
     let mut failed = None;
     let outcome = wal::recover::inspect(directory, wal::units::Seq(1), |seq, bytes| {

@@ -148,7 +148,12 @@ pub fn start_claimed(
     let laid = pages::lay(&engine, &config.node);
     let (Restored { engine, translator, streams, feed, log }, store) =
         restore(&directory, engine, config.session.resend_max)?;
-    tracing::info!(state_bytes = laid.state_bytes, refused = laid.refused_count, huge_bytes = pages::huge_bytes(), "memory");
+    tracing::info!(
+        state_bytes = laid.state_bytes,
+        refused = laid.refused_count,
+        huge_bytes = pages::huge_bytes(),
+        "memory"
+    );
     // Not before the log is proved: a refused directory stays as it was found.
     restore_ballast(config, &directory)?;
     let state_hash = engine.state_hash();

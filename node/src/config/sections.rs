@@ -3,8 +3,8 @@
 use super::human::{show_bytes, show_duration};
 use super::reader::Reader;
 use super::{
-    Config, Env, ExportConfig, HugePages, Idle, JournalConfig, JournalSyncMode, LimitsConfig, ListenConfig, Listener, LogConfig,
-    LogFormat, NodeConfig, SessionConfig, SnapshotConfig, StoreConfig, Threads, TlsFiles,
+    Config, Env, ExportConfig, HugePages, Idle, JournalConfig, JournalSyncMode, LimitsConfig, ListenConfig, Listener,
+    LogConfig, LogFormat, NodeConfig, SessionConfig, SnapshotConfig, StoreConfig, Threads, TlsFiles,
 };
 use book::command::CodMode;
 use std::net::{Ipv4Addr, SocketAddr};
