@@ -48,7 +48,7 @@ use wal::head::{Head, HeadPosition};
 use wal::segment::Access;
 
 /// Readers of market data at once.
-const MARKET_READERS_MAX: u16 = 256;
+pub const MARKET_READERS_MAX: u16 = 256;
 /// Longest wait of the feed in the kernel: what the engine hands over by ring is seen this late at most.
 const FEED_IDLE: Duration = Duration::from_micros(200);
 /// RocksDB is flushed so often that at least this many segments' worth of frames are always free to come.
