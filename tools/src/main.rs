@@ -36,6 +36,7 @@ macro_rules! verbs {
 verbs! {
     Init: tools::init::Init,
     CheckConfig: tools::check_config::CheckConfig,
+    Doctor: tools::doctor::Doctor,
     Status: tools::status::Status,
     Admin: tools::admin::Admin,
     ReplayDay: tools::replay_day::ReplayDay,
