@@ -287,6 +287,15 @@ impl Config {
         Self::load_checked(path, &[], Checks::Values)
     }
 
+    /// Every default, for tools that know only where the data shall lie.
+    pub fn of_defaults(data_dir: &Path) -> Self {
+        let required = [("node.data_dir", "/")];
+        let config = Self::checked("", Path::new("/"), [], &required, Checks::Values);
+        let mut config = config.expect("every default lies within its own bounds");
+        config.node.data_dir = data_dir.to_owned();
+        config
+    }
+
     fn load_checked(path: &Path, overrides: &[(&str, &str)], checks: Checks) -> Result<Self, ConfigErrors> {
         let failed = |why: String| {
             let error = ConfigError { key: String::new(), value: None, why, allowed: None };

@@ -14,12 +14,13 @@ pub mod intent;
 pub mod metrics;
 pub mod refusal;
 pub mod requests;
+pub mod stage_totals;
 
+use self::stage_totals::StageTotals;
 use crate::admin_port::AdminPort;
 use crate::config::Config;
 use crate::registry::Registry;
 use crate::secrets::{Secret, SecretError};
-use crate::stages::StageTotals;
 use crate::status::Status;
 use admin::{AdminState, is_bearer};
 use axum::extract::{DefaultBodyLimit, State};

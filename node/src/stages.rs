@@ -15,10 +15,10 @@
 //! sample a command that answers a session, however many answers it has; the three stages of a command add up to its
 //! total.
 
+use crate::edge::stage_totals::StageTotals;
 use book::units::{Seq, TsNs};
 use hdrhistogram::Histogram;
 use rtrb::{Consumer, Producer, RingBuffer};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Names of the stages, in the order of [`Moments::stages`].
 pub const STAGE_NAMES: [&str; 4] = ["queue", "journal", "release", "total"];
@@ -122,8 +122,14 @@ pub struct StageSet {
     stages: [StageTimes; STAGE_NAMES.len()],
 }
 
+impl Default for StageSet {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl StageSet {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { stages: std::array::from_fn(|_| StageTimes::new()) }
     }
 
@@ -134,11 +140,11 @@ impl StageSet {
         }
     }
 
-    fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         self.stages.iter_mut().zip(&other.stages).for_each(|(stage, other)| stage.merge(other));
     }
 
-    fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.stages.iter_mut().for_each(StageTimes::reset);
     }
 
@@ -160,27 +166,15 @@ pub struct StageRecorder {
     seq_last: Seq,
 }
 
-/// The edge's end: everything since the start.
-pub struct StageTotals {
-    state: Mutex<TotalsState>,
-}
-
-struct TotalsState {
-    full: Consumer<Box<StageSet>>,
-    empty: Producer<Box<StageSet>>,
-    total: StageSet,
-}
-
 pub fn stages() -> (StageRecorder, StageTotals) {
     let (full_in, full_out) = RingBuffer::new(SETS);
     let (mut empty_in, empty_out) = RingBuffer::new(SETS);
     for _ in 1..SETS {
         empty_in.push(Box::new(StageSet::new())).expect("a ring for all sets");
     }
-    let state = TotalsState { full: full_out, empty: empty_in, total: StageSet::new() };
     let set = Box::new(StageSet::new());
     let recorder = StageRecorder { set, full: full_in, empty: empty_out, seq_last: Seq(0) };
-    (recorder, StageTotals { state: Mutex::new(state) })
+    (recorder, StageTotals::new(full_out, empty_in))
 }
 
 impl StageRecorder {
@@ -202,29 +196,6 @@ impl StageRecorder {
         let Ok(empty) = self.empty.pop() else { return };
         let full = std::mem::replace(&mut self.set, empty);
         self.full.push(full).expect("a ring for all sets");
-    }
-}
-
-impl StageTotals {
-    /// Adds up what has come and sends the sets back. Bounded by the sets there are.
-    pub fn collect(&self) {
-        drop(self.collected());
-    }
-
-    /// Looks at everything that has come so far; what the gateway records now comes within its housekeeping.
-    pub fn read<T>(&self, look: impl FnOnce(&StageSet) -> T) -> T {
-        look(&self.collected().total)
-    }
-
-    fn collected(&self) -> MutexGuard<'_, TotalsState> {
-        let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = &mut *guard;
-        while let Ok(mut set) = state.full.pop() {
-            state.total.merge(&set);
-            set.reset();
-            state.empty.push(set).expect("a ring for all sets");
-        }
-        guard
     }
 }
 

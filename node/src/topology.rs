@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Idle, JournalSyncMode, NodeConfig, Threads};
 use crate::control::{CONTROLS, SessionFacts};
 use crate::edge::Ends;
+use crate::edge::stage_totals::StageTotals;
 use crate::engine_loop::{self, EngineLoop, Release, Wiring};
 use crate::exit;
 use crate::fault::JournalFault;
@@ -36,7 +37,7 @@ use crate::pin::{keep_off, pin_to};
 use crate::reactor::{ListenerIdx, Reactor, ReactorError};
 use crate::recover::{RestoreError, Restored, restore};
 use crate::run::{EngineSeat, GatewaySeat, Idler, Single};
-use crate::stages::{StageTotals, stages};
+use crate::stages::stages;
 use crate::status::Status;
 use api::session::SessionLimits;
 use book::ids::SessionId;
@@ -53,7 +54,7 @@ use wal::head::{Head, HeadPosition};
 use wal::segment::Access;
 
 /// Readers of market data at once.
-const MARKET_READERS_MAX: u16 = 256;
+pub const MARKET_READERS_MAX: u16 = 256;
 /// Longest wait of the feed in the kernel: what the engine hands over by ring is seen this late at most.
 const FEED_IDLE: Duration = Duration::from_micros(200);
 /// RocksDB is flushed so often that at least this many segments' worth of frames are always free to come.

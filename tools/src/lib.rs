@@ -6,6 +6,7 @@ pub mod ops_client;
 
 pub mod admin;
 pub mod check_config;
+pub mod doctor;
 pub mod init;
 pub mod status;
 pub mod top;

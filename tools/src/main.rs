@@ -36,6 +36,7 @@ macro_rules! verbs {
 verbs! {
     Init: tools::init::Init,
     CheckConfig: tools::check_config::CheckConfig,
+    Doctor: tools::doctor::Doctor,
     Status: tools::status::Status,
     Top: tools::top::Top,
     Admin: tools::admin::Admin,

@@ -1,7 +1,8 @@
 //! `/metrics` in the Prometheus text format, version 0.0.4. Every number is read when it is asked for.
 
 use super::health::Vitals;
-use crate::stages::{StageSet, StageTotals};
+use super::stage_totals::StageTotals;
+use crate::stages::StageSet;
 use crate::status::{Gauge, Status};
 use crate::version::{COMMIT, PROFILE, VERSION};
 use std::fmt::Write;

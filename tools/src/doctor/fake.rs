@@ -1,0 +1,43 @@
+//! Machines of a few files, for tests.
+
+use super::finding::Finding;
+use super::machine::Machine;
+use std::path::Path;
+use tempfile::TempDir;
+
+pub struct Fake {
+    root: TempDir,
+}
+
+impl Fake {
+    pub fn of(files: &[(&str, &str)]) -> Self {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        for (path, text) in files {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("a file lies in a directory")).expect("made");
+            std::fs::write(path, text).expect("written");
+        }
+        Self { root }
+    }
+
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    pub fn machine(&self) -> Machine {
+        Machine::at(self.root())
+    }
+}
+
+/// `verdict check: found`, one a line.
+pub fn lines(findings: &[Finding]) -> String {
+    findings.iter().map(|f| format!("{} {}: {}\n", f.verdict.word(), f.check, f.found)).collect()
+}
+
+/// Every line of `expected` must be among what was found.
+pub fn expect(findings: &[Finding], expected: &str) {
+    let found = lines(findings);
+    for line in expected.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        assert!(found.lines().any(|l| l == line), "{line:?} is missing in\n{found}");
+    }
+}
