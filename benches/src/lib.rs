@@ -4,7 +4,8 @@
 //! Read in this order: what is fed (`streams`, `meb`), who is measured (`subject`, `pinion`, `naive`, `peers`,
 //! `exchange`, `yardstick`), how (`clock`, `machine`, `measure`), and what comes out (`report`). Of the journal and of the way
 //! of an order: the limits (`disk`, `raw_write`, `echo`), the node and its client (`house`, `flow`, `line`), what is counted
-//! (`rounds`, `threads`), and a log that no node wrote (`log_writer`).
+//! (`rounds`, `threads`). Of growth: the flow and its figures (`crowd`, `growth`), a node with many sessions (`swarm`,
+//! `sessions`, `open_files`). Of a start: the log that is read (`log_writer`).
 //!
 //! What never enters: anything that decides a trade of the product. A figure counts only with its check: the hash over
 //! every fill of the run, in order, equals the one that the stream's own reference matcher left in its header.
@@ -26,6 +27,12 @@ pub mod house;
 pub mod line;
 pub mod log_writer;
 pub mod raw_write;
+
+pub mod crowd;
+pub mod growth;
+pub mod open_files;
+pub mod sessions;
+pub mod swarm;
 
 pub mod clock;
 pub mod machine;
