@@ -5,7 +5,7 @@
 //! `exchange`, `yardstick`), how (`clock`, `machine`, `measure`), and what comes out (`report`). Of the journal and of the way
 //! of an order: the limits (`disk`, `raw_write`, `echo`), the node and its client (`house`, `flow`, `line`), what is counted
 //! (`rounds`, `threads`). Of growth: the flow and its figures (`crowd`, `growth`), a node with many sessions (`swarm`,
-//! `sessions`, `open_files`). Of a start: the log that is read (`log_writer`).
+//! `sessions`, `open_files`). Of a start: the log that is read (`log_writer`) and its parts (`replay_parts`).
 //!
 //! What never enters: anything that decides a trade of the product. A figure counts only with its check: the hash over
 //! every fill of the run, in order, equals the one that the stream's own reference matcher left in its header.
@@ -33,6 +33,8 @@ pub mod growth;
 pub mod open_files;
 pub mod sessions;
 pub mod swarm;
+
+pub mod replay_parts;
 
 pub mod clock;
 pub mod machine;
