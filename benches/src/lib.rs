@@ -5,7 +5,8 @@
 //! `exchange`, `yardstick`), how (`clock`, `machine`, `measure`), and what comes out (`report`). Of the journal and of the way
 //! of an order: the limits (`disk`, `raw_write`, `echo`), the node and its client (`house`, `flow`, `line`), what is counted
 //! (`rounds`, `threads`). Of growth: the flow and its figures (`crowd`, `growth`), a node with many sessions (`swarm`,
-//! `sessions`, `open_files`). Of a start: the log that is read (`log_writer`) and its parts (`replay_parts`).
+//! `sessions`, `open_files`). Of a start: the log that is read (`log_writer`) and its parts (`replay_parts`). What comes out
+//! of all of them becomes pictures in `plots`.
 //!
 //! What never enters: anything that decides a trade of the product. A figure counts only with its check: the hash over
 //! every fill of the run, in order, equals the one that the stream's own reference matcher left in its header.
@@ -43,6 +44,7 @@ pub mod rounds;
 pub mod threads;
 
 pub mod options;
+pub mod plots;
 pub mod report;
 
 #[cfg(test)]
