@@ -17,7 +17,7 @@ use book::ids::{ClOrdId, MarketId};
 use std::collections::VecDeque;
 use zerocopy::IntoBytes;
 
-/// Orders that rest once the flow has begun to cancel.
+/// Orders that rest once a flow of one session has begun to cancel.
 pub const RESTING: u64 = 1_000;
 /// Prices on either side.
 const LEVELS: u64 = 50;
@@ -27,6 +27,8 @@ const MIDDLE: i64 = 1_000;
 #[derive(Clone, Debug)]
 pub struct Flow {
     market: MarketId,
+    /// Orders that rest once it has begun to cancel.
+    resting_max: u64,
     /// Number of the command made last.
     number: u64,
     /// Numbers of the orders that rest, oldest first.
@@ -35,8 +37,12 @@ pub struct Flow {
 
 impl Flow {
     pub fn new(market: MarketId) -> Self {
-        let resting = VecDeque::with_capacity(RESTING as usize + 1);
-        Self { market, number: 0, resting }
+        Self::with_resting(market, RESTING)
+    }
+
+    pub fn with_resting(market: MarketId, resting_max: u64) -> Self {
+        let resting = VecDeque::with_capacity(resting_max as usize + 1);
+        Self { market, resting_max, number: 0, resting }
     }
 
     pub fn number(&self) -> u64 {
@@ -52,7 +58,7 @@ impl Flow {
     pub fn append(&mut self, out: &mut Vec<u8>) -> u64 {
         self.number += 1;
         let id = ClOrdId(self.number);
-        let oldest = if self.resting.len() as u64 >= RESTING { self.resting.pop_front() } else { None };
+        let oldest = if self.resting.len() as u64 >= self.resting_max { self.resting.pop_front() } else { None };
         match oldest {
             Some(oldest) => {
                 let cancel = CancelOrder::new(id, Target::ClOrdId(ClOrdId(oldest)), self.market);

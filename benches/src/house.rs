@@ -1,7 +1,8 @@
-//! A node in this process, on a directory of its own: two assets, one market, one trader.
+//! A node in this process, on a directory of its own: two assets, one market, one trader or many.
 //!
 //! The same threads as the product's, wired by the product's own `topology`; only the ports are whatever the system gives.
 
+use crate::log_writer::LogWriter;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use argon2::password_hash::PasswordHasher;
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -12,7 +13,7 @@ use book::command::{
 use book::engine::Engine;
 use book::event::Event;
 use book::ids::{AccountId, AssetId, ClientKey, MarketId, Symbol, UserName};
-use book::units::{Ppm, QtyLots, Units};
+use book::units::{Ppm, QtyLots, TsNs, UNITS_MAX, Units};
 use node::config::{Build, Config};
 use node::topology::{Node, start};
 use std::future::Future;
@@ -27,6 +28,8 @@ use wal::units::{NodeId, Seq, Timeline};
 
 pub const USER: &str = "BENCH";
 pub const PASSWORD: &str = "0123456789";
+/// The one market that `furnishing` makes.
+pub const MARKET: MarketId = MarketId(1);
 /// The core that the node is pinned to; its client takes core 0.
 pub const NODE_CORE: usize = 1;
 
@@ -62,6 +65,11 @@ impl House {
     /// Makes an empty directory at `path`. `more` is TOML behind the bench's own. The line may be silent for long: a disk
     /// that others use can keep an answer back for many seconds, and the bench's client sends nothing meanwhile.
     pub fn build(path: &Path, sync: Sync, more: &str) -> Result<Self> {
+        Self::build_with(path, sync, more, &[])
+    }
+
+    /// The same with values over both, each under its `section.key`.
+    pub fn build_with(path: &Path, sync: Sync, more: &str, values: &[(&str, &str)]) -> Result<Self> {
         let text = format!(
             "[node]\nenv = \"dev\"\ndata_dir = \"data\"\nidle = \"spin\"\ncore = {NODE_CORE}\n\
              [listen]\norders = \"127.0.0.1:0\"\nmarket = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n\
@@ -69,12 +77,39 @@ impl House {
             sync.name()
         );
         std::fs::create_dir_all(path)?;
-        let config = Config::from_parts(&text, path, [], &[], Build::of_this_binary())
+        let config = Config::from_parts(&text, path, [], values, Build::of_this_binary())
             .map_err(|errors| anyhow!("the bench's configuration: {errors:?}"))?;
         let geometry = config.journal.geometry();
         let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
         Directory::create(&config.node.data_dir, &identity, 0)?;
         Ok(Self { config })
+    }
+
+    /// Writes commands into the log of a house that no node has lived in yet; thousands of them at once.
+    pub fn write_log(&self, commands: Vec<Admin>) -> Result<()> {
+        const RECORDS_PER_FRAME: u32 = 256;
+        let directory = Directory::open(&self.config.node.data_dir)?;
+        let mut log = LogWriter::new(&directory, RECORDS_PER_FRAME)?;
+        for (number, admin) in (1..).zip(commands) {
+            log.append(TsNs(number), &Command::Admin(Box::new(admin)))?;
+        }
+        log.finish()?;
+        Ok(())
+    }
+
+    /// What a restart makes of the log: so many commands, so many orders at rest, and a state that verifies.
+    pub fn check(&self, logged: u64, resting: u64) -> Result<()> {
+        let mut state = None;
+        let open = self.open(|engine| {
+            let resting: u64 = engine.sessions().iter().map(|(_, session)| u64::from(session.open_count)).sum();
+            state = Some((engine.verify(), engine.stamp().seq.0, resting));
+        })?;
+        open.close()?;
+        let (verdict, seq, rests) = state.context("the node showed its engine")?;
+        verdict.map_err(|fault| anyhow!("the recovered state: {fault:?}"))?;
+        ensure!(seq == logged, "the log holds {seq} commands where {logged} were answered");
+        ensure!(rests == resting, "{rests} orders rest where the flow left {resting}");
+        Ok(())
     }
 
     /// Starts the node. `observe` sees the engine as recovery left it.
@@ -105,44 +140,13 @@ impl Open {
         Some(node.join())
     }
 
-    /// Two assets, a market with tick 1 and lot 1 without fees, and a trader with plenty of both.
+    /// Sends what furnishes a house for one trader, each command after the other was answered.
     pub fn furnish(&self) -> Result<MarketId> {
-        for symbol in ["GOLD", "USD"] {
-            self.admin(Admin::AddAsset { symbol: symbol_of(symbol)?, scale: 8 })?;
+        for admin in furnishing(&[USER.to_owned()])? {
+            let events = self.admin(admin)?;
+            ensure!(!matches!(events[..], [Event::AdminRejected { .. }]), "furnishing the house: {events:?}");
         }
-        let spec = MarketSpec {
-            symbol: symbol_of("GOLDUSD")?,
-            base: AssetId(1),
-            quote: AssetId(2),
-            tick_e9: PRICE_ONE_E9 as u64,
-            lot_e8: QTY_ONE_E8 as u64,
-            limits: MarketLimits {
-                qty_min: QtyLots(1),
-                qty_max: QtyLots(1_000_000),
-                notional_min: Units(0),
-                price_band: Ppm(0),
-            },
-            maker_fee: Ppm(0),
-            taker_fee: Ppm(0),
-            status: MarketStatus::Trading,
-        };
-        let market = match self.admin(Admin::AddMarket(spec))?[..] {
-            [Event::MarketAdded(rules)] => rules.id,
-            ref other => bail!("adding a market: {other:?}"),
-        };
-        let spec =
-            AccountSpec { name: USER.to_owned(), kind: AccountKind::Client, parent: AccountId::NONE, fee_tier: 0 };
-        let account = match self.admin(Admin::AddAccount(spec))?[..] {
-            [Event::AccountAdded { account }] => account,
-            ref other => bail!("adding an account: {other:?}"),
-        };
-        for asset in [1, 2] {
-            let amount = Units(100_000_000 * QTY_ONE_E8 as u64);
-            let funds = FundsMove { account, asset: AssetId(asset), amount, reference: ClientKey(u128::from(asset)) };
-            self.admin(Admin::Deposit(funds))?;
-        }
-        self.admin(Admin::AddSession(session(account)?))?;
-        Ok(market)
+        Ok(MARKET)
     }
 
     fn admin(&self, admin: Admin) -> Result<Vec<Event>> {
@@ -171,16 +175,59 @@ fn symbol_of(text: &str) -> Result<Symbol> {
     Symbol::new(text).context("a symbol")
 }
 
-fn session(account: AccountId) -> Result<SessionSpec> {
-    // The smallest cost: the bench measures orders, not the door.
+/// Two assets, a market with tick 1 and lot 1 without fees, and for every user an account with plenty of both.
+pub fn furnishing(users: &[String]) -> Result<Vec<Admin>> {
+    let limits =
+        MarketLimits { qty_min: QtyLots(1), qty_max: QtyLots(1_000_000), notional_min: Units(0), price_band: Ppm(0) };
+    let market = MarketSpec {
+        symbol: symbol_of("GOLDUSD")?,
+        base: AssetId(1),
+        quote: AssetId(2),
+        tick_e9: PRICE_ONE_E9 as u64,
+        lot_e8: QTY_ONE_E8 as u64,
+        limits,
+        maker_fee: Ppm(0),
+        taker_fee: Ppm(0),
+        status: MarketStatus::Trading,
+    };
+    let mut commands = vec![
+        Admin::AddAsset { symbol: symbol_of("GOLD")?, scale: 8 },
+        Admin::AddAsset { symbol: symbol_of("USD")?, scale: 8 },
+        Admin::AddMarket(market),
+    ];
+    let amount = Units((UNITS_MAX / users.len() as u64).min(100_000_000 * QTY_ONE_E8 as u64));
+    let password_hash = password_hash()?;
+    for (user, account) in users.iter().zip((1..).map(AccountId)) {
+        let kind = AccountKind::Client;
+        commands.push(Admin::AddAccount(AccountSpec {
+            name: user.clone(),
+            kind,
+            parent: AccountId::NONE,
+            fee_tier: 0,
+        }));
+        for asset in [1, 2] {
+            let reference = ClientKey(u128::from(account.0) << 32 | u128::from(asset));
+            let funds = FundsMove { account, asset: AssetId(asset), amount, reference };
+            commands.push(Admin::Deposit(funds));
+        }
+        commands.push(Admin::AddSession(session(account, user, &password_hash)?));
+    }
+    Ok(commands)
+}
+
+/// The smallest cost: the bench measures orders, not the door.
+fn password_hash() -> Result<String> {
     let params = Params::new(Params::MIN_M_COST, 1, 1, None).map_err(|e| anyhow!("argon2: {e}"))?;
     let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    let hash =
-        argon.hash_password_with_salt(PASSWORD.as_bytes(), b"saltsaltsaltsalt").map_err(|e| anyhow!("argon2: {e}"))?;
+    let hash = argon.hash_password_with_salt(PASSWORD.as_bytes(), b"saltsaltsaltsalt");
+    Ok(hash.map_err(|e| anyhow!("argon2: {e}"))?.to_string())
+}
+
+fn session(account: AccountId, user: &str, password_hash: &str) -> Result<SessionSpec> {
     Ok(SessionSpec {
         account,
-        user: UserName::new(USER).context("a user name")?,
-        password_hash: hash.to_string(),
+        user: UserName::new(user).context("a user name")?,
+        password_hash: password_hash.to_owned(),
         drop_copy: false,
         throttle: Throttle::default(),
         cod_mode: CodMode::Off,

@@ -4,7 +4,9 @@
 //! Read in this order: what is fed (`streams`, `meb`), who is measured (`subject`, `pinion`, `naive`, `peers`,
 //! `exchange`, `yardstick`), how (`clock`, `machine`, `measure`), and what comes out (`report`). Of the journal and of the way
 //! of an order: the limits (`disk`, `raw_write`, `echo`), the node and its client (`house`, `flow`, `line`), what is counted
-//! (`rounds`, `threads`).
+//! (`rounds`, `threads`). Of growth: the flow and its figures (`crowd`, `growth`), a node with many sessions (`swarm`,
+//! `sessions`, `open_files`). Of a start: the log that is read (`log_writer`) and its parts (`replay_parts`). What comes out
+//! of all of them becomes pictures in `plots`.
 //!
 //! What never enters: anything that decides a trade of the product. A figure counts only with its check: the hash over
 //! every fill of the run, in order, equals the one that the stream's own reference matcher left in its header.
@@ -24,7 +26,16 @@ pub mod echo;
 pub mod flow;
 pub mod house;
 pub mod line;
+pub mod log_writer;
 pub mod raw_write;
+
+pub mod crowd;
+pub mod growth;
+pub mod open_files;
+pub mod sessions;
+pub mod swarm;
+
+pub mod replay_parts;
 
 pub mod clock;
 pub mod machine;
@@ -33,6 +44,7 @@ pub mod rounds;
 pub mod threads;
 
 pub mod options;
+pub mod plots;
 pub mod report;
 
 #[cfg(test)]

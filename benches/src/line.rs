@@ -14,6 +14,7 @@ use book::ids::ClOrdId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
 
@@ -39,33 +40,46 @@ pub struct Line {
     answered: u64,
 }
 
+impl AsFd for Line {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl Line {
-    /// Logs in; the answer heard next belongs to the command after `answered`.
+    /// Logs the bench's one trader in; the answer heard next belongs to the command after `answered`.
     pub fn open(address: SocketAddr, answered: u64) -> Result<Self> {
+        let mut line = Self::dial(address, USER, answered, INBOX_BYTES)?;
+        line.await_login()?;
+        Ok(line)
+    }
+
+    /// Connects and sends the log-in, without waiting for its answer. A read takes at most `inbox_bytes`.
+    pub fn dial(address: SocketAddr, user: &str, answered: u64, inbox_bytes: usize) -> Result<Self> {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         socket.set_nonblocking(true)?;
         let mut line = Self {
             socket,
             reader: PacketReader::default(),
-            inbox: vec![1; INBOX_BYTES].into_boxed_slice(),
-            out: Vec::with_capacity(INBOX_BYTES),
+            inbox: vec![1; inbox_bytes].into_boxed_slice(),
+            out: Vec::with_capacity(inbox_bytes),
             written: 0,
             answered,
         };
         let login = LoginRequest {
-            user: USER,
+            user,
             password: PASSWORD.as_bytes(),
             session: SessionName::BLANK,
             sequence: SessionSeq::HEAD,
         };
         append_packet(PacketKind::Login, &login.write().context("a login")?, &mut line.out);
         line.write()?;
-        line.await_login()?;
         Ok(line)
     }
 
-    fn await_login(&mut self) -> Result<()> {
+    /// Waits until the log-in is accepted.
+    pub fn await_login(&mut self) -> Result<()> {
         let deadline = Instant::now() + LOGIN_MAX;
         while Instant::now() < deadline {
             let Some(len) = self.fill()? else { continue };

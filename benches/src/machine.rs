@@ -74,3 +74,9 @@ pub fn resident_bytes() -> u64 {
     let kb = proc_value("/proc/self/status", "VmRSS").and_then(|v| v.trim_end_matches(" kB").parse::<u64>().ok());
     kb.unwrap_or(0) * 1024
 }
+
+/// What programs may still take without swapping, as the kernel estimates it.
+pub fn available_bytes() -> Option<u64> {
+    let kb: u64 = proc_value("/proc/meminfo", "MemAvailable")?.trim_end_matches(" kB").parse().ok()?;
+    Some(kb * 1024)
+}

@@ -36,6 +36,10 @@ impl Spread {
     pub fn noise_percent(&self) -> f64 {
         if self.median > 0.0 { (self.max - self.min) / self.median * 50.0 } else { 0.0 }
     }
+
+    pub fn json(self) -> Value {
+        json!({ "median": self.median, "min": self.min, "max": self.max })
+    }
 }
 
 impl Series {

@@ -102,9 +102,9 @@ impl Rounds {
         let mut value = json!({ "name": self.name, "count": self.count() });
         for (name, quantile) in QUANTILES {
             let Some(spread) = self.spread(quantile) else { continue };
-            value[format!("{name}_ns")] = json!({ "median": spread.median, "min": spread.min, "max": spread.max });
+            value[format!("{name}_ns")] = spread.json();
             if let Some(ratio) = limit.and_then(|limit| self.ratio(limit, quantile)) {
-                value[format!("{name}_ratio")] = json!({ "median": ratio.median, "min": ratio.min, "max": ratio.max });
+                value[format!("{name}_ratio")] = ratio.json();
             }
         }
         value

@@ -169,17 +169,7 @@ impl Subject {
 
     /// What a restart makes of the log.
     fn check(&self) -> Result<()> {
-        let mut state = None;
-        let open = self.house.open(|engine| {
-            let resting: u64 = engine.sessions().iter().map(|(_, session)| u64::from(session.open_count)).sum();
-            state = Some((engine.verify(), engine.stamp().seq.0, resting));
-        })?;
-        open.close()?;
-        let (verdict, seq, resting) = state.context("the node showed its engine")?;
-        verdict.map_err(|fault| anyhow::anyhow!("the recovered state: {fault:?}"))?;
-        ensure!(seq == self.logged, "the log holds {seq} commands where {} were answered", self.logged);
-        ensure!(resting == self.flow.resting(), "{resting} orders rest where the flow left {}", self.flow.resting());
-        Ok(())
+        self.house.check(self.logged, self.flow.resting())
     }
 }
 

@@ -1,0 +1,266 @@
+//! How fast a node starts: from a log of so many commands to a state that can go on, as a whole and in its parts.
+
+use anyhow::{Context, Result, ensure};
+use benches::clock::Ticks;
+use benches::disk::place;
+use benches::log_writer::{LogWriter, Written};
+use benches::machine::Machine;
+use benches::replay_parts::{PARTS, RESEND_MAX, Spent, Watch, measure};
+use benches::report::Spread;
+use book::command::Command;
+use book::engine::{Capacity, Engine};
+use book::event::{Event, Sink};
+use book::state_hash::StateHash;
+use book::units::{Seq, Stamp};
+use book::workload::{Profile, Workload};
+use clap::{Parser, ValueEnum};
+use node::recover::restore;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use wal::directory::Directory;
+use wal::identity::Identity;
+use wal::segment::Geometry;
+use wal::units::{NodeId, Timeline};
+
+const WIRING: &str = "\
+start: from the log on disk to a node that can go on, one thread
+
+  whole    node::recover::restore: every part below, and opening the store and looking at the head a second time
+  parts    frames     frames read from the store, proved (crc32c, chain) and linked; the head's files scanned
+           decode     records --> commands
+           apply      Engine::apply, events into one buffer
+           translate  events --> answers of sessions, items of the feed
+           streams    answers into the streams of their sessions
+           feed       items into the feed's books and its live stream
+
+log      written through the journal's head and the store, as a node that was stopped leaves it: all of it in the store
+flow     book::workload: places, amendments and cancels around a moving price, some trades
+warm-up  one start that is not counted, so the log is in the page cache: the disk's own speed is not measured
+check    the state hash after each start, and after the parts, is that of the engine that made the log";
+
+#[derive(Clone, Debug, Parser)]
+struct Args {
+    /// Commands in the log, behind those that furnish the house.
+    #[arg(long, default_value_t = 3_000_000)]
+    commands: u64,
+    /// Orders at rest that the flow aims at.
+    #[arg(long, default_value_t = 10_000)]
+    orders: usize,
+    /// Whose flow: market makers, traders that cross often, or everything that a client may send, nonsense included.
+    #[arg(long, value_enum, default_value_t = Day::Maker)]
+    day: Day,
+    /// Commands that became durable together.
+    #[arg(long, default_value_t = 64)]
+    records_per_frame: u32,
+    /// Rounds, each a whole start and its parts; the figures are medians over them.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Where the files go, instead of beside the binary.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Pin to this core instead of the last one.
+    #[arg(long)]
+    core: Option<usize>,
+    /// One JSON document instead of text.
+    #[arg(long)]
+    json: bool,
+    /// A short log, one round: does it run, is it right?
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Day {
+    Maker,
+    Crosses,
+    Mixed,
+}
+
+fn main() -> ExitCode {
+    let mut args = Args::parse();
+    if args.quick {
+        (args.commands, args.rounds) = (50_000, 1);
+    }
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("start: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let machine = Machine::enter(args.core, &Ticks::default());
+    if !args.json {
+        println!("{WIRING}\n\n{}\n", machine.text());
+    }
+    let place = place(args.dir.as_deref())?;
+    let directory = make_directory(&place.path().join("data"))?;
+    let made = make_log(args, &directory)?;
+    let mut figures = Figures { made, whole: Vec::new(), parts: Vec::new() };
+    figures.start(&directory).context("the warm-up")?;
+    for _ in 0..args.rounds.max(1) {
+        let whole = figures.start(&directory)?;
+        figures.whole.push(whole);
+        let measured = measure(&directory).context("the parts")?;
+        ensure!(measured.hash == figures.made.hash, "the parts came to {}, not {}", measured.hash, figures.made.hash);
+        figures.parts.push(measured.spent);
+    }
+    if args.json {
+        let mut out = figures.json();
+        out["machine"] = machine.json();
+        println!("{out:#}");
+    } else {
+        println!("{}", figures.text());
+    }
+    Ok(())
+}
+
+/// With the geometry that a node makes by default.
+fn make_directory(path: &Path) -> Result<Directory> {
+    let geometry = Geometry { segment_count: 4, segment_bytes: 64 << 20 };
+    let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: wal::units::Seq(0), geometry };
+    Directory::create(path, &identity, 0)?;
+    Ok(Directory::open(path)?)
+}
+
+/// The log, and the engine's state behind its last command.
+struct Made {
+    written: Written,
+    hash: StateHash,
+    resting: usize,
+    fills: u64,
+}
+
+/// Lets the workload hear what the engine says, and counts the trades.
+struct Heard<'a> {
+    workload: &'a mut Workload,
+    fills: &'a mut u64,
+}
+
+impl Sink for Heard<'_> {
+    const LEDGER: bool = false;
+
+    fn push(&mut self, event: Event) {
+        *self.fills += u64::from(matches!(event, Event::Fill(_)));
+        self.workload.observe(&event);
+    }
+}
+
+fn make_log(args: &Args, directory: &Directory) -> Result<Made> {
+    const SEED: u64 = 20_260_728;
+    let profile = match args.day {
+        Day::Maker => Profile::Maker,
+        Day::Crosses => Profile::Crosses,
+        Day::Mixed => Profile::Mixed,
+    };
+    let mut workload = Workload::new(profile, SEED).with_live_target(args.orders);
+    let mut log = LogWriter::new(directory, args.records_per_frame)?;
+    let mut engine = Engine::new(Capacity::default());
+    let (mut seq, mut fills) = (0, 0);
+    let mut run = |command: &Command, workload: &mut Workload| -> Result<()> {
+        seq += 1;
+        let stamp = Stamp { seq: Seq(seq), ts: workload.now() };
+        log.append(stamp.ts, command)?;
+        engine.apply(stamp, command, &mut Heard { workload, fills: &mut fills });
+        Ok(())
+    };
+    for command in workload.setup() {
+        run(&command, &mut workload)?;
+    }
+    for _ in 0..args.commands {
+        let command = workload.next_command();
+        run(&command, &mut workload)?;
+    }
+    engine.verify()?;
+    let resting = engine.pool().orders.len();
+    Ok(Made { written: log.finish()?, hash: engine.state_hash(), resting, fills })
+}
+
+struct Figures {
+    made: Made,
+    whole: Vec<Spent>,
+    parts: Vec<[Spent; PARTS.len()]>,
+}
+
+impl Figures {
+    /// One whole start, and that it came to the state that the log stands for.
+    fn start(&self, directory: &Directory) -> Result<Spent> {
+        let mut watch = Watch::start();
+        let (restored, _store) = restore(directory, Engine::new(Capacity::default()), RESEND_MAX)?;
+        let spent = watch.lap();
+        let (found, due) = (restored.engine.state_hash(), self.made.hash);
+        ensure!(found == due, "the start came to {found}, not {due}");
+        ensure!(restored.log.records == self.made.written.records, "{} records were shown", restored.log.records);
+        Ok(spent)
+    }
+
+    /// Name and rounds of every line: the whole, each part, and the parts together.
+    fn lines(&self) -> Vec<(&'static str, Vec<Spent>)> {
+        let part = |idx: usize| self.parts.iter().map(|parts| parts[idx]).collect();
+        let together = self.parts.iter().map(|parts| {
+            let mut sum = Spent::default();
+            parts.iter().for_each(|part| sum += *part);
+            sum
+        });
+        let mut lines = vec![("whole", self.whole.clone())];
+        lines.extend(PARTS.iter().enumerate().map(|(idx, name)| (*name, part(idx))));
+        lines.push(("parts together", together.collect()));
+        lines
+    }
+
+    fn text(&self) -> String {
+        let Made { written: Written { records, frames, bytes }, resting, fills, .. } = self.made;
+        let mb = bytes as f64 / 1e6;
+        let mut out = format!(
+            "log: {records} commands in {frames} frames, {mb:.1} MB; {fills} fills; {resting} orders at rest at the end\n  \
+             {:<16}{:>10}{:>10}{:>8}{:>14}{:>14}{:>10}\n",
+            "", "wall s", "CPU s", "noise", "commands/s", "ns a command", "MB/s"
+        );
+        for (name, rounds) in self.lines() {
+            let Some(wall) = wall(&rounds) else { continue };
+            let cpu = cpu(&rounds).map_or(0.0, |cpu| cpu.median);
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                out,
+                "  {name:<16}{:>10.3}{cpu:>10.3}{:>6.0} %{:>14.0}{:>14.0}{:>10.1}",
+                wall.median,
+                wall.noise_percent(),
+                records as f64 / wall.median,
+                wall.median * 1e9 / records as f64,
+                mb / wall.median,
+            );
+        }
+        out + "  check: EXACT\n"
+    }
+
+    fn json(&self) -> Value {
+        let Made { written: Written { records, frames, bytes }, hash, resting, fills } = self.made;
+        let line = |(name, rounds): (&str, Vec<Spent>)| {
+            let per_second = Spread::of(rounds.iter().map(|spent| records as f64 / spent.wall.as_secs_f64()));
+            json!({
+                "name": name, "wall_seconds": wall(&rounds).map(Spread::json),
+                "cpu_seconds": cpu(&rounds).map(Spread::json), "commands_per_second": per_second.map(Spread::json),
+                "ns_per_command": wall(&rounds).map(|wall| wall.median * 1e9 / records as f64),
+                "mb_per_second": wall(&rounds).map(|wall| bytes as f64 / 1e6 / wall.median),
+            })
+        };
+        let lines: Vec<Value> = self.lines().into_iter().map(line).collect();
+        json!({
+            "bench": "start", "ok": true, "rounds": self.whole.len(), "commands": records, "frames": frames,
+            "log_bytes": bytes, "fills": fills, "resting": resting, "state_hash": hash.to_string(), "check": "EXACT",
+            "lines": lines,
+        })
+    }
+}
+
+fn wall(rounds: &[Spent]) -> Option<Spread> {
+    Spread::of(rounds.iter().map(|spent| spent.wall.as_secs_f64()))
+}
+
+fn cpu(rounds: &[Spent]) -> Option<Spread> {
+    Spread::of(rounds.iter().map(|spent| spent.cpu.as_secs_f64()))
+}

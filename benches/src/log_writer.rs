@@ -1,0 +1,174 @@
+//! Writes commands into the log of a data directory without a node: through the journal's head and the store, as a node does.
+//!
+//! ```text
+//! command -> record -> head: frame (crc, chain) -> head's files -> store, flushed when a quarter of the head is full
+//! ```
+//! Nothing waits for the disk on the way: nobody is told that anything is durable before `finish`, which syncs all of it.
+
+use anyhow::{Context, Result, bail};
+use book::codec::{RECORD_BYTES_MAX, encode};
+use book::command::Command;
+use book::units::TsNs;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use wal::directory::Directory;
+use wal::frame::FRAME_BYTES_MAX;
+use wal::head::{FRAMES_IN_FLIGHT_DEFAULT, Head, HeadConfig, HeadPosition};
+use wal::mark::Mark;
+use wal::segment::Access;
+use wal::store::Store;
+
+/// Flushes of the store on one way round the head, as the keeper has them.
+const FLUSHES_PER_HEAD: u64 = 4;
+
+/// What was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    pub records: u64,
+    pub frames: u64,
+    /// Headers, records and their lengths, without padding.
+    pub bytes: u64,
+}
+
+pub struct LogWriter {
+    head: Head,
+    files: Vec<File>,
+    store: Store,
+    mark: Mark,
+    record: Vec<u8>,
+    records_per_frame: u32,
+    /// Records in the frame that is open.
+    staged: u32,
+    /// What frames take in the head's files since the store was flushed.
+    unflushed_bytes: u64,
+    flush_bytes: u64,
+    written: Written,
+}
+
+impl LogWriter {
+    /// For a directory that was just made. A frame holds `records_per_frame` records, fewer where they do not fit.
+    pub fn new(directory: &Directory, records_per_frame: u32) -> Result<Self> {
+        let identity = directory.identity();
+        let geometry = identity.geometry;
+        let config = HeadConfig {
+            timeline: identity.timeline,
+            geometry,
+            frame_bytes_max: FRAME_BYTES_MAX.min(geometry.segment_bytes as usize / 4),
+            frames_in_flight_max: FRAMES_IN_FLIGHT_DEFAULT,
+        };
+        let at = HeadPosition::fresh(identity.node_id, identity.timeline, identity.seq_base);
+        let head = Head::new(config, at).context("the head")?;
+        let files = directory.segments(Access::ReadWrite)?.into_files();
+        let (store, mark) = (directory.store()?, directory.mark()?);
+        Ok(Self {
+            head,
+            files,
+            store,
+            mark,
+            record: vec![0; RECORD_BYTES_MAX],
+            records_per_frame,
+            staged: 0,
+            unflushed_bytes: 0,
+            flush_bytes: geometry.segment_bytes * u64::from(geometry.segment_count) / FLUSHES_PER_HEAD,
+            written: Written::default(),
+        })
+    }
+
+    pub fn append(&mut self, ts: TsNs, command: &Command) -> Result<()> {
+        let len = encode(ts, command, &mut self.record)?;
+        if !self.head.has_room(len) {
+            self.write_frame()?;
+        }
+        if !self.head.has_room(len) {
+            self.flush()?;
+        }
+        if !self.head.has_room(len) {
+            bail!("no room for a record of {len} bytes behind sequence {}", self.head.seq_next());
+        }
+        let seq = self.head.seq_next();
+        self.head.stage(seq, &self.record[..len]);
+        self.staged += 1;
+        self.written.records += 1;
+        if self.staged == self.records_per_frame { self.write_frame() } else { Ok(()) }
+    }
+
+    /// Closes the open frame and takes it all the way into the store.
+    fn write_frame(&mut self) -> Result<()> {
+        let Some(op) = self.head.next_write() else { return Ok(()) };
+        self.staged = 0;
+        let bytes = self.head.bytes(op.ticket);
+        self.files[op.place.segment.0 as usize].write_all_at(bytes, op.place.offset).context("the head's file")?;
+        self.head.written(op.ticket, Ok(op.bytes_len))?;
+        // Said without a sync, because nobody acts on it before `finish`.
+        self.head.synced(op.ticket, Ok(()))?;
+        while let Some(frame) = self.head.durable_frame() {
+            self.store.append_frames([frame])?;
+            self.written.frames += 1;
+            self.written.bytes += frame.len() as u64;
+            self.head.release_durable_frame();
+        }
+        self.unflushed_bytes += op.bytes_len as u64;
+        if self.unflushed_bytes >= self.flush_bytes { self.flush() } else { Ok(()) }
+    }
+
+    /// Gives the head's files free.
+    fn flush(&mut self) -> Result<()> {
+        let stored = self.store.flush()?;
+        self.head.stored(stored);
+        self.unflushed_bytes = 0;
+        Ok(())
+    }
+
+    /// Leaves the directory as a node does that was stopped: all of it in the store, synced and marked.
+    pub fn finish(mut self) -> Result<Written> {
+        self.write_frame()?;
+        for file in &self.files {
+            file.sync_data().context("the head's files")?;
+        }
+        self.flush()?;
+        self.mark.note(self.head.seq_durable())?;
+        Ok(self.written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use book::engine::{Capacity, Engine};
+    use book::units::Stamp;
+    use book::workload::{Profile, Workload};
+    use wal::identity::Identity;
+    use wal::segment::Geometry;
+    use wal::units::{NodeId, Seq, Timeline};
+
+    #[test]
+    fn what_is_written_is_restored() {
+        let place = tempfile::tempdir().expect("a directory");
+        // Two small segments, so that the log goes round them several times.
+        let geometry = Geometry { segment_count: 2, segment_bytes: 128 << 10 };
+        let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
+        let path = place.path().join("data");
+        Directory::create(&path, &identity, 0).expect("an empty place");
+        let directory = Directory::open(&path).expect("just made");
+        let mut writer = LogWriter::new(&directory, 40).expect("a new directory");
+        let (mut engine, mut workload) = (Engine::new(Capacity::default()), Workload::new(Profile::Maker, 3));
+        let mut seq = 0;
+        let setup = workload.setup();
+        let mut run = |command: Command, workload: &mut Workload| {
+            seq += 1;
+            writer.append(workload.now(), &command).expect("room in the log");
+            engine.apply(Stamp { seq: book::units::Seq(seq), ts: workload.now() }, &command, workload);
+        };
+        setup.into_iter().for_each(|command| run(command, &mut workload));
+        for _ in 0..10_000 {
+            let command = workload.next_command();
+            run(command, &mut workload);
+        }
+        let written = writer.finish().expect("a disk that works");
+        assert!(written.records == seq && written.bytes > 300_000, "{written:?}");
+        let (restored, _) =
+            node::recover::restore(&directory, Engine::new(Capacity::default()), 64).expect("a whole log");
+        assert_eq!(restored.engine.state_hash(), engine.state_hash());
+        assert_eq!((restored.log.records, restored.log.frames_from_head), (seq, 0));
+    }
+}

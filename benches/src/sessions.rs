@@ -1,0 +1,184 @@
+//! A whole node with many sessions logged in, and a flood of commands spread over all of them.
+//!
+//! Each round has a directory of its own: accounts and sessions are written into its log, the node starts on it, a client
+//! process logs every session in and floods it. Checked: every command is answered in its session's order, none is
+//! refused, and a restart recovers every command, a state that verifies, and the orders that the flow left.
+
+use crate::house::{House, Sync, furnishing};
+use crate::machine::available_bytes;
+use crate::open_files;
+use crate::report::Spread;
+use crate::swarm::{Client, FILES_BESIDE, Flooded, RESTING, UNDER_WAY, users};
+use crate::threads::CpuTimes;
+use anyhow::{Context, Result, ensure};
+use node::reactor::{RECEIVE_BYTES, SEND_BYTES};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+/// The node's threads; `iou-wrk` are the kernel's own workers for its ring.
+const THREADS: [&str; 4] = ["core", "iou-wrk", "keeper", "feed"];
+
+/// Messages for a resend, over all sessions, and what the node sets aside for each.
+const RESEND_TOTAL: u64 = 10_240_000;
+const MESSAGE_BYTES: u64 = 128;
+
+/// How a node is flooded.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    /// Where directories are made.
+    pub place: &'a Path,
+    pub sync: Sync,
+    /// Of each flood; a warm-up before it takes half as long.
+    pub seconds: f64,
+    /// What starts a client process for so many sessions at an address (`swarm::serve`).
+    pub client: fn(SocketAddr, u32) -> Result<Command>,
+}
+
+struct Round {
+    flooded: Flooded,
+    login_seconds: f64,
+    /// CPU time of the node's threads, a command.
+    cpu_ns: f64,
+}
+
+pub struct Point {
+    sessions: u32,
+    rounds: Vec<Round>,
+    /// Why this machine cannot have this point.
+    skipped: Option<String>,
+}
+
+pub struct Sessions {
+    sync: Sync,
+    points: Vec<Point>,
+}
+
+impl Sessions {
+    /// Rounds go over all points in turn. What this machine forbids is left out, and says so.
+    pub fn measure(plan: &Plan<'_>, sessions: &[u32], rounds: usize) -> Result<Self> {
+        let point = |&sessions: &u32| Point { sessions, rounds: Vec::new(), skipped: forbidden(sessions) };
+        let mut points: Vec<Point> = sessions.iter().map(point).collect();
+        for _ in 0..rounds {
+            for point in points.iter_mut().filter(|point| point.skipped.is_none()) {
+                let round = round(plan, point.sessions).with_context(|| format!("{} sessions", point.sessions))?;
+                point.rounds.push(round);
+            }
+        }
+        Ok(Self { sync: plan.sync, points })
+    }
+
+    pub fn text(&self) -> String {
+        let mut out = format!(
+            "sessions of a node  (sync = {}, {UNDER_WAY} commands under way and {RESTING} orders at rest over all sessions)\n  \
+             {:>12}{:>12}{:>12}{:>12}{:>8}{:>14}{:>14}  check\n",
+            self.sync.name(),
+            "",
+            "commands/s",
+            "min",
+            "max",
+            "noise",
+            "node CPU ns",
+            "log-in s"
+        );
+        for point in &self.points {
+            // Writing to a string cannot fail.
+            let _ = match (&point.skipped, point.per_second()) {
+                (Some(why), _) => writeln!(out, "  {:>12}  skipped: {why}", point.sessions),
+                (None, None) => continue,
+                (None, Some(rate)) => writeln!(
+                    out,
+                    "  {:>12}{:>12.0}{:>12.0}{:>12.0}{:>6.0} %{:>14.0}{:>14.2}  EXACT",
+                    point.sessions,
+                    rate.median,
+                    rate.min,
+                    rate.max,
+                    rate.noise_percent(),
+                    point.median(|round| round.cpu_ns),
+                    point.median(|round| round.login_seconds),
+                ),
+            };
+        }
+        out
+    }
+
+    pub fn json(&self) -> Value {
+        let points: Vec<Value> = self.points.iter().map(Point::json).collect();
+        json!({ "sync": self.sync.name(), "under_way": UNDER_WAY, "resting": RESTING, "points": points })
+    }
+}
+
+impl Point {
+    fn spread(&self, value: impl Fn(&Round) -> f64) -> Option<Spread> {
+        Spread::of(self.rounds.iter().map(value))
+    }
+
+    fn median(&self, value: impl Fn(&Round) -> f64) -> f64 {
+        self.spread(value).map_or(0.0, |spread| spread.median)
+    }
+
+    fn per_second(&self) -> Option<Spread> {
+        self.spread(|round| round.flooded.commands as f64 / round.flooded.seconds)
+    }
+
+    fn json(&self) -> Value {
+        let spread = |spread: Option<Spread>| spread.map(Spread::json);
+        json!({
+            "sessions": self.sessions, "skipped": self.skipped, "commands_per_second": spread(self.per_second()),
+            "node_cpu_ns": spread(self.spread(|round| round.cpu_ns)),
+            "login_seconds": spread(self.spread(|round| round.login_seconds)),
+            "check": self.skipped.is_none().then_some("EXACT"),
+        })
+    }
+}
+
+/// Messages that a session keeps for a resend: what a node keeps by default, or, where there are many sessions, what all of
+/// them can fill at once without filling the memory.
+fn resend_max(sessions: u32) -> u64 {
+    const DEFAULT: u64 = 65_536;
+    (RESEND_TOTAL / u64::from(sessions)).min(DEFAULT)
+}
+
+/// Why this machine cannot have so many sessions.
+fn forbidden(sessions: u32) -> Option<String> {
+    let connections = u64::from(sessions);
+    let needed = connections * (RECEIVE_BYTES as u64 + SEND_BYTES as u64 + resend_max(sessions) * MESSAGE_BYTES);
+    match available_bytes() {
+        Some(available) if available / 2 < needed => {
+            let (needed, available) = (needed >> 20, available >> 20);
+            Some(format!("needs about {needed} MB of memory in the node, of {available} MB that are available"))
+        }
+        _ => open_files::allow(connections + FILES_BESIDE).err(),
+    }
+}
+
+fn round(plan: &Plan<'_>, sessions: u32) -> Result<Round> {
+    let path = plan.place.join(format!("sessions-{sessions}"));
+    let (connections_max, resend_max) = ((sessions + 16).to_string(), resend_max(sessions).to_string());
+    let values = [
+        ("limits.connections_max", connections_max.as_str()),
+        ("limits.connections_per_address_max", &connections_max),
+        ("session.resend_max", &resend_max),
+    ];
+    let house = House::build_with(&path, plan.sync, "", &values)?;
+    let commands = furnishing(&users(sessions))?;
+    let furnished = commands.len() as u64;
+    house.write_log(commands)?;
+    let open = house.open(|_| {})?;
+    let mut client = Client::start((plan.client)(open.node().addresses.orders, sessions)?)?;
+    client.flood(plan.seconds / 2.0)?;
+    let before = CpuTimes::now();
+    let flooded = client.flood(plan.seconds)?;
+    let cpu = CpuTimes::now().since(&before);
+    let login_seconds = client.login_seconds;
+    client.end()?;
+    let rejects = open.node().status.rejects.get();
+    open.close()?;
+    ensure!(rejects == 0, "the node counted {rejects} rejects");
+    house.check(furnished + flooded.total, flooded.resting)?;
+    std::fs::remove_dir_all(&path)?;
+    let cpu_ns = THREADS.iter().map(|thread| cpu.of(thread)).sum::<u64>() as f64 / flooded.commands as f64;
+    Ok(Round { flooded, login_seconds, cpu_ns })
+}
