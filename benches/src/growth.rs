@@ -111,6 +111,7 @@ impl Point {
 /// Applies the first of the commands that are left.
 #[inline(always)]
 fn step(exchange: &mut Exchange<false>, rest: &[Command]) {
+    exchange.engine.look_ahead(|distance| rest.get(distance));
     exchange.apply(&rest[0]);
 }
 

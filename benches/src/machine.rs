@@ -22,10 +22,16 @@ impl Machine {
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let wanted = cores.iter().rev().find(|id| core.is_none_or(|core| id.id == core)).copied();
         let pinned = wanted.filter(|id| core_affinity::set_for_current(*id)).map(|id| id.id);
+        Self { pinned, ..Self::look(ticks) }
+    }
+
+    /// Looks around and pins nothing: for subjects with threads of their own, which would inherit it.
+    pub fn look(ticks: &Ticks) -> Self {
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
         Self {
             cpu: proc_value("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown CPU".to_owned()),
             cores: cores.len(),
-            pinned,
+            pinned: None,
             huge_pages: huge_pages(),
             commit: commit(),
             clock_step_ns: ticks.step_ns,

@@ -25,10 +25,12 @@ use wal::segment::Geometry;
 use wal::units::{NodeId, Timeline};
 
 const WIRING: &str = "\
-start: from the log on disk to a node that can go on, one thread
+start: from the log on disk to a node that can go on
 
-  whole    node::recover::restore: every part below, and opening the store and looking at the head a second time
-  parts    frames     frames read from the store, proved (crc32c, chain) and linked; the head's files scanned
+  whole    node::recover::restore, two threads: frames, decode and apply on this one (its CPU is shown), the rest on the
+           other; and opening the store and looking at the head a second time
+  parts    one after the other on this thread
+           frames     frames read from the store, proved (crc32c, chain) and linked; the head's files scanned
            decode     records --> commands
            apply      Engine::apply, events into one buffer
            translate  events --> answers of sessions, items of the feed
@@ -60,9 +62,6 @@ struct Args {
     /// Where the files go, instead of beside the binary.
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Pin to this core instead of the last one.
-    #[arg(long)]
-    core: Option<usize>,
     /// One JSON document instead of text.
     #[arg(long)]
     json: bool,
@@ -93,7 +92,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let machine = Machine::enter(args.core, &Ticks::default());
+    let machine = Machine::look(&Ticks::default());
     if !args.json {
         println!("{WIRING}\n\n{}\n", machine.text());
     }
