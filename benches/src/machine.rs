@@ -19,10 +19,12 @@ pub struct Machine {
 impl Machine {
     /// Looks around, and pins this thread to the last core, or to the one that is asked for.
     pub fn enter(core: Option<usize>, ticks: &Ticks) -> Self {
+        // First: a pinned thread sees one core.
+        let mut machine = Self::look(ticks);
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let wanted = cores.iter().rev().find(|id| core.is_none_or(|core| id.id == core)).copied();
-        let pinned = wanted.filter(|id| core_affinity::set_for_current(*id)).map(|id| id.id);
-        Self { pinned, ..Self::look(ticks) }
+        machine.pinned = wanted.filter(|id| core_affinity::set_for_current(*id)).map(|id| id.id);
+        machine
     }
 
     /// Looks around and pins nothing: for subjects with threads of their own, which would inherit it.

@@ -48,6 +48,7 @@ fn serve(config: &Config) -> u8 {
         eprintln!("pinion-node: {error}");
         return exit::CONFIG;
     }
+    let _kept_off = topology::leave_cores(&config.node);
     let claim = match topology::claim(config) {
         Ok(claim) => claim,
         Err(error) => return refuse(error.exit_code(), &error),

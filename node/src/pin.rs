@@ -13,12 +13,27 @@ pub fn pin_to(core: usize) -> bool {
     sched_setaffinity(None, &only).is_ok()
 }
 
-/// Takes the calling thread off these cores, and with it every thread that it starts from then on. False, and nothing is
-/// changed, where no other core would be left.
-pub fn keep_off(cores: &[usize]) -> bool {
-    let Ok(mut rest) = sched_getaffinity(None) else { return false };
-    cores.iter().filter(|&&core| core < CpuSet::MAX_CPU).for_each(|&core| rest.unset(core));
-    rest.count() > 0 && sched_setaffinity(None, &rest).is_ok()
+/// The calling thread is off some cores, and with it every thread that it starts meanwhile; undone when dropped.
+#[derive(Debug)]
+pub struct KeptOff {
+    before: CpuSet,
+}
+
+impl KeptOff {
+    /// None, and nothing is changed, where no other core would be left.
+    pub fn from(cores: &[usize]) -> Option<Self> {
+        let before = sched_getaffinity(None).ok()?;
+        let mut rest = before;
+        cores.iter().filter(|&&core| core < CpuSet::MAX_CPU).for_each(|&core| rest.unset(core));
+        (rest.count() > 0 && sched_setaffinity(None, &rest).is_ok()).then_some(Self { before })
+    }
+}
+
+impl Drop for KeptOff {
+    fn drop(&mut self) {
+        // Refused only where the machine lost these cores meanwhile; then the thread stays where it is.
+        let _ = sched_setaffinity(None, &self.before);
+    }
 }
 
 #[cfg(test)]
@@ -30,13 +45,15 @@ mod tests {
         let all = sched_getaffinity(None).expect("a thread knows where it may run");
         let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| all.is_set(core)).collect();
         std::thread::spawn(move || {
-            assert!(!keep_off(&cores), "no core would be left");
+            assert!(KeptOff::from(&cores).is_none(), "no core would be left");
             assert_eq!(sched_getaffinity(None).map(|set| set.count()), Ok(cores.len() as u32));
             assert!(!pin_to(CpuSet::MAX_CPU));
             if let [first, .., last] = cores[..] {
-                assert!(keep_off(&[last]));
+                let kept_off = KeptOff::from(&[last]).expect("another core is left");
                 let started = std::thread::spawn(move || sched_getaffinity(None).map(|set| set.is_set(last)));
                 assert_eq!(started.join().expect("it does not panic"), Ok(false));
+                drop(kept_off);
+                assert_eq!(sched_getaffinity(None).map(|set| set.is_set(last)), Ok(true));
                 assert!(pin_to(first) && pin_to(last), "a thread may be pinned to a core that it was kept off");
             }
         })

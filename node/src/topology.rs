@@ -33,7 +33,7 @@ use crate::market_gate::MarketGate;
 use crate::marks::marks;
 use crate::outbox::outbox;
 use crate::pages;
-use crate::pin::{keep_off, pin_to};
+use crate::pin::{KeptOff, pin_to};
 use crate::reactor::{ListenerIdx, Reactor, ReactorError};
 use crate::recover::{RestoreError, Restored, restore};
 use crate::run::{EngineSeat, GatewaySeat, Idler, Single};
@@ -129,8 +129,9 @@ pub fn claim(config: &Config) -> Result<Claim, StartError> {
     Ok(Claim { directory, orders, market, fault })
 }
 
-/// `claim` and `start_claimed` in one.
+/// `leave_cores`, `claim` and `start_claimed` in one.
 pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Result<Node, StartError> {
+    let _kept_off = leave_cores(&config.node);
     start_claimed(config, claim(config)?, observe)
 }
 
@@ -141,7 +142,6 @@ pub fn start_claimed(
     observe: impl FnOnce(&book::engine::Engine),
 ) -> Result<Node, StartError> {
     let Claim { directory, orders, market, fault } = claim;
-    leave_cores(&config.node);
     let status = Arc::new(Status::default());
     let addresses = Addresses { orders: local(&orders)?, market: local(&market)? };
     let capacity = engine_loop::capacity(config.node.orders_capacity, config.node.markets_capacity);
@@ -468,14 +468,18 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|source| StartError::Listen { key: "listen", address, source })
 }
 
-/// A core that spins belongs to its thread alone: RocksDB, the keeper, the feed, log-ins and the edge stay off it, and so
-/// does the calling thread from now on, because its threads inherit that. A core that backs off is shared.
-fn leave_cores(node: &NodeConfig) {
-    if node.idle == Idle::Spin {
-        let cores = node.pinned_cores();
-        let left = keep_off(&cores);
-        tracing::info!(?cores, left, "everything else stays off the pinned cores");
+/// A core that spins belongs to its thread alone: RocksDB, the keeper, the feed and log-ins stay off it, because threads
+/// inherit where they may run from the one that starts them. A core that backs off is shared.
+pub fn leave_cores(node: &NodeConfig) -> Option<KeptOff> {
+    if node.idle != Idle::Spin {
+        return None;
     }
+    let cores = node.pinned_cores();
+    let kept_off = KeptOff::from(&cores);
+    if kept_off.is_none() {
+        tracing::warn!(?cores, "no other core is there for everything that is not pinned: it shares the pinned ones");
+    }
+    kept_off
 }
 
 fn pin_or_say(core: usize) {
