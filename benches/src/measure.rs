@@ -187,8 +187,9 @@ pub fn check(work: &Work, done: usize, tally: Tally, resting: Option<Resting>) -
     if tally == work.expected.tally && resting_ok { Check::Exact } else { Check::Diff }
 }
 
-/// What a command turned out to be.
-pub const KINDS: [&str; 4] = ["new", "cancel", "move", "trading"];
+/// What a command turned out to be; the last is all of them together.
+pub const KINDS: [&str; 5] = ["new", "cancel", "move", "trading", "all"];
+const ALL: usize = KINDS.len() - 1;
 
 fn kind(cmd: &Cmd) -> usize {
     match cmd.op {
@@ -236,7 +237,9 @@ pub fn histograms(work: &Work, samples: &[u32], ticks: &Ticks) -> Result<Vec<His
         by_kind.push(Histogram::<u64>::new(3)?);
     }
     for (cmd, &sample) in work.main().iter().zip(samples) {
-        by_kind[kind(cmd)].record(ticks.ns(u64::from(sample)))?;
+        let ns = ticks.ns(u64::from(sample));
+        by_kind[kind(cmd)].record(ns)?;
+        by_kind[ALL].record(ns)?;
     }
     Ok(by_kind)
 }
