@@ -30,6 +30,22 @@ const COMPLETION_ENTRIES: u32 = 4096;
 /// that takes no longer than usual needs no help, and a yield costs what an answer then waits.
 const SPINS_BEFORE_YIELD: u32 = 1_000;
 
+/// Cycles since the kernel was last entered. A node that nobody talks to spins for days, so the count stays at its end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Idling(u32);
+
+impl Idling {
+    #[inline]
+    fn count(&mut self) {
+        self.0 = self.0.saturating_add(1);
+    }
+
+    #[inline]
+    fn is_long(self) -> bool {
+        SPINS_BEFORE_YIELD < self.0
+    }
+}
+
 /// What one receive can bring.
 pub const RECEIVE_BYTES: usize = 16 * 1024;
 /// What one send can take.
@@ -128,8 +144,7 @@ pub struct Reactor {
     poisoned: Option<Poisoned>,
     asked: Asked,
     enter_count: u64,
-    /// Cycles since the kernel was last entered.
-    idle_cycles: u32,
+    idling: Idling,
 }
 
 /// What this cycle asks of the kernel, in the order in which it is handed over; what does not fit the ring waits for the
@@ -192,7 +207,7 @@ impl Reactor {
             poisoned: None,
             asked: Asked::new(),
             enter_count: 0,
-            idle_cycles: 0,
+            idling: Idling::default(),
         })
     }
 
@@ -249,8 +264,8 @@ impl Reactor {
                 return Ok(());
             }
         } else if pending == 0 && !sq.taskrun() && wait == Wait::Spin {
-            self.idle_cycles += 1;
-            if in_flight && self.idle_cycles > SPINS_BEFORE_YIELD {
+            self.idling.count();
+            if in_flight && self.idling.is_long() {
                 std::thread::yield_now();
             }
             return Ok(());
@@ -258,7 +273,7 @@ impl Reactor {
         drop(sq);
         let waits = cq.is_empty();
         drop(cq);
-        self.idle_cycles = 0;
+        self.idling = Idling::default();
         self.enter_count += 1;
         let result = match wait {
             Wait::Upto(limit) if waits => {
@@ -640,4 +655,20 @@ pub fn let_workers_in() {
 
 fn errno_or_len(result: i32) -> Result<usize, i32> {
     usize::try_from(result).map_err(|_| -result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_may_idle_for_ever() {
+        let mut idling = Idling(SPINS_BEFORE_YIELD);
+        assert!(!idling.is_long());
+        idling.count();
+        assert!(idling.is_long());
+        let mut idling = Idling(u32::MAX);
+        idling.count();
+        assert!(idling.is_long());
+    }
 }
