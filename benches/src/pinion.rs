@@ -11,7 +11,7 @@ use crate::subject::{Fills, Gone, Resting, Subject};
 use book::command::{Side as BookSide, StpMode};
 use book::ids::{AccountId, ClOrdId, MarketId, OrderId, SessionId};
 use book::ladder::Levels;
-use book::look_ahead::{ORDERS_MIN, STEPS, Step};
+use book::look_ahead::{Step, each_step, pays};
 use book::open_orders::ClOrdIndex;
 use book::order_book::{Meeting, OrderBook, Own, Pool, Taker};
 use book::slab::{NIL, Order, OrderTraits, Orders};
@@ -196,13 +196,8 @@ impl<I: Ids> Subject for Pinion<I> {
 
     #[inline(always)]
     fn look_ahead(&self, coming: &[Cmd]) {
-        if self.pool.orders.slots_len() < ORDERS_MIN {
-            return;
-        }
-        for (step, distance) in STEPS {
-            if let Some(cmd) = coming.get(distance) {
-                self.fetch(step, cmd);
-            }
+        if pays(&self.pool.orders) {
+            each_step(|distance| coming.get(distance), |step, cmd| self.fetch(step, cmd));
         }
     }
 

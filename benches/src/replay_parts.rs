@@ -11,11 +11,11 @@ use crate::clock::thread_cpu;
 use anyhow::Result;
 use book::codec;
 use book::engine::{Capacity, Engine};
-use book::event::{Event, Sink};
 use book::ids::SessionId;
 use book::state_hash::StateHash;
 use book::units::{Seq, Stamp};
 use node::feed::{FeedItem, FeedState};
+use node::recover::Batch;
 use node::streams::Streams;
 use node::translate::{Outlet, Translator};
 use std::ops::AddAssign;
@@ -82,24 +82,8 @@ struct Parts {
     streams: Streams,
     feed: FeedState,
     records: Vec<codec::Record>,
-    heard: Heard,
+    heard: Batch,
     said: Said,
-}
-
-/// The events of a chunk, and where each command's end.
-#[derive(Default)]
-struct Heard {
-    events: Vec<Event>,
-    ends: Vec<(Stamp, usize)>,
-}
-
-impl Sink for Heard {
-    const LEDGER: bool = false;
-
-    #[inline]
-    fn push(&mut self, event: Event) {
-        self.events.push(event);
-    }
 }
 
 /// Answers and feed items of a chunk.
@@ -150,7 +134,7 @@ impl Parts {
             streams: Streams::new(RESEND_MAX),
             feed: FeedState::new(),
             records: Vec::with_capacity(CHUNK_RECORDS),
-            heard: Heard::default(),
+            heard: Batch::default(),
             said: Said::default(),
         }
     }
@@ -173,8 +157,7 @@ impl Parts {
 
     fn clear(&mut self) {
         self.records.clear();
-        self.heard.events.clear();
-        self.heard.ends.clear();
+        self.heard.clear();
         self.said.bytes.clear();
         self.said.answers.clear();
         self.said.items.clear();
@@ -194,7 +177,7 @@ impl Parts {
             seq = Seq(seq.0 + 1);
             let stamp = Stamp { seq, ts: record.ts };
             self.engine.apply(stamp, &record.command, &mut self.heard);
-            self.heard.ends.push((stamp, self.heard.events.len()));
+            self.heard.end_command(stamp);
         }
     }
 

@@ -7,6 +7,7 @@ use crate::accounts::Accounts;
 use crate::client_ids::{ClientIds, References};
 use crate::command::{Command, FeeTier, Refuse};
 use crate::event::{CancelReason, Canceled, Event, Rejected, Sink};
+use crate::extent::Extent;
 use crate::ids::{AccountId, ClOrdId, ClientKey, MarketId, SessionId, Symbol};
 use crate::instrument::{FEE_TIERS, MarketRules};
 use crate::ladder::Levels;
@@ -30,20 +31,6 @@ pub struct Capacity {
     pub orders: usize,
     pub leaves: usize,
     pub markets: usize,
-}
-
-/// Where one of the large arrays of the state lies, used or not yet.
-#[derive(Clone, Copy, Debug)]
-pub struct Extent {
-    pub name: &'static str,
-    pub address: usize,
-    pub bytes: usize,
-}
-
-impl Extent {
-    pub(crate) fn of<T>(name: &'static str, array: &Vec<T>) -> Self {
-        Self { name, address: array.as_ptr().addr(), bytes: array.capacity() * size_of::<T>() }
-    }
 }
 
 impl Default for Capacity {

@@ -8,7 +8,7 @@
 //! Keys are prices for sells and inverted prices for buys, so that the best level is always the smallest key.
 
 use crate::command::Side;
-use crate::engine::Extent;
+use crate::extent::Extent;
 use crate::slab::{NIL, Orders};
 use crate::units::PriceTicks;
 use prefetch_index::prefetch_index;

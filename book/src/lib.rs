@@ -17,6 +17,7 @@ pub mod units;
 
 pub mod accounts;
 pub mod client_ids;
+pub mod extent;
 pub mod instrument;
 pub mod ladder;
 pub mod open_orders;

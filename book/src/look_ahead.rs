@@ -17,6 +17,7 @@ use crate::command::{Command, OrderKind, OrderRef, PlaceOrder, Side};
 use crate::engine::Engine;
 use crate::ids::{AccountId, MarketId, SessionId};
 use crate::order_book::OrderBook;
+use crate::slab::Orders;
 use crate::units::PriceTicks;
 
 /// One link of the chain; each needs what the one before has fetched.
@@ -29,7 +30,7 @@ pub enum Step {
 }
 
 /// How many commands ahead each step is done. Four commands take longer than one load from memory.
-pub const STEPS: [(Step, usize); 4] = [(Step::Name, 16), (Step::Line, 12), (Step::Queue, 8), (Step::Tail, 4)];
+const STEPS: [(Step, usize); 4] = [(Step::Name, 16), (Step::Line, 12), (Step::Queue, 8), (Step::Tail, 4)];
 
 /// Commands behind this one are not looked at.
 pub const DISTANCE_MAX: usize = STEPS[0].1;
@@ -37,23 +38,34 @@ pub const DISTANCE_MAX: usize = STEPS[0].1;
 /// Fewer orders than this are in the cache anyway, and looking ahead would only cost.
 pub const ORDERS_MIN: usize = 1 << 15;
 
+/// Whether so many orders have room in the book that looking ahead pays.
+#[inline]
+pub fn pays(orders: &Orders) -> bool {
+    ORDERS_MIN <= orders.slots_len()
+}
+
+/// Gives each step the command that it is for, as far as one is to come.
+#[inline]
+pub fn each_step<C>(coming: impl Fn(usize) -> Option<C>, fetch: impl Fn(Step, C)) {
+    for (step, distance) in STEPS {
+        if let Some(command) = coming(distance) {
+            fetch(step, command);
+        }
+    }
+}
+
 impl Engine {
     /// Whether the book is so large that looking ahead pays.
     #[inline]
     pub fn looks_ahead(&self) -> bool {
-        ORDERS_MIN <= self.pool.orders.slots_len()
+        pays(&self.pool.orders)
     }
 
     /// Fetches for the commands to come; `coming(n)` is the one that is applied `n` commands from now.
     #[inline]
     pub fn look_ahead<'a>(&self, coming: impl Fn(usize) -> Option<&'a Command>) {
-        if !self.looks_ahead() {
-            return;
-        }
-        for (step, distance) in STEPS {
-            if let Some(command) = coming(distance) {
-                self.fetch(step, command);
-            }
+        if self.looks_ahead() {
+            each_step(coming, |step, command| self.fetch(step, command));
         }
     }
 

@@ -5,7 +5,7 @@
 //! equality is checked on the order itself, so an entry costs eight bytes.
 
 use crate::accounts::Account;
-use crate::engine::Extent;
+use crate::extent::Extent;
 use crate::ids::{ClOrdId, SessionId};
 use crate::slab::{NIL, Orders};
 use prefetch_index::prefetch_index;

@@ -5,7 +5,7 @@
 //! because it decides the ids to come.
 
 use crate::command::{Side, StpMode};
-use crate::engine::Extent;
+use crate::extent::Extent;
 use crate::ids::{AccountId, ClOrdId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, OrderId, SessionId};
 use crate::units::{PriceTicks, QtyLots};
 use prefetch_index::prefetch_index;

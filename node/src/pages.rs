@@ -8,7 +8,8 @@
 #![allow(unsafe_code)]
 
 use crate::config::{HugePages, NodeConfig};
-use book::engine::{Engine, Extent};
+use book::engine::Engine;
+use book::extent::Extent;
 
 const PAGE_BYTES: usize = 4096;
 

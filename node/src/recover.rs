@@ -57,9 +57,21 @@ impl RestoreError {
 
 /// The events of consecutive commands, and where each command's end.
 #[derive(Default)]
-struct Batch {
-    events: Vec<Event>,
-    ends: Vec<(Stamp, usize)>,
+pub struct Batch {
+    pub events: Vec<Event>,
+    pub ends: Vec<(Stamp, usize)>,
+}
+
+impl Batch {
+    #[inline]
+    pub fn end_command(&mut self, stamp: Stamp) {
+        self.ends.push((stamp, self.events.len()));
+    }
+
+    pub fn clear(&mut self) {
+        self.events.clear();
+        self.ends.clear();
+    }
 }
 
 impl Sink for Batch {
@@ -88,7 +100,7 @@ impl Replay {
         }
         let stamp = Stamp { seq, ts: record.ts };
         self.engine.apply(stamp, &record.command, &mut self.batch);
-        self.batch.ends.push((stamp, self.batch.events.len()));
+        self.batch.end_command(stamp);
         if BATCH_EVENTS <= self.batch.events.len() {
             self.hand_over();
         }
@@ -123,8 +135,7 @@ impl Told {
                 translator.translate(stamp, &batch.events[start..end], &mut Rebuild { streams, feed });
                 start = end;
             }
-            batch.events.clear();
-            batch.ends.clear();
+            batch.clear();
             // Nobody takes it back at the very end.
             let _ = empty.send(batch);
         }

@@ -197,6 +197,8 @@ fn values_of_the_wrong_kind_are_refused() {
     let values = ["true", "1.5", "'many'", "[]", "{}", "''"];
     for key in [
         "node.core",
+        "node.huge_pages",
+        "node.prefault",
         "journal.segment_bytes",
         "journal.interval_us",
         "session.heartbeat",
@@ -204,7 +206,7 @@ fn values_of_the_wrong_kind_are_refused() {
         "log.level",
     ] {
         for value in values {
-            if (key, value) == ("journal.accept_loss", "true") {
+            if matches!((key, value), ("journal.accept_loss" | "node.prefault", "true")) {
                 continue;
             }
             let refused = fixture.read(&format!("node.data_dir = 'd'\n{key} = {value}")).expect_err(key);

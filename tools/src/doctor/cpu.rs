@@ -75,13 +75,11 @@ fn stolen_share(machine: &Machine, core: usize) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, expect};
+    use super::super::fake::{Fake, default_needs, expect};
     use super::*;
-    use node::config::Config;
-    use std::path::Path;
 
     fn check(files: &[(&str, &str)], expected: &str) {
-        let needs = Needs::of(&Config::of_defaults(Path::new("/nonexistent")), None);
+        let needs = default_needs();
         expect(&look(&Fake::of(files).machine(), &needs), expected);
     }
 

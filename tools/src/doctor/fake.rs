@@ -2,6 +2,8 @@
 
 use super::finding::Finding;
 use super::machine::Machine;
+use super::needs::Needs;
+use node::config::Config;
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -27,6 +29,11 @@ impl Fake {
     pub fn machine(&self) -> Machine {
         Machine::at(self.root())
     }
+}
+
+/// What a node with every default needs.
+pub fn default_needs() -> Needs {
+    Needs::of(&Config::of_defaults(Path::new("/nonexistent")), None)
 }
 
 /// `verdict check: found`, one a line.

@@ -106,13 +106,11 @@ fn swap(machine: &Machine) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, expect};
+    use super::super::fake::{Fake, default_needs, expect};
     use super::*;
-    use node::config::Config;
-    use std::path::Path;
 
     fn check(files: &[(&str, &str)], expected: &str) {
-        let needs = Needs::of(&Config::of_defaults(Path::new("/nonexistent")), None);
+        let needs = default_needs();
         assert_eq!(show_size(needs.memory_bytes), "1.0 GiB");
         expect(&look(&Fake::of(files).machine(), &needs), expected);
     }
