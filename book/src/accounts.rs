@@ -59,6 +59,12 @@ impl Account {
         }
     }
 
+    /// The rows of a snapshot, sorted by asset.
+    pub(crate) fn restore_balances(&mut self, balances: Vec<Balance>) {
+        assert!(self.balances.is_empty() && balances.is_sorted_by(|a, b| a.asset < b.asset));
+        self.balances = balances;
+    }
+
     pub fn available(&self, asset: AssetId) -> Units {
         self.find(asset).map_or(Units(0), |idx| self.balances[idx].available)
     }
@@ -131,6 +137,12 @@ impl Accounts {
     pub fn add_asset(&mut self, asset: Asset) {
         assert_eq!(asset.id.idx(), self.assets.len(), "asset ids are dense");
         self.assets.push(AssetBook { asset, custody: Units(0), fees: Units(0) });
+    }
+
+    /// An asset of a snapshot with what custody and the house have of it.
+    pub(crate) fn restore_asset(&mut self, book: AssetBook) {
+        self.add_asset(book.asset);
+        *self.assets.last_mut().expect("one was added") = book;
     }
 
     pub fn len(&self) -> usize {

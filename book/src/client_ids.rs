@@ -104,6 +104,18 @@ impl ClientIds {
         self.by_age.push_back(Remembered { ts: first.ts, account, key });
     }
 
+    /// The next entry of a snapshot, in the order of `iter`.
+    pub(crate) fn restore(&mut self, remembered: Remembered, first: Option<FirstUse>) {
+        if let Some(first) = first {
+            self.outcomes.insert((remembered.account, remembered.key), first);
+        }
+        self.by_age.push_back(remembered);
+    }
+
+    pub(crate) fn newest(&self) -> Option<TsNs> {
+        self.by_age.back().map(|remembered| remembered.ts)
+    }
+
     /// Every entry, oldest first, with its first use; `None` where the name was used again since. Those count too: they
     /// fill the memory and take their turn in `expire`, so a copy without them would go another way.
     pub fn iter(&self) -> impl Iterator<Item = (Remembered, Option<FirstUse>)> + '_ {
@@ -165,6 +177,14 @@ impl References {
                 self.in_order.push((key, payment));
             }
         }
+    }
+
+    pub fn len(&self) -> usize {
+        self.in_order.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.in_order.is_empty()
     }
 
     /// In the order of booking.

@@ -1,4 +1,4 @@
-//! Commands as bytes for the log: bincode 2, standard configuration (little endian, variable-length integers).
+//! Commands as bytes for the log, and rows for snapshots: bincode 2, standard configuration (little endian, variable-length integers).
 //!
 //! The one place that names bincode. Its format is frozen, and golden bytes in the tests pin it.
 
@@ -26,7 +26,7 @@ pub struct Record {
 pub enum CodecError {
     #[error("a command does not fit {RECORD_BYTES_MAX} bytes")]
     TooLarge,
-    #[error("a log record is not a command of this version: {0}")]
+    #[error("not of this version: {0}")]
     Undecodable(String),
     #[error("a log record has {0} bytes too many")]
     TrailingBytes(usize),
@@ -46,4 +46,18 @@ pub fn decode(bytes: &[u8]) -> Result<Record, CodecError> {
         return Err(CodecError::TrailingBytes(bytes.len() - len));
     }
     Ok(record)
+}
+
+/// What reading one row of a snapshot may claim; its bytes are bounded by its piece.
+const ROW_CLAIM_MAX: usize = 16 << 20;
+
+/// Appends a row of a snapshot.
+pub(crate) fn encode_row<R: bincode::Encode>(row: &R, into: &mut Vec<u8>) {
+    bincode::encode_into_std_write(row, into, CONFIG).expect("memory takes every row");
+}
+
+/// The row at the front of `bytes`, and its length.
+pub(crate) fn decode_row<R: bincode::Decode<()>>(bytes: &[u8]) -> Result<(R, usize), CodecError> {
+    bincode::decode_from_slice(bytes, CONFIG.with_limit::<ROW_CLAIM_MAX>())
+        .map_err(|e| CodecError::Undecodable(e.to_string()))
 }

@@ -89,6 +89,12 @@ impl OrderTraits {
     pub fn bits(self) -> u8 {
         self.0
     }
+
+    /// Bits read back from a snapshot; `None` where none were ever written so.
+    pub(crate) fn of_bits(bits: u8) -> Option<Self> {
+        let stp = bits >> TRAIT_STP_SHIFT;
+        (StpMode::None as u8 <= stp && stp <= StpMode::Decrement as u8).then_some(Self(bits))
+    }
 }
 
 const FREE: Order = Order {
@@ -205,6 +211,31 @@ impl Orders {
                 slot
             })
         })
+    }
+
+    /// As many slots as a snapshot had, all of them empty and none of them linked for reuse yet.
+    pub(crate) fn make_slots(&mut self, len: usize) {
+        assert!(self.slots.is_empty() && len <= ORDER_SLOTS_MAX as usize, "slots are made once");
+        self.slots.resize(len, FREE);
+    }
+
+    /// An order of a snapshot, back in the slot that its id names.
+    pub(crate) fn put(&mut self, slot: u32, order: Order) {
+        assert!(self.slots[slot as usize].id.is_none() && order.id.slot() == slot, "an order has a slot for itself");
+        self.slots[slot as usize] = order;
+        self.live_count += 1;
+    }
+
+    /// Links an empty slot as the next to be reused.
+    pub(crate) fn link_free(&mut self, slot: u32) {
+        assert!(self.slots[slot as usize].id.is_none(), "only empty slots are free");
+        self.slots[slot as usize].next = self.free_head;
+        self.free_head = slot;
+    }
+
+    pub(crate) fn set_number_last(&mut self, number: u64) {
+        assert!(number <= ORDER_NUMBER_MAX);
+        self.number_last = number;
     }
 
     pub(crate) fn extent(&self) -> Extent {

@@ -1,0 +1,309 @@
+//! From pieces to a state. The bytes may be anything: what does not fit together is an error, never a panic.
+
+use super::rows::{
+    AccountRow, AssetRow, ClientIdRow, HeadRow, KeyRow, MarketRow, OrderRow, ReferenceRow, SessionRow, SlotRow,
+};
+use super::{PIECE_BYTES_MAX, Section};
+use crate::accounts::{ACCOUNTS_MAX, AssetBook, Balance, new_account};
+use crate::client_ids::{CLIENT_IDS_MAX, FirstUse, Payment, REFERENCES_MAX, Reference, Remembered};
+use crate::codec::{CodecError, decode_row};
+use crate::command::{MarketSpec, MarketStatus};
+use crate::engine::{Capacity, Engine, Lists, Market, Tape};
+use crate::ids::{AccountId, AssetId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, SessionId};
+use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, FEE_TIERS, MARKETS_MAX, MarketRules};
+use crate::order_book::OrderBook;
+use crate::session::{Bucket, KEYS_MAX, SESSIONS_MAX, Session};
+use crate::slab::{NIL, Order, OrderTraits};
+use crate::units::{QTY_LOTS_MAX, UNITS_MAX};
+use bincode::Decode;
+
+/// Why pieces are not a state.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    #[error("a piece of {0} bytes is longer than {PIECE_BYTES_MAX}")]
+    PieceTooLong(usize),
+    #[error("section {found:?} comes behind {before:?}")]
+    OutOfOrder { found: Section, before: Section },
+    #[error("row {row} of section {section:?}: {source}")]
+    Row { section: Section, row: u64, source: CodecError },
+    #[error("row {row} of section {section:?}: {why}")]
+    Refused { section: Section, row: u64, why: &'static str },
+    #[error("the state is not whole: {0}")]
+    NotWhole(&'static str),
+}
+
+/// Takes pieces in the order in which they were saved and makes the engine of them.
+#[derive(Debug)]
+pub struct Loader {
+    engine: Engine,
+    section: Section,
+    /// Rows of the current section so far.
+    rows: u64,
+    head: Option<HeadRow>,
+    /// In the order of reuse; linked when all are known.
+    free_slots: Vec<u32>,
+    /// By slot: whether it was named as free or as listed. Each is one of them, once.
+    seen: Vec<bool>,
+    listed_count: usize,
+    list_account: AccountId,
+}
+
+type Outcome = Result<(), &'static str>;
+
+impl Loader {
+    /// `capacity` as for a new engine; a snapshot with more in it makes room as it comes.
+    pub fn new(capacity: Capacity) -> Self {
+        Self {
+            engine: Engine::new(capacity),
+            section: Section::Head,
+            rows: 0,
+            head: None,
+            free_slots: Vec::new(),
+            seen: Vec::new(),
+            listed_count: 0,
+            list_account: AccountId::NONE,
+        }
+    }
+
+    pub fn take(&mut self, section: Section, piece: &[u8]) -> Result<(), SnapshotError> {
+        if piece.len() > PIECE_BYTES_MAX {
+            return Err(SnapshotError::PieceTooLong(piece.len()));
+        }
+        if section < self.section {
+            return Err(SnapshotError::OutOfOrder { found: section, before: self.section });
+        }
+        if self.section < section {
+            (self.section, self.rows) = (section, 0);
+        }
+        match section {
+            Section::Head => self.each(piece, Self::take_head),
+            Section::Assets => self.each(piece, Self::take_asset),
+            Section::Markets => self.each(piece, Self::take_market),
+            Section::Accounts => self.each(piece, Self::take_account),
+            Section::Sessions => self.each(piece, Self::take_session),
+            Section::Keys => self.each(piece, Self::take_key),
+            Section::Orders => self.each(piece, Self::take_order),
+            Section::FreeSlots => self.each(piece, Self::take_free_slot),
+            Section::OpenLists => self.each(piece, Self::take_listed),
+            Section::ClientIds => self.each(piece, Self::take_client_id),
+            Section::References => self.each(piece, Self::take_reference),
+        }
+    }
+
+    /// The state, when every count in it agrees. Its hash is the caller's to compare.
+    pub fn finish(mut self) -> Result<Engine, SnapshotError> {
+        let head = self.head.take().ok_or(SnapshotError::NotWhole("no head"))?;
+        let orders = &mut self.engine.pool.orders;
+        let free_count = self.free_slots.len();
+        if orders.len() + free_count != orders.slots_len() {
+            return Err(SnapshotError::NotWhole("live and free slots are not all slots"));
+        }
+        for slot in self.free_slots.iter().rev() {
+            orders.link_free(*slot);
+        }
+        if self.listed_count != orders.len() {
+            return Err(SnapshotError::NotWhole("an order is on no account's list"));
+        }
+        orders.set_number_last(head.number_last);
+        Ok(self.engine)
+    }
+
+    fn each<R: Decode<()>>(&mut self, piece: &[u8], take: fn(&mut Self, R) -> Outcome) -> Result<(), SnapshotError> {
+        let section = self.section;
+        let mut rest = piece;
+        while !rest.is_empty() {
+            let row = self.rows;
+            let (decoded, len) = decode_row(rest).map_err(|source| SnapshotError::Row { section, row, source })?;
+            take(self, decoded).map_err(|why| SnapshotError::Refused { section, row, why })?;
+            rest = &rest[len..];
+            self.rows += 1;
+        }
+        Ok(())
+    }
+
+    fn take_head(&mut self, row: HeadRow) -> Outcome {
+        let fee_tiers = row.fee_tiers.as_slice().try_into().ok();
+        let fee_tiers: [_; FEE_TIERS] = fee_tiers.ok_or("another number of fee tiers")?;
+        ensure(self.head.is_none(), "a second head")?;
+        ensure(row.slots_len <= ORDER_SLOTS_MAX, "more order slots than there can be")?;
+        ensure(row.number_last <= ORDER_NUMBER_MAX, "an order number beyond the last")?;
+        self.engine.fee_tiers = fee_tiers;
+        self.engine.stamp.seq = row.seq;
+        self.engine.stamp.ts = row.ts;
+        self.engine.pool.orders.make_slots(row.slots_len as usize);
+        self.seen = vec![false; row.slots_len as usize];
+        self.head = Some(row);
+        Ok(())
+    }
+
+    fn take_asset(&mut self, row: AssetRow) -> Outcome {
+        let id = AssetId(self.engine.accounts.assets().len() as u32 + 1);
+        ensure(id.0 <= ASSETS_MAX && row.symbol.is_valid() && row.scale <= ASSET_SCALE_MAX, "not an asset")?;
+        ensure(row.custody.0 <= UNITS_MAX && row.fees <= row.custody, "more fees than custody")?;
+        let asset = Asset { id, symbol: row.symbol, scale: row.scale };
+        self.engine.accounts.restore_asset(AssetBook { asset, custody: row.custody, fees: row.fees });
+        Ok(())
+    }
+
+    fn take_market(&mut self, row: MarketRow) -> Outcome {
+        let id = MarketId(self.engine.markets.len() as u32 + 1);
+        ensure(id.0 <= MARKETS_MAX, "more markets than there can be")?;
+        let asset = |id| self.engine.accounts.asset(id).map(|book| book.asset).ok_or("an unknown asset");
+        let (base, quote) = (asset(row.base)?, asset(row.quote)?);
+        let spec = MarketSpec {
+            symbol: row.symbol,
+            base: row.base,
+            quote: row.quote,
+            tick_e9: row.tick_e9,
+            lot_e8: row.lot_e8,
+            limits: row.limits,
+            maker_fee: row.maker_fee,
+            taker_fee: row.taker_fee,
+            // A market is not made closed, but may have been closed since.
+            status: MarketStatus::Trading,
+        };
+        let mut rules = MarketRules::new(id, &spec, &base, &quote).map_err(|_| "rules that admission refuses")?;
+        rules.status = row.status;
+        ensure(self.engine.market_names.insert(row.symbol), "a symbol that is taken")?;
+        let tape = Tape { last_price: row.last_price, trade_count: row.trade_count, open_count: 0 };
+        self.engine.markets.push(Market { rules, book: OrderBook::default(), tape });
+        Ok(())
+    }
+
+    fn take_account(&mut self, row: AccountRow) -> Outcome {
+        let accounts = &mut self.engine.accounts;
+        ensure(accounts.len() < ACCOUNTS_MAX as usize, "more accounts than there can be")?;
+        ensure(accounts.find_by_name(&row.name).is_none(), "a name that is taken")?;
+        ensure(usize::from(row.fee_tier) < FEE_TIERS, "an unknown fee tier")?;
+        let balances: Vec<Balance> =
+            row.balances.iter().map(|b| Balance { asset: b.asset, available: b.available, held: b.held }).collect();
+        ensure(balances.is_sorted_by(|a, b| a.asset < b.asset), "balances out of order")?;
+        let assets_known = balances.iter().all(|b| accounts.asset(b.asset).is_some());
+        ensure(assets_known, "a balance of an unknown asset")?;
+        let countable = balances.iter().all(|b| b.available.0 <= UNITS_MAX && b.held.0 <= UNITS_MAX);
+        ensure(countable, "a balance beyond what can be counted")?;
+        let mut account = new_account(row.kind, row.parent, row.fee_tier);
+        account.status = row.status;
+        account.blocked = row.blocked;
+        account.open_max = row.open_max;
+        account.restore_balances(balances);
+        accounts.add(account, row.name);
+        Ok(())
+    }
+
+    fn take_session(&mut self, row: SessionRow) -> Outcome {
+        let sessions = &mut self.engine.sessions;
+        ensure(sessions.len() < SESSIONS_MAX as usize, "more sessions than there can be")?;
+        ensure(row.user.is_valid() && sessions.find_by_user(row.user).is_none(), "a user name that is taken")?;
+        ensure(self.engine.accounts.get(row.account).is_some(), "an unknown account")?;
+        sessions.add(Session {
+            account: row.account,
+            user: row.user,
+            password_hash: row.password_hash,
+            drop_copy: row.drop_copy,
+            blocked: row.blocked,
+            cod_mode: row.cod_mode,
+            cod_scope: row.cod_scope,
+            cod_window_ms: row.cod_window_ms,
+            cl_ord_id_last: row.cl_ord_id_last,
+            open_count: 0,
+            bucket: Bucket { throttle: row.throttle, empty_at: row.empty_at },
+        });
+        Ok(())
+    }
+
+    fn take_key(&mut self, row: KeyRow) -> Outcome {
+        let keys = &mut self.engine.keys;
+        ensure(keys.len() < KEYS_MAX as usize, "more keys than there can be")?;
+        ensure(keys.find(&row.spec.key).is_none(), "a key that is taken")?;
+        let name = row.spec.key.clone();
+        keys.add(row.spec);
+        let added = keys.find_mut(&name).ok_or("a key without a name")?;
+        added.revoked = row.revoked;
+        Ok(())
+    }
+
+    fn take_order(&mut self, row: OrderRow) -> Outcome {
+        let Engine { pool, markets, accounts, sessions, .. } = &mut self.engine;
+        let slot = row.id.slot();
+        let market = if row.market.is_none() { None } else { markets.get_mut(row.market.idx()) };
+        let market = market.ok_or("an unknown market")?;
+        ensure(accounts.get(row.account).is_some(), "an unknown account")?;
+        ensure(row.session == SessionId::NONE || sessions.get(row.session).is_some(), "an unknown session")?;
+        ensure(!row.id.is_none() && (slot as usize) < pool.orders.slots_len(), "a slot beyond the last")?;
+        ensure(pool.orders.get(slot).id.is_none(), "a slot that is taken")?;
+        ensure(0 < row.leaves.0 && row.leaves.0 <= QTY_LOTS_MAX && 0 < row.price.0, "nothing that can rest")?;
+        let traits = OrderTraits::of_bits(row.traits).ok_or("unknown traits")?;
+        ensure(!market.book.crosses(traits.side(), row.price), "an order that crosses the book")?;
+        pool.orders.put(
+            slot,
+            Order {
+                id: row.id,
+                leaves: row.leaves,
+                cum: row.cum,
+                cl_ord_id: row.cl_ord_id,
+                prev: NIL,
+                next: NIL,
+                level: NIL,
+                account: row.account,
+                session: row.session,
+                market: row.market,
+                price: row.price,
+                stp_group: row.stp_group,
+                traits,
+                cancel_group: row.cancel_group,
+            },
+        );
+        market.book.rest(pool, slot);
+        market.tape.open_count += 1;
+        Ok(())
+    }
+
+    fn take_free_slot(&mut self, SlotRow(slot): SlotRow) -> Outcome {
+        ensure_new(&mut self.seen, slot)?;
+        ensure(self.engine.pool.orders.get(slot).id.is_none(), "a free slot with an order in it")?;
+        self.free_slots.push(slot);
+        Ok(())
+    }
+
+    fn take_listed(&mut self, SlotRow(slot): SlotRow) -> Outcome {
+        let Engine { pool, accounts, sessions, open, index, .. } = &mut self.engine;
+        ensure_new(&mut self.seen, slot)?;
+        let order = *pool.orders.get(slot);
+        ensure(!order.id.is_none(), "a listed slot without an order")?;
+        ensure(self.list_account <= order.account, "lists out of the accounts' order")?;
+        self.list_account = order.account;
+        self.listed_count += 1;
+        Lists { accounts, sessions, open, index }.add(slot, &order);
+        Ok(())
+    }
+
+    fn take_client_id(&mut self, row: ClientIdRow) -> Outcome {
+        let ids = &mut self.engine.client_ids;
+        ensure(ids.len() < CLIENT_IDS_MAX, "more client ids than there can be")?;
+        let now = self.engine.stamp.ts;
+        ensure(row.ts <= now && ids.newest().is_none_or(|newest| newest <= row.ts), "client ids out of their order")?;
+        let first = row.first.map(|first| FirstUse { ts: row.ts, seq: first.seq, outcome: first.outcome });
+        ids.restore(Remembered { ts: row.ts, account: row.account, key: row.key }, first);
+        Ok(())
+    }
+
+    fn take_reference(&mut self, row: ReferenceRow) -> Outcome {
+        let references = &mut self.engine.references;
+        let payment =
+            Payment { withdrawal: row.withdrawal, account: row.account, asset: row.asset, amount: row.amount };
+        ensure(references.len() < REFERENCES_MAX, "more references than there can be")?;
+        ensure(references.check(row.key, &payment) == Reference::New, "a reference that is taken")?;
+        references.remember(row.key, payment);
+        Ok(())
+    }
+}
+
+fn ensure(holds: bool, why: &'static str) -> Outcome {
+    if holds { Ok(()) } else { Err(why) }
+}
+
+fn ensure_new(seen: &mut [bool], slot: u32) -> Outcome {
+    let seen = seen.get_mut(slot as usize).ok_or("a slot beyond the last")?;
+    ensure(!std::mem::replace(seen, true), "a slot that is named twice")
+}

@@ -1,0 +1,126 @@
+//! One row of each section, as it is stored. Invariant: fields are only ever appended.
+
+use crate::command::{
+    AccountKind, AccountStatus, CodMode, CodScope, FeeTier, KeySpec, MarketLimits, MarketStatus, Throttle,
+};
+use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
+use crate::reject::RejectReason;
+use crate::units::{Ppm, PriceTicks, QtyLots, Seq, TsNs, Units};
+use bincode::{Decode, Encode};
+
+/// What there is one of.
+#[derive(Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct HeadRow {
+    pub seq: Seq,
+    pub ts: TsNs,
+    pub number_last: u64,
+    pub slots_len: u32,
+    pub fee_tiers: Vec<FeeTier>,
+}
+
+#[derive(Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct AssetRow {
+    pub symbol: Symbol,
+    pub scale: u8,
+    pub custody: Units,
+    pub fees: Units,
+}
+
+#[derive(Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct MarketRow {
+    pub symbol: Symbol,
+    pub base: AssetId,
+    pub quote: AssetId,
+    pub tick_e9: u64,
+    pub lot_e8: u64,
+    pub limits: MarketLimits,
+    pub maker_fee: Ppm,
+    pub taker_fee: Ppm,
+    pub status: MarketStatus,
+    pub last_price: Option<PriceTicks>,
+    pub trade_count: u64,
+}
+
+#[derive(Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct AccountRow {
+    pub name: String,
+    pub kind: AccountKind,
+    pub status: AccountStatus,
+    pub fee_tier: u8,
+    pub blocked: bool,
+    pub parent: AccountId,
+    pub open_max: u32,
+    /// Empty ones too: after a load, as before it, settling finds its rows and makes none.
+    pub balances: Vec<BalanceRow>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct BalanceRow {
+    pub asset: AssetId,
+    pub available: Units,
+    pub held: Units,
+}
+
+#[derive(Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct SessionRow {
+    pub account: AccountId,
+    pub user: UserName,
+    pub password_hash: String,
+    pub drop_copy: bool,
+    pub blocked: bool,
+    pub cod_mode: CodMode,
+    pub cod_scope: CodScope,
+    pub cod_window_ms: u32,
+    pub cl_ord_id_last: ClOrdId,
+    pub throttle: Throttle,
+    pub empty_at: TsNs,
+}
+
+#[derive(Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct KeyRow {
+    pub spec: KeySpec,
+    pub revoked: bool,
+}
+
+/// An order where it stands: rows of one level come oldest first. Its slot is in its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct OrderRow {
+    pub id: OrderId,
+    pub market: MarketId,
+    pub price: PriceTicks,
+    pub leaves: QtyLots,
+    pub cum: QtyLots,
+    pub account: AccountId,
+    pub session: SessionId,
+    pub cl_ord_id: ClOrdId,
+    pub stp_group: u16,
+    pub traits: u8,
+    pub cancel_group: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct SlotRow(pub u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct ClientIdRow {
+    pub ts: TsNs,
+    pub account: AccountId,
+    pub key: ClientKey,
+    /// `None` where the name was used again since.
+    pub first: Option<FirstUseRow>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct FirstUseRow {
+    pub seq: Seq,
+    pub outcome: Result<OrderId, RejectReason>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct ReferenceRow {
+    pub key: ClientKey,
+    pub withdrawal: bool,
+    pub account: AccountId,
+    pub asset: AssetId,
+    pub amount: Units,
+}

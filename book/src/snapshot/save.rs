@@ -1,0 +1,174 @@
+//! From a state to pieces. Reads the engine and changes nothing.
+
+use super::rows::{
+    AccountRow, AssetRow, BalanceRow, ClientIdRow, FirstUseRow, HeadRow, KeyRow, MarketRow, OrderRow, ReferenceRow,
+    SessionRow, SlotRow,
+};
+use super::{PIECE_BYTES_MAX, Section};
+use crate::accounts::Account;
+use crate::codec::encode_row;
+use crate::command::Side;
+use crate::engine::{Engine, Market};
+use crate::session::Session;
+use crate::slab::Order;
+use bincode::Encode;
+
+/// Gathers rows into pieces.
+struct Pieces<'a, P> {
+    piece: Vec<u8>,
+    row: Vec<u8>,
+    put: &'a mut P,
+}
+
+impl<E, P: FnMut(Section, &[u8]) -> Result<(), E>> Pieces<'_, P> {
+    /// All rows of a section; a section without rows has no piece.
+    fn section<R: Encode>(&mut self, section: Section, rows: impl Iterator<Item = R>) -> Result<(), E> {
+        for row in rows {
+            self.row.clear();
+            encode_row(&row, &mut self.row);
+            assert!(self.row.len() <= PIECE_BYTES_MAX, "a row fits a piece");
+            if self.piece.len() + self.row.len() > PIECE_BYTES_MAX {
+                self.end_piece(section)?;
+            }
+            self.piece.extend_from_slice(&self.row);
+        }
+        if self.piece.is_empty() { Ok(()) } else { self.end_piece(section) }
+    }
+
+    fn end_piece(&mut self, section: Section) -> Result<(), E> {
+        let outcome = (self.put)(section, &self.piece);
+        self.piece.clear();
+        outcome
+    }
+}
+
+impl Engine {
+    /// Gives the state to `put`, piece by piece, until it is done or `put` fails.
+    pub fn save<E>(&self, put: &mut impl FnMut(Section, &[u8]) -> Result<(), E>) -> Result<(), E> {
+        let mut pieces = Pieces { piece: Vec::with_capacity(PIECE_BYTES_MAX), row: Vec::new(), put };
+        pieces.section(Section::Head, std::iter::once(self.head_row()))?;
+        pieces.section(Section::Assets, self.asset_rows())?;
+        pieces.section(Section::Markets, self.markets.iter().map(market_row))?;
+        pieces.section(Section::Accounts, self.account_rows())?;
+        pieces.section(Section::Sessions, self.sessions.iter().map(|(_, session)| session_row(session)))?;
+        let keys = self.keys.iter().map(|key| KeyRow { spec: key.spec.clone(), revoked: key.revoked });
+        pieces.section(Section::Keys, keys)?;
+        pieces.section(Section::Orders, self.order_rows())?;
+        pieces.section(Section::FreeSlots, self.pool.orders.free_slots().map(SlotRow))?;
+        let lists = self.accounts.iter().flat_map(|(_, account)| self.open.of(account)).map(SlotRow);
+        pieces.section(Section::OpenLists, lists)?;
+        pieces.section(Section::ClientIds, self.client_id_rows())?;
+        pieces.section(Section::References, self.reference_rows())
+    }
+
+    fn head_row(&self) -> HeadRow {
+        HeadRow {
+            seq: self.stamp.seq,
+            ts: self.stamp.ts,
+            number_last: self.pool.orders.number_last(),
+            slots_len: self.pool.orders.slots_len() as u32,
+            fee_tiers: self.fee_tiers.to_vec(),
+        }
+    }
+
+    fn asset_rows(&self) -> impl Iterator<Item = AssetRow> {
+        self.accounts.assets().iter().map(|book| AssetRow {
+            symbol: book.asset.symbol,
+            scale: book.asset.scale,
+            custody: book.custody,
+            fees: book.fees,
+        })
+    }
+
+    fn account_rows(&self) -> impl Iterator<Item = AccountRow> {
+        self.accounts.iter().map(|(id, account)| account_row(account, self.accounts.name(id).unwrap_or_default()))
+    }
+
+    fn order_rows(&self) -> impl Iterator<Item = OrderRow> {
+        let sides = [Side::Buy, Side::Sell];
+        let books = self.markets.iter().flat_map(move |market| sides.map(|side| (market, side)));
+        books.flat_map(|(market, side)| market.book.queue(&self.pool, side).map(|(_, order)| order_row(order)))
+    }
+
+    fn client_id_rows(&self) -> impl Iterator<Item = ClientIdRow> {
+        self.client_ids.iter().map(|(remembered, first)| ClientIdRow {
+            ts: remembered.ts,
+            account: remembered.account,
+            key: remembered.key,
+            first: first.map(|first| FirstUseRow { seq: first.seq, outcome: first.outcome }),
+        })
+    }
+
+    fn reference_rows(&self) -> impl Iterator<Item = ReferenceRow> {
+        self.references.iter().map(|(key, payment)| ReferenceRow {
+            key: *key,
+            withdrawal: payment.withdrawal,
+            account: payment.account,
+            asset: payment.asset,
+            amount: payment.amount,
+        })
+    }
+}
+
+fn market_row(market: &Market) -> MarketRow {
+    let rules = &market.rules;
+    MarketRow {
+        symbol: rules.symbol,
+        base: rules.base,
+        quote: rules.quote,
+        tick_e9: rules.tick_e9,
+        lot_e8: rules.lot_e8,
+        limits: rules.limits,
+        maker_fee: rules.maker_fee,
+        taker_fee: rules.taker_fee,
+        status: rules.status,
+        last_price: market.tape.last_price,
+        trade_count: market.tape.trade_count,
+    }
+}
+
+fn account_row(account: &Account, name: &str) -> AccountRow {
+    let balances = account.balances().iter();
+    AccountRow {
+        name: name.to_owned(),
+        kind: account.kind,
+        status: account.status,
+        fee_tier: account.fee_tier,
+        blocked: account.blocked,
+        parent: account.parent,
+        open_max: account.open_max,
+        balances: balances.map(|b| BalanceRow { asset: b.asset, available: b.available, held: b.held }).collect(),
+    }
+}
+
+fn session_row(session: &Session) -> SessionRow {
+    SessionRow {
+        account: session.account,
+        user: session.user,
+        password_hash: session.password_hash.clone(),
+        drop_copy: session.drop_copy,
+        blocked: session.blocked,
+        cod_mode: session.cod_mode,
+        cod_scope: session.cod_scope,
+        cod_window_ms: session.cod_window_ms,
+        cl_ord_id_last: session.cl_ord_id_last,
+        throttle: session.bucket.throttle,
+        empty_at: session.bucket.empty_at,
+    }
+}
+
+fn order_row(order: &Order) -> OrderRow {
+    OrderRow {
+        id: order.id,
+        market: order.market,
+        price: order.price,
+        leaves: order.leaves,
+        cum: order.cum,
+        account: order.account,
+        session: order.session,
+        cl_ord_id: order.cl_ord_id,
+        stp_group: order.stp_group,
+        traits: order.traits.bits(),
+        cancel_group: order.cancel_group,
+    }
+}

@@ -1,0 +1,174 @@
+//! A state saved and loaded is the same state: same hash, same future. Bytes that are no state are refused.
+
+use book::command::Command;
+use book::engine::{Capacity, Engine};
+use book::event::Event;
+use book::snapshot::{Loader, PIECE_BYTES_MAX, Section, SnapshotError};
+use book::units::{Seq, Stamp, TsNs};
+use book::workload::{Profile, Workload};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+const PROFILES: [Profile; 3] = [Profile::Mixed, Profile::Maker, Profile::Crosses];
+const COMMANDS: usize = 10_000;
+
+type Pieces = Vec<(Section, Vec<u8>)>;
+
+fn save(engine: &Engine) -> Pieces {
+    let mut pieces = Pieces::new();
+    let saved: Result<(), ()> = engine.save(&mut |section, piece| {
+        assert!(!piece.is_empty() && piece.len() <= PIECE_BYTES_MAX);
+        pieces.push((section, piece.to_vec()));
+        Ok(())
+    });
+    saved.expect("memory takes everything");
+    pieces
+}
+
+fn load(pieces: &[(Section, Vec<u8>)]) -> Result<Engine, SnapshotError> {
+    let mut loader = Loader::new(Capacity { orders: 1, leaves: 1, markets: 1 });
+    pieces.iter().try_for_each(|(section, piece)| loader.take(*section, piece))?;
+    loader.finish()
+}
+
+/// A workload and the engine that runs it, after so many commands.
+fn run(profile: Profile, seed: u64, commands: usize) -> (Workload, Engine) {
+    let mut workload = Workload::new(profile, seed);
+    let mut engine = Engine::new(Capacity::default());
+    for (idx, command) in workload.setup().iter().enumerate() {
+        engine.apply(Stamp { seq: Seq(idx as u64 + 1), ts: workload.now() }, command, &mut workload);
+    }
+    for _ in 0..commands {
+        step(&mut workload, &mut engine);
+    }
+    (workload, engine)
+}
+
+fn step(workload: &mut Workload, engine: &mut Engine) -> (TsNs, Command) {
+    let command = workload.next_command();
+    let stamp = Stamp { seq: engine.stamp().seq.next(), ts: workload.now() };
+    engine.apply(stamp, &command, workload);
+    (stamp.ts, command)
+}
+
+#[test]
+fn a_loaded_state_is_the_saved_one_and_goes_the_same_way() {
+    for profile in PROFILES {
+        let (mut workload, mut live) = run(profile, 11, COMMANDS);
+        let pieces = save(&live);
+        let mut loaded = load(&pieces).expect("what was saved loads");
+        loaded.verify().expect("the loaded state is consistent");
+        assert_eq!(loaded.state_hash(), live.state_hash(), "{profile:?}");
+        assert_eq!(save(&loaded), pieces, "{profile:?}: saved again it has the same bytes");
+        for _ in 0..COMMANDS {
+            let (ts, command) = step(&mut workload, &mut live);
+            let stamp = Stamp { seq: loaded.stamp().seq.next(), ts };
+            let mut events: Vec<Event> = Vec::new();
+            loaded.apply(stamp, &command, &mut events);
+        }
+        assert_eq!(loaded.state_hash(), live.state_hash(), "{profile:?} after more commands");
+        loaded.verify().expect("the state stays consistent");
+    }
+}
+
+/// The same events too, one by one, not only the same state in the end.
+#[test]
+fn a_loaded_state_answers_alike() {
+    let (mut workload, mut live) = run(Profile::Mixed, 12, 3_000);
+    let mut loaded = load(&save(&live)).expect("what was saved loads");
+    for _ in 0..3_000 {
+        let command = workload.next_command();
+        let stamp = Stamp { seq: live.stamp().seq.next(), ts: workload.now() };
+        let (mut from_live, mut from_loaded): (Vec<Event>, Vec<Event>) = (Vec::new(), Vec::new());
+        live.apply(stamp, &command, &mut from_live);
+        loaded.apply(stamp, &command, &mut from_loaded);
+        assert_eq!(from_live, from_loaded, "{command:?}");
+        from_live.iter().for_each(|event| workload.observe(event));
+    }
+}
+
+#[test]
+fn a_new_exchange_is_a_head_alone() {
+    let engine = Engine::new(Capacity::default());
+    let pieces = save(&engine);
+    assert_eq!(pieces.iter().map(|(section, _)| *section).collect::<Vec<_>>(), [Section::Head]);
+    assert_eq!(load(&pieces).expect("it loads").state_hash(), engine.state_hash());
+}
+
+#[test]
+fn sections_have_the_numbers_that_are_stored() {
+    for (idx, section) in Section::ALL.into_iter().enumerate() {
+        assert_eq!(section as usize, idx + 1);
+        assert_eq!(Section::of(section as u8), Some(section));
+    }
+    assert_eq!(Section::of(0), None);
+    assert_eq!(Section::of(12), None);
+}
+
+#[test]
+fn what_is_missing_or_out_of_place_is_named() {
+    let (_, engine) = run(Profile::Mixed, 13, 2_000);
+    let pieces = save(&engine);
+    for absent in pieces.iter().map(|(section, _)| *section) {
+        let left: Pieces = pieces.iter().filter(|(section, _)| *section != absent).cloned().collect();
+        // A section that nothing behind it names can be left out unnoticed here; the hash tells.
+        let told = load(&left).map_or(true, |other| other.state_hash() != engine.state_hash());
+        assert!(told, "without {absent:?} it is another state");
+    }
+    let mut swapped = pieces.clone();
+    swapped.reverse();
+    assert!(matches!(load(&swapped), Err(SnapshotError::OutOfOrder { .. })));
+    let mut doubled = pieces.clone();
+    doubled.insert(1, pieces[0].clone());
+    let said = load(&doubled).expect_err("one head is enough").to_string();
+    assert_eq!(said, "row 1 of section Head: a second head");
+    let long = (Section::Head, vec![0; PIECE_BYTES_MAX + 1]);
+    assert!(matches!(load(&[long]), Err(SnapshotError::PieceTooLong(_))));
+}
+
+/// The container around the pieces has checksums; this is about whoever gets past them.
+#[test]
+fn no_bytes_make_a_load_panic() {
+    let (_, engine) = run(Profile::Mixed, 14, 300);
+    let (pieces, hash) = (save(&engine), engine.state_hash());
+    let mut refused = 0;
+    let mut others = 0;
+    for (at, (_, piece)) in pieces.iter().enumerate() {
+        // Every byte of short pieces, some of long ones.
+        for offset in (0..piece.len()).step_by(1 + piece.len() / 400) {
+            for flip in [1, 0x80] {
+                let mut bad = pieces.clone();
+                bad[at].1[offset] ^= flip;
+                let loaded = catch_unwind(AssertUnwindSafe(|| load(&bad)));
+                match loaded.unwrap_or_else(|_| panic!("piece {at}, offset {offset}, flip {flip} panics")) {
+                    Err(_) => refused += 1,
+                    Ok(engine) => others += usize::from(engine.state_hash() != hash),
+                }
+            }
+            let mut short = pieces.clone();
+            short[at].1.truncate(offset);
+            // A cut between two rows leaves a shorter section, which the counts or the hash tell.
+            match catch_unwind(AssertUnwindSafe(|| load(&short))).expect("no panic") {
+                Err(_) => refused += 1,
+                Ok(engine) => others += usize::from(engine.state_hash() != hash),
+            }
+        }
+    }
+    assert!(refused > 100 && others > 100, "{refused} refused, {others} told by their hash");
+}
+
+/// Bytes that a released version wrote. They change only with a new version that still reads these.
+#[test]
+fn the_bytes_are_the_ones_written_down() {
+    let mut hasher = blake3::Hasher::new();
+    for profile in PROFILES {
+        let (_, engine) = run(profile, 1, 2_000);
+        for (section, piece) in save(&engine) {
+            hasher.update(&[section as u8]);
+            hasher.update(&(piece.len() as u64).to_le_bytes());
+            hasher.update(&piece);
+        }
+    }
+    assert_eq!(hasher.finalize().to_hex().as_str(), GOLDEN);
+}
+
+const GOLDEN: &str = "c718194bd6f45bd8e6bc1c47441f6ecb0d2cb6453f3bfbe59a6a7c3d2b6d4603";
