@@ -1,0 +1,129 @@
+//! Writes one snapshot file. Invariant: until [`SnapshotWriter::finish`] returns, nothing bears the file's own name.
+
+use super::{
+    Coding, EndBytes, HeaderBytes, PIECE_HEADER_BYTES, PieceHeader, SNAPSHOT_PIECE_BYTES_MAX, SnapshotFile,
+    SnapshotHeader, TAG_END, files,
+};
+use crate::error::{Action, Result, WalError};
+use crate::segment::sync_dir;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use zerocopy::IntoBytes;
+use zstd::bulk::Compressor;
+
+/// The fastest level that is worth its time: a snapshot must not be slower than the disk.
+const ZSTD_LEVEL: i32 = 1;
+
+/// Bytes gathered before they go to the file.
+const BUFFER_BYTES: usize = 4 << 20;
+
+/// A file on its way. Dropped before it is finished, it leaves nothing behind.
+pub struct SnapshotWriter {
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+    header: SnapshotHeader,
+    compressor: Compressor<'static>,
+    buffer: Vec<u8>,
+    hasher: blake3::Hasher,
+    piece_count: u64,
+    raw_bytes: u64,
+    bytes: u64,
+    finished: bool,
+}
+
+impl SnapshotWriter {
+    /// Begins a file in `dir`. One writer at a time: the owner of the directory's lock.
+    pub fn create(dir: &Path, header: SnapshotHeader) -> Result<Self> {
+        let path = dir.join(files::name_of(header.timeline, header.tail.seq));
+        let temporary = files::temporary_of(&path);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(&temporary).map_err(|source| WalError::io(Action::Create, &temporary, 0, source))?;
+        let compressor =
+            Compressor::new(ZSTD_LEVEL).map_err(|source| WalError::io(Action::Create, &temporary, 0, source))?;
+        let buffer = Vec::with_capacity(BUFFER_BYTES + SNAPSHOT_PIECE_BYTES_MAX);
+        let hasher = blake3::Hasher::new();
+        let head = HeaderBytes::of(&header);
+        let mut writer = Self {
+            file,
+            temporary,
+            path,
+            header,
+            compressor,
+            buffer,
+            hasher,
+            piece_count: 0,
+            raw_bytes: 0,
+            bytes: 0,
+            finished: false,
+        };
+        writer.buffer.extend_from_slice(head.as_bytes());
+        Ok(writer)
+    }
+
+    /// Adds a piece. Tags are the caller's, from 1.
+    pub fn piece(&mut self, tag: u8, raw: &[u8]) -> Result<()> {
+        assert!(tag != TAG_END, "that tag is the end");
+        assert!(!raw.is_empty() && raw.len() <= SNAPSHOT_PIECE_BYTES_MAX, "a piece is within its bounds");
+        let start = self.buffer.len();
+        let body = start + PIECE_HEADER_BYTES;
+        // No room beyond the plain length: whatever zstd cannot make shorter is stored as it is.
+        self.buffer.resize(body + raw.len(), 0);
+        let (coding, stored) = match self.compressor.compress_to_buffer(raw, &mut self.buffer[body..]) {
+            Ok(stored) => (Coding::Zstd, stored),
+            Err(_too_long) => {
+                self.buffer[body..].copy_from_slice(raw);
+                (Coding::Plain, raw.len())
+            }
+        };
+        self.buffer.truncate(body + stored);
+        let header = PieceHeader::sealed(tag, coding, raw.len(), &self.buffer[body..]);
+        self.buffer[start..body].copy_from_slice(header.as_bytes());
+        self.piece_count += 1;
+        self.raw_bytes += raw.len() as u64;
+        if self.buffer.len() >= BUFFER_BYTES { self.spill() } else { Ok(()) }
+    }
+
+    /// Seals the file and gives it its name. It is durable when this returns.
+    pub fn finish(mut self) -> Result<SnapshotFile> {
+        self.spill()?;
+        let end = EndBytes { piece_count: self.piece_count.into(), blake3: *self.hasher.finalize().as_bytes() };
+        let header = PieceHeader::sealed(TAG_END, Coding::Plain, end.as_bytes().len(), end.as_bytes());
+        self.buffer.extend_from_slice(header.as_bytes());
+        self.buffer.extend_from_slice(end.as_bytes());
+        self.spill()?;
+        self.file.sync_all().map_err(|source| WalError::io(Action::Sync, &self.temporary, 0, source))?;
+        fs::rename(&self.temporary, &self.path)
+            .map_err(|source| WalError::io(Action::Rename, &self.path, 0, source))?;
+        self.finished = true;
+        sync_dir(self.path.parent().expect("a file in a directory"))?;
+        let (timeline, seq) = (self.header.timeline, self.header.tail.seq);
+        Ok(SnapshotFile { path: self.path.clone(), timeline, seq, bytes: self.bytes })
+    }
+
+    /// Bytes of all pieces so far, as they were given.
+    pub fn raw_bytes(&self) -> u64 {
+        self.raw_bytes
+    }
+
+    fn spill(&mut self) -> Result<()> {
+        self.hasher.update(&self.buffer);
+        let written = self.file.write_all(&self.buffer);
+        written.map_err(|source| WalError::io(Action::Write, &self.temporary, self.bytes, source))?;
+        self.bytes += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl Drop for SnapshotWriter {
+    fn drop(&mut self) {
+        if !self.finished {
+            // What cannot be removed now is swept at the next start.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Snapshot files: what is written is read, and a file with any byte missing, changed or added is refused.
+
+mod common;
+
+use common::{NODE, Rng, TIMELINE};
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+use wal::error::{ErrorKind, Result};
+use wal::snapshot::{
+    SNAPSHOT_PIECE_BYTES_MAX, SnapshotFile, SnapshotHeader, SnapshotReader, SnapshotWriter, list, remove, sweep,
+};
+use wal::units::{ChainHash, Seq, Tail, Timeline};
+
+type Pieces = Vec<(u8, Vec<u8>)>;
+
+fn header(seq: u64) -> SnapshotHeader {
+    SnapshotHeader {
+        node_id: NODE,
+        timeline: TIMELINE,
+        tail: Tail { seq: Seq(seq), chain: ChainHash([7; 32]) },
+        time: 1_700_000_000_000_000_000,
+        state_hash: [9; 32],
+        build: "pinion 0.1.0".to_owned(),
+    }
+}
+
+/// Text that shrinks, noise that does not, and one byte.
+fn pieces() -> Pieces {
+    let mut rng = Rng(5);
+    let noise = (0..3_000).map(|_| rng.below(256) as u8).collect();
+    vec![(1, b"the same again and again ".repeat(60)), (2, noise), (2, vec![0])]
+}
+
+fn write(dir: &Path, header: SnapshotHeader, pieces: &[(u8, Vec<u8>)]) -> SnapshotFile {
+    let mut writer = SnapshotWriter::create(dir, header).expect("a directory takes a file");
+    for (tag, piece) in pieces {
+        writer.piece(*tag, piece).expect("written");
+    }
+    writer.finish().expect("finished")
+}
+
+fn read(path: &Path) -> Result<(SnapshotHeader, Pieces)> {
+    let mut reader = SnapshotReader::open(path)?;
+    let mut pieces = Pieces::new();
+    while let Some((tag, piece)) = reader.next_piece()? {
+        pieces.push((tag, piece.to_vec()));
+    }
+    Ok((reader.header().clone(), pieces))
+}
+
+fn dir() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let dir = dir();
+    let file = write(dir.path(), header(42), &pieces());
+    assert_eq!(file.path.file_name().and_then(|n| n.to_str()), Some("0000000001-00000000000000000042.snap"));
+    assert_eq!(file.bytes, fs::metadata(&file.path).expect("it is there").len());
+    assert_eq!(read(&file.path).expect("it is whole"), (header(42), pieces()));
+    assert_eq!(SnapshotReader::open(&file.path).and_then(SnapshotReader::prove).expect("whole"), header(42));
+    let large = vec![(9, vec![3; SNAPSHOT_PIECE_BYTES_MAX]); 5];
+    let file = write(dir.path(), header(43), &large);
+    assert_eq!(read(&file.path).expect("it is whole").1, large);
+    assert!(file.bytes < 100_000, "compressed: {} bytes", file.bytes);
+    assert_eq!(read(&write(dir.path(), header(44), &[]).path).expect("whole").1, Pieces::new());
+}
+
+#[test]
+fn a_long_name_of_a_build_is_cut_at_a_character() {
+    let dir = dir();
+    let build = format!("{}ü and more", "x".repeat(63));
+    let file = write(dir.path(), SnapshotHeader { build, ..header(1) }, &pieces());
+    assert_eq!(read(&file.path).expect("whole").0.build, "x".repeat(63));
+}
+
+#[test]
+fn every_flip_and_every_cut_is_refused() {
+    let dir = dir();
+    let file = write(dir.path(), header(42), &pieces());
+    let whole = fs::read(&file.path).expect("readable");
+    let bad = dir.path().join("bad");
+    let refused = |bytes: &[u8], what: &str| {
+        fs::write(&bad, bytes).expect("written");
+        let error = read(&bad).expect_err(what);
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{what}: {error}");
+        assert!(error.to_string().contains("bad at offset"), "{error}");
+    };
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        refused(&bytes, &format!("a flip at {at}"));
+        refused(&whole[..at], &format!("cut at {at}"));
+    }
+    refused(&[whole.as_slice(), &[0]].concat(), "a byte behind the end");
+    let mut zeroed = whole.clone();
+    zeroed[512..1024].fill(0);
+    refused(&zeroed, "a sector of zeros");
+}
+
+/// Whole pieces, each with its checksum, are not enough: the end vouches for all of them.
+#[test]
+fn a_piece_left_out_or_put_elsewhere_is_refused() {
+    let dir = dir();
+    let file = write(dir.path(), header(42), &pieces());
+    let whole = fs::read(&file.path).expect("readable");
+    let (head, body) = whole.split_at(184);
+    let stored = |at: usize| u32::from_le_bytes(body[at + 8..at + 12].try_into().expect("four bytes")) as usize + 16;
+    let first = stored(0);
+    let second = stored(first);
+    let rest = &body[first + second..];
+    let bad = dir.path().join("bad");
+    fs::write(&bad, [head, &body[first..]].concat()).expect("written");
+    assert_eq!(read(&bad).expect_err("one is missing").kind(), ErrorKind::Damaged);
+    fs::write(&bad, [head, &body[first..first + second], &body[..first], rest].concat()).expect("written");
+    assert_eq!(read(&bad).expect_err("two are swapped").kind(), ErrorKind::Damaged);
+}
+
+#[test]
+fn a_later_version_is_said_to_be_one() {
+    let dir = dir();
+    let file = write(dir.path(), header(42), &pieces());
+    let mut bytes = fs::read(&file.path).expect("readable");
+    bytes[4] = 2;
+    let crc = crc32c::crc32c(&bytes[..180]);
+    bytes[180..184].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&file.path, bytes).expect("written");
+    let error = SnapshotReader::open(&file.path).err().expect("not for this build");
+    assert_eq!(error.kind(), ErrorKind::UnknownFormat);
+    let gone = SnapshotReader::open(&dir.path().join("absent")).err().expect("not there");
+    assert_eq!(gone.kind(), ErrorKind::Damaged);
+}
+
+#[test]
+fn an_unfinished_file_is_none() {
+    let dir = dir();
+    let mut writer = SnapshotWriter::create(dir.path(), header(42)).expect("created");
+    writer.piece(1, &[1; 100]).expect("written");
+    assert_eq!(list(dir.path()).expect("readable"), []);
+    drop(writer);
+    assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 0, "nothing is left behind");
+    // As a crash would leave it.
+    fs::write(dir.path().join("0000000001-00000000000000000042.snap.tmp"), [0; 9]).expect("written");
+    fs::write(dir.path().join("notes.tmp"), [0; 9]).expect("written");
+    assert_eq!(list(dir.path()).expect("readable"), []);
+    assert_eq!(sweep(dir.path()).expect("swept"), 1);
+    assert!(dir.path().join("notes.tmp").exists(), "what is not ours stays");
+}
+
+#[test]
+fn files_are_listed_oldest_first_and_removed() {
+    let dir = dir();
+    for (timeline, seq) in [(2, 5), (1, 100), (1, 9)] {
+        write(dir.path(), SnapshotHeader { timeline: Timeline(timeline), ..header(seq) }, &pieces());
+    }
+    for foreign in ["1-9.snap", "x.snap", "0000000001-00000000000000000009.snap.old"] {
+        fs::write(dir.path().join(foreign), [0; 9]).expect("written");
+    }
+    let files = list(dir.path()).expect("readable");
+    let names: Vec<_> = files.iter().map(|file| (file.timeline.0, file.seq.0)).collect();
+    assert_eq!(names, [(1, 9), (1, 100), (2, 5)]);
+    remove(&files[0]).expect("removed");
+    assert_eq!(list(dir.path()).expect("readable"), files[1..]);
+}
+
+/// The bytes around the pieces are pinned; what zstd makes of a piece may change with its version.
+#[test]
+fn the_layout_is_the_one_written_down() {
+    let dir = dir();
+    let file = write(dir.path(), header(42), &[(7, vec![0xA5])]);
+    let bytes = fs::read(&file.path).expect("readable");
+    assert_eq!(&bytes[..8], b"WSNP\x01\x00\xb8\x00");
+    assert_eq!(bytes[8..16], [1, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(bytes[16..32], NODE.0);
+    assert_eq!(bytes[32..40], 42u64.to_le_bytes());
+    assert_eq!(bytes[48..80], [7; 32]);
+    assert_eq!(bytes[80..112], [9; 32]);
+    assert_eq!(&bytes[112..124], b"pinion 0.1.0");
+    assert_eq!(bytes[180..184], crc32c::crc32c(&bytes[..180]).to_le_bytes());
+    // One byte does not get shorter: tag, coding, lengths, checksum, and itself.
+    assert_eq!(bytes[184..196], [7, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]);
+    let sealed = [&bytes[184..196], &[0xA5]].concat();
+    assert_eq!(bytes[196..200], crc32c::crc32c(&sealed).to_le_bytes());
+    assert_eq!(bytes[200], 0xA5);
+    let end = &bytes[201..];
+    assert_eq!(end[..12], [0, 0, 0, 0, 40, 0, 0, 0, 40, 0, 0, 0]);
+    assert_eq!(end[16..24], 1u64.to_le_bytes());
+    assert_eq!(end[24..56], *blake3::hash(&bytes[..201]).as_bytes());
+    assert_eq!(end.len(), 56);
+}
