@@ -15,6 +15,7 @@ pub mod meb;
 pub mod streams;
 
 pub mod exchange;
+pub mod full_house;
 pub mod naive;
 pub mod peers;
 pub mod pinion;

@@ -40,6 +40,15 @@ fn start_runs_and_is_drawn() {
 }
 
 #[test]
+fn snapshot_runs() {
+    let place = tempfile::tempdir().expect("a directory");
+    let dir = place.path().to_str().expect("a plain path");
+    let bench = run(env!("CARGO_BIN_EXE_snapshot"), &["--quick", "--rounds", "1", "--dir", dir]);
+    let told = String::from_utf8_lossy(&bench.stdout).into_owned();
+    assert!(bench.status.success() && told.contains("every loaded state had the hash"), "{told}{bench:?}");
+}
+
+#[test]
 fn plot_tells_what_it_cannot_draw() {
     let place = tempfile::tempdir().expect("a directory");
     let file = place.path().join("figures.json");

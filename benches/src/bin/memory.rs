@@ -1,14 +1,12 @@
 //! What a full house costs: resting orders, balances and markets by the million, through `apply`, in resident bytes.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use benches::clock::Ticks;
-use benches::exchange::{Exchange, market_spec, session_spec, symbol};
+use benches::exchange::Exchange;
+use benches::full_house::{add_accounts, add_balances, add_markets, add_sessions, rest_orders};
 use benches::machine::{Machine, resident_bytes};
-use book::command::{AccountKind, AccountSpec, Admin, Command, OrderKind, PlaceOrder, Side, StpMode, Tif};
 use book::engine::Capacity;
-use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, SessionId};
 use book::session::SESSIONS_MAX;
-use book::units::{PriceTicks, QtyLots, TsNs, Units};
 use clap::Parser;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -91,9 +89,7 @@ fn run(options: &Options) -> Result<bool> {
     add_balances(&mut exchange, accounts)?;
     stage("balance", accounts * 2);
     let sessions = accounts.min(SESSIONS_MAX);
-    for account in 1..=sessions {
-        exchange.admin(Admin::AddSession(session_spec(AccountId(account), account)?))?;
-    }
+    add_sessions(&mut exchange, sessions)?;
     stage("session", sessions);
     rest_orders(&mut exchange, orders, sessions)?;
     stage("resting order", orders);
@@ -125,75 +121,4 @@ fn stage_json(stage: &Stage) -> Value {
         "thing": stage.thing, "count": stage.count, "bytes_each": stage.bytes_each(),
         "added_bytes": stage.added, "resident_bytes": stage.resident,
     })
-}
-
-/// Pairs of so many base assets with as many quote assets; the first of both are 1 and `bases + 1`.
-fn add_markets(exchange: &mut Exchange<false>, markets: u32) -> Result<()> {
-    let bases = markets.isqrt() + 1;
-    for number in 0..bases * 2 {
-        exchange.admin(Admin::AddAsset { symbol: symbol(&format!("A{number}"))?, scale: 8 })?;
-    }
-    for number in 0..markets {
-        let (base, quote) = (AssetId(number % bases + 1), AssetId(bases + number / bases + 1));
-        exchange.admin(Admin::AddMarket(market_spec(&format!("M{number}"), base, quote)?))?;
-    }
-    Ok(())
-}
-
-fn add_accounts(exchange: &mut Exchange<false>, accounts: u32) -> Result<()> {
-    for account in 1..=accounts {
-        exchange.admin(Admin::AddAccount(AccountSpec {
-            name: format!("client {account}"),
-            kind: AccountKind::Client,
-            parent: AccountId::NONE,
-            fee_tier: 0,
-        }))?;
-    }
-    Ok(())
-}
-
-const AMOUNT: Units = Units(100_000_000_000);
-
-/// The two assets of the one market that an account trades, so that orders open no further balances.
-fn add_balances(exchange: &mut Exchange<false>, accounts: u32) -> Result<()> {
-    for account in 1..=accounts {
-        let Some(market) = exchange.engine.market(market_of(exchange, account)) else { continue };
-        let (base, quote) = (market.rules.base, market.rules.quote);
-        exchange.deposit(AccountId(account), base, AMOUNT)?;
-        exchange.deposit(AccountId(account), quote, AMOUNT)?;
-    }
-    Ok(())
-}
-
-fn market_of(exchange: &Exchange<false>, account: u32) -> MarketId {
-    MarketId((account - 1) % exchange.engine.markets().len() as u32 + 1)
-}
-
-/// Around the same price in every market: bids below, asks above, each account in its own market.
-fn rest_orders(exchange: &mut Exchange<false>, orders: u32, sessions: u32) -> Result<()> {
-    for number in 0..orders {
-        let account = number % sessions + 1;
-        let side = if (number / sessions).is_multiple_of(2) { Side::Buy } else { Side::Sell };
-        let away = (number / sessions).wrapping_mul(2_654_435_761) >> 22;
-        let price = if side == Side::Buy { 99_999 - away } else { 100_001 + away };
-        let market = market_of(exchange, account);
-        exchange.apply(&Command::Place(PlaceOrder {
-            session: SessionId(account),
-            cl_ord_id: ClOrdId(u64::from(number) + 1),
-            client_key: ClientKey::NONE,
-            account: AccountId(account),
-            market,
-            side,
-            kind: OrderKind::Limit { price: PriceTicks(price), qty: QtyLots(1) },
-            tif: Tif::Gtc,
-            stp: StpMode::None,
-            stp_group: 0,
-            cancel_group: 0,
-            persist_on_disconnect: true,
-            valid_until: TsNs(0),
-        }));
-    }
-    let resting = exchange.engine.pool().orders.len();
-    ensure!(resting == orders as usize, "{resting} of {orders} orders rest: {:?}", exchange.sink.events);
-    Ok(())
 }
