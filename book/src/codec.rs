@@ -1,4 +1,5 @@
-//! Commands as bytes for the log, and rows for snapshots: bincode 2, standard configuration (little endian, variable-length integers).
+//! Commands as bytes for the log, and rows for snapshots: bincode 2, standard configuration (little endian,
+//! variable-length integers).
 //!
 //! The one place that names bincode. Its format is frozen, and golden bytes in the tests pin it.
 

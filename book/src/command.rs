@@ -24,6 +24,14 @@ pub enum Command {
     SessionDown(SessionDown),
     /// Boxed: rare and large, and kept from widening the commands of the hot path.
     Admin(Box<Admin>),
+    /// The live engine's own: what its state hashed to just before. Changes nothing that anybody can see.
+    Check(Check),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Check {
+    /// `Engine::check_hash` before this command.
+    pub hash: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]

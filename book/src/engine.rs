@@ -4,6 +4,7 @@
 //! asset balances, no book is crossed, and each account holds exactly what its open orders need (`verify`).
 
 use crate::accounts::Accounts;
+use crate::check::{Hashing, Proof};
 use crate::client_ids::{ClientIds, References};
 use crate::command::{Command, FeeTier, Refuse};
 use crate::event::{CancelReason, Canceled, Event, Rejected, Sink};
@@ -71,6 +72,7 @@ pub struct Engine {
     pub(crate) keys: Keys,
     pub(crate) market_names: BTreeSet<Symbol>,
     pub(crate) fee_tiers: [FeeTier; FEE_TIERS],
+    pub(crate) proof: Proof,
 }
 
 /// The fees of a market as they stand.
@@ -94,14 +96,38 @@ impl Engine {
             keys: Keys::default(),
             market_names: BTreeSet::new(),
             fee_tiers: [FEE_TIER_PLAIN; FEE_TIERS],
+            proof: Proof::default(),
         }
     }
 
     /// Applies one command: the only way in which the state changes.
     pub fn apply<S: Sink>(&mut self, stamp: Stamp, command: &Command, sink: &mut S) {
+        if let Command::Check(check) = command {
+            let computed = self.check_hash();
+            self.advance(stamp);
+            return self.check(check, computed, sink);
+        }
+        self.advance(stamp);
+        let mut hashing = Hashing { sink, hash: self.proof.running };
+        self.dispatch(stamp, command, &mut hashing);
+        self.proof.running = hashing.hash;
+    }
+
+    /// Leaves a command out that an operator has quarantined: it keeps its number and does nothing.
+    pub fn skip(&mut self, stamp: Stamp) {
+        self.advance(stamp);
+        self.proof.skip(stamp);
+    }
+
+    #[inline]
+    fn advance(&mut self, stamp: Stamp) {
         assert!(stamp.seq == self.stamp.seq.next(), "commands come without a gap");
         assert!(self.stamp.ts <= stamp.ts, "log time never runs back");
         self.stamp = stamp;
+    }
+
+    #[inline]
+    fn dispatch<S: Sink>(&mut self, stamp: Stamp, command: &Command, sink: &mut S) {
         match command {
             Command::Place(order) => self.place(stamp, order, sink),
             Command::Cancel(cancel) => self.cancel(cancel, sink),
@@ -113,6 +139,7 @@ impl Engine {
             Command::SetSession(set) => self.set_session(set, sink),
             Command::SessionDown(down) => self.session_down(down, sink),
             Command::Admin(admin) => self.administer(admin, sink),
+            Command::Check(_) => unreachable!("checks are not outcomes"),
         }
     }
 

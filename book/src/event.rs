@@ -103,6 +103,11 @@ pub enum Event {
     AdminRejected {
         reason: AdminReason,
     },
+    /// A check found another hash than was recorded: this state and the one that recorded it have parted.
+    HashDiffers {
+        recorded: u64,
+        computed: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! The exchange as a pure state machine: `Engine::apply(stamp, &command, &mut sink)`.
 //!
 //! Read in this order: the words (`units`, `ids`, `command`, `reject`, `event`), the things (`instrument`, `accounts`,
-//! `session`, `slab`, `ladder`, `order_book`), the rules (`admit`, `trading`, `settle`, `mass`, `administration`, `engine`), the proofs (`verify`,
-//! `state_hash`, `naive`), and the state as bytes (`snapshot`).
+//! `session`, `slab`, `ladder`, `order_book`), the rules (`admit`, `trading`, `settle`, `mass`, `administration`,
+//! `engine`), the proofs (`check`, `verify`, `state_hash`, `naive`), and the state as bytes (`snapshot`).
 //!
 //! What never enters: I/O, a clock, async, threads, floats, random hashing. Time comes in with the command, and the
 //! same commands give the same state on any machine.
@@ -33,6 +33,7 @@ mod mass;
 mod settle;
 mod trading;
 
+mod check;
 pub mod naive;
 pub mod snapshot;
 pub mod state_hash;

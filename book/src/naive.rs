@@ -135,7 +135,7 @@ impl Naive {
             Command::CancelReplace(replace) => self.cancel_replace(replace),
             Command::MassCancel(mass) => self.mass_cancel(mass),
             Command::Refuse(refuse) => self.refuse(refuse),
-            Command::Query(_) => {}
+            Command::Query(_) | Command::Check(_) => {}
             Command::SetSession(set) => {
                 if let Some(session) = at_mut(&mut self.sessions, set.session.0) {
                     (session.cod_mode, session.cod_scope) = (set.cod_mode, set.cod_scope);

@@ -2,7 +2,7 @@
 //! however they came about.
 //!
 //! Everything that can influence a later event is in it, in a fixed order: also the free slots, because they decide the
-//! ids to come. Capacities, empty balance rows and unused levels are not.
+//! ids to come. Capacities, empty balance rows, unused levels and the hash of what happened (`check`) are not.
 
 use crate::command::Side;
 use crate::engine::{Engine, Market};

@@ -165,6 +165,7 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("revoke key", admin(Admin::RevokeKey { key: "KEY1".to_owned() })),
         ("deposit", admin(Admin::Deposit(funds()))),
         ("withdraw", admin(Admin::Withdraw(funds()))),
+        ("check", Command::Check(Check { hash: 0x0123_4567_89ab_cdef })),
     ]
 }
 

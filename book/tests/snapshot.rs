@@ -171,4 +171,4 @@ fn the_bytes_are_the_ones_written_down() {
     assert_eq!(hasher.finalize().to_hex().as_str(), GOLDEN);
 }
 
-const GOLDEN: &str = "c718194bd6f45bd8e6bc1c47441f6ecb0d2cb6453f3bfbe59a6a7c3d2b6d4603";
+const GOLDEN: &str = "cd2414126edf95211032180449158e6b467987e51f2970127e18d1f599ed4ff0";

@@ -49,6 +49,7 @@ pub fn kind(command: &Command) -> &'static str {
         Command::SetSession(_) => "set_session",
         Command::SessionDown(_) => "session_down",
         Command::Admin(admin) => admin_kind(admin),
+        Command::Check(_) => "check",
     }
 }
 
@@ -125,6 +126,7 @@ fn fields(command: &Command) -> Value {
             "cause": match c.cause { DownCause::Disconnect => "disconnect", DownCause::Logout => "logout" },
         }),
         Command::Admin(admin) => admin_fields(admin),
+        Command::Check(c) => json!({ "hash": format!("{:016x}", c.hash) }),
     }
 }
 

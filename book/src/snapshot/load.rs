@@ -127,6 +127,9 @@ impl Loader {
         ensure(self.head.is_none(), "a second head")?;
         ensure(row.slots_len <= ORDER_SLOTS_MAX, "more order slots than there can be")?;
         ensure(row.number_last <= ORDER_NUMBER_MAX, "an order number beyond the last")?;
+        let proof = row.proof;
+        ensure(proof.slot <= row.slots_len && proof.account <= ACCOUNTS_MAX, "a check goes on beyond the end")?;
+        self.engine.proof = proof;
         self.engine.fee_tiers = fee_tiers;
         self.engine.stamp.seq = row.seq;
         self.engine.stamp.ts = row.ts;

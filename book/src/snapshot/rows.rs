@@ -1,5 +1,6 @@
 //! One row of each section, as it is stored. Invariant: fields are only ever appended.
 
+use crate::check::Proof;
 use crate::command::{
     AccountKind, AccountStatus, CodMode, CodScope, FeeTier, KeySpec, MarketLimits, MarketStatus, Throttle,
 };
@@ -16,6 +17,7 @@ pub(super) struct HeadRow {
     pub number_last: u64,
     pub slots_len: u32,
     pub fee_tiers: Vec<FeeTier>,
+    pub proof: Proof,
 }
 
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]

@@ -1,0 +1,161 @@
+//! Checks in the log: silent while engines agree, loud and lasting once they do not.
+
+use book::command::{Admin, Check, Command, FundsMove};
+use book::engine::{Capacity, Engine};
+use book::event::{Event, NoSink, Sink};
+use book::ids::{AccountId, AssetId, ClientKey};
+use book::snapshot::{Loader, Section};
+use book::units::{Seq, Stamp, Units};
+use book::workload::{Profile, Workload};
+
+const COMMANDS: usize = 20_000;
+const CHECK_EVERY: u64 = 50;
+
+/// A log as a live engine makes it, checks and all.
+fn checked_log(profile: Profile, seed: u64) -> Vec<(Stamp, Command)> {
+    let mut workload = Workload::new(profile, seed);
+    let mut engine = Engine::new(Capacity::default());
+    let mut log = Vec::new();
+    let mut waiting: std::collections::VecDeque<Command> = workload.setup().into();
+    while log.len() < COMMANDS {
+        let seq = engine.stamp().seq.next();
+        let command = if seq.0.is_multiple_of(CHECK_EVERY) {
+            Command::Check(Check { hash: engine.check_hash() })
+        } else {
+            waiting.pop_front().unwrap_or_else(|| workload.next_command())
+        };
+        let stamp = Stamp { seq, ts: workload.now() };
+        engine.apply(stamp, &command, &mut workload);
+        log.push((stamp, command));
+    }
+    log
+}
+
+/// Counts the checks that found a difference, and where the first one was.
+#[derive(Default)]
+struct Differences {
+    at: Stamp,
+    first: Option<Seq>,
+    count: usize,
+}
+
+impl Sink for Differences {
+    const LEDGER: bool = true;
+
+    fn push(&mut self, event: Event) {
+        if matches!(event, Event::HashDiffers { .. }) {
+            self.first.get_or_insert(self.at.seq);
+            self.count += 1;
+        }
+    }
+}
+
+fn replay(engine: &mut Engine, log: &[(Stamp, Command)]) -> Differences {
+    let mut found = Differences::default();
+    for (stamp, command) in log {
+        found.at = *stamp;
+        engine.apply(*stamp, command, &mut found);
+    }
+    found
+}
+
+#[test]
+fn a_replay_agrees_with_every_check() {
+    for profile in [Profile::Mixed, Profile::Maker, Profile::Crosses] {
+        let log = checked_log(profile, 11);
+        let found = replay(&mut Engine::new(Capacity { orders: 1, leaves: 1, markets: 1 }), &log);
+        assert_eq!(found.count, 0, "{profile:?}: first at {:?}", found.first);
+    }
+}
+
+#[test]
+fn a_state_that_was_loaded_agrees_too() {
+    let log = checked_log(Profile::Mixed, 12);
+    for cut in [0, 49, 50, 51, 7_777, COMMANDS - 1] {
+        let mut engine = Engine::new(Capacity::default());
+        replay(&mut engine, &log[..cut]);
+        let mut loaded = reloaded(&engine);
+        let found = replay(&mut loaded, &log[cut..]);
+        assert_eq!(found.count, 0, "loaded at {cut}: first at {:?}", found.first);
+    }
+}
+
+type Pieces = Vec<(Section, Vec<u8>)>;
+
+fn reloaded(engine: &Engine) -> Engine {
+    loaded(&saved(engine))
+}
+
+fn saved(engine: &Engine) -> Pieces {
+    let mut pieces = Pieces::new();
+    engine
+        .save(&mut |section, piece: &[u8]| {
+            pieces.push((section, piece.to_vec()));
+            Ok::<(), std::convert::Infallible>(())
+        })
+        .expect("memory takes all");
+    pieces
+}
+
+fn loaded(pieces: &Pieces) -> Engine {
+    let mut loader = Loader::new(Capacity::default());
+    pieces.iter().for_each(|(section, piece)| loader.take(*section, piece).expect("what was saved loads"));
+    loader.finish().expect("the state is whole")
+}
+
+/// One command left out or changed shows at the very next check, and at every one after it.
+#[test]
+fn a_difference_shows_at_the_next_check_and_stays() {
+    let log = checked_log(Profile::Mixed, 13);
+    let at = log.iter().position(|(stamp, c)| stamp.seq.0 > 9_000 && matches!(c, Command::Place(_))).expect("a place");
+    let mut engine = Engine::new(Capacity::default());
+    assert_eq!(replay(&mut engine, &log[..at]).count, 0);
+    engine.skip(log[at].0);
+    let found = replay(&mut engine, &log[at + 1..]);
+    let seq = log[at].0.seq.0;
+    assert_eq!(found.first, Some(Seq(seq.next_multiple_of(CHECK_EVERY))));
+    let checks_left = COMMANDS as u64 / CHECK_EVERY - seq / CHECK_EVERY;
+    assert_eq!(found.count as u64, checks_left, "a difference does not heal");
+}
+
+/// Money that moved between two accounts without any event: found when the walk comes by.
+#[test]
+fn a_balance_gone_bad_is_found_by_the_walk() {
+    let log = checked_log(Profile::Maker, 14);
+    let mut sound = Engine::new(Capacity::default());
+    replay(&mut sound, &log);
+    let mut moved = reloaded(&sound);
+    move_a_unit(&mut moved);
+    let mut pieces = saved(&sound);
+    pieces.retain(|(section, _)| *section != Section::Accounts);
+    let at = pieces.iter().position(|(section, _)| Section::Accounts < *section).expect("sections behind it");
+    let accounts = saved(&moved).into_iter().filter(|(section, _)| *section == Section::Accounts);
+    pieces.splice(at..at, accounts);
+    let mut bad = loaded(&pieces);
+    assert_ne!(sound.state_hash(), bad.state_hash());
+
+    let mut found = Differences::default();
+    let checks = sound.pool().orders.slots_len().max(sound.accounts().len()).div_ceil(64) + 1;
+    for _ in 0..checks {
+        let stamp = Stamp { seq: sound.stamp().seq.next(), ts: sound.stamp().ts };
+        let check = Command::Check(Check { hash: sound.check_hash() });
+        sound.apply(stamp, &check, &mut NoSink);
+        bad.apply(stamp, &check, &mut found);
+    }
+    assert!(found.count > 0, "{checks} checks see every account");
+}
+
+/// A withdrawal here, a deposit there: custody stays what it was.
+fn move_a_unit(engine: &mut Engine) {
+    let (asset, amount) = (AssetId(1), Units(1));
+    let rich =
+        engine.accounts().iter().find(|(_, account)| account.available(asset).0 > 0).expect("somebody has some").0;
+    let other = AccountId(if rich.0 == 1 { 2 } else { 1 });
+    let moves = |account, key| FundsMove { account, asset, amount, reference: ClientKey(key) };
+    for admin in [Admin::Withdraw(moves(rich, 1 << 100)), Admin::Deposit(moves(other, (1 << 100) + 1))] {
+        let stamp = Stamp { seq: engine.stamp().seq.next(), ts: engine.stamp().ts };
+        let mut events: Vec<Event> = Vec::new();
+        engine.apply(stamp, &Command::Admin(Box::new(admin)), &mut events);
+        assert!(events.iter().any(|e| matches!(e, Event::FundsMoved { repeated: false, .. })), "{events:?}");
+    }
+}
