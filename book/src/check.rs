@@ -102,7 +102,7 @@ fn fold_event(hash: u64, event: &Event) -> u64 {
         Event::KeyAdded { account } => [22, account.0.into(), 0, 0],
         Event::KeyRevoked { account } => [23, account.0.into(), 0, 0],
         Event::FundsMoved { account, asset, amount, available, repeated } => {
-            [24 | tag(u8::from(*repeated)), pair(account.0, u32::from(asset.0)), amount.0, available.0]
+            [24 | tag(u8::from(*repeated)), pair(account.0, asset.0), amount.0, available.0]
         }
         Event::AdminRejected { reason } => [25 | tag(*reason as u8), 0, 0, 0],
         Event::HashDiffers { recorded, computed } => [26, *recorded, *computed, 0],
