@@ -166,8 +166,13 @@ mod tests {
         }
         let written = writer.finish().expect("a disk that works");
         assert!(written.records == seq && written.bytes > 300_000, "{written:?}");
-        let (restored, _) =
-            node::recover::restore(&directory, Engine::new(Capacity::default()), 64).expect("a whole log");
+        let (restored, _) = node::recover::restore(
+            &directory,
+            &wal::quarantine::Quarantine::default(),
+            || Engine::new(Capacity::default()),
+            64,
+        )
+        .expect("a whole log");
         assert_eq!(restored.engine.state_hash(), engine.state_hash());
         assert_eq!((restored.log.records, restored.log.frames_from_head), (seq, 0));
     }

@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::event::{Event, FillSide, Sink};
 use crate::ids::AccountId;
 use crate::slab::Order;
-use crate::units::Stamp;
+use crate::units::{Seq, Stamp};
 
 /// Orders and accounts that one check looks at.
 const SLOTS_PER_CHECK: u32 = 64;
@@ -31,6 +31,15 @@ pub struct Proof {
     /// Where the walk over orders and accounts goes on.
     pub slot: u32,
     pub account: u32,
+}
+
+/// Where two states that should be one were found to differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the check at sequence {} recorded {recorded:016x}, this state gives {computed:016x}", seq.0)]
+pub struct Parted {
+    pub seq: Seq,
+    pub recorded: u64,
+    pub computed: u64,
 }
 
 /// Not cryptographic: it finds accidents, and the state hash of a snapshot finds the rest.
@@ -105,7 +114,6 @@ fn fold_event(hash: u64, event: &Event) -> u64 {
             [24 | tag(u8::from(*repeated)), pair(account.0, asset.0), amount.0, available.0]
         }
         Event::AdminRejected { reason } => [25 | tag(*reason as u8), 0, 0, 0],
-        Event::HashDiffers { recorded, computed } => [26, *recorded, *computed, 0],
     };
     fold(hash, words)
 }
@@ -161,20 +169,26 @@ impl Engine {
         hash
     }
 
-    /// `computed` comes from before this command moved the stamp.
-    pub(crate) fn check<S: Sink>(&mut self, check: &Check, computed: u64, sink: &mut S) {
+    /// Compares, and walks on. The check itself is no outcome: nothing is said and nothing is hashed.
+    pub(crate) fn check(&mut self, stamp: Stamp, check: &Check) {
+        let computed = self.check_hash();
         if check.hash != computed {
-            sink.push(Event::HashDiffers { recorded: check.hash, computed });
+            self.parted.get_or_insert(Parted { seq: stamp.seq, recorded: check.hash, computed });
         }
         self.proof.slot = next(self.proof.slot, SLOTS_PER_CHECK, self.pool.orders.slots_len());
         self.proof.account = next(self.proof.account, ACCOUNTS_PER_CHECK, self.accounts.len());
+    }
+
+    /// The first check that this engine did not agree with: from there, or before, it is another state.
+    pub fn parted(&self) -> Option<Parted> {
+        self.parted
     }
 }
 
 impl Proof {
     /// A command that was left out is part of how a state came about.
     pub(crate) fn skip(&mut self, stamp: Stamp) {
-        self.running = fold(self.running, [27, stamp.seq.0, stamp.ts.0, 0]);
+        self.running = fold(self.running, [26, stamp.seq.0, stamp.ts.0, 0]);
     }
 }
 

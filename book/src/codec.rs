@@ -4,6 +4,7 @@
 //! The one place that names bincode. Its format is frozen, and golden bytes in the tests pin it.
 
 use crate::command::Command;
+use crate::event::Event;
 use crate::units::TsNs;
 use bincode::config::{Configuration, standard};
 
@@ -29,7 +30,7 @@ pub enum CodecError {
     TooLarge,
     #[error("not of this version: {0}")]
     Undecodable(String),
-    #[error("a log record has {0} bytes too many")]
+    #[error("there are {0} bytes too many")]
     TrailingBytes(usize),
 }
 
@@ -41,12 +42,26 @@ pub fn encode(ts: TsNs, command: &Command, into: &mut [u8]) -> Result<usize, Cod
 }
 
 pub fn decode(bytes: &[u8]) -> Result<Record, CodecError> {
-    let (record, len): (Record, usize) = bincode::decode_from_slice(bytes, CONFIG.with_limit::<DECODE_CLAIM_MAX>())
+    decode_whole(bytes)
+}
+
+/// Appends an event, for histories.
+pub fn encode_event(event: &Event, into: &mut Vec<u8>) {
+    bincode::encode_into_std_write(event, into, CONFIG).expect("memory takes every event");
+}
+
+/// The event that `bytes` are.
+pub fn decode_event(bytes: &[u8]) -> Result<Event, CodecError> {
+    decode_whole(bytes)
+}
+
+fn decode_whole<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, CodecError> {
+    let (value, len) = bincode::decode_from_slice(bytes, CONFIG.with_limit::<DECODE_CLAIM_MAX>())
         .map_err(|e| CodecError::Undecodable(e.to_string()))?;
     if len != bytes.len() {
         return Err(CodecError::TrailingBytes(bytes.len() - len));
     }
-    Ok(record)
+    Ok(value)
 }
 
 /// What reading one row of a snapshot may claim; its bytes are bounded by its piece.

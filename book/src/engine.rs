@@ -4,7 +4,7 @@
 //! asset balances, no book is crossed, and each account holds exactly what its open orders need (`verify`).
 
 use crate::accounts::Accounts;
-use crate::check::{Hashing, Proof};
+use crate::check::{Hashing, Parted, Proof};
 use crate::client_ids::{ClientIds, References};
 use crate::command::{Command, FeeTier, Refuse};
 use crate::event::{CancelReason, Canceled, Event, Rejected, Sink};
@@ -73,6 +73,8 @@ pub struct Engine {
     pub(crate) market_names: BTreeSet<Symbol>,
     pub(crate) fee_tiers: [FeeTier; FEE_TIERS],
     pub(crate) proof: Proof,
+    /// No part of the state: what this engine found out about itself.
+    pub(crate) parted: Option<Parted>,
 }
 
 /// The fees of a market as they stand.
@@ -97,15 +99,15 @@ impl Engine {
             market_names: BTreeSet::new(),
             fee_tiers: [FEE_TIER_PLAIN; FEE_TIERS],
             proof: Proof::default(),
+            parted: None,
         }
     }
 
     /// Applies one command: the only way in which the state changes.
     pub fn apply<S: Sink>(&mut self, stamp: Stamp, command: &Command, sink: &mut S) {
         if let Command::Check(check) = command {
-            let computed = self.check_hash();
-            self.advance(stamp);
-            return self.check(check, computed, sink);
+            self.check(stamp, check);
+            return self.advance(stamp);
         }
         self.advance(stamp);
         let mut hashing = Hashing { sink, hash: self.proof.running };

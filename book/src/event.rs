@@ -2,13 +2,15 @@
 //!
 //! Private answers, the public feed, reporting rows and the ledger are all derived from these. The first event about an
 //! order is `Accepted` (or `Rejected`), the last is its terminal one: the `Fill` that leaves nothing, or `Canceled`.
-//! `Event` is a plain value of fixed size, so that a sink that was made once never allocates.
+//! `Event` is a plain value of fixed size, so that a sink that was made once never allocates. Histories keep events as
+//! bincode (see `codec`): variants and fields are only ever appended.
 
 use crate::command::{AccountStatus, AmendQty, CodMode, CodScope, MarketStatus, MassScope, OrderKind, Side, Tif};
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, TradeId, UserName};
 use crate::instrument::{Asset, MarketRules};
 use crate::reject::{AdminReason, RejectReason};
 use crate::units::{FeeUnits, PriceTicks, QtyLots, Seq, Units};
+use bincode::{Decode, Encode};
 
 /// Takes events as they happen.
 pub trait Sink {
@@ -37,7 +39,7 @@ impl Sink for NoSink {
     fn push(&mut self, _event: Event) {}
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Event {
     Accepted(Accepted),
     Rejected(Rejected),
@@ -103,14 +105,9 @@ pub enum Event {
     AdminRejected {
         reason: AdminReason,
     },
-    /// A check found another hash than was recorded: this state and the one that recorded it have parted.
-    HashDiffers {
-        recorded: u64,
-        computed: u64,
-    },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Accepted {
     pub order_id: OrderId,
     pub session: SessionId,
@@ -126,7 +123,7 @@ pub struct Accepted {
     pub persist_on_disconnect: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Rejected {
     pub session: SessionId,
     pub cl_ord_id: ClOrdId,
@@ -138,7 +135,7 @@ pub struct Rejected {
     pub template: u16,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Rested {
     pub order_id: OrderId,
     pub market: MarketId,
@@ -148,7 +145,7 @@ pub struct Rested {
 }
 
 /// One trade between a resting maker and an incoming taker, at the maker's price.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Fill {
     pub trade_id: TradeId,
     pub market: MarketId,
@@ -159,7 +156,7 @@ pub struct Fill {
     pub taker: FillSide,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct FillSide {
     pub order_id: OrderId,
     pub cl_ord_id: ClOrdId,
@@ -174,7 +171,7 @@ pub struct FillSide {
     pub fee: FeeUnits,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Reduced {
     pub order_id: OrderId,
     pub session: SessionId,
@@ -191,7 +188,7 @@ pub struct Reduced {
     pub was_resting: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Amended {
     pub order_id: OrderId,
     pub session: SessionId,
@@ -215,7 +212,7 @@ pub struct Amended {
 }
 
 /// Why an order ended without being filled. The numbers are those of the wire schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[repr(u8)]
 pub enum CancelReason {
     User = 1,
@@ -235,7 +232,7 @@ pub enum CancelReason {
     FillLimit = 15,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Canceled {
     pub order_id: OrderId,
     /// The order's session and id.
@@ -254,7 +251,7 @@ pub struct Canceled {
     pub was_resting: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct CancelRejected {
     pub session: SessionId,
     pub cl_ord_id: ClOrdId,
@@ -267,7 +264,7 @@ pub struct CancelRejected {
     pub amend: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct MassCanceled {
     pub session: SessionId,
     pub cl_ord_id: ClOrdId,
@@ -281,7 +278,7 @@ pub struct MassCanceled {
     pub more: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct OrderStatus {
     pub session: SessionId,
     pub request: ClOrdId,
@@ -298,7 +295,7 @@ pub struct OrderStatus {
     pub remaining: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Repeated {
     pub account: AccountId,
     pub market: MarketId,
@@ -309,7 +306,7 @@ pub struct Repeated {
     pub outcome: Result<OrderId, RejectReason>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct SessionState {
     pub session: SessionId,
     pub request: ClOrdId,
@@ -322,7 +319,7 @@ pub struct SessionState {
 }
 
 /// Where money can be. Codes follow the exchange's chart of accounts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum LedgerAccount {
     /// 102: what the custodian holds for everybody.
     Custody,
@@ -335,7 +332,7 @@ pub enum LedgerAccount {
 }
 
 /// Why money moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[repr(u8)]
 pub enum TransferKind {
     Deposit = 1,
@@ -348,7 +345,7 @@ pub enum TransferKind {
 }
 
 /// A balanced posting: `amount` leaves one account and enters another of the same asset, exactly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Transfer {
     pub kind: TransferKind,
     pub asset: AssetId,

@@ -6,6 +6,7 @@ use crate::reject::AdminReason;
 use crate::units::{
     BaseUnitsPerLot, FeeUnits, Ppm, PriceTicks, QTY_LOTS_MAX, QtyLots, QuoteUnitsPerTickLot, TsNs, UNITS_MAX, Units,
 };
+use bincode::{Decode, Encode};
 
 /// Largest number of decimal places of an asset: the wire carries amounts in 1e-8.
 pub const ASSET_SCALE_MAX: u8 = 8;
@@ -23,7 +24,7 @@ const PRICE_BAND_MAX: i32 = 1_000_000_000;
 pub const PRICE_WIRE_SCALE: u32 = 9;
 pub const QTY_WIRE_SCALE: u32 = 8;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Asset {
     pub id: AssetId,
     pub symbol: Symbol,
@@ -32,7 +33,7 @@ pub struct Asset {
 }
 
 /// A market's rules as they are now. Invariant: made by `MarketRules::new`, hence exact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct MarketRules {
     pub id: MarketId,
     pub symbol: Symbol,

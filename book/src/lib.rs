@@ -33,7 +33,7 @@ mod mass;
 mod settle;
 mod trading;
 
-mod check;
+pub mod check;
 pub mod naive;
 pub mod snapshot;
 pub mod state_hash;

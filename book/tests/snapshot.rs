@@ -25,7 +25,7 @@ fn save(engine: &Engine) -> Pieces {
 }
 
 fn load(pieces: &[(Section, Vec<u8>)]) -> Result<Engine, SnapshotError> {
-    let mut loader = Loader::new(Capacity { orders: 1, leaves: 1, markets: 1 });
+    let mut loader = Loader::new(Engine::new(Capacity { orders: 1, leaves: 1, markets: 1 }));
     pieces.iter().try_for_each(|(section, piece)| loader.take(*section, piece))?;
     loader.finish()
 }

@@ -30,6 +30,7 @@ pub struct Config {
     pub journal: JournalConfig,
     pub store: StoreConfig,
     pub snapshot: SnapshotConfig,
+    pub shadow: ShadowConfig,
     pub listen: ListenConfig,
     pub session: SessionConfig,
     pub limits: LimitsConfig,
@@ -141,6 +142,14 @@ pub struct SnapshotConfig {
     pub every_commands: u64,
     pub every: Duration,
     pub keep: u32,
+    /// Take one at a clean stop too, so that the next start is short.
+    pub on_stop: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShadowConfig {
+    /// The live engine records a hash of its state in the log at every multiple of this sequence.
+    pub check_every_commands: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use crate::reactor::Reactor;
 use crate::status::Status;
 use crate::translate::{Outlet, Translator};
 use book::codec;
-use book::command::Command;
+use book::command::{Check, Command};
 use book::engine::{Capacity, Engine};
 use book::event::{Event, SessionState};
 use book::ids::SessionId;
@@ -68,6 +68,8 @@ pub struct EngineLoop {
     written_at_ns: u64,
     /// Mass cancels that one command could not finish: their next part goes before anything else.
     unfinished: Vec<Command>,
+    /// A check is recorded at every multiple of this sequence.
+    check_every: u64,
     counts: Counts,
 }
 
@@ -80,7 +82,8 @@ struct Counts {
 }
 
 impl EngineLoop {
-    pub fn new(engine: Engine, translator: Translator, wiring: Wiring, release: Release) -> Self {
+    pub fn new(engine: Engine, translator: Translator, wiring: Wiring, release: Release, check_every: u64) -> Self {
+        assert!(check_every > 1, "there is something between two checks");
         Self {
             engine,
             translator,
@@ -89,6 +92,7 @@ impl EngineLoop {
             release,
             written_at_ns: 0,
             unfinished: Vec::with_capacity(64),
+            check_every,
             counts: Counts::default(),
         }
     }
@@ -138,7 +142,10 @@ impl EngineLoop {
     fn take_commands(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
         let mut count = 0;
         while count < COMMANDS_PER_CYCLE_MAX && self.has_room(reactor, TRADING_RECORD_BYTES_MAX) {
-            if let Some(command) = self.unfinished.pop() {
+            if self.is_check_due(reactor) {
+                let check = Check { hash: self.engine.check_hash() };
+                self.run(now, now, &Command::Check(check), reactor);
+            } else if let Some(command) = self.unfinished.pop() {
                 self.run(now, now, &command, reactor);
             } else if let Some(ingress) = self.next_ingress() {
                 self.run(now, ingress.received, &ingress.command, reactor);
@@ -148,6 +155,11 @@ impl EngineLoop {
             count += 1;
         }
         count + self.take_admin(now, reactor)
+    }
+
+    #[inline]
+    fn is_check_due(&self, reactor: &Reactor) -> bool {
+        reactor.head().seq_next().0.is_multiple_of(self.check_every)
     }
 
     /// The next command of a client; the engine sees those behind it first.

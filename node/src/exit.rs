@@ -17,6 +17,7 @@ pub const HASH_DIFFERS: u8 = 18;
 pub const NO_SPACE: u8 = 19;
 pub const JOURNAL_FAILED: u8 = 20;
 pub const SHORTER_THAN_ACKNOWLEDGED: u8 = 21;
+pub const CRASHES_AGAIN: u8 = 22;
 
 /// The exit code for a failure of the log.
 pub fn code_of(error: &WalError) -> u8 {

@@ -3,6 +3,10 @@
 //! io_uring hides its writes from strace, so the reactor asks here. Without the feature `fault-injection` this is an
 //! empty struct and its checks are nothing.
 
+use book::units::Seq;
+#[cfg(feature = "fault-injection")]
+use std::sync::atomic::{AtomicU64, Ordering};
+
 /// What shall go wrong, and when.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JournalFault {
@@ -42,7 +46,8 @@ impl JournalFault {
 #[cfg(feature = "fault-injection")]
 impl JournalFault {
     /// Reads `PINION_FAULT`: a comma-separated list of `write:ERRNO:N`, `sync:ERRNO:N` (the N-th fails and all after)
-    /// and `ack-before-sync`.
+    /// `ack-before-sync`, `crash-at:SEQ` (whoever replays that sequence panics) and `die-at:SEQ` (the process is killed
+    /// there), `differ-at:SEQ` (the shadow leaves that sequence out).
     pub fn from_env() -> Result<Self, String> {
         let Ok(text) = std::env::var("PINION_FAULT") else { return Ok(Self::default()) };
         let mut fault = Self::default();
@@ -52,6 +57,9 @@ impl JournalFault {
                 ["write", errno, nth] => fault.write = Some(FaultAt::parse(errno, nth)?),
                 ["sync", errno, nth] => fault.sync = Some(FaultAt::parse(errno, nth)?),
                 ["ack-before-sync"] => fault.acknowledge_before_sync = true,
+                ["crash-at", seq] => ApplyFault::arm(&CRASH_AT, seq)?,
+                ["die-at", seq] => ApplyFault::arm(&DIE_AT, seq)?,
+                ["differ-at", seq] => ApplyFault::arm(&DIFFER_AT, seq)?,
                 _ => return Err(format!("PINION_FAULT: no fault is called {part:?}")),
             }
         }
@@ -86,5 +94,47 @@ impl FaultAt {
             return None;
         }
         Some(fault.errno)
+    }
+}
+
+/// Ends of whoever applies the log: recovery and shadow, not the live engine.
+pub struct ApplyFault;
+
+#[cfg(feature = "fault-injection")]
+static CRASH_AT: AtomicU64 = AtomicU64::new(0);
+#[cfg(feature = "fault-injection")]
+static DIE_AT: AtomicU64 = AtomicU64::new(0);
+#[cfg(feature = "fault-injection")]
+static DIFFER_AT: AtomicU64 = AtomicU64::new(0);
+
+#[cfg(not(feature = "fault-injection"))]
+impl ApplyFault {
+    #[inline]
+    pub fn strike(_seq: Seq) {}
+
+    #[inline]
+    pub fn is_left_out(_seq: Seq) -> bool {
+        false
+    }
+}
+
+#[cfg(feature = "fault-injection")]
+impl ApplyFault {
+    fn arm(at: &AtomicU64, seq: &str) -> Result<(), String> {
+        at.store(seq.parse().map_err(|_| format!("PINION_FAULT: {seq:?} is not a sequence"))?, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub fn strike(seq: Seq) {
+        assert!(CRASH_AT.load(Ordering::Relaxed) != seq.0, "crash-at: the fault that was asked for");
+        if DIE_AT.load(Ordering::Relaxed) == seq.0 {
+            let me = rustix::process::getpid();
+            // Nothing runs behind this, as after a kill from outside.
+            let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
+        }
+    }
+
+    pub fn is_left_out(seq: Seq) -> bool {
+        DIFFER_AT.load(Ordering::Relaxed) == seq.0
     }
 }

@@ -1,20 +1,20 @@
-//! Brings back what a session was told so long ago that memory no longer has it, by applying the log again.
+//! Brings back what a session was told so long ago that memory no longer has it, from the history.
 //!
-//! Slow on purpose and off every path: a client that was away for a moment is served from memory, one that was away for a
-//! week waits for this thread. The messages are the same bytes as then, because nothing goes into them but the log.
+//! Off every path: a client that was away for a moment is served from memory, one that was away for a week waits for
+//! this thread. The messages are the same bytes as then.
 
-use crate::events::Events;
+use crate::history::History;
 use crate::reactor::ConnId;
-use crate::translate::{Outlet, Translator};
+use crate::shadow_port::ShadowPort;
+use crate::status::Status;
 use api::stream::SessionSeq;
-use book::codec;
-use book::engine::{Capacity, Engine};
 use book::ids::SessionId;
-use book::units::{Seq, Stamp};
+use book::units::Seq;
 use rtrb::{Consumer, Producer, RingBuffer};
-use std::path::PathBuf;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
-use wal::directory::Directory;
+use wal::store::Store;
 
 /// Sessions that wait for their past at once; more are turned away and try again.
 pub const RECALLS_MAX: usize = 16;
@@ -61,13 +61,15 @@ pub struct Archive {
 pub struct Historian {
     wanted: Consumer<Recall>,
     found: Producer<Recalled>,
-    data_dir: PathBuf,
+    store: Arc<Store>,
+    shadow: ShadowPort,
+    status: Arc<Status>,
 }
 
-pub fn archive(data_dir: PathBuf) -> (Archive, Historian) {
+pub fn archive(store: Arc<Store>, shadow: ShadowPort, status: Arc<Status>) -> (Archive, Historian) {
     let (wanted, wanted_out) = RingBuffer::new(RECALLS_MAX);
     let (found_in, found) = RingBuffer::new(RECALLS_MAX);
-    (Archive { wanted, found }, Historian { wanted: wanted_out, found: found_in, data_dir })
+    (Archive { wanted, found }, Historian { wanted: wanted_out, found: found_in, store, shadow, status })
 }
 
 impl Historian {
@@ -88,85 +90,32 @@ impl Historian {
         }
     }
 
-    /// An empty answer when the log cannot be read now; the gateway then turns the client away.
+    /// Less than was asked for, or nothing, when the history cannot be read now; the gateway then turns the client away.
     fn read(&self, recall: &Recall) -> Recalled {
-        let mut reader = Reader::new(recall);
-        let outcome = Directory::open_read_only(&self.data_dir).and_then(|directory| {
-            wal::recover::inspect(&directory, wal::units::Seq(1), |seq, bytes| reader.apply(Seq(seq.0), bytes))
+        let mut recalled = Recalled { conn: recall.conn, from: recall.from, bytes: Vec::new(), ends: Vec::new() };
+        let until = SessionSeq(recall.until.0.min(recall.from.0 + MESSAGES_PER_RECALL_MAX));
+        if let Err(why) = self.read_into(&mut recalled, recall.session, until) {
+            tracing::warn!(session = recall.session.0, why, "the past of a session could not be read");
+        }
+        recalled
+    }
+
+    fn read_into(&self, recalled: &mut Recalled, session: SessionId, until: SessionSeq) -> Result<(), String> {
+        // What memory no longer has was told long ago, hence released: the shadow has it or is about to.
+        let released = Seq(self.status.seq_durable.get());
+        self.shadow.block_for_history(released).map_err(|error| error.to_string())?;
+        let mut next = recalled.from;
+        let outcome = History::of(&self.store).messages(session, recalled.from..until, |number, _, bytes| {
+            // A gap is the end: what lies behind it would get wrong numbers.
+            if number != next {
+                return ControlFlow::Break(());
+            }
+            next = next.next();
+            recalled.bytes.extend_from_slice(bytes);
+            recalled.ends.push(recalled.bytes.len());
+            ControlFlow::Continue(())
         });
-        if let Err(error) = outcome
-            && !reader.is_complete()
-        {
-            tracing::warn!(session = recall.session.0, %error, "the past of a session could not be read");
-        }
-        reader.recalled
+        outcome.map_err(|error| error.to_string())?;
+        if next < until { Err(format!("its history ends at message {}", next.0)) } else { Ok(()) }
     }
-}
-
-/// Applies the log until the wanted messages have passed by.
-struct Reader {
-    engine: Engine,
-    translator: Translator,
-    events: Events,
-    session: SessionId,
-    until: SessionSeq,
-    /// Number of the next message that the session is told.
-    next: SessionSeq,
-    recalled: Recalled,
-}
-
-impl Reader {
-    fn new(recall: &Recall) -> Self {
-        Self {
-            engine: Engine::new(Capacity::default()),
-            translator: Translator::default(),
-            events: Events::new(),
-            session: recall.session,
-            until: SessionSeq(recall.until.0.min(recall.from.0 + MESSAGES_PER_RECALL_MAX)),
-            next: SessionSeq::FIRST,
-            recalled: Recalled { conn: recall.conn, from: recall.from, bytes: Vec::new(), ends: Vec::new() },
-        }
-    }
-
-    fn is_complete(&self) -> bool {
-        self.until <= self.next
-    }
-
-    fn apply(&mut self, seq: Seq, bytes: &[u8]) -> wal::recover::VisitorResult {
-        if self.is_complete() {
-            // The only way to stop a walk over the log; `read` knows that it is no failure.
-            return Err("enough".into());
-        }
-        let record = codec::decode(bytes)?;
-        let stamp = Stamp { seq, ts: record.ts };
-        self.events.clear();
-        self.engine.apply(stamp, &record.command, &mut self.events);
-        let Self { events, translator, session, until, next, recalled, .. } = self;
-        let mut outlet = Listening { session: *session, until: *until, next, recalled };
-        translator.translate(stamp, events.as_slice(), &mut outlet);
-        Ok(())
-    }
-}
-
-/// Keeps the wanted messages of one session and lets everything else pass.
-struct Listening<'a> {
-    session: SessionId,
-    until: SessionSeq,
-    next: &'a mut SessionSeq,
-    recalled: &'a mut Recalled,
-}
-
-impl Outlet for Listening<'_> {
-    fn answer(&mut self, session: SessionId, bytes: &[u8]) {
-        if session != self.session {
-            return;
-        }
-        if self.recalled.from <= *self.next && *self.next < self.until {
-            self.recalled.bytes.extend_from_slice(bytes);
-            self.recalled.ends.push(self.recalled.bytes.len());
-        }
-        *self.next = self.next.next();
-    }
-
-    fn public(&mut self, _item: crate::feed::FeedItem) {}
 }

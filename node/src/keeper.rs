@@ -81,7 +81,7 @@ impl FramesOut {
 /// The loop. `poll` blocks on RocksDB and is given a thread of its own.
 pub struct Keeper {
     frames: FramesOut,
-    store: Store,
+    store: Arc<Store>,
     mark: Mark,
     status: Arc<Status>,
     batch: Vec<u8>,
@@ -94,7 +94,7 @@ pub struct Keeper {
 
 impl Keeper {
     /// `flush_bytes`, of the head's own bytes, decides how often its segments become free again.
-    pub fn new(frames: FramesOut, store: Store, mark: Mark, status: Arc<Status>, flush_bytes: u64) -> Self {
+    pub fn new(frames: FramesOut, store: Arc<Store>, mark: Mark, status: Arc<Status>, flush_bytes: u64) -> Self {
         status.seq_stored.set(store.seq_stored().0);
         Self {
             frames,

@@ -35,7 +35,8 @@ pub struct Tick {
 }
 
 /// One per process. `seq_next > seq_applied >= seq_released`, `seq_released <= seq_durable` (or `seq_applied` where the
-/// journal is synced by interval), `seq_stored <= seq_durable`.
+/// journal is synced by interval), `seq_stored <= seq_durable`, `seq_snapshot <= seq_shadow <= seq_durable`,
+/// `seq_truncated <= min(seq_snapshot, seq_stored)`.
 #[derive(Debug, Default)]
 pub struct Status {
     pub seq_next: Gauge,
@@ -45,11 +46,24 @@ pub struct Status {
     pub seq_durable: Gauge,
     pub seq_stored: Gauge,
     pub seq_exported: Gauge,
+    /// Applied by the shadow, written to the history, kept in a snapshot, and no longer in the log.
+    pub seq_shadow: Gauge,
+    pub seq_history: Gauge,
+    pub seq_snapshot: Gauge,
+    pub seq_truncated: Gauge,
+    /// The check at which the shadow found that its state differs from the live one; zero while they agree.
+    pub seq_hash_differs: Gauge,
+    pub snapshots: Gauge,
+    pub snapshots_failed: Gauge,
+    /// Of the newest snapshot of this process.
+    pub snapshot_ns: Gauge,
+    pub snapshot_bytes: Gauge,
 
     pub engine: Tick,
     pub gateway: Tick,
     pub keeper: Tick,
     pub feed: Tick,
+    pub shadow: Tick,
 
     pub connections: Gauge,
     pub sessions_open: Gauge,

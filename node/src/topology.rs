@@ -12,9 +12,10 @@
 //! With `threads = "pipeline"` gateway and engine loop have a core and a reactor each; the rings are the same.
 //!
 //! Order of an end: the gateway takes nothing in, the engine loop makes durable what it took, the answers leave, the
-//! keeper stores all of it, and only then the process goes.
+//! keeper stores all of it, the shadow follows to the end and keeps a snapshot, and only then the process goes.
 
 use crate::admin_port::{AdminPort, admin_port};
+use crate::attempts::{self, CrashesAgain};
 use crate::auth::door;
 use crate::clock::Clock;
 use crate::config::{Config, Idle, JournalSyncMode, NodeConfig, Threads};
@@ -36,10 +37,15 @@ use crate::pages;
 use crate::pin::{KeptOff, pin_to};
 use crate::reactor::{ListenerIdx, Reactor, ReactorError};
 use crate::recover::{RestoreError, Restored, restore};
+use crate::retention::Retention;
 use crate::run::{EngineSeat, GatewaySeat, Idler, Single};
+use crate::schedule::Schedule;
+use crate::shadow::{Shadow, ShadowWiring};
+use crate::shadow_port::{ShadowPort, shadow_port};
 use crate::stages::stages;
 use crate::status::Status;
 use api::session::SessionLimits;
+use book::engine::Engine;
 use book::ids::SessionId;
 use rtrb::RingBuffer;
 use std::fs::File;
@@ -51,6 +57,7 @@ use std::time::Duration;
 use wal::directory::Directory;
 use wal::error::WalError;
 use wal::head::{Head, HeadPosition};
+use wal::quarantine::Quarantine;
 use wal::segment::Access;
 
 /// Readers of market data at once.
@@ -70,6 +77,8 @@ pub enum StartError {
     Reactor(#[from] ReactorError),
     #[error("listening on {address} ({key}): {source}")]
     Listen { key: &'static str, address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    CrashesAgain(#[from] CrashesAgain),
     #[error("{0}")]
     Fault(String),
     #[error("starting a thread: {0}")]
@@ -81,6 +90,7 @@ impl StartError {
         match self {
             Self::Restore(error) => error.exit_code(),
             Self::Log(error) => exit::code_of(error),
+            Self::CrashesAgain(error) => error.exit_code(),
             Self::Fault(_) => exit::CONFIG,
             Self::Listen { .. } | Self::Reactor(_) | Self::Thread(_) => exit::FAILED,
         }
@@ -101,7 +111,11 @@ pub struct Node {
     feed: JoinHandle<()>,
     doorman: JoinHandle<()>,
     historian: JoinHandle<()>,
+    shadow: JoinHandle<()>,
+    /// The way to the shadow.
+    pub port: ShadowPort,
     engine_done: Arc<AtomicBool>,
+    keeper_done: Arc<AtomicBool>,
 }
 
 /// Where the node listens; with port 0 in the configuration, the port that the system gave.
@@ -130,25 +144,30 @@ pub fn claim(config: &Config) -> Result<Claim, StartError> {
 }
 
 /// `leave_cores`, `claim` and `start_claimed` in one.
-pub fn start(config: &Config, observe: impl FnOnce(&book::engine::Engine)) -> Result<Node, StartError> {
+pub fn start(config: &Config, observe: impl FnOnce(&Engine)) -> Result<Node, StartError> {
     let _kept_off = leave_cores(&config.node);
     start_claimed(config, claim(config)?, observe)
 }
 
 /// Proves and applies the log, then starts every thread. `observe` sees the recovered engine before it starts.
-pub fn start_claimed(
-    config: &Config,
-    claim: Claim,
-    observe: impl FnOnce(&book::engine::Engine),
-) -> Result<Node, StartError> {
+pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine)) -> Result<Node, StartError> {
     let Claim { directory, orders, market, fault } = claim;
     let status = Arc::new(Status::default());
     let addresses = Addresses { orders: local(&orders)?, market: local(&market)? };
+    let directory = Arc::new(directory);
+    let quarantine = Quarantine::read(directory.path())?;
+    attempts::check(directory.path(), &quarantine)?;
+    attempts::watch(directory.path());
     let capacity = engine_loop::capacity(config.node.orders_capacity, config.node.markets_capacity);
-    let engine = book::engine::Engine::new(capacity);
-    let laid = pages::lay(&engine, &config.node);
-    let (Restored { engine, translator, streams, feed, log }, store) =
-        restore(&directory, engine, config.session.resend_max)?;
+    let mut laid = pages::Laid::default();
+    let make_engine = || {
+        let engine = Engine::new(capacity);
+        laid = pages::lay(&engine, &config.node);
+        engine
+    };
+    let (Restored { engine, translator, streams, feed, log, snapshot }, store) =
+        restore(&directory, &quarantine, make_engine, config.session.resend_max)?;
+    let store = Arc::new(store);
     tracing::info!(
         state_bytes = laid.state_bytes,
         refused = laid.refused_count,
@@ -172,7 +191,8 @@ pub fn start_claimed(
     let (control_in, control_out) = RingBuffer::new(CONTROLS);
     let (feed_in, feed_out) = RingBuffer::new(FEED_ITEMS);
     let (bell, doorman) = door();
-    let (archive, historian) = archive(config.node.data_dir.clone());
+    let (port, shadow_inlet) = shadow_port();
+    let (archive, historian) = archive(Arc::clone(&store), port.clone(), Arc::clone(&status));
     let (admin, inlet) = admin_port(Arc::clone(&status));
     let seq = engine.stamp().seq.0;
     for gauge in [&status.seq_applied, &status.seq_released, &status.seq_durable, &status.seq_stored] {
@@ -181,13 +201,40 @@ pub fn start_claimed(
     let engine_done = Arc::new(AtomicBool::new(false));
 
     let clock = Clock::start(engine.stamp().ts);
-    let keeper = Keeper::new(frames_out, store, mark, Arc::clone(&status), head_bytes / FLUSHES_PER_HEAD);
+    let flush_bytes = head_bytes / FLUSHES_PER_HEAD;
+    let keeper = Keeper::new(frames_out, Arc::clone(&store), mark, Arc::clone(&status), flush_bytes);
+    let keeper_done = Arc::new(AtomicBool::new(false));
     let keeper = spawn(&status, "keeper", {
         let (done, mut clock) = (Arc::clone(&engine_done), clock.clone());
         // The lock goes with the directory, hence with the last thread that writes to it.
+        let owned = Arc::clone(&directory);
         move || {
             keeper.run(&done, &mut clock);
-            drop(directory);
+            drop(owned);
+        }
+    })?;
+    let newest = snapshot.as_ref().map_or(directory.identity().seq_base, |header| header.tail.seq);
+    status.seq_snapshot.set(newest.0);
+    let shadow = ShadowWiring {
+        directory,
+        store,
+        quarantine,
+        inlet: shadow_inlet,
+        status: Arc::clone(&status),
+        schedule: Schedule::new(config.snapshot.every_commands, config.snapshot.every, newest),
+        retention: Retention {
+            keep: config.snapshot.keep,
+            retain_for: config.store.retain_for,
+            retain_bytes: config.store.retain_bytes,
+        },
+        snapshot_on_stop: config.snapshot.on_stop,
+    };
+    let shadow = spawn(&status, "shadow", {
+        let (status, mut clock, keeper_done) = (Arc::clone(&status), clock.clone(), Arc::clone(&keeper_done));
+        // Loading takes its time, and nobody waits for it.
+        move || match Shadow::begin(shadow, || Engine::new(capacity)) {
+            Ok(shadow) => shadow.run(&keeper_done, &mut clock),
+            Err(error) => status.fail(error.exit_code(), error.to_string()),
         }
     })?;
     let doorman = spawn(&status, "doorman", move || doorman.run())?;
@@ -225,7 +272,8 @@ pub fn start_claimed(
         control: control_in,
         status: Arc::clone(&status),
     };
-    let engine_loop = EngineLoop::new(engine, translator, wiring, release);
+    let check_every = config.shadow.check_every_commands;
+    let engine_loop = EngineLoop::new(engine, translator, wiring, release, check_every);
     let gateway_wiring = GatewayWiring {
         ingress: ingress_in,
         outbox: outbox_out,
@@ -275,7 +323,10 @@ pub fn start_claimed(
         feed,
         doorman,
         historian,
+        shadow,
+        port,
         engine_done,
+        keeper_done,
     })
 }
 
@@ -294,7 +345,11 @@ impl Node {
         }
         // Also when the core ended by a failure: the keeper stores what was durable and goes.
         self.engine_done.store(true, Ordering::Release);
-        for thread in [self.feed, self.keeper, self.doorman, self.historian] {
+        for thread in [self.feed, self.keeper] {
+            whole &= thread.join().is_ok();
+        }
+        self.keeper_done.store(true, Ordering::Release);
+        for thread in [self.shadow, self.doorman, self.historian] {
             whole &= thread.join().is_ok();
         }
         match self.status.failure() {
@@ -410,7 +465,7 @@ impl JournalParts {
 }
 
 /// Sessions whose orders outlived the last run: they have their grace window to come back.
-fn absent_sessions(engine: &book::engine::Engine) -> Vec<SessionId> {
+fn absent_sessions(engine: &Engine) -> Vec<SessionId> {
     engine.sessions().iter().filter(|(_, session)| session.open_count > 0).map(|(id, _)| id).collect()
 }
 

@@ -4,6 +4,7 @@
 use crate::feed::FeedItem;
 use api::encode::{EncodeContext, ExecIds, answers};
 use api::instruments::Instruments;
+use book::engine::Engine;
 use book::event::Event;
 use book::ids::{AccountId, SessionId};
 use book::session::DROP_COPIES_PER_ACCOUNT_MAX;
@@ -25,13 +26,28 @@ pub trait Outlet {
 }
 
 /// What translating needs to remember. Built from events alone, hence the same wherever the log is applied.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Translator {
     instruments: Instruments,
     copies: DropCopies,
 }
 
 impl Translator {
+    /// What it would remember if it had seen every event behind this state.
+    pub fn of(engine: &Engine) -> Self {
+        let mut translator = Self::default();
+        for book in engine.accounts().assets() {
+            translator.instruments.add_asset(book.asset);
+        }
+        for market in engine.markets() {
+            translator.instruments.set_market(market.rules);
+        }
+        for (id, session) in engine.sessions().iter() {
+            translator.copies.learn(id, session.account, session.drop_copy);
+        }
+        translator
+    }
+
     pub fn instruments(&self) -> &Instruments {
         &self.instruments
     }
@@ -70,7 +86,7 @@ impl Translator {
 type Copies = [SessionId; DROP_COPIES_PER_ACCOUNT_MAX];
 
 /// Which sessions read along with which: an account's drop copies get what its other sessions are told.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct DropCopies {
     /// By session: its account and whether it is a copy itself.
     sessions: Vec<(AccountId, bool)>,

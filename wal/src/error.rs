@@ -168,7 +168,7 @@ impl WalError {
         WalError::Io { action, path: path.to_owned(), offset, source }
     }
 
-    pub(crate) fn damaged(path: &Path, offset: u64, seq: Seq, damage: Damage) -> WalError {
+    pub fn damaged(path: &Path, offset: u64, seq: Seq, damage: Damage) -> WalError {
         WalError::Damaged { path: path.to_owned(), offset, seq, damage }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Reading order: what things are called ([`units`], [`block`]), what is written ([`frame`]), where the newest of it goes
 //! ([`segment`], [`head`]), how that is read back ([`scan`], [`replay`]), where the rest lives ([`store`]), what guards it
-//! ([`mark`], [`directory`]), what a caller keeps beside it ([`snapshot`]), and how a start puts all of it together ([`recover`]).
+//! ([`mark`], [`directory`]), what a caller keeps beside it ([`snapshot`], [`quarantine`]), and how a start puts all of
+//! it together ([`recover`]).
 //!
 //! What never enters: the meaning of a record, a thread, a clock, a ring, a socket, a log line. It could store chess moves.
 
@@ -23,6 +24,7 @@ pub mod directory;
 pub mod identity;
 pub mod mark;
 
+pub mod quarantine;
 pub mod snapshot;
 
 pub mod blocking;

@@ -10,7 +10,7 @@ use zerocopy::IntoBytes;
 
 use crate::block::blocks;
 use crate::directory::Directory;
-use crate::error::{Result, WalError};
+use crate::error::{Damage, Result, WalError};
 use crate::frame::{FRAME_BYTES_MAX, Frame};
 use crate::head::HeadPosition;
 use crate::mark::Mark;
@@ -48,19 +48,50 @@ pub struct Recovered {
 /// What a visitor says to stop: any error of its own.
 pub type VisitorResult = std::result::Result<(), Box<dyn Error + Send + Sync>>;
 
-/// Shows every record from `from` on, then makes the head ready to go on: its frames go to the store, its torn end is
+/// Where a walk over the log begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With this record.
+    At(Seq),
+    /// Behind a state that was kept: the next frame must be the one that follows it, or another log is mixed in.
+    After(Tail),
+}
+
+impl Start {
+    fn seq(self) -> Seq {
+        match self {
+            Self::At(seq) => seq,
+            Self::After(tail) => tail.seq.next(),
+        }
+    }
+}
+
+impl From<Seq> for Start {
+    fn from(seq: Seq) -> Self {
+        Self::At(seq)
+    }
+}
+
+impl From<Tail> for Start {
+    fn from(tail: Tail) -> Self {
+        Self::After(tail)
+    }
+}
+
+/// Shows every record from `start` on, then makes the head ready to go on: its frames go to the store, its torn end is
 /// wiped. `store` must be the directory's own, opened for writing and not yet appended to.
 pub fn recover(
     directory: &Directory,
     store: &Store,
-    from: Seq,
+    start: impl Into<Start>,
     mut visit: impl FnMut(Seq, &[u8]) -> VisitorResult,
 ) -> Result<Recovered> {
     assert!(directory.writable(), "only the owner of the lock recovers");
     let segments = directory.segments(Access::ReadWrite)?;
     let verdict = judge_head(directory, &segments, store)?;
-    let mut recovered = found(directory, store, &verdict, from)?;
-    show(&segments, store, &verdict, from, &mut recovered, &mut visit)?;
+    let start = start.into();
+    let mut recovered = found(directory, store, &verdict, start.seq())?;
+    show(&segments, store, &verdict, start, &mut recovered, &mut visit)?;
     refeed(&segments, store, &verdict.frames)?;
     if let Some(cut) = &verdict.cut {
         segments.wipe(&cut.wipes)?;
@@ -70,17 +101,55 @@ pub fn recover(
     Ok(recovered)
 }
 
-/// Shows every record from `from` on and writes nothing; works beside a running node too.
+/// Shows every record from `start` on and writes nothing; works beside a running node too.
 pub fn inspect(
     directory: &Directory,
-    from: Seq,
-    mut visit: impl FnMut(Seq, &[u8]) -> VisitorResult,
+    start: impl Into<Start>,
+    visit: impl FnMut(Seq, &[u8]) -> VisitorResult,
 ) -> Result<Recovered> {
-    let segments = directory.segments(Access::Read)?;
-    let (store, verdict) = judge_beside_writer(directory, &segments)?;
-    let mut recovered = found(directory, &store, &verdict, from)?;
-    show(&segments, &store, &verdict, from, &mut recovered, &mut visit)?;
-    Ok(recovered)
+    Inspection::open(directory)?.show(start, visit)
+}
+
+/// A log that has been judged and not yet walked: its ends are known.
+pub struct Inspection<'d> {
+    directory: &'d Directory,
+    segments: Segments,
+    store: Store,
+    verdict: Verdict,
+}
+
+impl<'d> Inspection<'d> {
+    pub fn open(directory: &'d Directory) -> Result<Self> {
+        let segments = directory.segments(Access::Read)?;
+        let (store, verdict) = judge_beside_writer(directory, &segments)?;
+        Ok(Self { directory, segments, store, verdict })
+    }
+
+    /// The log's end.
+    pub fn tail(&self) -> Tail {
+        self.verdict.tail
+    }
+
+    /// What the first retained record follows.
+    pub fn base(&self) -> Result<Tail> {
+        self.store.base()
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Shows every record from `start` on.
+    pub fn show(
+        &self,
+        start: impl Into<Start>,
+        mut visit: impl FnMut(Seq, &[u8]) -> VisitorResult,
+    ) -> Result<Recovered> {
+        let start = start.into();
+        let mut recovered = found(self.directory, &self.store, &self.verdict, start.seq())?;
+        show(&self.segments, &self.store, &self.verdict, start, &mut recovered, &mut visit)?;
+        Ok(recovered)
+    }
 }
 
 /// A running node may write over head frames that it has stored since our view of the store was opened. That looks like
@@ -131,13 +200,15 @@ fn show(
     segments: &Segments,
     store: &Store,
     verdict: &Verdict,
-    from: Seq,
+    start: Start,
     recovered: &mut Recovered,
     visit: &mut impl FnMut(Seq, &[u8]) -> VisitorResult,
 ) -> Result<()> {
-    let stored = store.tail();
+    let (stored, from) = (store.tail(), start.seq());
+    let mut link = Link::of(start, verdict, store);
     let mut cursor = store.frames(from)?;
     while let Some(frame) = cursor.next_frame()? {
+        link.check(&frame)?;
         recovered.records += show_frame(&frame, from, visit)?;
         recovered.frames_from_store += 1;
     }
@@ -145,10 +216,42 @@ fn show(
     let mut buffer = blocks(FRAME_BYTES_MAX);
     for known in verdict.frames.iter().filter(|frame| frame.seq_last >= from) {
         let frame = read_again(segments, known, buffer.as_mut_bytes())?;
+        link.check(&frame)?;
         recovered.records += show_frame(&frame, from, visit)?;
         recovered.frames_from_head += 1;
     }
-    Ok(())
+    link.check_end(verdict.tail)
+}
+
+/// What the first frame of a walk must follow, until one has.
+struct Link<'s> {
+    store: &'s Store,
+    after: Option<Tail>,
+}
+
+impl<'s> Link<'s> {
+    fn of(start: Start, verdict: &Verdict, store: &'s Store) -> Self {
+        let after = match start {
+            Start::At(_) => None,
+            // A log that ends before is refused by its length.
+            Start::After(tail) => (tail.seq <= verdict.tail.seq).then_some(tail),
+        };
+        Self { store, after }
+    }
+
+    fn check(&mut self, frame: &Frame<'_>) -> Result<()> {
+        let before = Tail { seq: frame.seq_first().prev(), chain: frame.chain_prev() };
+        self.check_end(before)
+    }
+
+    fn check_end(&mut self, found: Tail) -> Result<()> {
+        match self.after.take() {
+            Some(after) if after != found => {
+                Err(WalError::damaged(self.store.path(), 0, after.seq.next(), Damage::ChainBroken))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 fn show_frame(frame: &Frame<'_>, from: Seq, visit: &mut impl FnMut(Seq, &[u8]) -> VisitorResult) -> Result<u64> {

@@ -1,7 +1,7 @@
 //! Snapshot files: a state as of one sequence, in opaque pieces, whole or not there.
 //!
 //! ```text
-//! 0                      184    each piece                          the end
+//! 0                      192    each piece                          the end
 //! | magic ... build, crc | tag | coding | 0 | raw | stored | crc | bytes ... | tag 0 .. | pieces | BLAKE3 of all before |
 //! ```
 //!
@@ -42,6 +42,8 @@ pub struct SnapshotHeader {
     pub tail: Tail,
     /// Time of that record, in the caller's own units.
     pub time: u64,
+    /// Bytes of all frames up to there, since the log began.
+    pub log_bytes: u64,
     /// The caller's proof of the state.
     pub state_hash: [u8; 32],
     /// The build that wrote it, cut to `BUILD_BYTES`. For people; nothing is decided by it.
@@ -60,6 +62,7 @@ struct HeaderBytes {
     node_id: [u8; 16],
     seq: U64,
     time: U64,
+    log_bytes: U64,
     chain: [u8; 32],
     state_hash: [u8; 32],
     build: [u8; BUILD_BYTES],
@@ -70,13 +73,12 @@ struct HeaderBytes {
 
 const HEADER_BYTES: usize = size_of::<HeaderBytes>();
 const HEADER_CRC_OFFSET: usize = std::mem::offset_of!(HeaderBytes, crc32c);
-const _: () = assert!(HEADER_BYTES == 184 && HEADER_CRC_OFFSET + 4 == HEADER_BYTES);
+const _: () = assert!(HEADER_BYTES == 192 && HEADER_CRC_OFFSET + 4 == HEADER_BYTES);
 
 impl HeaderBytes {
     fn of(header: &SnapshotHeader) -> Self {
         let mut build = [0; BUILD_BYTES];
-        let len = (0..=header.build.len().min(BUILD_BYTES)).rev().find(|&at| header.build.is_char_boundary(at));
-        let name = &header.build.as_bytes()[..len.unwrap_or(0)];
+        let name = &header.build.as_bytes()[..header.build.floor_char_boundary(BUILD_BYTES)];
         build[..name.len()].copy_from_slice(name);
         let mut bytes = Self {
             magic: SNAPSHOT_MAGIC.into(),
@@ -87,6 +89,7 @@ impl HeaderBytes {
             node_id: header.node_id.0,
             seq: header.tail.seq.0.into(),
             time: header.time.into(),
+            log_bytes: header.log_bytes.into(),
             chain: header.tail.chain.0,
             state_hash: header.state_hash,
             build,
@@ -108,6 +111,7 @@ impl HeaderBytes {
             timeline: Timeline(self.timeline.get()),
             tail: Tail { seq: Seq(self.seq.get()), chain: ChainHash(self.chain) },
             time: self.time.get(),
+            log_bytes: self.log_bytes.get(),
             state_hash: self.state_hash,
             build: String::from_utf8_lossy(&self.build[..build_len]).into_owned(),
         }

@@ -246,6 +246,14 @@ impl Store {
         iter.status().map_err(|error| store_error(Action::Read, &self.path, Seq::ZERO, &error))
     }
 
+    /// The last history key that begins with `prefix` and is not behind `key`.
+    pub fn history_floor(&self, prefix: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let mut iter = self.db.raw_iterator_cf_opt(self.family(HISTORY), read_options());
+        iter.seek_for_prev(key);
+        self.check_iterator(&iter, Seq::ZERO)?;
+        Ok(iter.key().filter(|found| found.starts_with(prefix)).map(<[u8]>::to_vec))
+    }
+
     fn find_tail(&self) -> Result<Tail> {
         let mut iter = self.log_iterator();
         iter.seek_to_last();

@@ -20,6 +20,7 @@ fn header(seq: u64) -> SnapshotHeader {
         timeline: TIMELINE,
         tail: Tail { seq: Seq(seq), chain: ChainHash([7; 32]) },
         time: 1_700_000_000_000_000_000,
+        log_bytes: 77,
         state_hash: [9; 32],
         build: "pinion 0.1.0".to_owned(),
     }
@@ -106,7 +107,7 @@ fn a_piece_left_out_or_put_elsewhere_is_refused() {
     let dir = dir();
     let file = write(dir.path(), header(42), &pieces());
     let whole = fs::read(&file.path).expect("readable");
-    let (head, body) = whole.split_at(184);
+    let (head, body) = whole.split_at(192);
     let stored = |at: usize| u32::from_le_bytes(body[at + 8..at + 12].try_into().expect("four bytes")) as usize + 16;
     let first = stored(0);
     let second = stored(first);
@@ -124,8 +125,8 @@ fn a_later_version_is_said_to_be_one() {
     let file = write(dir.path(), header(42), &pieces());
     let mut bytes = fs::read(&file.path).expect("readable");
     bytes[4] = 2;
-    let crc = crc32c::crc32c(&bytes[..180]);
-    bytes[180..184].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..188]);
+    bytes[188..192].copy_from_slice(&crc.to_le_bytes());
     fs::write(&file.path, bytes).expect("written");
     let error = SnapshotReader::open(&file.path).err().expect("not for this build");
     assert_eq!(error.kind(), ErrorKind::UnknownFormat);
@@ -171,22 +172,23 @@ fn the_layout_is_the_one_written_down() {
     let dir = dir();
     let file = write(dir.path(), header(42), &[(7, vec![0xA5])]);
     let bytes = fs::read(&file.path).expect("readable");
-    assert_eq!(&bytes[..8], b"WSNP\x01\x00\xb8\x00");
+    assert_eq!(&bytes[..8], b"WSNP\x01\x00\xc0\x00");
     assert_eq!(bytes[8..16], [1, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(bytes[16..32], NODE.0);
     assert_eq!(bytes[32..40], 42u64.to_le_bytes());
-    assert_eq!(bytes[48..80], [7; 32]);
-    assert_eq!(bytes[80..112], [9; 32]);
-    assert_eq!(&bytes[112..124], b"pinion 0.1.0");
-    assert_eq!(bytes[180..184], crc32c::crc32c(&bytes[..180]).to_le_bytes());
+    assert_eq!(bytes[48..56], 77u64.to_le_bytes());
+    assert_eq!(bytes[56..88], [7; 32]);
+    assert_eq!(bytes[88..120], [9; 32]);
+    assert_eq!(&bytes[120..132], b"pinion 0.1.0");
+    assert_eq!(bytes[188..192], crc32c::crc32c(&bytes[..188]).to_le_bytes());
     // One byte does not get shorter: tag, coding, lengths, checksum, and itself.
-    assert_eq!(bytes[184..196], [7, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]);
-    let sealed = [&bytes[184..196], &[0xA5]].concat();
-    assert_eq!(bytes[196..200], crc32c::crc32c(&sealed).to_le_bytes());
-    assert_eq!(bytes[200], 0xA5);
-    let end = &bytes[201..];
+    assert_eq!(bytes[192..204], [7, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]);
+    let sealed = [&bytes[192..204], &[0xA5]].concat();
+    assert_eq!(bytes[204..208], crc32c::crc32c(&sealed).to_le_bytes());
+    assert_eq!(bytes[208], 0xA5);
+    let end = &bytes[209..];
     assert_eq!(end[..12], [0, 0, 0, 0, 40, 0, 0, 0, 40, 0, 0, 0]);
     assert_eq!(end[16..24], 1u64.to_le_bytes());
-    assert_eq!(end[24..56], *blake3::hash(&bytes[..201]).as_bytes());
+    assert_eq!(end[24..56], *blake3::hash(&bytes[..209]).as_bytes());
     assert_eq!(end.len(), 56);
 }

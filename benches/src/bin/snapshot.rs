@@ -134,6 +134,7 @@ fn round(engine: &Engine, dir: &Path) -> Result<Round> {
         timeline: Timeline(1),
         tail: Tail { seq: Seq(engine.stamp().seq.0), chain: ChainHash([0; 32]) },
         time: engine.stamp().ts.0,
+        log_bytes: 0,
         state_hash: state_hash.0,
         build: String::new(),
     };
@@ -150,7 +151,7 @@ fn round(engine: &Engine, dir: &Path) -> Result<Round> {
 
 fn load(path: &Path, orders: usize) -> Result<Engine> {
     let mut reader = SnapshotReader::open(path)?;
-    let mut loader = Loader::new(Capacity { orders, ..Capacity::default() });
+    let mut loader = Loader::new(Engine::new(Capacity { orders, ..Capacity::default() }));
     while let Some((tag, piece)) = reader.next_piece()? {
         loader.take(Section::of(tag).context("a tag that is no section")?, piece)?;
     }

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wal::directory::Directory;
 use wal::identity::Identity;
+use wal::quarantine::Quarantine;
 use wal::segment::Geometry;
 use wal::units::{NodeId, Timeline};
 
@@ -189,7 +190,8 @@ impl Figures {
     /// One whole start, and that it came to the state that the log stands for.
     fn start(&self, directory: &Directory) -> Result<Spent> {
         let mut watch = Watch::start();
-        let (restored, _store) = restore(directory, Engine::new(Capacity::default()), RESEND_MAX)?;
+        let (restored, _store) =
+            restore(directory, &Quarantine::default(), || Engine::new(Capacity::default()), RESEND_MAX)?;
         let spent = watch.lap();
         let (found, due) = (restored.engine.state_hash(), self.made.hash);
         ensure!(found == due, "the start came to {found}, not {due}");

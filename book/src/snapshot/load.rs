@@ -8,13 +8,13 @@ use crate::accounts::{ACCOUNTS_MAX, AssetBook, Balance, new_account};
 use crate::client_ids::{CLIENT_IDS_MAX, FirstUse, Payment, REFERENCES_MAX, Reference, Remembered};
 use crate::codec::{CodecError, decode_row};
 use crate::command::{MarketSpec, MarketStatus};
-use crate::engine::{Capacity, Engine, Lists, Market, Tape};
+use crate::engine::{Engine, Lists, Market, Tape};
 use crate::ids::{AccountId, AssetId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, SessionId};
 use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, FEE_TIERS, MARKETS_MAX, MarketRules};
 use crate::order_book::OrderBook;
 use crate::session::{Bucket, KEYS_MAX, SESSIONS_MAX, Session};
 use crate::slab::{NIL, Order, OrderTraits};
-use crate::units::{QTY_LOTS_MAX, UNITS_MAX};
+use crate::units::{QTY_LOTS_MAX, Stamp, UNITS_MAX};
 use bincode::Decode;
 
 /// Why pieces are not a state.
@@ -51,10 +51,11 @@ pub struct Loader {
 type Outcome = Result<(), &'static str>;
 
 impl Loader {
-    /// `capacity` as for a new engine; a snapshot with more in it makes room as it comes.
-    pub fn new(capacity: Capacity) -> Self {
+    /// Into an engine that was just made, which decides the capacity; a snapshot with more in it makes room as it comes.
+    pub fn new(engine: Engine) -> Self {
+        assert!(engine.stamp() == Stamp::default(), "nothing was applied to it yet");
         Self {
-            engine: Engine::new(capacity),
+            engine,
             section: Section::Head,
             rows: 0,
             head: None,

@@ -647,7 +647,6 @@ impl House {
             Event::AssetAdded(asset) => format!("asset {} scale {}", asset.symbol, asset.scale),
             Event::AccountAdded { account } => format!("account number {}", account.0),
             Event::SessionAdded { session, .. } => format!("session number {}", session.0),
-            Event::HashDiffers { recorded, computed } => format!("hash differs {recorded:016x} {computed:016x}"),
         }
     }
 

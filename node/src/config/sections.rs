@@ -4,7 +4,7 @@ use super::human::{show_bytes, show_duration};
 use super::reader::Reader;
 use super::{
     Config, Env, ExportConfig, HugePages, Idle, JournalConfig, JournalSyncMode, LimitsConfig, ListenConfig, Listener,
-    LogConfig, LogFormat, NodeConfig, SessionConfig, SnapshotConfig, StoreConfig, Threads, TlsFiles,
+    LogConfig, LogFormat, NodeConfig, SessionConfig, ShadowConfig, SnapshotConfig, StoreConfig, Threads, TlsFiles,
 };
 use book::command::CodMode;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,6 +31,7 @@ pub(super) fn read(reader: &mut Reader) -> Config {
         journal: read_journal(reader),
         store: read_store(reader),
         snapshot: read_snapshot(reader),
+        shadow: read_shadow(reader),
         listen: read_listen(reader),
         session: read_session(reader),
         limits: read_limits(reader),
@@ -100,7 +101,12 @@ fn read_snapshot(r: &mut Reader) -> SnapshotConfig {
         every_commands: r.integer("snapshot.every_commands", 1_000_000, 1_000..=1_000_000_000_000),
         every: r.duration("snapshot.every", Duration::from_secs(300), SECOND..=DAY),
         keep: r.integer("snapshot.keep", 5, 1..=1_000) as u32,
+        on_stop: r.flag("snapshot.on_stop", true),
     }
+}
+
+fn read_shadow(r: &mut Reader) -> ShadowConfig {
+    ShadowConfig { check_every_commands: r.integer("shadow.check_every_commands", 4_096, 16..=1_000_000_000) }
 }
 
 fn read_listen(r: &mut Reader) -> ListenConfig {

@@ -1,0 +1,114 @@
+//! Reads the history back: events of an account between two times, messages of a session between two numbers.
+
+use super::rows::{Entry, Kind, entries, number_of, prefix, stream_key, timed_key, unpack};
+use super::writer::read_watermark;
+use api::stream::SessionSeq;
+use book::codec;
+use book::event::Event;
+use book::ids::{AccountId, SessionId};
+use book::units::{Seq, Stamp, TsNs};
+use std::ops::{ControlFlow, Range};
+use wal::error::{Damage, Result, WalError};
+use wal::store::Store;
+
+/// The reading end. Many may read while the shadow writes.
+pub struct History<'s> {
+    store: &'s Store,
+}
+
+impl<'s> History<'s> {
+    pub fn of(store: &'s Store) -> Self {
+        Self { store }
+    }
+
+    /// Everything up to this sequence is here.
+    pub fn watermark(&self) -> Result<Seq> {
+        read_watermark(self.store)
+    }
+
+    /// Events of an account with `times.start <= ts < times.end`, oldest first, until `show` breaks.
+    pub fn events(
+        &self,
+        kind: Kind,
+        account: AccountId,
+        times: Range<TsNs>,
+        mut show: impl FnMut(Stamp, Event) -> ControlFlow<()>,
+    ) -> Result<()> {
+        assert!(kind != Kind::Stream, "a stream is read by numbers");
+        let key = timed_key(kind, account.0, Stamp { seq: Seq(0), ts: times.start });
+        self.walk(&prefix(kind, account.0), &key, |_, entry| {
+            if times.end <= entry.stamp.ts {
+                return Ok(ControlFlow::Break(()));
+            }
+            if entry.stamp.ts < times.start {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let event = codec::decode_event(entry.bytes).map_err(|_| self.malformed("an event of a row"))?;
+            Ok(show(entry.stamp, event))
+        })
+    }
+
+    /// Messages of a session with numbers in the range, in order, until `show` breaks.
+    pub fn messages(
+        &self,
+        session: SessionId,
+        numbers: Range<SessionSeq>,
+        mut show: impl FnMut(SessionSeq, Stamp, &[u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let key = stream_key(session.0, numbers.start.0);
+        let mut at = (Vec::new(), 0);
+        self.walk(&prefix(Kind::Stream, session.0), &key, |key, entry| {
+            if at.0 != key {
+                at = (key.to_vec(), number_of(key).ok_or_else(|| self.malformed("a stream's key"))?);
+            }
+            let number = SessionSeq(at.1);
+            at.1 += 1;
+            if numbers.end <= number {
+                return Ok(ControlFlow::Break(()));
+            }
+            Ok(if number < numbers.start { ControlFlow::Continue(()) } else { show(number, entry.stamp, entry.bytes) })
+        })
+    }
+
+    /// Entries from the row on that may hold `key`.
+    fn walk(
+        &self,
+        prefix: &[u8],
+        key: &[u8],
+        mut show: impl FnMut(&[u8], Entry<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let from = self.store.history_floor(prefix, key)?.unwrap_or_else(|| key.to_vec());
+        let mut outcome = Ok(());
+        self.store.history_scan(prefix, &from, |key, value| {
+            let shown = self.show_row(key, value, &mut show);
+            match shown {
+                Ok(flow) => flow,
+                Err(error) => {
+                    outcome = Err(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        outcome
+    }
+
+    fn show_row(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        show: &mut impl FnMut(&[u8], Entry<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>> {
+        let raw = unpack(value).ok_or_else(|| self.malformed("a row of the history"))?;
+        for entry in entries(&raw) {
+            let entry = entry.ok_or_else(|| self.malformed("an entry of a row"))?;
+            if show(key, entry)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn malformed(&self, what: &'static str) -> WalError {
+        WalError::damaged(self.store.path(), 0, wal::units::Seq::ZERO, Damage::Malformed(what))
+    }
+}
