@@ -126,7 +126,10 @@ mod tests {
         note(&path, 9);
         let error = check(dir.path(), &quarantine).expect_err("the third in a row");
         assert!(error.to_string().contains("sequence 9") && error.exit_code() == 22, "{error}");
-        quarantine.add(wal::units::Seq(9), Quarantined { time_ns: 1, reason: "ticket".to_owned() });
+        quarantine.add(
+            wal::units::Seq(9),
+            Quarantined { until: wal::units::Seq(9), time_ns: 1, reason: "ticket".to_owned() },
+        );
         check(dir.path(), &quarantine).expect("left out");
         clear(dir.path());
         assert_eq!(read(dir.path()), Vec::<u64>::new());

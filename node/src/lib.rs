@@ -41,6 +41,7 @@ pub mod attempts;
 pub mod config;
 pub mod edge;
 pub mod exit;
+pub mod leave_out;
 pub mod log;
 pub mod recover;
 pub mod registry;

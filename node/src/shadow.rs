@@ -14,6 +14,7 @@
 //! Invariants: applies durable frames only, each once, in order; a state that differs from the live one is reported and
 //! never kept; the store is flushed before a snapshot, so log and history are never behind it.
 
+use crate::attempts;
 use crate::clock::Clock;
 use crate::exit;
 use crate::fault::ApplyFault;
@@ -91,6 +92,8 @@ pub struct Shadow {
     /// Questions about sequences that are still to come.
     waiting: Vec<Wish>,
     events: Vec<Event>,
+    /// Where an earlier start crashed; forgotten when we are past it.
+    crashed_at: Option<u64>,
 }
 
 impl Shadow {
@@ -108,8 +111,10 @@ impl Shadow {
         status.seq_shadow.set(tail.seq.0);
         status.seq_history.set(history.watermark().0);
         status.seq_truncated.set(wiring.store.base()?.seq.0);
+        let crashed_at = attempts::read(wiring.directory.path()).last().copied();
         Ok(Self {
             replica,
+            crashed_at,
             tail,
             history,
             history_at_ns: 0,
@@ -196,7 +201,7 @@ impl Shadow {
     fn answer_waiting(&mut self) -> Result<(), ShadowError> {
         let applied = Seq(self.tail.seq.0);
         let ready = |wish: &mut Wish| matches!(wish, Wish::Ask { seq, .. } if *seq <= applied);
-        if !self.waiting.iter_mut().any(|wish| ready(wish)) {
+        if !self.waiting.iter_mut().any(&ready) {
             return Ok(());
         }
         let answerable: Vec<Wish> = self.waiting.extract_if(.., ready).collect();
@@ -271,7 +276,11 @@ impl Shadow {
         Ok(())
     }
 
-    fn publish(&self, now: TsNs) {
+    fn publish(&mut self, now: TsNs) {
+        if self.crashed_at.is_some_and(|seq| seq <= self.tail.seq.0) {
+            attempts::clear(self.wiring.directory.path());
+            self.crashed_at = None;
+        }
         let status = &self.wiring.status;
         status.seq_shadow.set(self.tail.seq.0);
         status.shadow.at_ns.set(now.0);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! format 1
-//! seq 4711 time_ns 1790000000000000000 reason overflows the fee table, ticket 12
+//! seq 4711 until 4720 time_ns 1790000000000000000 reason overflows the fee table, ticket 12
 //! crc32c 1a2b3c4d          of all lines above
 //! ```
 //! The log itself never changes. Invariant: the file is whole or absent; entries are only ever added, so that everybody
@@ -25,6 +25,8 @@ pub const REASON_BYTES_MAX: usize = 200;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantined {
+    /// Where the log ended when it was decided. What the log says of the state up to there was said with the record.
+    pub until: Seq,
     /// When it was decided.
     pub time_ns: u64,
     /// Why, in one line.
@@ -51,6 +53,11 @@ impl Quarantine {
     #[inline]
     pub fn contains(&self, seq: Seq) -> bool {
         !self.0.is_empty() && self.0.contains_key(&seq)
+    }
+
+    /// Whether this record was written by somebody who had applied a record that is left out now.
+    pub fn is_overtaken(&self, seq: Seq) -> bool {
+        self.0.iter().any(|(left_out, entry)| *left_out < seq && seq <= entry.until)
     }
 
     pub fn entries(&self) -> impl Iterator<Item = (Seq, &Quarantined)> {
@@ -86,7 +93,8 @@ impl Quarantine {
     fn to_text(&self) -> String {
         let mut text = format!("format {FORMAT}\n");
         for (seq, entry) in &self.0 {
-            text += &format!("seq {} time_ns {} reason {}\n", seq.0, entry.time_ns, entry.reason);
+            text +=
+                &format!("seq {} until {} time_ns {} reason {}\n", seq.0, entry.until.0, entry.time_ns, entry.reason);
         }
         let crc = crc32c::crc32c(text.as_bytes());
         text + &format!("crc32c {crc:08x}\n")
@@ -102,9 +110,11 @@ impl Quarantine {
         let entries = body.strip_prefix(&format!("format {FORMAT}\n"))?;
         let mut list = Self::default();
         for line in entries.lines() {
-            let (seq, rest) = line.strip_prefix("seq ")?.split_once(" time_ns ")?;
+            let (seq, rest) = line.strip_prefix("seq ")?.split_once(" until ")?;
+            let (until, rest) = rest.split_once(" time_ns ")?;
             let (time_ns, reason) = rest.split_once(" reason ")?;
-            let entry = Quarantined { time_ns: time_ns.parse().ok()?, reason: reason.to_owned() };
+            let (until, time_ns) = (Seq(until.parse().ok()?), time_ns.parse().ok()?);
+            let entry = Quarantined { until, time_ns, reason: reason.to_owned() };
             if reason.len() > REASON_BYTES_MAX || !list.add(Seq(seq.parse().ok()?), entry) {
                 return None;
             }

@@ -18,6 +18,9 @@ pub const ENGINE_AGE_MAX: Duration = Duration::from_secs(1);
 /// The same for the other trading loops, which may wait for a disk or a slow reader.
 pub const LOOP_AGE_MAX: Duration = Duration::from_secs(45);
 
+/// A shadow further behind than this many commands is worth a look; it costs no order anything.
+pub const SHADOW_BEHIND_MAX: u64 = 1 << 20;
+
 /// A trading loop: its name, where it ticks, how old its tick may be.
 struct Watched {
     name: &'static str,
@@ -120,6 +123,40 @@ impl Vitals {
         self.obstacle().is_none()
     }
 
+    /// What somebody should look into although orders are taken.
+    fn complaint(&self) -> Option<(&'static str, String)> {
+        let status = &self.status;
+        let (differs_at, failed) = (status.seq_hash_differs.get(), status.snapshots_failed.get());
+        if differs_at > 0 {
+            let detail = format!("its state differs from the live engine's at sequence {differs_at}");
+            return Some(("shadow", format!("{detail}; no snapshot is taken any more")));
+        }
+        if failed > 0 && status.snapshots.get() == 0 {
+            return Some(("shadow", format!("{failed} snapshots could not be taken, and none was")));
+        }
+        let behind = self.shadow_behind();
+        (SHADOW_BEHIND_MAX < behind).then(|| ("shadow", format!("{behind} commands behind the live engine")))
+    }
+
+    fn shadow_behind(&self) -> u64 {
+        self.status.seq_durable.get().saturating_sub(self.status.seq_shadow.get())
+    }
+
+    fn shadow(&self) -> Value {
+        let status = &self.status;
+        let (differs_at, behind) = (status.seq_hash_differs.get(), self.shadow_behind());
+        json!({
+            "state": if differs_at > 0 { "differs" } else if SHADOW_BEHIND_MAX < behind { "behind" } else { "following" },
+            "hash_differs_at": (differs_at > 0).then_some(differs_at),
+            "behind": behind,
+            "cycles": status.shadow.cycles.get(),
+            "snapshots": status.snapshots.get(),
+            "snapshots_failed": status.snapshots_failed.get(),
+            "snapshot_ms": status.snapshot_ns.get() / 1_000_000,
+            "snapshot_bytes": status.snapshot_bytes.get(),
+        })
+    }
+
     pub fn ready(&self) -> Response {
         match self.obstacle() {
             None => Json(json!({ "ready": true })).into_response(),
@@ -143,15 +180,19 @@ impl Vitals {
                 "last_error": Value::Null,
             })
         };
-        let obstacle = self.obstacle();
+        let (obstacle, complaint) = (self.obstacle(), self.complaint());
         let sync = match self.journal_sync {
             JournalSyncMode::Always => "always",
             JournalSyncMode::Interval => "interval",
         };
         Json(json!({
             "node": self.name,
-            "status": if obstacle.is_none() { "ok" } else { "not_ready" },
-            "detail": obstacle.map(|(name, detail)| format!("{name}: {detail}")),
+            "status": match (&obstacle, &complaint) {
+                (Some(_), _) => "not_ready",
+                (None, Some(_)) => "degraded",
+                (None, None) => "ok",
+            },
+            "detail": obstacle.or(complaint).map(|(name, detail)| format!("{name}: {detail}")),
             "uptime_ms": self.uptime().as_millis() as u64,
             "version": VERSION,
             "journal_sync": sync,
@@ -166,7 +207,12 @@ impl Vitals {
                 "seq_durable": status.seq_durable.get(),
                 "seq_stored": status.seq_stored.get(),
                 "seq_exported": status.seq_exported.get(),
+                "seq_shadow": status.seq_shadow.get(),
+                "seq_history": status.seq_history.get(),
+                "seq_snapshot": status.seq_snapshot.get(),
+                "seq_truncated": status.seq_truncated.get(),
             },
+            "shadow": self.shadow(),
             "counts": {
                 "connections": status.connections.get(),
                 "sessions_open": status.sessions_open.get(),

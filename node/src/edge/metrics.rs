@@ -31,6 +31,17 @@ const METRICS: &[Metric] = &[
     gauge("pinion_seq_durable", "Last command that survives a power cut.", |s| &s.seq_durable),
     gauge("pinion_seq_stored", "Last command in the store.", |s| &s.seq_stored),
     gauge("pinion_seq_exported", "Last command in the reporting database.", |s| &s.seq_exported),
+    gauge("pinion_seq_shadow", "Last command applied by the shadow.", |s| &s.seq_shadow),
+    gauge("pinion_seq_history", "Last command in the history.", |s| &s.seq_history),
+    gauge("pinion_seq_snapshot", "Last command in the newest snapshot.", |s| &s.seq_snapshot),
+    gauge("pinion_seq_truncated", "Last command that is no longer in the log.", |s| &s.seq_truncated),
+    gauge("pinion_seq_hash_differs", "Check at which shadow and engine differ; 0 while they agree.", |s| {
+        &s.seq_hash_differs
+    }),
+    gauge("pinion_snapshot_ns", "Time that the newest snapshot took.", |s| &s.snapshot_ns),
+    gauge("pinion_snapshot_bytes", "Size of the newest snapshot's file.", |s| &s.snapshot_bytes),
+    counter("pinion_snapshots_total", "Snapshots since the start.", |s| &s.snapshots),
+    counter("pinion_snapshots_failed_total", "Snapshots that could not be taken.", |s| &s.snapshots_failed),
     gauge("pinion_connections", "Connections to the orders port.", |s| &s.connections),
     gauge("pinion_sessions_open", "Sessions that are logged in.", |s| &s.sessions_open),
     gauge("pinion_market_readers", "Readers of market data.", |s| &s.market_readers),

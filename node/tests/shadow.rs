@@ -1,0 +1,400 @@
+//! The shadow and what it keeps: snapshots, history, a short log; starts from them, damaged ones among them; a command
+//! that crashes every start; a state that parts from the live one.
+
+mod common;
+
+use api::stream::SessionSeq;
+use book::command::{Admin, FundsMove, Side};
+use book::engine::{Capacity, Engine};
+use book::event::{Event, NoSink};
+use book::ids::{AccountId, AssetId, ClientKey, SessionId};
+use book::units::{Seq, TsNs, Units};
+use common::load::{Trader, trade_while};
+use common::process::Start;
+use common::{ONE, PATIENCE, PRICE_ONE, Place, Running};
+use node::history::{History, Kind};
+use node::leave_out::{LeaveOutError, leave_out};
+use node::replica::apply_record;
+use node::{exit, shelf};
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use wal::directory::Directory;
+use wal::quarantine::Quarantine;
+use wal::recover::{Inspection, inspect};
+
+const OFTEN: &str = "[snapshot]\nevery_commands = 1000\nkeep = 2\n[store]\nretain_for = \"1ms\"\n";
+const NEVER: &str = "[snapshot]\nevery_commands = 1000000000\nevery = \"24h\"\non_stop = false\n";
+
+fn traders(running: &Running) -> Vec<Trader> {
+    let market = running.add_market();
+    let add = |(user, side)| {
+        running.add_trader(user);
+        Trader::new(user, market, side)
+    };
+    [("MM1", Side::Sell), ("MM2", Side::Buy)].map(add).into()
+}
+
+fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !reached() {
+        assert!(Instant::now() < deadline, "{what} does not happen");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+fn trade(running: &Running, traders: &mut [Trader], commands: u64) {
+    let status = &running.node().status;
+    let aim = status.commands.get() + commands;
+    trade_while(traders, running.orders(), |_| until("the load", || aim <= status.commands.get()));
+}
+
+fn snapshots(place: &Place) -> Vec<PathBuf> {
+    let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
+    shelf::list(&directory).expect("readable").into_iter().map(|file| file.path).collect()
+}
+
+/// Price and quantity of each level, in wire units, as the newest snapshot has it; the tick is one, and so is the lot.
+fn resting_in_newest(place: &Place) -> Vec<(i64, i64)> {
+    let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
+    let any = wal::units::Seq(u64::MAX);
+    let found = shelf::newest(&directory, any, &mut || Engine::new(Capacity::default())).expect("readable");
+    let (replica, _) = found.newest.expect("taken at the stop");
+    let mut levels = std::collections::BTreeMap::new();
+    for (_, order) in replica.engine.pool().orders.iter() {
+        *levels.entry(i64::from(order.price.0) * PRICE_ONE).or_default() += order.leaves.0 as i64 * ONE;
+    }
+    levels.into_iter().collect()
+}
+
+/// Sequence and state hash of the whole log, applied from its first record on.
+fn replayed(place: &Place) -> (u64, String) {
+    let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
+    let quarantine = Quarantine::read(directory.path()).expect("whole");
+    let mut engine = Engine::new(Capacity::default());
+    inspect(&directory, wal::units::Seq(1), |seq, bytes| {
+        apply_record(&mut engine, &quarantine, Seq(seq.0), bytes, &mut NoSink)?;
+        Ok(())
+    })
+    .expect("a whole log");
+    assert!(engine.parted().is_none(), "{:?}", engine.parted());
+    engine.verify().expect("consistent");
+    (engine.stamp().seq.0, engine.state_hash().to_string())
+}
+
+/// The binary starts, says this sequence and hash, and tells every session its whole past.
+fn comes_back(place: &Place, traders: &mut [Trader]) -> (u64, String) {
+    let process = Start::new(&place.config_file()).run();
+    for trader in traders {
+        trader.check(process.orders).unwrap_or_else(|what| panic!("{what}"));
+    }
+    let came = (process.seq, process.state_hash.clone());
+    let ended = process.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.said);
+    came
+}
+
+#[test]
+fn a_start_from_a_snapshot_and_a_tail_is_the_state_of_the_whole_log() {
+    let place =
+        Place::with("[snapshot]\nevery_commands = 1000\non_stop = false\n[shadow]\ncheck_every_commands = 64\n");
+    let running = place.start();
+    let mut traders = traders(&running);
+    trade(&running, &mut traders, 5_000);
+    let status = std::sync::Arc::clone(&running.node().status);
+    until("a snapshot", || status.snapshots.get() > 0);
+    trade(&running, &mut traders, 500);
+    assert_eq!(running.stop(), 0);
+    assert_eq!(status.seq_shadow.get(), status.seq_durable.get(), "the shadow goes to the end");
+    assert_eq!(status.seq_hash_differs.get(), 0);
+    let whole = replayed(&place);
+    assert!(status.seq_snapshot.get() < whole.0, "there is a tail behind the snapshot");
+    assert_eq!(comes_back(&place, &mut traders), whole);
+}
+
+#[test]
+fn the_log_is_cut_behind_kept_snapshots_and_no_session_loses_its_past() {
+    let place = Place::with(OFTEN);
+    let running = place.start();
+    let mut traders = traders(&running);
+    let status = std::sync::Arc::clone(&running.node().status);
+    for _ in 0..20 {
+        trade(&running, &mut traders, 1_000);
+        if status.seq_truncated.get() > 0 {
+            break;
+        }
+    }
+    until("a cut", || status.seq_truncated.get() > 0);
+    assert_eq!(running.stop(), 0);
+    let kept = snapshots(&place);
+    assert!((2..=3).contains(&kept.len()), "two are kept and the one that the log begins behind: {kept:?}");
+    let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
+    let inspection = Inspection::open(&directory).expect("whole");
+    assert_eq!(inspection.base().expect("readable").seq.0, status.seq_truncated.get());
+    let error = inspection.show(wal::units::Seq(1), |_, _| Ok(())).expect_err("the log begins later");
+    assert_eq!(exit::code_of(&error), 15, "{error}");
+    drop(inspection);
+
+    comes_back(&place, &mut traders);
+    // The market's readers find the books of the snapshot's own state, and go on from there.
+    let rests = resting_in_newest(&place);
+    assert!(!rests.is_empty());
+    let running = place.start();
+    let reader = running.follow();
+    let book = reader.depth().books().next().expect("one market");
+    let mut seen: Vec<(i64, i64)> = [Side::Buy, Side::Sell]
+        .into_iter()
+        .flat_map(|side| book.levels(side).map(|level| (level.price_e9, level.qty_e8)))
+        .collect();
+    seen.sort_unstable();
+    assert_eq!(seen, rests);
+    trade(&running, &mut traders, 500);
+    assert_eq!(running.stop(), 0);
+    comes_back(&place, &mut traders);
+}
+
+#[test]
+fn a_damaged_newest_snapshot_gives_way_to_the_one_before() {
+    let place = Place::with("[snapshot]\nevery_commands = 1000\n");
+    let running = place.start();
+    let mut traders = traders(&running);
+    let status = std::sync::Arc::clone(&running.node().status);
+    while status.snapshots.get() < 2 {
+        trade(&running, &mut traders, 1_000);
+    }
+    assert_eq!(running.stop(), 0);
+    let whole = replayed(&place);
+    let newest = snapshots(&place).pop().expect("there are some");
+    let mut bytes = fs::read(&newest).expect("readable");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::write(&newest, &bytes).expect("written");
+    let process = Start::new(&place.config_file()).run();
+    assert_eq!((process.seq, process.state_hash.clone()), whole);
+    let ended = process.terminate();
+    let name = newest.file_name().and_then(|name| name.to_str()).expect("a name of ours");
+    assert!(ended.said.contains(name) && ended.said.contains("the one before"), "{}", ended.said);
+    // Cut short, every one of them: the log is whole, and a start from its first record is as good.
+    for path in snapshots(&place) {
+        let file = fs::File::options().write(true).open(&path).expect("there");
+        file.set_len(file.metadata().expect("there").len() / 2).expect("cut");
+    }
+    assert_eq!(comes_back(&place, &mut traders), whole);
+}
+
+#[test]
+fn without_a_whole_snapshot_a_short_log_is_refused() {
+    let place = Place::with(OFTEN);
+    let running = place.start();
+    let mut traders = traders(&running);
+    let status = std::sync::Arc::clone(&running.node().status);
+    while status.seq_truncated.get() == 0 {
+        trade(&running, &mut traders, 1_000);
+    }
+    assert_eq!(running.stop(), 0);
+    for path in snapshots(&place) {
+        fs::remove_file(path).expect("removed");
+    }
+    let ended = Start::new(&place.config_file()).refused();
+    assert_eq!(ended.code, Some(13), "{}", ended.said);
+    assert!(ended.said.contains("no snapshot"), "{}", ended.said);
+}
+
+#[test]
+fn questions_see_what_they_name_and_the_history_adds_up() {
+    let place = Place::with(NEVER);
+    let running = place.start();
+    let mut traders = traders(&running);
+    trade(&running, &mut traders, 3_000);
+    let account = AccountId(1);
+    let funds = FundsMove { account, asset: AssetId(2), amount: Units(77), reference: ClientKey(1 << 90) };
+    let events = running.admin(Admin::Deposit(funds));
+    let [Event::FundsMoved { available, .. }] = events[..] else { panic!("{events:?}") };
+    let (port, status) = (running.node().port.clone(), std::sync::Arc::clone(&running.node().status));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    // The events were told, so the command is released: a question that names its sequence sees it.
+    let seen = runtime.block_on(port.ask(Seq(status.seq_released.get()), move |replica| {
+        replica.engine.accounts().get(account).expect("there").available(AssetId(2))
+    }));
+    assert_eq!(seen.expect("answered"), available);
+    runtime.block_on(port.wait_for_history(Seq(status.seq_durable.get()))).expect("written");
+    assert_eq!(running.stop(), 0);
+
+    let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
+    let inspection = Inspection::open(&directory).expect("whole");
+    let history = History::of(inspection.store());
+    assert_eq!(history.watermark().expect("readable").0, status.seq_durable.get());
+    let (mut engine, none) = (Engine::new(Capacity::default()), Quarantine::default());
+    let mut events: Vec<Event> = Vec::new();
+    inspection
+        .show(wal::units::Seq(1), |seq, bytes| {
+            apply_record(&mut engine, &none, Seq(seq.0), bytes, &mut events)?;
+            Ok(())
+        })
+        .expect("whole");
+    for account in [AccountId(1), AccountId(2)] {
+        let fills = read(&history, Kind::Fills, account);
+        let all: Vec<Event> = events.iter().filter(|e| is_fill_of(e, account)).copied().collect();
+        assert!(!fills.is_empty());
+        assert_eq!(fills, all, "account {}", account.0);
+        // The last transfer of each asset says what is there.
+        for transfer in read(&history, Kind::Ledger, account) {
+            assert!(matches!(transfer, Event::Transfer(_)), "{transfer:?}");
+        }
+        let orders = read(&history, Kind::Orders, account);
+        let accepted = |events: &[Event]| events.iter().filter(|e| is_accepted_of(e, account)).count();
+        assert_eq!(accepted(&orders), accepted(&events));
+    }
+    // From the middle of the time on: only what came then.
+    let middle = TsNs((engine.stamp().ts.0 + first_fill_at(&history).0) / 2);
+    let mut late = 0;
+    let _ = history.events(Kind::Fills, AccountId(1), middle..TsNs(u64::MAX), |stamp, _| {
+        assert!(middle <= stamp.ts);
+        late += 1;
+        ControlFlow::Continue(())
+    });
+    assert!(late > 0 && late < read(&history, Kind::Fills, AccountId(1)).len());
+    let mut told = 0;
+    history
+        .messages(SessionId(1), SessionSeq(5)..SessionSeq(15), |number, _, bytes| {
+            assert_eq!((number.0, bytes), (5 + told, traders[0].told[4 + told as usize].as_slice()));
+            told += 1;
+            ControlFlow::Continue(())
+        })
+        .expect("readable");
+    assert_eq!(told, 10);
+}
+
+fn read(history: &History<'_>, kind: Kind, account: AccountId) -> Vec<Event> {
+    let mut found = Vec::new();
+    let outcome = history.events(kind, account, TsNs(0)..TsNs(u64::MAX), |_, event| {
+        found.push(event);
+        ControlFlow::Continue(())
+    });
+    outcome.expect("readable");
+    found
+}
+
+fn first_fill_at(history: &History<'_>) -> TsNs {
+    let mut first = TsNs(0);
+    let outcome = history.events(Kind::Fills, AccountId(1), TsNs(0)..TsNs(u64::MAX), |stamp, _| {
+        first = stamp.ts;
+        ControlFlow::Break(())
+    });
+    outcome.expect("readable");
+    first
+}
+
+fn is_fill_of(event: &Event, account: AccountId) -> bool {
+    matches!(event, Event::Fill(fill) if fill.maker.account == account || fill.taker.account == account)
+}
+
+fn is_accepted_of(event: &Event, account: AccountId) -> bool {
+    matches!(event, Event::Accepted(accepted) if accepted.account == account)
+}
+
+#[cfg(feature = "fault-injection")]
+mod injected {
+    use super::*;
+
+    /// A directory with a few thousand commands behind a snapshot or none, killed under load.
+    fn killed(extra: &str) -> (Place, Vec<Trader>) {
+        let place = Place::with(extra);
+        let running = place.start();
+        let mut traders = traders(&running);
+        trade(&running, &mut traders, 2_500);
+        assert_eq!(running.stop(), 0);
+        let process = Start::new(&place.config_file()).run();
+        trade_while(&mut traders, process.orders, |_| {
+            let until = Instant::now() + Duration::from_millis(300);
+            while Instant::now() < until {
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
+            process.kill();
+        });
+        (place, traders)
+    }
+
+    #[test]
+    fn twenty_crashes_during_recovery_change_nothing() {
+        let (place, mut traders) = killed("[snapshot]\nevery_commands = 1000\n");
+        let whole = replayed(&place);
+        let first = {
+            let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
+            shelf::list(&directory).expect("readable").last().map_or(1, |newest| newest.seq.0 + 1)
+        };
+        assert!(first + 40 < whole.0, "there is a tail to crash in: {first} to {}", whole.0);
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        for round in 0..20 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let at = first + (random >> 33) % (whole.0 - first + 1);
+            let ended = Start::with_fault(&place.config_file(), &format!("die-at:{at}")).refused();
+            assert_eq!(ended.signal, Some(9), "round {round} at {at}: {}", ended.said);
+        }
+        assert_eq!(replayed(&place), whole);
+        assert_eq!(comes_back(&place, &mut traders), whole);
+    }
+
+    #[test]
+    fn a_command_that_crashes_three_starts_is_named_and_can_be_left_out() {
+        let (place, _traders) = killed(NEVER);
+        let at = {
+            let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
+            let inspection = Inspection::open(&directory).expect("whole");
+            let history = History::of(inspection.store()).watermark().expect("readable").0;
+            assert!(history < inspection.tail().seq.0, "the shadow had not written all of its history");
+            history + 1
+        };
+        let fault = format!("crash-at:{at}");
+        let start = Start::with_fault(&place.config_file(), &fault);
+        for _ in 0..3 {
+            let ended = start.refused();
+            assert_ne!(ended.code, Some(22), "{}", ended.said);
+        }
+        let ended = start.refused();
+        assert_eq!(ended.code, Some(22), "{}", ended.said);
+        for named in [&format!("sequence {at}"), "pinion log quarantine"] {
+            assert!(ended.said.contains(named), "{named:?} is not named in {}", ended.said);
+        }
+        {
+            let directory = Directory::open(&place.data_dir()).expect("nobody runs");
+            let applied = leave_out(&directory, wal::units::Seq(1), "told already").expect_err("it is in the history");
+            assert!(matches!(applied, LeaveOutError::Applied { .. }), "{applied}");
+            let outside = leave_out(&directory, wal::units::Seq(1 << 40), "x").expect_err("not in the log");
+            assert!(matches!(outside, LeaveOutError::OutsideLog { .. }), "{outside}");
+            leave_out(&directory, wal::units::Seq(at), "crashes, ticket 12").expect("written");
+            let again = leave_out(&directory, wal::units::Seq(at), "twice").expect_err("it is");
+            assert!(matches!(again, LeaveOutError::Already { .. }), "{again}");
+        }
+        // With the fault still there: whoever applies the log leaves the command out, and all come to the same state.
+        let without = replayed(&place);
+        let process = start.run();
+        assert_eq!((process.seq, process.state_hash.clone()), without);
+        assert_eq!(process.terminate().code, Some(0));
+        assert_eq!(node::attempts::read(&place.data_dir()), Vec::<u64>::new(), "forgotten when it is behind");
+    }
+
+    #[test]
+    fn a_shadow_that_differs_is_told_and_keeps_nothing() {
+        let place = Place::with("[snapshot]\nevery_commands = 1000\n[shadow]\ncheck_every_commands = 100\n");
+        let running = place.start();
+        let mut traders = traders(&running);
+        assert_eq!(running.stop(), 0);
+        let before = snapshots(&place);
+        let process = Start::with_fault(&place.config_file(), "differ-at:150").run();
+        let address = process.orders;
+        trade_while(&mut traders, address, |stop| {
+            // Some thousand commands, counted by what a trader was told.
+            let until = Instant::now() + Duration::from_secs(1);
+            while Instant::now() < until && !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
+        });
+        let ended = process.terminate();
+        assert_eq!(ended.code, Some(0), "trading goes on: {}", ended.said);
+        assert!(ended.said.contains("differs from the live engine") && ended.said.contains("200"), "{}", ended.said);
+        assert_eq!(snapshots(&place), before, "a state that differs is not kept");
+        comes_back(&place, &mut traders);
+    }
+}
