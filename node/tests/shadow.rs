@@ -97,13 +97,14 @@ fn comes_back(place: &Place, traders: &mut [Trader]) -> (u64, String) {
 
 #[test]
 fn a_start_from_a_snapshot_and_a_tail_is_the_state_of_the_whole_log() {
-    let place =
-        Place::with("[snapshot]\nevery_commands = 1000\non_stop = false\n[shadow]\ncheck_every_commands = 64\n");
+    let place = Place::with(&format!("{NEVER}[shadow]\ncheck_every_commands = 64\n"));
     let running = place.start();
     let mut traders = traders(&running);
     trade(&running, &mut traders, 5_000);
     let status = std::sync::Arc::clone(&running.node().status);
-    until("a snapshot", || status.snapshots.get() > 0);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let (header, _) = runtime.block_on(running.node().port.snapshot()).expect("asked").expect("taken");
+    assert_eq!(header.tail.seq.0, status.seq_snapshot.get());
     trade(&running, &mut traders, 500);
     assert_eq!(running.stop(), 0);
     assert_eq!(status.seq_shadow.get(), status.seq_durable.get(), "the shadow goes to the end");
@@ -207,7 +208,8 @@ fn questions_see_what_they_name_and_the_history_adds_up() {
     let running = place.start();
     let mut traders = traders(&running);
     trade(&running, &mut traders, 3_000);
-    let account = AccountId(1);
+    // Of somebody who does not trade, so that nothing else moves it.
+    let account = running.add_trader("IDLE");
     let funds = FundsMove { account, asset: AssetId(2), amount: Units(77), reference: ClientKey(1 << 90) };
     let events = running.admin(Admin::Deposit(funds));
     let [Event::FundsMoved { available, .. }] = events[..] else { panic!("{events:?}") };
