@@ -17,9 +17,9 @@ use crate::events::Events;
 use crate::feed::{FEED_ITEMS_PER_COMMAND_MAX, FeedItem};
 use crate::ingress::Ingress;
 use crate::keeper::FramesIn;
+use crate::machine::Journaling;
 use crate::marks::MarksIn;
 use crate::outbox::{Origin, OutboxIn};
-use crate::reactor::Reactor;
 use crate::status::Status;
 use crate::translate::{Outlet, Translator};
 use book::codec;
@@ -98,7 +98,7 @@ impl EngineLoop {
     }
 
     /// One cycle: what is durable, what may be freed, what comes in, what is to be written. Returns the work done.
-    pub fn poll(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+    pub fn poll(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
         if reactor.poisoned().is_some() {
             return 0;
         }
@@ -110,7 +110,7 @@ impl EngineLoop {
     }
 
     /// Whether everything taken in is applied, durable and handed to the keeper.
-    pub fn is_drained(&self, reactor: &Reactor) -> bool {
+    pub fn is_drained(&self, reactor: &impl Journaling) -> bool {
         let head = reactor.head();
         self.wiring.ingress.is_empty()
             && self.unfinished.is_empty()
@@ -119,7 +119,7 @@ impl EngineLoop {
     }
 
     /// Durable frames go to the keeper; what it has stored frees segments.
-    fn hand_over_frames(&mut self, reactor: &mut Reactor) -> usize {
+    fn hand_over_frames(&mut self, reactor: &mut impl Journaling) -> usize {
         let head = reactor.head_mut();
         let mut count = 0;
         while let Some(frame) = head.durable_frame() {
@@ -139,7 +139,7 @@ impl EngineLoop {
         count
     }
 
-    fn take_commands(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+    fn take_commands(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
         let mut count = 0;
         while count < COMMANDS_PER_CYCLE_MAX && self.has_room(reactor, TRADING_RECORD_BYTES_MAX) {
             if self.is_check_due(reactor) {
@@ -158,7 +158,7 @@ impl EngineLoop {
     }
 
     #[inline]
-    fn is_check_due(&self, reactor: &Reactor) -> bool {
+    fn is_check_due(&self, reactor: &impl Journaling) -> bool {
         reactor.head().seq_next().0.is_multiple_of(self.check_every)
     }
 
@@ -179,7 +179,7 @@ impl EngineLoop {
     }
 
     /// At most one administrative command a cycle: they are rare and may be large.
-    fn take_admin(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+    fn take_admin(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
         if !self.has_room(reactor, codec::RECORD_BYTES_MAX) || self.wiring.admin.answers.is_full() {
             return 0;
         }
@@ -192,7 +192,7 @@ impl EngineLoop {
     }
 
     #[inline]
-    fn has_room(&self, reactor: &mut Reactor, record_bytes: usize) -> bool {
+    fn has_room(&self, reactor: &mut impl Journaling, record_bytes: usize) -> bool {
         let Wiring { outbox, feed, control, .. } = &self.wiring;
         let outlets_have_room = outbox.has_room()
             && feed.slots() >= FEED_ITEMS_PER_COMMAND_MAX
@@ -209,7 +209,7 @@ impl EngineLoop {
     }
 
     /// Stamp, journal, apply, encode: one command from question to answers, which then wait for the disk.
-    fn run(&mut self, now: TsNs, received: TsNs, command: &Command, reactor: &mut Reactor) -> Seq {
+    fn run(&mut self, now: TsNs, received: TsNs, command: &Command, reactor: &mut impl Journaling) -> Seq {
         let head = reactor.head_mut();
         // Taken before apply: a crash between the two must not reuse a number that the journal has seen.
         let seq = head.seq_next();
@@ -259,7 +259,7 @@ impl EngineLoop {
 
     /// Hands what is staged to the disk: at once where answers wait for it, else when the interval is over. Until then the
     /// commands gather in one frame, and the disk stays out of an order's way.
-    fn write_when_due(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+    fn write_when_due(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
         if let Release::Applied { write_every_ns } = self.release
             && now.0 - self.written_at_ns < write_every_ns
             && !self.wiring.status.is_stopping()
@@ -274,7 +274,7 @@ impl EngineLoop {
     }
 
     /// Moves the watermarks. Each asserts its own line.
-    fn publish(&mut self, now: TsNs, reactor: &Reactor) {
+    fn publish(&mut self, now: TsNs, reactor: &impl Journaling) {
         let Wiring { status, marks, .. } = &mut self.wiring;
         let durable = reactor.head().seq_durable().0;
         let applied = self.engine.stamp().seq.0;

@@ -18,9 +18,10 @@ use crate::auth::Doorbell;
 use crate::control::{Change, Control, SessionFacts};
 use crate::historian::{Archive, Recalled};
 use crate::ingress::Ingress;
+use crate::machine::Sockets;
 use crate::marks::MarksOut;
 use crate::outbox::OutboxOut;
-use crate::reactor::{ConnId, Done, ListenerIdx, Reactor};
+use crate::reactor::{ConnId, Done, ListenerIdx};
 use crate::stages::StageRecorder;
 use crate::status::Status;
 use crate::streams::Streams;
@@ -196,7 +197,7 @@ impl Gateway {
     }
 
     /// Looks at what the reactor has done and turns received bytes into commands. Returns the work done.
-    pub fn take_in(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+    pub fn take_in(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
         let mut work = self.take_control();
         let mut idx = 0;
         while let Some(done) = reactor.done(idx) {

@@ -1,12 +1,13 @@
 //! The node: everything that names a thread, a core, a socket, a path or the time.
 //!
-//! Read in this order: the kernel's side (`clock`, `reactor`), the loops (`gateway`, `engine_loop`, `keeper`, `market_gate`)
-//! and what lies between them (`ingress`, `outbox`, `marks`, `control`, `feed`, `admin_port`, `stages`,
+//! Read in this order: the kernel's side (`clock`, `machine`, `reactor`), the loops (`gateway`, `engine_loop`, `keeper`,
+//! `market_gate`) and what lies between them (`ingress`, `outbox`, `marks`, `control`, `feed`, `admin_port`, `stages`,
 //! `translate`), the start (`config`,
 //! `recover`), and how all of it is wired (`topology`, `run`).
 
 pub mod clock;
 pub mod fault;
+pub mod machine;
 pub mod pages;
 pub mod pin;
 pub mod reactor;

@@ -9,6 +9,7 @@
 
 use crate::feed::{FeedItem, FeedState};
 use crate::filling::Filling;
+use crate::machine::Sockets;
 use crate::reactor::{ConnId, Done, Reactor, Wait};
 use crate::status::Status;
 use api::login::{LoginReject, LoginRequest, SessionName};
@@ -85,7 +86,7 @@ impl MarketGate {
     }
 
     /// One cycle. Returns the work done.
-    pub fn poll(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+    pub fn poll(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
         let mut work = self.take_items();
         let mut idx = 0;
         while let Some(done) = reactor.done(idx) {
@@ -135,7 +136,7 @@ impl MarketGate {
         self.status.market_readers.add(1);
     }
 
-    fn received(&mut self, now: TsNs, id: ConnId, reactor: &mut Reactor) {
+    fn received(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) {
         let Some(reader) = self.reader(id) else { return };
         let mut hearing = Hearing { control: &mut reader.control, login: None, closed: false };
         reader.protocol.on_bytes(now, reactor.received(id), &mut hearing);
@@ -193,7 +194,7 @@ impl MarketGate {
     }
 
     /// Heartbeats and silences; who does not read for as long as it may be silent is dropped.
-    fn keep_house(&mut self, now: TsNs, reactor: &mut Reactor) {
+    fn keep_house(&mut self, now: TsNs, reactor: &mut impl Sockets) {
         let unread_ns_max = self.unread_ns_max();
         for slot in 0..self.readers.len() {
             let Some(reader) = self.readers[slot].as_deref_mut() else { continue };
@@ -217,7 +218,7 @@ impl MarketGate {
     }
 
     /// Sends one reader as much as one send takes.
-    fn flush(&mut self, now: TsNs, slot: usize, reactor: &mut Reactor) -> usize {
+    fn flush(&mut self, now: TsNs, slot: usize, reactor: &mut impl Sockets) -> usize {
         let unread_ns_max = self.unread_ns_max();
         let Some(reader) = self.readers[slot].as_deref_mut() else { return 0 };
         let id = reader.id;
@@ -244,7 +245,7 @@ impl MarketGate {
         usize::from(len > 0)
     }
 
-    fn close(&mut self, id: ConnId, reactor: &mut Reactor) {
+    fn close(&mut self, id: ConnId, reactor: &mut impl Sockets) {
         if self.reader(id).is_some() {
             self.readers[id.slot()] = None;
             self.status.market_readers.set(self.status.market_readers.get() - 1);

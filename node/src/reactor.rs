@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 use crate::fault::JournalFault;
+use crate::machine::{Journaling, Sockets};
 use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use std::fs::File;
@@ -59,6 +60,10 @@ pub struct ConnId {
 }
 
 impl ConnId {
+    pub fn new(slot: u16, generation: u32) -> Self {
+        Self { slot, generation }
+    }
+
     pub fn slot(self) -> usize {
         usize::from(self.slot)
     }
@@ -621,6 +626,75 @@ impl Reactor {
         {
             self.poisoned = Some(poisoned);
         }
+    }
+}
+
+impl Sockets for Reactor {
+    #[inline]
+    fn done(&self, idx: usize) -> Option<Done> {
+        self.done(idx)
+    }
+
+    #[inline]
+    fn receive(&mut self, id: ConnId) {
+        self.receive(id);
+    }
+
+    #[inline]
+    fn received(&self, id: ConnId) -> &[u8] {
+        self.received(id)
+    }
+
+    #[inline]
+    fn send_buffer(&mut self, id: ConnId) -> Option<&mut [u8]> {
+        self.send_buffer(id)
+    }
+
+    #[inline]
+    fn send(&mut self, id: ConnId, bytes: usize) {
+        self.send(id, bytes);
+    }
+
+    #[inline]
+    fn is_sending(&self, id: ConnId) -> bool {
+        self.is_sending(id)
+    }
+
+    #[inline]
+    fn peer(&self, id: ConnId) -> Option<SocketAddr> {
+        self.peer(id)
+    }
+
+    #[inline]
+    fn finish_sending(&mut self, id: ConnId) {
+        self.finish_sending(id);
+    }
+
+    #[inline]
+    fn close(&mut self, id: ConnId) {
+        self.close(id);
+    }
+}
+
+impl Journaling for Reactor {
+    #[inline]
+    fn head(&self) -> &Head {
+        self.head()
+    }
+
+    #[inline]
+    fn head_mut(&mut self) -> &mut Head {
+        self.head_mut()
+    }
+
+    #[inline]
+    fn write_journal(&mut self) -> usize {
+        self.write_journal()
+    }
+
+    #[inline]
+    fn poisoned(&self) -> Option<&Poisoned> {
+        self.poisoned()
     }
 }
 

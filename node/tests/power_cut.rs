@@ -8,15 +8,25 @@ mod common;
 use api::orders::Answer;
 use book::codec;
 use book::command::{Command, Side};
+use book::engine::{Capacity, Engine};
+use book::event::NoSink;
+use book::units::Seq;
 use common::Place;
 use common::disk::{LoopDisk, VolatileDisk};
 use common::load::{Trader, trade_while};
 use common::process::Start;
+use node::replica::apply_record;
+use node::shelf;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use wal::directory::Directory;
+use wal::quarantine::Quarantine;
+use wal::recover::Inspection;
 
+/// Snapshots and truncation run all the time, so that cuts fall into them.
+const KEEPING: &str = "[snapshot]\nevery_commands = 1000\nevery = \"1s\"\nkeep = 2\n[store]\nretain_for = \"1ms\"\n\
+                       [shadow]\ncheck_every_commands = 128\n";
 const DISK_BYTES: u64 = 256 << 20;
 const CUTS_DEFAULT: u64 = 3;
 /// Messages of earlier rounds that each round reads again.
@@ -42,6 +52,9 @@ struct Figures {
     known_besides: usize,
     messages: usize,
     restart_max: Duration,
+    snapshots_checked: u64,
+    /// Commands that are no longer in the log.
+    truncated: u64,
 }
 
 /// What the node's data lies on.
@@ -95,7 +108,7 @@ struct Harness {
 
 impl Harness {
     fn new(disk: Disk, fault: Option<&str>) -> Self {
-        let place = Place::at(&disk.path(), "");
+        let place = Place::at(&disk.path(), KEEPING);
         let running = place.start();
         let market = running.add_market();
         let traders = ["MM1", "MM2", "MM3"].map(|user| {
@@ -103,7 +116,7 @@ impl Harness {
             Trader::new(user, market, if user == "MM2" { Side::Buy } else { Side::Sell })
         });
         assert_eq!(running.stop(), 0);
-        let config = place.config_file_in(disk.beside(), "");
+        let config = place.config_file_in(disk.beside(), KEEPING);
         let start = Start { config, fault: fault.map(str::to_owned) };
         Self { disk, place, start, traders: traders.into(), figures: Figures::default() }
     }
@@ -144,6 +157,7 @@ impl Harness {
         let (seq, state_hash) = (process.seq, process.state_hash.clone());
         process.kill();
         self.check_log()?;
+        self.check_snapshots(seq, &state_hash)?;
         let again = self.start.try_run().map_err(|ended| format!("a second restart fails: {ended:?}"))?;
         if (again.seq, &again.state_hash) != (seq, &state_hash) {
             return Err(format!("two restarts differ: {seq} {state_hash} and {} {}", again.seq, again.state_hash));
@@ -152,11 +166,38 @@ impl Harness {
         Ok(())
     }
 
+    /// Every snapshot that is there, with the log behind it, is the state that the node came back with.
+    fn check_snapshots(&mut self, seq: u64, state_hash: &str) -> Result<(), String> {
+        let directory = Directory::open_read_only(&self.place.data_dir()).map_err(|error| error.to_string())?;
+        let inspection = Inspection::open(&directory).map_err(|error| error.to_string())?;
+        let base = inspection.base().map_err(|error| error.to_string())?.seq;
+        self.figures.truncated = base.0;
+        let files = shelf::list(&directory).map_err(|error| error.to_string())?;
+        for file in files.iter().filter(|file| base <= file.seq) {
+            let engine = Engine::new(Capacity::default());
+            let (replica, header) = shelf::load(&directory, file, engine).map_err(|error| error.to_string())?;
+            let (mut engine, none) = (replica.engine, Quarantine::default());
+            let walked = inspection.show(header.tail, |seq, bytes| {
+                apply_record(&mut engine, &none, Seq(seq.0), bytes, &mut NoSink)?;
+                Ok(())
+            });
+            walked.map_err(|error| error.to_string())?;
+            let found = (engine.stamp().seq.0, engine.state_hash().to_string());
+            if engine.parted().is_some() || found != (seq, state_hash.to_owned()) {
+                return Err(format!("from {}: {found:?}, {:?}", file.path.display(), engine.parted()));
+            }
+            self.figures.snapshots_checked += 1;
+        }
+        Ok(())
+    }
+
     /// The log itself: every order in it was sent by its session, and is in it once.
     fn check_log(&self) -> Result<(), String> {
         let mut orders = BTreeSet::new();
         let directory = Directory::open_read_only(&self.place.data_dir()).map_err(|error| error.to_string())?;
-        let outcome = wal::recover::inspect(&directory, wal::units::Seq(1), |seq, bytes| {
+        let inspection = Inspection::open(&directory).map_err(|error| error.to_string())?;
+        let base = inspection.base().map_err(|error| error.to_string())?;
+        let outcome = inspection.show(base, |seq, bytes| {
             if let Command::Place(order) = codec::decode(bytes)?.command {
                 let trader = &self.traders[order.session.0 as usize - 1];
                 if !trader.sent.contains(&order.cl_ord_id.0) || !orders.insert((order.session, order.cl_ord_id)) {
@@ -192,6 +233,7 @@ fn survive_on(disk: Disk, crash: Crash) {
     }
     let figures = &harness.figures;
     println!("{crash:?}: {figures:?}");
+    assert!(figures.snapshots_checked > 0, "snapshots were taken: {figures:?}");
     assert!(figures.acknowledged > 100 * cuts() as usize, "there was load to lose: {figures:?}");
     let fills = harness
         .traders

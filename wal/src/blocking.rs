@@ -1,7 +1,5 @@
 //! The plainest driver of a head: each frame is written, synced and reported before the next. For tests and offline tools.
 
-use std::os::unix::fs::FileExt;
-
 use crate::block::blocks;
 use crate::error::{Result, WalError};
 use crate::head::{Head, HeadConfig, HeadPosition};
@@ -43,9 +41,9 @@ impl BlockingHead {
     pub fn commit(&mut self) -> Result<Seq> {
         while let Some(op) = self.head.next_write() {
             let file = self.segments.file(op.place.segment);
-            let written = file.write_all_at(self.head.bytes(op.ticket), op.place.offset);
+            let written = file.write_whole(self.head.bytes(op.ticket), op.place.offset);
             self.head.written(op.ticket, written.map(|()| op.bytes_len).map_err(|error| errno(&error)))?;
-            let synced = file.sync_data();
+            let synced = file.sync();
             self.head.synced(op.ticket, synced.map_err(|error| errno(&error)))?;
         }
         match self.head.poisoned() {

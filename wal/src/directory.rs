@@ -12,12 +12,16 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Action, Result, WalError};
 use crate::identity::Identity;
 use crate::mark::Mark;
+use crate::medium::{FileSystem, Medium};
 use crate::segment::{Access, Segments, sync_dir, write_zeros};
 use crate::store::Store;
+use crate::table::OpenFor;
+use crate::units::Seq;
 
 const IDENTITY: &str = "IDENTITY";
 const LOCK: &str = "LOCK";
@@ -35,8 +39,19 @@ const BALLAST_ROOM_FACTOR: u64 = 4;
 pub struct Directory {
     path: PathBuf,
     identity: Identity,
-    /// `None` where the directory was opened for reading only.
-    lock: Option<File>,
+    medium: Arc<dyn Medium>,
+    owner: Owner,
+}
+
+/// Who may write through a `Directory`.
+#[derive(Debug)]
+enum Owner {
+    /// Holds the lock, which goes with the file.
+    Lock(#[allow(dead_code, reason = "kept for its end")] File),
+    /// A medium that nobody else has.
+    Alone,
+    /// Opened for reading only.
+    Nobody,
 }
 
 /// Whether there are bytes to give away.
@@ -82,12 +97,18 @@ impl Directory {
             TryLockError::Error(source) => WalError::io(Action::Lock, &lock_path, 0, source),
         })?;
         let identity = read_identity(path)?;
-        Ok(Directory { path: path.to_owned(), identity, lock: Some(lock) })
+        Ok(Directory { path: path.to_owned(), identity, medium: Arc::new(FileSystem), owner: Owner::Lock(lock) })
     }
 
     /// Opens a data directory to look at it, beside a running node or without one.
     pub fn open_read_only(path: &Path) -> Result<Directory> {
-        Ok(Directory { path: path.to_owned(), identity: read_identity(path)?, lock: None })
+        let identity = read_identity(path)?;
+        Ok(Directory { path: path.to_owned(), identity, medium: Arc::new(FileSystem), owner: Owner::Nobody })
+    }
+
+    /// A directory on a medium that this process alone has: there is nobody to lock out.
+    pub fn on(medium: Arc<dyn Medium>, path: &Path, identity: Identity) -> Directory {
+        Directory { path: path.to_owned(), identity, medium, owner: Owner::Alone }
     }
 
     pub fn path(&self) -> &Path {
@@ -100,7 +121,7 @@ impl Directory {
 
     /// True where this value holds the lock and may write.
     pub fn writable(&self) -> bool {
-        self.lock.is_some()
+        !matches!(self.owner, Owner::Nobody)
     }
 
     pub fn snapshots_dir(&self) -> PathBuf {
@@ -122,21 +143,29 @@ impl Directory {
     /// The head's files.
     pub fn segments(&self, access: Access) -> Result<Segments> {
         assert!(access == Access::Read || self.writable(), "only the owner of the lock writes");
-        Segments::open(&self.head_dir(), self.identity.owner(), access)
+        Segments::open_on(&*self.medium, &self.head_dir(), self.identity.owner(), access)
     }
 
     /// The store, to write where this value may, else what has been flushed of it.
     pub fn store(&self) -> Result<Store> {
-        match self.writable() {
-            true => Store::open(&self.db_dir(), self.identity.origin()),
-            false => Store::open_read_only(&self.db_dir(), self.identity.origin()),
-        }
+        let purpose = if self.writable() { OpenFor::Writing } else { OpenFor::Reading };
+        Store::open_on(&*self.medium, &self.db_dir(), self.identity.origin(), purpose)
+    }
+
+    /// What has been flushed of the store.
+    pub fn store_read_only(&self) -> Result<Store> {
+        Store::open_on(&*self.medium, &self.db_dir(), self.identity.origin(), OpenFor::Reading)
     }
 
     /// The mark, to note in it.
     pub fn mark(&self) -> Result<Mark> {
         assert!(self.writable(), "only the owner of the lock writes");
-        Mark::open(&self.mark_path(), self.identity.timeline)
+        Mark::open_on(&*self.medium, &self.mark_path(), self.identity.timeline)
+    }
+
+    /// The highest acknowledged sequence that was noted.
+    pub fn mark_seq(&self) -> Result<Seq> {
+        Mark::read_on(&*self.medium, &self.mark_path(), self.identity.timeline)
     }
 
     /// Puts the ballast back where it was given away and `free_bytes` (of this file system) leave ample room for it.

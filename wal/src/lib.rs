@@ -1,9 +1,9 @@
 //! The log as pure storage: numbered opaque records, kept in order, durable before anyone is told, proved when read back.
 //!
 //! Reading order: what things are called ([`units`], [`block`]), what is written ([`frame`]), where the newest of it goes
-//! ([`segment`], [`head`]), how that is read back ([`scan`], [`replay`]), where the rest lives ([`store`]), what guards it
-//! ([`mark`], [`directory`]), what a caller keeps beside it ([`snapshot`], [`quarantine`]), and how a start puts all of
-//! it together ([`recover`]).
+//! ([`segment`], [`head`]), how that is read back ([`scan`], [`replay`]), where the rest lives ([`store`], over a
+//! [`table`] in [`rocks`]), what guards it ([`mark`], [`directory`], on a [`medium`]), what a caller keeps beside it
+//! ([`snapshot`], [`quarantine`]), and how a start puts all of it together ([`recover`]).
 //!
 //! What never enters: the meaning of a record, a thread, a clock, a ring, a socket, a log line. It could store chess moves.
 
@@ -18,11 +18,14 @@ pub mod segment;
 pub mod replay;
 pub mod scan;
 
+pub mod rocks;
 pub mod store;
+pub mod table;
 
 pub mod directory;
 pub mod identity;
 pub mod mark;
+pub mod medium;
 
 pub mod quarantine;
 pub mod snapshot;

@@ -8,8 +8,7 @@
 //! A log cannot prove what was cut off behind its end, nor notice that it is an old copy; this file can. Invariants: the
 //! slots are written in turn, so a torn write leaves the other; the mark never falls.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
 use zerocopy::little_endian::{U16, U32, U64};
@@ -17,7 +16,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::block::{BLOCK_BYTES, SECTOR_BYTES};
 use crate::error::{Action, Damage, Result, WalError};
-use crate::segment::write_zeros;
+use crate::medium::{FileSystem, Medium, MediumFile};
+use crate::segment::{Access, write_zeros};
 use crate::units::{Seq, Timeline};
 
 pub const MARK_MAGIC: u32 = u32::from_le_bytes(*b"WMRK");
@@ -70,7 +70,7 @@ impl MarkSlot {
 /// The side file, open for noting. Off the ack path: a note that comes late only guards less.
 #[derive(Debug)]
 pub struct Mark {
-    file: File,
+    file: Box<dyn MediumFile>,
     path: PathBuf,
     timeline: Timeline,
     counter: u64,
@@ -95,16 +95,26 @@ impl Mark {
 
     /// Opens the file and reads the newer slot.
     pub fn open(path: &Path, timeline: Timeline) -> Result<Mark> {
-        let file = open_mark(path, OpenOptions::new().read(true).write(true))?;
-        let newest = read_newest(&file, path, timeline)?;
+        Mark::open_on(&FileSystem, path, timeline)
+    }
+
+    /// Opens what lies on `medium`.
+    pub fn open_on(medium: &dyn Medium, path: &Path, timeline: Timeline) -> Result<Mark> {
+        let file = open_mark(medium, path, Access::ReadWrite)?;
+        let newest = read_newest(&*file, path, timeline)?;
         let (counter, seq) = (newest.counter.get(), Seq(newest.seq.get()));
         Ok(Mark { file, path: path.to_owned(), timeline, counter, seq, failed: false })
     }
 
     /// The mark without opening the file for writing.
     pub fn read(path: &Path, timeline: Timeline) -> Result<Seq> {
-        let file = open_mark(path, OpenOptions::new().read(true))?;
-        Ok(Seq(read_newest(&file, path, timeline)?.seq.get()))
+        Mark::read_on(&FileSystem, path, timeline)
+    }
+
+    /// The mark of what lies on `medium`.
+    pub fn read_on(medium: &dyn Medium, path: &Path, timeline: Timeline) -> Result<Seq> {
+        let file = open_mark(medium, path, Access::Read)?;
+        Ok(Seq(read_newest(&*file, path, timeline)?.seq.get()))
     }
 
     pub fn seq(&self) -> Seq {
@@ -121,8 +131,8 @@ impl Mark {
             return Ok(());
         }
         let slot = MarkSlot::new(self.timeline, self.counter + 1, seq);
-        let written = write_slot(&self.file, &self.path, slot)
-            .and_then(|()| self.file.sync_data().map_err(|source| WalError::io(Action::Sync, &self.path, 0, source)));
+        let written = write_slot(&*self.file, &self.path, slot)
+            .and_then(|()| self.file.sync().map_err(|source| WalError::io(Action::Sync, &self.path, 0, source)));
         self.failed = written.is_err();
         written?;
         (self.counter, self.seq) = (self.counter + 1, seq);
@@ -130,24 +140,24 @@ impl Mark {
     }
 }
 
-fn open_mark(path: &Path, options: &OpenOptions) -> Result<File> {
-    options.open(path).map_err(|source| match source.kind() {
+fn open_mark(medium: &dyn Medium, path: &Path, access: Access) -> Result<Box<dyn MediumFile>> {
+    medium.open_file(path, access).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => WalError::damaged(path, 0, Seq::ZERO, Damage::FileMissing),
         _ => WalError::io(Action::Open, path, 0, source),
     })
 }
 
-fn write_slot(file: &File, path: &Path, slot: MarkSlot) -> Result<()> {
+fn write_slot(file: &dyn MediumFile, path: &Path, slot: MarkSlot) -> Result<()> {
     let offset = slot.counter.get() % MARK_SLOTS * MARK_SLOT_STRIDE_BYTES;
-    file.write_all_at(slot.as_bytes(), offset).map_err(|source| WalError::io(Action::Write, path, offset, source))
+    file.write_whole(slot.as_bytes(), offset).map_err(|source| WalError::io(Action::Write, path, offset, source))
 }
 
-fn read_newest(file: &File, path: &Path, timeline: Timeline) -> Result<MarkSlot> {
+fn read_newest(file: &dyn MediumFile, path: &Path, timeline: Timeline) -> Result<MarkSlot> {
     let mut newest: Option<MarkSlot> = None;
     for slot_idx in 0..MARK_SLOTS {
         let mut bytes = [0; size_of::<MarkSlot>()];
         // A slot that cannot be read counts as torn; if both are, that is damage.
-        let whole = file.read_exact_at(&mut bytes, slot_idx * MARK_SLOT_STRIDE_BYTES).is_ok();
+        let whole = file.read_whole(&mut bytes, slot_idx * MARK_SLOT_STRIDE_BYTES).is_ok();
         let slot = MarkSlot::read_from_bytes(&bytes).expect("the array has the slot's length");
         let newer = newest.is_none_or(|known| known.counter.get() < slot.counter.get());
         if whole && slot.proved() && newer {

@@ -13,7 +13,6 @@ use crate::directory::Directory;
 use crate::error::{Damage, Result, WalError};
 use crate::frame::{FRAME_BYTES_MAX, Frame};
 use crate::head::HeadPosition;
-use crate::mark::Mark;
 use crate::replay::{Refusal, TornTail, Verdict, judge};
 use crate::scan::{FramePlace, scan};
 use crate::segment::{Access, Segments};
@@ -157,7 +156,7 @@ impl<'d> Inspection<'d> {
 fn judge_beside_writer(directory: &Directory, segments: &Segments) -> Result<(Store, Verdict)> {
     let mut attempt = 1;
     loop {
-        let store = Store::open_read_only(&directory.db_dir(), directory.identity().origin())?;
+        let store = directory.store_read_only()?;
         match judge_head(directory, segments, &store) {
             Ok(verdict) => return Ok((store, verdict)),
             Err(error) if attempt == INSPECT_ATTEMPTS => return Err(error),
@@ -177,7 +176,7 @@ fn judge_head(directory: &Directory, segments: &Segments, store: &Store) -> Resu
 /// The log's end against what is known to have been acknowledged: the mark, and the snapshot that `from` comes from.
 fn found(directory: &Directory, store: &Store, verdict: &Verdict, from: Seq) -> Result<Recovered> {
     let path = directory.mark_path();
-    let mark = Mark::read(&path, directory.identity().timeline)?;
+    let mark = directory.mark_seq()?;
     let have = verdict.tail.seq;
     let acknowledged = mark.max(from.prev());
     if have < acknowledged {

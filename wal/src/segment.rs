@@ -13,7 +13,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use zerocopy::little_endian::{U16, U32, U64};
@@ -21,6 +21,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::block::{BLOCK_BYTES, Block, SECTOR_BYTES, blocks};
 use crate::error::{Action, ConfigFault, Damage, Result, WalError};
+use crate::medium::{FileSystem, Medium, MediumFile};
 use crate::units::{NodeId, Seq, Timeline};
 
 pub const SEGMENT_MAGIC: u32 = u32::from_le_bytes(*b"WSEG");
@@ -133,7 +134,7 @@ pub enum Access {
 pub struct Segments {
     dir: PathBuf,
     geometry: Geometry,
-    files: Vec<File>,
+    files: Vec<Box<dyn MediumFile>>,
 }
 
 /// A place in the head.
@@ -155,9 +156,14 @@ impl Segments {
 
     /// Opens the files and holds each header against `owner`. Writes nothing.
     pub fn open(dir: &Path, owner: SegmentOwner, access: Access) -> Result<Segments> {
+        Segments::open_on(&FileSystem, dir, owner, access)
+    }
+
+    /// Opens what lies on `medium`.
+    pub fn open_on(medium: &dyn Medium, dir: &Path, owner: SegmentOwner, access: Access) -> Result<Segments> {
         owner.geometry.validate()?;
         let files = (0..owner.geometry.segment_count)
-            .map(|ordinal| open_segment(dir, owner, SegmentIdx(ordinal), access))
+            .map(|ordinal| open_segment(medium, dir, owner, SegmentIdx(ordinal), access))
             .collect::<Result<Vec<_>>>()?;
         Ok(Segments { dir: dir.to_owned(), geometry: owner.geometry, files })
     }
@@ -170,20 +176,21 @@ impl Segments {
         self.dir.join(idx.file_name())
     }
 
-    pub fn file(&self, idx: SegmentIdx) -> &File {
-        &self.files[idx.0 as usize]
+    pub fn file(&self, idx: SegmentIdx) -> &dyn MediumFile {
+        &*self.files[idx.0 as usize]
     }
 
-    /// The files in the order of their index, for a driver that writes to them itself.
+    /// The files in the order of their index, for a driver that writes to them itself: those of a file system.
     pub fn into_files(self) -> Vec<File> {
-        self.files
+        let file = |file: Box<dyn MediumFile>| file.into_file().expect("a reactor drives files of the file system");
+        self.files.into_iter().map(file).collect()
     }
 
     /// Fills `bytes` from `place`.
     pub fn read(&self, place: Place, bytes: &mut [u8]) -> Result<()> {
         assert!(place.offset + bytes.len() as u64 <= self.geometry.segment_bytes);
         self.file(place.segment)
-            .read_exact_at(bytes, place.offset)
+            .read_whole(bytes, place.offset)
             .map_err(|source| WalError::io(Action::Read, &self.path(place.segment), place.offset, source))
     }
 
@@ -192,16 +199,14 @@ impl Segments {
         for place in places {
             assert!(SEGMENT_DATA_OFFSET <= place.offset, "the header block is never written again");
             self.file(place.segment)
-                .write_all_at(Block::ZERO.as_bytes(), place.offset)
+                .write_whole(Block::ZERO.as_bytes(), place.offset)
                 .map_err(|source| WalError::io(Action::Write, &self.path(place.segment), place.offset, source))?;
         }
         let mut touched: Vec<SegmentIdx> = places.iter().map(|place| place.segment).collect();
         touched.sort_unstable();
         touched.dedup();
         for segment in touched {
-            self.file(segment)
-                .sync_data()
-                .map_err(|source| WalError::io(Action::Sync, &self.path(segment), 0, source))?;
+            self.file(segment).sync().map_err(|source| WalError::io(Action::Sync, &self.path(segment), 0, source))?;
         }
         Ok(())
     }
@@ -240,16 +245,22 @@ fn create_segment(dir: &Path, owner: SegmentOwner, idx: SegmentIdx) -> Result<()
     file.sync_all().map_err(|source| WalError::io(Action::Sync, &path, 0, source))
 }
 
-fn open_segment(dir: &Path, owner: SegmentOwner, idx: SegmentIdx, access: Access) -> Result<File> {
+fn open_segment(
+    medium: &dyn Medium,
+    dir: &Path,
+    owner: SegmentOwner,
+    idx: SegmentIdx,
+    access: Access,
+) -> Result<Box<dyn MediumFile>> {
     let path = dir.join(idx.file_name());
-    let file = open_file(&path, access)?;
-    let found = file.metadata().map_err(|source| WalError::io(Action::Open, &path, 0, source))?.len();
+    let file = open_file(medium, &path, access)?;
+    let found = file.bytes_len().map_err(|source| WalError::io(Action::Open, &path, 0, source))?;
     let expected = owner.geometry.segment_bytes;
     if found != expected {
         return Err(WalError::damaged(&path, 0, Seq::ZERO, Damage::LengthDiffers { expected, found }));
     }
     let mut block = blocks(BLOCK_BYTES);
-    file.read_exact_at(block.as_mut_bytes(), 0).map_err(|source| match source.raw_os_error() {
+    file.read_whole(block.as_mut_bytes(), 0).map_err(|source| match source.raw_os_error() {
         Some(libc::EINVAL) if access == Access::Direct => WalError::DirectRefused { path: path.clone(), source },
         _ => WalError::io(Action::Read, &path, 0, source),
     })?;
@@ -257,13 +268,8 @@ fn open_segment(dir: &Path, owner: SegmentOwner, idx: SegmentIdx, access: Access
     Ok(file)
 }
 
-fn open_file(path: &Path, access: Access) -> Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(access != Access::Read);
-    if access == Access::Direct {
-        options.custom_flags(libc::O_DIRECT);
-    }
-    options.open(path).map_err(|source| match source.kind() {
+fn open_file(medium: &dyn Medium, path: &Path, access: Access) -> Result<Box<dyn MediumFile>> {
+    medium.open_file(path, access).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => WalError::damaged(path, 0, Seq::ZERO, Damage::FileMissing),
         _ if access == Access::Direct && source.raw_os_error() == Some(libc::EINVAL) => {
             WalError::DirectRefused { path: path.to_owned(), source }

@@ -1,4 +1,4 @@
-//! The log's body, the history and the metadata, in RocksDB. The one file that names it.
+//! The log's body, the history and the metadata, in a table: RocksDB, where nothing is simulated.
 //!
 //! ```text
 //! log      key: timeline u32 BE | seq_first u64 BE      value: frame (header and payload, without padding)
@@ -6,26 +6,21 @@
 //! meta     key: 0x00 | ours, 0x01 | the caller's        value: opaque
 //! ```
 //!
-//! Invariants: RocksDB's own log is off, the head is the log; what a flush has made durable is a prefix of what was
-//! appended; all families are flushed together, so rows and the cursor that counts them never part. RocksDB notices
-//! neither a missing file's worth of keys nor an old copy of itself, so every frame is proved again when read.
+//! Invariants: what a flush has made durable is a prefix of what was appended; all families are flushed together, so rows
+//! and the cursor that counts them never part. RocksDB notices neither a missing file's worth of keys nor an old copy of
+//! itself, so every frame is proved again when read.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
-use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator, FlushOptions, Options, ReadOptions,
-    WriteBatch, WriteOptions,
-};
-
 use crate::error::{Action, Damage, Result, WalError};
 use crate::frame::{FRAME_VERSION, Frame, FrameFault};
+use crate::medium::{FileSystem, Medium};
+use crate::rocks::Rocks;
+use crate::table::{Change, Family, OpenFor, Table, TableFault, TableFaultKind, Walk};
 use crate::units::{ChainHash, NodeId, Seq, Tail, Timeline};
-
-const LOG: &str = "log";
-const HISTORY: &str = "history";
-const META: &str = "meta";
 
 const META_OURS: u8 = 0;
 const META_CALLERS: u8 = 1;
@@ -33,9 +28,6 @@ const META_BASE: &[u8] = &[META_OURS, b'b', b'a', b's', b'e'];
 
 /// Bytes of a key in `log`.
 pub const LOG_KEY_BYTES: usize = 12;
-
-/// Memtable of the log family: what RocksDB may hold before it flushes by itself.
-const LOG_BUFFER_BYTES: usize = 32 << 20;
 
 /// Where a timeline's log begins: after which sequence, and whose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +55,7 @@ struct Ends {
 
 /// An open database. May be shared between threads; only one of them appends.
 pub struct Store {
-    db: DB,
+    table: Box<dyn Table>,
     path: PathBuf,
     origin: LogOrigin,
     ends: Mutex<Ends>,
@@ -72,33 +64,24 @@ pub struct Store {
 impl Store {
     /// Makes an empty database where there is none.
     pub fn create(path: &Path) -> Result<()> {
-        let mut options = db_options();
-        options.create_if_missing(true);
-        options.create_missing_column_families(true);
-        options.set_error_if_exists(true);
-        let db = DB::open_cf_descriptors(&options, path, families())
-            .map_err(|error| store_error(Action::Create, path, Seq::ZERO, &error))?;
-        drop(db);
-        Ok(())
+        Rocks::create(path).map_err(|fault| store_error(Action::Create, path, Seq::ZERO, fault))
     }
 
     /// Opens a database that [`Store::create`] made and finds the end of its log. Never makes one.
     pub fn open(path: &Path, origin: LogOrigin) -> Result<Store> {
-        let db = DB::open_cf_descriptors(&db_options(), path, families()).map_err(|error| open_error(path, &error))?;
-        Store::with_ends(db, path, origin)
+        Store::open_on(&FileSystem, path, origin, OpenFor::Writing)
     }
 
     /// Opens what has been flushed, beside a running writer or without one. Writes nothing; appending panics.
     pub fn open_read_only(path: &Path, origin: LogOrigin) -> Result<Store> {
-        let options = db_options();
-        let db = DB::open_cf_descriptors_read_only(&options, path, families(), false)
-            .map_err(|error| open_error(path, &error))?;
-        Store::with_ends(db, path, origin)
+        Store::open_on(&FileSystem, path, origin, OpenFor::Reading)
     }
 
-    fn with_ends(db: DB, path: &Path, origin: LogOrigin) -> Result<Store> {
+    /// Opens what lies on `medium`.
+    pub fn open_on(medium: &dyn Medium, path: &Path, origin: LogOrigin, purpose: OpenFor) -> Result<Store> {
+        let table = medium.open_table(path, purpose).map_err(|fault| open_error(path, fault))?;
         let ends = Ends { appended: origin.tail(), stored: origin.seq_base, failed: false };
-        let store = Store { db, path: path.to_owned(), origin, ends: Mutex::new(ends) };
+        let store = Store { table, path: path.to_owned(), origin, ends: Mutex::new(ends) };
         let tail = store.find_tail()?;
         *store.lock_ends() = Ends { appended: tail, stored: tail.seq, failed: false };
         Ok(store)
@@ -108,11 +91,12 @@ impl Store {
     pub fn append_frames<'a>(&self, frames: impl IntoIterator<Item = &'a [u8]>) -> Result<Seq> {
         let mut ends = self.lock_ends();
         let mut tail = ends.appended;
-        let mut batch = WriteBatch::default();
+        let mut batch = Vec::new();
         for bytes in frames {
             let frame = self.prove(bytes, tail.seq.next())?;
             self.check_follows(&frame, tail)?;
-            batch.put_cf(self.family(LOG), log_key(self.origin.timeline, frame.seq_first()), frame.bytes());
+            let key = log_key(self.origin.timeline, frame.seq_first());
+            batch.push(put(Family::Log, key, frame.bytes()));
             tail = frame.tail();
         }
         self.write(&mut ends, batch, tail.seq)?;
@@ -127,14 +111,11 @@ impl Store {
             self.still_whole(&ends)?;
             ends.appended.seq
         };
-        let mut options = FlushOptions::default();
-        options.set_wait(true);
-        let families = [self.family(LOG), self.family(HISTORY), self.family(META)];
-        let result = self.db.flush_cfs_opt(&families, &options);
+        let result = self.table.flush();
         let mut ends = self.lock_ends();
-        if let Err(error) = result {
+        if let Err(fault) = result {
             ends.failed = true;
-            return Err(store_error(Action::Flush, &self.path, seq, &error));
+            return Err(store_error(Action::Flush, &self.path, seq, fault));
         }
         ends.stored = ends.stored.max(seq);
         assert!(ends.stored <= ends.appended.seq);
@@ -161,7 +142,7 @@ impl Store {
 
     /// The first retained sequence is the one after this.
     pub fn base(&self) -> Result<Tail> {
-        let Some(value) = self.get(META, META_BASE)? else { return Ok(self.origin.tail()) };
+        let Some(value) = self.get(Family::Meta, META_BASE)? else { return Ok(self.origin.tail()) };
         let (seq, chain) = value.split_first_chunk::<8>().ok_or_else(|| self.malformed("base is too short"))?;
         let chain: [u8; 32] = chain.try_into().map_err(|_| self.malformed("base has the wrong length"))?;
         Ok(Tail { seq: Seq(u64::from_le_bytes(*seq)), chain: ChainHash(chain) })
@@ -174,16 +155,16 @@ impl Store {
             let (wanted, begins) = (from, base.seq.next());
             return Err(WalError::NotRetained { path: self.path.clone(), wanted, begins });
         }
-        let mut iter = self.log_iterator();
-        let start = self.seek_at_or_before(&mut iter, from)?;
+        let mut iter = self.log_walk();
+        let start = self.seek_at_or_before(&mut *iter, from)?;
         let expected = match start {
             Some(seq_first) if seq_first > base.seq.next() => {
-                self.seek_at_or_before(&mut iter, seq_first.prev())?;
-                self.frame_at(&iter, seq_first)?.map_or(base, |before| before.tail())
+                self.seek_at_or_before(&mut *iter, seq_first.prev())?;
+                self.frame_at(&*iter, seq_first)?.map_or(base, |before| before.tail())
             }
             _ => base,
         };
-        iter.seek(log_key(self.origin.timeline, start.unwrap_or(Seq::ZERO)));
+        iter.seek(&log_key(self.origin.timeline, start.unwrap_or(Seq::ZERO)));
         Ok(FrameCursor { store: self, iter, expected, from, moved: true })
     }
 
@@ -197,35 +178,35 @@ impl Store {
         let mut value = [0; 40];
         value[..8].copy_from_slice(&base.seq.0.to_le_bytes());
         value[8..].copy_from_slice(&base.chain.0);
-        let mut batch = WriteBatch::default();
-        batch.put_cf(self.family(META), META_BASE, value);
         let timeline = self.origin.timeline;
-        batch.delete_range_cf(self.family(LOG), log_key(timeline, Seq::ZERO), log_key(timeline, base.seq.next()));
+        let (from, until) = (log_key(timeline, Seq::ZERO).into(), log_key(timeline, base.seq.next()).into());
+        let batch =
+            vec![put(Family::Meta, META_BASE, &value), Change::DeleteRange { family: Family::Log, from, until }];
         self.write(&mut self.lock_ends(), batch, base.seq)?;
         Ok(base)
     }
 
     /// Writes rows of history and metadata together. Durable with the next flush.
     pub fn commit(&self, rows: Rows) -> Result<()> {
-        let mut batch = WriteBatch::default();
-        for row in rows.0 {
-            match row {
-                Row::History { key, value } => batch.put_cf(self.family(HISTORY), key, value),
-                Row::HistoryGone { key } => batch.delete_cf(self.family(HISTORY), key),
-                Row::Meta { key, value } => batch.put_cf(self.family(META), callers_key(&key), value),
+        let changes = rows.0.into_iter().map(|row| match row {
+            Row::History { key, value } => Change::Put { family: Family::History, key, value: Cow::Owned(value) },
+            Row::HistoryGone { key } => Change::Delete { family: Family::History, key },
+            Row::Meta { key, value } => {
+                Change::Put { family: Family::Meta, key: callers_key(&key), value: Cow::Owned(value) }
             }
-        }
+        });
+        let batch = changes.collect();
         let mut ends = self.lock_ends();
         let seq = ends.appended.seq;
         self.write(&mut ends, batch, seq)
     }
 
     pub fn history(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.get(HISTORY, key)
+        self.get(Family::History, key)
     }
 
     pub fn meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.get(META, &callers_key(key))
+        self.get(Family::Meta, &callers_key(key))
     }
 
     /// History rows whose key begins with `prefix`, in key order from `from` on, until `visit` breaks.
@@ -235,7 +216,7 @@ impl Store {
         from: &[u8],
         mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<()> {
-        let mut iter = self.db.raw_iterator_cf_opt(self.family(HISTORY), read_options());
+        let mut iter = self.table.walk(Family::History);
         iter.seek(prefix.max(from));
         while let Some((key, value)) = iter.item() {
             if !key.starts_with(prefix) || visit(key, value).is_break() {
@@ -243,46 +224,47 @@ impl Store {
             }
             iter.next();
         }
-        iter.status().map_err(|error| store_error(Action::Read, &self.path, Seq::ZERO, &error))
+        self.check_walk(&*iter, Seq::ZERO)
     }
 
     /// The last history key that begins with `prefix` and is not behind `key`.
     pub fn history_floor(&self, prefix: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let mut iter = self.db.raw_iterator_cf_opt(self.family(HISTORY), read_options());
-        iter.seek_for_prev(key);
-        self.check_iterator(&iter, Seq::ZERO)?;
-        Ok(iter.key().filter(|found| found.starts_with(prefix)).map(<[u8]>::to_vec))
+        let mut walk = self.table.walk(Family::History);
+        walk.seek_for_prev(key);
+        self.check_walk(walk.as_ref(), Seq::ZERO)?;
+        Ok(walk.item().map(|(found, _)| found.to_vec()).filter(|found| found.starts_with(prefix)))
     }
 
     fn find_tail(&self) -> Result<Tail> {
-        let mut iter = self.log_iterator();
+        let mut iter = self.log_walk();
         iter.seek_to_last();
-        self.check_iterator(&iter, Seq::ZERO)?;
-        if let Some((found, _)) = iter.key().and_then(split_key).filter(|(found, _)| *found > self.origin.timeline) {
+        self.check_walk(&*iter, Seq::ZERO)?;
+        let last = iter.item().and_then(|(key, _)| split_key(key));
+        if let Some((found, _)) = last.filter(|(found, _)| *found > self.origin.timeline) {
             return Err(WalError::TimelineDiffers { path: self.path.clone(), have: self.origin.timeline, found });
         }
-        self.seek_at_or_before(&mut iter, Seq(u64::MAX))?;
-        match self.frame_at(&iter, Seq::ZERO)? {
+        self.seek_at_or_before(&mut *iter, Seq(u64::MAX))?;
+        match self.frame_at(&*iter, Seq::ZERO)? {
             Some(frame) => Ok(frame.tail()),
             None => self.base(),
         }
     }
 
-    fn log_iterator(&self) -> DBRawIterator<'_> {
-        self.db.raw_iterator_cf_opt(self.family(LOG), read_options())
+    fn log_walk(&self) -> Box<dyn Walk + '_> {
+        self.table.walk(Family::Log)
     }
 
     /// Moves to the last frame of this timeline whose key is at or before `seq`; its first sequence, if there is one.
-    fn seek_at_or_before(&self, iter: &mut DBRawIterator<'_>, seq: Seq) -> Result<Option<Seq>> {
-        iter.seek_for_prev(log_key(self.origin.timeline, seq));
-        self.check_iterator(iter, seq)?;
-        let key = iter.key().and_then(split_key);
+    fn seek_at_or_before(&self, iter: &mut dyn Walk, seq: Seq) -> Result<Option<Seq>> {
+        iter.seek_for_prev(&log_key(self.origin.timeline, seq));
+        self.check_walk(iter, seq)?;
+        let key = iter.item().and_then(|(key, _)| split_key(key));
         Ok(key.filter(|(timeline, _)| *timeline == self.origin.timeline).map(|(_, seq_first)| seq_first))
     }
 
     /// The proved frame under the iterator, if it is one of this timeline.
-    fn frame_at<'i>(&self, iter: &'i DBRawIterator<'_>, seq: Seq) -> Result<Option<Frame<'i>>> {
-        self.check_iterator(iter, seq)?;
+    fn frame_at<'i>(&self, iter: &'i dyn Walk, seq: Seq) -> Result<Option<Frame<'i>>> {
+        self.check_walk(iter, seq)?;
         let Some((key, value)) = iter.item() else { return Ok(None) };
         let (timeline, seq_first) = split_key(key).ok_or_else(|| self.malformed("a log key of another length"))?;
         if timeline != self.origin.timeline {
@@ -321,23 +303,19 @@ impl Store {
         Ok(())
     }
 
-    fn check_iterator(&self, iter: &DBRawIterator<'_>, seq: Seq) -> Result<()> {
-        iter.status().map_err(|error| store_error(Action::Read, &self.path, seq, &error))
+    fn check_walk(&self, walk: &dyn Walk, seq: Seq) -> Result<()> {
+        walk.status().map_err(|fault| store_error(Action::Read, &self.path, seq, fault))
     }
 
-    fn get(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.db
-            .get_cf_opt(self.family(family), key, &read_options())
-            .map_err(|error| store_error(Action::Read, &self.path, Seq::ZERO, &error))
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.table.get(family, key).map_err(|fault| store_error(Action::Read, &self.path, Seq::ZERO, fault))
     }
 
-    fn write(&self, ends: &mut Ends, batch: WriteBatch, seq: Seq) -> Result<()> {
+    fn write(&self, ends: &mut Ends, batch: Vec<Change<'_>>, seq: Seq) -> Result<()> {
         self.still_whole(ends)?;
-        let mut options = WriteOptions::default();
-        options.disable_wal(true);
-        self.db.write_opt(batch, &options).map_err(|error| {
+        self.table.write(batch).map_err(|fault| {
             ends.failed = true;
-            store_error(Action::Write, &self.path, seq, &error)
+            store_error(Action::Write, &self.path, seq, fault)
         })
     }
 
@@ -346,10 +324,6 @@ impl Store {
             return Err(WalError::FailedEarlier { path: self.path.clone() });
         }
         Ok(())
-    }
-
-    fn family(&self, name: &str) -> &ColumnFamily {
-        self.db.cf_handle(name).expect("every family was opened with the database")
     }
 
     fn lock_ends(&self) -> MutexGuard<'_, Ends> {
@@ -364,7 +338,7 @@ impl Store {
 /// A walk over the log's frames. Lends each frame, so that nothing is copied.
 pub struct FrameCursor<'s> {
     store: &'s Store,
-    iter: DBRawIterator<'s>,
+    iter: Box<dyn Walk + 's>,
     expected: Tail,
     from: Seq,
     /// True where the iterator stands on a frame that has not been lent yet.
@@ -380,14 +354,14 @@ impl FrameCursor<'_> {
             }
             self.moved = false;
             let seq = self.expected.seq.next();
-            let Some(frame) = self.store.frame_at(&self.iter, seq)? else { return Ok(None) };
+            let Some(frame) = self.store.frame_at(&*self.iter, seq)? else { return Ok(None) };
             self.store.check_follows(&frame, self.expected)?;
             self.expected = frame.tail();
             if self.expected.seq >= self.from {
                 break;
             }
         }
-        self.store.frame_at(&self.iter, self.expected.seq)
+        self.store.frame_at(&*self.iter, self.expected.seq)
     }
 
     /// What the next frame must follow.
@@ -451,52 +425,23 @@ fn callers_key(key: &[u8]) -> Vec<u8> {
     [&[META_CALLERS], key].concat()
 }
 
-fn db_options() -> Options {
-    let mut options = Options::default();
-    options.set_atomic_flush(true);
-    options.set_paranoid_checks(true);
-    options.set_max_background_jobs(2);
-    // Its text log is for RocksDB's authors; four files of it are enough for them.
-    options.set_keep_log_file_num(4);
-    options
+fn put(family: Family, key: impl Into<Vec<u8>>, value: &[u8]) -> Change<'_> {
+    Change::Put { family, key: key.into(), value: Cow::Borrowed(value) }
 }
 
-fn families() -> Vec<ColumnFamilyDescriptor> {
-    let mut log = Options::default();
-    log.set_compression_type(DBCompressionType::None);
-    log.set_write_buffer_size(LOG_BUFFER_BYTES);
-    let mut rows = Options::default();
-    // No compression library is linked, and rows are small.
-    rows.set_compression_type(DBCompressionType::None);
-    vec![
-        ColumnFamilyDescriptor::new("default", rows.clone()),
-        ColumnFamilyDescriptor::new(LOG, log),
-        ColumnFamilyDescriptor::new(HISTORY, rows.clone()),
-        ColumnFamilyDescriptor::new(META, rows),
-    ]
-}
-
-fn read_options() -> ReadOptions {
-    let mut options = ReadOptions::default();
-    options.set_verify_checksums(true);
-    options
-}
-
-fn store_error(action: Action, path: &Path, seq: Seq, error: &rocksdb::Error) -> WalError {
-    let message = error.to_string();
-    if error.kind() == rocksdb::ErrorKind::Corruption {
+fn store_error(action: Action, path: &Path, seq: Seq, fault: TableFault) -> WalError {
+    let TableFault { kind, message } = fault;
+    if kind == TableFaultKind::Corrupt {
         return WalError::damaged(path, 0, seq, Damage::Store(message));
     }
-    let no_space = message.contains("No space left");
+    let no_space = kind == TableFaultKind::NoSpace;
     WalError::Store { action, path: path.to_owned(), seq, message, no_space }
 }
 
 /// A database that IDENTITY promises and that is not there, or not whole, is damage.
-fn open_error(path: &Path, error: &rocksdb::Error) -> WalError {
-    let message = error.to_string();
-    let incomplete = error.kind() == rocksdb::ErrorKind::InvalidArgument || message.contains("No such file");
-    if incomplete {
-        return WalError::damaged(path, 0, Seq::ZERO, Damage::Store(message));
+fn open_error(path: &Path, fault: TableFault) -> WalError {
+    if fault.kind == TableFaultKind::Incomplete {
+        return WalError::damaged(path, 0, Seq::ZERO, Damage::Store(fault.message));
     }
-    store_error(Action::Open, path, Seq::ZERO, error)
+    store_error(Action::Open, path, Seq::ZERO, fault)
 }

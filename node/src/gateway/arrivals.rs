@@ -2,7 +2,8 @@
 
 use super::hearing::{Aside, Happened, Taking};
 use super::{ADDRESSES_MAX, COMMANDS_PER_RECEIVE_MAX, Closing, Down, Gateway, OrderConn, Past};
-use crate::reactor::{ConnId, Reactor};
+use crate::machine::Sockets;
+use crate::reactor::ConnId;
 use api::login::SessionName;
 use api::session::{CloseReason, Session};
 use api::stream::SessionSeq;
@@ -12,7 +13,7 @@ use book::units::TsNs;
 use std::net::IpAddr;
 
 impl Gateway {
-    pub(super) fn accepted(&mut self, now: TsNs, id: ConnId, reactor: &mut Reactor) {
+    pub(super) fn accepted(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) {
         let address = reactor.peer(id).map(|peer| peer.ip());
         if self.closed_to_new || !self.admit_address(now, address) {
             self.wiring.status.logins_refused.add(1);
@@ -71,7 +72,7 @@ impl Gateway {
     }
 
     /// Turns received bytes into commands, as far as the ingress has room; asks for more when all are taken.
-    pub(super) fn received(&mut self, now: TsNs, id: ConnId, reactor: &mut Reactor) {
+    pub(super) fn received(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) {
         if self.closed_to_new {
             return;
         }
@@ -93,7 +94,7 @@ impl Gateway {
         }
     }
 
-    pub(super) fn take_bytes(&mut self, now: TsNs, conn: &mut OrderConn, reactor: &Reactor) -> Happened {
+    pub(super) fn take_bytes(&mut self, now: TsNs, conn: &mut OrderConn, reactor: &impl Sockets) -> Happened {
         let sender = conn.session.and_then(|s| self.desk(s)).map(|desk| desk.facts.sender());
         let OrderConn { protocol, control, stage_times, .. } = conn;
         let mut taking = Taking {
@@ -116,7 +117,7 @@ impl Gateway {
         happened
     }
 
-    pub(super) fn finish_receive(&mut self, now: TsNs, id: ConnId, happened: Happened, reactor: &mut Reactor) {
+    pub(super) fn finish_receive(&mut self, now: TsNs, id: ConnId, happened: Happened, reactor: &mut impl Sockets) {
         if let Some(conn) = self.conn_mut(id) {
             conn.taken = 0;
         }
@@ -140,7 +141,7 @@ impl Gateway {
         }
     }
 
-    pub(super) fn retry_stalled(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+    pub(super) fn retry_stalled(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
         if self.stalled.is_empty() || self.wiring.ingress.slots() < COMMANDS_PER_RECEIVE_MAX {
             return 0;
         }
@@ -167,7 +168,7 @@ impl Gateway {
         id: ConnId,
         reason: CloseReason,
         cause: DownCause,
-        reactor: &mut Reactor,
+        reactor: &mut impl Sockets,
     ) {
         tracing::debug!(%reason, "connection closed");
         self.flush_one(now, id, reactor);
@@ -180,7 +181,7 @@ impl Gateway {
     }
 
     /// Ends a connection. Its session, if it had one, is down from now on, unless another connection has taken over.
-    pub(super) fn close(&mut self, now: TsNs, id: ConnId, cause: DownCause, reactor: &mut Reactor) {
+    pub(super) fn close(&mut self, now: TsNs, id: ConnId, cause: DownCause, reactor: &mut impl Sockets) {
         let Some(slot) = self.conns.get_mut(id.slot()) else { return reactor.close(id) };
         if slot.as_ref().is_none_or(|conn| conn.id != id) {
             return reactor.close(id);

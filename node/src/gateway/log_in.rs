@@ -3,7 +3,8 @@
 use super::hearing::{Aside, Login};
 use super::{Closing, Gateway, Past};
 use crate::auth::{Attempt, Verdict};
-use crate::reactor::{ConnId, Reactor};
+use crate::machine::Sockets;
+use crate::reactor::ConnId;
 use api::login::{LoginReject, SessionName};
 use api::stream::first_to_send;
 use book::command::DownCause;
@@ -37,7 +38,7 @@ impl Gateway {
         self.mark_dirty(id);
     }
 
-    pub(super) fn take_verdicts(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+    pub(super) fn take_verdicts(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
         let mut count = 0;
         while let Ok(Verdict { conn, session }) = self.wiring.door.verdicts.pop() {
             count += 1;
@@ -56,7 +57,7 @@ impl Gateway {
 
     /// Opens the session on this connection. An older connection of it goes, without cancel-on-disconnect: a half-open
     /// socket must not lock a trader out, nor its end cancel what the trader has just come back to.
-    pub(super) fn let_in(&mut self, now: TsNs, id: ConnId, session: SessionId, reactor: &mut Reactor) {
+    pub(super) fn let_in(&mut self, now: TsNs, id: ConnId, session: SessionId, reactor: &mut impl Sockets) {
         let stream = self.streams.stream_mut(session);
         let (oldest, next) = (stream.oldest_seq(), stream.next_seq());
         let Some((wanted, name)) = self.conn_mut(id).map(|conn| (conn.wanted, conn.wanted_name)) else { return };

@@ -6,8 +6,9 @@ use super::{CONTROL_BYTES_MAX, Gateway, OrderConn, Past, SEND_CONTROL_BYTES_MAX}
 use crate::filling::Filling;
 use crate::historian::Recall;
 use crate::ingress::Ingress;
+use crate::machine::Sockets;
 use crate::outbox::{MESSAGE_BYTES_MAX, Message};
-use crate::reactor::{ConnId, Reactor};
+use crate::reactor::ConnId;
 use crate::stages::Moments;
 use api::encode::stage_times;
 use api::orders::{Answer, StageTimes};
@@ -19,7 +20,7 @@ use book::units::{Seq, TsNs};
 
 impl Gateway {
     /// Moves released answers into their streams and as much as fits into the sockets. Returns the work done.
-    pub fn give_out(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+    pub fn give_out(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
         let released = Seq(self.wiring.status.seq_released.get());
         let mut work = 0;
         while let Some(message) = self.wiring.outbox.next(released) {
@@ -49,13 +50,13 @@ impl Gateway {
     }
 
     /// Whether every answer given so far has been handed to the sockets that can take it.
-    pub fn is_drained(&self, reactor: &Reactor) -> bool {
+    pub fn is_drained(&self, reactor: &impl Sockets) -> bool {
         self.wiring.outbox.is_empty()
             && self.dirty.is_empty()
             && self.conns.iter().flatten().all(|conn| !reactor.is_sending(conn.id))
     }
 
-    pub(super) fn flush(&mut self, now: TsNs, reactor: &mut Reactor) {
+    pub(super) fn flush(&mut self, now: TsNs, reactor: &mut impl Sockets) {
         let mut idx = 0;
         while idx < self.dirty.len() {
             let id = self.dirty[idx];
@@ -71,7 +72,7 @@ impl Gateway {
     }
 
     /// Fills the connection's send buffer from what waits for it. True when there is nothing more to do for it now.
-    pub(super) fn flush_one(&mut self, now: TsNs, id: ConnId, reactor: &mut Reactor) -> bool {
+    pub(super) fn flush_one(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) -> bool {
         let Some(conn) = self.conns.get_mut(id.slot()).and_then(Option::as_deref_mut).filter(|c| c.id == id) else {
             return true;
         };
@@ -113,13 +114,13 @@ impl Gateway {
     }
 
     /// A reader this slow has lost its place in memory, or would; it resumes by number.
-    fn cut_off(&mut self, now: TsNs, id: ConnId, reactor: &mut Reactor) {
+    fn cut_off(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) {
         tracing::info!("a session reads too slowly and is disconnected");
         self.close(now, id, DownCause::Disconnect, reactor);
     }
 
     /// Asks for the messages that memory no longer has, when the connection waits for them.
-    pub(super) fn ask_archive(&mut self, now: TsNs, id: ConnId, reactor: &mut Reactor) {
+    pub(super) fn ask_archive(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) {
         let Some(conn) = self.conn_mut(id).filter(|conn| matches!(conn.past, Past::Wanted)) else { return };
         let (Some(session), from) = (conn.session, conn.next) else { return };
         let until = self.streams.stream_mut(session).oldest_seq();
@@ -131,7 +132,7 @@ impl Gateway {
         }
     }
 
-    pub(super) fn take_recalled(&mut self, now: TsNs, reactor: &mut Reactor) -> usize {
+    pub(super) fn take_recalled(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
         let mut count = 0;
         while let Ok(recalled) = self.wiring.archive.found.pop() {
             count += 1;
@@ -148,7 +149,7 @@ impl Gateway {
     }
 
     /// Stage times, heartbeats, silences, grace windows.
-    pub(super) fn keep_house(&mut self, now: TsNs, reactor: &mut Reactor) {
+    pub(super) fn keep_house(&mut self, now: TsNs, reactor: &mut impl Sockets) {
         self.wiring.stages.publish();
         // Who reads nothing for as long as it may say nothing is gone, whatever it says.
         let unread_ns_max = u64::from(self.limits.session.silence_ms) * 1_000_000;

@@ -1,0 +1,135 @@
+//! The naive twin beside an engine: given the same commands, it must have said the same and own the same.
+
+use book::command::{Command, OrderRef};
+use book::engine::Engine;
+use book::event::Event;
+use book::ids::OrderId;
+use book::naive::Naive;
+use book::units::Stamp;
+use std::collections::HashMap;
+
+/// The twin, and how the engine's order ids map to its own.
+#[derive(Default)]
+pub struct Twin {
+    naive: Naive,
+    ids: HashMap<OrderId, OrderId>,
+}
+
+impl Twin {
+    /// Applies what an engine has applied and compares what both said of orders.
+    pub fn follow(&mut self, stamp: Stamp, command: &Command, events: &[Event]) -> Result<(), String> {
+        let granted =
+            !events.iter().any(|e| matches!(e, Event::AdminRejected { .. } | Event::FundsMoved { repeated: true, .. }));
+        let mut expected = Vec::new();
+        if granted {
+            self.naive.apply(stamp, &self.translated(command), &mut expected);
+        }
+        let about_orders: Vec<Event> = events.iter().copied().filter(is_about_orders).collect();
+        let got = about_orders.into_iter().map(|e| self.mapped(e)).collect::<Result<Vec<Event>, String>>()?;
+        let expected: Vec<Event> = expected.into_iter().map(|e| restored(e, command)).collect();
+        if got == expected {
+            return Ok(());
+        }
+        Err(format!("events of {command:?}\nwhole: {events:#?}\ngot {got:#?}\nexpected {expected:#?}"))
+    }
+
+    /// Compares everything that anybody owns.
+    pub fn compare_balances(&self, engine: &Engine) -> Result<(), String> {
+        for (id, account) in engine.accounts().iter() {
+            for asset in engine.accounts().assets().iter().map(|a| a.asset.id) {
+                let got = (u128::from(account.available(asset).0), u128::from(account.held(asset).0));
+                let expected = self.naive.balance(id, asset);
+                if got != expected {
+                    return Err(format!("account {} asset {}: has {got:?}, owns {expected:?}", id.0, asset.0));
+                }
+            }
+        }
+        for asset in engine.accounts().assets() {
+            let (got, expected) = (u128::from(asset.fees.0), self.naive.fees(asset.asset.id));
+            if got != expected {
+                return Err(format!("fees of {}: {got}, not {expected}", asset.asset.symbol));
+            }
+        }
+        let (got, expected) = (engine.pool().orders.len(), self.naive.open_count());
+        if got == expected { Ok(()) } else { Err(format!("{got} orders are open, not {expected}")) }
+    }
+
+    /// The command in the twin's ids; an id that never was stays one that never was.
+    fn translated(&self, command: &Command) -> Command {
+        let mut command = command.clone();
+        let translate = |target: &mut OrderRef| {
+            if !target.order_id.is_none() {
+                target.order_id = self.ids.get(&target.order_id).copied().unwrap_or(OrderId(u64::MAX));
+            }
+        };
+        match &mut command {
+            Command::Cancel(cancel) => translate(&mut cancel.target),
+            Command::Amend(amend) => translate(&mut amend.target),
+            Command::CancelReplace(replace) => translate(&mut replace.target),
+            _ => {}
+        }
+        command
+    }
+
+    /// An event of the engine in the twin's ids, which are given out in order of appearance.
+    fn mapped(&mut self, mut event: Event) -> Result<Event, String> {
+        if let Event::Accepted(accepted) = &event {
+            let next = OrderId(self.ids.len() as u64 + 1);
+            if accepted.order_id.number() != next.0 || self.ids.insert(accepted.order_id, next).is_some() {
+                return Err(format!("order {} is accepted, number {} was next", accepted.order_id.0, next.0));
+            }
+        }
+        let map = |id: &mut OrderId| {
+            let known = self.ids.get(id).copied();
+            known.map(|known| *id = known).ok_or_else(|| format!("order {} was not accepted before this", id.0))
+        };
+        match &mut event {
+            Event::Accepted(accepted) => map(&mut accepted.order_id)?,
+            Event::Rested(rested) => map(&mut rested.order_id)?,
+            Event::Fill(fill) => {
+                map(&mut fill.maker.order_id)?;
+                map(&mut fill.taker.order_id)?;
+            }
+            Event::Reduced(reduced) => map(&mut reduced.order_id)?,
+            Event::Amended(amended) => map(&mut amended.order_id)?,
+            Event::Canceled(canceled) => map(&mut canceled.order_id)?,
+            Event::Repeated(repeated) => {
+                if let Ok(id) = &mut repeated.outcome {
+                    map(id)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(event)
+    }
+}
+
+/// A refused cancel repeats the id it was asked for, so the twin's answer gets the asked id back.
+fn restored(mut event: Event, command: &Command) -> Event {
+    let asked = match command {
+        Command::Cancel(cancel) => cancel.target.order_id,
+        Command::Amend(amend) => amend.target.order_id,
+        Command::CancelReplace(replace) => replace.target.order_id,
+        _ => return event,
+    };
+    if let Event::CancelRejected(rejected) = &mut event {
+        rejected.order_id = asked;
+    }
+    event
+}
+
+fn is_about_orders(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Accepted(_)
+            | Event::Rejected(_)
+            | Event::Rested(_)
+            | Event::Fill(_)
+            | Event::Reduced(_)
+            | Event::Amended(_)
+            | Event::Canceled(_)
+            | Event::CancelRejected(_)
+            | Event::MassCanceled(_)
+            | Event::Repeated(_)
+    )
+}

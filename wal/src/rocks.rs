@@ -1,0 +1,143 @@
+//! The table in RocksDB. The one file that names it.
+//!
+//! RocksDB's own log is off, since the head is the log; families are flushed together, which makes what is durable a
+//! prefix of what was written.
+
+use std::path::Path;
+
+use rocksdb::{
+    ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator, FlushOptions, Options, ReadOptions,
+    WriteBatch, WriteOptions,
+};
+
+use crate::table::{Change, Family, OpenFor, Table, TableFault, TableFaultKind, Walk};
+
+/// Memtable of the log family: what RocksDB may hold before it flushes by itself.
+const LOG_BUFFER_BYTES: usize = 32 << 20;
+
+pub struct Rocks(DB);
+
+impl Rocks {
+    /// Makes an empty database where there is none.
+    pub fn create(path: &Path) -> Result<(), TableFault> {
+        let mut options = db_options();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_error_if_exists(true);
+        let db = DB::open_cf_descriptors(&options, path, families()).map_err(|error| fault(&error))?;
+        drop(db);
+        Ok(())
+    }
+
+    pub fn open(path: &Path, purpose: OpenFor) -> Result<Rocks, TableFault> {
+        let opened = match purpose {
+            OpenFor::Writing => DB::open_cf_descriptors(&db_options(), path, families()),
+            OpenFor::Reading => DB::open_cf_descriptors_read_only(&db_options(), path, families(), false),
+        };
+        opened.map(Rocks).map_err(|error| fault(&error))
+    }
+
+    fn family(&self, family: Family) -> &ColumnFamily {
+        self.0.cf_handle(family.name()).expect("every family was opened with the database")
+    }
+}
+
+impl Table for Rocks {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, TableFault> {
+        self.0.get_cf_opt(self.family(family), key, &read_options()).map_err(|error| fault(&error))
+    }
+
+    fn write(&self, changes: Vec<Change<'_>>) -> Result<(), TableFault> {
+        let mut batch = WriteBatch::default();
+        for change in changes {
+            match change {
+                Change::Put { family, key, value } => batch.put_cf(self.family(family), key, value),
+                Change::Delete { family, key } => batch.delete_cf(self.family(family), key),
+                Change::DeleteRange { family, from, until } => batch.delete_range_cf(self.family(family), from, until),
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.0.write_opt(batch, &options).map_err(|error| fault(&error))
+    }
+
+    fn flush(&self) -> Result<(), TableFault> {
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        let families = Family::ALL.map(|family| self.family(family));
+        self.0.flush_cfs_opt(&families, &options).map_err(|error| fault(&error))
+    }
+
+    fn walk(&self, family: Family) -> Box<dyn Walk + '_> {
+        Box::new(self.0.raw_iterator_cf_opt(self.family(family), read_options()))
+    }
+}
+
+impl Walk for DBRawIterator<'_> {
+    fn seek(&mut self, key: &[u8]) {
+        self.seek(key);
+    }
+
+    fn seek_for_prev(&mut self, key: &[u8]) {
+        self.seek_for_prev(key);
+    }
+
+    fn seek_to_last(&mut self) {
+        self.seek_to_last();
+    }
+
+    fn next(&mut self) {
+        self.next();
+    }
+
+    fn item(&self) -> Option<(&[u8], &[u8])> {
+        self.item()
+    }
+
+    fn status(&self) -> Result<(), TableFault> {
+        self.status().map_err(|error| fault(&error))
+    }
+}
+
+fn db_options() -> Options {
+    let mut options = Options::default();
+    options.set_atomic_flush(true);
+    options.set_paranoid_checks(true);
+    options.set_max_background_jobs(2);
+    // Its text log is for RocksDB's authors; four files of it are enough for them.
+    options.set_keep_log_file_num(4);
+    options
+}
+
+fn families() -> Vec<ColumnFamilyDescriptor> {
+    let mut log = Options::default();
+    log.set_compression_type(DBCompressionType::None);
+    log.set_write_buffer_size(LOG_BUFFER_BYTES);
+    let mut rows = Options::default();
+    // No compression library is linked, and rows are small.
+    rows.set_compression_type(DBCompressionType::None);
+    vec![
+        ColumnFamilyDescriptor::new("default", rows.clone()),
+        ColumnFamilyDescriptor::new(Family::Log.name(), log),
+        ColumnFamilyDescriptor::new(Family::History.name(), rows.clone()),
+        ColumnFamilyDescriptor::new(Family::Meta.name(), rows),
+    ]
+}
+
+fn read_options() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_verify_checksums(true);
+    options
+}
+
+fn fault(error: &rocksdb::Error) -> TableFault {
+    let message = error.to_string();
+    let kind = match error.kind() {
+        rocksdb::ErrorKind::Corruption => TableFaultKind::Corrupt,
+        rocksdb::ErrorKind::InvalidArgument => TableFaultKind::Incomplete,
+        _ if message.contains("No such file") => TableFaultKind::Incomplete,
+        _ if message.contains("No space left") => TableFaultKind::NoSpace,
+        _ => TableFaultKind::Other,
+    };
+    TableFault { kind, message }
+}
