@@ -86,15 +86,14 @@ impl House {
     }
 
     /// Writes commands into the log of a house that no node has lived in yet; thousands of them at once.
-    pub fn write_log(&self, commands: Vec<Admin>) -> Result<()> {
+    pub fn write_log(&self, commands: impl IntoIterator<Item = Command>) -> Result<u64> {
         const RECORDS_PER_FRAME: u32 = 256;
         let directory = Directory::open(&self.config.node.data_dir)?;
         let mut log = LogWriter::new(&directory, RECORDS_PER_FRAME)?;
-        for (number, admin) in (1..).zip(commands) {
-            log.append(TsNs(number), &Command::Admin(Box::new(admin)))?;
+        for (number, command) in (1..).zip(commands) {
+            log.append(TsNs(number), &command)?;
         }
-        log.finish()?;
-        Ok(())
+        Ok(log.finish()?.records)
     }
 
     /// What a restart makes of the log: so many commands, so many orders at rest, and a state that verifies.

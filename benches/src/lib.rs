@@ -3,7 +3,7 @@
 //!
 //! Read in this order: what is fed (`streams`, `meb`), who is measured (`subject`, `pinion`, `naive`, `peers`,
 //! `exchange`, `yardstick`), how (`clock`, `machine`, `measure`), and what comes out (`report`). Of the journal and of the way
-//! of an order: the limits (`disk`, `raw_write`, `echo`), the node and its client (`house`, `flow`, `line`), what is counted
+//! of an order: the limits (`disk`, `raw_write`, `echo`), the node and its client (`house`, `flow`, `line`, `seat`), what is counted
 //! (`rounds`, `threads`). Of growth: the flow and its figures (`crowd`, `growth`), a node with many sessions (`swarm`,
 //! `sessions`, `open_files`). Of a start: the log that is read (`log_writer`) and its parts (`replay_parts`). What comes out
 //! of all of them becomes pictures in `plots`.
@@ -29,6 +29,7 @@ pub mod house;
 pub mod line;
 pub mod log_writer;
 pub mod raw_write;
+pub mod seat;
 
 pub mod crowd;
 pub mod growth;

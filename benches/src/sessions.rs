@@ -165,7 +165,7 @@ fn round(plan: &Plan<'_>, sessions: u32) -> Result<Round> {
     let house = House::build_with(&path, plan.sync, "", &values)?;
     let commands = furnishing(&users(sessions))?;
     let furnished = commands.len() as u64;
-    house.write_log(commands)?;
+    house.write_log(commands.into_iter().map(|admin| book::command::Command::Admin(Box::new(admin))))?;
     let open = house.open(|_| {})?;
     let mut client = Client::start((plan.client)(open.node().addresses.orders, sessions)?)?;
     client.flood(plan.seconds / 2.0)?;

@@ -70,6 +70,9 @@ pub struct EngineLoop {
     unfinished: Vec<Command>,
     /// A check is recorded at every multiple of this sequence.
     check_every: u64,
+    /// When the last cycle began, and the longest so far.
+    cycle_at: TsNs,
+    cycle_ns_max: u64,
     counts: Counts,
 }
 
@@ -93,6 +96,8 @@ impl EngineLoop {
             written_at_ns: 0,
             unfinished: Vec::with_capacity(64),
             check_every,
+            cycle_at: TsNs(0),
+            cycle_ns_max: 0,
             counts: Counts::default(),
         }
     }
@@ -296,6 +301,11 @@ impl EngineLoop {
         status.commands.set(self.counts.commands);
         status.rejects.set(self.counts.rejects);
         status.fills.set(self.counts.fills);
+        if self.cycle_at.0 > 0 && self.cycle_ns_max < now.0 - self.cycle_at.0 {
+            self.cycle_ns_max = now.0 - self.cycle_at.0;
+            status.engine_cycle_ns_max.set(self.cycle_ns_max);
+        }
+        self.cycle_at = now;
         status.engine.at_ns.set(now.0);
         status.engine.cycles.add(1);
     }

@@ -267,6 +267,7 @@ impl Shadow {
         if let Some(seq) = plan.cut_at.filter(|seq| log.base < *seq) {
             let base = store.truncate_before(seq.next())?;
             store.flush()?;
+            store.reclaim()?;
             status.seq_truncated.set(base.seq.0);
             tracing::info!(begins = base.seq.0 + 1, "the log behind the oldest kept snapshot is gone");
         }

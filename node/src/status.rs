@@ -65,6 +65,9 @@ pub struct Status {
     pub feed: Tick,
     pub shadow: Tick,
 
+    /// The engine loop's longest cycle since the start, its waiting included.
+    pub engine_cycle_ns_max: Gauge,
+
     pub connections: Gauge,
     pub sessions_open: Gauge,
     pub logins_refused: Gauge,

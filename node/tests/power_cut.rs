@@ -27,7 +27,7 @@ use wal::recover::Inspection;
 /// Snapshots and truncation run all the time, so that cuts fall into them.
 const KEEPING: &str = "[snapshot]\nevery_commands = 1000\nevery = \"1s\"\nkeep = 2\n[store]\nretain_for = \"1ms\"\n\
                        [shadow]\ncheck_every_commands = 128\n";
-const DISK_BYTES: u64 = 256 << 20;
+const DISK_BYTES: u64 = 512 << 20;
 const CUTS_DEFAULT: u64 = 3;
 /// Messages of earlier rounds that each round reads again.
 const RECHECKED: usize = 2_000;

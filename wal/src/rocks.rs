@@ -68,6 +68,10 @@ impl Table for Rocks {
         self.0.flush_cfs_opt(&families, &options).map_err(|error| fault(&error))
     }
 
+    fn reclaim(&self, family: Family, from: &[u8], until: &[u8]) -> Result<(), TableFault> {
+        self.0.delete_file_in_range_cf(self.family(family), from, until).map_err(|error| fault(&error))
+    }
+
     fn walk(&self, family: Family) -> Box<dyn Walk + '_> {
         Box::new(self.0.raw_iterator_cf_opt(self.family(family), read_options()))
     }

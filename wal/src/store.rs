@@ -186,6 +186,14 @@ impl Store {
         Ok(base)
     }
 
+    /// Gives back the disk space of what is truncated. After the flush that made the truncation durable: files go at once.
+    pub fn reclaim(&self) -> Result<()> {
+        let (timeline, base) = (self.origin.timeline, self.base()?);
+        let (from, until) = (log_key(timeline, Seq::ZERO), log_key(timeline, base.seq.next()));
+        let reclaimed = self.table.reclaim(Family::Log, &from, &until);
+        reclaimed.map_err(|fault| store_error(Action::Remove, &self.path, base.seq, fault))
+    }
+
     /// Writes rows of history and metadata together. Durable with the next flush.
     pub fn commit(&self, rows: Rows) -> Result<()> {
         let changes = rows.0.into_iter().map(|row| match row {

@@ -42,6 +42,7 @@ const METRICS: &[Metric] = &[
     gauge("pinion_snapshot_bytes", "Size of the newest snapshot's file.", |s| &s.snapshot_bytes),
     counter("pinion_snapshots_total", "Snapshots since the start.", |s| &s.snapshots),
     counter("pinion_snapshots_failed_total", "Snapshots that could not be taken.", |s| &s.snapshots_failed),
+    gauge("pinion_engine_cycle_ns_max", "The engine loop's longest cycle since the start.", |s| &s.engine_cycle_ns_max),
     gauge("pinion_connections", "Connections to the orders port.", |s| &s.connections),
     gauge("pinion_sessions_open", "Sessions that are logged in.", |s| &s.sessions_open),
     gauge("pinion_market_readers", "Readers of market data.", |s| &s.market_readers),

@@ -1,0 +1,253 @@
+//! What snapshots cost those who trade: the same load on a full house with snapshots and without, in turn.
+
+use anyhow::{Result, ensure};
+use benches::clock::Ticks;
+use benches::disk::place;
+use benches::flow::RESTING;
+use benches::house::{NODE_CORE, Sync, USER, furnishing};
+use benches::machine::Machine;
+use benches::report::Spread;
+use benches::rounds::Latencies;
+use benches::seat::Subject;
+use book::command::{AccountKind, AccountSpec, Admin, Command, FundsMove, OrderKind, PlaceOrder, Side, StpMode, Tif};
+use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, SessionId};
+use book::units::{PriceTicks, QtyLots, TsNs, Units};
+use clap::Parser;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const WIRING: &str = "\
+pauses: order to acknowledgement on a full house, with snapshots and without, in turn
+
+  client, core 0 -> node in this process, spinning, core 1; shadow, keeper and feed wherever there is room
+
+house   accounts with two balances each and two resting orders each, far from the flow's prices, written into the log first
+flow    as in round_trip: post-only orders that rest and cancels of the oldest; due at a fixed rate, timed from when due
+inside  from the command's bytes read to its answer on the way, as the node itself counts (all of the session)
+cycle   the engine loop's longest cycle of the session, its waiting for work included
+check   each command is answered once, in order; the shadow agrees with every hash in the log and reaches its end; a restart
+        recovers every command";
+
+#[derive(Clone, Debug, Parser)]
+struct Args {
+    /// Interleaved rounds; the figures are medians over them.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Commands a second.
+    #[arg(long, default_value_t = 100_000)]
+    rate: u64,
+    /// Seconds of load in a round.
+    #[arg(long, default_value_t = 65.0)]
+    seconds: f64,
+    /// Seconds between two snapshots.
+    #[arg(long, default_value_t = 30)]
+    every: u64,
+    /// Orders at rest, and as many balances.
+    #[arg(long, default_value_t = 1_000_000)]
+    orders: u32,
+    /// Where the files go, instead of beside the binary.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// One JSON document instead of text.
+    #[arg(long)]
+    json: bool,
+    /// One short round: does it run, is it right?
+    #[arg(long)]
+    quick: bool,
+}
+
+fn main() -> ExitCode {
+    let mut args = Args::parse();
+    if args.quick {
+        (args.rounds, args.rate, args.seconds, args.every, args.orders) = (1, 5_000, 3.0, 1, 2_000);
+    }
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pauses: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One session under load.
+struct Load {
+    latencies: Latencies,
+    inside_p99_ns: u64,
+    inside_p999_ns: u64,
+    cycle_ns_max: u64,
+    snapshots: u64,
+    snapshot_ns: u64,
+    /// Commands that the shadow was behind when the load ended.
+    behind: u64,
+}
+
+struct Column {
+    name: &'static str,
+    loads: Vec<Load>,
+}
+
+fn run(args: &Args) -> Result<()> {
+    let ticks = Ticks::default();
+    let look = || Machine::enter(Some(0), &ticks);
+    let machine = std::thread::scope(|scope| scope.spawn(look).join().expect("looking around does not panic"));
+    ensure!(machine.cores >= 2, "client and node need a core each");
+    if !args.json {
+        println!("{WIRING}\n\n{}\n", machine.text());
+    }
+    let place = place(args.dir.as_deref())?;
+    let mut columns = [Column { name: "without", loads: Vec::new() }, Column { name: "with", loads: Vec::new() }];
+    for round in 0..args.rounds.max(1) {
+        for (column, every) in columns.iter_mut().zip([None, Some(args.every)]) {
+            let path = place.path().join(format!("{}-{round}", column.name));
+            column.loads.push(load(args, &path, every, &ticks)?);
+            std::fs::remove_dir_all(&path)?;
+        }
+    }
+    if args.json {
+        let columns: Vec<Value> = columns.iter().map(Column::json).collect();
+        println!(
+            "{:#}",
+            json!({ "bench": "pauses", "machine": machine.json(), "rate": args.rate, "columns": columns })
+        );
+    } else {
+        println!("{}", text(args, &columns));
+    }
+    Ok(())
+}
+
+fn load(args: &Args, path: &std::path::Path, every: Option<u64>, ticks: &Ticks) -> Result<Load> {
+    let every = every.map_or("24h".to_owned(), |seconds| format!("{seconds}s"));
+    let config = format!("[snapshot]\nevery_commands = 1000000000000\nevery = \"{every}\"\non_stop = false\n");
+    let mut subject = Subject::with_log(path, Sync::Always, &config, furniture(args.orders)?)?;
+    let length = Duration::from_secs_f64(args.seconds);
+    let load = subject.session(|seat| {
+        // The shadow begins with the whole log; the load begins when it has caught up.
+        let status = &seat.open.node().status;
+        while status.seq_shadow.get() < status.seq_durable.get() {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        seat.closed_loop(2 * RESTING, ticks)?;
+        let latencies = seat.open_loop(args.rate, length, ticks)?;
+        let behind = status.seq_durable.get() - status.seq_shadow.get().min(status.seq_durable.get());
+        let inside = |quantile| {
+            seat.open.node().stages.read(|set| {
+                set.iter().find(|(name, _)| *name == "total").map_or(0, |(_, times)| times.quantile_ns(quantile))
+            })
+        };
+        Ok(Load {
+            latencies,
+            inside_p99_ns: inside(0.99),
+            inside_p999_ns: inside(0.999),
+            cycle_ns_max: status.engine_cycle_ns_max.get(),
+            snapshots: status.snapshots.get(),
+            snapshot_ns: status.snapshot_ns.get(),
+            behind,
+        })
+    })?;
+    subject.check()?;
+    Ok(load)
+}
+
+/// What fills the house: the bench's user, and others with two balances and two orders each.
+fn furniture(orders: u32) -> Result<impl Iterator<Item = Command>> {
+    let admin = |admin: Admin| Command::Admin(Box::new(admin));
+    let own = furnishing(&[USER.to_owned()])?.into_iter().map(admin);
+    let others = (2..orders / 2 + 2).flat_map(move |account| {
+        let spec = AccountSpec {
+            name: format!("client {account}"),
+            kind: AccountKind::Client,
+            parent: AccountId::NONE,
+            fee_tier: 0,
+        };
+        let deposit = |asset: u32| {
+            admin(Admin::Deposit(FundsMove {
+                account: AccountId(account),
+                asset: AssetId(asset),
+                amount: Units(1_000_000_000_000),
+                reference: ClientKey(u128::from(account) << 64 | u128::from(asset)),
+            }))
+        };
+        [admin(Admin::AddAccount(spec)), deposit(1), deposit(2), rest(account, Side::Buy), rest(account, Side::Sell)]
+    });
+    Ok(own.chain(others))
+}
+
+/// An order that never meets the flow, which stays between 900 and 1,100.
+fn rest(account: u32, side: Side) -> Command {
+    let away = account.wrapping_mul(2_654_435_761) >> 23;
+    let price = if side == Side::Buy { 800 - away } else { 1_200 + away };
+    Command::Place(PlaceOrder {
+        session: SessionId::NONE,
+        cl_ord_id: ClOrdId(0),
+        client_key: ClientKey::NONE,
+        account: AccountId(account),
+        market: MarketId(1),
+        side,
+        kind: OrderKind::Limit { price: PriceTicks(price), qty: QtyLots(1) },
+        tif: Tif::Gtc,
+        stp: StpMode::None,
+        stp_group: 0,
+        cancel_group: 0,
+        persist_on_disconnect: true,
+        valid_until: TsNs(0),
+    })
+}
+
+impl Column {
+    fn median(&self, value: impl Fn(&Load) -> u64) -> Spread {
+        Spread::of(self.loads.iter().map(|load| value(load) as f64)).expect("there is a round")
+    }
+
+    fn json(&self) -> Value {
+        let loads = self.loads.iter().map(|load| {
+            json!({
+                "p50_ns": load.latencies.at(0.5), "p99_ns": load.latencies.at(0.99), "p999_ns": load.latencies.at(0.999),
+                "max_ns": load.latencies.at(1.0), "inside_p99_ns": load.inside_p99_ns,
+                "inside_p999_ns": load.inside_p999_ns, "cycle_ns_max": load.cycle_ns_max,
+                "snapshots": load.snapshots, "snapshot_ns": load.snapshot_ns, "shadow_behind": load.behind,
+            })
+        });
+        json!({ "name": self.name, "loads": loads.collect::<Vec<_>>() })
+    }
+}
+
+type Figure = (&'static str, fn(&Load) -> u64, f64);
+
+const FIGURES: [Figure; 9] = [
+    ("p50 us", |load| load.latencies.at(0.5), 1e3),
+    ("p99 us", |load| load.latencies.at(0.99), 1e3),
+    ("p99.9 us", |load| load.latencies.at(0.999), 1e3),
+    ("max us", |load| load.latencies.at(1.0), 1e3),
+    ("inside p99 us", |load| load.inside_p99_ns, 1e3),
+    ("inside p99.9 us", |load| load.inside_p999_ns, 1e3),
+    ("longest cycle us", |load| load.cycle_ns_max, 1e3),
+    ("snapshots", |load| load.snapshots, 1.0),
+    ("shadow behind", |load| load.behind, 1.0),
+];
+
+fn text(args: &Args, columns: &[Column; 2]) -> String {
+    let mut out = format!(
+        "{} commands a second for {} s, {} orders at rest and {} balances, snapshots every {} s, node on core {NODE_CORE}\n\
+         median [min .. max] of {} rounds in turn\n\n  {:<18}{:>34}{:>34}\n",
+        args.rate,
+        args.seconds,
+        args.orders,
+        args.orders,
+        args.every,
+        args.rounds,
+        "",
+        columns[0].name,
+        columns[1].name
+    );
+    for (name, value, unit) in FIGURES {
+        let cell = |column: &Column| {
+            let spread = column.median(value);
+            format!("{:.1} [{:.1} .. {:.1}]", spread.median / unit, spread.min / unit, spread.max / unit)
+        };
+        out += &format!("  {:<18}{:>34}{:>34}\n", name, cell(&columns[0]), cell(&columns[1]));
+    }
+    out + "  check: EXACT\n"
+}
