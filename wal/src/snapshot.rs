@@ -11,6 +11,7 @@
 
 mod files;
 mod read;
+mod steps;
 mod write;
 
 pub use files::{SnapshotFile, list, remove, sweep};

@@ -26,7 +26,7 @@ pauses: order to acknowledgement on a full house, with snapshots and without, in
 house   accounts with two balances each and two resting orders each, far from the flow's prices, written into the log first
 flow    as in round_trip: post-only orders that rest and cancels of the oldest; due at a fixed rate, timed from when due
 inside  from the command's bytes read to its answer on the way, as the node itself counts (all of the session)
-cycle   the engine loop's longest cycle of the session, its waiting for work included
+cycle   the engine loop's longest cycle while the load runs, its waiting for work included
 check   each command is answered once, in order; the shadow agrees with every hash in the log and reaches its end; a restart
         recovers every command";
 
@@ -130,6 +130,7 @@ fn load(args: &Args, path: &std::path::Path, every: Option<u64>, ticks: &Ticks) 
             std::thread::park_timeout(Duration::from_millis(5));
         }
         seat.closed_loop(2 * RESTING, ticks)?;
+        status.engine_cycle_ns_max.set(0);
         let latencies = seat.open_loop(args.rate, length, ticks)?;
         let behind = status.seq_durable.get() - status.seq_shadow.get().min(status.seq_durable.get());
         let inside = |quantile| {

@@ -2,12 +2,11 @@
 
 use super::{
     Coding, EndBytes, HeaderBytes, PIECE_HEADER_BYTES, PieceHeader, SNAPSHOT_PIECE_BYTES_MAX, SnapshotFile,
-    SnapshotHeader, TAG_END, files,
+    SnapshotHeader, TAG_END, files, steps::write_in_steps,
 };
 use crate::error::{Action, Result, WalError};
 use crate::segment::sync_dir;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use zerocopy::IntoBytes;
@@ -111,7 +110,7 @@ impl SnapshotWriter {
 
     fn spill(&mut self) -> Result<()> {
         self.hasher.update(&self.buffer);
-        let written = self.file.write_all(&self.buffer);
+        let written = write_in_steps(&mut self.file, self.bytes, &self.buffer);
         written.map_err(|source| WalError::io(Action::Write, &self.temporary, self.bytes, source))?;
         self.bytes += self.buffer.len() as u64;
         self.buffer.clear();
