@@ -12,7 +12,12 @@ pub mod status;
 pub mod top;
 
 pub mod clock;
+pub mod interrupt;
+pub mod output;
+pub mod past;
 pub mod progress;
+pub mod time_text;
+
 
 pub mod day;
 pub mod published_book;
@@ -43,4 +48,3 @@ pub mod demo_node;
 
 pub mod command_json;
 pub mod log;
-pub mod log_walk;
