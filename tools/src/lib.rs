@@ -13,11 +13,13 @@ pub mod top;
 
 pub mod clock;
 pub mod interrupt;
+pub mod new_place;
 pub mod output;
 pub mod past;
 pub mod progress;
 pub mod time_text;
 
+pub mod restore;
 
 pub mod day;
 pub mod published_book;
