@@ -20,6 +20,7 @@ pub mod progress;
 pub mod time_text;
 
 pub mod restore;
+pub mod state;
 
 pub mod day;
 pub mod published_book;

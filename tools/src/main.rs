@@ -44,6 +44,7 @@ verbs! {
     Load: tools::load::Load,
     Log: tools::log::Log,
     Restore: tools::restore::Restore,
+    State: tools::state::State,
     Order: tools::order::Order,
     Cancel: tools::cancel::Cancel,
     Book: tools::book_verb::Book,
