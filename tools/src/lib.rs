@@ -20,6 +20,7 @@ pub mod progress;
 pub mod time_text;
 
 pub mod restore;
+pub mod snapshot;
 pub mod state;
 
 pub mod day;

@@ -43,6 +43,7 @@ verbs! {
     ReplayDay: tools::replay_day::ReplayDay,
     Load: tools::load::Load,
     Log: tools::log::Log,
+    Snapshot: tools::snapshot::Snapshot,
     Restore: tools::restore::Restore,
     State: tools::state::State,
     Order: tools::order::Order,
