@@ -19,6 +19,8 @@ pub mod past;
 pub mod progress;
 pub mod time_text;
 
+pub mod recon;
+pub mod replay_log;
 pub mod restore;
 pub mod snapshot;
 pub mod state;

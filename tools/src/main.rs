@@ -46,6 +46,8 @@ verbs! {
     Snapshot: tools::snapshot::Snapshot,
     Restore: tools::restore::Restore,
     State: tools::state::State,
+    Replay: tools::replay_log::Replay,
+    Recon: tools::recon::Recon,
     Order: tools::order::Order,
     Cancel: tools::cancel::Cancel,
     Book: tools::book_verb::Book,
