@@ -129,6 +129,7 @@ fn twenty_random_sequences_are_restored_to_the_states_that_were_live() {
         refused.expect(15).says(&format!("from {first} to {last}"));
         assert!(!made.exists() && !place.path().join("none.unfinished").exists());
     }
+    look_into_what_is_left(&dir, &inspected);
     // The source is as it was, and a node starts on it.
     let again = pinion(&["log", "inspect", "--data-dir", text(&dir), "--json"]).expect(0).json();
     assert_eq!(again, inspected);
@@ -136,6 +137,63 @@ fn twenty_random_sequences_are_restored_to_the_states_that_were_live() {
     let running = NodeProcess::start(&node, &config, &[]);
     assert_eq!((running.seq, running.state_hash.as_str()), (last, verified["state_hash"].as_str().expect("a hash")));
     running.stop();
+}
+
+/// The verbs of the log on a log that begins behind a snapshot.
+fn look_into_what_is_left(dir: &Path, inspected: &serde_json::Value) {
+    let (first, last) = (inspected["seq_truncated"].as_u64().expect("there") + 1, inspected["seq_last"].as_u64());
+    let last = last.expect("there");
+    let log = |verb: &[&str], code: i32| pinion(&[&["log"], verb, &["--data-dir", text(dir)]].concat()).expect(code);
+    let seqs = |out: &str| -> Vec<u64> {
+        let lines = out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        lines.map(|line| line["seq"].as_u64().expect("a sequence")).collect()
+    };
+    assert_eq!(seqs(&log(&["dump", "--json"], 0).out), (first..=last).collect::<Vec<_>>());
+    assert_eq!(seqs(&log(&["tail", "-n", "3", "--json"], 0).out), (last - 2..=last).collect::<Vec<_>>());
+    log(&["dump", "--from", "1"], 15).says(&format!("begins at {first}"));
+    assert!(log(&["dump", "--client-ids"], 0).out.lines().count() > 0);
+    let stats = log(&["stats", "--json"], 0).json();
+    assert_eq!((stats["seq_first"].as_u64(), stats["commands"].as_u64()), (Some(first), Some(last - first + 1)));
+    let (from, until) = (stats["ts_first_ns"].as_u64().expect("a time"), stats["ts_last_ns"].as_u64().expect("a time"));
+    let middle = (from + (until - from) / 2).to_string();
+    let halves = [["--until", &middle], ["--since", &middle]].map(|range| {
+        let stats = log(&[&["stats", "--json"], &range[..]].concat(), 0).json();
+        stats["commands"].as_u64().expect("a count")
+    });
+    assert_eq!(halves[0] + halves[1], last - first + 1);
+    let replayed = pinion(&["replay", "--data-dir", text(dir), "--json"]).expect(0).json();
+    let verified = log(&["verify", "--json"], 0).json();
+    assert_eq!(replayed["state_hash"], verified["state_hash"]);
+    assert!(replayed["snapshots_equal"].as_u64() >= Some(2), "{replayed}");
+    pinion(&["recon", "--data-dir", text(dir)]).expect(0);
+    println!("{replayed}");
+}
+
+#[test]
+fn an_interrupted_restore_leaves_nothing() {
+    let source = Place::new();
+    let running = source.start();
+    stage(&running);
+    assert_eq!(running.stop(), 0);
+    let place = Place::empty();
+    let (into, unfinished) = (place.data_dir(), place.path().join("data.unfinished"));
+    let mut restore = std::process::Command::new(env!("CARGO_BIN_EXE_pinion"))
+        .args(["restore", "--from", text(&source.data_dir()), "--data-dir", text(&into)])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the tool runs");
+    // Its head alone is 64 MiB of zeros: there is time to interrupt it.
+    while !unfinished.exists() && restore.try_wait().expect("our own child").is_none() {
+        std::thread::yield_now();
+    }
+    let pid = i32::try_from(restore.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+    // Gone already on a machine that was faster.
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+    let code = restore.wait().expect("our own child").code();
+    assert!(!unfinished.exists(), "nothing half done is left");
+    assert_eq!(into.exists(), code == Some(0), "there as a whole or not at all");
+    pinion(&["log", "verify", "--data-dir", text(&source.data_dir())]).expect(0);
 }
 
 #[test]
