@@ -31,7 +31,7 @@ impl Engine {
     }
 
     /// Per asset: available + held + fees == custody.
-    fn verify_conservation(&self) -> Result<(), Inconsistent> {
+    pub fn verify_conservation(&self) -> Result<(), Inconsistent> {
         let mut sums: BTreeMap<AssetId, u128> = BTreeMap::new();
         for (id, account) in self.accounts.iter() {
             ensure!(account.balances().is_sorted_by_key(|b| b.asset), "balances of account {} are out of order", id.0);
@@ -49,7 +49,7 @@ impl Engine {
     }
 
     /// Per book: levels from best to worst, queues linked both ways, never crossed, counts right.
-    fn verify_books(&self) -> Result<(), Inconsistent> {
+    pub fn verify_books(&self) -> Result<(), Inconsistent> {
         let mut resting_count = 0;
         for market in &self.markets {
             let id = market.rules.id.0;
@@ -98,7 +98,7 @@ impl Engine {
     }
 
     /// Per account and asset: held is exactly what its open orders need.
-    fn verify_holds(&self) -> Result<(), Inconsistent> {
+    pub fn verify_holds(&self) -> Result<(), Inconsistent> {
         let mut needed: BTreeMap<(AccountId, AssetId), u128> = BTreeMap::new();
         for (_, order) in self.pool.orders.iter() {
             let rules = &self.markets[order.market.idx()].rules;
@@ -118,7 +118,7 @@ impl Engine {
     }
 
     /// Every open order is on its account's list and in the index of client ids, and nothing else is.
-    fn verify_lists(&self) -> Result<(), Inconsistent> {
+    pub fn verify_lists(&self) -> Result<(), Inconsistent> {
         let mut listed_count = 0;
         for (id, account) in self.accounts.iter() {
             let mut count = 0;

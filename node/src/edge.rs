@@ -21,6 +21,7 @@ use crate::admin_port::AdminPort;
 use crate::config::Config;
 use crate::registry::Registry;
 use crate::secrets::{Secret, SecretError};
+use crate::shadow_port::ShadowPort;
 use crate::status::Status;
 use admin::{AdminState, is_bearer};
 use axum::extract::{DefaultBodyLimit, State};
@@ -67,6 +68,7 @@ pub struct Ends {
     pub status: Arc<Status>,
     pub admin: Arc<AdminPort>,
     pub stages: Arc<StageTotals>,
+    pub shadow: ShadowPort,
 }
 
 /// The running edge.
@@ -89,10 +91,10 @@ impl Edge {
     /// Starts to serve; `registry` is what the engine knew before its first command.
     pub fn spawn(config: &Config, listener: TcpListener, ends: Ends, registry: Registry) -> Result<Self, EdgeError> {
         let address = listener.local_addr().map_err(EdgeError::Thread)?;
-        let Ends { status, admin, stages } = ends;
+        let Ends { status, admin, stages, shadow } = ends;
         let desk = Arc::new(Desk::new(admin, registry));
         let vitals = Arc::new(Vitals::new(config, status));
-        let router = router(config, Arc::clone(&desk), Arc::clone(&vitals), Arc::clone(&stages))?;
+        let router = router(config, Arc::clone(&desk), shadow, Arc::clone(&vitals), Arc::clone(&stages))?;
         let limits = ConnectionLimits {
             connections_max: config.limits.ops_connections_max,
             header_bytes_max: config.limits.header_bytes_max,
@@ -149,12 +151,14 @@ struct OpsState {
 fn router(
     config: &Config,
     desk: Arc<Desk>,
+    shadow: ShadowPort,
     vitals: Arc<Vitals>,
     stages: Arc<StageTotals>,
 ) -> Result<Router, EdgeError> {
     let listen = &config.listen;
     let admin = AdminState {
         desk,
+        shadow,
         token: read_token("listen.ops_token_file", listen.ops_token_file.as_deref())?,
         cancel_on_disconnect: config.session.cancel_on_disconnect,
         cancel_window_ms: u32::try_from(config.session.cancel_window.as_millis()).unwrap_or(u32::MAX),

@@ -14,6 +14,7 @@
 use crate::admin_port::{AdminAnswer, AdminInlet};
 use crate::control::{CONTROLS_PER_COMMAND_MAX, Change, Control, SessionFacts};
 use crate::events::Events;
+use crate::fault::HashRecord;
 use crate::feed::{FEED_ITEMS_PER_COMMAND_MAX, FeedItem};
 use crate::ingress::Ingress;
 use crate::keeper::FramesIn;
@@ -223,6 +224,7 @@ impl EngineLoop {
         let stamp = Stamp { seq: Seq(seq.0), ts: now };
         self.events.clear();
         self.engine.apply(stamp, command, &mut self.events);
+        HashRecord::note(&self.engine);
         self.counts.commands += 1;
         let Wiring { outbox, feed, .. } = &mut self.wiring;
         let mut outlet = Live { origin: Origin { seq: stamp.seq, received, sequenced: stamp.ts }, outbox, feed };

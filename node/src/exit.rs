@@ -13,6 +13,7 @@ pub const DAMAGED: u8 = 13;
 pub const UNKNOWN_FORMAT: u8 = 14;
 pub const OUTSIDE_LOG: u8 = 15;
 pub const FENCED: u8 = 16;
+pub const RECONCILIATION: u8 = 17;
 pub const HASH_DIFFERS: u8 = 18;
 pub const NO_SPACE: u8 = 19;
 pub const JOURNAL_FAILED: u8 = 20;

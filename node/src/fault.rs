@@ -7,6 +7,9 @@ use book::units::Seq;
 #[cfg(feature = "fault-injection")]
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Whether this build has faults to inject: tests that need them prove nothing without.
+pub const ENABLED: bool = cfg!(feature = "fault-injection");
+
 /// What shall go wrong, and when.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JournalFault {
@@ -47,7 +50,8 @@ impl JournalFault {
 impl JournalFault {
     /// Reads `PINION_FAULT`: a comma-separated list of `write:ERRNO:N`, `sync:ERRNO:N` (the N-th fails and all after)
     /// `ack-before-sync`, `crash-at:SEQ` (whoever replays that sequence panics) and `die-at:SEQ` (the process is killed
-    /// there), `differ-at:SEQ` (the shadow leaves that sequence out).
+    /// there), `differ-at:SEQ` (the shadow leaves that sequence out), `record-hashes:EVERY:PATH` (the live engine notes
+    /// its state hash after every EVERY-th sequence).
     pub fn from_env() -> Result<Self, String> {
         let Ok(text) = std::env::var("PINION_FAULT") else { return Ok(Self::default()) };
         let mut fault = Self::default();
@@ -60,6 +64,7 @@ impl JournalFault {
                 ["crash-at", seq] => ApplyFault::arm(&CRASH_AT, seq)?,
                 ["die-at", seq] => ApplyFault::arm(&DIE_AT, seq)?,
                 ["differ-at", seq] => ApplyFault::arm(&DIFFER_AT, seq)?,
+                ["record-hashes", every, path] => HashRecord::arm(every, path)?,
                 _ => return Err(format!("PINION_FAULT: no fault is called {part:?}")),
             }
         }
@@ -136,5 +141,41 @@ impl ApplyFault {
 
     pub fn is_left_out(seq: Seq) -> bool {
         DIFFER_AT.load(Ordering::Relaxed) == seq.0
+    }
+}
+
+/// No fault, but seen with the same eyes: what the live engine's state was, for whoever builds it again later.
+pub struct HashRecord;
+
+#[cfg(feature = "fault-injection")]
+static HASHES: std::sync::OnceLock<(u64, std::fs::File)> = std::sync::OnceLock::new();
+
+#[cfg(not(feature = "fault-injection"))]
+impl HashRecord {
+    #[inline]
+    pub fn note(_engine: &book::engine::Engine) {}
+}
+
+#[cfg(feature = "fault-injection")]
+impl HashRecord {
+    fn arm(every: &str, path: &str) -> Result<(), String> {
+        let every = every.parse().ok().filter(|every| 0 < *every);
+        let every = every.ok_or_else(|| "PINION_FAULT: record-hashes wants a count".to_owned())?;
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        let file = file.map_err(|error| format!("PINION_FAULT: {path}: {error}"))?;
+        // A second node of this process goes on in the first one's file.
+        let _ = HASHES.set((every, file));
+        Ok(())
+    }
+
+    /// Appends `seq hash` where the engine has just applied a sequence that is to be noted.
+    pub fn note(engine: &book::engine::Engine) {
+        use std::io::Write;
+        let Some((every, file)) = HASHES.get() else { return };
+        let seq = engine.stamp().seq.0;
+        if seq.is_multiple_of(*every) {
+            let line = format!("{seq} {}\n", engine.state_hash());
+            (&*file).write_all(line.as_bytes()).expect("the record of hashes can be written");
+        }
     }
 }

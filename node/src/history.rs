@@ -11,10 +11,12 @@
 //! watermark that counts them are written together, and nothing at or below the watermark is written again, so a crash
 //! at any point loses and repeats nothing.
 
+mod copy;
 mod reader;
 mod rows;
 mod writer;
 
+pub use copy::{Copied, copy_until};
 pub use reader::History;
 pub use rows::{Entry, Kind};
 pub use writer::HistoryWriter;

@@ -71,6 +71,8 @@ pub struct Beginning {
     pub replica: Replica,
     pub tail: Tail,
     pub snapshot: Option<SnapshotHeader>,
+    /// Newer snapshots that are of no use, newest first.
+    pub passed_over: Vec<PassedOver>,
 }
 
 /// The newest snapshot at or before `until`, or the beginning of the log. Newer ones that are damaged are passed over
@@ -88,12 +90,14 @@ pub fn begin(
     match found.newest {
         Some((replica, header)) if base.seq <= header.tail.seq => {
             tracing::info!(seq = header.tail.seq.0, time_ns = header.time, build = header.build, "from a snapshot");
-            Ok(Beginning { replica, tail: header.tail, snapshot: Some(header) })
+            let (tail, passed_over) = (header.tail, found.passed_over);
+            Ok(Beginning { replica, tail, snapshot: Some(header), passed_over })
         }
         older => {
             let origin = directory.identity().origin().tail();
             if origin.seq.0 == 0 && base == origin {
-                return Ok(Beginning { replica: Replica::new(engine()), tail: origin, snapshot: None });
+                let (replica, passed_over) = (Replica::new(engine()), found.passed_over);
+                return Ok(Beginning { replica, tail: origin, snapshot: None, passed_over });
             }
             let mut tried: Vec<String> = found.passed_over.iter().map(|passed| passed.why.to_string()).collect();
             tried.extend(older.map(|(_, header)| format!("the one at {} is before that", header.tail.seq)));
@@ -249,7 +253,7 @@ pub fn restore(
 ) -> Result<(Restored, Store), RestoreError> {
     let inspection = Inspection::open(directory)?;
     let any = wal::units::Seq(u64::MAX);
-    let Beginning { replica, tail, snapshot } = begin(directory, inspection.base()?, any, &mut engine)?;
+    let Beginning { replica, tail, snapshot, .. } = begin(directory, inspection.base()?, any, &mut engine)?;
     let (engine, told, seen) = replay(&inspection, replica, tail, quarantine, resend_max)?;
     assert!(engine.stamp().seq.0 == seen.tail.seq.0, "every record was applied");
     drop(inspection);

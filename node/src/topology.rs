@@ -334,7 +334,7 @@ impl Node {
     /// What the operators' door needs of this node.
     pub fn ends(&self) -> Ends {
         let (status, admin) = (Arc::clone(&self.status), Arc::clone(&self.admin));
-        Ends { status, admin, stages: Arc::clone(&self.stages) }
+        Ends { status, admin, stages: Arc::clone(&self.stages), shadow: self.port.clone() }
     }
 
     /// Waits until every thread is done; the exit code of the process.

@@ -7,6 +7,7 @@ use node::admin_port::{AdminAnswer, AdminInlet, admin_port};
 use node::config::{Build, Config};
 use node::edge::{Edge, Ends, bind};
 use node::registry::Registry;
+use node::shadow_port::shadow_port;
 use node::stages::stages;
 use node::status::Status;
 use serde_json::{Value, json};
@@ -102,7 +103,9 @@ impl Fixture {
         let engine = FakeLoop::start(Arc::clone(&status), inlet);
         let listener = bind(&config).expect("a free port");
         let (_, totals) = stages();
-        let ends = Ends { status: Arc::clone(&status), admin: Arc::new(port), stages: Arc::new(totals) };
+        let (shadow, _nobody) = shadow_port();
+        let stages = Arc::new(totals);
+        let ends = Ends { status: Arc::clone(&status), admin: Arc::new(port), stages, shadow };
         let edge = Edge::spawn(&config, listener, ends, Registry::default());
         let edge = edge.expect("the edge starts");
         Self { address: edge.address(), edge: Some(edge), status, engine, _dir: dir }

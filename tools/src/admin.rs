@@ -47,7 +47,7 @@ impl Admin {
 }
 
 /// The node's own words, with the exit code that fits them.
-fn refused(answer: &OpsAnswer) -> anyhow::Error {
+pub fn refused(answer: &OpsAnswer) -> anyhow::Error {
     let error = answer.body["error"].as_str().unwrap_or("error");
     let detail = answer.body["detail"].as_str().map_or_else(|| answer.body.to_string(), str::to_owned);
     let code = match (answer.status, error) {

@@ -146,13 +146,7 @@ fn place(c: &PlaceOrder) -> Value {
             Tif::Ioc => "ioc",
             Tif::Fok => "fok",
         },
-        "stp": match c.stp {
-            StpMode::None => "none",
-            StpMode::CancelTaker => "cancel_taker",
-            StpMode::CancelMaker => "cancel_maker",
-            StpMode::CancelBoth => "cancel_both",
-            StpMode::Decrement => "decrement",
-        },
+        "stp": stp(c.stp),
         "stp_group": some(u32::from(c.stp_group)), "cancel_group": some(u32::from(c.cancel_group)),
         "persist_on_disconnect": c.persist_on_disconnect, "valid_until_ns": some(c.valid_until.0),
     })
@@ -176,21 +170,11 @@ fn admin_fields(admin: &Admin) -> Value {
         }
         Admin::AddAccount(a) => json!({
             "name": a.name, "parent": some(a.parent.0), "fee_tier": a.fee_tier,
-            "kind": match a.kind {
-                AccountKind::Client => "client",
-                AccountKind::MarketMaker => "market_maker",
-                AccountKind::Agent => "agent",
-                AccountKind::House => "house",
-            },
+            "kind": account_kind(a.kind),
         }),
-        Admin::SetAccountStatus { account, status } => json!({
-            "account": account.0,
-            "status": match status {
-                AccountStatus::Active => "active",
-                AccountStatus::Suspended => "suspended",
-                AccountStatus::Closed => "closed",
-            },
-        }),
+        Admin::SetAccountStatus { account, status } => {
+            json!({ "account": account.0, "status": account_status(*status) })
+        }
         Admin::SetAccountFeeTier { account, tier } => json!({ "account": account.0, "tier": tier }),
         Admin::SetAccountLimits { account, open_orders_max } => {
             json!({ "account": account.0, "open_orders_max": open_orders_max })
@@ -223,14 +207,14 @@ fn funds_move(funds: &FundsMove) -> Value {
     })
 }
 
-fn limits(limits: &MarketLimits) -> Value {
+pub(crate) fn limits(limits: &MarketLimits) -> Value {
     json!({
         "qty_min_lots": limits.qty_min.0, "qty_max_lots": limits.qty_max.0,
         "notional_min_units": limits.notional_min.0, "price_band_ppm": limits.price_band.0,
     })
 }
 
-fn throttle(throttle: &Throttle) -> Value {
+pub(crate) fn throttle(throttle: &Throttle) -> Value {
     json!({ "orders_per_second": throttle.orders_per_second, "burst": throttle.burst })
 }
 
@@ -246,7 +230,7 @@ fn target(target: &OrderRef) -> Value {
 }
 
 /// A number of which zero means none.
-fn some(number: impl Into<u64>) -> Value {
+pub(crate) fn some(number: impl Into<u64>) -> Value {
     match number.into() {
         0 => Value::Null,
         number => number.into(),
@@ -257,14 +241,14 @@ fn client_key(key: ClientKey) -> Value {
     if key.is_none() { Value::Null } else { format!("{:032x}", key.0).into() }
 }
 
-fn side(side: Side) -> &'static str {
+pub(crate) fn side(side: Side) -> &'static str {
     match side {
         Side::Buy => "buy",
         Side::Sell => "sell",
     }
 }
 
-fn cod_mode(mode: CodMode) -> &'static str {
+pub(crate) fn cod_mode(mode: CodMode) -> &'static str {
     match mode {
         CodMode::Off => "off",
         CodMode::OnDisconnect => "disconnect",
@@ -273,14 +257,14 @@ fn cod_mode(mode: CodMode) -> &'static str {
     }
 }
 
-fn cod_scope(scope: CodScope) -> &'static str {
+pub(crate) fn cod_scope(scope: CodScope) -> &'static str {
     match scope {
         CodScope::Session => "session",
         CodScope::Account => "account",
     }
 }
 
-fn market_status(status: MarketStatus) -> &'static str {
+pub(crate) fn market_status(status: MarketStatus) -> &'static str {
     match status {
         MarketStatus::Trading => "trading",
         MarketStatus::Halt => "halt",
@@ -290,7 +274,34 @@ fn market_status(status: MarketStatus) -> &'static str {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn stp(mode: StpMode) -> &'static str {
+    match mode {
+        StpMode::None => "none",
+        StpMode::CancelTaker => "cancel_taker",
+        StpMode::CancelMaker => "cancel_maker",
+        StpMode::CancelBoth => "cancel_both",
+        StpMode::Decrement => "decrement",
+    }
+}
+
+pub(crate) fn account_kind(kind: AccountKind) -> &'static str {
+    match kind {
+        AccountKind::Client => "client",
+        AccountKind::MarketMaker => "market_maker",
+        AccountKind::Agent => "agent",
+        AccountKind::House => "house",
+    }
+}
+
+pub(crate) fn account_status(status: AccountStatus) -> &'static str {
+    match status {
+        AccountStatus::Active => "active",
+        AccountStatus::Suspended => "suspended",
+        AccountStatus::Closed => "closed",
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

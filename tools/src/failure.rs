@@ -2,6 +2,9 @@
 
 use node::config::ConfigErrors;
 use node::exit;
+use node::recover::RestoreError;
+use node::replica::{LoadError, RecordError};
+use node::shadow::ShadowError;
 use wal::error::WalError;
 
 /// A failure with an exit code of its own.
@@ -26,6 +29,18 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
         }
         if let Some(error) = cause.downcast_ref::<WalError>() {
             return Some(exit::code_of(error));
+        }
+        if let Some(error) = cause.downcast_ref::<RestoreError>() {
+            return Some(error.exit_code());
+        }
+        if let Some(error) = cause.downcast_ref::<RecordError>() {
+            return Some(error.exit_code());
+        }
+        if let Some(error) = cause.downcast_ref::<ShadowError>() {
+            return Some(error.exit_code());
+        }
+        if let Some(error) = cause.downcast_ref::<LoadError>() {
+            return Some(error.exit_code());
         }
         cause.downcast_ref::<ConfigErrors>().map(|_| exit::CONFIG)
     });

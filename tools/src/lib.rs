@@ -12,7 +12,18 @@ pub mod status;
 pub mod top;
 
 pub mod clock;
+pub mod interrupt;
+pub mod new_place;
+pub mod output;
+pub mod past;
 pub mod progress;
+pub mod time_text;
+
+pub mod recon;
+pub mod replay_log;
+pub mod restore;
+pub mod snapshot;
+pub mod state;
 
 pub mod day;
 pub mod published_book;
@@ -43,4 +54,3 @@ pub mod demo_node;
 
 pub mod command_json;
 pub mod log;
-pub mod log_walk;

@@ -1,7 +1,13 @@
-//! `pinion log`: what is in a data directory's log, of a stopped node or beside a running one. Writes nothing.
+//! `pinion log`: what is in a data directory's log, of a stopped node or beside a running one. Only `quarantine` writes.
 
-use crate::command_json::{kind, record_json, record_text};
-use crate::log_walk::Walked;
+mod quarantine;
+mod stats;
+
+use crate::interrupt::Interrupt;
+use crate::output::{Output, unless_closed};
+use crate::past::{DataDir, Look, Showing, tell_passed_over};
+use crate::progress::Progress;
+use crate::time_text;
 use anyhow::{Result, ensure};
 use book::codec::{self, Record};
 use book::event::Event;
@@ -9,12 +15,10 @@ use book::units::Seq;
 use clap::{Args, Subcommand};
 use node::exit;
 use serde_json::json;
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufWriter, ErrorKind, StdoutLock, Write, stdout};
-use std::path::PathBuf;
+use std::collections::VecDeque;
 use std::time::Duration;
-use wal::directory::Directory;
-use wal::recover::{Recovered, VisitorResult, inspect};
+use wal::lineage::Lineage;
+use wal::recover::Start;
 
 /// How often `tail --follow` looks again.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
@@ -28,7 +32,7 @@ pub struct Log {
 
 #[derive(Subcommand, Debug)]
 enum What {
-    /// What the directory says about itself, and where its log ends
+    /// What the directory says about itself, where its log begins and ends, what is left out of it
     Inspect(Place),
     /// Prove every frame, apply every command, print the hashes
     Verify(Place),
@@ -36,14 +40,16 @@ enum What {
     Dump(Dump),
     /// Print the last commands
     Tail(Tail),
-    /// Count commands by kind
-    Stats(Place),
+    /// Count commands by kind, bytes, and how many came in how much time
+    Stats(stats::Stats),
+    /// Leave a command out for good, on a stopped node
+    Quarantine(quarantine::Quarantine),
 }
 
 #[derive(Args, Debug)]
 struct Place {
-    #[arg(long, value_name = "D")]
-    data_dir: PathBuf,
+    #[command(flatten)]
+    dir: DataDir,
     /// One line of JSON
     #[arg(long)]
     json: bool,
@@ -53,9 +59,9 @@ struct Place {
 struct Dump {
     #[command(flatten)]
     place: Place,
-    /// First sequence
-    #[arg(long, value_name = "SEQ", default_value_t = 1)]
-    from: u64,
+    /// First sequence [default: the first that is retained]
+    #[arg(long, value_name = "SEQ")]
+    from: Option<u64>,
     /// Last sequence
     #[arg(long, value_name = "SEQ", default_value_t = u64::MAX)]
     to: u64,
@@ -83,133 +89,112 @@ impl Log {
             What::Verify(place) => place.verify(),
             What::Dump(dump) => dump.run(),
             What::Tail(tail) => tail.run(),
-            What::Stats(place) => place.stats(),
+            What::Stats(stats) => stats.run(),
+            What::Quarantine(quarantine) => return quarantine.run(),
         };
-        match outcome {
-            // Whoever read the output has seen enough.
-            Err(error) if is_broken_pipe(&error) => Ok(exit::OK),
-            outcome => outcome.map(|()| exit::OK),
-        }
+        unless_closed(outcome.map(|()| exit::OK))
     }
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let io = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-    io.map(std::io::Error::kind).any(|kind| kind == ErrorKind::BrokenPipe)
+/// Where the walk over all retained records begins.
+pub(crate) fn whole(look: &Look<'_>) -> Start {
+    Start::After(look.reach.base)
 }
 
 impl Place {
-    fn open(&self) -> Result<Directory> {
-        Ok(Directory::open_read_only(&self.data_dir)?)
-    }
-
     fn inspect(&self) -> Result<()> {
-        let directory = self.open()?;
-        let log = inspect(&directory, wal::units::Seq(1), |_, _| Ok(()))?;
-        let identity = directory.identity();
+        let past = self.dir.past()?;
+        let look = past.look()?;
+        // Every frame is proved on the way, none is applied.
+        let log = look.records(whole(&look), |_, _| Ok(true))?;
+        let identity = past.directory().identity();
         let (node_id, timeline, geometry) = (identity.node_id, identity.timeline, identity.geometry);
         let cut = log.cut.as_ref().map(|cut| cut.seq.0);
+        let lineage = Lineage::read(past.directory().path())?;
         let mut out = Output::new();
         if self.json {
+            let left_out: Vec<_> = past
+                .quarantine()
+                .entries()
+                .map(|(seq, entry)| json!({ "seq": seq.0, "time_ns": entry.time_ns, "reason": entry.reason }))
+                .collect();
+            let ancestors: Vec<_> = lineage
+                .0
+                .iter()
+                .map(|a| {
+                    json!({ "node_id": a.node_id.to_string(), "timeline": a.timeline.0, "seq": a.seq.0, "time_ns": a.time_ns })
+                })
+                .collect();
             let line = json!({
-                "data_dir": self.data_dir, "node_id": node_id.to_string(), "timeline": timeline.0,
+                "data_dir": self.dir.data_dir, "node_id": node_id.to_string(), "timeline": timeline.0,
                 "seq_base": identity.seq_base.0, "segments": geometry.segment_count,
-                "segment_bytes": geometry.segment_bytes, "seq_last": log.tail.seq.0,
+                "segment_bytes": geometry.segment_bytes, "seq_truncated": look.reach.base.seq.0,
+                "seq_reached": look.reach.first.0, "seq_last": log.tail.seq.0,
                 "seq_stored": log.seq_stored_found.0, "seq_acknowledged": log.mark.0,
                 "frames_store": log.frames_from_store, "frames_head": log.frames_from_head,
                 "chain": log.tail.chain.to_string(), "torn_at_seq": cut,
+                "quarantine": left_out, "lineage": ancestors,
             });
-            return out.line(&line.to_string());
+            return out.line(line);
         }
-        out.line(&format!("data directory  {}", self.data_dir.display()))?;
-        out.line(&format!("node            {node_id}, timeline {timeline}, log begins after {}", identity.seq_base))?;
-        out.line(&format!("head            {} segments of {} bytes", geometry.segment_count, geometry.segment_bytes))?;
-        out.line(&format!(
+        let base = look.reach.base.seq;
+        out.line(format!("data directory  {}", self.dir.data_dir.display()))?;
+        out.line(format!("node            {node_id}, timeline {timeline}, log begins after {}", identity.seq_base))?;
+        for a in &lineage.0 {
+            let (when, node) = (time_text::show(a.time_ns), a.node_id);
+            out.line(format!(
+                "restored        from node {node}, timeline {}, at sequence {}, {when}",
+                a.timeline, a.seq
+            ))?;
+        }
+        out.line(format!("head            {} segments of {} bytes", geometry.segment_count, geometry.segment_bytes))?;
+        out.line(format!("retained        records behind {base}, states from {} on", look.reach.first.0))?;
+        out.line(format!(
             "sequences       last {}, in the store {}, noted as acknowledged {}",
             log.tail.seq, log.seq_stored_found, log.mark
         ))?;
-        out.line(&format!(
-            "frames          {} in the store, {} in the head",
-            log.frames_from_store, log.frames_from_head
-        ))?;
-        out.line(&format!("chain           {}", log.tail.chain))?;
+        let frames = (log.frames_from_store, log.frames_from_head);
+        out.line(format!("frames          {} in the store, {} in the head", frames.0, frames.1))?;
+        out.line(format!("chain           {}", log.tail.chain))?;
+        for (seq, entry) in past.quarantine().entries() {
+            out.line(format!("left out        {seq}, since {}: {}", time_text::show(entry.time_ns), entry.reason))?;
+        }
         match cut {
             Some(seq) => {
-                out.line(&format!("torn end        at sequence {seq}: never acknowledged, cut at the next start"))
+                out.line(format!("torn end        at sequence {seq}: never acknowledged, cut at the next start"))
             }
             None => out.line("torn end        none"),
         }
     }
 
+    /// Begins with the oldest state there is, so that every retained record is applied.
     fn verify(&self) -> Result<()> {
-        let mut seq_first = 0;
-        let walked = Walked::with(&self.data_dir, |seq, _, _| {
-            if seq_first == 0 {
-                seq_first = seq.0;
-            }
+        let past = self.dir.past()?;
+        let look = past.look()?;
+        let log = look.records(whole(&look), |_, _| Ok(true))?;
+        let mut progress = Progress::new("verify", (log.tail.seq.0 - look.reach.base.seq.0) as usize);
+        let mut witness = Showing::new(|stamp, _, _| {
+            progress.at((stamp.seq.0 - look.reach.first.0) as usize);
             Ok(())
-        })?;
-        let Recovered { frames_from_store, frames_from_head, tail, .. } = walked.log;
-        let frames = frames_from_store + frames_from_head;
+        });
+        let moment = look.walk(look.reach.first, Seq(look.reach.end.seq.0), &mut witness)?;
+        drop(progress);
+        tell_passed_over(&moment.passed_over);
+        let (seq_first, seq_last) = (look.reach.base.seq.0 + 1, moment.seq().0);
+        let (applied_from, hash) = (seq_last - moment.applied + 1, moment.replica.engine.state_hash());
+        let frames = log.frames_from_store + log.frames_from_head;
         let mut out = Output::new();
         if self.json {
             let line = json!({
-                "seq_first": seq_first, "seq_last": walked.seq_last, "frames": frames,
-                "chain": tail.chain.to_string(), "state_hash": walked.state_hash.to_string(),
+                "seq_first": seq_first, "seq_last": seq_last, "seq_applied_first": applied_from, "frames": frames,
+                "chain": look.reach.end.chain.to_string(), "state_hash": hash.to_string(),
             });
-            return out.line(&line.to_string());
+            return out.line(line);
         }
-        out.line(&format!("sequences   {seq_first} to {}", walked.seq_last))?;
-        out.line(&format!("frames      {frames}, each with its checksum and its link"))?;
-        out.line(&format!("chain       {}", tail.chain))?;
-        out.line(&format!("state hash  {}", walked.state_hash))
-    }
-
-    fn stats(&self) -> Result<()> {
-        let mut stats = Stats::default();
-        let log = inspect(&self.open()?, wal::units::Seq(1), |_, bytes| {
-            stats.take(&codec::decode(bytes)?, bytes.len());
-            Ok(())
-        })?;
-        stats.report(&log, self.json)
-    }
-}
-
-#[derive(Debug, Default)]
-struct Stats {
-    /// By kind, in alphabetical order, so that two runs print alike.
-    counts: BTreeMap<&'static str, u64>,
-    bytes: u64,
-    ts_first_ns: u64,
-    ts_last_ns: u64,
-}
-
-impl Stats {
-    fn take(&mut self, record: &Record, record_bytes: usize) {
-        *self.counts.entry(kind(&record.command)).or_default() += 1;
-        self.bytes += record_bytes as u64;
-        if self.ts_first_ns == 0 {
-            self.ts_first_ns = record.ts.0;
-        }
-        self.ts_last_ns = record.ts.0;
-    }
-
-    fn report(&self, log: &Recovered, json: bool) -> Result<()> {
-        let (commands, frames) = (log.records, log.frames_from_store + log.frames_from_head);
-        let seconds = (self.ts_last_ns - self.ts_first_ns) as f64 / 1e9;
-        let mut out = Output::new();
-        if json {
-            let line = json!({
-                "commands": commands, "frames": frames, "record_bytes": self.bytes, "ts_first_ns": self.ts_first_ns,
-                "ts_last_ns": self.ts_last_ns, "by_command": self.counts,
-            });
-            return out.line(&line.to_string());
-        }
-        out.line(&format!("commands    {commands} in {frames} frames, {} bytes, over {seconds:.3} s", self.bytes))?;
-        for (kind, count) in &self.counts {
-            out.line(&format!("{kind:<20} {count}"))?;
-        }
-        Ok(())
+        out.line(format!("sequences   {seq_first} to {seq_last}, applied from {applied_from} on"))?;
+        out.line(format!("frames      {frames}, each with its checksum and its link"))?;
+        out.line(format!("chain       {}", look.reach.end.chain))?;
+        out.line(format!("state hash  {hash}"))
     }
 }
 
@@ -218,96 +203,85 @@ impl Dump {
         if self.client_ids {
             return self.client_ids();
         }
-        ensure!(0 < self.from, "--from counts from 1");
-        let directory = self.place.open()?;
+        ensure!(self.from.is_none_or(|from| 0 < from), "--from counts from 1");
+        let past = self.place.dir.past()?;
+        let look = past.look()?;
+        let start = self.from.map_or(whole(&look), |from| Start::At(wal::units::Seq(from)));
         let mut out = Output::new();
-        let outcome = inspect(&directory, wal::units::Seq(self.from), |seq, bytes| {
+        look.records(start, |seq, bytes| {
             if self.to < seq.0 {
-                return Err(Enough.into());
+                return Ok(false);
             }
-            out.command(Seq(seq.0), &codec::decode(bytes)?, self.place.json)
-        });
-        match outcome {
-            Err(wal::error::WalError::Visitor { source, .. }) if source.is::<Enough>() => Ok(()),
-            outcome => Ok(outcome.map(|_log| ())?),
-        }
+            out.command(seq, &read(seq, bytes)?, self.place.json)?;
+            Ok(true)
+        })?;
+        out.flush()
     }
 
     /// An id is accepted when applying its command says so: nothing else is believed.
     fn client_ids(&self) -> Result<()> {
+        let past = self.place.dir.past()?;
+        let look = past.look()?;
         let mut out = Output::new();
-        Walked::with(&self.place.data_dir, |_, _, events| {
+        let mut witness = Showing::new(|_, _, events| {
             for event in events {
                 if let Event::Accepted(accepted) = event
                     && accepted.cl_ord_id.0 != 0
                 {
-                    writeln!(out.0, "{}", accepted.cl_ord_id.0)?;
+                    out.line(accepted.cl_ord_id.0)?;
                 }
             }
             Ok(())
-        })?;
+        });
+        let moment = look.walk(look.reach.first, Seq(look.reach.end.seq.0), &mut witness)?;
+        tell_passed_over(&moment.passed_over);
         out.flush()
     }
 }
 
-/// The wanted part is over.
-#[derive(Debug, thiserror::Error)]
-#[error("the wanted part is over")]
-struct Enough;
+pub(crate) fn read(seq: Seq, bytes: &[u8]) -> Result<Record> {
+    codec::decode(bytes).map_err(|source| node::replica::RecordError::Undecodable { seq: seq.0, source }.into())
+}
 
 impl Tail {
     fn run(&self) -> Result<()> {
-        let directory = self.place.open()?;
-        let mut last = VecDeque::with_capacity(self.number + 1);
-        let log = inspect(&directory, wal::units::Seq(1), |seq, bytes| {
-            last.push_back((Seq(seq.0), codec::decode(bytes)?));
-            if self.number < last.len() {
-                last.pop_front();
-            }
-            Ok(())
-        })?;
+        let past = self.place.dir.past()?;
+        let look = past.look()?;
+        let end = look.reach.end.seq;
+        let mut last: VecDeque<(Seq, Record)> = VecDeque::new();
+        // Frames are found by sequence, so a walk may begin close to the end.
+        let from = end.0.saturating_sub(self.number as u64).max(look.reach.base.seq.0) + 1;
+        if from <= end.0 {
+            look.records(Start::At(wal::units::Seq(from)), |seq, bytes| {
+                last.push_back((seq, read(seq, bytes)?));
+                Ok(true)
+            })?;
+        }
         let mut out = Output::new();
         for (seq, record) in &last {
-            out.command(*seq, record, self.place.json).map_err(anyhow::Error::from_boxed)?;
+            out.command(*seq, record, self.place.json)?;
         }
         out.flush()?;
-        let mut next = log.tail.seq.next();
-        if !self.follow {
-            return Ok(());
-        }
-        loop {
+        drop(look);
+        if self.follow { self.follow(Seq(end.0), &mut out) } else { Ok(()) }
+    }
+
+    fn follow(&self, mut last: Seq, out: &mut Output) -> Result<()> {
+        let interrupt = Interrupt::listen()?;
+        let past = self.place.dir.past()?;
+        while !interrupt.is_set() {
             std::thread::sleep(FOLLOW_EVERY);
-            let log = inspect(&directory, next, |seq, bytes| {
-                out.command(Seq(seq.0), &codec::decode(bytes)?, self.place.json)
+            let look = past.look()?;
+            if look.reach.end.seq.0 <= last.0 {
+                continue;
+            }
+            look.records(Start::At(wal::units::Seq(last.0 + 1)), |seq, bytes| {
+                out.command(seq, &read(seq, bytes)?, self.place.json)?;
+                last = seq;
+                Ok(true)
             })?;
             out.flush()?;
-            next = log.tail.seq.next();
-        }
-    }
-}
-
-/// Standard output in large pieces, whose failures are told: a pipe may be closed at the other end.
-struct Output(BufWriter<StdoutLock<'static>>);
-
-impl Output {
-    fn new() -> Self {
-        Self(BufWriter::with_capacity(1 << 16, stdout().lock()))
-    }
-
-    fn line(&mut self, text: &str) -> Result<()> {
-        Ok(writeln!(self.0, "{text}")?)
-    }
-
-    fn command(&mut self, seq: Seq, record: &Record, json: bool) -> VisitorResult {
-        if json {
-            writeln!(self.0, "{}", record_json(seq, record))?;
-        } else {
-            writeln!(self.0, "{}", record_text(seq, record))?;
         }
         Ok(())
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        Ok(self.0.flush()?)
     }
 }

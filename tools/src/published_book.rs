@@ -12,7 +12,8 @@ use std::path::Path;
 
 use crate::day::SHARE_E8;
 
-const DUMMY_PRICE: i64 = 9_999_999_999;
+/// What stands for no price, negative among the bids.
+pub const DUMMY_PRICE: i64 = 9_999_999_999;
 const COLUMNS_PER_LEVEL: usize = 4;
 
 #[derive(Debug)]
@@ -42,6 +43,11 @@ impl PublishedBook {
             start += line.len();
         }
         Self { text, rows }
+    }
+
+    /// A row as it was published.
+    pub fn row(&self, row: usize) -> Option<&str> {
+        self.rows.get(row).map(|&(start, end)| &self.text[start..end])
     }
 
     pub fn rows_count(&self) -> usize {

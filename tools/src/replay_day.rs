@@ -1,9 +1,9 @@
 //! `pinion replay-day`: a recorded day through a running node, proved on the node's own feed.
 
 use crate::day::{Day, SHARE_E8};
-use crate::log_walk::Walked;
 use crate::market_data;
 use crate::node_address::NodeAddress;
+use crate::past::{Moment, Past};
 use crate::progress::Progress;
 use crate::published_book::PublishedBook;
 use crate::replay::{Proof, Replay};
@@ -80,7 +80,7 @@ impl ReplayDay {
             _ => prepare(&mut node.setup()?, &day, self.symbol.as_deref())?,
         };
         let proof = replay(node.orders, node.market, &stage, &day, published.as_ref())?;
-        let hash = node.data_dir.as_deref().map(Walked::of).transpose()?;
+        let hash = node.data_dir.as_deref().map(|dir| Past::open(dir)?.engine_state(None)).transpose()?;
         self.report(&stage, &proof, hash.as_ref());
         Ok(if proof.holds() { exit::OK } else { exit::FAILED })
     }
@@ -95,9 +95,9 @@ impl ReplayDay {
         );
     }
 
-    fn report(&self, stage: &Stage, proof: &Proof, walked: Option<&Walked>) {
+    fn report(&self, stage: &Stage, proof: &Proof, moment: Option<&Moment>) {
         let seconds = proof.elapsed.as_secs_f64();
-        let hash = walked.map(|walked| walked.state_hash.to_string());
+        let hash = moment.map(|moment| moment.replica.engine.state_hash().to_string());
         if self.json {
             let line = json!({
                 "market": stage.symbol,
@@ -109,7 +109,7 @@ impl ReplayDay {
                 "differences": proof.differences,
                 "difference_first": proof.difference_first,
                 "state_hash": hash,
-                "state_hash_seq": walked.map(|walked| walked.seq_last),
+                "state_hash_seq": moment.map(|moment| moment.seq().0),
                 "seconds": seconds,
             });
             println!("{line}");
@@ -123,8 +123,8 @@ impl ReplayDay {
         );
         println!("trades      {trades_equal} of {trades_expected} equal");
         println!("books       {rows_equal} of {rows_checked} equal");
-        match (walked, hash) {
-            (Some(walked), Some(hash)) => println!("state hash  {hash} at sequence {}", walked.seq_last),
+        match (moment, hash) {
+            (Some(moment), Some(hash)) => println!("state hash  {hash} at sequence {}", moment.seq().0),
             _ => println!("state hash  unknown: --config tells where the log is"),
         }
         if let Some(difference) = &proof.difference_first {

@@ -7,8 +7,8 @@ use book::command::Side;
 use common::{Place, Running, recorded};
 use std::path::Path;
 use tools::day::Day;
-use tools::log_walk::Walked;
 use tools::market_data;
+use tools::past::Past;
 use tools::published_book::PublishedBook;
 use tools::replay::Proof;
 use tools::replay_day::{Stage, prepare, replay};
@@ -49,10 +49,10 @@ fn check(day: &Path, published: Option<&PublishedBook>, trades: u64, rows: u64) 
 
     let before = public_book(&running, &stage.symbol);
     assert_eq!(running.stop(), 0);
-    let walked = Walked::of(&place.data_dir()).expect("a proved log");
+    let walked = Past::open(&place.data_dir()).and_then(|past| past.state(None)).expect("a proved log");
     let running = place.start();
-    assert_eq!(running.node().state_hash, walked.state_hash);
-    assert_eq!(running.node().log.tail.seq.0, walked.seq_last);
+    assert_eq!(running.node().state_hash, walked.replica.engine.state_hash());
+    assert_eq!(running.node().log.tail.seq.0, walked.seq().0);
     assert_eq!(public_book(&running, &stage.symbol), before);
 }
 

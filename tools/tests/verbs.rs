@@ -6,7 +6,7 @@ use common::{Place, Running, stage};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
-use tools::log_walk::Walked;
+use tools::past::Past;
 use tools::setup::Credentials;
 
 fn pinion(arguments: &[&str]) -> Output {
@@ -203,7 +203,7 @@ fn a_log_is_dumped_counted_and_proved() {
     );
     assert_eq!(exchange.running.stop(), 0);
     let data_dir = exchange.place.data_dir();
-    let walked = Walked::of(&data_dir).expect("a proved log");
+    let walked = Past::open(&data_dir).and_then(|past| past.state(None)).expect("a proved log");
     let data_dir = data_dir.to_str().expect("UTF-8");
     let log = |what: &str, more: &[&str]| {
         let mut arguments = vec!["log", what, "--data-dir", data_dir];
@@ -224,7 +224,7 @@ fn a_log_is_dumped_counted_and_proved() {
     assert_eq!(json_lines(&log("tail", &["--json", "-n", "2"])), dumped[dumped.len() - 2..]);
 
     let verified = &json_lines(&log("verify", &["--json"]))[0];
-    assert_eq!(verified["state_hash"], walked.state_hash.to_string());
+    assert_eq!(verified["state_hash"], walked.replica.engine.state_hash().to_string());
     assert_eq!((&verified["seq_first"], &verified["seq_last"]), (&1.into(), &(dumped.len() as u64).into()));
     let inspected = &json_lines(&log("inspect", &["--json"]))[0];
     assert_eq!(inspected["chain"], verified["chain"]);

@@ -2,8 +2,8 @@
 //!
 //! Reading order: what things are called ([`units`], [`block`]), what is written ([`frame`]), where the newest of it goes
 //! ([`segment`], [`head`]), how that is read back ([`scan`], [`replay`]), where the rest lives ([`store`], over a
-//! [`table`] in [`rocks`]), what guards it ([`mark`], [`directory`], on a [`medium`]), what a caller keeps beside it
-//! ([`snapshot`], [`quarantine`]), and how a start puts all of it together ([`recover`]).
+//! [`table`] in [`rocks`]), what guards it ([`mark`], [`directory`], on a [`medium`]), what is kept beside it
+//! ([`snapshot`], [`quarantine`], [`lineage`]), and how a start puts all of it together ([`recover`]).
 //!
 //! What never enters: the meaning of a record, a thread, a clock, a ring, a socket, a log line. It could store chess moves.
 
@@ -27,6 +27,7 @@ pub mod identity;
 pub mod mark;
 pub mod medium;
 
+pub mod lineage;
 pub mod quarantine;
 pub mod snapshot;
 

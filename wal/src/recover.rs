@@ -86,10 +86,11 @@ pub fn recover(
     mut visit: impl FnMut(Seq, &[u8]) -> VisitorResult,
 ) -> Result<Recovered> {
     assert!(directory.writable(), "only the owner of the lock recovers");
+    let mark = directory.mark_seq()?;
     let segments = directory.segments(Access::ReadWrite)?;
     let verdict = judge_head(directory, &segments, store)?;
     let start = start.into();
-    let mut recovered = found(directory, store, &verdict, start.seq())?;
+    let mut recovered = found(directory, mark, store, &verdict, start.seq())?;
     show(&segments, store, &verdict, start, &mut recovered, &mut visit)?;
     refeed(&segments, store, &verdict.frames)?;
     if let Some(cut) = &verdict.cut {
@@ -115,13 +116,16 @@ pub struct Inspection<'d> {
     segments: Segments,
     store: Store,
     verdict: Verdict,
+    mark: Seq,
 }
 
 impl<'d> Inspection<'d> {
     pub fn open(directory: &'d Directory) -> Result<Self> {
+        // Read first: a running node moves the mark, but what is noted now the log has already.
+        let mark = directory.mark_seq()?;
         let segments = directory.segments(Access::Read)?;
         let (store, verdict) = judge_beside_writer(directory, &segments)?;
-        Ok(Self { directory, segments, store, verdict })
+        Ok(Self { directory, segments, store, verdict, mark })
     }
 
     /// The log's end.
@@ -138,6 +142,11 @@ impl<'d> Inspection<'d> {
         &self.store
     }
 
+    /// What is known without walking: no record is counted.
+    pub fn found(&self) -> Result<Recovered> {
+        found(self.directory, self.mark, &self.store, &self.verdict, Seq(1))
+    }
+
     /// Shows every record from `start` on.
     pub fn show(
         &self,
@@ -145,7 +154,7 @@ impl<'d> Inspection<'d> {
         mut visit: impl FnMut(Seq, &[u8]) -> VisitorResult,
     ) -> Result<Recovered> {
         let start = start.into();
-        let mut recovered = found(self.directory, &self.store, &self.verdict, start.seq())?;
+        let mut recovered = found(self.directory, self.mark, &self.store, &self.verdict, start.seq())?;
         show(&self.segments, &self.store, &self.verdict, start, &mut recovered, &mut visit)?;
         Ok(recovered)
     }
@@ -174,12 +183,11 @@ fn judge_head(directory: &Directory, segments: &Segments, store: &Store) -> Resu
 }
 
 /// The log's end against what is known to have been acknowledged: the mark, and the snapshot that `from` comes from.
-fn found(directory: &Directory, store: &Store, verdict: &Verdict, from: Seq) -> Result<Recovered> {
-    let path = directory.mark_path();
-    let mark = directory.mark_seq()?;
+fn found(directory: &Directory, mark: Seq, store: &Store, verdict: &Verdict, from: Seq) -> Result<Recovered> {
     let have = verdict.tail.seq;
     let acknowledged = mark.max(from.prev());
     if have < acknowledged {
+        let path = directory.mark_path();
         return Err(WalError::ShorterThanAcknowledged { path, have, mark: acknowledged });
     }
     let stored = store.tail().seq;

@@ -44,7 +44,8 @@ impl fmt::Display for Timeline {
     }
 }
 
-/// Who wrote a log: drawn once, when the data directory is made, and carried over by a restore.
+/// Who wrote a log: drawn when a data directory is made, also by a restore, so that files of two directories never pass
+/// for each other (`lineage` tells who descends from whom).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NodeId(pub [u8; 16]);
 

@@ -8,6 +8,7 @@ use super::intent::{Intent, funds_move, key_spec, session_spec};
 use super::refusal::Refusal;
 use super::requests::*;
 use crate::secrets::{NewPassword, Secret, random_text};
+use crate::shadow_port::ShadowPort;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -17,6 +18,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use book::command::{Admin, CodMode, Command};
 use book::session::KEY_BYTES_MAX;
+use book::state_hash::StateHash;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -28,6 +30,7 @@ const PAUSE_AFTER_WRONG_TOKEN: Duration = Duration::from_millis(200);
 
 pub struct AdminState {
     pub desk: Arc<Desk>,
+    pub shadow: ShadowPort,
     /// `None` where the configuration names no token file: the API is closed.
     pub token: Option<Secret>,
     /// What a new session starts with.
@@ -61,6 +64,7 @@ pub fn routes(state: Shared) -> Router {
         .route("/deposit", post(deposit))
         .route("/withdraw", post(withdraw))
         .route("/cancel-all", post(run::<CancelAll>))
+        .route("/snapshot", post(take_snapshot))
         .fallback(async || Refusal::no_such_endpoint())
         .layer(from_fn_with_state(Arc::clone(&state), authorize))
         .with_state(state)
@@ -184,6 +188,21 @@ async fn add_key(State(state): State<Shared>, mode: Query<Mode>, Body(request): 
     let done = Arc::clone(&state.desk).execute(intent).await?;
     let mut answer = describe(&done, &state.desk.registry());
     answer.insert("key".to_owned(), key.into());
+    Ok(Json(answer))
+}
+
+/// No command: it changes nothing that is traded. Answered when the file has its name.
+async fn take_snapshot(State(state): State<Shared>, mode: Query<Mode>) -> Answer {
+    let mut answer = Map::new();
+    if mode.dry_run {
+        answer.insert("dry_run".to_owned(), true.into());
+        return Ok(Json(answer));
+    }
+    let (header, bytes) = state.shadow.snapshot().await?.map_err(Refusal::no_snapshot)?;
+    answer.insert("seq".to_owned(), header.tail.seq.0.into());
+    answer.insert("ts_ns".to_owned(), header.time.into());
+    answer.insert("bytes".to_owned(), bytes.into());
+    answer.insert("state_hash".to_owned(), StateHash(header.state_hash).to_string().into());
     Ok(Json(answer))
 }
 

@@ -1,6 +1,7 @@
 //! How the admin API says no: `{"error": code, "detail": text}` with a status that means the same.
 
 use crate::admin_port::AdminPortError;
+use crate::shadow_port::ShadowPortError;
 use api::decimal::DecimalError;
 use axum::Json;
 use axum::http::StatusCode;
@@ -58,6 +59,10 @@ impl Refusal {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 
+    pub fn no_snapshot(why: String) -> Self {
+        Self::new(StatusCode::CONFLICT, "no_snapshot", why)
+    }
+
     pub fn rejected(reason: AdminReason, seq: u64) -> Self {
         let (status, error) = code_of(reason);
         Self { seq: Some(seq), ..Self::new(status, error, reason.to_string()) }
@@ -101,6 +106,16 @@ impl From<AdminPortError> for Refusal {
         let code = match error {
             AdminPortError::Busy => "busy",
             AdminPortError::Stopping => "stopping",
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string())
+    }
+}
+
+impl From<ShadowPortError> for Refusal {
+    fn from(error: ShadowPortError) -> Self {
+        let code = match error {
+            ShadowPortError::Busy => "busy",
+            ShadowPortError::Stopping => "stopping",
         };
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string())
     }

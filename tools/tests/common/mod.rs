@@ -2,6 +2,8 @@
 #![allow(dead_code)] // Each test binary uses its own part of this.
 
 mod local_setup;
+pub mod process;
+pub mod trading;
 
 use api::decimal::{PriceE9, QtyE8};
 use book::units::Ppm;
@@ -27,12 +29,18 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
+        let place = Self::empty();
+        let geometry = Geometry { segment_count: 4, segment_bytes: 16 << 20 };
+        let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
+        Directory::create(&place.data_dir(), &identity, 1 << 20).expect("created");
+        place
+    }
+
+    /// Without a data directory.
+    pub fn empty() -> Self {
         // Beside the build, hence on a real disk: /tmp may be a tmpfs, which has no O_DIRECT everywhere.
         let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let dir = tempfile::tempdir_in(base).expect("a temporary directory");
-        let geometry = Geometry { segment_count: 4, segment_bytes: 16 << 20 };
-        let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
-        Directory::create(&dir.path().join("data"), &identity, 1 << 20).expect("created");
         Self { dir }
     }
 
@@ -48,17 +56,21 @@ impl Place {
         self.config_with("")
     }
 
-    /// `listen` is more of that section; paths are within `path()`.
-    pub fn config_with(&self, listen: &str) -> Config {
+    /// `more` goes on in the section `listen`; paths are within `path()`.
+    pub fn config_with(&self, more: &str) -> Config {
         let text = "[node]\nenv = \"dev\"\ndata_dir = \"data\"\nidle = \"backoff\"\n\
              [listen]\norders = \"127.0.0.1:0\"\nmarket = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n\
              http = \"127.0.0.1:0\"\n";
-        Config::from_parts(&format!("{text}{listen}"), self.dir.path(), [], &[], Build::of_this_binary())
+        Config::from_parts(&format!("{text}{more}"), self.dir.path(), [], &[], Build::of_this_binary())
             .expect("a valid configuration")
     }
 
     pub fn start(&self) -> Running {
-        Running { node: Some(start(&self.config(), |_| {}).expect("the node starts")) }
+        self.start_with("")
+    }
+
+    pub fn start_with(&self, more: &str) -> Running {
+        Running { node: Some(start(&self.config_with(more), |_| {}).expect("the node starts")) }
     }
 }
 

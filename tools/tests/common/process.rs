@@ -1,0 +1,129 @@
+//! `pinion` and `pinion-node` as processes.
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// What one call of `pinion` came to.
+pub struct Outcome {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+pub fn pinion(arguments: &[&str]) -> Outcome {
+    let output = Command::new(env!("CARGO_BIN_EXE_pinion"))
+        .args(arguments)
+        .env_remove("PINION_CONFIG")
+        .env_remove("PINION_FAULT")
+        .output()
+        .expect("the tool runs");
+    Outcome {
+        code: output.status.code().expect("no signal"),
+        out: String::from_utf8(output.stdout).expect("text"),
+        err: String::from_utf8(output.stderr).expect("text"),
+    }
+}
+
+impl Outcome {
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        self
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+
+    /// What its error says must have these words in it.
+    #[track_caller]
+    pub fn says(self, words: &str) -> Self {
+        assert!(self.err.contains(words), "{words:?} in {}", self.err);
+        self
+    }
+}
+
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+/// The node beside the tool, if it was built with faults to inject.
+pub fn node_with_faults() -> Option<PathBuf> {
+    let node = Path::new(env!("CARGO_BIN_EXE_pinion")).with_file_name("pinion-node");
+    if node::fault::ENABLED && node.exists() {
+        return Some(node);
+    }
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "CI builds the whole workspace, with faults");
+    eprintln!("no pinion-node with fault-injection is here, so this test proves nothing: ./dev test builds one");
+    None
+}
+
+/// A node in a process of its own, on ports that the system gave.
+pub struct NodeProcess {
+    child: Child,
+    pub orders: String,
+    pub market: String,
+    pub ops: String,
+    pub seq: u64,
+    pub state_hash: String,
+}
+
+fn command(node: &Path, config: &Path, settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(node);
+    command.arg("--config").arg(config).env_remove("PINION_FAULT").stdout(Stdio::piped()).stderr(Stdio::null());
+    for listener in ["ORDERS", "MARKET", "HTTP", "OPS"] {
+        command.env(format!("PINION__LISTEN__{listener}"), "127.0.0.1:0");
+    }
+    command.env("PINION__NODE__IDLE", "backoff").envs(settings.iter().copied());
+    command
+}
+
+impl NodeProcess {
+    pub fn start(node: &Path, config: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut command = command(node, config, settings);
+        let mut child = command.spawn().expect("the node runs");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let line = stdout.lines().map_while(Result::ok).find(|line| line.starts_with("ready "));
+        let line = line.expect("the node says that it is ready");
+        let field = |name: &str| {
+            let found = line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+            found.unwrap_or_else(|| panic!("no {name} in {line:?}")).to_owned()
+        };
+        Self {
+            orders: field("orders"),
+            market: field("market"),
+            ops: format!("http://{}", field("ops")),
+            seq: field("seq").parse().expect("a sequence"),
+            state_hash: field("state_hash"),
+            child,
+        }
+    }
+
+    /// For a start that ends by itself: its exit code.
+    pub fn refused(node: &Path, config: &Path, settings: &[(&str, &str)]) -> Option<i32> {
+        command(node, config, settings).output().expect("the node runs").status.code()
+    }
+
+    /// Waits until it ends by itself; its exit code.
+    pub fn end(mut self) -> Option<i32> {
+        self.child.wait().expect("our own child").code()
+    }
+
+    /// As an operator stops it.
+    pub fn stop(mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs still");
+        assert_eq!(self.child.wait().expect("our own child").code(), Some(0));
+    }
+}
+
+impl Drop for NodeProcess {
+    fn drop(&mut self) {
+        // Mostly gone by now; a test that failed leaves nothing running.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

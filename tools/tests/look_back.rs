@@ -1,0 +1,219 @@
+//! Looking back: books as published, states that differ, the log applied again, rules that hold and rules that are broken.
+
+mod common;
+
+use common::process::{pinion, text};
+use common::trading::{seq_of, trade};
+use common::{Place, Running, recorded, stage};
+use node::history::Kind;
+use serde_json::Value;
+use std::ops::ControlFlow;
+use std::path::Path;
+use tools::day::{Check, Day};
+use tools::published_book::PublishedBook;
+use tools::replay_day::{prepare, replay};
+use wal::directory::Directory;
+use wal::store::Rows;
+
+const GOOG: &str = "lobster/lobster_GOOG_2012-06-21_10.cmds.zst";
+const GOOG_BOOK: &str = "lobster/LOBSTER_SampleFile_GOOG_2012-06-21_10.zip";
+/// Of the day, its beginning; and how many of its books are looked at.
+const COMMANDS: usize = 6_000;
+const BOOKS: usize = 8;
+
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+/// An exchange that has traded, stopped.
+fn traded(rounds: usize) -> (Place, u64) {
+    let place = Place::new();
+    let running = place.start_with("[shadow]\ncheck_every_commands = 16\n");
+    let login = stage(&running);
+    tools::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
+    trade(&running, &login, rounds);
+    let middle = seq_of(&running);
+    trade(&running, &login, rounds);
+    assert_eq!(running.stop(), 0);
+    (place, middle)
+}
+
+fn snapshot(running: &Running) -> u64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let taken = runtime.block_on(running.node().port.snapshot()).expect("the node runs").expect("a snapshot");
+    taken.0.tail.seq.0
+}
+
+#[test]
+fn the_book_at_a_sequence_is_the_published_row_of_that_moment() {
+    let (Some(day), Some(book)) = (recorded(GOOG), recorded(GOOG_BOOK)) else { return };
+    let mut day = Day::load(&day).expect("a recorded day");
+    day.commands.truncate(COMMANDS);
+    let published = PublishedBook::load(&book).expect("the published book");
+    let place = Place::new();
+    let running = place.start();
+    let stage = prepare(&mut running.setup(), &day, None).expect("a market of its own");
+    let addresses = running.node().addresses;
+    let proof =
+        replay(addresses.orders, addresses.market, &stage, &day, Some(&published)).expect("the day's beginning");
+    assert!(proof.holds(), "{:?}", proof.difference_first);
+    let dir = place.data_dir();
+    let row_at = |seq: u64| {
+        let seq = seq.to_string();
+        let arguments = ["state", "book", &stage.symbol, "--data-dir", text(&dir), "--at-seq", &seq, "--lobster", "10"];
+        pinion(&arguments).expect(0).out
+    };
+    // The session's commands are in the log in the order of the day.
+    let dumped = pinion(&["log", "dump", "--data-dir", text(&dir), "--json"]).expect(0).out;
+    let of_the_day = ["place", "cancel", "amend", "cancel_replace", "mass_cancel", "refuse"];
+    let seqs: Vec<u64> = json_lines(&dumped)
+        .iter()
+        .filter(|line| of_the_day.contains(&line["command"].as_str().expect("a kind")))
+        .map(|line| line["seq"].as_u64().expect("a sequence"))
+        .collect();
+    assert_eq!(seqs.len(), day.commands.len());
+    let rows: Vec<(u64, usize)> = day
+        .commands
+        .iter()
+        .zip(seqs)
+        .filter_map(|(command, seq)| match command.checks.last()?.1 {
+            Check::Row(row) => Some((seq, row)),
+            Check::Top { .. } => None,
+        })
+        .collect();
+    assert!(BOOKS * 10 < rows.len());
+    // Half of them beside the running node, half when it has stopped, from a snapshot in between on.
+    let picked: Vec<(u64, usize)> = rows.iter().copied().step_by(rows.len() / BOOKS).collect();
+    let (first, second) = picked.split_at(picked.len() / 2);
+    let compare = |(seq, row): (u64, usize)| {
+        assert_eq!(row_at(seq).trim_end(), published.row(row).expect("a row"), "row {row} at sequence {seq}");
+    };
+    first.iter().copied().for_each(compare);
+    assert_eq!(running.stop(), 0);
+    second.iter().copied().for_each(compare);
+    println!("{} books of {} equal at {picked:?}", picked.len(), rows.len());
+    let shown = pinion(&["state", "book", &stage.symbol, "--data-dir", text(&dir), "--json"]).expect(0).json();
+    assert_eq!(shown["bids"].as_array().map(Vec::len), Some(10));
+    let queue = pinion(&["state", "book", &stage.symbol, "--data-dir", text(&dir), "--orders"]).expect(0).out;
+    assert_eq!(queue.lines().count() as u64, shown["orders"].as_u64().expect("a count") + 1);
+    pinion(&["state", "book", "NONE", "--data-dir", text(&dir)]).expect(12).says(&stage.symbol);
+}
+
+#[test]
+fn what_differs_between_two_states_is_named() {
+    let (place, middle) = traded(2);
+    let dir = place.data_dir();
+    let middle = middle.to_string();
+    let same =
+        pinion(&["state", "diff", "--data-dir", text(&dir), "--at-seq", &middle, "--with-seq", &middle]).expect(0);
+    assert!(same.out.starts_with("0 differences") && same.out.contains("one state"), "{}", same.out);
+    let differs =
+        pinion(&["state", "diff", "--data-dir", text(&dir), "--at-seq", &middle, "--with-dir", text(&dir), "--json"]);
+    assert_eq!(differs.expect(0).json()["differences"], 0);
+    let differs =
+        pinion(&["state", "diff", "--data-dir", text(&dir), "--at-seq", "5", "--with-seq", &middle, "--json"]);
+    let lines = json_lines(&differs.expect(0).out);
+    let parts: Vec<&str> = lines.iter().filter_map(|line| line["part"].as_str()).collect();
+    assert!(parts.contains(&"balances") && parts.contains(&"sessions") && parts.contains(&"orders"), "{parts:?}");
+
+    // Of another directory at the same sequence: the exit code says that there are two pasts.
+    let (other, _) = traded(1);
+    let arguments = ["state", "diff", "--data-dir", text(&dir), "--at-seq", "7", "--with-dir"];
+    let parted = pinion(&[&arguments[..], &[text(&other.data_dir())]].concat()).expect(18);
+    assert!(parted.out.contains("session 1:") || parted.out.contains("state hashes"), "{}", parted.out);
+
+    let dump = pinion(&["state", "dump", "--data-dir", text(&dir), "--at-seq", &middle, "--json"]).expect(0).json();
+    let hash = pinion(&["state", "hash", "--data-dir", text(&dir), "--at-seq", &middle, "--json"]).expect(0).json();
+    assert_eq!(dump["state_hash"], hash["state_hash"]);
+    assert_eq!(
+        (dump["accounts"][0]["name"].as_str(), dump["markets"][0]["symbol"].as_str()),
+        (Some("a trader"), Some("BTCUSDT"))
+    );
+    assert!(!dump.to_string().contains("argon2"), "password hashes are not told");
+    let rows = pinion(&["state", "dump", "--data-dir", text(&dir), "--at-seq", &middle]).expect(0).out;
+    let count: usize = ["assets", "markets", "accounts", "balances", "sessions", "keys", "orders"]
+        .iter()
+        .map(|part| dump[part].as_array().expect("a list").len())
+        .sum();
+    assert_eq!(rows.lines().count(), count + 1);
+    pinion(&["state", "hash", "--data-dir", text(&dir), "--at-seq", "999999"]).expect(15).says("reaches from 0 to");
+}
+
+#[test]
+fn a_replay_gives_the_same_hashes_and_compares_what_was_recorded() {
+    let place = Place::new();
+    let running = place.start_with("[shadow]\ncheck_every_commands = 16\n");
+    let login = stage(&running);
+    tools::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
+    trade(&running, &login, 2);
+    let kept = snapshot(&running);
+    trade(&running, &login, 4);
+    assert_eq!(running.stop(), 0);
+    let dir = place.data_dir();
+    let whole = pinion(&["replay", "--data-dir", text(&dir), "--hash-every", "10", "--json"]).expect(0).out;
+    let whole = json_lines(&whole);
+    let last = whole.last().expect("a line");
+    // The one taken by hand, and the one at the stop.
+    assert_eq!(last["snapshots_equal"], 2);
+    for line in &whole[..whole.len() - 1] {
+        let seq = line["seq"].to_string();
+        let hash = pinion(&["state", "hash", "--data-dir", text(&dir), "--at-seq", &seq, "--json"]).expect(0).json();
+        assert_eq!(hash["state_hash"], line["state_hash"]);
+    }
+    let from = (kept + 1).to_string();
+    let part = pinion(&["replay", "--data-dir", text(&dir), "--from", &from, "--json"]).expect(0).json();
+    assert_eq!((part["seq_snapshot"].as_u64(), &part["state_hash"]), (Some(kept), &last["state_hash"]));
+    let to = kept.to_string();
+    let part = pinion(&["replay", "--data-dir", text(&dir), "--to", &to, "--json"]).expect(0).json();
+    assert_eq!((part["seq_snapshot"].as_u64(), part["commands"].as_u64()), (None, Some(kept)));
+    pinion(&["replay", "--data-dir", text(&dir), "--from", "0"]).expect(1);
+    pinion(&["replay", "--data-dir", text(&dir), "--to", "99999"]).expect(15);
+    pinion(&["replay", "--data-dir", text(place.path())]).expect(12);
+}
+
+/// Takes one row of a kind away, as no program of ours does.
+fn lose_history(dir: &Path, kind: Kind) {
+    let directory = Directory::open(dir).expect("nobody is at it");
+    let store = directory.store().expect("whole");
+    let mut found = None;
+    let prefix = [kind as u8];
+    let outcome = store.history_scan(&prefix, &prefix, |key, _| {
+        found = Some(key.to_vec());
+        ControlFlow::Break(())
+    });
+    outcome.expect("read");
+    let mut rows = Rows::new();
+    rows.delete_history(found.expect("a row of that kind"));
+    store.commit(rows).expect("written");
+    store.flush().expect("written");
+}
+
+#[test]
+fn every_rule_holds_and_a_lost_row_breaks_one() {
+    let (place, middle) = traded(3);
+    let dir = place.data_dir();
+    let recon = |code: i32, more: &[&str]| {
+        let arguments = ["recon", "--data-dir", text(&dir), "--json"];
+        pinion(&[&arguments[..], more].concat()).expect(code).json()
+    };
+    for at in [vec![], vec!["--at-seq".to_owned(), middle.to_string()]] {
+        let at: Vec<&str> = at.iter().map(String::as_str).collect();
+        let whole = recon(0, &at);
+        let rules: Vec<&str> =
+            whole["rules"].as_array().expect("rules").iter().filter_map(|r| r["rule"].as_str()).collect();
+        for rule in ["conservation", "holds", "amounts", "books", "lists", "ledger", "house", "streams", "checks"] {
+            assert!(rules.contains(&rule), "{rules:?}");
+        }
+    }
+    println!("{}", pinion(&["recon", "--data-dir", text(&dir)]).expect(0).out);
+    lose_history(&dir, Kind::Ledger);
+    let broken = recon(17, &[]);
+    let ledger =
+        broken["rules"].as_array().expect("rules").iter().find(|rule| rule["rule"] == "ledger").expect("there");
+    assert_eq!(ledger["holds"], false);
+    assert!(ledger["named"][0].as_str().expect("words").contains("account 1, asset 1"), "{ledger}");
+    lose_history(&dir, Kind::Stream);
+    let said = pinion(&["recon", "--data-dir", text(&dir)]).expect(17).out;
+    assert!(said.contains("BROKEN  streams") && said.contains("session 1: "), "{said}");
+    assert!(said.contains("holds   holds"), "{said}");
+}

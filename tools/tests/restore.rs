@@ -1,0 +1,338 @@
+//! Restores: the state that was live, a node that goes on from it, the past that its sessions find, and refusals.
+
+mod common;
+
+use common::process::{NodeProcess, node_with_faults, pinion, text};
+use common::trading::{messages_at, past_of, seq_of, trade};
+use common::{Place, stage};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tools::past::Past;
+use wal::directory::Directory;
+use wal::lineage::Lineage;
+
+/// How many sequences are restored to.
+const TARGETS: usize = 20;
+
+/// A few numbers that nobody chose: xorshift, from a seed that is printed.
+struct Chance(u64);
+
+impl Chance {
+    fn seeded() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
+        let seed = std::env::var("PINION_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(now | 1);
+        println!("PINION_SEED={seed}");
+        Self(seed)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// `pinion init` with what takes little to make, and snapshots and truncation as they would be after a long time.
+fn busy_directory(dir: &Path) -> PathBuf {
+    let small = ["--segment-bytes", "1MiB", "--segments", "4", "--ballast-bytes", "4096"];
+    pinion(&[&["init", "--data-dir", text(dir)], &small[..]].concat()).expect(0);
+    let config = dir.join("pinion.toml");
+    let written = std::fs::read_to_string(&config).expect("init wrote it");
+    let often = written
+        .replace("# retain_bytes = 0", "retain_bytes = 100000")
+        .replace("# every_commands = ", "every_commands = 1000 # ")
+        .replace("# keep = ", "keep = 4 # ")
+        .replace("# check_every_commands = ", "check_every_commands = 97 # ");
+    assert!(often.contains("\nevery_commands = 1000") && often.contains("\nretain_bytes = 100000"), "{often}");
+    assert!(often.contains("\ncheck_every_commands = 97") && often.contains("\nkeep = 4"), "{often}");
+    std::fs::write(&config, often).expect("ours");
+    config
+}
+
+fn load(node: &NodeProcess, token: &Path, seconds: &str) {
+    let arguments = [
+        "load",
+        "--profile",
+        "mixed",
+        "--connections",
+        "2",
+        "--rate",
+        "2500",
+        "--duration",
+        seconds,
+        "--orders",
+        &node.orders,
+        "--market",
+        &node.market,
+        "--ops",
+        &node.ops,
+        "--token-file",
+        text(token),
+        "--json",
+    ];
+    pinion(&arguments).expect(0);
+}
+
+fn recorded(path: &Path) -> BTreeMap<u64, String> {
+    let text = std::fs::read_to_string(path).expect("the live engine noted hashes");
+    let lines = text.lines().filter_map(|line| line.split_once(' '));
+    lines.map(|(seq, hash)| (seq.parse().expect("a sequence"), hash.to_owned())).collect()
+}
+
+#[test]
+fn twenty_random_sequences_are_restored_to_the_states_that_were_live() {
+    let Some(node) = node_with_faults() else { return };
+    let place = Place::empty();
+    let (dir, hashes) = (place.path().join("source"), place.path().join("hashes"));
+    let (config, token) = (busy_directory(&dir), dir.join("secrets/ops_token"));
+    let fault = format!("record-hashes:3:{}", text(&hashes));
+    let running = NodeProcess::start(&node, &config, &[("PINION_FAULT", &fault)]);
+    load(&running, &token, "3s");
+
+    // Of the running node: what is there is reached, and the node does not notice.
+    let (mut chance, aside) = (Chance::seeded(), place.path().join("aside"));
+    let beside = pinion(&["restore", "--from", text(&dir), "--data-dir", text(&aside), "--json"]).expect(0).json();
+    let live = pinion(&["state", "hash", "--data-dir", text(&dir), "--at-seq", &beside["seq"].to_string(), "--json"]);
+    assert_eq!(live.expect(0).json()["state_hash"], beside["state_hash"]);
+    load(&running, &token, "1s");
+    running.stop();
+
+    let inspected = pinion(&["log", "inspect", "--data-dir", text(&dir), "--json"]).expect(0).json();
+    let (first, last) =
+        (inspected["seq_reached"].as_u64().expect("there"), inspected["seq_last"].as_u64().expect("there"));
+    assert!(0 < first && inspected["seq_truncated"].as_u64() > Some(0), "the log was truncated: {inspected}");
+    let live: Vec<(u64, String)> =
+        recorded(&hashes).into_iter().filter(|(seq, _)| first <= *seq && *seq <= last).collect();
+    assert!(TARGETS < live.len(), "{} states were noted between {first} and {last}", live.len());
+    for _ in 0..TARGETS {
+        let (seq, hash) = &live[chance.below(live.len() as u64) as usize];
+        let made = place.path().join(format!("restored-{seq}"));
+        let seq_text = seq.to_string();
+        let restored =
+            pinion(&["restore", "--from", text(&dir), "--data-dir", text(&made), "--to-seq", &seq_text, "--json"]);
+        assert_eq!(restored.expect(0).json()["state_hash"], hash.as_str(), "sequence {seq}");
+        let found = pinion(&["state", "hash", "--data-dir", text(&made), "--json"]).expect(0).json();
+        assert_eq!((found["state_hash"].as_str(), found["seq"].as_u64()), (Some(hash.as_str()), Some(*seq)));
+        let looked = pinion(&["state", "hash", "--data-dir", text(&dir), "--at-seq", &seq_text, "--json"]);
+        assert_eq!(looked.expect(0).json()["state_hash"], hash.as_str(), "sequence {seq}");
+        pinion(&["recon", "--data-dir", text(&made)]).expect(0);
+        let _ = std::fs::remove_dir_all(&made);
+    }
+    println!("{TARGETS} of {} noted states between {first} and {last}", live.len());
+    // Behind the truncation and behind the end there is nothing.
+    for seq in [first - 1, last + 1] {
+        let made = place.path().join("none");
+        let refused =
+            pinion(&["restore", "--from", text(&dir), "--data-dir", text(&made), "--to-seq", &seq.to_string()]);
+        refused.expect(15).says(&format!("from {first} to {last}"));
+        assert!(!made.exists() && !place.path().join("none.unfinished").exists());
+    }
+    look_into_what_is_left(&dir, &inspected);
+    // The source is as it was, and a node starts on it.
+    let again = pinion(&["log", "inspect", "--data-dir", text(&dir), "--json"]).expect(0).json();
+    assert_eq!(again, inspected);
+    let verified = pinion(&["log", "verify", "--data-dir", text(&dir), "--json"]).expect(0).json();
+    let running = NodeProcess::start(&node, &config, &[]);
+    assert_eq!((running.seq, running.state_hash.as_str()), (last, verified["state_hash"].as_str().expect("a hash")));
+    running.stop();
+}
+
+/// The verbs of the log on a log that begins behind a snapshot.
+fn look_into_what_is_left(dir: &Path, inspected: &serde_json::Value) {
+    let (first, last) = (inspected["seq_truncated"].as_u64().expect("there") + 1, inspected["seq_last"].as_u64());
+    let last = last.expect("there");
+    let log = |verb: &[&str], code: i32| pinion(&[&["log"], verb, &["--data-dir", text(dir)]].concat()).expect(code);
+    let seqs = |out: &str| -> Vec<u64> {
+        let lines = out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        lines.map(|line| line["seq"].as_u64().expect("a sequence")).collect()
+    };
+    assert_eq!(seqs(&log(&["dump", "--json"], 0).out), (first..=last).collect::<Vec<_>>());
+    assert_eq!(seqs(&log(&["tail", "-n", "3", "--json"], 0).out), (last - 2..=last).collect::<Vec<_>>());
+    log(&["dump", "--from", "1"], 15).says(&format!("begins at {first}"));
+    assert!(log(&["dump", "--client-ids"], 0).out.lines().count() > 0);
+    let stats = log(&["stats", "--json"], 0).json();
+    assert_eq!((stats["seq_first"].as_u64(), stats["commands"].as_u64()), (Some(first), Some(last - first + 1)));
+    let (from, until) = (stats["ts_first_ns"].as_u64().expect("a time"), stats["ts_last_ns"].as_u64().expect("a time"));
+    let middle = (from + (until - from) / 2).to_string();
+    let halves = [["--until", &middle], ["--since", &middle]].map(|range| {
+        let stats = log(&[&["stats", "--json"], &range[..]].concat(), 0).json();
+        stats["commands"].as_u64().expect("a count")
+    });
+    assert_eq!(halves[0] + halves[1], last - first + 1);
+    let replayed = pinion(&["replay", "--data-dir", text(dir), "--json"]).expect(0).json();
+    let verified = log(&["verify", "--json"], 0).json();
+    assert_eq!(replayed["state_hash"], verified["state_hash"]);
+    assert!(replayed["snapshots_equal"].as_u64() >= Some(2), "{replayed}");
+    pinion(&["recon", "--data-dir", text(dir)]).expect(0);
+    println!("{replayed}");
+}
+
+#[test]
+fn an_interrupted_restore_leaves_nothing() {
+    let source = Place::new();
+    let running = source.start();
+    stage(&running);
+    assert_eq!(running.stop(), 0);
+    let place = Place::empty();
+    let (into, unfinished) = (place.data_dir(), place.path().join("data.unfinished"));
+    let mut restore = std::process::Command::new(env!("CARGO_BIN_EXE_pinion"))
+        .args(["restore", "--from", text(&source.data_dir()), "--data-dir", text(&into)])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the tool runs");
+    // Its head alone is 64 MiB of zeros: there is time to interrupt it.
+    while !unfinished.exists() && restore.try_wait().expect("our own child").is_none() {
+        std::thread::yield_now();
+    }
+    let pid = i32::try_from(restore.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+    // Gone already on a machine that was faster.
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+    let code = restore.wait().expect("our own child").code();
+    assert!(!unfinished.exists(), "nothing half done is left");
+    assert_eq!(into.exists(), code == Some(0), "there as a whole or not at all");
+    pinion(&["log", "verify", "--data-dir", text(&source.data_dir())]).expect(0);
+}
+
+#[test]
+fn a_node_goes_on_from_a_restore_and_its_sessions_find_their_past() {
+    let source = Place::new();
+    let running = source.start();
+    let login = stage(&running);
+    tools::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
+    trade(&running, &login, 3);
+    let middle = seq_of(&running);
+    trade(&running, &login, 3);
+    assert_eq!(running.stop(), 0);
+    let all = messages_at(&source.data_dir(), None);
+    let running = source.start();
+    let told = past_of(&running, &login, all);
+    assert_eq!(running.stop(), 0);
+
+    let restored = Place::empty();
+    let (from, into) = (source.data_dir(), restored.data_dir());
+    let middle_text = middle.to_string();
+    let arguments = ["restore", "--from", text(&from), "--data-dir", text(&into), "--to-seq", &middle_text, "--json"];
+    let planned = pinion(&[&arguments[..], &["--dry-run"]].concat()).expect(0).json();
+    assert!(!into.exists(), "a dry run makes nothing");
+    let made = pinion(&arguments).expect(0).json();
+    assert_eq!((&made["seq"], &made["state_hash"]), (&planned["seq"], &planned["state_hash"]));
+    assert_eq!(made["timeline"], 2);
+    let kept = messages_at(&from, Some(middle));
+    assert!(0 < kept && kept < all, "{kept} of {all} messages were told by then");
+
+    // The node starts, its session finds the same bytes, it trades, stops and starts again.
+    let running = restored.start();
+    assert_eq!(running.node().log.tail.seq.0, middle);
+    assert_eq!(past_of(&running, &login, kept), told[..kept as usize]);
+    tools::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
+    trade(&running, &login, 2);
+    assert!(middle < seq_of(&running));
+    assert_eq!(running.stop(), 0);
+    let recon = pinion(&["recon", "--data-dir", text(&into)]).expect(0);
+    println!("{}", recon.out);
+    let hash = Past::open(&into).and_then(|past| past.state(None)).expect("a state").replica.engine.state_hash();
+    let running = restored.start();
+    assert_eq!(running.node().state_hash, hash);
+    let longer = messages_at(&into, None);
+    assert!(kept < longer);
+    assert_eq!(past_of(&running, &login, longer)[..kept as usize], told[..kept as usize]);
+    assert_eq!(running.stop(), 0);
+    pinion(&["log", "verify", "--data-dir", text(&into)]).expect(0);
+
+    // Nothing of it is the other's, and nothing of the source has changed.
+    assert_eq!(messages_at(&from, None), all);
+    let lineage = Lineage::read(&into).expect("whole");
+    let (old, new) =
+        (Directory::open_read_only(&from).expect("there"), Directory::open_read_only(&into).expect("there"));
+    assert_eq!((lineage.0[0].node_id, lineage.0[0].seq.0), (old.identity().node_id, middle));
+    assert_eq!((new.identity().timeline.0, new.identity().seq_base.0), (2, middle));
+    assert_ne!(new.identity().node_id, old.identity().node_id);
+}
+
+#[test]
+fn two_restores_of_one_source_are_not_mistaken_for_each_other() {
+    let source = Place::new();
+    let running = source.start();
+    stage(&running);
+    assert_eq!(running.stop(), 0);
+    let (from, places) = (source.data_dir(), [Place::empty(), Place::empty()]);
+    for place in &places {
+        pinion(&["restore", "--from", text(&from), "--data-dir", text(&place.data_dir())]).expect(0);
+        // So that each has frames of its own behind the same state.
+        let running = place.start();
+        running.setup();
+        assert_eq!(running.stop(), 0);
+    }
+    let [first, second] = places.each_ref().map(|place| place.data_dir());
+    // A segment, a snapshot and the store of the one are refused in the other.
+    let name = "head/head-000.seg";
+    let own = std::fs::read(first.join(name)).expect("there");
+    std::fs::copy(second.join(name), first.join(name)).expect("copied");
+    pinion(&["log", "verify", "--data-dir", text(&first)]).expect(13).says("head-000.seg");
+    std::fs::write(first.join(name), own).expect("put back");
+    pinion(&["log", "verify", "--data-dir", text(&first)]).expect(0);
+    let snapshots = |dir: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(dir.join("snapshots")).expect("there");
+        entries.map(|entry| entry.expect("an entry").path()).collect()
+    };
+    for path in snapshots(&first) {
+        std::fs::copy(second.join("snapshots").join(path.file_name().expect("a name")), &path).expect("copied");
+    }
+    pinion(&["snapshot", "verify", "--data-dir", text(&first)]).expect(13);
+    pinion(&["state", "hash", "--data-dir", text(&first)]).expect(13).says("another node");
+}
+
+#[test]
+fn a_time_finds_the_last_command_before_it() {
+    let source = Place::new();
+    let running = source.start();
+    stage(&running);
+    assert_eq!(running.stop(), 0);
+    let from = source.data_dir();
+    let dumped = pinion(&["log", "dump", "--data-dir", text(&from), "--json"]).expect(0).out;
+    let commands: Vec<serde_json::Value> =
+        dumped.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let (third, first) =
+        (commands[2]["ts_ns"].as_u64().expect("a time"), commands[0]["ts_ns"].as_u64().expect("a time"));
+    let restore = |time: &str| {
+        let place = Place::empty();
+        pinion(&["restore", "--from", text(&from), "--data-dir", text(&place.data_dir()), "--to-time", time, "--json"])
+    };
+    assert_eq!(restore(&third.to_string()).expect(0).json()["seq"], 3);
+    assert_eq!(restore(&(third - 1).to_string()).expect(0).json()["seq"], 2);
+    restore(&(first - 1).to_string()).expect(15).says("before what the log");
+    restore("2100-01-01T00:00:00Z").expect(15).says("future");
+    restore("soon").expect(2);
+}
+
+#[test]
+fn nothing_is_written_over_and_damage_is_not_restored_from() {
+    let source = Place::new();
+    let running = source.start();
+    stage(&running);
+    assert_eq!(running.stop(), 0);
+    let (from, place) = (source.data_dir(), Place::empty());
+    let into = place.data_dir();
+    std::fs::create_dir(&into).expect("ours");
+    std::fs::write(into.join("theirs"), "kept").expect("ours");
+    let restore = || pinion(&["restore", "--from", text(&from), "--data-dir", text(&into)]);
+    restore().expect(11).says("is not empty");
+    assert_eq!(std::fs::read_to_string(into.join("theirs")).expect("there"), "kept");
+    std::fs::remove_file(into.join("theirs")).expect("ours");
+    // What a killed restore left is swept.
+    let leftover = place.path().join("data.unfinished");
+    std::fs::create_dir_all(leftover.join("db")).expect("ours");
+    restore().expect(0);
+    assert!(!leftover.exists());
+    pinion(&["restore", "--from", text(place.path()), "--data-dir", text(&place.path().join("x"))]).expect(12);
+
+    let node = source.data_dir().join("IDENTITY");
+    let identity = std::fs::read_to_string(&node).expect("there");
+    std::fs::write(&node, identity.replace("timeline 1", "timeline 2")).expect("ours");
+    let broken = place.path().join("broken");
+    pinion(&["restore", "--from", text(&from), "--data-dir", text(&broken)]).expect(13).says("IDENTITY");
+    assert!(!broken.exists());
+}

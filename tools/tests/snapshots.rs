@@ -1,0 +1,182 @@
+//! Snapshots by hand: taken beside a running node and of a stopped one, proved, pruned; and commands left out for good.
+
+mod common;
+
+use common::process::{NodeProcess, node_with_faults, pinion, text};
+use common::trading::trade;
+use common::{Place, stage};
+use std::path::{Path, PathBuf};
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir.join("snapshots")).expect("there");
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    files
+}
+
+fn flip(path: &Path) {
+    let mut bytes = std::fs::read(path).expect("there");
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).expect("ours");
+}
+
+#[test]
+fn a_stopped_directory_gets_a_snapshot_and_keeps_what_it_needs() {
+    let place = Place::new();
+    let dir = place.data_dir();
+    let without = "[snapshot]\non_stop = false\n";
+    let hash = |at: &[&str]| {
+        let arguments = ["state", "hash", "--data-dir", text(&dir), "--json"];
+        pinion(&[&arguments[..], at].concat()).expect(0).json()
+    };
+    let login = {
+        let running = place.start_with(without);
+        let create = ["snapshot", "create", "--data-dir", text(&dir)];
+        pinion(&create).expect(10).says("give --config or --url");
+        pinion(&["snapshot", "prune", "--data-dir", text(&dir), "--keep", "1"]).expect(10);
+        let login = stage(&running);
+        tools::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
+        assert_eq!(running.stop(), 0);
+        login
+    };
+    let mut taken = Vec::new();
+    for _ in 0..3 {
+        let live = hash(&[]);
+        let planned = pinion(&["snapshot", "create", "--data-dir", text(&dir), "--dry-run", "--json"]).expect(0).json();
+        assert_eq!((planned["dry_run"].as_bool(), files(&dir).len()), (Some(true), taken.len()));
+        let made = pinion(&["snapshot", "create", "--data-dir", text(&dir), "--json"]).expect(0).json();
+        assert_eq!((&made["seq"], &made["state_hash"]), (&live["seq"], &live["state_hash"]));
+        taken.push(made["seq"].as_u64().expect("a sequence"));
+        let again = pinion(&["snapshot", "create", "--data-dir", text(&dir), "--json"]).expect(0).json();
+        assert_eq!((again["was_there"].as_bool(), files(&dir).len()), (Some(true), taken.len()));
+        let running = place.start_with(without);
+        assert_eq!(running.node().log.records, 0, "a start begins with it");
+        trade(&running, &login, 1);
+        assert_eq!(running.stop(), 0);
+    }
+    let listed = pinion(&["snapshot", "list", "--data-dir", text(&dir), "--json"]).expect(0).json();
+    let seqs: Vec<u64> = listed.as_array().expect("a list").iter().filter_map(|row| row["seq"].as_u64()).collect();
+    assert_eq!(seqs, taken);
+    pinion(&["snapshot", "verify", "--data-dir", text(&dir)]).expect(0);
+    pinion(&["recon", "--data-dir", text(&dir)]).expect(0);
+
+    // A damaged newest one is passed over and told, and does not count among those that are kept.
+    let all = files(&dir);
+    flip(&all[2]);
+    pinion(&["snapshot", "verify", "--data-dir", text(&dir)]).expect(13);
+    pinion(&["snapshot", "verify", text(&all[1])]).expect(0);
+    pinion(&["snapshot", "verify", text(&all[2])]).expect(13);
+    let told = pinion(&["state", "hash", "--data-dir", text(&dir)]).expect(0);
+    assert!(told.err.contains("is of no use"), "{}", told.err);
+    let status = pinion(&["snapshot", "status", "--data-dir", text(&dir), "--json"]).expect(0).json();
+    assert_eq!((status["start"].is_null(), status["start_begins_with"]["seq"].as_u64()), (true, Some(taken[1])));
+    let prune = ["snapshot", "prune", "--data-dir", text(&dir), "--keep", "1", "--json"];
+    let planned = pinion(&[&prune[..], &["--dry-run"]].concat()).expect(0).json();
+    assert_eq!(files(&dir).len(), 3);
+    let pruned = pinion(&prune).expect(0).json();
+    assert_eq!((&pruned["deleted"], &pruned["kept"]), (&planned["deleted"], &planned["kept"]));
+    assert_eq!(pruned["kept"][0].as_u64(), Some(taken[1]));
+    assert_eq!(files(&dir), all[1..], "the whole one and the one that somebody should look at");
+    pinion(&["snapshot", "prune", "--data-dir", text(&dir), "--keep", "0"]).expect(1);
+    pinion(&["snapshot", "verify"]).expect(2);
+    let running = place.start_with(without);
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn a_running_node_takes_one_when_it_is_asked() {
+    let Some(node) = node_with_faults() else { return };
+    let place = Place::empty();
+    let dir = place.data_dir();
+    pinion(&["init", "--data-dir", text(&dir), "--segment-bytes", "1MiB", "--ballast-bytes", "0"]).expect(0);
+    let (config, token) = (dir.join("pinion.toml"), dir.join("secrets/ops_token"));
+    let running = NodeProcess::start(&node, &config, &[]);
+    let call = |verb: &[&str], code: i32| {
+        let at = ["--url", &running.ops, "--token-file", text(&token), "--json"];
+        pinion(&[verb, &at[..]].concat()).expect(code)
+    };
+    call(&["admin", "asset", "add", "BTC", "--scale", "8"], 0);
+    call(&["snapshot", "create", "--dry-run"], 0);
+    assert_eq!(files(&dir).len(), 0);
+    let made = call(&["snapshot", "create"], 0).json();
+    assert_eq!(made["seq"], 1);
+    let status = pinion(&["snapshot", "status", "--config", text(&config), "--json"]).expect(0).json();
+    assert_eq!((status["start_begins_with"]["seq"].as_u64(), status["retention"]["drop"][0].as_u64()), (Some(1), None));
+    assert_eq!(status["start_begins_with"]["state_hash"], made["state_hash"]);
+    pinion(&["snapshot", "create", "--url", &running.ops]).expect(1).says("needs its token");
+    pinion(&["log", "quarantine", "--data-dir", text(&dir), "--seq", "1", "--reason", "x"]).expect(10);
+    running.stop();
+}
+
+#[test]
+fn a_command_is_left_out_for_good_and_everybody_leaves_it_out() {
+    let place = Place::new();
+    let dir = place.data_dir();
+    let without = "[snapshot]\non_stop = false\n";
+    let running = place.start_with(without);
+    stage(&running);
+    let last = running.node().status.seq_durable.get();
+    assert_eq!(running.stop(), 0);
+    let leave_out = |seq: u64, reason: &str, more: &[&str]| {
+        let seq = seq.to_string();
+        let arguments = ["log", "quarantine", "--data-dir", text(&dir), "--seq", &seq, "--reason", reason];
+        pinion(&[&arguments[..], more].concat())
+    };
+    leave_out(last + 1, "why not", &[]).expect(15).says(&format!("1 to {last}"));
+    leave_out(0, "why not", &[]).expect(15);
+    leave_out(last, "two\nlines", &[]).expect(2);
+    leave_out(last, "", &[]).expect(2);
+    // What a history or a snapshot holds was applied well once.
+    leave_out(last, "why not", &[]).expect(1).says("restore");
+    let inspected = pinion(&["log", "inspect", "--data-dir", text(&dir), "--json"]).expect(0).json();
+    assert_eq!(inspected["quarantine"].as_array().map(Vec::len), Some(0));
+}
+
+/// The whole way: a command that crashes every start, the node that names it, the operator that leaves it out.
+#[test]
+fn a_node_that_crashes_at_every_start_goes_on_without_the_command() {
+    let Some(node) = node_with_faults() else { return };
+    let place = Place::empty();
+    let dir = place.data_dir();
+    pinion(&["init", "--data-dir", text(&dir), "--segment-bytes", "1MiB", "--ballast-bytes", "0"]).expect(0);
+    let (config, token) = (dir.join("pinion.toml"), dir.join("secrets/ops_token"));
+    // The shadow crashes at the second command before it has told the history of it.
+    let running = NodeProcess::start(&node, &config, &[("PINION_FAULT", "crash-at:2")]);
+    for asset in ["BTC", "ETH"] {
+        let arguments =
+            ["admin", "asset", "add", asset, "--scale", "8", "--url", &running.ops, "--token-file", text(&token)];
+        pinion(&arguments);
+    }
+    let code = running.end();
+    assert_ne!(code, Some(0), "the shadow crashed");
+    let mut refused = None;
+    for _ in 0..4 {
+        refused = NodeProcess::refused(&node, &config, &[("PINION_FAULT", "crash-at:2")]);
+        if refused == Some(22) {
+            break;
+        }
+    }
+    assert_eq!(refused, Some(22), "named");
+    let arguments =
+        ["log", "quarantine", "--data-dir", text(&dir), "--seq", "2", "--reason", "crashes, ticket 7", "--json"];
+    let planned = pinion(&[&arguments[..], &["--dry-run"]].concat()).expect(0).json();
+    assert_eq!((planned["left_out"].as_bool(), planned["command"]["symbol"].as_str()), (Some(false), Some("ETH")));
+    assert!(!dir.join("QUARANTINE").exists());
+    pinion(&arguments).expect(0);
+    pinion(&arguments).expect(1).says("left out already");
+    let inspected = pinion(&["log", "inspect", "--data-dir", text(&dir)]).expect(0).out;
+    assert!(inspected.contains("left out        2, since ") && inspected.contains("crashes, ticket 7"), "{inspected}");
+    let hash = pinion(&["state", "hash", "--data-dir", text(&dir), "--json"]).expect(0).json();
+    let dump = pinion(&["state", "dump", "--data-dir", text(&dir), "--json"]).expect(0).json();
+    assert_eq!(dump["assets"].as_array().map(Vec::len), Some(1));
+    // With the fault still there: nobody applies it.
+    let running = NodeProcess::start(&node, &config, &[("PINION_FAULT", "crash-at:2")]);
+    assert_eq!(Some(running.state_hash.as_str()), hash["state_hash"].as_str());
+    running.stop();
+    pinion(&["recon", "--data-dir", text(&dir)]).expect(0);
+    let restored = place.path().join("restored");
+    pinion(&["restore", "--from", text(&dir), "--data-dir", text(&restored)]).expect(0);
+    let kept = pinion(&["log", "inspect", "--data-dir", text(&restored), "--json"]).expect(0).json();
+    assert_eq!(kept["quarantine"][0]["seq"], 2);
+}
