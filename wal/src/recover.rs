@@ -169,13 +169,15 @@ impl<'d> Inspection<'d> {
 }
 
 /// A running node may write over head frames that it has stored since our view of the store was opened. That looks like
-/// a hole; a newer view of the store closes it, while a real hole stays.
+/// a hole; a newer view of the store closes it, while a real hole stays. And it may take away a file of the store between
+/// our reading its name and opening it, which looks like damage and is gone with the next look.
 fn judge_beside_writer(directory: &Directory, segments: &Segments) -> Result<(Store, Verdict)> {
     let mut attempt = 1;
     loop {
-        let store = directory.store_read_only()?;
-        match judge_head(directory, segments, &store) {
-            Ok(verdict) => return Ok((store, verdict)),
+        let store = directory.store_read_only();
+        let judged = store.and_then(|store| judge_head(directory, segments, &store).map(|verdict| (store, verdict)));
+        match judged {
+            Ok(judged) => return Ok(judged),
             Err(error) if attempt == INSPECT_ATTEMPTS => return Err(error),
             Err(_) => attempt += 1,
         }
