@@ -8,6 +8,7 @@ use std::error::Error;
 
 use crate::directory::Directory;
 use crate::error::{Result, WalError};
+use crate::follow::Follower;
 use crate::frame::Frame;
 use crate::head::HeadPosition;
 use crate::replay::{Refusal, TornTail, Verdict, judge};
@@ -153,6 +154,14 @@ impl<'d> Inspection<'d> {
     /// Walks over whole frames, from the one that holds `start` on.
     pub fn frames(&self, start: impl Into<Start>) -> Result<FrameWalk<'_>> {
         FrameWalk::new(&self.segments, &self.store, &self.verdict, start.into())
+    }
+
+    /// Goes on behind `tail`, the end of a frame of this view, as long as that frame lies in the head.
+    pub fn follow(&self, tail: Tail) -> Result<Option<Follower>> {
+        let known = self.verdict.frames.iter().rev().find(|frame| frame.tail() == tail);
+        let at_the_end = (tail == self.verdict.tail).then_some(self.verdict.place);
+        let place = known.map(FramePlace::place_after).or(at_the_end);
+        place.map(|place| Follower::new(self.directory, place, tail)).transpose()
     }
 
     /// Shows every record from `start` on.

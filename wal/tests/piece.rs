@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{NODE, TIMELINE, new_directory, record, write_frames};
+use common::{NODE, Rng, TIMELINE, new_directory, open_head, record, recover_all, write_frames};
 use wal::directory::Directory;
 use wal::error::ErrorKind;
 use wal::frame::{FRAME_HEADER_BYTES, Frame, FrameSpec, put_record, seal};
@@ -110,6 +110,51 @@ fn a_walk_shows_the_frames_of_both_places_and_how_far_they_are_durable() {
     let elsewhere = Tail { seq: Seq(8), chain: ChainHash::genesis(NODE, TIMELINE) };
     let mut walk = inspection.frames(elsewhere).expect("within the log");
     assert_eq!(walk.next_frame().map(|_| ()).expect_err("another log's state").kind(), ErrorKind::Damaged);
+}
+
+#[test]
+fn a_follower_sees_each_new_frame_and_nothing_of_an_older_use() {
+    let (_temp, path) = new_directory();
+    let owner = Directory::open(&path).expect("whole");
+    let store = owner.store().expect("whole");
+    let (recovered, _) = recover_all(&owner, &store).expect("whole");
+    let mut head = open_head(&owner, recovered.position);
+    let looker = Directory::open_read_only(&path).expect("whole");
+    let mut write = |count: u64| {
+        for _ in 0..count {
+            let seq = head.head().seq_next();
+            while head.append(&record(seq)).expect("the disk takes it").is_none() {
+                head.store_all(&store).expect("the store takes it");
+            }
+            head.commit().expect("the disk takes it");
+            head.take_into(&store).expect("the store takes it");
+        }
+        head.head().seq_durable()
+    };
+    write(3);
+    let inspection = Inspection::open(&looker).expect("whole");
+    let mut follower = inspection.follow(inspection.tail()).expect("readable").expect("its end is in the head");
+    let mut rng = Rng(7);
+    let (mut seen, mut rounds) = (Seq(3), 0);
+    // The ring has 28 blocks and goes round many times; a reader that keeps up misses nothing.
+    while seen < Seq(400) {
+        let end = write(1 + rng.below(9));
+        let held_back = Seq(end.0 - rng.below(2));
+        while let Some(frame) = follower.next_frame(held_back).expect("readable") {
+            assert_eq!(frame.seq_first(), seen.next());
+            seen = frame.seq_last();
+        }
+        assert_eq!((seen, follower.tail().seq), (held_back, held_back));
+        rounds += 1;
+    }
+    assert!(40 < rounds);
+    // One that falls a ring behind finds nothing, and a new look finds the rest.
+    let end = write(60);
+    assert!(follower.next_frame(end).expect("readable").is_none());
+    let inspection = Inspection::open(&looker).expect("whole");
+    let mut follower = inspection.follow(inspection.tail()).expect("readable").expect("its end is in the head");
+    let end = write(1);
+    assert_eq!(follower.next_frame(end).expect("readable").map(|frame| frame.seq_last()), Some(end));
 }
 
 #[test]
