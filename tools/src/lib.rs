@@ -12,6 +12,7 @@ pub mod status;
 pub mod top;
 
 pub mod clock;
+pub mod interrupt;
 pub mod progress;
 
 pub mod day;
@@ -44,3 +45,5 @@ pub mod demo_node;
 pub mod command_json;
 pub mod log;
 pub mod log_walk;
+
+pub mod backup;
