@@ -43,6 +43,7 @@ verbs! {
     ReplayDay: tools::replay_day::ReplayDay,
     Load: tools::load::Load,
     Log: tools::log::Log,
+    Backup: tools::backup::Backup,
     Order: tools::order::Order,
     Cancel: tools::cancel::Cancel,
     Book: tools::book_verb::Book,
