@@ -2,6 +2,8 @@
 #![allow(dead_code)] // Each test binary uses its own part of this.
 
 mod local_setup;
+pub mod s3;
+pub mod traffic;
 
 use api::decimal::{PriceE9, QtyE8};
 use book::units::Ppm;
@@ -58,7 +60,12 @@ impl Place {
     }
 
     pub fn start(&self) -> Running {
-        Running { node: Some(start(&self.config(), |_| {}).expect("the node starts")) }
+        self.start_with("")
+    }
+
+    /// `more` as in `config_with`; it may go on with other sections.
+    pub fn start_with(&self, more: &str) -> Running {
+        Running { node: Some(start(&self.config_with(more), |_| {}).expect("the node starts")) }
     }
 }
 
