@@ -62,17 +62,7 @@ impl Secret {
     /// The content of a file that is not open to everybody, less the white space around it. A group may read, because
     /// that is how container platforms hand secrets to a service.
     pub fn read(path: &Path) -> Result<Self, SecretError> {
-        let file = File::open(path).map_err(SecretError::Unreadable)?;
-        let mode = file.metadata().map_err(SecretError::Unreadable)?.mode() & 0o777;
-        if mode & 0o027 != 0 {
-            return Err(SecretError::Open { mode });
-        }
-        let mut text = String::new();
-        let limit = SECRET_BYTES_MAX as u64 + 1;
-        file.take(limit).read_to_string(&mut text).map_err(SecretError::Unreadable)?;
-        if text.len() > SECRET_BYTES_MAX {
-            return Err(SecretError::TooLong);
-        }
+        let text = read_guarded(path)?;
         let text = text.trim();
         if text.is_empty() {
             return Err(SecretError::Empty);
@@ -81,6 +71,12 @@ impl Secret {
             return Err(SecretError::NotText);
         }
         Ok(Self(text.to_owned()))
+    }
+
+    /// The lines of a file that holds several secrets with their names, under the same rule.
+    pub fn read_lines(path: &Path) -> Result<Vec<Self>, SecretError> {
+        let text = read_guarded(path)?;
+        Ok(text.lines().map(|line| Self(line.trim().to_owned())).collect())
     }
 
     /// A new token of 256 bits.
@@ -118,6 +114,22 @@ impl Secret {
         let distinct = self.0.bytes().collect::<std::collections::BTreeSet<u8>>().len();
         if distinct < DISTINCT_MIN { Err(Weakness::Monotonous { distinct }) } else { Ok(()) }
     }
+}
+
+/// The text of a file that only its owner may change and only its owner and group may read.
+fn read_guarded(path: &Path) -> Result<String, SecretError> {
+    let file = File::open(path).map_err(SecretError::Unreadable)?;
+    let mode = file.metadata().map_err(SecretError::Unreadable)?.mode() & 0o777;
+    if mode & 0o027 != 0 {
+        return Err(SecretError::Open { mode });
+    }
+    let mut text = String::new();
+    let limit = SECRET_BYTES_MAX as u64 + 1;
+    file.take(limit).read_to_string(&mut text).map_err(SecretError::Unreadable)?;
+    if text.len() > SECRET_BYTES_MAX {
+        return Err(SecretError::TooLong);
+    }
+    Ok(text)
 }
 
 #[derive(Debug, Error)]

@@ -12,6 +12,7 @@ use crate::clock::fresh_cl_ord_id;
 use crate::demo_node::{Addresses, DemoNode};
 use crate::flow::{Flow, Grid, Profile};
 use crate::http_setup::HttpSetup;
+use crate::interrupt::Interrupt;
 use crate::line::Line;
 use crate::load::Tally;
 use crate::market_data::definition;
@@ -28,8 +29,6 @@ use node::exit;
 use node::secrets::Secret;
 use std::io::{Write, stdout};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Orders that the flow leaves in each market's book.
@@ -77,7 +76,7 @@ impl Demo {
             );
             return Ok(exit::OK);
         }
-        let stopping = stop_flag()?;
+        let stopping = Interrupt::listen()?;
         let mut node = DemoNode::start(self.data_dir.as_deref(), self.free_ports)?;
         let outcome = self.serve(&mut node, &stopping);
         let code = node.stop()?;
@@ -86,7 +85,7 @@ impl Demo {
         Ok(code)
     }
 
-    fn serve(&self, node: &mut DemoNode, stopping: &AtomicBool) -> Result<()> {
+    fn serve(&self, node: &mut DemoNode, stopping: &Interrupt) -> Result<()> {
         let token_file = node.token_file();
         let token = Secret::read(&token_file).with_context(|| format!("token file {}", token_file.display()))?;
         let mut setup = HttpSetup::new(OpsClient::new(node.addresses.ops, Some(token)));
@@ -102,20 +101,20 @@ impl Demo {
     }
 
     /// The live flow, one request after the other over the markets.
-    fn trade(&self, node: &mut DemoNode, lines: &mut [Line], stopping: &AtomicBool) -> Result<()> {
+    fn trade(&self, node: &mut DemoNode, lines: &mut [Line], stopping: &Interrupt) -> Result<()> {
         let mut tally = Tally::new();
         let mut id = fresh_cl_ord_id();
         let pause = if self.rate == 0 { Duration::from_millis(100) } else { Duration::from_secs(1) / self.rate };
         let mut due = Instant::now();
         let mut turn = 0;
-        while !stopping.load(Ordering::Acquire) {
+        while !stopping.is_set() {
             node.check_alive()?;
             let line = &mut lines[turn % MARKETS.len()];
             turn += 1;
             id = ClOrdId(id.0 + 1);
             match self.step(line, id, due, &mut tally) {
                 // The node may have been told to stop at the same moment as we were.
-                Err(_) if stopping.load(Ordering::Acquire) => break,
+                Err(_) if stopping.is_set() => break,
                 outcome => outcome.context("the demo's flow lost its connection")?,
             }
             due += pause;
@@ -138,28 +137,6 @@ impl Demo {
 /// Whoever was reading may have gone by now, which is no reason to end otherwise than in order.
 fn say(text: &str) {
     let _ = writeln!(stdout(), "{text}");
-}
-
-/// Set by SIGINT and SIGTERM.
-fn stop_flag() -> Result<Arc<AtomicBool>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut interrupt, mut terminate) = {
-        let _entered = runtime.enter();
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
-    };
-    let stopping = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stopping);
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        });
-        flag.store(true, Ordering::Release);
-    })?;
-    Ok(stopping)
 }
 
 fn add_markets(setup: &mut dyn Setup) -> Result<()> {

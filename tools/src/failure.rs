@@ -1,5 +1,6 @@
 //! How verbs end: with an exit code that scripts can tell apart, and a sentence that says what to do next.
 
+use crate::backup::error::BackupError;
 use node::config::ConfigErrors;
 use node::exit;
 use node::recover::RestoreError;
@@ -40,6 +41,9 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
             return Some(error.exit_code());
         }
         if let Some(error) = cause.downcast_ref::<LoadError>() {
+            return Some(error.exit_code());
+        }
+        if let Some(error) = cause.downcast_ref::<BackupError>() {
             return Some(error.exit_code());
         }
         cause.downcast_ref::<ConfigErrors>().map(|_| exit::CONFIG)

@@ -1,19 +1,19 @@
 //! Ctrl-C and SIGTERM as a question that long work asks: it ends at a place of its own choosing and tidies up.
 
 use anyhow::{Result, bail};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
+/// Whether somebody asked for the end.
 #[derive(Clone, Debug)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt(watch::Receiver<bool>);
+
+/// Asks for the end in place of a signal.
+#[derive(Debug)]
+pub struct Interrupter(watch::Sender<bool>);
 
 impl Interrupt {
-    /// Never interrupted, but by the default of the system.
-    pub fn none() -> Self {
-        Self(Arc::new(AtomicBool::new(false)))
-    }
-
     /// From now on a signal is only noted; a second one ends the process as if nobody had listened.
     pub fn listen() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -21,8 +21,7 @@ impl Interrupt {
             let _entered = runtime.enter();
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
         };
-        let noted = Self::none();
-        let flag = Arc::clone(&noted.0);
+        let (interrupter, heard) = Self::by_hand();
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             runtime.block_on(async {
                 loop {
@@ -30,18 +29,29 @@ impl Interrupt {
                         _ = interrupt.recv() => {}
                         _ = terminate.recv() => {}
                     }
-                    if flag.swap(true, Ordering::AcqRel) {
+                    if interrupter.0.send_replace(true) {
                         // Work that does not ask any more is not waited for.
                         std::process::exit(i32::from(node::exit::FAILED));
                     }
                 }
             });
         })?;
-        Ok(noted)
+        Ok(heard)
+    }
+
+    /// Set by whoever holds the other end; never when that is gone.
+    pub fn by_hand() -> (Interrupter, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (Interrupter(sender), Self(receiver))
+    }
+
+    /// For verbs that a signal may simply end.
+    pub fn never() -> Self {
+        Self::by_hand().1
     }
 
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        *self.0.borrow()
     }
 
     /// An error once a signal came.
@@ -50,5 +60,26 @@ impl Interrupt {
             bail!("interrupted; nothing was changed");
         }
         Ok(())
+    }
+
+    /// Ends when it is set.
+    pub async fn set(&self) {
+        let mut heard = self.0.clone();
+        if heard.wait_for(|set| *set).await.is_err() {
+            // Nobody is left who could.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Ends when it is set or after `pause`, whichever comes first.
+    pub async fn set_within(&self, pause: Duration) {
+        // Both outcomes are the same to a caller that looks anyway.
+        let _ = tokio::time::timeout(pause, self.set()).await;
+    }
+}
+
+impl Interrupter {
+    pub fn interrupt(&self) {
+        self.0.send_replace(true);
     }
 }

@@ -54,3 +54,5 @@ pub mod demo_node;
 
 pub mod command_json;
 pub mod log;
+
+pub mod backup;

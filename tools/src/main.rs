@@ -48,6 +48,7 @@ verbs! {
     State: tools::state::State,
     Replay: tools::replay_log::Replay,
     Recon: tools::recon::Recon,
+    Backup: tools::backup::Backup,
     Order: tools::order::Order,
     Cancel: tools::cancel::Cancel,
     Book: tools::book_verb::Book,

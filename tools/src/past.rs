@@ -136,7 +136,7 @@ impl Past {
     /// Of a directory that may be open for writing already.
     pub fn of(directory: Directory) -> Result<Self> {
         let quarantine = Quarantine::read(directory.path())?;
-        Ok(Self { directory, quarantine, interrupt: Interrupt::none() })
+        Ok(Self { directory, quarantine, interrupt: Interrupt::never() })
     }
 
     /// Walks end when the operator interrupts.

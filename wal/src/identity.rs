@@ -60,13 +60,18 @@ impl Identity {
             Err(source) => return Err(WalError::io(Action::Read, path, 0, source)),
         };
         let text = str::from_utf8(&text).map_err(|_| malformed(path, "not text"))?;
+        Self::parse(path, text).map(Some)
+    }
+
+    /// Reads what [`Identity::to_text`] writes; `path` is for errors.
+    pub fn parse(path: &Path, text: &str) -> Result<Identity> {
         check_format(path, text)?;
         let identity = parse(text).ok_or_else(|| malformed(path, "a line is missing or not readable"))?;
         // The text has one form only, so comparing it checks the checksum and everything that parsing forgives.
         if identity.to_text() != text {
             return Err(WalError::damaged(path, 0, Seq::ZERO, Damage::Checksum));
         }
-        Ok(Some(identity))
+        Ok(identity)
     }
 
     /// Writes the file so that a power cut leaves all of it or none.

@@ -3,7 +3,8 @@
 //! Reading order: what things are called ([`units`], [`block`]), what is written ([`frame`]), where the newest of it goes
 //! ([`segment`], [`head`]), how that is read back ([`scan`], [`replay`]), where the rest lives ([`store`], over a
 //! [`table`] in [`rocks`]), what guards it ([`mark`], [`directory`], on a [`medium`]), what is kept beside it
-//! ([`snapshot`], [`quarantine`], [`lineage`]), and how a start puts all of it together ([`recover`]).
+//! ([`snapshot`], [`quarantine`], [`lineage`]), how a start puts all of it together ([`recover`], [`walk`]), how a reader
+//! keeps up with it ([`follow`]), and what the log looks like where it is kept elsewhere ([`piece`]).
 //!
 //! What never enters: the meaning of a record, a thread, a clock, a ring, a socket, a log line. It could store chess moves.
 
@@ -33,5 +34,9 @@ pub mod snapshot;
 
 pub mod blocking;
 pub mod recover;
+pub mod walk;
+
+pub mod follow;
+pub mod piece;
 
 pub mod error;

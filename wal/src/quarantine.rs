@@ -90,7 +90,8 @@ impl Quarantine {
         sync_dir(directory)
     }
 
-    fn to_text(&self) -> String {
+    /// The file's whole content.
+    pub fn to_text(&self) -> String {
         let mut text = format!("format {FORMAT}\n");
         for (seq, entry) in &self.0 {
             text +=
@@ -100,7 +101,8 @@ impl Quarantine {
         text + &format!("crc32c {crc:08x}\n")
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads what [`Quarantine::to_text`] gives; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
         let (body, crc_line) = text.strip_suffix('\n')?.rsplit_once('\n')?;
         let body = format!("{body}\n");
         let crc = u32::from_str_radix(crc_line.strip_prefix("crc32c ")?, 16).ok()?;

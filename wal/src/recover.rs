@@ -6,18 +6,17 @@
 
 use std::error::Error;
 
-use zerocopy::IntoBytes;
-
-use crate::block::blocks;
 use crate::directory::Directory;
-use crate::error::{Damage, Result, WalError};
-use crate::frame::{FRAME_BYTES_MAX, Frame};
+use crate::error::{Result, WalError};
+use crate::follow::Follower;
+use crate::frame::Frame;
 use crate::head::HeadPosition;
 use crate::replay::{Refusal, TornTail, Verdict, judge};
 use crate::scan::{FramePlace, scan};
 use crate::segment::{Access, Segments};
 use crate::store::Store;
 use crate::units::{Seq, Tail};
+use crate::walk::{FrameWalk, Home, read_again};
 
 /// Times that [`inspect`] starts over where a running node wrote over what it was looking at.
 const INSPECT_ATTEMPTS: usize = 4;
@@ -57,7 +56,7 @@ pub enum Start {
 }
 
 impl Start {
-    fn seq(self) -> Seq {
+    pub(crate) fn seq(self) -> Seq {
         match self {
             Self::At(seq) => seq,
             Self::After(tail) => tail.seq.next(),
@@ -91,7 +90,7 @@ pub fn recover(
     let verdict = judge_head(directory, &segments, store)?;
     let start = start.into();
     let mut recovered = found(directory, mark, store, &verdict, start.seq())?;
-    show(&segments, store, &verdict, start, &mut recovered, &mut visit)?;
+    show(FrameWalk::new(&segments, store, &verdict, start)?, start.seq(), &mut recovered, &mut visit)?;
     refeed(&segments, store, &verdict.frames)?;
     if let Some(cut) = &verdict.cut {
         segments.wipe(&cut.wipes)?;
@@ -147,6 +146,33 @@ impl<'d> Inspection<'d> {
         found(self.directory, self.mark, &self.store, &self.verdict, Seq(1))
     }
 
+    /// Up to here the log is on disk beyond doubt: flushed in the store, noted as acknowledged, or attested by a later
+    /// frame. What lies behind may have been seen before its sync ended, and a power cut could still take it back.
+    pub fn seq_durable(&self) -> Result<Seq> {
+        let mark = self.directory.mark_seq()?;
+        let attested = self.verdict.frames.iter().map(|frame| frame.seq_durable).max();
+        let durable = mark.max(self.store.tail().seq).max(attested.unwrap_or(Seq::ZERO));
+        Ok(durable.min(self.verdict.tail.seq))
+    }
+
+    /// Puts all that this view shows beyond doubt, whoever wrote it and whether they still run.
+    pub fn sync(&self) -> Result<()> {
+        self.segments.sync()
+    }
+
+    /// Walks over whole frames, from the one that holds `start` on.
+    pub fn frames(&self, start: impl Into<Start>) -> Result<FrameWalk<'_>> {
+        FrameWalk::new(&self.segments, &self.store, &self.verdict, start.into())
+    }
+
+    /// Goes on behind `tail`, the end of a frame of this view, as long as that frame lies in the head.
+    pub fn follow(&self, tail: Tail) -> Result<Option<Follower>> {
+        let known = self.verdict.frames.iter().rev().find(|frame| frame.tail() == tail);
+        let at_the_end = (tail == self.verdict.tail).then_some(self.verdict.place);
+        let place = known.map(FramePlace::place_after).or(at_the_end);
+        place.map(|place| Follower::new(self.directory, place, tail)).transpose()
+    }
+
     /// Shows every record from `start` on.
     pub fn show(
         &self,
@@ -155,19 +181,21 @@ impl<'d> Inspection<'d> {
     ) -> Result<Recovered> {
         let start = start.into();
         let mut recovered = found(self.directory, self.mark, &self.store, &self.verdict, start.seq())?;
-        show(&self.segments, &self.store, &self.verdict, start, &mut recovered, &mut visit)?;
+        show(self.frames(start)?, start.seq(), &mut recovered, &mut visit)?;
         Ok(recovered)
     }
 }
 
 /// A running node may write over head frames that it has stored since our view of the store was opened. That looks like
-/// a hole; a newer view of the store closes it, while a real hole stays.
+/// a hole; a newer view of the store closes it, while a real hole stays. And it may take away a file of the store between
+/// our reading its name and opening it, which looks like damage and is gone with the next look.
 fn judge_beside_writer(directory: &Directory, segments: &Segments) -> Result<(Store, Verdict)> {
     let mut attempt = 1;
     loop {
-        let store = directory.store_read_only()?;
-        match judge_head(directory, segments, &store) {
-            Ok(verdict) => return Ok((store, verdict)),
+        let store = directory.store_read_only();
+        let judged = store.and_then(|store| judge_head(directory, segments, &store).map(|verdict| (store, verdict)));
+        match judged {
+            Ok(judged) => return Ok(judged),
             Err(error) if attempt == INSPECT_ATTEMPTS => return Err(error),
             Err(_) => attempt += 1,
         }
@@ -204,61 +232,19 @@ fn found(directory: &Directory, mark: Seq, store: &Store, verdict: &Verdict, fro
 }
 
 fn show(
-    segments: &Segments,
-    store: &Store,
-    verdict: &Verdict,
-    start: Start,
+    mut walk: FrameWalk<'_>,
+    from: Seq,
     recovered: &mut Recovered,
     visit: &mut impl FnMut(Seq, &[u8]) -> VisitorResult,
 ) -> Result<()> {
-    let (stored, from) = (store.tail(), start.seq());
-    let mut link = Link::of(start, verdict, store);
-    let mut cursor = store.frames(from)?;
-    while let Some(frame) = cursor.next_frame()? {
-        link.check(&frame)?;
+    while let Some((frame, home)) = walk.next_frame()? {
         recovered.records += show_frame(&frame, from, visit)?;
-        recovered.frames_from_store += 1;
-    }
-    assert!(stored.seq < from || cursor.tail() == stored, "the walk ends where the store said that it ends");
-    let mut buffer = blocks(FRAME_BYTES_MAX);
-    for known in verdict.frames.iter().filter(|frame| frame.seq_last >= from) {
-        let frame = read_again(segments, known, buffer.as_mut_bytes())?;
-        link.check(&frame)?;
-        recovered.records += show_frame(&frame, from, visit)?;
-        recovered.frames_from_head += 1;
-    }
-    link.check_end(verdict.tail)
-}
-
-/// What the first frame of a walk must follow, until one has.
-struct Link<'s> {
-    store: &'s Store,
-    after: Option<Tail>,
-}
-
-impl<'s> Link<'s> {
-    fn of(start: Start, verdict: &Verdict, store: &'s Store) -> Self {
-        let after = match start {
-            Start::At(_) => None,
-            // A log that ends before is refused by its length.
-            Start::After(tail) => (tail.seq <= verdict.tail.seq).then_some(tail),
-        };
-        Self { store, after }
-    }
-
-    fn check(&mut self, frame: &Frame<'_>) -> Result<()> {
-        let before = Tail { seq: frame.seq_first().prev(), chain: frame.chain_prev() };
-        self.check_end(before)
-    }
-
-    fn check_end(&mut self, found: Tail) -> Result<()> {
-        match self.after.take() {
-            Some(after) if after != found => {
-                Err(WalError::damaged(self.store.path(), 0, after.seq.next(), Damage::ChainBroken))
-            }
-            _ => Ok(()),
+        match home {
+            Home::Store => recovered.frames_from_store += 1,
+            Home::Head => recovered.frames_from_head += 1,
         }
     }
+    Ok(())
 }
 
 fn show_frame(frame: &Frame<'_>, from: Seq, visit: &mut impl FnMut(Seq, &[u8]) -> VisitorResult) -> Result<u64> {
@@ -290,14 +276,4 @@ fn refeed(segments: &Segments, store: &Store, frames: &[FramePlace]) -> Result<(
         store.flush()?;
     }
     Ok(())
-}
-
-/// The frame that the scan proved, read and proved once more: only a running node can have changed it since.
-fn read_again<'b>(segments: &Segments, known: &FramePlace, buffer: &'b mut [u8]) -> Result<Frame<'b>> {
-    let bytes = &mut buffer[..known.frame_bytes];
-    segments.read(known.place, bytes)?;
-    match Frame::decode(bytes) {
-        Ok(frame) if frame.hash() == known.hash => Ok(frame),
-        _ => Err(WalError::Overtaken { path: segments.path(known.place.segment), seq: known.seq_first }),
-    }
 }

@@ -194,6 +194,14 @@ impl Segments {
             .map_err(|source| WalError::io(Action::Read, &self.path(place.segment), place.offset, source))
     }
 
+    /// Makes everything written so far, by whomever, survive a power cut. Needs no permission to write.
+    pub fn sync(&self) -> Result<()> {
+        for (ordinal, file) in (0..self.geometry.segment_count).zip(&self.files) {
+            file.sync().map_err(|source| WalError::io(Action::Sync, &self.path(SegmentIdx(ordinal)), 0, source))?;
+        }
+        Ok(())
+    }
+
     /// Zeroes one block at each place and syncs: what lay there can never be read as a frame again.
     pub fn wipe(&self, places: &[Place]) -> Result<()> {
         for place in places {

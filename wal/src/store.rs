@@ -104,6 +104,18 @@ impl Store {
         Ok(tail.seq)
     }
 
+    /// Makes an empty log begin behind `tail`: a state that is kept elsewhere stands for what came before. Durable with
+    /// the next flush.
+    pub fn begin_behind(&self, tail: Tail) -> Result<()> {
+        let mut ends = self.lock_ends();
+        assert!(ends.appended == self.origin.tail(), "only a log without a frame can be told where to begin");
+        assert!(self.origin.seq_base <= tail.seq, "a timeline's log does not begin before the timeline");
+        let value = base_value(tail);
+        self.write(&mut ends, vec![put(Family::Meta, META_BASE, &value)], tail.seq)?;
+        ends.appended = tail;
+        Ok(())
+    }
+
     /// Makes everything appended and committed so far durable; returns the last such sequence. Blocks on the disk.
     pub fn flush(&self) -> Result<Seq> {
         let seq = {
@@ -175,10 +187,7 @@ impl Store {
             cursor.next_frame()?.map(|frame| Tail { seq: frame.seq_first().prev(), chain: frame.chain_prev() })
         };
         let Some(base) = before else { return self.base() };
-        let mut value = [0; 40];
-        value[..8].copy_from_slice(&base.seq.0.to_le_bytes());
-        value[8..].copy_from_slice(&base.chain.0);
-        let timeline = self.origin.timeline;
+        let (timeline, value) = (self.origin.timeline, base_value(base));
         let (from, until) = (log_key(timeline, Seq::ZERO).into(), log_key(timeline, base.seq.next()).into());
         let batch =
             vec![put(Family::Meta, META_BASE, &value), Change::DeleteRange { family: Family::Log, from, until }];
@@ -356,19 +365,28 @@ pub struct FrameCursor<'s> {
 impl FrameCursor<'_> {
     /// The next frame that holds `from` or comes after it; `None` at the end of what was there when the walk began.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>> {
+        if self.step()? { self.frame() } else { Ok(None) }
+    }
+
+    /// Moves on to that frame; false at the end.
+    pub(crate) fn step(&mut self) -> Result<bool> {
         loop {
             if !self.moved {
                 self.iter.next();
             }
             self.moved = false;
             let seq = self.expected.seq.next();
-            let Some(frame) = self.store.frame_at(&*self.iter, seq)? else { return Ok(None) };
+            let Some(frame) = self.store.frame_at(&*self.iter, seq)? else { return Ok(false) };
             self.store.check_follows(&frame, self.expected)?;
             self.expected = frame.tail();
             if self.expected.seq >= self.from {
-                break;
+                return Ok(true);
             }
         }
+    }
+
+    /// The frame that [`FrameCursor::step`] has moved to.
+    pub(crate) fn frame(&self) -> Result<Option<Frame<'_>>> {
         self.store.frame_at(&*self.iter, self.expected.seq)
     }
 
@@ -427,6 +445,13 @@ fn split_key(key: &[u8]) -> Option<(Timeline, Seq)> {
     let (timeline, seq) = key.split_first_chunk::<4>()?;
     let seq: [u8; 8] = seq.try_into().ok()?;
     Some((Timeline(u32::from_be_bytes(*timeline)), Seq(u64::from_be_bytes(seq))))
+}
+
+fn base_value(base: Tail) -> [u8; 40] {
+    let mut value = [0; 40];
+    value[..8].copy_from_slice(&base.seq.0.to_le_bytes());
+    value[8..].copy_from_slice(&base.chain.0);
+    value
 }
 
 fn callers_key(key: &[u8]) -> Vec<u8> {

@@ -3,7 +3,9 @@
 
 mod local_setup;
 pub mod process;
+pub mod s3;
 pub mod trading;
+pub mod traffic;
 
 use api::decimal::{PriceE9, QtyE8};
 use book::units::Ppm;
@@ -69,6 +71,7 @@ impl Place {
         self.start_with("")
     }
 
+    /// `more` as in `config_with`; it may go on with other sections.
     pub fn start_with(&self, more: &str) -> Running {
         Running { node: Some(start(&self.config_with(more), |_| {}).expect("the node starts")) }
     }

@@ -1,0 +1,307 @@
+//! What a backup holds, from its listing alone: which states it reaches, and by which objects. Pure.
+//!
+//! ```text
+//!  origin   snapshot            snapshot                     snapshot
+//!  |--------|-------------------|-----------> end    (gap)   |----------> end
+//!    piece | piece | piece | piece | piece                     piece | piece
+//! ```
+//! A state can be reached from the origin or a snapshot over pieces without a gap. Pieces may overlap: a shipper that
+//! was cut off and its successor need not agree where pieces end, and both tell the same log.
+
+use super::claim;
+use super::destination::{Destination, Listed};
+use super::error::{BackupError, Result};
+use super::key::Key;
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+use wal::units::{NodeId, Seq, Timeline};
+
+/// All of a backup.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    pub node_id: NodeId,
+    /// Oldest first.
+    pub timelines: Vec<Kept>,
+}
+
+/// What is kept of one timeline. Everything in the order of sequences.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub timeline: Timeline,
+    pub snapshots: Vec<KeptSnapshot>,
+    pub pieces: Vec<KeptPiece>,
+    /// What was never shipped, first and last.
+    pub gaps: Vec<(Seq, Seq)>,
+    /// Entries of the newest QUARANTINE.
+    pub quarantined: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptSnapshot {
+    pub seq: Seq,
+    pub bytes: u64,
+    pub stored_at: SystemTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptPiece {
+    pub seq_first: Seq,
+    pub seq_last: Seq,
+    pub bytes: u64,
+    pub stored_at: SystemTime,
+}
+
+/// States that can be reached, first and last included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Points {
+    pub first: Seq,
+    pub last: Seq,
+}
+
+/// How to reach a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// `None`: from the origin.
+    pub snapshot: Option<Seq>,
+    pub pieces: Vec<KeptPiece>,
+    /// Where it ends: what was asked for, or a little behind it.
+    pub end: Seq,
+}
+
+impl Catalog {
+    pub fn read(destination: &Destination) -> Result<Self> {
+        let node_id = claim::read(destination)?;
+        Ok(Self { node_id, timelines: timelines_of(&destination.list()?) })
+    }
+
+    pub fn newest(&self) -> Option<&Kept> {
+        self.timelines.last()
+    }
+
+    pub fn of(&self, timeline: Timeline) -> Option<&Kept> {
+        self.timelines.iter().find(|kept| kept.timeline == timeline)
+    }
+
+    /// How to reach `until`, or the newest state: on the newest timeline that holds it.
+    pub fn route(&self, place: &str, until: Option<Seq>) -> Result<(Timeline, Route)> {
+        for kept in self.timelines.iter().rev() {
+            if let Some(route) = kept.route(until) {
+                return Ok((kept.timeline, route));
+            }
+            // What an older timeline holds behind this one's beginning was given up when this one began.
+            let begins = kept.points().first().map(|points| points.first);
+            if begins.is_some_and(|begins| until.is_none_or(|until| begins <= until)) {
+                break;
+            }
+        }
+        let held = self.newest().map(Kept::held).unwrap_or_default();
+        let held = if held.is_empty() { "nothing yet".to_owned() } else { held };
+        Err(BackupError::Outside { place: place.to_owned(), wanted: until.unwrap_or(Seq(1)), held })
+    }
+}
+
+impl Kept {
+    fn new(timeline: Timeline) -> Self {
+        Self { timeline, snapshots: Vec::new(), pieces: Vec::new(), gaps: Vec::new(), quarantined: None }
+    }
+
+    /// The last sequence up to which pieces lead on from a state at `seq` without a gap.
+    pub fn reach(&self, seq: Seq) -> Seq {
+        self.pieces_behind(seq).last().map_or(seq, |piece| piece.seq_last)
+    }
+
+    /// Pieces that lead on from a state at `seq`, as few as do.
+    pub fn pieces_behind(&self, seq: Seq) -> impl Iterator<Item = KeptPiece> + '_ {
+        let mut at = seq;
+        let mut idx = 0;
+        std::iter::from_fn(move || {
+            let mut best: Option<KeptPiece> = None;
+            while let Some(piece) = self.pieces.get(idx).filter(|piece| piece.seq_first <= at.next()) {
+                if at < piece.seq_last && best.is_none_or(|best| best.seq_last < piece.seq_last) {
+                    best = Some(*piece);
+                }
+                idx += 1;
+            }
+            at = best?.seq_last;
+            best
+        })
+    }
+
+    /// Where a replay can begin, oldest first. The origin is one where the first sequence is there.
+    fn beginnings(&self) -> impl DoubleEndedIterator<Item = Option<Seq>> + '_ {
+        let origin = self.pieces.first().is_some_and(|piece| piece.seq_first == Seq(1));
+        origin.then_some(None).into_iter().chain(self.snapshots.iter().map(|snapshot| Some(snapshot.seq)))
+    }
+
+    /// The ranges of states that can be reached.
+    pub fn points(&self) -> Vec<Points> {
+        let mut ranges: Vec<Points> = Vec::new();
+        for beginning in self.beginnings() {
+            let seq = beginning.unwrap_or(Seq::ZERO);
+            match ranges.last_mut() {
+                // Whatever leads past it leads on from it.
+                Some(range) if seq <= range.last => {}
+                _ => ranges.push(Points { first: seq.max(Seq(1)), last: self.reach(seq) }),
+            }
+        }
+        ranges
+    }
+
+    /// The ranges as a person reads them.
+    pub fn held(&self) -> String {
+        let ranges: Vec<String> =
+            self.points().iter().map(|points| format!("{} to {}", points.first, points.last)).collect();
+        ranges.join(", ")
+    }
+
+    /// How to reach `until`, or the newest state, from the nearest beginning.
+    pub fn route(&self, until: Option<Seq>) -> Option<Route> {
+        let target = until.or_else(|| self.points().last().map(|points| points.last))?;
+        let beginning = self.beginnings().rev().find(|beginning| {
+            let seq = beginning.unwrap_or(Seq::ZERO);
+            seq <= target && target <= self.reach(seq)
+        })?;
+        let (seq, mut pieces) = (beginning.unwrap_or(Seq::ZERO), Vec::new());
+        let mut end = seq;
+        for piece in self.pieces_behind(seq) {
+            if target <= end {
+                break;
+            }
+            pieces.push(piece);
+            end = piece.seq_last;
+        }
+        Some(Route { snapshot: beginning, pieces, end: end.min(target) })
+    }
+
+    /// Stretches of log without a hole, first and last included.
+    fn stretches(&self) -> Vec<(Seq, Seq)> {
+        let mut stretches: Vec<(Seq, Seq)> = Vec::new();
+        for piece in &self.pieces {
+            match stretches.last_mut() {
+                Some((_, last)) if piece.seq_first <= last.next() => *last = piece.seq_last.max(*last),
+                _ => stretches.push((piece.seq_first, piece.seq_last)),
+            }
+        }
+        stretches
+    }
+
+    /// Holes in the log that nobody has accounted for: pieces were there once and are not any more.
+    pub fn missing(&self) -> Vec<(Seq, Seq)> {
+        let stretches = self.stretches();
+        let holes = stretches.windows(2).map(|pair| (pair[0].1.next(), pair[1].0.prev()));
+        holes.filter(|hole| !self.gaps.contains(hole)).collect()
+    }
+
+    /// Stretches of log that no beginning leads into: a snapshot was there once and is not any more.
+    pub fn unreachable(&self) -> Vec<(Seq, Seq)> {
+        let leads_in = |(first, last): &(Seq, Seq)| {
+            *first == Seq(1) || self.snapshots.iter().any(|s| first.prev() <= s.seq && s.seq <= *last)
+        };
+        self.stretches().into_iter().filter(|stretch| !leads_in(stretch)).collect()
+    }
+
+    /// The newest piece of all.
+    pub fn last_piece(&self) -> Option<KeptPiece> {
+        self.pieces.iter().copied().max_by_key(|piece| piece.seq_last)
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.snapshots.iter().map(|snapshot| snapshot.bytes).sum::<u64>()
+            + self.pieces.iter().map(|piece| piece.bytes).sum::<u64>()
+    }
+}
+
+fn timelines_of(listed: &[Listed]) -> Vec<Kept> {
+    let mut timelines: BTreeMap<Timeline, Kept> = BTreeMap::new();
+    for object in listed {
+        let Some(timeline) = object.key.timeline() else { continue };
+        let kept = timelines.entry(timeline).or_insert_with(|| Kept::new(timeline));
+        let (bytes, stored_at) = (object.bytes, object.stored_at);
+        match object.key {
+            Key::Claim | Key::Identity(_) => {}
+            Key::Quarantine { entry_count, .. } => kept.quarantined = kept.quarantined.max(Some(entry_count)),
+            Key::Snapshot { seq, .. } => kept.snapshots.push(KeptSnapshot { seq, bytes, stored_at }),
+            Key::Gap { seq_first, seq_last, .. } => kept.gaps.push((seq_first, seq_last)),
+            Key::Piece { seq_first, seq_last, .. } => {
+                kept.pieces.push(KeptPiece { seq_first, seq_last, bytes, stored_at });
+            }
+        }
+    }
+    timelines.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(snapshots: &[u64], pieces: &[(u64, u64)]) -> Kept {
+        let timeline = Timeline(1);
+        let object = |key| Listed { key, bytes: 10, stored_at: SystemTime::UNIX_EPOCH };
+        let snapshots = snapshots.iter().map(|seq| object(Key::Snapshot { timeline, seq: Seq(*seq) }));
+        let pieces = pieces
+            .iter()
+            .map(|(first, last)| object(Key::Piece { timeline, seq_first: Seq(*first), seq_last: Seq(*last) }));
+        let mut listed: Vec<Listed> = snapshots.chain(pieces).chain([object(Key::Identity(timeline))]).collect();
+        listed.sort_unstable_by_key(|object| object.key);
+        timelines_of(&listed).remove(0)
+    }
+
+    fn check(snapshots: &[u64], pieces: &[(u64, u64)], held: &str) {
+        assert_eq!(kept(snapshots, pieces).held(), held);
+    }
+
+    #[test]
+    fn what_can_be_reached_follows_from_the_listing() {
+        check(&[], &[], "");
+        check(&[], &[(1, 5), (6, 9)], "1 to 9");
+        check(&[], &[(3, 5)], "");
+        check(&[7], &[], "7 to 7");
+        check(&[7], &[(1, 5), (6, 9)], "1 to 9");
+        check(&[7], &[(4, 9)], "7 to 9");
+        check(&[7, 20], &[(6, 9), (21, 30)], "7 to 9, 20 to 30");
+        check(&[9], &[(1, 5), (10, 12)], "1 to 5, 9 to 12");
+        // Overlaps: neither the longer nor the shorter one first leads astray.
+        check(&[], &[(1, 5), (1, 8), (6, 20)], "1 to 20");
+        check(&[], &[(1, 10), (1, 4), (5, 7), (11, 12)], "1 to 12");
+    }
+
+    #[test]
+    fn holes_and_beginnings_that_went_missing_are_told() {
+        let range = |(first, last): (Seq, Seq)| (first.0, last.0);
+        let mut with_hole = kept(&[15], &[(1, 5), (10, 12), (13, 20)]);
+        assert_eq!(with_hole.missing().into_iter().map(range).collect::<Vec<_>>(), [(6, 9)]);
+        assert_eq!(with_hole.unreachable(), []);
+        with_hole.gaps.push((Seq(6), Seq(9)));
+        assert_eq!(with_hole.missing(), []);
+        with_hole.snapshots.clear();
+        assert_eq!(with_hole.unreachable().into_iter().map(range).collect::<Vec<_>>(), [(10, 20)]);
+    }
+
+    #[test]
+    fn a_route_takes_the_nearest_beginning_and_no_more_than_it_needs() {
+        let kept = kept(&[7, 15], &[(1, 5), (6, 9), (10, 12), (13, 20)]);
+        let route = |until: Option<u64>| {
+            let route = kept.route(until.map(Seq)).expect("reached");
+            let pieces: Vec<(u64, u64)> = route.pieces.iter().map(|p| (p.seq_first.0, p.seq_last.0)).collect();
+            (route.snapshot.map(|seq| seq.0), pieces, route.end.0)
+        };
+        assert_eq!(route(None), (Some(15), vec![(13, 20)], 20));
+        assert_eq!(route(Some(15)), (Some(15), vec![], 15));
+        assert_eq!(route(Some(14)), (Some(7), vec![(6, 9), (10, 12), (13, 20)], 14));
+        assert_eq!(route(Some(3)), (None, vec![(1, 5)], 3));
+        assert_eq!(kept.route(Some(Seq(21))), None);
+    }
+
+    #[test]
+    fn an_older_timeline_answers_only_for_what_came_before_the_newer_one() {
+        let mut newer = kept(&[100], &[(101, 110)]);
+        newer.timeline = Timeline(2);
+        let catalog = Catalog { node_id: NodeId([1; 16]), timelines: vec![kept(&[], &[(1, 500)]), newer] };
+        let timeline = |until: Option<u64>| catalog.route("x", until.map(Seq)).map(|(timeline, _)| timeline.0);
+        assert_eq!(timeline(None).expect("reached"), 2);
+        assert_eq!(timeline(Some(105)).expect("reached"), 2);
+        assert_eq!(timeline(Some(50)).expect("reached"), 1);
+        let error = timeline(Some(300)).expect_err("given up");
+        assert!(error.to_string().contains("100 to 110"), "{error}");
+    }
+}

@@ -1,0 +1,52 @@
+//! Whose backup a place holds: a small text, stored first and never again.
+//!
+//! ```text
+//! pinion backup format 1
+//! node 000102030405060708090a0b0c0d0e0f
+//! crc32c 1a2b3c4d          of all lines above
+//! ```
+
+use super::destination::Destination;
+use super::error::{BackupError, Result};
+use super::key::{CLAIM, Key};
+use wal::error::WalError;
+use wal::units::NodeId;
+
+pub const BACKUP_FORMAT: u32 = 1;
+const FORMAT_LINE: &str = "pinion backup format ";
+
+/// The node that a place belongs to.
+pub fn read(destination: &Destination) -> Result<NodeId> {
+    let found = destination.find(Key::Claim)?;
+    let place = || destination.to_string();
+    let bytes = found.ok_or_else(|| BackupError::NoBackup { place: place(), claim: CLAIM })?;
+    let object = destination.name_of(Key::Claim);
+    let damaged = |why| BackupError::Damaged { object: object.clone(), why };
+    let text = std::str::from_utf8(&bytes).map_err(|_| damaged("not text"))?;
+    let version = text.lines().next().and_then(|line| line.strip_prefix(FORMAT_LINE));
+    let version: u32 = version.and_then(|text| text.parse().ok()).ok_or_else(|| damaged("no format line"))?;
+    if version != BACKUP_FORMAT {
+        let source = WalError::UnknownFormat { path: object.clone().into(), found: version, known: BACKUP_FORMAT };
+        return Err(BackupError::Wal(source));
+    }
+    let node = text.lines().nth(1).and_then(|line| line.strip_prefix("node ")).and_then(NodeId::parse);
+    let node = node.ok_or_else(|| damaged("no node line"))?;
+    // The text has one form only, so comparing it checks the checksum too.
+    if to_text(node) == text { Ok(node) } else { Err(damaged("checksum differs")) }
+}
+
+/// Makes the place `node`'s, unless it is somebody else's.
+pub fn make(destination: &Destination, node: NodeId) -> Result<()> {
+    destination.put_new(Key::Claim, to_text(node).into_bytes())?;
+    let found = read(destination)?;
+    if found != node {
+        return Err(BackupError::OtherNode { place: destination.to_string(), have: node, found });
+    }
+    Ok(())
+}
+
+fn to_text(node: NodeId) -> String {
+    let body = format!("{FORMAT_LINE}{BACKUP_FORMAT}\nnode {node}\n");
+    let crc = crc32c::crc32c(body.as_bytes());
+    format!("{body}crc32c {crc:08x}\n")
+}

@@ -1,0 +1,218 @@
+//! Makes a data directory from a backup: what a restore and a drill begin with.
+//!
+//! The directory is of the backup's own node and timeline, so it is to be looked at or restored from, never served
+//! beside its source: a node that goes on from it needs a new timeline. Invariant: nothing bears the directory's name
+//! before all of it is there, durable; every object is proved on the way, and the log link by link.
+
+use super::catalog::{Catalog, Route};
+use super::destination::{Destination, file_error};
+use super::error::{BackupError, Result};
+use super::key::Key;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use wal::directory::Directory;
+use wal::error::WalError;
+use wal::identity::Identity;
+use wal::piece::Piece;
+use wal::quarantine::Quarantine;
+use wal::segment::sync_dir;
+use wal::snapshot::{SnapshotHeader, SnapshotReader};
+use wal::store::Store;
+use wal::units::{ChainHash, NodeId, Seq, Tail, Timeline};
+
+/// What was fetched.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    pub node_id: NodeId,
+    pub timeline: Timeline,
+    /// Where the directory's log begins, if not at the origin.
+    pub snapshot: Option<SnapshotHeader>,
+    /// Where it ends: at what was asked for or, frames being whole, a little behind it.
+    pub tail: Tail,
+    pub pieces: u64,
+    pub bytes: u64,
+    /// Snapshots that were damaged, newest first, and how; an older one was taken instead.
+    pub passed_over: Vec<String>,
+}
+
+/// Fetches the state at `until`, or the newest, into `into`, which must be absent or an empty directory.
+pub fn fetch(destination: &Destination, into: &Path, until: Option<Seq>) -> Result<Fetched> {
+    let mut catalog = Catalog::read(destination)?;
+    check_empty(into)?;
+    let unfinished = unfinished_beside(into)?;
+    let mut passed_over = Vec::new();
+    loop {
+        let (timeline, route) = catalog.route(&destination.to_string(), until)?;
+        remove_if_there(&unfinished)?;
+        let fetching = Fetching { destination, timeline, route: &route, directory: &unfinished };
+        match fetching.run(catalog.node_id, catalog.of(timeline).and_then(|kept| kept.quarantined)) {
+            Ok(fetched) => {
+                publish(&unfinished, into)?;
+                return Ok(Fetched { passed_over, ..fetched });
+            }
+            Err(Failed::Snapshot { seq, error }) => {
+                passed_over.push(error.to_string());
+                let kept = catalog.timelines.iter_mut().find(|kept| kept.timeline == timeline);
+                let kept = kept.expect("the route is one of the catalog's");
+                kept.snapshots.retain(|snapshot| snapshot.seq != seq);
+                // With no other way there, the damage is what has to be told.
+                if catalog.route("", until).map(|(timeline, _)| timeline).ok() != Some(timeline) {
+                    remove_if_there(&unfinished)?;
+                    return Err(error);
+                }
+            }
+            Err(Failed::Other(error)) => {
+                // The error that ended the fetch tells more than one of cleaning up.
+                let _ = remove_if_there(&unfinished);
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// Why an attempt ended: only a damaged snapshot leaves another way.
+enum Failed {
+    Snapshot { seq: Seq, error: BackupError },
+    Other(BackupError),
+}
+
+impl<E: Into<BackupError>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+struct Fetching<'f> {
+    destination: &'f Destination,
+    timeline: Timeline,
+    route: &'f Route,
+    directory: &'f Path,
+}
+
+impl Fetching<'_> {
+    fn run(&self, node_id: NodeId, quarantined: Option<u32>) -> std::result::Result<Fetched, Failed> {
+        let identity = self.identity(node_id)?;
+        // Ballast is for a node that serves; making it would only cost time here.
+        Directory::create(self.directory, &identity, 0)?;
+        let directory = Directory::open(self.directory)?;
+        self.fetch_quarantine(quarantined)?;
+        let mut bytes = 0;
+        let snapshot = match self.route.snapshot {
+            Some(seq) => Some(self.fetch_snapshot(&identity, seq, &directory, &mut bytes)?),
+            None => None,
+        };
+        let store = directory.store()?;
+        let origin = Tail { seq: Seq::ZERO, chain: ChainHash::genesis(node_id, self.timeline) };
+        let mut tail = snapshot.as_ref().map_or(origin, |header| header.tail);
+        if snapshot.is_some() {
+            store.begin_behind(tail)?;
+        }
+        for piece in &self.route.pieces {
+            let (seq_first, seq_last) = (piece.seq_first, piece.seq_last);
+            let key = Key::Piece { timeline: self.timeline, seq_first, seq_last };
+            tail = self.fetch_piece(key, &store, tail, &mut bytes)?;
+        }
+        store.flush()?;
+        directory.mark()?.note(tail.seq)?;
+        let pieces = self.route.pieces.len() as u64;
+        Ok(Fetched { node_id, timeline: self.timeline, snapshot, tail, pieces, bytes, passed_over: Vec::new() })
+    }
+
+    fn identity(&self, node_id: NodeId) -> Result<Identity> {
+        let key = Key::Identity(self.timeline);
+        let object = self.destination.name_of(key);
+        let text = self.destination.get(key)?;
+        let text = String::from_utf8(text).map_err(|_| damaged(&object, "not text"))?;
+        let identity = Identity::parse(Path::new(&object), &text)?;
+        if identity.node_id != node_id || identity.timeline != self.timeline {
+            return Err(damaged(&object, "it is another node's, or of another timeline"));
+        }
+        Ok(identity)
+    }
+
+    fn fetch_quarantine(&self, entry_count: Option<u32>) -> Result<()> {
+        let Some(entry_count) = entry_count else { return Ok(()) };
+        let quarantine = read_quarantine(self.destination, self.timeline, entry_count)?;
+        Ok(quarantine.write(self.directory)?)
+    }
+
+    fn fetch_snapshot(
+        &self,
+        identity: &Identity,
+        seq: Seq,
+        directory: &Directory,
+        bytes: &mut u64,
+    ) -> std::result::Result<SnapshotHeader, Failed> {
+        let key = Key::Snapshot { timeline: self.timeline, seq };
+        let object = self.destination.name_of(key);
+        let path = directory.snapshots_dir().join(format!("{:010}-{:020}.snap", self.timeline.0, seq.0));
+        *bytes += self.destination.get_file(key, &path)?;
+        let snapshot = |error| Failed::Snapshot { seq, error };
+        let proved = SnapshotReader::open(&path).and_then(SnapshotReader::prove);
+        let header = proved.map_err(|cause| snapshot(BackupError::Object { object: object.clone(), cause }))?;
+        if (header.node_id, header.timeline, header.tail.seq) != (identity.node_id, self.timeline, seq) {
+            return Err(snapshot(damaged(&object, "its header names another state than its key")));
+        }
+        sync_dir(&directory.snapshots_dir())?;
+        Ok(header)
+    }
+
+    /// Appends what of a piece lies behind `tail`.
+    fn fetch_piece(&self, key: Key, store: &Store, tail: Tail, bytes: &mut u64) -> Result<Tail> {
+        let (object, stored) = (self.destination.name_of(key), self.destination.get(key)?);
+        *bytes += stored.len() as u64;
+        let at = |cause: WalError| BackupError::Object { object: object.clone(), cause };
+        let piece = Piece::open(Path::new(&object), &stored).map_err(at)?;
+        if piece.header().node_id != store.origin().node_id {
+            return Err(damaged(&object, "it is another node's"));
+        }
+        let wanted = self.route.end;
+        let frames = piece.frames().filter(|frame| tail.seq < frame.seq_last() && frame.seq_first() <= wanted);
+        store.append_frames(frames.map(|frame| frame.bytes())).map_err(at)?;
+        Ok(store.tail())
+    }
+}
+
+/// A list of left-out records, proved.
+pub(super) fn read_quarantine(destination: &Destination, timeline: Timeline, entry_count: u32) -> Result<Quarantine> {
+    let key = Key::Quarantine { timeline, entry_count };
+    let bytes = destination.get(key)?;
+    let parsed = std::str::from_utf8(&bytes).ok().and_then(Quarantine::parse);
+    parsed.ok_or_else(|| damaged(&destination.name_of(key), "not a whole list of left-out records"))
+}
+
+fn damaged(object: &str, why: &'static str) -> BackupError {
+    BackupError::Damaged { object: object.to_owned(), why }
+}
+
+fn check_empty(into: &Path) -> Result<()> {
+    match fs::read_dir(into).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(BackupError::NotEmpty { path: into.to_owned() }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(file_error("reading", into, source)),
+    }
+}
+
+/// A name in the same directory, hence on the same file system.
+fn unfinished_beside(into: &Path) -> Result<PathBuf> {
+    let name = into.file_name().ok_or_else(|| BackupError::NotEmpty { path: into.to_owned() })?;
+    let mut unfinished = name.to_owned();
+    unfinished.push(".unfinished");
+    Ok(into.with_file_name(unfinished))
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        outcome => outcome.map_err(|source| file_error("removing", path, source)),
+    }
+}
+
+fn publish(unfinished: &Path, into: &Path) -> Result<()> {
+    fs::rename(unfinished, into).map_err(|source| file_error("renaming to", into, source))?;
+    // A relative path of one part has the empty path for a parent: that is the current directory.
+    let parent = into.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(sync_dir(parent)?)
+}

@@ -1,0 +1,264 @@
+//! `pinion backup verify`: reads everything, proves every object, and applies the log from each beginning to its end.
+//!
+//! ```text
+//!  origin or snapshot --apply frames--> snapshot: link and state hash must agree --apply--> .. --> end
+//! ```
+//! A snapshot that the log leads to is held against the state that the log makes, so both are proved by each other.
+//! Damage ends neither the walk nor the listing of what else is damaged: the walk goes on with the next snapshot.
+
+use super::catalog::{Catalog, Kept, KeptPiece};
+use super::destination::Destination;
+use super::error::{BackupError, Result};
+use super::fetch::read_quarantine;
+use super::key::Key;
+use crate::progress::Progress;
+use book::engine::{Capacity, Engine};
+use book::event::{Event, Sink};
+use node::replica::{LoadError, Replica, apply_record};
+use std::path::Path;
+use tempfile::TempDir;
+use wal::frame::Frame;
+use wal::identity::Identity;
+use wal::piece::Piece;
+use wal::quarantine::Quarantine;
+use wal::snapshot::{SnapshotHeader, SnapshotReader};
+use wal::units::{ChainHash, NodeId, Seq, Tail};
+
+/// What a verification found.
+#[derive(Debug, Default)]
+pub struct Verified {
+    pub snapshots: u64,
+    pub pieces: u64,
+    pub bytes: u64,
+    /// Commands applied.
+    pub commands: u64,
+    /// Snapshots whose state the log made too.
+    pub snapshots_met: u64,
+    /// Each with the object it is about; empty for a backup that is whole.
+    pub damage: Vec<BackupError>,
+}
+
+/// Reads and proves all of a backup. Only a destination that cannot be read ends it early.
+pub fn verify(destination: &Destination) -> Result<Verified> {
+    let catalog = Catalog::read(destination)?;
+    let objects = catalog.timelines.iter().map(|kept| kept.snapshots.len() + kept.pieces.len()).sum();
+    let mut verified = Verified::default();
+    let mut progress = Progress::new("verifying", objects);
+    for kept in &catalog.timelines {
+        let place = || format!("{destination}, timeline {}", kept.timeline);
+        let holes = kept.missing().into_iter();
+        let holes = holes.map(|(first, last)| BackupError::MissingPieces { place: place(), first, last });
+        let orphans = kept.unreachable().into_iter();
+        let orphans = orphans.map(|(first, last)| BackupError::MissingSnapshot { place: place(), first, last });
+        verified.damage.extend(holes.chain(orphans));
+        let walk = Walk {
+            destination,
+            node_id: catalog.node_id,
+            kept,
+            quarantine: Quarantine::default(),
+            // Snapshots are read from files only.
+            scratch: tempfile::tempdir().map_err(|source| {
+                super::destination::file_error("making a directory in", &std::env::temp_dir(), source)
+            })?,
+            state: None,
+            next_snapshot: 0,
+        };
+        walk.run(&mut verified, &mut progress)?;
+    }
+    Ok(verified)
+}
+
+/// A walk over one timeline.
+struct Walk<'w> {
+    destination: &'w Destination,
+    node_id: NodeId,
+    kept: &'w Kept,
+    quarantine: Quarantine,
+    scratch: TempDir,
+    /// The state that the log made so far, and the link it stands at; none before a beginning and behind damage.
+    state: Option<State>,
+    /// Of the kept ones, oldest first.
+    next_snapshot: usize,
+}
+
+struct State {
+    /// None while there is only the log: its links are proved all the same.
+    engine: Option<Engine>,
+    tail: Tail,
+}
+
+/// Nobody is told.
+struct Nobody;
+
+impl Sink for Nobody {
+    const LEDGER: bool = false;
+
+    fn push(&mut self, _event: Event) {}
+}
+
+impl Walk<'_> {
+    fn run(mut self, verified: &mut Verified, progress: &mut Progress) -> Result<()> {
+        self.note(verified, |walk, _| walk.identity())?;
+        self.note(verified, |walk, _| walk.read_quarantine())?;
+        for idx in 0..self.kept.pieces.len() {
+            let piece = self.kept.pieces[idx];
+            if !self.note(verified, |walk, verified| walk.piece(piece, verified))? {
+                self.state = None;
+            }
+            verified.pieces += 1;
+            verified.bytes += piece.bytes;
+            progress.at((verified.pieces + verified.snapshots) as usize);
+        }
+        // Those that the log did not come to: ahead of it, or behind a gap.
+        while self.next_snapshot < self.kept.snapshots.len() {
+            self.note(verified, |walk, verified| walk.snapshot(verified).map(|_| ()))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps damage and goes on; false when there was some.
+    fn note(
+        &mut self,
+        verified: &mut Verified,
+        step: impl FnOnce(&mut Self, &mut Verified) -> Result<()>,
+    ) -> Result<bool> {
+        match step(self, verified) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_damage() => {
+                verified.damage.push(error);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn identity(&self) -> Result<()> {
+        let key = Key::Identity(self.kept.timeline);
+        let object = self.destination.name_of(key);
+        let text = self.destination.find(key)?.and_then(|bytes| String::from_utf8(bytes).ok());
+        let text = text.ok_or_else(|| damaged(&object, "missing, or not text"))?;
+        let identity = Identity::parse(Path::new(&object), &text)?;
+        if (identity.node_id, identity.timeline) != (self.node_id, self.kept.timeline) {
+            return Err(damaged(&object, "it is another node's, or of another timeline"));
+        }
+        Ok(())
+    }
+
+    fn read_quarantine(&mut self) -> Result<()> {
+        if let Some(entry_count) = self.kept.quarantined {
+            self.quarantine = read_quarantine(self.destination, self.kept.timeline, entry_count)?;
+        }
+        Ok(())
+    }
+
+    fn piece(&mut self, kept: KeptPiece, verified: &mut Verified) -> Result<()> {
+        let (timeline, seq_first, seq_last) = (self.kept.timeline, kept.seq_first, kept.seq_last);
+        let key = Key::Piece { timeline, seq_first, seq_last };
+        let (object, bytes) = (self.destination.name_of(key), self.destination.get(key)?);
+        let piece = Piece::open(Path::new(&object), &bytes);
+        let piece = piece.map_err(|cause| BackupError::Object { object: object.clone(), cause })?;
+        let header = piece.header();
+        let named = (header.timeline, header.seq_first(), header.seq_last()) == (timeline, seq_first, seq_last);
+        if !named || header.node_id != self.node_id {
+            return Err(damaged(&object, "its header names other frames than its key"));
+        }
+        self.meet_before(header.before, verified)?;
+        for frame in piece.frames() {
+            self.frame(&frame, &object, verified)?;
+        }
+        Ok(())
+    }
+
+    /// Stands at the beginning of a piece: behind a gap, or where the log begins, the walk begins too.
+    fn meet_before(&mut self, before: Tail, verified: &mut Verified) -> Result<()> {
+        if self.state.as_ref().is_some_and(|state| before.seq <= state.tail.seq) {
+            return Ok(());
+        }
+        let genesis = Tail { seq: Seq::ZERO, chain: ChainHash::genesis(self.node_id, self.kept.timeline) };
+        let engine = (before == genesis).then(|| Engine::new(Capacity::default()));
+        self.state = Some(State { engine, tail: before });
+        self.meet_snapshots(verified)
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>, object: &str, verified: &mut Verified) -> Result<()> {
+        let state = self.state.as_mut().expect("a piece begins with a state");
+        if frame.seq_last() <= state.tail.seq {
+            return Ok(());
+        }
+        if !frame.follows(state.tail) {
+            return Err(damaged(object, "its frames do not follow those before (chain differs)"));
+        }
+        if let Some(engine) = &mut state.engine {
+            for (seq, record) in frame.records() {
+                let applied = apply_record(engine, &self.quarantine, book::units::Seq(seq.0), record, &mut Nobody);
+                let parted = applied.and_then(|_| engine.parted().map_or(Ok(()), |parted| Err(parted.into())));
+                parted.map_err(|cause| BackupError::Record { object: object.to_owned(), cause })?;
+                verified.commands += 1;
+            }
+        }
+        state.tail = frame.tail();
+        self.meet_snapshots(verified)
+    }
+
+    /// Holds the snapshots up to here against what the log made.
+    fn meet_snapshots(&mut self, verified: &mut Verified) -> Result<()> {
+        let Some(tail) = self.state.as_ref().map(|state| state.tail) else { return Ok(()) };
+        while let Some(kept) = self.kept.snapshots.get(self.next_snapshot).filter(|kept| kept.seq <= tail.seq) {
+            let (seq, object) = (kept.seq, self.snapshot_name(kept.seq));
+            let loaded = match self.snapshot(verified) {
+                Ok(loaded) => loaded,
+                // The log is not to blame, and leads on.
+                Err(error) if error.is_damage() => {
+                    verified.damage.push(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let state = self.state.as_mut().expect("looked at above");
+            if seq != tail.seq {
+                continue;
+            }
+            let (replica, header) = loaded;
+            if header.tail != tail {
+                return Err(damaged(&object, "the log before it has another chain"));
+            }
+            match &state.engine {
+                Some(engine) if engine.state_hash().0 != header.state_hash => {
+                    let said = book::state_hash::StateHash(header.state_hash).to_string();
+                    return Err(BackupError::HashDiffers { object, said, found: engine.state_hash().to_string() });
+                }
+                Some(_) => verified.snapshots_met += 1,
+                None => state.engine = Some(replica.engine),
+            }
+        }
+        Ok(())
+    }
+
+    /// Proves and loads the next snapshot.
+    fn snapshot(&mut self, verified: &mut Verified) -> Result<(Replica, SnapshotHeader)> {
+        let kept = self.kept.snapshots[self.next_snapshot];
+        self.next_snapshot += 1;
+        verified.snapshots += 1;
+        verified.bytes += kept.bytes;
+        let (object, path) = (self.snapshot_name(kept.seq), self.scratch.path().join("snapshot"));
+        self.destination.get_file(Key::Snapshot { timeline: self.kept.timeline, seq: kept.seq }, &path)?;
+        let loaded = SnapshotReader::open(&path)
+            .map_err(LoadError::from)
+            .and_then(|reader| Replica::load(reader, path.clone(), Engine::new(Capacity::default())));
+        // Goes with its directory anyway; only the next one needs the name.
+        let _ = std::fs::remove_file(&path);
+        let (replica, header) = loaded.map_err(|cause| BackupError::Load { object: object.clone(), cause })?;
+        if (header.node_id, header.timeline, header.tail.seq) != (self.node_id, self.kept.timeline, kept.seq) {
+            return Err(damaged(&object, "its header names another state than its key"));
+        }
+        Ok((replica, header))
+    }
+
+    fn snapshot_name(&self, seq: Seq) -> String {
+        self.destination.name_of(Key::Snapshot { timeline: self.kept.timeline, seq })
+    }
+}
+
+fn damaged(object: &str, why: &'static str) -> BackupError {
+    BackupError::Damaged { object: object.to_owned(), why }
+}

@@ -1,0 +1,479 @@
+//! Backups of a node at work: into a directory, read back, damaged, cut off, pruned, fenced. The state that comes out
+//! must be the live one.
+
+mod common;
+
+use common::traffic::Traffic;
+use common::{Place, Running, stage};
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use tools::backup::catalog::Catalog;
+use tools::backup::destination::{Destination, Open, Put};
+use tools::backup::drill::{Rpo, drill, state_hash_at};
+use tools::backup::error::BackupError;
+use tools::backup::fetch::fetch;
+use tools::backup::key::Key;
+use tools::backup::shipper::{Haste, Round, Shipper};
+use tools::backup::verify::{Verified, verify};
+use tools::interrupt::Interrupt;
+use tools::setup::Credentials;
+use wal::directory::Directory;
+use wal::identity::Identity;
+use wal::quarantine::{Quarantine, Quarantined};
+use wal::recover::Inspection;
+use wal::units::{NodeId, Seq, Timeline};
+
+/// Snapshots come often, and all of the log stays.
+const SNAPSHOTS: &str = "[snapshot]\nevery_commands = 1000\n";
+/// The log goes as soon as it may.
+const FORGETFUL: &str = "[snapshot]\nevery_commands = 1000\nkeep = 1\n[store]\nretain_bytes = 1\n";
+
+fn open(address: &Path) -> Destination {
+    let address = address.to_str().expect("text");
+    Destination::open(address, None, Open::OrCreate, Interrupt::never()).expect("a directory can be made")
+}
+
+fn pinion(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pinion")).args(arguments).output().expect("the tool runs")
+}
+
+/// What the tool prints on both streams; it must have exited with `code`.
+fn said(code: i32, arguments: &[&str]) -> String {
+    let output = pinion(arguments);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{out}{err}");
+    format!("{out}{err}")
+}
+
+fn whole(destination: &Destination) -> Verified {
+    let verified = verify(destination).expect("readable");
+    assert!(verified.damage.is_empty(), "{:?}", verified.damage);
+    verified
+}
+
+/// The log's end as a looker sees it.
+fn end(data_dir: &Path) -> Seq {
+    let directory = Directory::open_read_only(data_dir).expect("whole");
+    Inspection::open(&directory).expect("whole").tail().seq
+}
+
+fn base(data_dir: &Path) -> Seq {
+    let directory = Directory::open_read_only(data_dir).expect("whole");
+    Inspection::open(&directory).expect("whole").base().expect("readable").seq
+}
+
+/// Rounds until the backup has everything of a node that nobody trades on.
+fn ship_all(shipper: &mut Shipper<'_>) -> Round {
+    loop {
+        let round = shipper.round(Haste::Now).expect("shipped");
+        if round.seq_shipped == round.seq_node {
+            return round;
+        }
+    }
+}
+
+/// A stopped node's directory with a few thousand commands and some snapshots, and where a backup of it goes.
+struct Stopped {
+    place: Place,
+    to: PathBuf,
+    login: Credentials,
+}
+
+impl Stopped {
+    fn new(more: &str) -> Self {
+        let place = Place::new();
+        let running = place.start_with(more);
+        let login = stage(&running);
+        Traffic::new(&running, &login).commands(4_000);
+        assert_eq!(running.stop(), 0);
+        let to = place.path().join("backup");
+        Self { place, to, login }
+    }
+
+    fn shipped(more: &str) -> Self {
+        let stopped = Self::new(more);
+        ship_all(&mut Shipper::new(&stopped.place.data_dir(), &open(&stopped.to)));
+        stopped
+    }
+}
+
+fn trading(place: &Place, more: &str) -> (Running, Traffic) {
+    let running = place.start_with(more);
+    let login = stage(&running);
+    let traffic = Traffic::new(&running, &login);
+    (running, traffic)
+}
+
+#[test]
+fn what_is_shipped_beside_a_running_node_brings_back_its_state() {
+    let place = Place::new();
+    let (running, mut traffic) = trading(&place, SNAPSHOTS);
+    let (data_dir, to) = (place.data_dir(), place.path().join("backup"));
+    let destination = open(&to);
+    let mut shipper = Shipper::new(&data_dir, &destination);
+    let (mut rounds, mut snapshots) = (0, 0);
+    while rounds < 20 || snapshots < 2 {
+        traffic.commands(300);
+        let round = shipper.round(Haste::Later).expect("shipped");
+        assert!(round.seq_shipped <= round.seq_node && round.gap.is_none(), "{round:?}");
+        (rounds, snapshots) = (rounds + 1, snapshots + round.snapshots.len());
+        assert!(rounds < 10_000, "the node takes snapshots");
+    }
+    drop(traffic);
+    // The node still runs: what is compared is the log beside it.
+    let round = ship_all(&mut shipper);
+    let drilled = drill(&destination, place.path(), Some(&data_dir)).expect("it comes back");
+    assert_eq!((drilled.fetched.tail.seq, drilled.rpo), (round.seq_node, nothing_lost()));
+    assert!(drilled.fetched.snapshot.is_some() && drilled.fetched.passed_over.is_empty());
+    let verified = whole(&destination);
+    assert!(2 <= verified.snapshots_met && round.seq_node.0 == verified.commands, "{verified:?}");
+    assert_eq!(running.stop(), 0);
+    assert!(
+        !fs::read_dir(place.path())
+            .expect("ours")
+            .any(|entry| { entry.expect("readable").file_name().to_string_lossy().starts_with("pinion-drill") })
+    );
+}
+
+fn nothing_lost() -> Rpo {
+    Rpo::Node { commands: 0, behind: std::time::Duration::ZERO }
+}
+
+#[test]
+fn a_state_at_any_sequence_can_be_fetched() {
+    let stopped = Stopped::shipped(SNAPSHOTS);
+    let (destination, data_dir) = (open(&stopped.to), stopped.place.data_dir());
+    let last = end(&data_dir);
+    let live = Directory::open_read_only(&data_dir).expect("whole");
+    for (idx, seq) in [1, 2, 777, 1_000, 1_001, 2_500, last.0 - 1, last.0].into_iter().enumerate() {
+        let into = stopped.place.path().join(format!("fetched-{idx}"));
+        let fetched = fetch(&destination, &into, Some(Seq(seq))).expect("the backup reaches it");
+        assert!(seq <= fetched.tail.seq.0, "{fetched:?}");
+        let directory = Directory::open_read_only(&into).expect("a data directory");
+        assert_eq!(Inspection::open(&directory).expect("whole").tail(), fetched.tail);
+        let (found, expected) = (state_hash_at(&directory, Seq(seq)), state_hash_at(&live, Seq(seq)));
+        assert_eq!(found.expect("reached"), expected.expect("reached"), "at {seq}");
+    }
+    let (beyond, into) = (last.next(), stopped.place.path().join("beyond"));
+    let error = fetch(&destination, &into, Some(beyond)).expect_err("outside");
+    assert!(error.exit_code() == 15 && !into.exists(), "{error}");
+    let error = fetch(&destination, &data_dir, None).expect_err("not empty");
+    assert_eq!(error.exit_code(), 11);
+}
+
+#[test]
+fn a_shipper_that_is_killed_again_and_again_loses_and_doubles_nothing() {
+    let place = Place::new();
+    let (running, mut traffic) = trading(&place, SNAPSHOTS);
+    let (data_dir, to) = (place.data_dir(), place.path().join("backup"));
+    let arguments = ["backup", "run", "--every", "1ms", "--json", "--data-dir"];
+    let mut ended_by_itself = 0;
+    for kill in 0..12u64 {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pinion"))
+            .args(arguments)
+            .args([data_dir.as_os_str(), "--to".as_ref(), to.as_os_str()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the tool runs");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        // Killed within the start, within a round, or some rounds later: wherever it is when its line has been read.
+        for _ in 0..kill % 4 {
+            traffic.commands(200);
+            ended_by_itself += u32::from(lines.next().is_none());
+        }
+        traffic.commands(1 + kill as usize * 17 % 90);
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+    }
+    assert_eq!(ended_by_itself, 0);
+    drop(traffic);
+    let destination = open(&to);
+    ship_all(&mut Shipper::new(&data_dir, &destination));
+    let verified = whole(&destination);
+    assert_eq!(verified.commands, end(&data_dir).0);
+    let drilled = drill(&destination, place.path(), Some(&data_dir)).expect("it comes back");
+    assert_eq!(drilled.rpo, nothing_lost());
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn a_signal_ends_a_run_in_order() {
+    let stopped = Stopped::new(SNAPSHOTS);
+    let data_dir = stopped.place.data_dir();
+    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pinion"))
+            .args(["backup", "run", "--every", "1m", "--json", "--data-dir"])
+            .args([data_dir.as_os_str(), "--to".as_ref(), stopped.to.as_os_str()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the tool runs");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let line = lines.next().expect("a round").expect("text");
+        let round: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(round["timeline"], 1, "{line}");
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, signal).expect("it runs");
+        assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    }
+    whole(&open(&stopped.to));
+}
+
+/// All files of a backup, by their keys.
+fn objects(to: &Path) -> Vec<(Key, PathBuf)> {
+    let listed = open(to).list().expect("readable");
+    listed.into_iter().map(|object| (object.key, to.join(object.key.to_string()))).collect()
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).expect("readable");
+    let at = at % bytes.len();
+    bytes[at] ^= 0x20;
+    fs::write(path, bytes).expect("writable");
+}
+
+#[test]
+fn one_flipped_byte_anywhere_is_named_by_verify() {
+    let stopped = Stopped::new(SNAPSHOTS);
+    let mut quarantine = Quarantine::default();
+    assert!(quarantine.add(Seq(50_000), Quarantined { until: Seq(1), time_ns: 1, reason: "ticket 1".to_owned() }));
+    quarantine.write(&stopped.place.data_dir()).expect("written");
+    ship_all(&mut Shipper::new(&stopped.place.data_dir(), &open(&stopped.to)));
+    let from = stopped.to.to_str().expect("text");
+    said(0, &["backup", "verify", "--from", from]);
+    let (mut kinds, all) = ([0; 5], objects(&stopped.to));
+    for (idx, (key, path)) in all.iter().enumerate() {
+        let before = fs::read(path).expect("readable");
+        flip(path, before.len() / 3 + idx * 7);
+        let text = said(13, &["backup", "verify", "--from", from]);
+        assert!(text.contains(&key.to_string()), "{key}: {text}");
+        fs::write(path, before).expect("writable");
+        let kind = match key {
+            Key::Claim => 0,
+            Key::Identity(_) => 1,
+            Key::Quarantine { .. } => 2,
+            Key::Snapshot { .. } => 3,
+            Key::Piece { .. } | Key::Gap { .. } => 4,
+        };
+        kinds[kind] += 1;
+    }
+    assert!(kinds.iter().all(|count| 0 < *count), "{kinds:?}");
+    said(0, &["backup", "verify", "--from", from]);
+}
+
+#[test]
+fn a_snapshot_that_the_log_does_not_make_is_named() {
+    let stopped = Stopped::new(SNAPSHOTS);
+    // Left out by a list that the node never had: every byte is whole, and the states differ all the same.
+    let mut quarantine = Quarantine::default();
+    assert!(quarantine.add(Seq(900), Quarantined { until: Seq(1), time_ns: 1, reason: "ticket 2".to_owned() }));
+    quarantine.write(&stopped.place.data_dir()).expect("written");
+    ship_all(&mut Shipper::new(&stopped.place.data_dir(), &open(&stopped.to)));
+    let text = said(18, &["backup", "verify", "--from", stopped.to.to_str().expect("text")]);
+    assert!(text.contains(".snap") && text.contains("the log before it gives"), "{text}");
+}
+
+#[test]
+fn a_drill_fails_on_a_flipped_byte_and_on_a_missing_piece() {
+    let stopped = Stopped::shipped(SNAPSHOTS);
+    let (destination, scratch) = (open(&stopped.to), stopped.place.path());
+    drill(&destination, scratch, None).expect("whole");
+    let catalog = Catalog::read(&destination).expect("readable");
+    let newest = catalog.newest().expect("shipped");
+    let piece = newest.last_piece().expect("shipped");
+    let (seq_first, seq_last) = (piece.seq_first, piece.seq_last);
+    let piece = stopped.to.join(Key::Piece { timeline: Timeline(1), seq_first, seq_last }.to_string());
+    let snapshot = newest.snapshots.last().expect("shipped").seq;
+    let snapshot = stopped.to.join(Key::Snapshot { timeline: Timeline(1), seq: snapshot }.to_string());
+
+    // The newest snapshot is passed over for the log from the origin, which a drill still tells.
+    let before = fs::read(&snapshot).expect("readable");
+    flip(&snapshot, before.len() / 2);
+    let (from, scratch_text) = (stopped.to.to_str().expect("text"), scratch.to_str().expect("text"));
+    let text = said(13, &["backup", "drill", "--from", from, "--scratch", scratch_text]);
+    assert!(text.contains("DAMAGED") && text.contains(".snap"), "{text}");
+
+    flip(&piece, 500);
+    let text = said(13, &["backup", "drill", "--from", from, "--scratch", scratch_text]);
+    assert!(text.contains(".piece"), "{text}");
+    fs::write(&snapshot, before).expect("writable");
+    fs::remove_file(&piece).expect("there");
+}
+
+#[test]
+fn pieces_and_snapshots_that_went_missing_are_named() {
+    let place = Place::new();
+    let (running, mut traffic) = trading(&place, FORGETFUL);
+    let to = place.path().join("backup");
+    let (destination, data_dir) = (open(&to), place.data_dir());
+    let mut shipper = Shipper::new(&data_dir, &destination);
+    while base(&data_dir) == Seq(0) {
+        traffic.commands(500);
+    }
+    for _ in 0..4 {
+        traffic.commands(100);
+        shipper.round(Haste::Now).expect("shipped");
+    }
+    drop(traffic);
+    assert_eq!(running.stop(), 0);
+    whole(&destination);
+    let catalog = Catalog::read(&destination).expect("readable");
+    let kept = catalog.newest().expect("shipped");
+    let from = to.to_str().expect("text");
+    let middle = kept.pieces[1];
+    let key = Key::Piece { timeline: Timeline(1), seq_first: middle.seq_first, seq_last: middle.seq_last };
+    let (path, aside) = (to.join(key.to_string()), place.path().join("aside"));
+    fs::rename(&path, &aside).expect("there");
+    let text = said(13, &["backup", "verify", "--from", from]);
+    assert!(text.contains(&format!("{} to {}", middle.seq_first, middle.seq_last)), "{text}");
+    fs::rename(&aside, &path).expect("there");
+    for snapshot in &kept.snapshots {
+        let key = Key::Snapshot { timeline: Timeline(1), seq: snapshot.seq };
+        fs::remove_file(to.join(key.to_string())).expect("there");
+    }
+    let text = said(13, &["backup", "verify", "--from", from]);
+    assert!(text.contains("no snapshot leads into the log"), "{text}");
+}
+
+#[test]
+fn a_log_that_was_truncated_before_it_was_shipped_leaves_a_gap_that_is_told() {
+    let place = Place::new();
+    let (running, mut traffic) = trading(&place, FORGETFUL);
+    let to = place.path().join("backup");
+    let (destination, data_dir) = (open(&to), place.data_dir());
+    let mut shipper = Shipper::new(&data_dir, &destination);
+    traffic.commands(200);
+    let shipped = shipper.round(Haste::Now).expect("shipped").seq_shipped;
+    while base(&data_dir) <= shipped {
+        traffic.commands(500);
+    }
+    let round = shipper.round(Haste::Now).expect("shipped");
+    let (first, last) = round.gap.expect("told");
+    assert!(first == shipped.next() && first <= last && !round.snapshots.is_empty(), "{round:?}");
+    traffic.commands(500);
+    drop(traffic);
+    ship_all(&mut shipper);
+    whole(&destination);
+    let text = said(0, &["backup", "list", "--from", to.to_str().expect("text")]);
+    assert!(text.contains(&format!("gap       {first} to {last}")), "{text}");
+    let drilled = drill(&destination, place.path(), Some(&data_dir)).expect("it comes back");
+    assert_eq!(drilled.rpo, nothing_lost());
+    let error = fetch(&destination, &place.path().join("in-the-gap"), Some(first)).expect_err("forgotten");
+    assert!(matches!(error, BackupError::Outside { .. }), "{error}");
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn pruning_keeps_the_chain_and_the_shipper_goes_on() {
+    let place = Place::new();
+    let (running, mut traffic) = trading(&place, SNAPSHOTS);
+    let to = place.path().join("backup");
+    let (destination, data_dir) = (open(&to), place.data_dir());
+    let mut shipper = Shipper::new(&data_dir, &destination);
+    let mut snapshots = 0;
+    while snapshots < 4 {
+        traffic.commands(300);
+        snapshots += shipper.round(Haste::Now).expect("shipped").snapshots.len();
+    }
+    let from = to.to_str().expect("text");
+    let before = objects(&to);
+    let text = said(0, &["backup", "prune", "--from", from, "--keep", "2", "--dry-run"]);
+    assert!(text.contains("would delete") && objects(&to) == before, "{text}");
+    said(0, &["backup", "prune", "--from", from, "--keep", "2"]);
+    assert!(objects(&to).len() < before.len());
+    let points = Catalog::read(&destination).expect("readable").newest().expect("there").points();
+    assert_eq!(points.len(), 1);
+    whole(&destination);
+    // Another process, which knows only what is left, ships nothing twice.
+    traffic.commands(300);
+    drop(traffic);
+    let mut successor = Shipper::new(&data_dir, &destination);
+    let round = successor.round(Haste::Now).expect("shipped");
+    assert!(round.commands < 1_000 && round.gap.is_none(), "{round:?}");
+    ship_all(&mut successor);
+    whole(&destination);
+    let drilled = drill(&destination, place.path(), Some(&data_dir)).expect("it comes back");
+    assert_eq!(drilled.rpo, nothing_lost());
+    said(2, &["backup", "prune", "--from", from, "--keep", "0"]);
+    assert_eq!(running.stop(), 0);
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("makes a directory");
+    for entry in fs::read_dir(from).expect("readable").map(|entry| entry.expect("readable")) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().expect("typed").is_dir() {
+            true => copy_tree(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).expect("copied")),
+        }
+    }
+}
+
+#[test]
+fn another_nodes_an_older_timelines_and_a_copys_log_are_fenced() {
+    let stopped = Stopped::new(SNAPSHOTS);
+    let (data_dir, to) = (stopped.place.data_dir(), stopped.to.clone());
+    let diverged = Place::new();
+    let copy = diverged.data_dir();
+    fs::remove_dir_all(&copy).expect("ours");
+    copy_tree(&data_dir, &copy);
+    // The original goes on and is shipped; the copy is behind.
+    trade_on(&stopped.place, &stopped.login, 500);
+    ship_all(&mut Shipper::new(&data_dir, &open(&to)));
+    let (to_text, copy_text) = (to.to_str().expect("text"), copy.to_str().expect("text"));
+    let run = |code, dir: &str| said(code, &["backup", "run", "--once", "--data-dir", dir, "--to", to_text]);
+    assert!(run(21, copy_text).contains("older copy"));
+    // The copy goes on by itself, and further.
+    trade_on(&diverged, &stopped.login, 2_000);
+    assert!(run(16, copy_text).contains("parts from it"));
+
+    let other = stopped.place.path().join("other");
+    let geometry = Directory::open_read_only(&data_dir).expect("whole").identity().geometry;
+    let identity = Identity { node_id: NodeId([9; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
+    Directory::create(&other, &identity, 0).expect("created");
+    assert!(run(16, other.to_str().expect("text")).contains("of node"));
+    // A restore has begun timeline 2 and shipped it here.
+    let destination = open(&to);
+    let newer = Identity { timeline: Timeline(2), node_id: NodeId([7; 16]), ..identity };
+    assert_eq!(destination.put_new(Key::Identity(Timeline(2)), newer.to_text().into()).expect("stored"), Put::Stored);
+    assert!(run(16, data_dir.to_str().expect("text")).contains("timeline 2"));
+}
+
+/// Starts a node again, trades on, and stops it.
+fn trade_on(place: &Place, login: &Credentials, commands: usize) {
+    let running = place.start_with(SNAPSHOTS);
+    Traffic::new(&running, login).commands(commands);
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn only_what_no_power_cut_can_take_back_is_shipped_in_a_hurry_or_not() {
+    use wal::blocking::BlockingHead;
+    use wal::head::HeadConfig;
+    let place = Place::new();
+    let data_dir = place.data_dir();
+    // Two frames that nobody has noted as acknowledged, and of which the second is attested by none.
+    let directory = Directory::open(&data_dir).expect("whole");
+    let store = directory.store().expect("whole");
+    let recovered = wal::recover::recover(&directory, &store, Seq(1), |_, _| Ok(())).expect("empty");
+    let (timeline, geometry) = (Timeline(1), directory.identity().geometry);
+    let config = HeadConfig { timeline, geometry, frame_bytes_max: 8192, frames_in_flight_max: 1 };
+    let segments = directory.segments(wal::segment::Access::ReadWrite).expect("whole");
+    let mut head = BlockingHead::new(config, recovered.position, segments).expect("valid");
+    for record in [b"one", b"two"] {
+        head.append(record).expect("written").expect("room");
+        head.commit().expect("synced");
+        head.release_durable();
+    }
+    drop((head, store, directory));
+    let destination = open(&place.path().join("backup"));
+    let mut shipper = Shipper::new(&data_dir, &destination);
+    let shipped = |round: Round| (round.seq_shipped.0, round.seq_node.0);
+    assert_eq!(shipped(shipper.round(Haste::Later).expect("shipped")), (1, 2));
+    // Nothing came, so nobody else will say it: synced here, then shipped.
+    assert_eq!(shipped(shipper.round(Haste::Later).expect("shipped")), (2, 2));
+    let once = open(&place.path().join("once"));
+    assert_eq!(shipped(Shipper::new(&data_dir, &once).round(Haste::Now).expect("shipped")), (2, 2));
+}
