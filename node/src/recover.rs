@@ -257,7 +257,7 @@ pub fn restore(
     let (engine, told, seen) = replay(&inspection, replica, tail, quarantine, resend_max)?;
     assert!(engine.stamp().seq.0 == seen.tail.seq.0, "every record was applied");
     drop(inspection);
-    wal::snapshot::sweep(&directory.snapshots_dir())?;
+    wal::snapshot::sweep_on(&**directory.medium(), &directory.snapshots_dir())?;
     let store = directory.store()?;
     let ready = wal::recover::recover(directory, &store, seen.tail, |seq, _| {
         Err(format!("sequence {seq} appeared behind the log's end while this process owned the log").into())

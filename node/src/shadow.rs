@@ -257,7 +257,7 @@ impl Shadow {
         let files = shelf::list(directory)?;
         let candidates: Vec<Candidate> = files
             .iter()
-            .filter_map(|file| SnapshotReader::open(&file.path).ok())
+            .filter_map(|file| SnapshotReader::open_on(&**directory.medium(), &file.path).ok())
             .map(|reader| candidate(reader.header()))
             .collect();
         let stamp = self.replica.engine.stamp();
@@ -272,7 +272,7 @@ impl Shadow {
             tracing::info!(begins = base.seq.0 + 1, "the log behind the oldest kept snapshot is gone");
         }
         for file in files.iter().filter(|file| plan.drop.contains(&file.seq)) {
-            wal::snapshot::remove(file)?;
+            wal::snapshot::remove_on(&**directory.medium(), file)?;
         }
         Ok(())
     }
@@ -289,7 +289,7 @@ impl Shadow {
     }
 
     /// The last round of a clean stop.
-    fn finish(&mut self, now: TsNs) -> Result<(), ShadowError> {
+    pub fn finish(&mut self, now: TsNs) -> Result<(), ShadowError> {
         self.commit_history()?;
         while self.follow()? > 0 {
             self.commit_history()?;

@@ -4,6 +4,7 @@ use crate::replica::{LoadError, Replica};
 use crate::version::{COMMIT, VERSION};
 use book::engine::Engine;
 use std::path::PathBuf;
+use std::sync::Arc;
 use wal::directory::Directory;
 use wal::error::Result;
 use wal::snapshot::{self, SnapshotFile, SnapshotHeader, SnapshotReader, SnapshotWriter};
@@ -23,7 +24,8 @@ pub fn take(directory: &Directory, replica: &Replica, tail: Tail) -> Result<(Sna
         state_hash: replica.engine.state_hash().0,
         build: format!("pinion {VERSION} {COMMIT}"),
     };
-    let mut writer = SnapshotWriter::create(&directory.snapshots_dir(), header.clone())?;
+    let mut writer =
+        SnapshotWriter::create_on(Arc::clone(directory.medium()), &directory.snapshots_dir(), header.clone())?;
     replica.save(&mut |tag, piece| writer.piece(tag, piece))?;
     Ok((writer.finish()?, header))
 }
@@ -60,7 +62,7 @@ pub fn load(
     file: &SnapshotFile,
     engine: Engine,
 ) -> std::result::Result<(Replica, SnapshotHeader), LoadError> {
-    let reader = SnapshotReader::open(&file.path)?;
+    let reader = SnapshotReader::open_on(&**directory.medium(), &file.path)?;
     let (identity, header) = (directory.identity(), reader.header());
     let path = file.path.clone();
     if header.node_id != identity.node_id || header.timeline != identity.timeline {
@@ -75,6 +77,6 @@ pub fn load(
 /// Of this directory's timeline, oldest first.
 pub fn list(directory: &Directory) -> Result<Vec<SnapshotFile>> {
     let timeline = directory.identity().timeline;
-    let files = snapshot::list(&directory.snapshots_dir())?;
+    let files = snapshot::list_on(&**directory.medium(), &directory.snapshots_dir())?;
     Ok(files.into_iter().filter(|file| file.timeline == timeline).collect())
 }
