@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  file:   durable bytes | writes since the last sync, in order      power cut: each of them whole, gone, or by sectors
+//!  names:  durable names | changes since the last sync, in order     power cut: the first so many of them survive
 //!  table:  durable rows  | batches since the last flush, in order    power cut, kill: the first so many of them survive
 //! ```
 //! Invariant: what is read is what was written last, synced or not, until the power goes.
@@ -9,11 +10,11 @@
 use book::workload::rng::Rng;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use wal::block::SECTOR_BYTES;
-use wal::medium::{Medium, MediumFile};
+use wal::medium::{Medium, MediumFile, NewFile};
 use wal::segment::Access;
 use wal::table::{Change, Family, OpenFor, Table, TableFault, TableFaultKind, Walk};
 
@@ -23,7 +24,11 @@ pub struct Disk(Arc<Mutex<State>>);
 
 #[derive(Clone, Debug, Default)]
 struct State {
-    files: BTreeMap<PathBuf, FileState>,
+    files: BTreeMap<FileId, FileState>,
+    file_last: FileId,
+    names: BTreeMap<PathBuf, FileId>,
+    renamings: Vec<Renaming>,
+    names_durable: BTreeMap<PathBuf, FileId>,
     rows: Rows,
     unflushed: Vec<Vec<Change<'static>>>,
     durable: Rows,
@@ -33,9 +38,16 @@ struct State {
     flush_fails: bool,
 }
 
+type FileId = u32;
+
+/// A name that was given to a file, or taken away.
+type Renaming = (PathBuf, Option<FileId>);
+
 #[derive(Clone, Debug, Default)]
 struct FileState {
     now: Vec<u8>,
+    /// Bytes of it that no power cut takes away; behind them it grew.
+    len_synced: usize,
     /// What each write since the last sync wrote over what, oldest first.
     unsynced: Vec<Unsynced>,
 }
@@ -62,7 +74,11 @@ pub enum End {
 
 impl Disk {
     pub fn add_file(&self, path: PathBuf, bytes: Vec<u8>) {
-        self.lock().files.insert(path, FileState { now: bytes, unsynced: Vec::new() });
+        let state = &mut *self.lock();
+        let len_synced = bytes.len();
+        let id = state.add(FileState { now: bytes, len_synced, unsynced: Vec::new() });
+        state.names.insert(path.clone(), id);
+        state.names_durable.insert(path, id);
     }
 
     pub fn write(&self, path: &Path, offset: usize, bytes: &[u8]) {
@@ -70,7 +86,7 @@ impl Disk {
     }
 
     pub fn sync(&self, path: &Path) {
-        self.lock().file(path).expect("the simulation made it").unsynced.clear();
+        self.lock().file(path).expect("the simulation made it").sync();
     }
 
     /// The next `calls` succeed, those after them fail.
@@ -103,8 +119,8 @@ impl Disk {
     pub fn put_back_but(&self, image: &Self, path: &Path) {
         let mut state = image.lock().clone();
         let own = &mut *self.lock();
-        if let Some(kept) = own.files.remove(path) {
-            state.files.insert(path.to_owned(), kept);
+        if let (Some(kept), Some(place)) = (own.file(path).cloned(), state.file(path)) {
+            *place = kept;
         }
         *own = state;
     }
@@ -114,6 +130,13 @@ impl Disk {
         (state.calls_left, state.flush_fails) = (None, false);
         if end == End::PowerCut {
             state.files.values_mut().for_each(|file| file.cut(rng));
+            let survive = rng.below(state.renamings.len() as u32 + 1) as usize;
+            for (path, id) in state.renamings.drain(..).take(survive) {
+                name(&mut state.names_durable, path, id);
+            }
+            state.names = state.names_durable.clone();
+            let State { files, names, .. } = state;
+            files.retain(|id, _| names.values().any(|named| named == id));
         }
         // RocksDB flushes by itself now and then, so any first part of what came since the last flush may be there.
         let survive = rng.below(state.unflushed.len() as u32 + 1) as usize;
@@ -147,6 +170,23 @@ impl Disk {
         true
     }
 
+    /// One call of the process.
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> io::Result<T> {
+        let state = &mut *self.lock();
+        if state.call() { Ok(act(state)) } else { Err(cut()) }
+    }
+
+    /// Flips one bit of some file whose name ends so; false where there is none.
+    pub fn flip_some_file_bit(&self, ending: &str, rng: &mut Rng) -> bool {
+        let paths: Vec<PathBuf> = {
+            let state = self.lock();
+            state.names.keys().filter(|path| path.to_string_lossy().ends_with(ending)).cloned().collect()
+        };
+        let Some(path) = paths.get(rng.below(paths.len().max(1) as u32) as usize) else { return false };
+        let len = self.lock().file(path).map_or(0, |file| file.now.len());
+        0 < len && self.flip_file_bit(path, rng.below(len as u32) as usize, rng.below(8))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("nothing panics while it holds the disk")
     }
@@ -154,7 +194,18 @@ impl Disk {
 
 impl State {
     fn file(&mut self, path: &Path) -> Option<&mut FileState> {
-        self.files.get_mut(path)
+        self.files.get_mut(self.names.get(path)?)
+    }
+
+    fn add(&mut self, file: FileState) -> FileId {
+        self.file_last += 1;
+        self.files.insert(self.file_last, file);
+        self.file_last
+    }
+
+    fn name(&mut self, path: &Path, id: Option<FileId>) {
+        name(&mut self.names, path.to_owned(), id);
+        self.renamings.push((path.to_owned(), id));
     }
 
     /// False when the process is not to come any further.
@@ -170,7 +221,19 @@ impl State {
     }
 }
 
+fn name(names: &mut BTreeMap<PathBuf, FileId>, path: PathBuf, id: Option<FileId>) {
+    match id {
+        Some(id) => drop(names.insert(path, id)),
+        None => drop(names.remove(&path)),
+    }
+}
+
 impl FileState {
+    fn sync(&mut self) {
+        self.unsynced.clear();
+        self.len_synced = self.now.len();
+    }
+
     fn write(&mut self, offset: usize, bytes: &[u8]) {
         let place = &mut self.now[offset..offset + bytes.len()];
         self.unsynced.push(Unsynced { offset, before: place.to_vec(), after: bytes.to_vec() });
@@ -178,6 +241,11 @@ impl FileState {
     }
 
     fn cut(&mut self, rng: &mut Rng) {
+        if self.len_synced < self.now.len() {
+            let grown = (self.now.len() - self.len_synced) as u32;
+            self.now.truncate(self.len_synced + rng.below(grown + 1) as usize);
+            self.len_synced = self.now.len();
+        }
         let unsynced = std::mem::take(&mut self.unsynced);
         for write in unsynced.iter().rev() {
             self.now[write.offset..write.offset + write.before.len()].copy_from_slice(&write.before);
@@ -230,7 +298,7 @@ impl Medium for Disk {
         if !state.call() {
             return Err(cut());
         }
-        if !state.files.contains_key(path) {
+        if state.file(path).is_none() {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(Box::new(OpenFile { disk: self.clone(), path: path.to_owned() }))
@@ -243,6 +311,75 @@ impl Medium for Disk {
         }
         let seen = (purpose == OpenFor::Reading).then(|| state.durable.clone());
         Ok(Box::new(OpenTable { disk: self.clone(), seen }))
+    }
+
+    fn create_file(&self, path: &Path) -> io::Result<Box<dyn NewFile>> {
+        self.with(|state| {
+            let id = state.add(FileState::default());
+            state.name(path, Some(id));
+            let file: Box<dyn NewFile> = Box::new(GrowingFile { disk: self.clone(), id });
+            file
+        })
+    }
+
+    fn read_file(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+        let bytes = self.with(|state| state.file(path).map(|file| file.now.clone()))?;
+        Ok(Box::new(io::Cursor::new(bytes.ok_or(io::ErrorKind::NotFound)?)))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+        self.with(|state| {
+            let here = state.names.iter().filter(|(path, _)| path.parent() == Some(dir));
+            here.map(|(path, id)| (path.clone(), state.files[id].now.len() as u64)).collect()
+        })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.with(|state| {
+            let id = state.names.get(from).copied().ok_or(io::ErrorKind::NotFound)?;
+            state.name(from, None);
+            state.name(to, Some(id));
+            Ok(())
+        })?
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.with(|state| state.name(path, None))
+    }
+
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        self.with(|state| {
+            state.renamings.clear();
+            state.names_durable = state.names.clone();
+        })
+    }
+}
+
+struct GrowingFile {
+    disk: Disk,
+    id: FileId,
+}
+
+impl Write for GrowingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.disk.with(|state| {
+            let file = state.files.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
+            file.now.extend_from_slice(bytes);
+            Ok(bytes.len())
+        })?
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl NewFile for GrowingFile {
+    fn sync(&mut self) -> io::Result<()> {
+        self.disk.with(|state| {
+            state.files.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?.sync();
+            Ok(())
+        })?
     }
 }
 
@@ -284,7 +421,7 @@ impl MediumFile for OpenFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.with(|file| file.unsynced.clear())
+        self.with(FileState::sync)
     }
 
     fn into_file(self: Box<Self>) -> Option<File> {

@@ -14,30 +14,37 @@ use node::auth::{Attempt, Doorbell, Verdict};
 use node::control::SessionFacts;
 use node::engine_loop::{EngineLoop, Wiring};
 use node::gateway::{DoorLimits, DoorState, Gateway, GatewayWiring};
-use node::historian::{Archive, Recall, Recalled};
+use node::historian::{Archive, Recall, Recalled, gather};
 use node::keeper::{Keeper, frames};
 use node::market_gate::MarketGate;
 use node::marks::marks;
 use node::outbox::outbox;
 use node::reactor::ListenerIdx;
-use node::recover::{RestoreError, Restored, restore};
+use node::recover::{Restored, restore};
+use node::retention::Retention;
+use node::schedule::Schedule;
+use node::shadow::{Shadow, ShadowWiring};
+use node::shadow_port::{ShadowInlet, Wish};
 use node::stages::stages;
 use node::status::Status;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::time::Duration;
 use wal::block::BLOCK_BYTES;
 use wal::directory::Directory;
 use wal::head::{Head, HeadConfig};
 use wal::identity::Identity;
 use wal::mark::{MARK_SLOT_STRIDE_BYTES, MARK_SLOTS, MarkSlot};
+use wal::quarantine::Quarantine;
 use wal::segment::{Geometry, SegmentHeader, SegmentIdx};
+use wal::store::Store;
 use wal::units::{NodeId, Seq, Timeline};
 use zerocopy::IntoBytes;
 
 pub const DATA_DIR: &str = "/simulated";
 const TIMELINE: Timeline = Timeline(1);
-const RESEND_MAX: usize = 1 << 13;
 /// As in `node::topology`.
 const FLUSHES_PER_HEAD: u64 = 4;
 
@@ -84,17 +91,22 @@ pub struct Exchange {
     pub admin_answers: Consumer<AdminAnswer>,
     pub attempts: Consumer<Attempt>,
     pub verdicts: Producer<Verdict>,
+    pub shadow: Shadow,
+    pub historian: Historian,
     pub seq_recovered: u64,
-    _recalls: Consumer<Recall>,
-    _recalled: Producer<Recalled>,
     _stage_totals: node::edge::stage_totals::StageTotals,
 }
 
-pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, RestoreError> {
+/// Why a process did not come up.
+pub type BootError = Box<dyn std::error::Error + Send + Sync>;
+
+pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootError> {
     let identity = identity(options);
-    let directory = Directory::on(Arc::new(disk.clone()), Path::new(DATA_DIR), identity);
-    let (Restored { engine, translator, streams, feed, log }, store) =
-        restore(&directory, Engine::new(small()), RESEND_MAX)?;
+    let directory = Arc::new(Directory::on(Arc::new(disk.clone()), Path::new(DATA_DIR), identity));
+    let quarantine = Quarantine::default();
+    let (Restored { engine, translator, streams, feed, log, snapshot }, store) =
+        restore(&directory, &quarantine, || Engine::new(small()), options.resend_max)?;
+    let store = Arc::new(store);
     let config = HeadConfig {
         timeline: TIMELINE,
         geometry: identity.geometry,
@@ -123,7 +135,26 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, Resto
         gauge.set(seq);
     }
     let flush_bytes = options.segment_bytes * u64::from(options.segment_count) / FLUSHES_PER_HEAD;
-    let keeper = Keeper::new(frames_out, store, mark, Arc::clone(&status), flush_bytes);
+    let keeper = Keeper::new(frames_out, Arc::clone(&store), mark, Arc::clone(&status), flush_bytes);
+    let newest = snapshot.map_or(Seq(0), |header| header.tail.seq);
+    let (wishes, wishes_out) = sync_channel(64);
+    let shadow = ShadowWiring {
+        directory,
+        store: Arc::clone(&store),
+        quarantine,
+        inlet: ShadowInlet { wishes: wishes_out },
+        status: Arc::clone(&status),
+        schedule: Schedule::new(options.snapshot_every, Duration::from_secs(3_600), newest),
+        retention: Retention {
+            keep: options.snapshots_kept,
+            retain_for: Duration::ZERO,
+            retain_bytes: options.retain_bytes,
+        },
+        snapshot_on_stop: options.snapshot_on_stop,
+    };
+    let shadow = Shadow::begin(shadow, || Engine::new(small()))?;
+    let (told, ready) = channel();
+    let historian = Historian { recalls, recalled, store, wishes, told, ready, status: Arc::clone(&status) };
     let limits = SessionLimits { login_ms: 5_000, silence_ms: 15_000, heartbeat_ms: 1_000 };
     let gate = MarketGate::new(feed_out, feed, Arc::clone(&status), limits);
     let door_state = DoorState {
@@ -162,7 +193,7 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, Resto
     };
     Ok(Exchange {
         gateway: Gateway::new(door_state, ListenerIdx(0), gateway_wiring, door_limits, now),
-        engine: EngineLoop::new(engine, translator, wiring, options.release),
+        engine: EngineLoop::new(engine, translator, wiring, options.release, options.check_every),
         keeper,
         gate,
         journal: Journal::new(head, disk.clone()),
@@ -173,9 +204,40 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, Resto
         attempts,
         verdicts,
         seq_recovered: log.tail.seq.0,
-        _recalls: recalls,
-        _recalled: recalled,
+        shadow,
+        historian,
         _stage_totals: stage_totals,
         status,
     })
+}
+
+/// As `node::historian`, but for the waiting: it goes on when the shadow has told it that the history is there.
+pub struct Historian {
+    recalls: Consumer<Recall>,
+    recalled: Producer<Recalled>,
+    store: Arc<Store>,
+    wishes: SyncSender<Wish>,
+    told: Sender<Recall>,
+    ready: Receiver<Recall>,
+    status: Arc<Status>,
+}
+
+impl Historian {
+    pub fn poll(&mut self) {
+        while let Ok(recall) = self.recalls.pop() {
+            let told = self.told.clone();
+            let seq = book::units::Seq(self.status.seq_durable.get());
+            let question = Box::new(move |_: &node::replica::Replica| {
+                // Nobody waits any more once the process is gone.
+                let _ = told.send(recall);
+            });
+            self.wishes.try_send(Wish::Ask { seq, history: true, question }).expect("fewer recalls than wishes");
+        }
+        while let Ok(recall) = self.ready.try_recv() {
+            let mut recalled = Recalled::from(recall.conn, recall.from);
+            // What is missing shows in what was recalled.
+            let _ = gather(&self.store, &mut recalled, recall.session, recall.until);
+            self.recalled.push(recalled).expect("as many places as recalls");
+        }
+    }
 }

@@ -102,6 +102,15 @@ pub struct Options {
     pub price_levels: u32,
     pub admin_every: u32,
     pub cancel_on_disconnect: bool,
+    pub check_every: u64,
+    /// Commands between two snapshots, and how many are kept.
+    pub snapshot_every: u64,
+    pub snapshots_kept: u32,
+    /// Bytes of log that stay; zero is all of it.
+    pub retain_bytes: u64,
+    pub snapshot_on_stop: bool,
+    /// Messages of a session that memory keeps; older ones come from the history.
+    pub resend_max: usize,
     /// A client rests more orders than one command may cancel, then cancels all.
     pub flood: bool,
 }
@@ -142,6 +151,12 @@ impl Options {
             price_levels: rng.pick(&[1, 3, 12, 40]),
             admin_every: rng.pick(&[40, 200, 100_000]),
             cancel_on_disconnect: rng.one_in(3),
+            check_every: rng.pick(&[2, 16, 100, 1 << 20]),
+            snapshot_every: rng.pick(&[10, 60, 300, 1 << 40]),
+            snapshots_kept: rng.pick(&[1, 2, 3]),
+            retain_bytes: rng.pick(&[0, 1, 20_000]),
+            snapshot_on_stop: rng.one_in(2),
+            resend_max: rng.pick(&[8, 64, 1 << 13]),
             flood,
         }
     }

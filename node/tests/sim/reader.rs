@@ -140,7 +140,12 @@ impl Reader {
     fn hear(&mut self, kind: PacketKind, payload: &[u8], around: &mut Around<'_>) -> Checked<bool> {
         match kind {
             PacketKind::ServerHeartbeat | PacketKind::Debug => Ok(true),
-            PacketKind::Rejected | PacketKind::EndOfSession => Ok(false),
+            PacketKind::EndOfSession => Ok(false),
+            PacketKind::Rejected => {
+                // Its place in the stream is out of memory.
+                self.wish = Wish::Snapshot;
+                Ok(false)
+            }
             PacketKind::Accepted => {
                 let first = LoginAccepted::read(payload).map(|accepted| accepted.sequence.0);
                 let wanted = if self.wish == Wish::Live { self.seen + 1 } else { 1 };

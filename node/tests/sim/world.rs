@@ -184,7 +184,7 @@ impl<'o> World<'o> {
     pub fn turn(&mut self) -> Checked {
         self.step += 1;
         self.now.0 += 1 + u64::from(self.rng.below(self.options.step_ns_max));
-        let action = self.rng.below(20);
+        let action = self.rng.below(23);
         self.trace.number(u64::from(action) << 56 ^ self.now.0);
         match (action, self.options.seats) {
             (0..5, Seats::Single) => self.cycle()?,
@@ -196,6 +196,8 @@ impl<'o> World<'o> {
             (13, _) => self.doorman_step(),
             (14..18, _) => self.client_step()?,
             (18, _) => self.reader_step()?,
+            (19 | 20, _) => self.shadow_step()?,
+            (21, _) => self.historian_step(),
             _ => self.admin_step()?,
         }
         self.account()
@@ -290,6 +292,21 @@ impl<'o> World<'o> {
             (self.mark_noted_ns, self.mark_promised) = (self.now.0, durable);
         }
         Ok(())
+    }
+
+    fn shadow_step(&mut self) -> Checked {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        if node.shadow.poll(self.now).is_err() {
+            return self.crash(End::Killed, None);
+        }
+        let differs = node.status.seq_hash_differs.get();
+        ensure(differs == 0, Invariant::HashDiffers, || format!("the shadow parted at sequence {differs}"))
+    }
+
+    fn historian_step(&mut self) {
+        if let Some(node) = &mut self.node {
+            node.historian.poll();
+        }
     }
 
     fn gate_step(&mut self) {
@@ -505,8 +522,9 @@ impl<'o> World<'o> {
             return true;
         }
         let (at, bit) = (self.rng.number() as usize, self.rng.below(8));
-        match self.rng.below(4) {
+        match self.rng.below(5) {
             0 => self.disk.flip_row_bit(&mut self.rng),
+            4 => self.disk.flip_some_file_bit(".snap", &mut self.rng),
             1 => self.disk.flip_file_bit(&exchange::mark_path(), at % 64, bit),
             _ if issued.is_empty() => false,
             _ => {
@@ -534,6 +552,8 @@ impl<'o> World<'o> {
         }
         let finished = node.keeper.finish();
         finished.map_err(|error| Broken::new(Invariant::Liveness, format!("a clean stop: {error}")))?;
+        let followed = node.shadow.finish(self.now);
+        followed.map_err(|error| Broken::new(Invariant::Liveness, format!("a clean stop: {error}")))?;
         self.account()?;
         let seq = self.oracle.seq();
         self.crash(End::PowerCut, None)?;
