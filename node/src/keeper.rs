@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use wal::block::padded;
 use wal::error::WalError;
 use wal::frame::FRAME_BYTES_MAX;
+use wal::head::HeadConfig;
 use wal::mark::Mark;
 use wal::store::Store;
 use wal::units::Seq;
@@ -19,6 +20,8 @@ use wal::units::Seq;
 const RING_BYTES: usize = 32 << 20;
 /// Frames stored in one batch.
 const BATCH_FRAMES_MAX: usize = 64;
+/// RocksDB is flushed so often that most of the head is always free for what comes.
+const FLUSHES_PER_HEAD: u64 = 4;
 /// How often the mark is noted while commands come in.
 const MARK_EVERY_NS: u64 = 100_000_000;
 const LENGTH_BYTES: usize = 4;
@@ -76,6 +79,13 @@ impl FramesOut {
         self.pending = None;
         true
     }
+}
+
+/// How many bytes of the head may be stored and not flushed. A head of few and small segments waits for more of them
+/// than its share: with the share alone it would wait for a flush, and the flush for more frames, for ever.
+pub fn flush_bytes(head: &HeadConfig) -> u64 {
+    let head_bytes = head.geometry.segment_bytes * u64::from(head.geometry.segment_count);
+    (head_bytes / FLUSHES_PER_HEAD).min(head.bytes_behind_next_segment()).max(1)
 }
 
 /// The loop. `poll` blocks on RocksDB and is given a thread of its own.

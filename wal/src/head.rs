@@ -59,6 +59,15 @@ impl HeadConfig {
         Ok(())
     }
 
+    /// A head that waits for a segment to be stored holds more bytes of frames than this behind that segment. Whoever
+    /// stores in portions of at most so many never lets it wait for ever.
+    pub fn bytes_behind_next_segment(&self) -> u64 {
+        let Geometry { segment_count, segment_bytes } = self.geometry;
+        // A segment is left when the next frame, the largest at worst, does not fit any more.
+        let bytes_used = segment_bytes - SEGMENT_DATA_OFFSET - self.frame_bytes_max as u64;
+        u64::from(segment_count - 1) * bytes_used
+    }
+
     /// The largest record that a frame of this configuration holds.
     pub fn record_bytes_max(&self) -> usize {
         (self.frame_bytes_max - FRAME_HEADER_BYTES - RECORD_HEADER_BYTES).min(RECORD_BYTES_MAX)
@@ -398,7 +407,8 @@ impl Head {
             return Some(self.place);
         }
         let segment = geometry.next(self.place.segment);
-        let free = self.segments_seq_last[segment.0 as usize] <= self.seq_stored;
+        let free =
+            self.segments_seq_last[segment.0 as usize] <= self.seq_stored || mutation::is(Mutation::SegmentReusedEarly);
         free.then_some(Place { segment, offset: SEGMENT_DATA_OFFSET })
     }
 

@@ -14,6 +14,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use wal::block::SECTOR_BYTES;
+use wal::frame::Frame;
 use wal::medium::{Medium, MediumFile, NewFile};
 use wal::segment::Access;
 use wal::table::{Change, Family, OpenFor, Table, TableFault, TableFaultKind, Walk};
@@ -185,6 +186,13 @@ impl Disk {
         let Some(path) = paths.get(rng.below(paths.len().max(1) as u32) as usize) else { return false };
         let len = self.lock().file(path).map_or(0, |file| file.now.len());
         0 < len && self.flip_file_bit(path, rng.below(len as u32) as usize, rng.below(8))
+    }
+
+    /// The last sequence of the log that a flush made durable.
+    pub fn seq_flushed(&self) -> u64 {
+        let state = self.lock();
+        let last = state.durable[Family::Log as usize].values().next_back();
+        last.and_then(|frame| Frame::decode(frame).ok()).map_or(0, |frame| frame.seq_last().0)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

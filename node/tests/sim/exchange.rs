@@ -15,7 +15,7 @@ use node::control::SessionFacts;
 use node::engine_loop::{EngineLoop, Wiring};
 use node::gateway::{DoorLimits, DoorState, Gateway, GatewayWiring};
 use node::historian::{Archive, Recall, Recalled, gather};
-use node::keeper::{Keeper, frames};
+use node::keeper::{Keeper, flush_bytes, frames};
 use node::market_gate::MarketGate;
 use node::marks::marks;
 use node::outbox::outbox;
@@ -45,8 +45,6 @@ use zerocopy::IntoBytes;
 
 pub const DATA_DIR: &str = "/simulated";
 const TIMELINE: Timeline = Timeline(1);
-/// As in `node::topology`.
-const FLUSHES_PER_HEAD: u64 = 4;
 
 pub fn mark_path() -> PathBuf {
     Path::new(DATA_DIR).join("MARK")
@@ -134,8 +132,7 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
     for gauge in [&status.seq_applied, &status.seq_released, &status.seq_durable, &status.seq_stored] {
         gauge.set(seq);
     }
-    let flush_bytes = options.segment_bytes * u64::from(options.segment_count) / FLUSHES_PER_HEAD;
-    let keeper = Keeper::new(frames_out, Arc::clone(&store), mark, Arc::clone(&status), flush_bytes);
+    let keeper = Keeper::new(frames_out, Arc::clone(&store), mark, Arc::clone(&status), flush_bytes(&config));
     let newest = snapshot.map_or(Seq(0), |header| header.tail.seq);
     let (wishes, wishes_out) = sync_channel(64);
     let shadow = ShadowWiring {

@@ -52,3 +52,15 @@ fn even_seeds_keep_every_promise() {
 fn odd_seeds_keep_every_promise() {
     run_half(1);
 }
+
+/// Two segments of one large frame each: the head waited for a flush, and the flush for more frames.
+#[test]
+fn the_smallest_head_goes_on_for_ever() {
+    let options = options::Options::of(0);
+    let frame_bytes_max = 20_480;
+    let segment_bytes = wal::segment::SEGMENT_DATA_OFFSET + frame_bytes_max as u64;
+    let smallest = options::Options { segment_count: 2, segment_bytes, frame_bytes_max, ..options };
+    if let Err(failure) = runs::run(&smallest) {
+        panic!("{}", runs::tell(smallest.seed, &smallest, &failure));
+    }
+}

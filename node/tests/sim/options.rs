@@ -125,6 +125,9 @@ impl Options {
             }
         }
         let flood = rng.one_in(64);
+        let frame_bytes_max = rng.pick(&[20_480, 32_768, 65_536]);
+        // Small ones come round soon, so that what is written over has to be stored in time.
+        let smallest = wal::segment::SEGMENT_DATA_OFFSET + frame_bytes_max as u64;
         let interval = rng.one_in(8);
         Self {
             seed,
@@ -140,9 +143,9 @@ impl Options {
             window: if flood { 2_000 } else { rng.pick(&[1, 4, 16, 64]) },
             burst: if flood { 200 } else { rng.pick(&[1, 3, 8, 24]) },
             frames_in_flight_max: rng.pick(&[1, 1, 2, 4, 16]),
-            frame_bytes_max: rng.pick(&[20_480, 32_768, 65_536]),
+            frame_bytes_max,
             segment_count: rng.pick(&[2, 3, 4]),
-            segment_bytes: rng.pick(&[69_632, 131_072, 262_144]),
+            segment_bytes: rng.pick(&[smallest, smallest, 131_072, 262_144]),
             ingress_slots: rng.pick(&[700, 1_024, 1 << 14]),
             feed_slots: rng.pick(&[node::feed::FEED_ITEMS_PER_COMMAND_MAX + 8, node::feed::FEED_ITEMS]),
             control_slots: rng.pick(&[8, 1 << 10]),

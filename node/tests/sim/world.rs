@@ -288,6 +288,8 @@ impl<'o> World<'o> {
         if node.keeper.poll(self.now.0).is_err() {
             return self.crash(End::Killed, None);
         }
+        let (stored, flushed) = (node.status.seq_stored.get(), self.disk.seq_flushed());
+        ensure(stored <= flushed, Invariant::Watermark, || format!("stored up to {stored}, flushed {flushed}"))?;
         if MARK_EVERY_NS <= self.now.0 - self.mark_noted_ns {
             (self.mark_noted_ns, self.mark_promised) = (self.now.0, durable);
         }
@@ -374,10 +376,8 @@ impl<'o> World<'o> {
         if !self.rng.one_in(self.options.fault_every) {
             return Ok(());
         }
-        let fault = FAULTS[self.rng.below(FAULTS.len() as u32) as usize];
-        if !self.options.has(fault) {
-            return Ok(());
-        }
+        let possible: Vec<Fault> = FAULTS.into_iter().filter(|fault| self.options.has(*fault)).collect();
+        let Some(&fault) = possible.get(self.rng.below(possible.len().max(1) as u32) as usize) else { return Ok(()) };
         let rest = 1 + self.rng.below(40);
         match fault {
             Fault::PowerCut => return self.crash(End::PowerCut, None),
@@ -388,7 +388,7 @@ impl<'o> World<'o> {
             Fault::ShortWrite => self.mishaps.write = Some(WriteMishap::Short),
             Fault::FlushFails => self.disk.fail_flush(),
             Fault::SlowDisk => self.disk_rests = rest,
-            Fault::KeeperStalls => self.keeper_rests = rest,
+            Fault::KeeperStalls => self.keeper_rests = 4 * rest,
             Fault::GatewayStalls => self.gateway_rests = rest,
             Fault::ClockJumps => self.now.0 += u64::from(self.rng.below(2_000_000_000)) * 10,
             // Struck where they hit: in a recovery, or by a client.
