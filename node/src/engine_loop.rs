@@ -20,6 +20,7 @@ use crate::ingress::Ingress;
 use crate::keeper::FramesIn;
 use crate::machine::Journaling;
 use crate::marks::MarksIn;
+use crate::mutation::{self, Mutation};
 use crate::outbox::{Origin, OutboxIn};
 use crate::status::Status;
 use crate::translate::{Outlet, Translator};
@@ -231,7 +232,7 @@ impl EngineLoop {
         let summary = self.translator.translate(stamp, self.events.as_slice(), &mut outlet);
         self.counts.fills += summary.fills;
         self.counts.rejects += summary.rejects;
-        if summary.more {
+        if summary.more && !mutation::is(Mutation::MassCancelAbandoned) {
             self.unfinished.push(continued(command));
         }
         if matches!(command, Command::Admin(_) | Command::SetSession(_)) {
@@ -284,6 +285,7 @@ impl EngineLoop {
         let durable = reactor.head().seq_durable().0;
         let applied = self.engine.stamp().seq.0;
         let released = match self.release {
+            Release::Durable if mutation::is(Mutation::AnswerBeforeSync) => applied,
             Release::Durable => durable,
             Release::Applied { .. } => applied,
         };

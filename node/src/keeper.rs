@@ -4,6 +4,7 @@
 //! Invariants: frames arrive and are stored in the order of the log; `seq_stored` is told only after a flush, because
 //! RocksDB's own log is off; the mark never runs ahead of what is durable.
 
+use crate::mutation::{self, Mutation};
 use crate::status::Status;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::sync::Arc;
@@ -145,7 +146,10 @@ impl Keeper {
         let frames = starts.zip(&self.ends).map(|(start, &end)| &self.batch[start..end]);
         // Counted as they lie in the head, padding included: a head full of small frames has few bytes to store.
         self.unflushed_bytes += frames.clone().map(|frame| padded(frame.len()) as u64).sum::<u64>();
-        self.store.append_frames(frames)?;
+        let appended = self.store.append_frames(frames)?;
+        if mutation::is(Mutation::StoredBeforeFlush) {
+            self.status.seq_stored.set(appended.0);
+        }
         Ok(self.ends.len())
     }
 
@@ -160,6 +164,9 @@ impl Keeper {
     /// What is durable may have been acknowledged: a log that ends before it has lost something.
     fn note_mark(&mut self) -> Result<(), WalError> {
         let durable = Seq(self.status.seq_durable.get());
+        if mutation::is(Mutation::MarkNotNoted) {
+            return Ok(());
+        }
         if self.mark.seq() < durable { self.mark.note(durable) } else { Ok(()) }
     }
 

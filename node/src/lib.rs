@@ -44,6 +44,7 @@ pub mod edge;
 pub mod exit;
 pub mod leave_out;
 pub mod log;
+pub mod mutation;
 pub mod recover;
 pub mod registry;
 pub mod secrets;

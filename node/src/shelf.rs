@@ -1,5 +1,6 @@
 //! The snapshots of a data directory: taken whole, kept by number, read newest first.
 
+use crate::mutation::{self, Mutation};
 use crate::replica::{LoadError, Replica};
 use crate::version::{COMMIT, VERSION};
 use book::engine::Engine;
@@ -15,10 +16,14 @@ pub fn take(directory: &Directory, replica: &Replica, tail: Tail) -> Result<(Sna
     let stamp = replica.engine.stamp();
     assert!(stamp.seq.0 == tail.seq.0, "a snapshot stands at the end of a frame");
     assert!(replica.engine.parted().is_none(), "a state that differs from the live one is not kept");
+    let mut said = tail;
+    if mutation::is(Mutation::SnapshotOffByOne) {
+        said.seq = tail.seq.prev();
+    }
     let header = SnapshotHeader {
         node_id: directory.identity().node_id,
         timeline: directory.identity().timeline,
-        tail,
+        tail: said,
         time: stamp.ts.0,
         log_bytes: replica.numbers.log_bytes(),
         state_hash: replica.engine.state_hash().0,

@@ -21,6 +21,7 @@ use crate::frame::{
     FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameSpec, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RECORDS_MAX,
     put_record, seal,
 };
+use crate::mutation::{self, Mutation};
 use crate::segment::{Geometry, Place, SEGMENT_DATA_OFFSET, SegmentIdx};
 use crate::units::{ChainHash, NodeId, Seq, Tail, Timeline};
 
@@ -297,8 +298,13 @@ impl Head {
     /// A sync begun after the write of `ticket` ended. Durable only together with [`Head::written`], in either order.
     pub fn synced(&mut self, ticket: FrameTicket, result: Result<(), i32>) -> Result<(), Poisoned> {
         self.still_whole()?;
+        if mutation::is(Mutation::SyncSkipped) && ticket.0 < self.frame_durable {
+            return Ok(());
+        }
         self.check_in_flight(ticket);
-        if let Err(errno) = result {
+        if let Err(errno) = result
+            && !mutation::is(Mutation::SyncErrorIgnored)
+        {
             return Err(self.poison(ticket, WriteFault::Sync(errno)));
         }
         let slot = self.slot_mut(ticket.0);
@@ -415,7 +421,8 @@ impl Head {
     fn advance_durable(&mut self) {
         while self.frame_durable < self.frame_open {
             let slot = self.slot(self.frame_durable);
-            if !(slot.written && slot.synced) {
+            let synced = slot.synced || mutation::is(Mutation::SyncSkipped);
+            if !(slot.written && synced) {
                 return;
             }
             assert!(slot.seq_first == self.seq_durable.next(), "frames become durable without gaps");

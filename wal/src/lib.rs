@@ -35,3 +35,4 @@ pub mod blocking;
 pub mod recover;
 
 pub mod error;
+pub mod mutation;

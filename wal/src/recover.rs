@@ -13,6 +13,7 @@ use crate::directory::Directory;
 use crate::error::{Damage, Result, WalError};
 use crate::frame::{FRAME_BYTES_MAX, Frame};
 use crate::head::HeadPosition;
+use crate::mutation::{self, Mutation};
 use crate::replay::{Refusal, TornTail, Verdict, judge};
 use crate::scan::{FramePlace, scan};
 use crate::segment::{Access, Segments};
@@ -93,7 +94,9 @@ pub fn recover(
     let mut recovered = found(directory, mark, store, &verdict, start.seq())?;
     show(&segments, store, &verdict, start, &mut recovered, &mut visit)?;
     refeed(&segments, store, &verdict.frames)?;
-    if let Some(cut) = &verdict.cut {
+    if let Some(cut) = &verdict.cut
+        && !mutation::is(Mutation::TornTailKept)
+    {
         segments.wipe(&cut.wipes)?;
     }
     assert!(store.seq_stored() == recovered.tail.seq && store.tail() == recovered.tail);

@@ -44,6 +44,8 @@ pub struct Issued {
     pub op: WriteOp,
     /// How far its writer knew the log durable.
     pub seq_known_durable: u64,
+    /// Without padding.
+    pub frame_bytes: usize,
     written: bool,
     pub synced: bool,
 }
@@ -171,7 +173,14 @@ impl Journaling for Journal {
             let bytes = self.head.bytes(op.ticket).to_vec();
             let frame = Frame::decode(&bytes).unwrap_or_else(|fault| panic!("the head wrote no frame: {fault}"));
             self.records.extend(frame.records().map(|(seq, record)| (seq.0, record.to_vec())));
-            self.issued.push(Issued { op, seq_known_durable: frame.seq_durable().0, written: false, synced: false });
+            let frame_bytes = frame.bytes().len();
+            self.issued.push(Issued {
+                frame_bytes,
+                op,
+                seq_known_durable: frame.seq_durable().0,
+                written: false,
+                synced: false,
+            });
             self.flights.push(Flight { op, bytes, stage: Stage::Asked });
             count += 1;
         }

@@ -21,6 +21,8 @@ mod oracle;
 #[path = "../../../book/tests/support/pair.rs"]
 mod twins;
 
+#[cfg(feature = "mutation")]
+mod mutants;
 mod runs;
 mod trace;
 mod world;

@@ -140,8 +140,8 @@ impl Options {
                 Release::Durable
             },
             clients: rng.pick(&[1, 2, 3, 4, 6]),
-            window: if flood { 2_000 } else { rng.pick(&[1, 4, 16, 64]) },
-            burst: if flood { 200 } else { rng.pick(&[1, 3, 8, 24]) },
+            window: if flood { 2_000 } else { rng.pick(&[1, 4, 16, 64, 400]) },
+            burst: if flood { 200 } else { rng.pick(&[1, 3, 8, 24, 100]) },
             frames_in_flight_max: rng.pick(&[1, 1, 2, 4, 16]),
             frame_bytes_max,
             segment_count: rng.pick(&[2, 3, 4]),

@@ -530,8 +530,8 @@ impl<'o> World<'o> {
             _ => {
                 // Among the newest frames: older ones are in the store.
                 let newest = issued.len().min(6);
-                let op = issued[issued.len() - 1 - at % newest].op;
-                let offset = op.place.offset as usize + (at >> 8) % op.bytes_len;
+                let Issued { op, frame_bytes, .. } = &issued[issued.len() - 1 - at % newest];
+                let offset = op.place.offset as usize + (at >> 8) % frame_bytes;
                 self.disk.flip_file_bit(&segment_path(op.place.segment), offset, bit)
             }
         }

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::error::{Action, Result, WalError};
 use crate::medium::{FileSystem, Medium, NewFile};
+use crate::mutation::{self, Mutation};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -99,11 +100,15 @@ impl SnapshotWriter {
         self.buffer.extend_from_slice(header.as_bytes());
         self.buffer.extend_from_slice(end.as_bytes());
         self.spill()?;
-        self.file.sync().map_err(|source| WalError::io(Action::Sync, &self.temporary, 0, source))?;
+        if !mutation::is(Mutation::SnapshotUnsynced) {
+            self.file.sync().map_err(|source| WalError::io(Action::Sync, &self.temporary, 0, source))?;
+        }
         let renamed = self.medium.rename(&self.temporary, &self.path);
         renamed.map_err(|source| WalError::io(Action::Rename, &self.path, 0, source))?;
         self.finished = true;
-        files::sync_entries(&*self.medium, &self.path)?;
+        if !mutation::is(Mutation::DirectorySyncSkipped) {
+            files::sync_entries(&*self.medium, &self.path)?;
+        }
         let (timeline, seq) = (self.header.timeline, self.header.tail.seq);
         Ok(SnapshotFile { path: self.path.clone(), timeline, seq, bytes: self.bytes })
     }
