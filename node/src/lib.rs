@@ -36,6 +36,7 @@ pub mod shadow_port;
 pub mod stages;
 pub mod streams;
 pub mod translate;
+pub mod unfinished;
 
 pub mod admin_port;
 pub mod attempts;

@@ -163,7 +163,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
         laid = pages::lay(&engine, &config.node);
         engine
     };
-    let (Restored { engine, translator, streams, feed, log, snapshot }, store) =
+    let (Restored { engine, translator, streams, feed, log, snapshot, unfinished }, store) =
         restore(&directory, &quarantine, make_engine, config.session.resend_max)?;
     let store = Arc::new(store);
     tracing::info!(
@@ -270,7 +270,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
         status: Arc::clone(&status),
     };
     let check_every = config.shadow.check_every_commands;
-    let engine_loop = EngineLoop::new(engine, translator, wiring, release, check_every);
+    let engine_loop = EngineLoop::new(engine, translator, wiring, release, check_every, unfinished);
     let gateway_wiring = GatewayWiring {
         ingress: ingress_in,
         outbox: outbox_out,

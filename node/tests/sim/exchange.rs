@@ -102,7 +102,7 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
     let identity = identity(options);
     let directory = Arc::new(Directory::on(Arc::new(disk.clone()), Path::new(DATA_DIR), identity));
     let quarantine = Quarantine::default();
-    let (Restored { engine, translator, streams, feed, log, snapshot }, store) =
+    let (Restored { engine, translator, streams, feed, log, snapshot, unfinished }, store) =
         restore(&directory, &quarantine, || Engine::new(small()), options.resend_max)?;
     let store = Arc::new(store);
     let config = HeadConfig {
@@ -190,7 +190,7 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
     };
     Ok(Exchange {
         gateway: Gateway::new(door_state, ListenerIdx(0), gateway_wiring, door_limits, now),
-        engine: EngineLoop::new(engine, translator, wiring, options.release, options.check_every),
+        engine: EngineLoop::new(engine, translator, wiring, options.release, options.check_every, unfinished),
         keeper,
         gate,
         journal: Journal::new(head, disk.clone()),
