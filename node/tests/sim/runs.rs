@@ -98,17 +98,21 @@ pub struct Total {
     pub answers: u64,
     pub starts: u64,
     pub refused: u64,
-    pub time: Duration,
+    pub wall: Duration,
+    /// What this thread had of a core; a machine that does other things as well says nothing of the simulator.
+    pub on_core: Duration,
 }
 
 impl Total {
     pub fn print(&self) {
         // Each seed is run twice.
-        let per_second = 2.0 * self.commands as f64 / self.time.as_secs_f64();
+        let per_second = 2.0 * self.commands as f64 / self.on_core.as_secs_f64();
         println!(
-            "{} seeds twice in {:.1} s: {} commands ({per_second:.0}/s), {} answers, {} starts, {} damaged disks refused",
+            "{} seeds twice in {:.1} s, {:.1} s of a core: {} commands ({per_second:.0} a second of a core), {} answers, \
+             {} starts, {} damaged disks refused",
             self.seeds,
-            self.time.as_secs_f64(),
+            self.wall.as_secs_f64(),
+            self.on_core.as_secs_f64(),
             self.commands,
             self.answers,
             self.starts,
@@ -117,10 +121,16 @@ impl Total {
     }
 }
 
+/// The time that this thread has had of a core.
+fn on_core() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0))
+}
+
 /// Runs every seed twice; the first that fails, shrunk and in words.
 pub fn run_all(seeds: impl Iterator<Item = u64>) -> Result<Total, String> {
     let mut total = Total::default();
-    let started = Instant::now();
+    let (started, on_core_before) = (Instant::now(), on_core());
     for seed in seeds {
         let options = Options::of(seed);
         match run_twice(&options) {
@@ -137,6 +147,7 @@ pub fn run_all(seeds: impl Iterator<Item = u64>) -> Result<Total, String> {
             }
         }
     }
-    total.time = started.elapsed();
+    total.wall = started.elapsed();
+    total.on_core = on_core() - on_core_before;
     Ok(total)
 }
