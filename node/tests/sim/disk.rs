@@ -10,7 +10,7 @@
 use book::workload::rng::Rng;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use wal::block::SECTOR_BYTES;
@@ -368,21 +368,15 @@ struct GrowingFile {
     id: FileId,
 }
 
-impl Write for GrowingFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl NewFile for GrowingFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.disk.with(|state| {
             let file = state.files.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
             file.now.extend_from_slice(bytes);
-            Ok(bytes.len())
+            Ok(())
         })?
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl NewFile for GrowingFile {
     fn sync(&mut self) -> io::Result<()> {
         self.disk.with(|state| {
             state.files.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?.sync();
