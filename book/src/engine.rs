@@ -12,6 +12,7 @@ use crate::extent::Extent;
 use crate::ids::{AccountId, ClOrdId, ClientKey, MarketId, SessionId, Symbol};
 use crate::instrument::{FEE_TIERS, MarketRules};
 use crate::ladder::Levels;
+use crate::mutation::{self, Mutation};
 use crate::open_orders::{ClOrdIndex, OpenOrders};
 use crate::order_book::{OrderBook, Pool};
 use crate::session::{Keys, Sessions};
@@ -205,7 +206,7 @@ impl Engine {
     /// Whether a session's message under this id was taken before, so that it is a resend. Takes the id otherwise.
     pub(crate) fn take_cl_ord_id(&mut self, session: SessionId, id: ClOrdId) -> bool {
         match self.sessions.get_mut(session) {
-            Some(session) if id <= session.cl_ord_id_last => false,
+            Some(session) if id <= session.cl_ord_id_last && !mutation::is(Mutation::ResendTakenTwice) => false,
             Some(session) => {
                 session.cl_ord_id_last = id;
                 true

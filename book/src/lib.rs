@@ -34,6 +34,7 @@ mod settle;
 mod trading;
 
 pub mod check;
+pub mod mutation;
 pub mod naive;
 pub mod snapshot;
 pub mod state_hash;

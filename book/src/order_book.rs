@@ -5,6 +5,7 @@
 
 use crate::command::Side;
 use crate::ladder::{Best, Ladder, Levels};
+use crate::mutation::{self, Mutation};
 use crate::slab::{NIL, Order, Orders};
 use crate::units::{PriceTicks, QtyLots};
 
@@ -121,7 +122,10 @@ impl OrderBook {
                 return Stop::FillLimit;
             }
             met_count += 1;
-            let slot = pool.levels.head(best.level);
+            let slot = match mutation::is(Mutation::YoungestFirst) {
+                true => queue(pool, best).last().expect("a level holds an order").0,
+                false => pool.levels.head(best.level),
+            };
             let maker = pool.orders.get(slot);
             // Whoever takes all of this maker meets the one behind it next.
             if maker.next != NIL {

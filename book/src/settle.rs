@@ -7,6 +7,7 @@ use crate::engine::{Lists, Tape, canceled};
 use crate::event::{CancelReason, Event, Fill, FillSide, Reduced, Sink};
 use crate::ids::{AssetId, TradeId};
 use crate::instrument::{FEE_TIERS, MarketRules, fee_on, scaled_fee};
+use crate::mutation::{self, Mutation};
 use crate::open_orders::{ClOrdIndex, OpenOrders};
 use crate::order_book::{Meeting, Own, Taker};
 use crate::session::Sessions;
@@ -71,7 +72,8 @@ impl<S: Sink> Meeting for Settlement<'_, S> {
         }));
         self.accounts.exchange(&money, self.sink);
         self.book_fees(maker, taker.side, fees);
-        if taker.side == Side::Buy && self.refund == Refund::ToLimit && maker.price < taker.limit {
+        let improved = taker.side == Side::Buy && self.refund == Refund::ToLimit && maker.price < taker.limit;
+        if improved && !mutation::is(Mutation::ImprovementKept) {
             let held = self.rules.hold(Side::Buy, taker.limit, qty);
             let improvement = Units(held.0 - money.quote_units.0);
             let order = &self.taker_order;
@@ -164,7 +166,7 @@ impl<S: Sink> Settlement<'_, S> {
 
     #[inline]
     fn charge(&mut self, order: &Order, asset: AssetId, fee: FeeUnits) {
-        if fee.0 > 0 {
+        if fee.0 > 0 && !mutation::is(Mutation::FeeForgotten) {
             self.accounts.charge_fee(order.account, asset, Units(fee.0.unsigned_abs()), order.id, self.sink);
         }
     }

@@ -20,9 +20,11 @@ use crate::ingress::Ingress;
 use crate::keeper::FramesIn;
 use crate::machine::Journaling;
 use crate::marks::MarksIn;
+use crate::mutation::{self, Mutation};
 use crate::outbox::{Origin, OutboxIn};
 use crate::status::Status;
 use crate::translate::{Outlet, Translator};
+use crate::unfinished::{Unfinished, continued};
 use book::codec;
 use book::command::{Check, Command};
 use book::engine::{Capacity, Engine};
@@ -85,7 +87,17 @@ struct Counts {
 }
 
 impl EngineLoop {
-    pub fn new(engine: Engine, translator: Translator, wiring: Wiring, release: Release, check_every: u64) -> Self {
+    /// `unfinished` is what the log owes: it goes before anything else.
+    pub fn new(
+        engine: Engine,
+        translator: Translator,
+        wiring: Wiring,
+        release: Release,
+        check_every: u64,
+        unfinished: Unfinished,
+    ) -> Self {
+        let mut unfinished = unfinished.into_commands();
+        unfinished.reserve(64);
         assert!(check_every > 1, "there is something between two checks");
         Self {
             engine,
@@ -94,7 +106,7 @@ impl EngineLoop {
             wiring,
             release,
             written_at_ns: 0,
-            unfinished: Vec::with_capacity(64),
+            unfinished,
             check_every,
             cycle_at: TsNs(0),
             counts: Counts::default(),
@@ -231,7 +243,7 @@ impl EngineLoop {
         let summary = self.translator.translate(stamp, self.events.as_slice(), &mut outlet);
         self.counts.fills += summary.fills;
         self.counts.rejects += summary.rejects;
-        if summary.more {
+        if summary.more && !mutation::is(Mutation::MassCancelAbandoned) {
             self.unfinished.push(continued(command));
         }
         if matches!(command, Command::Admin(_) | Command::SetSession(_)) {
@@ -284,6 +296,7 @@ impl EngineLoop {
         let durable = reactor.head().seq_durable().0;
         let applied = self.engine.stamp().seq.0;
         let released = match self.release {
+            Release::Durable if mutation::is(Mutation::AnswerBeforeSync) => applied,
             Release::Durable => durable,
             Release::Applied { .. } => applied,
         };
@@ -337,18 +350,6 @@ impl Outlet for Live<'_> {
 #[inline]
 fn record_bytes_max(command: &Command) -> usize {
     if matches!(command, Command::Admin(_)) { codec::RECORD_BYTES_MAX } else { TRADING_RECORD_BYTES_MAX }
-}
-
-/// The next part of a command that reached the bound of orders that one command may cancel.
-#[cold]
-fn continued(command: &Command) -> Command {
-    let mut next = command.clone();
-    match &mut next {
-        Command::MassCancel(mass) => mass.continued = true,
-        Command::SessionDown(down) => down.continued = true,
-        other => unreachable!("{other:?} cancels at most one order"),
-    }
-    next
 }
 
 /// The engine's memory, as the configuration asks for it.

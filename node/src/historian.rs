@@ -42,6 +42,11 @@ pub struct Recalled {
 }
 
 impl Recalled {
+    /// None yet.
+    pub fn from(conn: ConnId, from: SessionSeq) -> Self {
+        Self { conn, from, bytes: Vec::new(), ends: Vec::new() }
+    }
+
     /// The message with this number, if it is one of these.
     pub fn get(&self, seq: SessionSeq) -> Option<&[u8]> {
         let idx = usize::try_from(seq.0.checked_sub(self.from.0)?).ok()?;
@@ -92,7 +97,7 @@ impl Historian {
 
     /// Less than was asked for, or nothing, when the history cannot be read now; the gateway then turns the client away.
     fn read(&self, recall: &Recall) -> Recalled {
-        let mut recalled = Recalled { conn: recall.conn, from: recall.from, bytes: Vec::new(), ends: Vec::new() };
+        let mut recalled = Recalled::from(recall.conn, recall.from);
         let until = SessionSeq(recall.until.0.min(recall.from.0 + MESSAGES_PER_RECALL_MAX));
         if let Err(why) = self.read_into(&mut recalled, recall.session, until) {
             tracing::warn!(session = recall.session.0, why, "the past of a session could not be read");
@@ -104,18 +109,23 @@ impl Historian {
         // What memory no longer has was told long ago, hence released: the shadow has it or is about to.
         let released = Seq(self.status.seq_durable.get());
         self.shadow.block_for_history(released).map_err(|error| error.to_string())?;
-        let mut next = recalled.from;
-        let outcome = History::of(&self.store).messages(session, recalled.from..until, |number, _, bytes| {
-            // A gap is the end: what lies behind it would get wrong numbers.
-            if number != next {
-                return ControlFlow::Break(());
-            }
-            next = next.next();
-            recalled.bytes.extend_from_slice(bytes);
-            recalled.ends.push(recalled.bytes.len());
-            ControlFlow::Continue(())
-        });
-        outcome.map_err(|error| error.to_string())?;
-        if next < until { Err(format!("its history ends at message {}", next.0)) } else { Ok(()) }
+        gather(&self.store, recalled, session, until)
     }
+}
+
+/// Reads a session's messages from `recalled.from` up to, not including, `until`, as far as the history has them.
+pub fn gather(store: &Store, recalled: &mut Recalled, session: SessionId, until: SessionSeq) -> Result<(), String> {
+    let mut next = recalled.from;
+    let outcome = History::of(store).messages(session, recalled.from..until, |number, _, bytes| {
+        // A gap is the end: what lies behind it would get wrong numbers.
+        if number != next {
+            return ControlFlow::Break(());
+        }
+        next = next.next();
+        recalled.bytes.extend_from_slice(bytes);
+        recalled.ends.push(recalled.bytes.len());
+        ControlFlow::Continue(())
+    });
+    outcome.map_err(|error| error.to_string())?;
+    if next < until { Err(format!("its history ends at message {}", next.0)) } else { Ok(()) }
 }

@@ -36,6 +36,7 @@ pub mod shadow_port;
 pub mod stages;
 pub mod streams;
 pub mod translate;
+pub mod unfinished;
 
 pub mod admin_port;
 pub mod attempts;
@@ -44,6 +45,7 @@ pub mod edge;
 pub mod exit;
 pub mod leave_out;
 pub mod log;
+pub mod mutation;
 pub mod recover;
 pub mod registry;
 pub mod secrets;

@@ -10,6 +10,7 @@
 use crate::feed::{FeedItem, FeedState};
 use crate::filling::Filling;
 use crate::machine::Sockets;
+use crate::mutation::{self, Mutation};
 use crate::reactor::{ConnId, Done, Reactor, Wait};
 use crate::status::Status;
 use api::login::{LoginReject, LoginRequest, SessionName};
@@ -114,7 +115,10 @@ impl MarketGate {
     }
 
     fn take_items(&mut self) -> usize {
-        let released = self.status.seq_released.get();
+        let mut released = self.status.seq_released.get();
+        if mutation::is(Mutation::FeedBeforeSync) {
+            released = self.status.seq_applied.get();
+        }
         let mut count = 0;
         while count < ITEMS_PER_CYCLE_MAX && self.items.peek().is_ok_and(|item| item.stamp.seq.0 <= released) {
             let Ok(item) = self.items.pop() else { break };

@@ -14,6 +14,7 @@ use crate::replica::{RecordError, Replica, apply_record};
 use crate::shelf::{self, PassedOver};
 use crate::streams::Streams;
 use crate::translate::{Outlet, Translator};
+use crate::unfinished::Unfinished;
 use book::engine::Engine;
 use book::event::{Event, Sink};
 use book::ids::SessionId;
@@ -44,6 +45,8 @@ pub struct Restored {
     pub log: Recovered,
     /// The snapshot that the replay began with.
     pub snapshot: Option<SnapshotHeader>,
+    /// What the log owes.
+    pub unfinished: Unfinished,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +144,7 @@ struct Replay<'q> {
     engine: Engine,
     quarantine: &'q Quarantine,
     progress: Progress,
+    unfinished: Unfinished,
     batch: Batch,
     full: SyncSender<Batch>,
     empty: Receiver<Batch>,
@@ -148,7 +152,9 @@ struct Replay<'q> {
 
 impl Replay<'_> {
     fn apply(&mut self, seq: Seq, bytes: &[u8]) -> Result<(), RecordError> {
+        let before = self.batch.events.len();
         let stamp = apply_record(&mut self.engine, self.quarantine, seq, bytes, &mut self.batch)?;
+        self.unfinished.follow(bytes, &self.batch.events[before..]);
         self.batch.end_command(stamp);
         if BATCH_EVENTS <= self.batch.events.len() {
             self.hand_over();
@@ -254,10 +260,10 @@ pub fn restore(
     let inspection = Inspection::open(directory)?;
     let any = wal::units::Seq(u64::MAX);
     let Beginning { replica, tail, snapshot, .. } = begin(directory, inspection.base()?, any, &mut engine)?;
-    let (engine, told, seen) = replay(&inspection, replica, tail, quarantine, resend_max)?;
+    let (engine, told, seen, unfinished) = replay(&inspection, replica, tail, quarantine, resend_max)?;
     assert!(engine.stamp().seq.0 == seen.tail.seq.0, "every record was applied");
     drop(inspection);
-    wal::snapshot::sweep(&directory.snapshots_dir())?;
+    wal::snapshot::sweep_on(&**directory.medium(), &directory.snapshots_dir())?;
     let store = directory.store()?;
     let ready = wal::recover::recover(directory, &store, seen.tail, |seq, _| {
         Err(format!("sequence {seq} appeared behind the log's end while this process owned the log").into())
@@ -265,7 +271,7 @@ pub fn restore(
     assert!(ready.tail == seen.tail, "what was applied is what goes on");
     let log = Recovered { position: ready.position, ..seen };
     let Told { translator, streams, feed } = told;
-    Ok((Restored { engine, translator, streams, feed, log, snapshot }, store))
+    Ok((Restored { engine, translator, streams, feed, log, snapshot, unfinished }, store))
 }
 
 /// Applies the log behind `tail`; writes nothing.
@@ -275,7 +281,7 @@ fn replay(
     tail: Tail,
     quarantine: &Quarantine,
     resend_max: usize,
-) -> Result<(Engine, Told, Recovered), RestoreError> {
+) -> Result<(Engine, Told, Recovered, Unfinished), RestoreError> {
     let (full_in, full_out) = sync_channel(BATCHES);
     let (empty_in, empty_out) = channel();
     let told = Told::after(&beginning, resend_max);
@@ -284,6 +290,7 @@ fn replay(
         let mut replay = Replay {
             engine: beginning.engine,
             quarantine,
+            unfinished: Unfinished::default(),
             progress: Progress::new(Seq(tail.seq.0), Seq(inspection.tail().seq.0)),
             batch: Batch::default(),
             full: full_in,
@@ -298,13 +305,13 @@ fn replay(
             })
         });
         replay.hand_over();
-        let Replay { engine, full, .. } = replay;
+        let Replay { engine, full, unfinished, .. } = replay;
         drop(full);
         let told = told.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         // The log's own error would only wrap what stopped the replay.
         match failed {
             Some(error) => Err(error.into()),
-            None => Ok((engine, told, outcome?)),
+            None => Ok((engine, told, outcome?, unfinished)),
         }
     })
 }

@@ -26,6 +26,7 @@ use crate::schedule::Schedule;
 use crate::shadow_port::{ShadowInlet, Taken, Wish};
 use crate::shelf;
 use crate::status::Status;
+use crate::unfinished::Unfinished;
 use book::engine::{EVENTS_PER_COMMAND_MAX, Engine};
 use book::event::Event;
 use book::units::{Seq, Stamp, TsNs};
@@ -84,6 +85,8 @@ pub struct ShadowWiring {
 
 pub struct Shadow {
     replica: Replica,
+    /// A start from a snapshot knows nothing of a mass cancel before it: while the log owes one, none is taken.
+    unfinished: Unfinished,
     /// Behind the last frame that was applied.
     tail: Tail,
     history: HistoryWriter,
@@ -114,6 +117,7 @@ impl Shadow {
         let crashed_at = attempts::read(wiring.directory.path()).last().copied();
         Ok(Self {
             replica,
+            unfinished: Unfinished::default(),
             crashed_at,
             tail,
             history,
@@ -133,7 +137,8 @@ impl Shadow {
             self.commit_history()?;
             self.history_at_ns = now.0;
         }
-        if self.wiring.schedule.is_due(self.tail.seq, now) && self.replica.engine.parted().is_none() {
+        let whole = self.replica.engine.parted().is_none() && self.unfinished.is_empty();
+        if whole && self.wiring.schedule.is_due(self.tail.seq, now) {
             // A failure is told and tried again when it is due again: trading does not depend on it.
             let _ = self.take_snapshot(now)?;
         }
@@ -160,13 +165,14 @@ impl Shadow {
     fn apply(&mut self, frame: &Frame<'_>) -> Result<(), ShadowError> {
         assert!(frame.seq_first() == self.tail.seq.next() && frame.chain_prev() == self.tail.chain, "frames link");
         for (seq, bytes) in frame.records() {
-            let Self { replica, events, history, wiring, .. } = self;
+            let Self { replica, events, history, wiring, unfinished, .. } = self;
             events.clear();
             if ApplyFault::is_left_out(Seq(seq.0)) {
                 replica.engine.skip(Stamp { seq: Seq(seq.0), ts: replica.engine.stamp().ts });
                 continue;
             }
             let stamp = apply_record(&mut replica.engine, &wiring.quarantine, Seq(seq.0), bytes, events)?;
+            unfinished.follow(bytes, events);
             history.gather(stamp, events);
             replica.tell(stamp, events, &mut history.listening(stamp));
         }
@@ -228,6 +234,9 @@ impl Shadow {
         if let Some(parted) = self.replica.engine.parted() {
             return Ok(Err(format!("no snapshot of a state that differs from the live engine's: {parted}")));
         }
+        if !self.unfinished.is_empty() {
+            return Ok(Err("a mass cancel is under way; try again".to_owned()));
+        }
         self.commit_history()?;
         self.wiring.store.flush()?;
         let started = Instant::now();
@@ -257,7 +266,7 @@ impl Shadow {
         let files = shelf::list(directory)?;
         let candidates: Vec<Candidate> = files
             .iter()
-            .filter_map(|file| SnapshotReader::open(&file.path).ok())
+            .filter_map(|file| SnapshotReader::open_on(&**directory.medium(), &file.path).ok())
             .map(|reader| candidate(reader.header()))
             .collect();
         let stamp = self.replica.engine.stamp();
@@ -272,7 +281,7 @@ impl Shadow {
             tracing::info!(begins = base.seq.0 + 1, "the log behind the oldest kept snapshot is gone");
         }
         for file in files.iter().filter(|file| plan.drop.contains(&file.seq)) {
-            wal::snapshot::remove(file)?;
+            wal::snapshot::remove_on(&**directory.medium(), file)?;
         }
         Ok(())
     }
@@ -289,7 +298,7 @@ impl Shadow {
     }
 
     /// The last round of a clean stop.
-    fn finish(&mut self, now: TsNs) -> Result<(), ShadowError> {
+    pub fn finish(&mut self, now: TsNs) -> Result<(), ShadowError> {
         self.commit_history()?;
         while self.follow()? > 0 {
             self.commit_history()?;

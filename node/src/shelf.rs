@@ -1,9 +1,11 @@
 //! The snapshots of a data directory: taken whole, kept by number, read newest first.
 
+use crate::mutation::{self, Mutation};
 use crate::replica::{LoadError, Replica};
 use crate::version::{COMMIT, VERSION};
 use book::engine::Engine;
 use std::path::PathBuf;
+use std::sync::Arc;
 use wal::directory::Directory;
 use wal::error::Result;
 use wal::snapshot::{self, SnapshotFile, SnapshotHeader, SnapshotReader, SnapshotWriter};
@@ -14,16 +16,21 @@ pub fn take(directory: &Directory, replica: &Replica, tail: Tail) -> Result<(Sna
     let stamp = replica.engine.stamp();
     assert!(stamp.seq.0 == tail.seq.0, "a snapshot stands at the end of a frame");
     assert!(replica.engine.parted().is_none(), "a state that differs from the live one is not kept");
+    let mut said = tail;
+    if mutation::is(Mutation::SnapshotOffByOne) {
+        said.seq = tail.seq.prev();
+    }
     let header = SnapshotHeader {
         node_id: directory.identity().node_id,
         timeline: directory.identity().timeline,
-        tail,
+        tail: said,
         time: stamp.ts.0,
         log_bytes: replica.numbers.log_bytes(),
         state_hash: replica.engine.state_hash().0,
         build: format!("pinion {VERSION} {COMMIT}"),
     };
-    let mut writer = SnapshotWriter::create(&directory.snapshots_dir(), header.clone())?;
+    let mut writer =
+        SnapshotWriter::create_on(Arc::clone(directory.medium()), &directory.snapshots_dir(), header.clone())?;
     replica.save(&mut |tag, piece| writer.piece(tag, piece))?;
     Ok((writer.finish()?, header))
 }
@@ -60,7 +67,7 @@ pub fn load(
     file: &SnapshotFile,
     engine: Engine,
 ) -> std::result::Result<(Replica, SnapshotHeader), LoadError> {
-    let reader = SnapshotReader::open(&file.path)?;
+    let reader = SnapshotReader::open_on(&**directory.medium(), &file.path)?;
     let (identity, header) = (directory.identity(), reader.header());
     let path = file.path.clone();
     if header.node_id != identity.node_id || header.timeline != identity.timeline {
@@ -75,6 +82,6 @@ pub fn load(
 /// Of this directory's timeline, oldest first.
 pub fn list(directory: &Directory) -> Result<Vec<SnapshotFile>> {
     let timeline = directory.identity().timeline;
-    let files = snapshot::list(&directory.snapshots_dir())?;
+    let files = snapshot::list_on(&**directory.medium(), &directory.snapshots_dir())?;
     Ok(files.into_iter().filter(|file| file.timeline == timeline).collect())
 }

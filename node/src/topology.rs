@@ -29,7 +29,7 @@ use crate::feed::FEED_ITEMS;
 use crate::gateway::{DoorLimits, DoorState, Gateway, GatewayWiring};
 use crate::historian::archive;
 use crate::ingress::ingress;
-use crate::keeper::{Keeper, frames};
+use crate::keeper::{Keeper, flush_bytes, frames};
 use crate::market_gate::MarketGate;
 use crate::marks::marks;
 use crate::outbox::outbox;
@@ -64,8 +64,6 @@ use wal::segment::Access;
 pub const MARKET_READERS_MAX: u16 = 256;
 /// Longest wait of the feed in the kernel: what the engine hands over by ring is seen this late at most.
 const FEED_IDLE: Duration = Duration::from_micros(200);
-/// RocksDB is flushed so often that at least this many segments' worth of frames are always free to come.
-const FLUSHES_PER_HEAD: u64 = 4;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -165,7 +163,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
         laid = pages::lay(&engine, &config.node);
         engine
     };
-    let (Restored { engine, translator, streams, feed, log, snapshot }, store) =
+    let (Restored { engine, translator, streams, feed, log, snapshot, unfinished }, store) =
         restore(&directory, &quarantine, make_engine, config.session.resend_max)?;
     let store = Arc::new(store);
     tracing::info!(
@@ -181,8 +179,6 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     let journal = JournalParts::open(config, &directory, log.position, fault)?;
     let mark = directory.mark()?;
 
-    let head_bytes =
-        directory.identity().geometry.segment_bytes * u64::from(directory.identity().geometry.segment_count);
     let (frames_in, frames_out) = frames();
     let (outbox_in, outbox_out) = outbox();
     let (marks_in, marks_out) = marks();
@@ -201,7 +197,8 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     let engine_done = Arc::new(AtomicBool::new(false));
 
     let clock = Clock::start(engine.stamp().ts);
-    let flush_bytes = head_bytes / FLUSHES_PER_HEAD;
+    let head_config = config.journal.head(directory.identity().timeline, directory.identity().geometry);
+    let flush_bytes = flush_bytes(&head_config);
     let keeper = Keeper::new(frames_out, Arc::clone(&store), mark, Arc::clone(&status), flush_bytes);
     let keeper_done = Arc::new(AtomicBool::new(false));
     let keeper = spawn(&status, "keeper", {
@@ -273,7 +270,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
         status: Arc::clone(&status),
     };
     let check_every = config.shadow.check_every_commands;
-    let engine_loop = EngineLoop::new(engine, translator, wiring, release, check_every);
+    let engine_loop = EngineLoop::new(engine, translator, wiring, release, check_every, unfinished);
     let gateway_wiring = GatewayWiring {
         ingress: ingress_in,
         outbox: outbox_out,

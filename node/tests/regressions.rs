@@ -7,12 +7,22 @@ use api::client::OrderClient;
 use api::orders::{Answer, CancelOrder, NewOrder, OrderCanceled, TIF_IOC};
 use api::requests::Target;
 use api::stream::SessionSeq;
-use book::command::{Admin, MarketStatus, Side};
-use book::ids::{ClOrdId, MarketId, OrderId};
+use book::codec;
+use book::command::{
+    Admin, BlockChange, Command, MarketStatus, MassCancel, MassScope, OrderKind, PlaceOrder, Side, StpMode, Tif,
+};
+use book::engine::CANCELS_PER_COMMAND_MAX;
+use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
+use book::units::{PriceTicks, QtyLots, TsNs};
 use common::load::{Trader, trade_while};
 use common::process::Start;
 use common::{ONE, Place, Running, limit, next};
 use std::time::{Duration, Instant};
+use wal::blocking::BlockingHead;
+use wal::directory::Directory;
+use wal::head::HeadConfig;
+use wal::segment::Access;
+use wal::units::Seq;
 
 fn traders(running: &Running) -> MarketId {
     let market = running.add_market();
@@ -247,4 +257,89 @@ fn regression_small_frames_do_not_fill_the_head() {
     drop(client);
     assert_eq!(running.stop(), 0);
     assert_eq!(place.start().stop(), 0);
+}
+
+/// A mass cancel of more orders than one command may cancel, cut by a crash before its rest was in the log: the client
+/// had been told that more follows, and nothing did.
+#[test]
+fn a_mass_cancel_that_a_crash_cut_is_finished_by_the_next_start() {
+    let place = Place::new();
+    let running = place.start();
+    let market = traders(&running);
+    assert_eq!(running.stop(), 0);
+    let orders = (1..=u64::from(CANCELS_PER_COMMAND_MAX) + 60).map(|id| Command::Place(resting(id, market)));
+    append(&place, orders.chain([Command::MassCancel(everything())]));
+
+    let running = place.start();
+    let mut client = running.connect("MM1", SessionSeq::FIRST);
+    let mut canceled_count = 0;
+    let reports: Vec<bool> = std::iter::from_fn(|| {
+        loop {
+            match next(&mut client).message {
+                Answer::OrderCanceled(_) => canceled_count += 1,
+                Answer::MassCancelReport(report) => return Some(report.more == 1),
+                _ => {}
+            }
+        }
+    })
+    .take(2)
+    .collect();
+    assert_eq!((reports, canceled_count), (vec![true, false], CANCELS_PER_COMMAND_MAX + 60));
+    assert_eq!(running.stop(), 0);
+}
+
+fn resting(id: u64, market: MarketId) -> PlaceOrder {
+    PlaceOrder {
+        session: SessionId(1),
+        cl_ord_id: ClOrdId(id),
+        client_key: ClientKey::NONE,
+        account: AccountId(1),
+        market,
+        side: Side::Buy,
+        kind: OrderKind::Limit { price: PriceTicks(1), qty: QtyLots(1) },
+        tif: Tif::Gtc,
+        stp: StpMode::None,
+        stp_group: 0,
+        cancel_group: 0,
+        persist_on_disconnect: false,
+        valid_until: TsNs(0),
+    }
+}
+
+fn everything() -> MassCancel {
+    MassCancel {
+        session: SessionId(1),
+        cl_ord_id: ClOrdId(9_999),
+        account: AccountId(1),
+        scope: MassScope::Session,
+        market: MarketId::NONE,
+        side: None,
+        price_min: None,
+        price_max: None,
+        cancel_group: 0,
+        block: BlockChange::Keep,
+        continued: false,
+    }
+}
+
+/// Adds commands to the log of a node that is not running.
+fn append(place: &Place, commands: impl Iterator<Item = Command>) {
+    let directory = Directory::open(&place.data_dir()).expect("nobody else has it");
+    let store = directory.store().expect("a store");
+    let mut ts = TsNs(0);
+    let found = wal::recover::recover(&directory, &store, Seq(1), |_, bytes| {
+        ts = codec::decode(bytes)?.ts;
+        Ok(())
+    });
+    let (timeline, geometry) = (directory.identity().timeline, directory.identity().geometry);
+    let config = HeadConfig { timeline, geometry, frame_bytes_max: 1 << 16, frames_in_flight_max: 1 };
+    let segments = directory.segments(Access::ReadWrite).expect("segments");
+    let mut head = BlockingHead::new(config, found.expect("a whole log").position, segments).expect("a valid head");
+    let mut record = vec![0; codec::RECORD_BYTES_MAX];
+    for command in commands {
+        let len = codec::encode(ts, &command, &mut record).expect("it fits");
+        assert!(head.append(&record[..len]).expect("written").is_some(), "the head has room");
+        head.commit().expect("durable");
+        head.release_durable();
+    }
 }

@@ -124,6 +124,11 @@ impl Directory {
         !matches!(self.owner, Owner::Nobody)
     }
 
+    /// What it lies on.
+    pub fn medium(&self) -> &Arc<dyn Medium> {
+        &self.medium
+    }
+
     pub fn snapshots_dir(&self) -> PathBuf {
         self.path.join(SNAPSHOTS)
     }

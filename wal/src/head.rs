@@ -21,6 +21,7 @@ use crate::frame::{
     FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameSpec, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RECORDS_MAX,
     put_record, seal,
 };
+use crate::mutation::{self, Mutation};
 use crate::segment::{Geometry, Place, SEGMENT_DATA_OFFSET, SegmentIdx};
 use crate::units::{ChainHash, NodeId, Seq, Tail, Timeline};
 
@@ -57,6 +58,15 @@ impl HeadConfig {
             return Err(ConfigFault::FramesInFlightMax { max: FRAMES_IN_FLIGHT_MAX });
         }
         Ok(())
+    }
+
+    /// A head that waits for a segment to be stored holds more bytes of frames than this behind that segment. Whoever
+    /// stores in portions of at most so many never lets it wait for ever.
+    pub fn bytes_behind_next_segment(&self) -> u64 {
+        let Geometry { segment_count, segment_bytes } = self.geometry;
+        // A segment is left when the next frame, the largest at worst, does not fit any more.
+        let bytes_used = segment_bytes - SEGMENT_DATA_OFFSET - self.frame_bytes_max as u64;
+        u64::from(segment_count - 1) * bytes_used
     }
 
     /// The largest record that a frame of this configuration holds.
@@ -288,8 +298,13 @@ impl Head {
     /// A sync begun after the write of `ticket` ended. Durable only together with [`Head::written`], in either order.
     pub fn synced(&mut self, ticket: FrameTicket, result: Result<(), i32>) -> Result<(), Poisoned> {
         self.still_whole()?;
+        if mutation::is(Mutation::SyncSkipped) && ticket.0 < self.frame_durable {
+            return Ok(());
+        }
         self.check_in_flight(ticket);
-        if let Err(errno) = result {
+        if let Err(errno) = result
+            && !mutation::is(Mutation::SyncErrorIgnored)
+        {
             return Err(self.poison(ticket, WriteFault::Sync(errno)));
         }
         let slot = self.slot_mut(ticket.0);
@@ -398,14 +413,16 @@ impl Head {
             return Some(self.place);
         }
         let segment = geometry.next(self.place.segment);
-        let free = self.segments_seq_last[segment.0 as usize] <= self.seq_stored;
+        let free =
+            self.segments_seq_last[segment.0 as usize] <= self.seq_stored || mutation::is(Mutation::SegmentReusedEarly);
         free.then_some(Place { segment, offset: SEGMENT_DATA_OFFSET })
     }
 
     fn advance_durable(&mut self) {
         while self.frame_durable < self.frame_open {
             let slot = self.slot(self.frame_durable);
-            if !(slot.written && slot.synced) {
+            let synced = slot.synced || mutation::is(Mutation::SyncSkipped);
+            if !(slot.written && synced) {
                 return;
             }
             assert!(slot.seq_first == self.seq_durable.next(), "frames become durable without gaps");

@@ -40,3 +40,4 @@ pub mod follow;
 pub mod piece;
 
 pub mod error;
+pub mod mutation;

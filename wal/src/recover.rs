@@ -11,6 +11,7 @@ use crate::error::{Result, WalError};
 use crate::follow::Follower;
 use crate::frame::Frame;
 use crate::head::HeadPosition;
+use crate::mutation::{self, Mutation};
 use crate::replay::{Refusal, TornTail, Verdict, judge};
 use crate::scan::{FramePlace, scan};
 use crate::segment::{Access, Segments};
@@ -92,7 +93,9 @@ pub fn recover(
     let mut recovered = found(directory, mark, store, &verdict, start.seq())?;
     show(FrameWalk::new(&segments, store, &verdict, start)?, start.seq(), &mut recovered, &mut visit)?;
     refeed(&segments, store, &verdict.frames)?;
-    if let Some(cut) = &verdict.cut {
+    if let Some(cut) = &verdict.cut
+        && !mutation::is(Mutation::TornTailKept)
+    {
         segments.wipe(&cut.wipes)?;
     }
     assert!(store.seq_stored() == recovered.tail.seq && store.tail() == recovered.tail);

@@ -6,6 +6,7 @@
 
 use crate::error::Damage;
 use crate::head::FRAMES_IN_FLIGHT_MAX;
+use crate::mutation::{self, Mutation};
 use crate::scan::{FramePlace, HeadScan};
 use crate::segment::{Place, SEGMENT_DATA_OFFSET, SegmentIdx};
 use crate::units::{Seq, Tail};
@@ -102,6 +103,9 @@ fn check_overlap(scan: &HeadScan, walked: &[FramePlace], tail: Tail) -> Result<(
 
 /// Refuses where any frame behind the missing one proves that it was not torn but lost.
 fn check_attested(beyond: &[&FramePlace], place: Place, missing: Seq) -> Result<(), Refusal> {
+    if mutation::is(Mutation::HoleAccepted) {
+        return Ok(());
+    }
     if let Some(later) = beyond.iter().find(|frame| frame.seq_durable >= missing) {
         return Err(Refusal { place, seq: missing, damage: Damage::Hole { later: later.seq_first } });
     }

@@ -11,10 +11,10 @@
 
 mod files;
 mod read;
-mod steps;
+pub(crate) mod steps;
 mod write;
 
-pub use files::{SnapshotFile, list, remove, sweep};
+pub use files::{SnapshotFile, list, list_on, remove, remove_on, sweep, sweep_on};
 pub use read::SnapshotReader;
 pub use write::SnapshotWriter;
 

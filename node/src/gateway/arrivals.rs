@@ -3,6 +3,7 @@
 use super::hearing::{Aside, Happened, Taking};
 use super::{ADDRESSES_MAX, COMMANDS_PER_RECEIVE_MAX, Closing, Down, Gateway, OrderConn, Past};
 use crate::machine::Sockets;
+use crate::mutation::{self, Mutation};
 use crate::reactor::ConnId;
 use api::login::SessionName;
 use api::session::{CloseReason, Session};
@@ -149,6 +150,9 @@ impl Gateway {
         for &id in &stalled {
             if let Some(conn) = self.conn_mut(id) {
                 conn.stalled = false;
+                if mutation::is(Mutation::StalledBytesForgotten) {
+                    conn.taken = reactor.received(id).len();
+                }
                 self.received(now, id, reactor);
             }
         }

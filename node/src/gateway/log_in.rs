@@ -4,6 +4,7 @@ use super::hearing::{Aside, Login};
 use super::{Closing, Gateway, Past};
 use crate::auth::{Attempt, Verdict};
 use crate::machine::Sockets;
+use crate::mutation::{self, Mutation};
 use crate::reactor::ConnId;
 use api::login::{LoginReject, SessionName};
 use api::stream::first_to_send;
@@ -72,7 +73,7 @@ impl Gateway {
             return;
         }
         conn.session = Some(session);
-        conn.next = first;
+        conn.next = if mutation::is(Mutation::ResumeOffByOne) { first.next() } else { first };
         conn.came_at = next;
         conn.past = if first < oldest { Past::Wanted } else { Past::Caught };
         self.mark_dirty(id);

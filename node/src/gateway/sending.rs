@@ -7,6 +7,7 @@ use crate::filling::Filling;
 use crate::historian::Recall;
 use crate::ingress::Ingress;
 use crate::machine::Sockets;
+use crate::mutation::{self, Mutation};
 use crate::outbox::{MESSAGE_BYTES_MAX, Message};
 use crate::reactor::ConnId;
 use crate::stages::Moments;
@@ -21,13 +22,20 @@ use book::units::{Seq, TsNs};
 impl Gateway {
     /// Moves released answers into their streams and as much as fits into the sockets. Returns the work done.
     pub fn give_out(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
-        let released = Seq(self.wiring.status.seq_released.get());
+        let mut released = Seq(self.wiring.status.seq_released.get());
+        if mutation::is(Mutation::WatermarkIgnored) {
+            released = Seq(self.wiring.status.seq_applied.get());
+        }
         let mut work = 0;
         while let Some(message) = self.wiring.outbox.next(released) {
             work += 1;
             let moments = self.moments(&message, now);
             self.wiring.stages.record(message.seq, &moments);
-            self.streams.push(message.session, message.bytes());
+            let lost = mutation::is(Mutation::MessageLostWhileAway)
+                && self.desk(message.session).is_some_and(|desk| desk.conn.is_none());
+            if !lost {
+                self.streams.push(message.session, message.bytes());
+            }
             let Some(conn) = self.desk(message.session).and_then(|desk| desk.conn) else { continue };
             let Some(state) = self.conn_mut(conn) else { continue };
             if state.stage_times && state.control.len() < SEND_CONTROL_BYTES_MAX {

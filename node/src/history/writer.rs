@@ -2,6 +2,7 @@
 
 use super::WATERMARK_KEY;
 use super::rows::{Kind, ROW_BYTES_MAX, pack, push_entry, stream_key, timed_key};
+use crate::mutation::{self, Mutation};
 use crate::replica::Listener;
 use api::stream::SessionSeq;
 use book::codec;
@@ -101,6 +102,11 @@ impl HistoryWriter {
         let mut rows = Rows::new();
         for chunk in std::mem::take(&mut self.chunks).into_values() {
             rows.put_history(chunk.key, pack(&chunk.raw));
+        }
+        if mutation::is(Mutation::CursorApart) {
+            let mut cursor = Rows::new();
+            cursor.put_meta(WATERMARK_KEY, self.gathered.0.to_le_bytes());
+            self.store.commit(cursor)?;
         }
         rows.put_meta(WATERMARK_KEY, self.gathered.0.to_le_bytes());
         self.store.commit(rows)?;

@@ -1,9 +1,8 @@
 //! The files of `snapshots/`: their names say whose timeline they are of and up to which sequence, and sort that way.
 
 use crate::error::{Action, Result, WalError};
-use crate::segment::sync_dir;
+use crate::medium::{FileSystem, Medium};
 use crate::units::{Seq, Timeline};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 const EXTENSION: &str = ".snap";
@@ -37,10 +36,14 @@ fn parse(name: &str) -> Option<(Timeline, Seq)> {
 
 /// All snapshots of a directory, oldest first. Files of other names are not ours to judge.
 pub fn list(dir: &Path) -> Result<Vec<SnapshotFile>> {
+    list_on(&FileSystem, dir)
+}
+
+/// All snapshots of a directory on `medium`.
+pub fn list_on(medium: &dyn Medium, dir: &Path) -> Result<Vec<SnapshotFile>> {
     let mut found = Vec::new();
-    for (path, name) in entries(dir)? {
+    for Entry { path, name, bytes } in entries(medium, dir)? {
         let Some((timeline, seq)) = parse(&name) else { continue };
-        let bytes = fs::metadata(&path).map_err(|source| WalError::io(Action::Read, &path, 0, source))?.len();
         found.push(SnapshotFile { path, timeline, seq, bytes });
     }
     found.sort_unstable_by_key(|file| (file.timeline, file.seq));
@@ -49,31 +52,50 @@ pub fn list(dir: &Path) -> Result<Vec<SnapshotFile>> {
 
 /// Takes a snapshot away for good.
 pub fn remove(file: &SnapshotFile) -> Result<()> {
-    fs::remove_file(&file.path).map_err(|source| WalError::io(Action::Remove, &file.path, 0, source))?;
-    sync_dir(file.path.parent().expect("a file in a directory"))
+    remove_on(&FileSystem, file)
+}
+
+/// Takes a snapshot away from `medium` for good.
+pub fn remove_on(medium: &dyn Medium, file: &SnapshotFile) -> Result<()> {
+    medium.remove(&file.path).map_err(|source| WalError::io(Action::Remove, &file.path, 0, source))?;
+    sync_entries(medium, &file.path)
 }
 
 /// Takes away what writers left that never finished; says how many. For the owner of the directory's lock.
 pub fn sweep(dir: &Path) -> Result<usize> {
+    sweep_on(&FileSystem, dir)
+}
+
+/// Takes away from `medium` what writers left that never finished.
+pub fn sweep_on(medium: &dyn Medium, dir: &Path) -> Result<usize> {
     let mut count = 0;
-    for (path, name) in entries(dir)? {
+    for Entry { path, name, .. } in entries(medium, dir)? {
         if name.strip_suffix(TEMPORARY).is_some_and(|name| parse(name).is_some()) {
-            fs::remove_file(&path).map_err(|source| WalError::io(Action::Remove, &path, 0, source))?;
+            medium.remove(&path).map_err(|source| WalError::io(Action::Remove, &path, 0, source))?;
             count += 1;
         }
     }
     Ok(count)
 }
 
-fn entries(dir: &Path) -> Result<Vec<(PathBuf, String)>> {
-    let failed = |source| WalError::io(Action::Read, dir, 0, source);
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        // A name that is no text is no name of ours.
-        if let Ok(name) = entry.file_name().into_string() {
-            found.push((entry.path(), name));
-        }
-    }
-    Ok(found)
+/// Makes it durable that `path` is there, or is not.
+pub(super) fn sync_entries(medium: &dyn Medium, path: &Path) -> Result<()> {
+    let dir = path.parent().expect("a file in a directory");
+    medium.sync_dir(dir).map_err(|source| WalError::io(Action::Sync, dir, 0, source))
+}
+
+struct Entry {
+    path: PathBuf,
+    name: String,
+    bytes: u64,
+}
+
+fn entries(medium: &dyn Medium, dir: &Path) -> Result<Vec<Entry>> {
+    let files = medium.list(dir).map_err(|source| WalError::io(Action::Read, dir, 0, source))?;
+    // A name that is no text is no name of ours.
+    let entry = |(path, bytes): (PathBuf, u64)| {
+        let name = path.file_name()?.to_str()?.to_owned();
+        Some(Entry { path, name, bytes })
+    };
+    Ok(files.into_iter().filter_map(entry).collect())
 }

@@ -6,7 +6,7 @@ use super::{
     SNAPSHOT_PIECE_BYTES_MAX, SNAPSHOT_VERSION, SnapshotHeader, TAG_END,
 };
 use crate::error::{Action, Damage, Result, WalError};
-use std::fs::File;
+use crate::medium::{FileSystem, Medium};
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use zerocopy::{FromBytes, IntoBytes};
@@ -16,7 +16,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 
 /// A file being read. After an error nothing more of it is to be believed.
 pub struct SnapshotReader {
-    file: BufReader<File>,
+    file: BufReader<Box<dyn Read + Send>>,
     path: PathBuf,
     header: SnapshotHeader,
     decompressor: Decompressor<'static>,
@@ -30,7 +30,12 @@ pub struct SnapshotReader {
 impl SnapshotReader {
     /// Opens a file and proves its header.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|source| match source.kind() {
+        Self::open_on(&FileSystem, path)
+    }
+
+    /// Opens a file on `medium`.
+    pub fn open_on(medium: &dyn Medium, path: &Path) -> Result<Self> {
+        let file = medium.read_file(path).map_err(|source| match source.kind() {
             ErrorKind::NotFound => damaged(path, 0, Damage::FileMissing),
             _ => WalError::io(Action::Open, path, 0, source),
         })?;

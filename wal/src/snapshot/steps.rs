@@ -14,7 +14,7 @@ use std::os::fd::AsRawFd;
 const STEP_BYTES: usize = 256 << 10;
 
 /// Appends all of it; on return it has left the page cache for the device, though not yet for good.
-pub(super) fn write_in_steps(file: &mut File, at: u64, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_in_steps(file: &mut File, at: u64, bytes: &[u8]) -> io::Result<()> {
     let mut at = at;
     for step in bytes.chunks(STEP_BYTES) {
         file.write_all(step)?;

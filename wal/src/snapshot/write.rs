@@ -2,13 +2,13 @@
 
 use super::{
     Coding, EndBytes, HeaderBytes, PIECE_HEADER_BYTES, PieceHeader, SNAPSHOT_PIECE_BYTES_MAX, SnapshotFile,
-    SnapshotHeader, TAG_END, files, steps::write_in_steps,
+    SnapshotHeader, TAG_END, files,
 };
 use crate::error::{Action, Result, WalError};
-use crate::segment::sync_dir;
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use crate::medium::{FileSystem, Medium, NewFile};
+use crate::mutation::{self, Mutation};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use zerocopy::IntoBytes;
 use zstd::bulk::Compressor;
 
@@ -20,7 +20,8 @@ const BUFFER_BYTES: usize = 4 << 20;
 
 /// A file on its way. Dropped before it is finished, it leaves nothing behind.
 pub struct SnapshotWriter {
-    file: File,
+    medium: Arc<dyn Medium>,
+    file: Box<dyn NewFile>,
     temporary: PathBuf,
     path: PathBuf,
     header: SnapshotHeader,
@@ -36,17 +37,22 @@ pub struct SnapshotWriter {
 impl SnapshotWriter {
     /// Begins a file in `dir`. One writer at a time: the owner of the directory's lock.
     pub fn create(dir: &Path, header: SnapshotHeader) -> Result<Self> {
+        Self::create_on(Arc::new(FileSystem), dir, header)
+    }
+
+    /// Begins a file on `medium`.
+    pub fn create_on(medium: Arc<dyn Medium>, dir: &Path, header: SnapshotHeader) -> Result<Self> {
         let path = dir.join(files::name_of(header.timeline, header.tail.seq));
         let temporary = files::temporary_of(&path);
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let file = options.open(&temporary).map_err(|source| WalError::io(Action::Create, &temporary, 0, source))?;
+        let created = medium.create_file(&temporary);
+        let file = created.map_err(|source| WalError::io(Action::Create, &temporary, 0, source))?;
         let compressor =
             Compressor::new(ZSTD_LEVEL).map_err(|source| WalError::io(Action::Create, &temporary, 0, source))?;
         let buffer = Vec::with_capacity(BUFFER_BYTES + SNAPSHOT_PIECE_BYTES_MAX);
         let hasher = blake3::Hasher::new();
         let head = HeaderBytes::of(&header);
         let mut writer = Self {
+            medium,
             file,
             temporary,
             path,
@@ -94,11 +100,15 @@ impl SnapshotWriter {
         self.buffer.extend_from_slice(header.as_bytes());
         self.buffer.extend_from_slice(end.as_bytes());
         self.spill()?;
-        self.file.sync_all().map_err(|source| WalError::io(Action::Sync, &self.temporary, 0, source))?;
-        fs::rename(&self.temporary, &self.path)
-            .map_err(|source| WalError::io(Action::Rename, &self.path, 0, source))?;
+        if !mutation::is(Mutation::SnapshotUnsynced) {
+            self.file.sync().map_err(|source| WalError::io(Action::Sync, &self.temporary, 0, source))?;
+        }
+        let renamed = self.medium.rename(&self.temporary, &self.path);
+        renamed.map_err(|source| WalError::io(Action::Rename, &self.path, 0, source))?;
         self.finished = true;
-        sync_dir(self.path.parent().expect("a file in a directory"))?;
+        if !mutation::is(Mutation::DirectorySyncSkipped) {
+            files::sync_entries(&*self.medium, &self.path)?;
+        }
         let (timeline, seq) = (self.header.timeline, self.header.tail.seq);
         Ok(SnapshotFile { path: self.path.clone(), timeline, seq, bytes: self.bytes })
     }
@@ -110,7 +120,7 @@ impl SnapshotWriter {
 
     fn spill(&mut self) -> Result<()> {
         self.hasher.update(&self.buffer);
-        let written = write_in_steps(&mut self.file, self.bytes, &self.buffer);
+        let written = self.file.append(&self.buffer);
         written.map_err(|source| WalError::io(Action::Write, &self.temporary, self.bytes, source))?;
         self.bytes += self.buffer.len() as u64;
         self.buffer.clear();
@@ -122,7 +132,7 @@ impl Drop for SnapshotWriter {
     fn drop(&mut self) {
         if !self.finished {
             // What cannot be removed now is swept at the next start.
-            let _ = fs::remove_file(&self.temporary);
+            let _ = self.medium.remove(&self.temporary);
         }
     }
 }

@@ -1,0 +1,513 @@
+//! An order-entry client: it logs in, trades, loses its line, comes back where it stopped and sends again what nobody
+//! answered.
+//!
+//! It believes nothing: every message must be the one that the oracle has under that number.
+
+use crate::broken::{Broken, Checked, Invariant, ensure};
+use crate::options::{Fault, Options};
+use crate::oracle::Oracle;
+use crate::sockets::{LineIdx, Net};
+use crate::trace::Trace;
+use api::login::{LoginAccepted, LoginRequest, SessionName};
+use api::orders::*;
+use api::sbe::{Framed, Message, PRICE_NULL};
+use api::soup::{PacketKind, PacketReader, append_packet};
+use api::stream::SessionSeq;
+use book::command::StpMode;
+use book::ids::SessionId;
+use book::units::TsNs;
+use book::workload::rng::Rng;
+use std::collections::{BTreeMap, VecDeque};
+use zerocopy::IntoBytes;
+
+pub const PASSWORD: &str = "pass";
+const HEARTBEAT_NS: u64 = 1_000_000_000;
+const MID_TICKS: u32 = 10_000;
+const PRICE_ONE: i64 = 1_000_000_000;
+const LOT: i64 = 100_000_000;
+/// More than one command may cancel.
+const FLOOD_ORDERS: usize = book::engine::CANCELS_PER_COMMAND_MAX as usize + 60;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Down { until: TsNs },
+    LoggingIn(LineIdx),
+    Open(LineIdx),
+}
+
+/// One of its own orders, as far as it knows.
+#[derive(Clone, Copy, Debug)]
+struct Own {
+    cl_ord_id: u64,
+    order_id: u64,
+    market: u32,
+    price_ticks: u32,
+}
+
+pub struct Client {
+    session: SessionId,
+    user: String,
+    line: Line,
+    reader: PacketReader,
+    bytes: Vec<u8>,
+    /// Number of the last message that it has, and what it asked for at its last log-in.
+    seen: u64,
+    wanted: SessionSeq,
+    /// Told before the command counted, where that is allowed.
+    unchecked: VecDeque<(u64, Vec<u8>)>,
+    last_id: u64,
+    /// Requests without an answer, by their id.
+    pending: BTreeMap<u64, Vec<u8>>,
+    own: Vec<Own>,
+    sent_at: TsNs,
+    flood: bool,
+    pub answers: u64,
+}
+
+/// What a client looks at and acts on.
+pub struct Around<'a> {
+    pub now: TsNs,
+    pub net: &'a mut Net,
+    pub oracle: &'a Oracle,
+    pub options: &'a Options,
+    pub rng: &'a mut Rng,
+    pub trace: &'a mut Trace,
+    /// Whether anything may still go wrong, and new requests may be made.
+    pub faults: bool,
+    pub fresh: bool,
+}
+
+impl Around<'_> {
+    fn strikes(&mut self, fault: Fault) -> bool {
+        self.faults && self.options.has(fault) && self.rng.one_in(self.options.fault_every)
+    }
+}
+
+impl Client {
+    pub fn new(session: SessionId, flood: bool) -> Self {
+        Self {
+            session,
+            user: format!("U{}", session.0),
+            line: Line::Down { until: TsNs(0) },
+            reader: PacketReader::default(),
+            bytes: Vec::new(),
+            seen: 0,
+            wanted: SessionSeq::FIRST,
+            unchecked: VecDeque::new(),
+            last_id: 0,
+            pending: BTreeMap::new(),
+            own: Vec::new(),
+            sent_at: TsNs(0),
+            flood,
+            answers: 0,
+        }
+    }
+
+    /// Everything that it asked for was answered, and everything that it may know it knows.
+    pub fn is_done(&self, oracle: &Oracle) -> bool {
+        self.pending.is_empty() && self.unchecked.is_empty() && self.seen == oracle.told_count(self.session)
+    }
+
+    pub fn describe(&self, oracle: &Oracle) -> String {
+        let told = oracle.told_count(self.session);
+        let first = self.pending.keys().next();
+        format!(
+            "session {}: {:?}, has {} of {told} messages, {} unanswered, the first {first:?}",
+            self.session.0,
+            self.line,
+            self.seen,
+            self.pending.len(),
+        )
+    }
+
+    pub fn step(&mut self, around: &mut Around<'_>) -> Checked {
+        match self.line {
+            Line::Down { until } if until <= around.now => self.connect(around),
+            Line::Down { .. } => {}
+            Line::LoggingIn(line) | Line::Open(line) => {
+                if !self.listen(line, around)? {
+                    self.lose(around);
+                    return Ok(());
+                }
+            }
+        }
+        if let Line::Open(line) = self.line {
+            self.speak(line, around);
+        }
+        if let Line::LoggingIn(line) | Line::Open(line) = self.line {
+            self.suffer(line, around);
+        }
+        Ok(())
+    }
+
+    /// The node is gone, and with it the line.
+    pub fn node_ended(&mut self, around: &mut Around<'_>) {
+        if let Line::LoggingIn(line) | Line::Open(line) = self.line {
+            around.net.reset(line);
+            self.lose(around);
+        }
+    }
+
+    /// What it was told without being durable may be gone.
+    pub fn forget(&mut self, oracle: &Oracle) {
+        self.unchecked.clear();
+        self.seen = self.seen.min(oracle.told_count(self.session));
+    }
+
+    fn lose(&mut self, around: &mut Around<'_>) {
+        let wait_ns = u64::from(around.rng.below(around.options.step_ns_max)) * 20;
+        self.line = Line::Down { until: TsNs(around.now.0 + wait_ns) };
+        self.reader = PacketReader::default();
+    }
+
+    fn connect(&mut self, around: &mut Around<'_>) {
+        let line = around.net.connect();
+        let wrong = around.strikes(Fault::WrongPassword);
+        let password = if wrong { "wrong" } else { PASSWORD };
+        self.wanted = SessionSeq(self.seen + 1);
+        let login = LoginRequest {
+            user: &self.user,
+            password: password.as_bytes(),
+            session: SessionName::BLANK,
+            sequence: self.wanted,
+        };
+        let mut bytes = Vec::new();
+        append_packet(PacketKind::Login, &login.write().expect("short names"), &mut bytes);
+        around.net.send(line, &bytes);
+        self.line = Line::LoggingIn(line);
+        self.sent_at = around.now;
+    }
+
+    /// Takes in what came; false when the line is over.
+    fn listen(&mut self, line: LineIdx, around: &mut Around<'_>) -> Checked<bool> {
+        let slow = around.faults && around.options.has(Fault::SlowReader) && !around.rng.one_in(8);
+        let bytes_max = if slow { around.rng.below(200) as usize } else { usize::MAX };
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        let goes_on = around.net.take(line, bytes_max, &mut bytes);
+        around.trace.bytes(&bytes);
+        let mut reader = std::mem::take(&mut self.reader);
+        let mut rest = &bytes[..];
+        let mut open = goes_on;
+        let outcome = loop {
+            match reader.read(&mut rest) {
+                Ok(Some(packet)) => match self.hear(line, packet.kind, packet.payload, around) {
+                    Ok(still) => open &= still,
+                    Err(broken) => break Err(broken),
+                },
+                Ok(None) => break Ok(()),
+                Err(error) => {
+                    break Err(Broken::new(Invariant::Protocol, format!("session {}: {error}", self.session.0)));
+                }
+            }
+        };
+        self.reader = reader;
+        self.bytes = bytes;
+        outcome.map(|()| open)
+    }
+
+    fn hear(&mut self, line: LineIdx, kind: PacketKind, payload: &[u8], around: &mut Around<'_>) -> Checked<bool> {
+        match kind {
+            PacketKind::ServerHeartbeat | PacketKind::Debug | PacketKind::Unsequenced => Ok(true),
+            PacketKind::Rejected => Ok(false),
+            PacketKind::Accepted => {
+                let accepted = LoginAccepted::read(payload);
+                let first = accepted.map(|accepted| accepted.sequence);
+                ensure(first == Some(self.wanted), Invariant::StreamDiffers, || {
+                    format!("session {} wanted {:?} and is given {first:?}", self.session.0, self.wanted)
+                })?;
+                self.line = Line::Open(line);
+                let again = std::mem::take(&mut self.pending);
+                again.values().for_each(|message| send_message(message, line, around.net));
+                self.pending = again;
+                Ok(true)
+            }
+            PacketKind::Sequenced => {
+                self.seen += 1;
+                self.take_message(payload, around)?;
+                Ok(true)
+            }
+            kind => Err(Broken::new(Invariant::Protocol, format!("session {} is sent {kind:?}", self.session.0))),
+        }
+    }
+
+    fn take_message(&mut self, message: &[u8], around: &mut Around<'_>) -> Checked {
+        let early = around.options.release != node::engine_loop::Release::Durable;
+        if early && around.oracle.told_count(self.session) < self.seen {
+            self.unchecked.push_back((self.seen, message.to_vec()));
+        } else {
+            check(self.session, self.seen, message, around.oracle)?;
+        }
+        let answer = Answer::read(message)
+            .map_err(|error| Broken::new(Invariant::Protocol, format!("session {}: {error}", self.session.0)))?;
+        self.answers += 1;
+        self.learn(&answer);
+        Ok(())
+    }
+
+    /// Checks what was told early, as far as the oracle has come.
+    pub fn check_early(&mut self, oracle: &Oracle) -> Checked {
+        while let Some((number, _)) = self.unchecked.front()
+            && *number <= oracle.told_count(self.session)
+        {
+            let (number, message) = self.unchecked.pop_front().expect("it is there");
+            check(self.session, number, &message, oracle)?;
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, answer: &Answer) {
+        match answer {
+            Answer::OrderAccepted(m) => {
+                self.pending.remove(&m.cl_ord_id.get());
+                let limit = m.ord_type == ORD_TYPE_LIMIT && m.tif == TIF_GTC;
+                if limit {
+                    self.own.push(Own {
+                        cl_ord_id: m.cl_ord_id.get(),
+                        order_id: m.order_id.get(),
+                        market: m.instrument_id.get(),
+                        price_ticks: (m.price_e9.get() / PRICE_ONE) as u32,
+                    });
+                }
+            }
+            Answer::OrderRejected(m) => drop(self.pending.remove(&m.cl_ord_id.get())),
+            Answer::CancelRejected(m) => drop(self.pending.remove(&m.cl_ord_id.get())),
+            Answer::MassCancelReport(m) => drop(self.pending.remove(&m.cl_ord_id.get())),
+            Answer::OrderStatus(m) => drop(self.pending.remove(&m.req_cl_ord_id.get())),
+            Answer::SessionState(m) => drop(self.pending.remove(&m.req_cl_ord_id.get())),
+            Answer::OrderExecuted(m) if m.leaves_qty_e8.get() == 0 => self.gone(m.order_id.get()),
+            Answer::OrderCanceled(m) => {
+                self.pending.remove(&m.req_cl_ord_id.get());
+                self.gone(m.order_id.get());
+            }
+            Answer::OrderReplaced(m) => {
+                self.pending.remove(&m.cl_ord_id.get());
+                if let Some(own) = self.own.iter_mut().find(|own| own.order_id == m.order_id.get()) {
+                    own.cl_ord_id = m.cl_ord_id.get();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn gone(&mut self, order_id: u64) {
+        self.own.retain(|own| own.order_id != order_id);
+    }
+
+    fn speak(&mut self, line: LineIdx, around: &mut Around<'_>) {
+        if HEARTBEAT_NS / 4 <= around.now.0 - self.sent_at.0 {
+            self.sent_at = around.now;
+            let mut bytes = Vec::new();
+            append_packet(PacketKind::ClientHeartbeat, &[], &mut bytes);
+            around.net.send(line, &bytes);
+        }
+        if !around.fresh {
+            return;
+        }
+        let burst = around.rng.below(around.options.burst + 1);
+        for _ in 0..burst {
+            if self.pending.len() as u32 >= around.options.window {
+                return;
+            }
+            let (id, message) = self.request(around);
+            send_message(&message, line, around.net);
+            self.pending.insert(id, message);
+            self.sent_at = around.now;
+        }
+    }
+
+    /// What the network does to it, and what it does to itself.
+    fn suffer(&mut self, line: LineIdx, around: &mut Around<'_>) {
+        if around.strikes(Fault::Reset) {
+            around.net.reset(line);
+            self.lose(around);
+        } else if around.strikes(Fault::HalfClose) {
+            around.net.finish(line);
+        } else if around.strikes(Fault::Garbage) {
+            let mut bytes = Vec::new();
+            append_packet(PacketKind::Unsequenced, &around.rng.number().to_le_bytes(), &mut bytes);
+            around.net.send(line, &bytes);
+        }
+    }
+
+    fn request(&mut self, around: &mut Around<'_>) -> (u64, Vec<u8>) {
+        self.last_id += 1;
+        let id = self.last_id;
+        if self.flood {
+            return (id, self.flooding(id));
+        }
+        let rng = &mut *around.rng;
+        let message = match rng.below(100) {
+            0..2 => framed(mass_cancel(id, rng)),
+            2..4 => framed(StatusRequest {
+                cl_ord_id: id.into(),
+                orig_cl_ord_id: self.pick_own(rng).map_or(0, |own| own.cl_ord_id).into(),
+                order_id: 0.into(),
+                instrument_id: rng.below(3).into(),
+                account: 0.into(),
+            }),
+            4 => framed(SetSession {
+                cl_ord_id: id.into(),
+                cod_window_ms: rng.pick(&[0, 5, 10_000]).into(),
+                cod_mode: if around.options.cancel_on_disconnect { rng.below(4) as u8 } else { 0 },
+                cod_scope: SCOPE_SESSION,
+                stage_times: rng.below(2) as u8,
+                pad: [0; 1],
+            }),
+            5..30 => self.cancel(id, rng),
+            30..45 => self.replace(id, rng, around.options.price_levels),
+            _ => framed(new_order(id, rng, around.options.price_levels)),
+        };
+        (id, message)
+    }
+
+    /// Rests one order after another far from everybody, then cancels all at once.
+    fn flooding(&mut self, id: u64) -> Vec<u8> {
+        if self.last_id as usize <= FLOOD_ORDERS {
+            return framed(NewOrder { price_e9: PRICE_ONE.into(), qty_e8: LOT.into(), side: SIDE_BUY, ..plain(id, 1) });
+        }
+        self.flood = false;
+        framed(MassCancel { scope: SCOPE_SESSION, ..mass(id) })
+    }
+
+    fn pick_own(&self, rng: &mut Rng) -> Option<Own> {
+        if self.own.is_empty() { None } else { Some(self.own[rng.below(self.own.len() as u32) as usize]) }
+    }
+
+    fn cancel(&self, id: u64, rng: &mut Rng) -> Vec<u8> {
+        let own = self.pick_own(rng);
+        let by_name = rng.one_in(2);
+        framed(CancelOrder {
+            cl_ord_id: id.into(),
+            sending_time_ns: 0.into(),
+            orig_cl_ord_id: if by_name { own.map_or(1, |own| own.cl_ord_id) } else { 0 }.into(),
+            order_id: if by_name { 0 } else { own.map_or(1, |own| own.order_id) }.into(),
+            instrument_id: own.map_or(1, |own| own.market).into(),
+            pad: [0; 4],
+        })
+    }
+
+    fn replace(&self, id: u64, rng: &mut Rng, levels: u32) -> Vec<u8> {
+        let Some(own) = self.pick_own(rng) else { return framed(new_order(id, rng, levels)) };
+        let price = if rng.one_in(2) { own.price_ticks } else { price_near(rng, levels, 0) };
+        framed(ReplaceOrder {
+            cl_ord_id: id.into(),
+            sending_time_ns: 0.into(),
+            orig_cl_ord_id: own.cl_ord_id.into(),
+            order_id: 0.into(),
+            price_e9: (i64::from(price) * PRICE_ONE).into(),
+            qty_e8: ((1 + i64::from(rng.below(20))) * LOT).into(),
+            display_qty_e8: 0.into(),
+            instrument_id: own.market.into(),
+            exec_inst: 0,
+            in_flight_mitigation: rng.below(2) as u8,
+            pad: [0; 2],
+        })
+    }
+}
+
+fn check(session: SessionId, number: u64, message: &[u8], oracle: &Oracle) -> Checked {
+    let Some(expected) = oracle.told(session, number) else {
+        let count = oracle.told_count(session);
+        let detail = format!("session {} is told message {number}; {count} count", session.0);
+        return Err(Broken::new(Invariant::ToldBeforeDurable, detail));
+    };
+    ensure(message == expected, Invariant::StreamDiffers, || {
+        let (got, expected) = (Answer::read(message), Answer::read(expected));
+        format!("session {} message {number}: told {got:?}, the log says {expected:?}", session.0)
+    })
+}
+
+fn send_message(message: &[u8], line: LineIdx, net: &mut Net) {
+    let mut bytes = Vec::with_capacity(message.len() + 3);
+    append_packet(PacketKind::Unsequenced, message, &mut bytes);
+    net.send(line, &bytes);
+}
+
+fn framed<M: Message>(message: M) -> Vec<u8> {
+    Framed::new(message).as_bytes().to_vec()
+}
+
+fn price_near(rng: &mut Rng, levels: u32, shift: u32) -> u32 {
+    MID_TICKS + shift + rng.below(levels) - levels / 2
+}
+
+fn plain(id: u64, market: u32) -> NewOrder {
+    NewOrder {
+        cl_ord_id: id.into(),
+        sending_time_ns: 0.into(),
+        price_e9: 0.into(),
+        qty_e8: 0.into(),
+        display_qty_e8: 0.into(),
+        min_qty_e8: 0.into(),
+        expire_time_ns: 0.into(),
+        valid_until_ns: 0.into(),
+        instrument_id: market.into(),
+        account: 0.into(),
+        stp_group: 0.into(),
+        side: SIDE_BUY,
+        ord_type: ORD_TYPE_LIMIT,
+        tif: TIF_GTC,
+        stp_mode: StpMode::CancelTaker as u8,
+        exec_inst: 0,
+        cancel_group: 0,
+    }
+}
+
+fn new_order(id: u64, rng: &mut Rng, levels: u32) -> NewOrder {
+    let order = plain(id, 1 + rng.below(2));
+    let side = rng.pick(&[SIDE_BUY, SIDE_SELL]);
+    // Sellers a little above buyers, so that some rest and some meet.
+    let shift = if side == SIDE_SELL { levels / 2 } else { 0 };
+    let qty = (2 + i64::from(rng.below(20))) * LOT;
+    let price = i64::from(price_near(rng, levels, shift)) * PRICE_ONE;
+    let stp_mode =
+        rng.pick(&[StpMode::None, StpMode::CancelTaker, StpMode::CancelMaker, StpMode::CancelBoth, StpMode::Decrement])
+            as u8;
+    let cancel_group = rng.below(3) as u8;
+    let base = NewOrder { qty_e8: qty.into(), price_e9: price.into(), side, stp_mode, cancel_group, ..order };
+    match rng.below(20) {
+        0 => NewOrder { tif: TIF_FOK, ..base },
+        1..4 => NewOrder { tif: TIF_IOC, ..base },
+        4 => NewOrder { ord_type: ORD_TYPE_MARKET, tif: TIF_IOC, price_e9: PRICE_NULL.into(), ..base },
+        5 => NewOrder {
+            ord_type: ORD_TYPE_MARKET,
+            tif: TIF_IOC,
+            price_e9: PRICE_NULL.into(),
+            exec_inst: EXEC_QUOTE_QTY,
+            qty_e8: (i64::from(rng.below(1_000_000)) * LOT / 100).into(),
+            ..base
+        },
+        6..8 => NewOrder { exec_inst: EXEC_POST_ONLY, ..base },
+        8 => NewOrder { exec_inst: EXEC_PERSIST_ON_DISCONNECT, ..base },
+        9 => NewOrder { qty_e8: rng.pick(&[0, 1, -1, i64::MAX]).into(), ..base },
+        _ => base,
+    }
+}
+
+fn mass(id: u64) -> MassCancel {
+    MassCancel {
+        cl_ord_id: id.into(),
+        sending_time_ns: 0.into(),
+        low_price_e9: PRICE_NULL.into(),
+        high_price_e9: PRICE_NULL.into(),
+        instrument_id: 0.into(),
+        account: 0.into(),
+        scope: SCOPE_SESSION,
+        side: SIDE_BOTH,
+        cancel_group: 0,
+        block_new_orders: 0,
+        quote_set: 0.into(),
+        pad: [0; 2],
+    }
+}
+
+fn mass_cancel(id: u64, rng: &mut Rng) -> MassCancel {
+    MassCancel {
+        instrument_id: rng.below(3).into(),
+        scope: rng.pick(&[SCOPE_SESSION, SCOPE_ACCOUNT]),
+        side: rng.pick(&[SIDE_BOTH, SIDE_BUY, SIDE_SELL]),
+        cancel_group: rng.below(3) as u8,
+        ..mass(id)
+    }
+}

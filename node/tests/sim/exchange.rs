@@ -1,0 +1,240 @@
+//! One process of the node: the real loops, wired as `node::topology` wires them, over simulated lines and a simulated
+//! disk, and stepped by whoever owns this.
+
+use crate::disk::Disk;
+use crate::journal::{Journal, segment_path};
+use crate::options::Options;
+use crate::oracle::small;
+use crate::sockets::Net;
+use api::session::SessionLimits;
+use book::engine::Engine;
+use book::units::TsNs;
+use node::admin_port::{AdminAnswer, AdminInlet, AdminRequest};
+use node::auth::{Attempt, Doorbell, Verdict};
+use node::control::SessionFacts;
+use node::engine_loop::{EngineLoop, Wiring};
+use node::gateway::{DoorLimits, DoorState, Gateway, GatewayWiring};
+use node::historian::{Archive, Recall, Recalled, gather};
+use node::keeper::{Keeper, flush_bytes, frames};
+use node::market_gate::MarketGate;
+use node::marks::marks;
+use node::outbox::outbox;
+use node::reactor::ListenerIdx;
+use node::recover::{Restored, restore};
+use node::retention::Retention;
+use node::schedule::Schedule;
+use node::shadow::{Shadow, ShadowWiring};
+use node::shadow_port::{ShadowInlet, Wish};
+use node::stages::stages;
+use node::status::Status;
+use rtrb::{Consumer, Producer, RingBuffer};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::time::Duration;
+use wal::block::BLOCK_BYTES;
+use wal::directory::Directory;
+use wal::head::{Head, HeadConfig};
+use wal::identity::Identity;
+use wal::mark::{MARK_SLOT_STRIDE_BYTES, MARK_SLOTS, MarkSlot};
+use wal::quarantine::Quarantine;
+use wal::segment::{Geometry, SegmentHeader, SegmentIdx};
+use wal::store::Store;
+use wal::units::{NodeId, Seq, Timeline};
+use zerocopy::IntoBytes;
+
+pub const DATA_DIR: &str = "/simulated";
+const TIMELINE: Timeline = Timeline(1);
+
+pub fn mark_path() -> PathBuf {
+    Path::new(DATA_DIR).join("MARK")
+}
+
+fn identity(options: &Options) -> Identity {
+    let geometry = Geometry { segment_count: options.segment_count, segment_bytes: options.segment_bytes };
+    Identity { node_id: NodeId([7; 16]), timeline: TIMELINE, seq_base: Seq(0), geometry }
+}
+
+/// A disk with a new data directory.
+pub fn format(options: &Options) -> Disk {
+    let disk = Disk::default();
+    let identity = identity(options);
+    for ordinal in 0..options.segment_count {
+        let mut bytes = vec![0; options.segment_bytes as usize];
+        let header = SegmentHeader::new(identity.owner(), SegmentIdx(ordinal));
+        bytes[..header.as_bytes().len()].copy_from_slice(header.as_bytes());
+        disk.add_file(segment_path(SegmentIdx(ordinal)), bytes);
+    }
+    let mut bytes = vec![0; MARK_SLOTS as usize * BLOCK_BYTES];
+    for counter in 0..MARK_SLOTS {
+        let slot = MarkSlot::new(TIMELINE, counter, Seq(0));
+        let at = (counter % MARK_SLOTS * MARK_SLOT_STRIDE_BYTES) as usize;
+        bytes[at..at + slot.as_bytes().len()].copy_from_slice(slot.as_bytes());
+    }
+    disk.add_file(mark_path(), bytes);
+    disk
+}
+
+/// The running loops and the ends of their rings that belong to nobody here.
+pub struct Exchange {
+    pub status: Arc<Status>,
+    pub gateway: Gateway,
+    pub engine: EngineLoop,
+    pub keeper: Keeper,
+    pub gate: MarketGate,
+    pub journal: Journal,
+    pub orders: Net,
+    pub market: Net,
+    pub admin: Producer<AdminRequest>,
+    pub admin_answers: Consumer<AdminAnswer>,
+    pub attempts: Consumer<Attempt>,
+    pub verdicts: Producer<Verdict>,
+    pub shadow: Shadow,
+    pub historian: Historian,
+    pub seq_recovered: u64,
+    _stage_totals: node::edge::stage_totals::StageTotals,
+}
+
+/// Why a process did not come up.
+pub type BootError = Box<dyn std::error::Error + Send + Sync>;
+
+pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootError> {
+    let identity = identity(options);
+    let directory = Arc::new(Directory::on(Arc::new(disk.clone()), Path::new(DATA_DIR), identity));
+    let quarantine = Quarantine::default();
+    let (Restored { engine, translator, streams, feed, log, snapshot, unfinished }, store) =
+        restore(&directory, &quarantine, || Engine::new(small()), options.resend_max)?;
+    let store = Arc::new(store);
+    let config = HeadConfig {
+        timeline: TIMELINE,
+        geometry: identity.geometry,
+        frame_bytes_max: options.frame_bytes_max,
+        frames_in_flight_max: options.frames_in_flight_max,
+    };
+    let head = Head::new(config, log.position).expect("options are a valid configuration");
+    let mark = directory.mark()?;
+
+    let status = Arc::new(Status::default());
+    let (frames_in, frames_out) = frames();
+    let (outbox_in, outbox_out) = outbox();
+    let (marks_in, marks_out) = marks();
+    let (stage_recorder, stage_totals) = stages();
+    let (ingress_in, ingress_out) = RingBuffer::new(options.ingress_slots);
+    let (control_in, control_out) = RingBuffer::new(options.control_slots);
+    let (feed_in, feed_out) = RingBuffer::new(options.feed_slots);
+    let (attempts_in, attempts) = RingBuffer::new(64);
+    let (verdicts, verdicts_out) = RingBuffer::new(128);
+    let (recalls_in, recalls) = RingBuffer::new(16);
+    let (recalled, recalled_out) = RingBuffer::new(16);
+    let (admin, requests) = RingBuffer::new(64);
+    let (answers, admin_answers) = RingBuffer::new(64);
+    let seq = engine.stamp().seq.0;
+    for gauge in [&status.seq_applied, &status.seq_released, &status.seq_durable, &status.seq_stored] {
+        gauge.set(seq);
+    }
+    let keeper = Keeper::new(frames_out, Arc::clone(&store), mark, Arc::clone(&status), flush_bytes(&config));
+    let newest = snapshot.map_or(Seq(0), |header| header.tail.seq);
+    let (wishes, wishes_out) = sync_channel(64);
+    let shadow = ShadowWiring {
+        directory,
+        store: Arc::clone(&store),
+        quarantine,
+        inlet: ShadowInlet { wishes: wishes_out },
+        status: Arc::clone(&status),
+        schedule: Schedule::new(options.snapshot_every, Duration::from_secs(3_600), newest),
+        retention: Retention {
+            keep: options.snapshots_kept,
+            retain_for: Duration::ZERO,
+            retain_bytes: options.retain_bytes,
+        },
+        snapshot_on_stop: options.snapshot_on_stop,
+    };
+    let shadow = Shadow::begin(shadow, || Engine::new(small()))?;
+    let (told, ready) = channel();
+    let historian = Historian { recalls, recalled, store, wishes, told, ready, status: Arc::clone(&status) };
+    let limits = SessionLimits { login_ms: 5_000, silence_ms: 15_000, heartbeat_ms: 1_000 };
+    let gate = MarketGate::new(feed_out, feed, Arc::clone(&status), limits);
+    let door_state = DoorState {
+        streams,
+        instruments: translator.instruments().clone(),
+        sessions: engine.sessions().iter().filter_map(|(id, _)| SessionFacts::of(&engine, id)).collect(),
+        absent: engine.sessions().iter().filter(|(_, s)| s.open_count > 0).map(|(id, _)| id).collect(),
+    };
+    let wiring = Wiring {
+        ingress: ingress_out,
+        admin: AdminInlet { requests, answers },
+        outbox: outbox_in,
+        marks: marks_in,
+        feed: feed_in,
+        frames: frames_in,
+        control: control_in,
+        status: Arc::clone(&status),
+    };
+    let gateway_wiring = GatewayWiring {
+        ingress: ingress_in,
+        outbox: outbox_out,
+        marks: marks_out,
+        stages: stage_recorder,
+        control: control_out,
+        door: Doorbell { attempts: attempts_in, verdicts: verdicts_out },
+        archive: Archive { wanted: recalls_in, found: recalled_out },
+        status: Arc::clone(&status),
+    };
+    let door_limits = DoorLimits {
+        connections_per_address_max: 1_000,
+        login_failures_max: 1_000,
+        login_failure_window_ns: 1_000_000_000,
+        session: limits,
+        queue_max: 1 << 12,
+        restart_window_ms: 50,
+    };
+    Ok(Exchange {
+        gateway: Gateway::new(door_state, ListenerIdx(0), gateway_wiring, door_limits, now),
+        engine: EngineLoop::new(engine, translator, wiring, options.release, options.check_every, unfinished),
+        keeper,
+        gate,
+        journal: Journal::new(head, disk.clone()),
+        orders: Net::default(),
+        market: Net::default(),
+        admin,
+        admin_answers,
+        attempts,
+        verdicts,
+        seq_recovered: log.tail.seq.0,
+        shadow,
+        historian,
+        _stage_totals: stage_totals,
+        status,
+    })
+}
+
+/// As `node::historian`, but for the waiting: it goes on when the shadow has told it that the history is there.
+pub struct Historian {
+    recalls: Consumer<Recall>,
+    recalled: Producer<Recalled>,
+    store: Arc<Store>,
+    wishes: SyncSender<Wish>,
+    told: Sender<Recall>,
+    ready: Receiver<Recall>,
+    status: Arc<Status>,
+}
+
+impl Historian {
+    pub fn poll(&mut self) {
+        while let Ok(recall) = self.recalls.pop() {
+            let told = self.told.clone();
+            let seq = book::units::Seq(self.status.seq_durable.get());
+            let question = Box::new(move |_: &node::replica::Replica| {
+                // Nobody waits any more once the process is gone.
+                let _ = told.send(recall);
+            });
+            self.wishes.try_send(Wish::Ask { seq, history: true, question }).expect("fewer recalls than wishes");
+        }
+        while let Ok(recall) = self.ready.try_recv() {
+            let mut recalled = Recalled::from(recall.conn, recall.from);
+            // What is missing shows in what was recalled.
+            let _ = gather(&self.store, &mut recalled, recall.session, recall.until);
+            self.recalled.push(recalled).expect("as many places as recalls");
+        }
+    }
+}

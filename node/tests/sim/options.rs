@@ -1,0 +1,170 @@
+//! What a seed switches on: each run has its own mix, so that no fault hides another one.
+
+use book::workload::rng::Rng;
+use node::engine_loop::Release;
+
+/// Something that may go wrong. A run has some of them; a failing run is shrunk by taking them away one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Fault {
+    PowerCut,
+    Kill,
+    CutInRecovery,
+    SyncFails,
+    WriteFails,
+    ShortWrite,
+    SlowDisk,
+    FlushFails,
+    BitRot,
+    LostTail,
+    Reset,
+    HalfClose,
+    SlowReader,
+    WrongPassword,
+    Garbage,
+    KeeperStalls,
+    GatewayStalls,
+    ClockJumps,
+}
+
+pub const FAULTS: [Fault; 18] = [
+    Fault::PowerCut,
+    Fault::Kill,
+    Fault::CutInRecovery,
+    Fault::SyncFails,
+    Fault::WriteFails,
+    Fault::ShortWrite,
+    Fault::SlowDisk,
+    Fault::FlushFails,
+    Fault::BitRot,
+    Fault::LostTail,
+    Fault::Reset,
+    Fault::HalfClose,
+    Fault::SlowReader,
+    Fault::WrongPassword,
+    Fault::Garbage,
+    Fault::KeeperStalls,
+    Fault::GatewayStalls,
+    Fault::ClockJumps,
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Faults(u32);
+
+impl Faults {
+    pub const NONE: Self = Self(0);
+
+    pub fn has(self, fault: Fault) -> bool {
+        self.0 & 1 << fault as u32 != 0
+    }
+
+    pub fn with(self, fault: Fault) -> Self {
+        Self(self.0 | 1 << fault as u32)
+    }
+
+    pub fn without(self, fault: Fault) -> Self {
+        Self(self.0 & !(1 << fault as u32))
+    }
+}
+
+/// Which loops share a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seats {
+    /// Gateway, engine, gateway: the product's one thread.
+    Single,
+    /// Each whenever the seed says.
+    Pipeline,
+}
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub seed: u64,
+    pub steps: u32,
+    pub faults: Faults,
+    pub seats: Seats,
+    pub release: Release,
+    pub clients: u32,
+    /// Requests that a client has unanswered at most, and sends at once at most.
+    pub window: u32,
+    pub burst: u32,
+    pub frames_in_flight_max: usize,
+    pub frame_bytes_max: usize,
+    pub segment_count: u32,
+    pub segment_bytes: u64,
+    pub ingress_slots: usize,
+    pub feed_slots: usize,
+    pub control_slots: usize,
+    /// Nanoseconds that a step takes at most.
+    pub step_ns_max: u32,
+    /// One in so many steps a fault strikes.
+    pub fault_every: u32,
+    /// Prices that orders are spread over: few make long queues.
+    pub price_levels: u32,
+    pub admin_every: u32,
+    pub cancel_on_disconnect: bool,
+    pub check_every: u64,
+    /// Commands between two snapshots, and how many are kept.
+    pub snapshot_every: u64,
+    pub snapshots_kept: u32,
+    /// Bytes of log that stay; zero is all of it.
+    pub retain_bytes: u64,
+    pub snapshot_on_stop: bool,
+    /// Messages of a session that memory keeps; older ones come from the history.
+    pub resend_max: usize,
+    /// A client rests more orders than one command may cancel, then cancels all.
+    pub flood: bool,
+}
+
+impl Options {
+    pub fn of(seed: u64) -> Self {
+        let rng = &mut Rng::new(seed ^ 0x5157_4152_4d00);
+        let mut faults = Faults::NONE;
+        for fault in FAULTS {
+            if rng.one_in(3) {
+                faults = faults.with(fault);
+            }
+        }
+        let flood = rng.one_in(64);
+        let frame_bytes_max = rng.pick(&[20_480, 32_768, 65_536]);
+        // Small ones come round soon, so that what is written over has to be stored in time.
+        let smallest = wal::segment::SEGMENT_DATA_OFFSET + frame_bytes_max as u64;
+        let interval = rng.one_in(8);
+        Self {
+            seed,
+            steps: rng.pick(&[600, 1_500, 1_500, 3_000]),
+            faults,
+            seats: rng.pick(&[Seats::Single, Seats::Pipeline]),
+            release: if interval {
+                Release::Applied { write_every_ns: rng.pick(&[0, 20_000, 2_000_000]) }
+            } else {
+                Release::Durable
+            },
+            clients: rng.pick(&[1, 2, 3, 4, 6]),
+            window: if flood { 2_000 } else { rng.pick(&[1, 4, 16, 64, 400]) },
+            burst: if flood { 200 } else { rng.pick(&[1, 3, 8, 24, 100]) },
+            frames_in_flight_max: rng.pick(&[1, 1, 2, 4, 16]),
+            frame_bytes_max,
+            segment_count: rng.pick(&[2, 3, 4]),
+            segment_bytes: rng.pick(&[smallest, smallest, 131_072, 262_144]),
+            ingress_slots: rng.pick(&[700, 1_024, 1 << 14]),
+            feed_slots: rng.pick(&[node::feed::FEED_ITEMS_PER_COMMAND_MAX + 8, node::feed::FEED_ITEMS]),
+            control_slots: rng.pick(&[8, 1 << 10]),
+            step_ns_max: rng.pick(&[2_000, 50_000, 500_000]),
+            fault_every: rng.pick(&[60, 200, 500]),
+            price_levels: rng.pick(&[1, 3, 12, 40]),
+            admin_every: rng.pick(&[40, 200, 100_000]),
+            cancel_on_disconnect: rng.one_in(3),
+            check_every: rng.pick(&[2, 16, 100, 1 << 20]),
+            snapshot_every: rng.pick(&[10, 60, 300, 1 << 40]),
+            snapshots_kept: rng.pick(&[1, 2, 3]),
+            retain_bytes: rng.pick(&[0, 1, 20_000]),
+            snapshot_on_stop: rng.one_in(2),
+            resend_max: rng.pick(&[8, 64, 1 << 13]),
+            flood,
+        }
+    }
+
+    pub fn has(&self, fault: Fault) -> bool {
+        self.faults.has(fault)
+    }
+}

@@ -1,0 +1,226 @@
+//! What the node may say: the log that it wrote, applied once more, and by the naive twin.
+//!
+//! The log is what went to the disk; a command counts from when it is durable (or applied, where the journal is synced by
+//! interval), and everything that anybody is told must follow from commands that count.
+
+use crate::broken::{Broken, Checked, Invariant, ensure};
+use crate::twins::Twin;
+use book::codec;
+use book::command::Command;
+use book::engine::{Capacity, Engine};
+use book::event::Event;
+use book::ids::SessionId;
+use book::units::{Seq, Stamp};
+use node::feed::{FeedItem, FeedState};
+use node::translate::{Outlet, Translator};
+use std::collections::BTreeMap;
+
+/// Commands between two comparisons of everything that anybody owns, and between two full walks over the state.
+const COMPARE_EVERY: u64 = 16;
+const VERIFY_EVERY: u64 = 128;
+
+/// Messages of one session, end to end.
+#[derive(Default)]
+struct Told {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+pub struct Oracle {
+    /// Records as they went to the disk, by sequence from 1 on.
+    log: Vec<Vec<u8>>,
+    engine: Engine,
+    twin: Twin,
+    translator: Translator,
+    told: Vec<Told>,
+    feed: FeedState,
+    /// What administrators' commands did, by sequence.
+    pub admin_events: BTreeMap<u64, Vec<Event>>,
+    /// Mass cancels that have to go on.
+    owed: Vec<Command>,
+    events: Vec<Event>,
+}
+
+pub fn small() -> Capacity {
+    Capacity { orders: 256, leaves: 64, markets: 4 }
+}
+
+impl Oracle {
+    pub fn new() -> Self {
+        Self {
+            log: Vec::new(),
+            engine: Engine::new(small()),
+            twin: Twin::default(),
+            translator: Translator::default(),
+            told: Vec::new(),
+            feed: FeedState::new(),
+            admin_events: BTreeMap::new(),
+            owed: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Takes in what went to the disk.
+    pub fn written(&mut self, records: Vec<(u64, Vec<u8>)>) -> Checked {
+        for (seq, record) in records {
+            ensure(seq == self.log.len() as u64 + 1, Invariant::NeverWritten, || {
+                format!("sequence {seq} was written behind {}", self.log.len())
+            })?;
+            self.log.push(record);
+        }
+        Ok(())
+    }
+
+    pub fn seq_written(&self) -> u64 {
+        self.log.len() as u64
+    }
+
+    pub fn seq(&self) -> u64 {
+        self.engine.stamp().seq.0
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The log ends here: what was written behind it is gone.
+    pub fn cut(&mut self, seq: u64) {
+        assert!(self.seq() <= seq, "what counts is never cut");
+        self.log.truncate(seq as usize);
+    }
+
+    /// Lets everything up to `seq` count.
+    pub fn advance(&mut self, seq: u64) -> Checked {
+        while self.seq() < seq {
+            let Some(record) = self.log.get(self.seq() as usize) else {
+                return Err(Broken::new(Invariant::NeverWritten, format!("sequence {} was not", self.seq() + 1)));
+            };
+            let record = codec::decode(record).map_err(|error| {
+                Broken::new(Invariant::NeverWritten, format!("sequence {}: {error}", self.seq() + 1))
+            })?;
+            self.apply(Stamp { seq: Seq(self.seq() + 1), ts: record.ts }, &record.command)?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, stamp: Stamp, command: &Command) -> Checked {
+        self.events.clear();
+        self.engine.apply(stamp, command, &mut self.events);
+        let Self { events, translator, told, feed, .. } = self;
+        translator.translate(stamp, events, &mut Telling { told, feed });
+        if let Command::Admin(_) = command {
+            let shown = events.iter().filter(|event| !matches!(event, Event::Transfer(_))).copied().collect();
+            self.admin_events.insert(stamp.seq.0, shown);
+        }
+        self.follow_continuations(command);
+        let outcome = self.twin.follow(stamp, command, &self.events);
+        outcome.map_err(|text| Broken::new(Invariant::TwinDiffers, format!("sequence {}: {text}", stamp.seq.0)))?;
+        if let Some(parted) = self.engine.parted() {
+            return Err(Broken::new(Invariant::HashDiffers, parted.to_string()));
+        }
+        self.check_conservation()?;
+        if stamp.seq.0.is_multiple_of(COMPARE_EVERY) {
+            self.check_balances()?;
+        }
+        if stamp.seq.0.is_multiple_of(VERIFY_EVERY) { self.verify() } else { Ok(()) }
+    }
+
+    fn follow_continuations(&mut self, command: &Command) {
+        if let Some(idx) = self.owed.iter().position(|owed| owed == command) {
+            self.owed.remove(idx);
+        }
+        if self.events.iter().any(|event| matches!(event, Event::MassCanceled(mass) if mass.more)) {
+            let mut next = command.clone();
+            match &mut next {
+                Command::MassCancel(mass) => mass.continued = true,
+                Command::SessionDown(down) => down.continued = true,
+                _ => {}
+            }
+            self.owed.push(next);
+        }
+    }
+
+    /// Mass cancels that did not go on.
+    pub fn owed(&self) -> &[Command] {
+        &self.owed
+    }
+
+    /// The last commands that count, in words.
+    pub fn newest(&self, count: usize) -> Vec<String> {
+        let from = self.log.len().saturating_sub(count);
+        let text = |(idx, record): (usize, &Vec<u8>)| match codec::decode(record) {
+            Ok(record) => format!("{} {:?}", from + idx + 1, record.command),
+            Err(error) => format!("{} {error}", from + idx + 1),
+        };
+        self.log[from..].iter().enumerate().map(text).collect()
+    }
+
+    /// Per asset, what accounts have and what was taken in fees is what came in.
+    fn check_conservation(&self) -> Checked {
+        for asset in self.engine.accounts().assets() {
+            let id = asset.asset.id;
+            let owned = self
+                .engine
+                .accounts()
+                .iter()
+                .map(|(_, account)| u128::from(account.available(id).0) + u128::from(account.held(id).0));
+            let sum = owned.sum::<u128>() + u128::from(asset.fees.0);
+            ensure(sum == u128::from(asset.custody.0), Invariant::StateInconsistent, || {
+                format!("sequence {}: {} sums to {sum}, custody is {}", self.seq(), asset.asset.symbol, asset.custody.0)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_balances(&self) -> Checked {
+        self.twin
+            .compare_balances(&self.engine)
+            .map_err(|text| Broken::new(Invariant::TwinDiffers, format!("sequence {}: {text}", self.seq())))
+    }
+
+    /// The full walks.
+    pub fn verify(&self) -> Checked {
+        self.check_balances()?;
+        let walked = self.engine.verify();
+        walked.map_err(|error| Broken::new(Invariant::StateInconsistent, format!("sequence {}: {error}", self.seq())))
+    }
+
+    /// How many messages a session may have been told.
+    pub fn told_count(&self, session: SessionId) -> u64 {
+        self.told.get(session.0 as usize - 1).map_or(0, |told| told.ends.len() as u64)
+    }
+
+    /// A session's message by its number, from 1 on.
+    pub fn told(&self, session: SessionId, number: u64) -> Option<&[u8]> {
+        let told = self.told.get(session.0 as usize - 1)?;
+        let idx = usize::try_from(number.checked_sub(1)?).ok()?;
+        let end = *told.ends.get(idx)?;
+        let start = if idx == 0 { 0 } else { told.ends[idx - 1] };
+        Some(&told.bytes[start..end])
+    }
+
+    pub fn feed(&self) -> &FeedState {
+        &self.feed
+    }
+}
+
+struct Telling<'a> {
+    told: &'a mut Vec<Told>,
+    feed: &'a mut FeedState,
+}
+
+impl Outlet for Telling<'_> {
+    fn answer(&mut self, session: SessionId, bytes: &[u8]) {
+        let idx = session.0 as usize - 1;
+        if idx >= self.told.len() {
+            self.told.resize_with(idx + 1, Told::default);
+        }
+        let told = &mut self.told[idx];
+        told.bytes.extend_from_slice(bytes);
+        told.ends.push(told.bytes.len());
+    }
+
+    fn public(&mut self, item: FeedItem) {
+        self.feed.apply(&item);
+    }
+}

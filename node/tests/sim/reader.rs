@@ -1,0 +1,220 @@
+//! A reader of market data: it takes a snapshot, joins the live stream behind it, and comes back where it stopped.
+
+use crate::broken::{Broken, Checked, Invariant, ensure};
+use crate::client::Around;
+use crate::options::Fault;
+use crate::oracle::Oracle;
+use crate::sockets::LineIdx;
+use api::depth::Depth;
+use api::login::{LoginAccepted, LoginRequest, SessionName};
+use api::snapshot::{SnapshotReader, write_snapshot};
+use api::soup::{PacketKind, PacketReader, append_packet};
+use api::stream::SessionSeq;
+use book::units::TsNs;
+use std::collections::VecDeque;
+
+const HEARTBEAT_NS: u64 = 250_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Snapshot,
+    Live,
+}
+
+pub struct Reader {
+    line: Option<LineIdx>,
+    back_at: TsNs,
+    wish: Wish,
+    reader: PacketReader,
+    snapshot: SnapshotReader,
+    bytes: Vec<u8>,
+    /// Number of the last live message that it has.
+    seen: u64,
+    unchecked: VecDeque<(u64, Vec<u8>)>,
+    sent_at: TsNs,
+}
+
+impl Reader {
+    pub fn new() -> Self {
+        Self {
+            line: None,
+            back_at: TsNs(0),
+            wish: Wish::Snapshot,
+            reader: PacketReader::default(),
+            snapshot: SnapshotReader::default(),
+            bytes: Vec::new(),
+            seen: 0,
+            unchecked: VecDeque::new(),
+            sent_at: TsNs(0),
+        }
+    }
+
+    pub fn is_done(&self, oracle: &Oracle) -> bool {
+        self.unchecked.is_empty() && self.wish == Wish::Live && self.seen + 1 == oracle.feed().live().next_seq().0
+    }
+
+    pub fn node_ended(&mut self, around: &mut Around<'_>) {
+        if let Some(line) = self.line {
+            around.net.reset(line);
+        }
+        self.lose(around);
+    }
+
+    /// What it was told without being durable may be gone.
+    pub fn forget(&mut self, oracle: &Oracle) {
+        self.unchecked.clear();
+        self.seen = self.seen.min(oracle.feed().live().next_seq().0 - 1);
+    }
+
+    fn lose(&mut self, around: &mut Around<'_>) {
+        self.line = None;
+        self.reader = PacketReader::default();
+        self.snapshot = SnapshotReader::default();
+        self.back_at = TsNs(around.now.0 + u64::from(around.rng.below(around.options.step_ns_max)) * 20);
+    }
+
+    pub fn step(&mut self, around: &mut Around<'_>) -> Checked {
+        let Some(line) = self.line else {
+            if self.back_at <= around.now {
+                self.connect(around);
+            }
+            return Ok(());
+        };
+        if !self.listen(line, around)? {
+            self.lose(around);
+            return Ok(());
+        }
+        if HEARTBEAT_NS <= around.now.0 - self.sent_at.0 {
+            self.sent_at = around.now;
+            let mut bytes = Vec::new();
+            append_packet(PacketKind::ClientHeartbeat, &[], &mut bytes);
+            around.net.send(line, &bytes);
+        }
+        let unlucky = around.faults && around.options.has(Fault::Reset);
+        if unlucky && around.rng.one_in(4 * around.options.fault_every) {
+            around.net.reset(line);
+            self.lose(around);
+            if around.rng.one_in(2) {
+                self.wish = Wish::Snapshot;
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, around: &mut Around<'_>) {
+        let line = around.net.connect();
+        let (session, sequence) = match self.wish {
+            Wish::Snapshot => (SessionName::SNAP, SessionSeq::FIRST),
+            Wish::Live => (SessionName::LIVE, SessionSeq(self.seen + 1)),
+        };
+        let login = LoginRequest { user: "public", password: b"", session, sequence };
+        let mut bytes = Vec::new();
+        append_packet(PacketKind::Login, &login.write().expect("short names"), &mut bytes);
+        around.net.send(line, &bytes);
+        self.line = Some(line);
+        self.sent_at = around.now;
+    }
+
+    fn listen(&mut self, line: LineIdx, around: &mut Around<'_>) -> Checked<bool> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        let mut open = around.net.take(line, usize::MAX, &mut bytes);
+        around.trace.bytes(&bytes);
+        let mut reader = std::mem::take(&mut self.reader);
+        let mut rest = &bytes[..];
+        let outcome = loop {
+            match reader.read(&mut rest) {
+                Ok(Some(packet)) => match self.hear(packet.kind, packet.payload, around) {
+                    Ok(still) => open &= still,
+                    Err(broken) => break Err(broken),
+                },
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(Broken::new(Invariant::Protocol, format!("a reader: {error}"))),
+            }
+        };
+        self.reader = reader;
+        self.bytes = bytes;
+        outcome.map(|()| open)
+    }
+
+    fn hear(&mut self, kind: PacketKind, payload: &[u8], around: &mut Around<'_>) -> Checked<bool> {
+        match kind {
+            PacketKind::ServerHeartbeat | PacketKind::Debug => Ok(true),
+            PacketKind::EndOfSession => Ok(false),
+            PacketKind::Rejected => {
+                // Its place in the stream is out of memory.
+                self.wish = Wish::Snapshot;
+                Ok(false)
+            }
+            PacketKind::Accepted => {
+                let first = LoginAccepted::read(payload).map(|accepted| accepted.sequence.0);
+                let wanted = if self.wish == Wish::Live { self.seen + 1 } else { 1 };
+                ensure(first == Some(wanted), Invariant::FeedDiffers, || {
+                    format!("a reader wanted {wanted} and is given {first:?}")
+                })?;
+                Ok(true)
+            }
+            PacketKind::Sequenced if self.wish == Wish::Snapshot => self.take_snapshot(payload, around),
+            PacketKind::Sequenced => {
+                self.seen += 1;
+                let early = around.options.release != node::engine_loop::Release::Durable;
+                if early && around.oracle.feed().live().next_seq().0 <= self.seen {
+                    self.unchecked.push_back((self.seen, payload.to_vec()));
+                    return Ok(true);
+                }
+                check(self.seen, payload, around.oracle).map(|()| true)
+            }
+            kind => Err(Broken::new(Invariant::Protocol, format!("a reader is sent {kind:?}"))),
+        }
+    }
+
+    fn take_snapshot(&mut self, payload: &[u8], around: &mut Around<'_>) -> Checked<bool> {
+        let read = self.snapshot.read(payload);
+        let read = read.map_err(|error| Broken::new(Invariant::Protocol, format!("a snapshot: {error}")))?;
+        let Some(snapshot) = read else { return Ok(true) };
+        let next = around.oracle.feed().live().next_seq().0;
+        if around.options.release == node::engine_loop::Release::Durable {
+            ensure(snapshot.as_of.0 < next, Invariant::ToldBeforeDurable, || {
+                format!("a snapshot as of {}, {next} is next", snapshot.as_of.0)
+            })?;
+        } else if next <= snapshot.as_of.0 {
+            // It may be taken back; another one will do.
+            return Ok(false);
+        }
+        if snapshot.as_of.0 + 1 == next {
+            ensure(written(&snapshot.depth) == written(around.oracle.feed().depth()), Invariant::FeedDiffers, || {
+                format!("the snapshot as of {} is not the book", snapshot.as_of.0)
+            })?;
+        }
+        self.seen = snapshot.as_of.0;
+        self.wish = Wish::Live;
+        Ok(true)
+    }
+
+    /// Checks what was told early, as far as the oracle has come.
+    pub fn check_early(&mut self, oracle: &Oracle) -> Checked {
+        while let Some((number, _)) = self.unchecked.front()
+            && *number < oracle.feed().live().next_seq().0
+        {
+            let (number, message) = self.unchecked.pop_front().expect("it is there");
+            check(number, &message, oracle)?;
+        }
+        Ok(())
+    }
+}
+
+/// All of it as bytes: two books are the same when they are told the same.
+fn written(depth: &Depth) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_snapshot(depth, SessionSeq::FIRST, TsNs(0), &mut |message| bytes.extend_from_slice(message));
+    bytes
+}
+
+fn check(number: u64, message: &[u8], oracle: &Oracle) -> Checked {
+    let Ok(expected) = oracle.feed().live().get(SessionSeq(number)) else {
+        let next = oracle.feed().live().next_seq().0;
+        let detail = format!("a reader is told live message {number}; {next} is next");
+        return Err(Broken::new(Invariant::ToldBeforeDurable, detail));
+    };
+    ensure(message == expected, Invariant::FeedDiffers, || format!("live message {number} is not what the log says"))
+}

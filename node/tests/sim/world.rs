@@ -1,0 +1,576 @@
+//! Everything on one thread: the node's loops, its disk, its lines, its clients and the time, stepped as the seed says.
+//!
+//! A run opens the house, trades while faults strike, heals everything, and then waits for every answer that is owed.
+
+use crate::admin::{Admins, DROP_COPY};
+use crate::broken::{Broken, Checked, Invariant, ensure};
+use crate::client::{Around, Client};
+use crate::disk::{Disk, End};
+use crate::exchange::{self, Exchange};
+use crate::journal::{Issued, Mishaps, WriteMishap, segment_path};
+use crate::options::{FAULTS, Fault, Options, Seats};
+use crate::oracle::Oracle;
+use crate::reader::Reader;
+use crate::sockets::Weather;
+use crate::trace::Trace;
+use book::ids::SessionId;
+use book::state_hash::StateHash;
+use book::units::TsNs;
+use book::workload::rng::Rng;
+use node::auth::Verdict;
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+/// Steps in which a healed node must have answered everything.
+const LIVENESS_STEPS: u32 = 200_000;
+const SETUP_STEPS: u32 = 100_000;
+/// As in `node::keeper`: how often the mark is noted.
+const MARK_EVERY_NS: u64 = 100_000_000;
+const START: TsNs = TsNs(1_700_000_000_000_000_000);
+const FAIR: Weather = Weather { calm: u32::MAX, bytes_max: 1 << 16 };
+
+/// What a run that kept every promise did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    pub trace: u64,
+    pub commands: u64,
+    pub answers: u64,
+    pub starts: u32,
+    pub refused: u32,
+    pub hash: StateHash,
+}
+
+pub struct World<'o> {
+    options: &'o Options,
+    rng: Rng,
+    now: TsNs,
+    disk: Disk,
+    node: Option<Exchange>,
+    clients: Vec<Client>,
+    drop_copy: Client,
+    reader: Reader,
+    admins: Admins,
+    pub oracle: Oracle,
+    trace: Trace,
+    verdicts: VecDeque<(TsNs, Verdict)>,
+    faults: bool,
+    fresh: bool,
+    pub step: u32,
+    mishaps: Mishaps,
+    /// Steps during which a loop or the disk does nothing.
+    keeper_rests: u32,
+    gateway_rests: u32,
+    disk_rests: u32,
+    /// Steps that a gateway of its own thread may still do after the journal failed.
+    dying: Option<u32>,
+    mark_noted_ns: u64,
+    /// What the mark holds at least, by the keeper's word.
+    mark_promised: u64,
+    /// The disk as it was at the last start, and how far its log went.
+    old_image: Option<(Disk, u64)>,
+    starts: u32,
+    refused: u32,
+}
+
+impl<'o> World<'o> {
+    pub fn new(options: &'o Options) -> Self {
+        let clients = (1..=options.clients).map(|id| Client::new(SessionId(id), options.flood && id == 1));
+        Self {
+            options,
+            rng: Rng::new(options.seed),
+            now: START,
+            disk: exchange::format(options),
+            node: None,
+            clients: clients.collect(),
+            drop_copy: Client::new(DROP_COPY, false),
+            reader: Reader::new(),
+            admins: Admins::new(options),
+            oracle: Oracle::new(),
+            trace: Trace::new(),
+            verdicts: VecDeque::new(),
+            faults: false,
+            fresh: false,
+            step: 0,
+            mishaps: Mishaps::default(),
+            keeper_rests: 0,
+            gateway_rests: 0,
+            disk_rests: 0,
+            dying: None,
+            mark_noted_ns: 0,
+            mark_promised: 0,
+            old_image: None,
+            starts: 0,
+            refused: 0,
+        }
+    }
+
+    pub fn run(&mut self) -> Checked<Passed> {
+        self.start()?;
+        self.open_house()?;
+        (self.faults, self.fresh) = (true, true);
+        for _ in 0..self.options.steps {
+            self.turn()?;
+            self.strike()?;
+        }
+        self.heal()?;
+        self.stop()?;
+        Ok(Passed {
+            trace: self.trace.value(),
+            commands: self.oracle.seq(),
+            answers: self.clients.iter().map(|client| client.answers).sum(),
+            starts: self.starts,
+            refused: self.refused,
+            hash: self.oracle.engine().state_hash(),
+        })
+    }
+
+    fn open_house(&mut self) -> Checked {
+        for _ in 0..SETUP_STEPS {
+            if self.admins.is_done() && self.all_counts() {
+                return Ok(());
+            }
+            self.turn()?;
+        }
+        Err(Broken::new(Invariant::Liveness, "the house does not open"))
+    }
+
+    /// Nothing fails any more: everything that is owed must come.
+    fn heal(&mut self) -> Checked {
+        (self.faults, self.fresh) = (false, false);
+        (self.keeper_rests, self.gateway_rests, self.disk_rests) = (0, 0, 0);
+        self.mishaps = Mishaps::default();
+        self.disk.heal();
+        self.admins.calm();
+        for _ in 0..LIVENESS_STEPS {
+            if self.is_done() {
+                return Ok(());
+            }
+            self.turn()?;
+        }
+        let waiting: Vec<String> = self
+            .clients
+            .iter()
+            .chain([&self.drop_copy])
+            .filter(|client| !client.is_done(&self.oracle))
+            .map(|client| client.describe(&self.oracle))
+            .collect();
+        let detail = format!(
+            "after {LIVENESS_STEPS} steps: {waiting:?}, administrators done: {}, reader done: {}, owed: {:?}, {} of {} count",
+            self.admins.is_done(),
+            self.reader.is_done(&self.oracle),
+            self.oracle.owed(),
+            self.oracle.seq(),
+            self.oracle.seq_written(),
+        );
+        Err(Broken::new(Invariant::Liveness, detail))
+    }
+
+    /// Everything that was applied is durable.
+    fn all_counts(&self) -> bool {
+        let applied = self.node.as_ref().map(|node| node.status.seq_applied.get());
+        self.oracle.seq() == self.oracle.seq_written() && applied == Some(self.oracle.seq())
+    }
+
+    fn is_done(&self) -> bool {
+        self.all_counts()
+            && self.oracle.owed().is_empty()
+            && self.admins.is_done()
+            && self.clients.iter().chain([&self.drop_copy]).all(|client| client.is_done(&self.oracle))
+            && self.reader.is_done(&self.oracle)
+    }
+
+    // ---- one step
+
+    pub fn turn(&mut self) -> Checked {
+        self.step += 1;
+        self.now.0 += 1 + u64::from(self.rng.below(self.options.step_ns_max));
+        let action = self.rng.below(23);
+        self.trace.number(u64::from(action) << 56 ^ self.now.0);
+        match (action, self.options.seats) {
+            (0..5, Seats::Single) => self.cycle()?,
+            (0..3, Seats::Pipeline) => self.engine_cycle()?,
+            (3..5, Seats::Pipeline) => self.gateway_cycle()?,
+            (5..10, _) => self.disk_step(),
+            (10 | 11, _) => self.keeper_step()?,
+            (12, _) => self.gate_step(),
+            (13, _) => self.doorman_step(),
+            (14..18, _) => self.client_step()?,
+            (18, _) => self.reader_step()?,
+            (19 | 20, _) => self.shadow_step()?,
+            (21, _) => self.historian_step(),
+            _ => self.admin_step()?,
+        }
+        self.account()
+    }
+
+    /// What the disk was given and what counts by now.
+    fn account(&mut self) -> Checked {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        if !node.journal.records.is_empty() {
+            self.oracle.written(std::mem::take(&mut node.journal.records))?;
+        }
+        let durable = node.journal.seq_truly_durable();
+        if self.oracle.seq() < durable {
+            self.oracle.advance(durable)?;
+            self.trace.number(durable);
+            for client in self.clients.iter_mut().chain([&mut self.drop_copy]) {
+                client.check_early(&self.oracle)?;
+            }
+            self.reader.check_early(&self.oracle)?;
+        }
+        let status = &node.status;
+        let (released, applied) = (status.seq_released.get(), status.seq_applied.get());
+        ensure(released <= applied && status.seq_stored.get() <= status.seq_durable.get(), Invariant::Watermark, || {
+            format!("released {released}, applied {applied}, {status:?}")
+        })
+    }
+
+    fn weather(&mut self) -> Weather {
+        if self.faults { Weather { calm: 3, bytes_max: self.rng.pick(&[7, 100, 1_500, 1 << 16]) } } else { FAIR }
+    }
+
+    fn cycle(&mut self) -> Checked {
+        let weather = self.weather();
+        let Some(node) = &mut self.node else { return Ok(()) };
+        node.journal.poll();
+        node.orders.poll(weather, &mut self.rng);
+        node.gateway.take_in(self.now, &mut node.orders);
+        node.engine.poll(self.now, &mut node.journal);
+        if node.journal.is_poisoned() {
+            return self.crash(End::Killed, None);
+        }
+        node.gateway.give_out(self.now, &mut node.orders);
+        Ok(())
+    }
+
+    fn engine_cycle(&mut self) -> Checked {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        node.journal.poll();
+        node.engine.poll(self.now, &mut node.journal);
+        if node.journal.is_poisoned() && self.dying.is_none() {
+            self.dying = Some(self.rng.below(4));
+        }
+        Ok(())
+    }
+
+    fn gateway_cycle(&mut self) -> Checked {
+        if self.dying == Some(0) {
+            return self.crash(End::Killed, None);
+        }
+        self.dying = self.dying.map(|steps| steps - 1);
+        if rests(&mut self.gateway_rests) {
+            return Ok(());
+        }
+        let weather = self.weather();
+        let Some(node) = &mut self.node else { return Ok(()) };
+        node.orders.poll(weather, &mut self.rng);
+        node.gateway.take_in(self.now, &mut node.orders);
+        node.gateway.give_out(self.now, &mut node.orders);
+        Ok(())
+    }
+
+    fn disk_step(&mut self) {
+        let pick = self.rng.below(64);
+        if rests(&mut self.disk_rests) {
+            return;
+        }
+        if let Some(node) = &mut self.node {
+            node.journal.advance(pick, &mut self.mishaps);
+        }
+    }
+
+    fn keeper_step(&mut self) -> Checked {
+        if rests(&mut self.keeper_rests) {
+            return Ok(());
+        }
+        let Some(node) = &mut self.node else { return Ok(()) };
+        let durable = node.status.seq_durable.get();
+        if node.keeper.poll(self.now.0).is_err() {
+            return self.crash(End::Killed, None);
+        }
+        let (stored, flushed) = (node.status.seq_stored.get(), self.disk.seq_flushed());
+        ensure(stored <= flushed, Invariant::Watermark, || format!("stored up to {stored}, flushed {flushed}"))?;
+        if MARK_EVERY_NS <= self.now.0 - self.mark_noted_ns {
+            (self.mark_noted_ns, self.mark_promised) = (self.now.0, durable);
+        }
+        Ok(())
+    }
+
+    fn shadow_step(&mut self) -> Checked {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        if node.shadow.poll(self.now).is_err() {
+            return self.crash(End::Killed, None);
+        }
+        let differs = node.status.seq_hash_differs.get();
+        ensure(differs == 0, Invariant::HashDiffers, || format!("the shadow parted at sequence {differs}"))
+    }
+
+    fn historian_step(&mut self) {
+        if let Some(node) = &mut self.node {
+            node.historian.poll();
+        }
+    }
+
+    fn gate_step(&mut self) {
+        let weather = self.weather();
+        let Some(node) = &mut self.node else { return };
+        node.market.poll(weather, &mut self.rng);
+        node.gate.poll(self.now, &mut node.market);
+    }
+
+    fn doorman_step(&mut self) {
+        let Some(node) = &mut self.node else { return };
+        while let Ok(attempt) = node.attempts.pop() {
+            let right = attempt.session.is_some() && attempt.password == attempt.password_hash;
+            let verdict = Verdict { conn: attempt.conn, session: attempt.session.filter(|_| right) };
+            let wait_ns = u64::from(self.rng.below(self.options.step_ns_max));
+            self.verdicts.push_back((TsNs(self.now.0 + wait_ns), verdict));
+        }
+        while let Some((_, verdict)) = self.verdicts.pop_front_if(|(due, _)| *due <= self.now) {
+            node.verdicts.push(verdict).expect("fewer attempts than verdicts");
+        }
+    }
+
+    fn client_step(&mut self) -> Checked {
+        let pick = self.rng.below(self.clients.len() as u32 + 1) as usize;
+        let Some(node) = &mut self.node else { return Ok(()) };
+        let is_copy = pick == self.clients.len();
+        let client = if is_copy { &mut self.drop_copy } else { &mut self.clients[pick] };
+        client.step(&mut Around {
+            now: self.now,
+            net: &mut node.orders,
+            oracle: &self.oracle,
+            options: self.options,
+            rng: &mut self.rng,
+            trace: &mut self.trace,
+            faults: self.faults,
+            fresh: self.fresh && !is_copy,
+        })
+    }
+
+    fn reader_step(&mut self) -> Checked {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        self.reader.step(&mut Around {
+            now: self.now,
+            net: &mut node.market,
+            oracle: &self.oracle,
+            options: self.options,
+            rng: &mut self.rng,
+            trace: &mut self.trace,
+            faults: self.faults,
+            fresh: false,
+        })
+    }
+
+    fn admin_step(&mut self) -> Checked {
+        if self.fresh && self.rng.one_in(self.options.admin_every.div_ceil(20)) {
+            self.admins.wish(&mut self.rng);
+        }
+        let Some(node) = &mut self.node else { return Ok(()) };
+        self.admins.step(node, &self.oracle, self.options)
+    }
+
+    // ---- faults
+
+    fn strike(&mut self) -> Checked {
+        if !self.rng.one_in(self.options.fault_every) {
+            return Ok(());
+        }
+        let possible: Vec<Fault> = FAULTS.into_iter().filter(|fault| self.options.has(*fault)).collect();
+        let Some(&fault) = possible.get(self.rng.below(possible.len().max(1) as u32) as usize) else { return Ok(()) };
+        let rest = 1 + self.rng.below(40);
+        match fault {
+            Fault::PowerCut => return self.crash(End::PowerCut, None),
+            Fault::Kill => return self.crash(End::Killed, None),
+            Fault::BitRot | Fault::LostTail => return self.crash(End::PowerCut, Some(fault)),
+            Fault::SyncFails => self.mishaps.sync = Some(libc::EIO),
+            Fault::WriteFails => self.mishaps.write = Some(WriteMishap::Fail(libc::ENOSPC)),
+            Fault::ShortWrite => self.mishaps.write = Some(WriteMishap::Short),
+            Fault::FlushFails => self.disk.fail_flush(),
+            Fault::SlowDisk => self.disk_rests = rest,
+            Fault::KeeperStalls => self.keeper_rests = 4 * rest,
+            Fault::GatewayStalls => self.gateway_rests = rest,
+            Fault::ClockJumps => self.now.0 += u64::from(self.rng.below(2_000_000_000)) * 10,
+            // Struck where they hit: in a recovery, or by a client.
+            Fault::CutInRecovery
+            | Fault::Reset
+            | Fault::HalfClose
+            | Fault::SlowReader
+            | Fault::WrongPassword
+            | Fault::Garbage => {}
+        }
+        Ok(())
+    }
+
+    /// Ends the process and starts another one on what it left, perhaps on a damaged copy of that first.
+    fn crash(&mut self, end: End, damage: Option<Fault>) -> Checked {
+        self.account()?;
+        self.trace.number(1 << 60 | end as u64);
+        let Some(mut node) = self.node.take() else { return Ok(()) };
+        let mut around = Around {
+            now: self.now,
+            net: &mut node.orders,
+            oracle: &self.oracle,
+            options: self.options,
+            rng: &mut self.rng,
+            trace: &mut self.trace,
+            faults: self.faults,
+            fresh: self.fresh,
+        };
+        self.clients.iter_mut().chain([&mut self.drop_copy]).for_each(|client| client.node_ended(&mut around));
+        around.net = &mut node.market;
+        self.reader.node_ended(&mut around);
+        self.admins.node_ended();
+        self.verdicts.clear();
+        self.mishaps = Mishaps::default();
+        self.dying = None;
+        let issued = std::mem::take(&mut node.journal.issued);
+        drop(node);
+        self.disk.end(end, &mut self.rng);
+        self.now.0 += u64::from(self.rng.below(1_000_000_000));
+        let damaged = match damage {
+            Some(damage) => self.start_damaged(damage, &issued)?,
+            None => None,
+        };
+        self.start()?;
+        match (damaged, &self.node) {
+            (Some((seq, hash)), Some(node)) if seq == node.seq_recovered => {
+                let right = node.engine.engine().state_hash();
+                ensure(hash == right, Invariant::DamageAccepted, || format!("at sequence {seq}: another state"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn start(&mut self) -> Checked {
+        let node = loop {
+            let cut = self.faults && self.options.has(Fault::CutInRecovery) && self.rng.one_in(2);
+            if cut {
+                self.disk.fail_after(Some(self.rng.below(60)));
+            }
+            match exchange::boot(&self.disk, self.options, self.now) {
+                Ok(node) => break node,
+                Err(_) if cut => {
+                    let end = self.rng.pick(&[End::Killed, End::PowerCut]);
+                    self.disk.end(end, &mut self.rng);
+                }
+                Err(error) => return Err(Broken::new(Invariant::StartRefused, error.to_string())),
+            }
+        };
+        self.disk.fail_after(None);
+        self.starts += 1;
+        self.admit(node)
+    }
+
+    /// Holds a started node against what must be there.
+    fn admit(&mut self, node: Exchange) -> Checked {
+        let recovered = node.seq_recovered;
+        self.trace.number(recovered);
+        ensure(self.oracle.seq() <= recovered, Invariant::DurableLost, || {
+            format!("{} were durable, {recovered} are there", self.oracle.seq())
+        })?;
+        ensure(recovered <= self.oracle.seq_written(), Invariant::NeverWritten, || {
+            format!("{} were written, {recovered} are there", self.oracle.seq_written())
+        })?;
+        self.oracle.cut(recovered);
+        self.oracle.advance(recovered)?;
+        self.oracle.verify()?;
+        compare_hashes(&node, &self.oracle)?;
+        for client in self.clients.iter_mut().chain([&mut self.drop_copy]) {
+            client.check_early(&self.oracle)?;
+            client.forget(&self.oracle);
+        }
+        self.reader.check_early(&self.oracle)?;
+        self.reader.forget(&self.oracle);
+        self.mark_noted_ns = 0;
+        if self.options.has(Fault::LostTail) {
+            self.old_image = Some((self.disk.image(), recovered));
+        }
+        self.node = Some(node);
+        Ok(())
+    }
+
+    /// A start on a damaged copy: it must refuse, or serve what is right, or be unable to know. Returns what it served.
+    fn start_damaged(&mut self, damage: Fault, issued: &[Issued]) -> Checked<Option<(u64, StateHash)>> {
+        let image = self.disk.image();
+        if !self.damage(damage, issued) {
+            return Ok(None);
+        }
+        let outcome = exchange::boot(&self.disk, self.options, self.now);
+        self.disk.put_back(&image);
+        let Ok(node) = outcome else {
+            self.refused += 1;
+            return Ok(None);
+        };
+        let (seq, hash) = (node.seq_recovered, node.engine.engine().state_hash());
+        let missing = seq + 1;
+        let attested = issued.iter().any(|frame| {
+            frame.synced && seq < frame.op.seq_first.0 && missing <= frame.seq_known_durable && damage == Fault::BitRot
+        });
+        let noted = missing <= self.mark_promised;
+        ensure(self.oracle.seq() <= seq || !(attested || noted), Invariant::DamageAccepted, || {
+            let durable = self.oracle.seq();
+            format!("{damage:?}: {seq} of {durable} are there; attested {attested}, mark {}", self.mark_promised)
+        })?;
+        Ok(Some((seq, hash)))
+    }
+
+    fn damage(&mut self, damage: Fault, issued: &[Issued]) -> bool {
+        if damage == Fault::LostTail {
+            let Some((old, _)) = &self.old_image else { return false };
+            self.disk.put_back_but(old, &exchange::mark_path());
+            return true;
+        }
+        let (at, bit) = (self.rng.number() as usize, self.rng.below(8));
+        match self.rng.below(5) {
+            0 => self.disk.flip_row_bit(&mut self.rng),
+            4 => self.disk.flip_some_file_bit(".snap", &mut self.rng),
+            1 => self.disk.flip_file_bit(&exchange::mark_path(), at % 64, bit),
+            _ if issued.is_empty() => false,
+            _ => {
+                // Among the newest frames: older ones are in the store.
+                let newest = issued.len().min(6);
+                let Issued { op, frame_bytes, .. } = &issued[issued.len() - 1 - at % newest];
+                let offset = op.place.offset as usize + (at >> 8) % frame_bytes;
+                self.disk.flip_file_bit(&segment_path(op.place.segment), offset, bit)
+            }
+        }
+    }
+
+    // ---- the end
+
+    /// A clean stop, and one more start on what it left.
+    fn stop(&mut self) -> Checked {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        compare_hashes(node, &self.oracle)?;
+        node.status.stopping.store(true, Ordering::Release);
+        node.gateway.close_to_new();
+        while !node.engine.is_drained(&node.journal) {
+            node.journal.advance(0, &mut Mishaps::default());
+            node.journal.poll();
+            node.engine.poll(self.now, &mut node.journal);
+        }
+        let finished = node.keeper.finish();
+        finished.map_err(|error| Broken::new(Invariant::Liveness, format!("a clean stop: {error}")))?;
+        let followed = node.shadow.finish(self.now);
+        followed.map_err(|error| Broken::new(Invariant::Liveness, format!("a clean stop: {error}")))?;
+        self.account()?;
+        let seq = self.oracle.seq();
+        self.crash(End::PowerCut, None)?;
+        let recovered = self.node.as_ref().map_or(0, |node| node.seq_recovered);
+        ensure(recovered == seq, Invariant::NeverWritten, || format!("stopped at {seq}, started at {recovered}"))
+    }
+}
+
+fn compare_hashes(node: &Exchange, oracle: &Oracle) -> Checked {
+    let (live, replayed) = (node.engine.engine().state_hash(), oracle.engine().state_hash());
+    ensure(live == replayed, Invariant::HashDiffers, || {
+        format!("sequence {}: live {live}, the log makes {replayed}", oracle.seq())
+    })
+}
+
+fn rests(steps: &mut u32) -> bool {
+    let rests = 0 < *steps;
+    *steps = steps.saturating_sub(1);
+    rests
+}
