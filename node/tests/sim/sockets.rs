@@ -108,6 +108,10 @@ impl Net {
 
     fn move_line(&mut self, idx: usize, weather: Weather, rng: &mut Rng) {
         let line = &mut self.lines[idx];
+        if line.ended {
+            // Its slot may be another line's by now.
+            return;
+        }
         let Some(conn) = line.conn else { return self.accept(idx) };
         let slot = &mut self.slots[conn.slot()];
         if line.reset {
