@@ -6,11 +6,10 @@ mod stats;
 use crate::interrupt::Interrupt;
 use crate::output::{Output, unless_closed};
 use crate::past::{DataDir, Look, Showing, tell_passed_over};
-use crate::progress::Progress;
 use crate::time_text;
 use anyhow::{Result, ensure};
 use book::codec::{self, Record};
-use book::event::Event;
+use book::event::{Event, NoSink};
 use book::units::Seq;
 use clap::{Args, Subcommand};
 use node::exit;
@@ -172,13 +171,7 @@ impl Place {
         let past = self.dir.past()?;
         let look = past.look()?;
         let log = look.records(whole(&look), |_, _| Ok(true))?;
-        let mut progress = Progress::new("verify", (log.tail.seq.0 - look.reach.base.seq.0) as usize);
-        let mut witness = Showing::new(|stamp, _, _| {
-            progress.at((stamp.seq.0 - look.reach.first.0) as usize);
-            Ok(())
-        });
-        let moment = look.walk(look.reach.first, Seq(look.reach.end.seq.0), &mut witness)?;
-        drop(progress);
+        let moment = look.walk(look.reach.first, Seq(look.reach.end.seq.0), &mut NoSink)?;
         tell_passed_over(&moment.passed_over);
         let (seq_first, seq_last) = (look.reach.base.seq.0 + 1, moment.seq().0);
         let (applied_from, hash) = (seq_last - moment.applied + 1, moment.replica.engine.state_hash());

@@ -9,6 +9,7 @@
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::progress::Progress;
 use anyhow::{Context, Result};
 use book::engine::{Capacity, Engine};
 use book::event::{Event, NoSink, Sink};
@@ -27,6 +28,9 @@ use wal::units::Tail;
 
 /// Times that a walk opens the log anew where a running node wrote over what it was about to read.
 const OVERTAKEN_MAX: usize = 16;
+
+/// Records between two looks at the operator and at the clock.
+const PAUSE_RECORDS: u64 = 1 << 12;
 
 /// Hears of every record while a state is built, and takes its events.
 pub trait Witness: Sink {
@@ -247,7 +251,6 @@ impl<'p> Look<'p> {
             None => return Err(self.before_everything(time)),
         };
         self.records(Start::After(from), |seq, bytes| {
-            self.past.interrupt.check()?;
             let record = book::codec::decode(bytes).with_context(|| format!("sequence {}", seq.0))?;
             if time < record.ts {
                 return Ok(false);
@@ -270,16 +273,17 @@ impl<'p> Look<'p> {
     pub fn walk<W: Witness>(&self, begin: Seq, until: Seq, witness: &mut W) -> Result<Moment> {
         assert!(begin <= until && until.0 <= self.reach.end.seq.0, "the target was resolved");
         let mut engine = || Engine::new(Capacity::default());
-        let Past { directory, quarantine, interrupt, .. } = self.past;
+        let Past { directory, quarantine, .. } = self.past;
         let Beginning { mut replica, tail, snapshot, passed_over } =
             recover::begin(directory, self.reach.base, wal::units::Seq(begin.0), &mut engine)?;
         let began = tail.seq.0;
+        let mut progress = Progress::new("applying", (until.0.saturating_sub(began)) as usize);
         let mut record = |seq: Seq, bytes: &[u8]| -> Result<bool> {
             if until < seq {
                 return Ok(false);
             }
-            if seq.0.is_multiple_of(1 << 12) {
-                interrupt.check()?;
+            if seq.0.is_multiple_of(PAUSE_RECORDS) {
+                progress.at((seq.0 - began) as usize);
             }
             let stamp = apply_record(&mut replica.engine, quarantine, seq, bytes, witness)?;
             witness.applied(&mut replica, stamp, bytes)?;
@@ -302,15 +306,19 @@ impl<'p> Look<'p> {
             let mut outcome = None;
             let mut last = None;
             let inspection = newer.as_ref().unwrap_or(&self.inspection);
-            let shown = inspection.show(start, |seq, bytes| match show(Seq(seq.0), bytes) {
-                Ok(true) => {
-                    last = Some(seq);
-                    Ok(())
-                }
-                Ok(false) => Err("enough was shown".into()),
-                Err(error) => {
-                    outcome = Some(error);
-                    Err("the walk failed".into())
+            let shown = inspection.show(start, |seq, bytes| {
+                let interrupted = seq.0.is_multiple_of(PAUSE_RECORDS) && self.past.interrupt.is_set();
+                let going_on = if interrupted { self.past.interrupt.check().map(|()| true) } else { Ok(true) };
+                match going_on.and_then(|_| show(Seq(seq.0), bytes)) {
+                    Ok(true) => {
+                        last = Some(seq);
+                        Ok(())
+                    }
+                    Ok(false) => Err("enough was shown".into()),
+                    Err(error) => {
+                        outcome = Some(error);
+                        Err("the walk failed".into())
+                    }
                 }
             });
             match (shown, outcome) {

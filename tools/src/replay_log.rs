@@ -2,7 +2,6 @@
 
 use crate::output::{Output, unless_closed};
 use crate::past::{DataDir, Witness, tell_passed_over};
-use crate::progress::Progress;
 use crate::time_text;
 use anyhow::{Result, ensure};
 use book::event::{Event, Sink};
@@ -55,7 +54,6 @@ impl Replay {
             let header = reader.header();
             (header.tail.seq.0, StateHash(header.state_hash))
         });
-        let progress = Progress::new("replay", (until.0 - begin.0) as usize);
         let mut witness = Hashes {
             out: Output::new(),
             every: self.hash_every.unwrap_or(u64::MAX),
@@ -63,8 +61,6 @@ impl Replay {
             known: known.collect(),
             compared: 0,
             events: 0,
-            began: begin,
-            progress,
             from: self.from.unwrap_or(1),
         };
         // A snapshot takes its time to load; what is measured is applying.
@@ -102,9 +98,7 @@ struct Hashes {
     known: BTreeMap<u64, StateHash>,
     compared: u64,
     events: u64,
-    began: Seq,
     from: u64,
-    progress: Progress,
 }
 
 impl Sink for Hashes {
@@ -120,9 +114,6 @@ impl Witness for Hashes {
     #[inline]
     fn applied(&mut self, replica: &mut Replica, stamp: Stamp, _bytes: &[u8]) -> Result<()> {
         let seq = stamp.seq.0;
-        if seq.is_multiple_of(1 << 12) {
-            self.progress.at((seq - self.began.0) as usize);
-        }
         let wanted = self.from <= seq && seq.is_multiple_of(self.every);
         if wanted || self.known.first_key_value().is_some_and(|(next, _)| *next <= seq) {
             return self.look(replica, seq, wanted);

@@ -235,8 +235,7 @@ fn state_and_history(look: &Look<'_>, store: Arc<Store>, seq: Seq) -> Result<Mom
     // From a state that the history has reached, so that it goes on without a gap.
     let reached = History::of(look.inspection().store()).watermark()?.max(look.reach.first);
     let begin = reached.min(seq);
-    let progress = Progress::new("restore", seq.0 as usize);
-    let mut scribe = Scribe { history, events: Vec::new(), progress };
+    let mut scribe = Scribe { history, events: Vec::new() };
     let moment = look.walk(begin, seq, &mut scribe)?;
     scribe.history.commit()?;
     ensure!(scribe.history.watermark() == seq, "the history is written up to the restored sequence");
@@ -248,7 +247,6 @@ fn state_and_history(look: &Look<'_>, store: Arc<Store>, seq: Seq) -> Result<Mom
 struct Scribe {
     history: HistoryWriter,
     events: Vec<Event>,
-    progress: Progress,
 }
 
 impl Sink for Scribe {
@@ -261,13 +259,12 @@ impl Sink for Scribe {
 
 impl Witness for Scribe {
     fn applied(&mut self, replica: &mut Replica, stamp: Stamp, bytes: &[u8]) -> Result<()> {
-        let Self { history, events, progress } = self;
+        let Self { history, events } = self;
         history.gather(stamp, events);
         replica.tell(stamp, events, &mut history.listening(stamp));
         // Frames are not seen here: near enough for what it is used for, how much log to keep.
         replica.numbers.frame(bytes.len());
         events.clear();
-        progress.at(stamp.seq.0 as usize);
         if history.is_full() { Ok(history.commit()?) } else { Ok(()) }
     }
 }
