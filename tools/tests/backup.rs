@@ -14,7 +14,7 @@ use tools::backup::catalog::Catalog;
 use tools::backup::destination::{Destination, Open, Put};
 use tools::backup::drill::{Rpo, drill, state_hash_at};
 use tools::backup::error::BackupError;
-use tools::backup::fetch::fetch;
+use tools::backup::fetch::{fetch, fetch_with_past};
 use tools::backup::key::Key;
 use tools::backup::shipper::{Haste, Round, Shipper};
 use tools::backup::verify::{Verified, verify};
@@ -22,6 +22,7 @@ use tools::interrupt::Interrupt;
 use tools::setup::Credentials;
 use wal::directory::Directory;
 use wal::identity::Identity;
+use wal::lineage::{Ancestor, Lineage};
 use wal::quarantine::{Quarantine, Quarantined};
 use wal::recover::Inspection;
 use wal::units::{NodeId, Seq, Timeline};
@@ -200,6 +201,28 @@ fn a_shipper_that_is_killed_again_and_again_loses_and_doubles_nothing() {
 }
 
 #[test]
+fn a_shipper_outlives_the_restarts_of_its_node() {
+    let stopped = Stopped::new(SNAPSHOTS);
+    let (data_dir, destination) = (stopped.place.data_dir(), open(&stopped.to));
+    let mut shipper = Shipper::new(&data_dir, &destination);
+    for _ in 0..3 {
+        let running = stopped.place.start_with(SNAPSHOTS);
+        let mut traffic = Traffic::new(&running, &stopped.login);
+        for _ in 0..5 {
+            traffic.commands(150);
+            assert_eq!(shipper.round(Haste::Later).expect("shipped").gap, None);
+        }
+        drop(traffic);
+        assert_eq!(running.stop(), 0);
+        // What the node wrote at its end too.
+        while shipper.round(Haste::Later).expect("shipped").seq_shipped != end(&data_dir) {}
+    }
+    assert_eq!(whole(&destination).commands, end(&data_dir).0);
+    let drilled = drill(&destination, stopped.place.path(), Some(&data_dir)).expect("it comes back");
+    assert_eq!(drilled.rpo, nothing_lost());
+}
+
+#[test]
 fn a_signal_ends_a_run_in_order() {
     let stopped = Stopped::new(SNAPSHOTS);
     let data_dir = stopped.place.data_dir();
@@ -240,7 +263,14 @@ fn one_flipped_byte_anywhere_is_named_by_verify() {
     let mut quarantine = Quarantine::default();
     assert!(quarantine.add(Seq(50_000), Quarantined { until: Seq(1), time_ns: 1, reason: "ticket 1".to_owned() }));
     quarantine.write(&stopped.place.data_dir()).expect("written");
+    let ancestor = Ancestor { node_id: NodeId([3; 16]), timeline: Timeline(4), seq: Seq(5), time_ns: 6 };
+    Lineage(vec![ancestor]).write_new(&stopped.place.data_dir()).expect("written");
     ship_all(&mut Shipper::new(&stopped.place.data_dir(), &open(&stopped.to)));
+    let fetched = stopped.place.path().join("fetched");
+    fetch_with_past(&open(&stopped.to), &fetched, None).expect("whole");
+    assert_eq!(Lineage::read(&fetched).expect("whole").0, [ancestor]);
+    assert_eq!(Quarantine::read(&fetched).expect("whole"), quarantine);
+    assert_eq!((base(&fetched), end(&fetched)), (Seq(0), end(&stopped.place.data_dir())));
     let from = stopped.to.to_str().expect("text");
     said(0, &["backup", "verify", "--from", from]);
     let (mut kinds, all) = ([0; 5], objects(&stopped.to));
@@ -252,7 +282,7 @@ fn one_flipped_byte_anywhere_is_named_by_verify() {
         fs::write(path, before).expect("writable");
         let kind = match key {
             Key::Claim => 0,
-            Key::Identity(_) => 1,
+            Key::Identity(_) | Key::Lineage(_) => 1,
             Key::Quarantine { .. } => 2,
             Key::Snapshot { .. } => 3,
             Key::Piece { .. } | Key::Gap { .. } => 4,
@@ -397,6 +427,10 @@ fn pruning_keeps_the_chain_and_the_shipper_goes_on() {
     let drilled = drill(&destination, place.path(), Some(&data_dir)).expect("it comes back");
     assert_eq!(drilled.rpo, nothing_lost());
     said(2, &["backup", "prune", "--from", from, "--keep", "0"]);
+    for address in ["s3:/bucket", "ftp://place", "file:backup", "s3:///prefix", ""] {
+        assert!(said(2, &["backup", "list", "--from", address]).contains("s3://bucket/prefix"), "{address}");
+    }
+    said(12, &["backup", "list", "--from", "/nowhere/at/all"]);
     assert_eq!(running.stop(), 0);
 }
 

@@ -7,10 +7,10 @@
 
 use zerocopy::IntoBytes;
 
-use crate::block::{Block, blocks, padded};
+use crate::block::{BLOCK_BYTES, Block, blocks, padded};
 use crate::directory::Directory;
 use crate::error::Result;
-use crate::frame::{FRAME_BYTES_MAX, Frame};
+use crate::frame::{FRAME_BYTES_MAX, Frame, FrameHeader};
 use crate::segment::{Access, Place, SEGMENT_DATA_OFFSET, Segments};
 use crate::units::{Seq, Tail, Timeline};
 
@@ -56,9 +56,17 @@ impl Follower {
             return Ok(None);
         }
         let bytes = &mut self.buffer.as_mut_bytes()[..room];
-        self.segments.read(place, bytes)?;
+        // Most frames are a block or two: only what the first one announces is read.
+        let (first, rest) = bytes.split_at_mut(BLOCK_BYTES);
+        self.segments.read(place, first)?;
+        let announced = FrameHeader::peek(first).and_then(FrameHeader::frame_bytes).filter(|bytes| *bytes <= room);
+        let Some(announced) = announced else { return Ok(None) };
+        if BLOCK_BYTES < announced {
+            let behind = Place { offset: place.offset + BLOCK_BYTES as u64, ..place };
+            self.segments.read(behind, &mut rest[..announced - BLOCK_BYTES])?;
+        }
         // Half written, or of an earlier use: either way not there yet.
-        let Ok(frame) = Frame::decode(bytes) else { return Ok(None) };
+        let Ok(frame) = Frame::decode(&bytes[..announced]) else { return Ok(None) };
         let is_next = frame.follows(self.tail) && frame.timeline() == self.timeline && frame.seq_last() <= until;
         Ok(is_next.then_some(frame.bytes().len()))
     }

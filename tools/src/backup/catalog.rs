@@ -34,6 +34,8 @@ pub struct Kept {
     pub gaps: Vec<(Seq, Seq)>,
     /// Entries of the newest QUARANTINE.
     pub quarantined: Option<u32>,
+    /// Whether its directory came from a restore.
+    pub lineage: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,15 @@ pub struct KeptPiece {
 pub struct Points {
     pub first: Seq,
     pub last: Seq,
+}
+
+/// Where a way to a state begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// As near as there is one: the least to fetch and to apply.
+    Nearest,
+    /// As far back as one leads there: what was told on the way can be told again.
+    Oldest,
 }
 
 /// How to reach a state.
@@ -83,9 +94,9 @@ impl Catalog {
     }
 
     /// How to reach `until`, or the newest state: on the newest timeline that holds it.
-    pub fn route(&self, place: &str, until: Option<Seq>) -> Result<(Timeline, Route)> {
+    pub fn route(&self, place: &str, until: Option<Seq>, begin: Begin) -> Result<(Timeline, Route)> {
         for kept in self.timelines.iter().rev() {
-            if let Some(route) = kept.route(until) {
+            if let Some(route) = kept.route(until, begin) {
                 return Ok((kept.timeline, route));
             }
             // What an older timeline holds behind this one's beginning was given up when this one began.
@@ -102,7 +113,14 @@ impl Catalog {
 
 impl Kept {
     fn new(timeline: Timeline) -> Self {
-        Self { timeline, snapshots: Vec::new(), pieces: Vec::new(), gaps: Vec::new(), quarantined: None }
+        Self {
+            timeline,
+            snapshots: Vec::new(),
+            pieces: Vec::new(),
+            gaps: Vec::new(),
+            quarantined: None,
+            lineage: false,
+        }
     }
 
     /// The last sequence up to which pieces lead on from a state at `seq` without a gap.
@@ -154,13 +172,17 @@ impl Kept {
         ranges.join(", ")
     }
 
-    /// How to reach `until`, or the newest state, from the nearest beginning.
-    pub fn route(&self, until: Option<Seq>) -> Option<Route> {
+    /// How to reach `until`, or the newest state.
+    pub fn route(&self, until: Option<Seq>, begin: Begin) -> Option<Route> {
         let target = until.or_else(|| self.points().last().map(|points| points.last))?;
-        let beginning = self.beginnings().rev().find(|beginning| {
+        let leads_there = |beginning: &Option<Seq>| {
             let seq = beginning.unwrap_or(Seq::ZERO);
             seq <= target && target <= self.reach(seq)
-        })?;
+        };
+        let beginning = match begin {
+            Begin::Nearest => self.beginnings().rev().find(leads_there)?,
+            Begin::Oldest => self.beginnings().find(leads_there)?,
+        };
         let (seq, mut pieces) = (beginning.unwrap_or(Seq::ZERO), Vec::new());
         let mut end = seq;
         for piece in self.pieces_behind(seq) {
@@ -219,6 +241,7 @@ fn timelines_of(listed: &[Listed]) -> Vec<Kept> {
         let (bytes, stored_at) = (object.bytes, object.stored_at);
         match object.key {
             Key::Claim | Key::Identity(_) => {}
+            Key::Lineage(_) => kept.lineage = true,
             Key::Quarantine { entry_count, .. } => kept.quarantined = kept.quarantined.max(Some(entry_count)),
             Key::Snapshot { seq, .. } => kept.snapshots.push(KeptSnapshot { seq, bytes, stored_at }),
             Key::Gap { seq_first, seq_last, .. } => kept.gaps.push((seq_first, seq_last)),
@@ -281,7 +304,7 @@ mod tests {
     fn a_route_takes_the_nearest_beginning_and_no_more_than_it_needs() {
         let kept = kept(&[7, 15], &[(1, 5), (6, 9), (10, 12), (13, 20)]);
         let route = |until: Option<u64>| {
-            let route = kept.route(until.map(Seq)).expect("reached");
+            let route = kept.route(until.map(Seq), Begin::Nearest).expect("reached");
             let pieces: Vec<(u64, u64)> = route.pieces.iter().map(|p| (p.seq_first.0, p.seq_last.0)).collect();
             (route.snapshot.map(|seq| seq.0), pieces, route.end.0)
         };
@@ -289,7 +312,9 @@ mod tests {
         assert_eq!(route(Some(15)), (Some(15), vec![], 15));
         assert_eq!(route(Some(14)), (Some(7), vec![(6, 9), (10, 12), (13, 20)], 14));
         assert_eq!(route(Some(3)), (None, vec![(1, 5)], 3));
-        assert_eq!(kept.route(Some(Seq(21))), None);
+        assert_eq!(kept.route(Some(Seq(21)), Begin::Nearest), None);
+        let oldest = kept.route(Some(Seq(14)), Begin::Oldest).expect("reached");
+        assert_eq!((oldest.snapshot, oldest.pieces.len(), oldest.end), (None, 4, Seq(14)));
     }
 
     #[test]
@@ -297,7 +322,8 @@ mod tests {
         let mut newer = kept(&[100], &[(101, 110)]);
         newer.timeline = Timeline(2);
         let catalog = Catalog { node_id: NodeId([1; 16]), timelines: vec![kept(&[], &[(1, 500)]), newer] };
-        let timeline = |until: Option<u64>| catalog.route("x", until.map(Seq)).map(|(timeline, _)| timeline.0);
+        let timeline =
+            |until: Option<u64>| catalog.route("x", until.map(Seq), Begin::Nearest).map(|(timeline, _)| timeline.0);
         assert_eq!(timeline(None).expect("reached"), 2);
         assert_eq!(timeline(Some(105)).expect("reached"), 2);
         assert_eq!(timeline(Some(50)).expect("reached"), 1);

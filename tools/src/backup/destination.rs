@@ -77,8 +77,11 @@ impl Destination {
         let store: Arc<dyn ObjectStore> = match address.split_once("://") {
             Some(("s3", place)) => open_bucket(place, secrets_file)?,
             Some(("file", path)) if path.starts_with('/') => open_directory(Path::new(path), how)?,
-            Some(_) => return Err(BackupError::Address(address.to_owned())),
-            None if address.is_empty() => return Err(BackupError::Address("it is empty".to_owned())),
+            Some(_) => return Err(BackupError::Address(format!("{address:?} is neither"))),
+            // A slash too few would quietly make a directory of that name.
+            None if address.is_empty() || address.starts_with("s3:") || address.starts_with("file:") => {
+                return Err(BackupError::Address(format!("{address:?} is neither")));
+            }
             None => open_directory(Path::new(address), how)?,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

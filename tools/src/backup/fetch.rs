@@ -4,7 +4,7 @@
 //! beside its source: a node that goes on from it needs a new timeline. Invariant: nothing bears the directory's name
 //! before all of it is there, durable; every object is proved on the way, and the log link by link.
 
-use super::catalog::{Catalog, Route};
+use super::catalog::{Begin, Catalog, Kept, Route};
 use super::destination::{Destination, file_error};
 use super::error::{BackupError, Result};
 use super::key::Key;
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use wal::directory::Directory;
 use wal::error::WalError;
 use wal::identity::Identity;
+use wal::lineage::{LINEAGE_FILE, Lineage};
 use wal::piece::Piece;
 use wal::quarantine::Quarantine;
 use wal::segment::sync_dir;
@@ -38,15 +39,25 @@ pub struct Fetched {
 
 /// Fetches the state at `until`, or the newest, into `into`, which must be absent or an empty directory.
 pub fn fetch(destination: &Destination, into: &Path, until: Option<Seq>) -> Result<Fetched> {
+    fetch_from(destination, into, until, Begin::Nearest)
+}
+
+/// The same with as much of the log before it as leads there. A backup holds no history; who restores can write it anew
+/// from there on.
+pub fn fetch_with_past(destination: &Destination, into: &Path, until: Option<Seq>) -> Result<Fetched> {
+    fetch_from(destination, into, until, Begin::Oldest)
+}
+
+fn fetch_from(destination: &Destination, into: &Path, until: Option<Seq>, begin: Begin) -> Result<Fetched> {
     let mut catalog = Catalog::read(destination)?;
     check_empty(into)?;
     let unfinished = unfinished_beside(into)?;
     let mut passed_over = Vec::new();
     loop {
-        let (timeline, route) = catalog.route(&destination.to_string(), until)?;
+        let (timeline, route) = catalog.route(&destination.to_string(), until, begin)?;
         remove_if_there(&unfinished)?;
         let fetching = Fetching { destination, timeline, route: &route, directory: &unfinished };
-        match fetching.run(catalog.node_id, catalog.of(timeline).and_then(|kept| kept.quarantined)) {
+        match fetching.run(catalog.node_id, catalog.of(timeline).expect("the route is one of the catalog's")) {
             Ok(fetched) => {
                 publish(&unfinished, into)?;
                 return Ok(Fetched { passed_over, ..fetched });
@@ -57,7 +68,7 @@ pub fn fetch(destination: &Destination, into: &Path, until: Option<Seq>) -> Resu
                 let kept = kept.expect("the route is one of the catalog's");
                 kept.snapshots.retain(|snapshot| snapshot.seq != seq);
                 // With no other way there, the damage is what has to be told.
-                if catalog.route("", until).map(|(timeline, _)| timeline).ok() != Some(timeline) {
+                if catalog.route("", until, begin).map(|(timeline, _)| timeline).ok() != Some(timeline) {
                     remove_if_there(&unfinished)?;
                     return Err(error);
                 }
@@ -91,12 +102,15 @@ struct Fetching<'f> {
 }
 
 impl Fetching<'_> {
-    fn run(&self, node_id: NodeId, quarantined: Option<u32>) -> std::result::Result<Fetched, Failed> {
+    fn run(&self, node_id: NodeId, kept: &Kept) -> std::result::Result<Fetched, Failed> {
         let identity = self.identity(node_id)?;
         // Ballast is for a node that serves; making it would only cost time here.
         Directory::create(self.directory, &identity, 0)?;
         let directory = Directory::open(self.directory)?;
-        self.fetch_quarantine(quarantined)?;
+        self.fetch_quarantine(kept.quarantined)?;
+        if kept.lineage {
+            fetch_lineage(self.destination, self.timeline, self.directory)?;
+        }
         let mut bytes = 0;
         let snapshot = match self.route.snapshot {
             Some(seq) => Some(self.fetch_snapshot(&identity, seq, &directory, &mut bytes)?),
@@ -172,6 +186,15 @@ impl Fetching<'_> {
         store.append_frames(frames.map(|frame| frame.bytes())).map_err(at)?;
         Ok(store.tail())
     }
+}
+
+/// The list of ancestors, as a file in `directory`, proved.
+pub(super) fn fetch_lineage(destination: &Destination, timeline: Timeline, directory: &Path) -> Result<()> {
+    let key = Key::Lineage(timeline);
+    destination.get_file(key, &directory.join(LINEAGE_FILE))?;
+    let proved = Lineage::read(directory);
+    proved.map_err(|cause| BackupError::Object { object: destination.name_of(key), cause })?;
+    Ok(sync_dir(directory)?)
 }
 
 /// A list of left-out records, proved.

@@ -3,6 +3,7 @@
 //! ```text
 //! BACKUP                                      whose backup this is
 //! 0000000001/IDENTITY                         timeline 1: the data directory's own file
+//! 0000000001/LINEAGE                          where its directory was restored from, if it was
 //! 0000000001/quarantine/0000000002            its QUARANTINE when it had two entries
 //! 0000000001/snapshots/<sequence>.snap        a snapshot file as it was
 //! 0000000001/log/<first>-<last>.piece         whole frames of the log
@@ -14,6 +15,7 @@ use wal::units::{Seq, Timeline};
 
 pub const CLAIM: &str = "BACKUP";
 const IDENTITY: &str = "IDENTITY";
+const LINEAGE: &str = "LINEAGE";
 const QUARANTINE: &str = "quarantine";
 const SNAPSHOTS: &str = "snapshots";
 const LOG: &str = "log";
@@ -23,6 +25,7 @@ const GAPS: &str = "gaps";
 pub enum Key {
     Claim,
     Identity(Timeline),
+    Lineage(Timeline),
     Quarantine { timeline: Timeline, entry_count: u32 },
     Snapshot { timeline: Timeline, seq: Seq },
     Piece { timeline: Timeline, seq_first: Seq, seq_last: Seq },
@@ -40,6 +43,7 @@ impl Key {
         match *self {
             Self::Claim => None,
             Self::Identity(timeline)
+            | Self::Lineage(timeline)
             | Self::Quarantine { timeline, .. }
             | Self::Snapshot { timeline, .. }
             | Self::Piece { timeline, .. }
@@ -55,6 +59,9 @@ impl Key {
         let timeline = Timeline(timeline.parse().ok()?);
         if rest == IDENTITY {
             return Some(Self::Identity(timeline));
+        }
+        if rest == LINEAGE {
+            return Some(Self::Lineage(timeline));
         }
         let (folder, name) = rest.split_once('/')?;
         Some(match folder {
@@ -84,6 +91,7 @@ impl fmt::Display for Key {
         match self {
             Self::Claim => f.write_str(CLAIM),
             Self::Identity(timeline) => write!(f, "{:010}/{IDENTITY}", timeline.0),
+            Self::Lineage(timeline) => write!(f, "{:010}/{LINEAGE}", timeline.0),
             Self::Quarantine { timeline, entry_count } => {
                 write!(f, "{:010}/{QUARANTINE}/{entry_count:010}", timeline.0)
             }
@@ -108,6 +116,7 @@ mod tests {
         let keys = [
             Key::Claim,
             Key::Identity(timeline),
+            Key::Lineage(timeline),
             Key::Quarantine { timeline, entry_count: 2 },
             Key::Snapshot { timeline, seq: Seq(77) },
             Key::Piece { timeline, seq_first: Seq(1), seq_last: Seq(500) },

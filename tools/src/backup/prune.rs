@@ -53,6 +53,7 @@ pub fn plan(catalog: &Catalog, keep: usize) -> Pruning {
             let lists =
                 (1..=kept.quarantined.unwrap_or(0)).map(|entry_count| Key::Quarantine { timeline, entry_count });
             pruning.keys.extend(lists);
+            pruning.keys.extend(kept.lineage.then_some(Key::Lineage(timeline)));
             pruning.keys.push(Key::Identity(timeline));
         }
     }
@@ -92,6 +93,7 @@ mod tests {
             pieces: pieces.iter().map(piece).collect(),
             gaps: Vec::new(),
             quarantined: None,
+            lineage: false,
         }
     }
 

@@ -9,7 +9,7 @@
 
 use super::catalog::{Catalog, Kept};
 use super::claim;
-use super::destination::{Destination, Put};
+use super::destination::{Destination, Put, file_error};
 use super::error::{BackupError, Result};
 use super::key::Key;
 use crate::clock::unix_ns;
@@ -19,6 +19,7 @@ use wal::error::WalError;
 use wal::follow::Follower;
 use wal::frame::Frame;
 use wal::identity::Identity;
+use wal::lineage::{LINEAGE_FILE, Lineage};
 use wal::piece::{PIECE_HEADER_BYTES, Piece, PieceBuilder, PieceHeader};
 use wal::quarantine::Quarantine;
 use wal::recover::{Inspection, Start};
@@ -160,6 +161,11 @@ impl<'d> Shipper<'d> {
             && destination.get(key)? != identity.to_text().as_bytes()
         {
             return Err(BackupError::Differs { object: destination.name_of(key) });
+        }
+        if !Lineage::read(&self.data_dir)?.0.is_empty() {
+            let path = self.data_dir.join(LINEAGE_FILE);
+            let bytes = std::fs::read(&path).map_err(|source| file_error("reading", &path, source))?;
+            self.put_same(Key::Lineage(identity.timeline), bytes)?;
         }
         let kept = catalog.of(identity.timeline);
         let last = kept.map(|kept| self.last_piece(kept)).transpose()?.flatten();

@@ -9,7 +9,7 @@
 use super::catalog::{Catalog, Kept, KeptPiece};
 use super::destination::Destination;
 use super::error::{BackupError, Result};
-use super::fetch::read_quarantine;
+use super::fetch::{fetch_lineage, read_quarantine};
 use super::key::Key;
 use crate::progress::Progress;
 use book::engine::{Capacity, Engine};
@@ -100,6 +100,9 @@ impl Walk<'_> {
     fn run(mut self, verified: &mut Verified, progress: &mut Progress) -> Result<()> {
         self.note(verified, |walk, _| walk.identity())?;
         self.note(verified, |walk, _| walk.read_quarantine())?;
+        if self.kept.lineage {
+            self.note(verified, |walk, _| fetch_lineage(walk.destination, walk.kept.timeline, walk.scratch.path()))?;
+        }
         for idx in 0..self.kept.pieces.len() {
             let piece = self.kept.pieces[idx];
             if !self.note(verified, |walk, verified| walk.piece(piece, verified))? {
