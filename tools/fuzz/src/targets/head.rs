@@ -96,7 +96,7 @@ fn judged(segments: &Segments, verdict: &Verdict) -> Outcome {
     assert_eq!(verdict.tail, tail);
     if let Some(cut) = &verdict.cut {
         assert_eq!(cut.seq, tail.seq.next());
-        let kept = |place: &Place| verdict.frames.iter().any(|frame| frame.place == *place);
+        let kept = |place: &Place| verdict.frames.iter().any(|frame| frame.blocks().any(|block| block == *place));
         assert!(!cut.wipes.iter().any(kept), "nothing of the log is wiped");
         segments.wipe(&cut.wipes).expect("the files take zeros");
         let again = scan(segments, TIMELINE, Seq::ZERO).expect("less damage than before");
