@@ -91,14 +91,20 @@ impl MarketRules {
         }
     }
 
-    /// What goes behind `qty` of an order: quote units for a buy at its limit, base units for a sell.
+    /// What goes behind `qty` of an order: quote units for a buy at its limit, base units for a sell. `None` for more
+    /// than can be counted, which admission refuses.
     #[inline]
-    pub(crate) fn hold(&self, side: Side, price: PriceTicks, qty: QtyLots) -> Units {
-        let hold = match side {
+    pub(crate) fn hold_checked(&self, side: Side, price: PriceTicks, qty: QtyLots) -> Option<Units> {
+        match side {
             Side::Buy => price.notional(qty, self.quote_per_tick_lot),
             Side::Sell => qty.base_units(self.base_per_lot),
-        };
-        hold.expect("admission computed the hold of at least this much")
+        }
+    }
+
+    /// The same for an order that was admitted.
+    #[inline]
+    pub(crate) fn hold(&self, side: Side, price: PriceTicks, qty: QtyLots) -> Units {
+        self.hold_checked(side, price, qty).expect("admission computed the hold of at least this much")
     }
 
     /// The lowest and highest price that the band allows around `reference`; everything when there is no band.

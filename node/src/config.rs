@@ -330,6 +330,15 @@ impl Config {
         Self::checked(text, base, variables, overrides, Checks::All(build))
     }
 
+    /// The same without a look at the machine: neither directories nor secrets, and any build will do.
+    pub fn of_text(
+        text: &str,
+        base: &Path,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Vec<ConfigError>> {
+        Self::checked(text, base, variables, &[], Checks::Values)
+    }
+
     fn checked(
         text: &str,
         base: &Path,

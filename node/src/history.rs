@@ -13,7 +13,7 @@
 
 mod copy;
 mod reader;
-mod rows;
+pub mod rows;
 mod writer;
 
 pub use copy::{Copied, copy_until};

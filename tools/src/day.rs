@@ -108,7 +108,7 @@ impl Day {
 
     pub fn parse(text: &str) -> Result<Self> {
         // Only LOBSTER's days refer to rows of a published book.
-        let is_lobster = text.lines().any(|line| line.starts_with("K "));
+        let is_lobster = text.lines().any(|line| line.split_ascii_whitespace().next() == Some("K"));
         let price_unit = PriceE9(if is_lobster { LOBSTER_PRICE_E9 } else { 1 });
         let mut day = Self { commands: Vec::new(), price_unit };
         let mut entered = HashSet::new();
@@ -262,6 +262,14 @@ mod tests {
         assert_eq!(day.commands[1].trades, [ExpectedTrade { line: 3, maker: 1, price, shares: 40 }]);
         assert_eq!(day.commands[1].checks, [(4, Check::Row(7))]);
         assert_eq!(day.tick(), price, "one price is its own grid");
+    }
+
+    #[test]
+    fn the_unit_of_prices_does_not_depend_on_white_space() {
+        for row in ["K 7", " K 7", "K\t7"] {
+            let day = Day::parse(&format!("N 1 B 5800000 100\n{row}\n")).expect("valid");
+            assert_eq!(day.price_unit, PriceE9(LOBSTER_PRICE_E9), "{row:?}");
+        }
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl PublishedBook {
 fn parse_level((price, size): (&str, &str), unit: PriceE9) -> Result<Option<(i64, i64)>> {
     let price: i64 = price.trim().parse().with_context(|| format!("{price:?} is not a price"))?;
     let size: i64 = size.trim().parse().with_context(|| format!("{size:?} is not a size"))?;
-    if price.abs() == DUMMY_PRICE {
+    if price.unsigned_abs() == DUMMY_PRICE.unsigned_abs() {
         return Ok(None);
     }
     let level = price.checked_mul(unit.0).zip(size.checked_mul(SHARE_E8));
@@ -93,5 +93,18 @@ fn show(level: Option<(i64, i64)>) -> String {
     match level {
         Some((price_e9, qty_e8)) => format!("{} x {}", api::decimal::QtyE8(qty_e8), PriceE9(price_e9)),
         None => "empty".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_number_is_too_large_and_not_a_panic() {
+        let unit = PriceE9(100_000);
+        assert_eq!(parse_level(("-9999999999", "0"), unit).expect("a dummy"), None);
+        assert_eq!(parse_level(("12", "3"), unit).expect("a level"), Some((1_200_000, 300_000_000)));
+        assert!(parse_level(("-9223372036854775808", "1"), unit).is_err());
     }
 }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A log cannot prove what was cut off behind its end, nor notice that it is an old copy; this file can. Invariants: the
-//! slots are written in turn, so a torn write leaves the other; the mark never falls.
+//! slots are written in turn, an even counter in slot 0, so a torn write leaves the other; the mark never falls.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -62,8 +62,10 @@ impl MarkSlot {
         crc32c::crc32c(bare.as_bytes())
     }
 
-    fn proved(&self) -> bool {
-        self.magic.get() == MARK_MAGIC && self.crc32c.get() == self.checksum()
+    /// Whole, and where a writer puts it: one that strayed into the other's place would be the next to be overwritten.
+    fn proved(&self, slot_idx: u64) -> bool {
+        let in_place = self.counter.get() % MARK_SLOTS == slot_idx;
+        self.magic.get() == MARK_MAGIC && self.crc32c.get() == self.checksum() && in_place
     }
 }
 
@@ -130,12 +132,16 @@ impl Mark {
         if seq == self.seq {
             return Ok(());
         }
-        let slot = MarkSlot::new(self.timeline, self.counter + 1, seq);
+        // Nobody counts that far; a file that says so is none that a writer made.
+        let counter = self.counter.checked_add(1).ok_or_else(|| {
+            WalError::damaged(&self.path, 0, seq, Damage::Malformed("a counter that has no successor"))
+        })?;
+        let slot = MarkSlot::new(self.timeline, counter, seq);
         let written = write_slot(&*self.file, &self.path, slot)
             .and_then(|()| self.file.sync().map_err(|source| WalError::io(Action::Sync, &self.path, 0, source)));
         self.failed = written.is_err();
         written?;
-        (self.counter, self.seq) = (self.counter + 1, seq);
+        (self.counter, self.seq) = (counter, seq);
         Ok(())
     }
 }
@@ -160,7 +166,7 @@ fn read_newest(file: &dyn MediumFile, path: &Path, timeline: Timeline) -> Result
         let whole = file.read_whole(&mut bytes, slot_idx * MARK_SLOT_STRIDE_BYTES).is_ok();
         let slot = MarkSlot::read_from_bytes(&bytes).expect("the array has the slot's length");
         let newer = newest.is_none_or(|known| known.counter.get() < slot.counter.get());
-        if whole && slot.proved() && newer {
+        if whole && slot.proved(slot_idx) && newer {
             newest = Some(slot);
         }
     }

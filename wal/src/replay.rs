@@ -54,7 +54,8 @@ pub fn judge(scan: &HeadScan, stored: Tail) -> Result<Verdict, Refusal> {
     check_attested(&beyond, missing, tail.seq.next())?;
 
     let suspects = scan.suspects.iter().filter(|suspect| suspect.seq_first > tail.seq).map(|suspect| suspect.place);
-    let mut wipes: Vec<Place> = beyond.iter().map(|frame| frame.place).chain(suspects).collect();
+    // A frame's every block: with the first one alone gone, records that look like a frame would come to light in it.
+    let mut wipes: Vec<Place> = beyond.iter().flat_map(|frame| frame.blocks()).chain(suspects).collect();
     wipes.sort_unstable();
     let frames_whole = beyond.len();
     let cut = (!wipes.is_empty()).then_some(TornTail { seq: tail.seq.next(), place: missing, frames_whole, wipes });

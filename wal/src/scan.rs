@@ -29,6 +29,12 @@ impl FramePlace {
         Place { offset: self.place.offset + padded(self.frame_bytes) as u64, ..self.place }
     }
 
+    /// The blocks that it takes.
+    pub fn blocks(&self) -> impl Iterator<Item = Place> + use<> {
+        let (place, blocks) = (self.place, padded(self.frame_bytes) / BLOCK_BYTES);
+        (0..blocks as u64).map(move |idx| Place { offset: place.offset + idx * BLOCK_BYTES as u64, ..place })
+    }
+
     pub fn tail(&self) -> Tail {
         Tail { seq: self.seq_last, chain: self.hash }
     }

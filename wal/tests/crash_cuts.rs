@@ -150,6 +150,27 @@ fn more_whole_frames_than_can_be_in_flight_are_not_a_torn_end() {
     assert_eq!(verdict_with(16).expect_err("sixteen behind one").damage, Damage::BeyondInFlight { count: 16 });
 }
 
+/// Its records may hold anything, also what looks like a frame at the start of a block.
+#[test]
+fn a_cut_takes_every_block_of_a_frame() {
+    let at = HeadPosition::fresh(common::NODE, common::TIMELINE, Seq::ZERO);
+    let place = |offset| wal::segment::Place { segment: wal::segment::SegmentIdx(0), offset };
+    let found = wal::scan::HeadScan {
+        frames: vec![wal::scan::FramePlace {
+            place: place(2 * 4096),
+            frame_bytes: 2 * 4096 + 1,
+            seq_first: Seq(2),
+            seq_last: Seq(2),
+            seq_durable: Seq::ZERO,
+            chain_prev: at.tail.chain,
+            hash: at.tail.chain,
+        }],
+        ..wal::scan::HeadScan::default()
+    };
+    let cut = judge(&found, at.tail).expect("a torn end").cut.expect("the first frame is missing");
+    assert_eq!(cut.wipes, [2, 3, 4].map(|block| place(block * 4096)));
+}
+
 #[test]
 fn refusing_writes_nothing() {
     let image = Image::new();

@@ -13,11 +13,12 @@ use wal::blocking::BlockingHead;
 use wal::directory::{Ballast, Directory};
 use wal::error::{Damage, ErrorKind, WalError};
 use wal::identity::Identity;
-use wal::mark::Mark;
+use wal::mark::{MARK_SLOT_STRIDE_BYTES, MARK_SLOTS, Mark, MarkSlot};
 use wal::recover::{inspect, recover};
 use wal::segment::{Access, Segments};
 use wal::store::{Rows, Store};
 use wal::units::{NodeId, Seq, Timeline};
+use zerocopy::IntoBytes;
 
 /// Opens for writing and recovers everything.
 fn start(path: &Path) -> wal::error::Result<Seq> {
@@ -227,6 +228,29 @@ fn mark_survives_a_torn_slot_and_not_two() {
     assert_eq!(Mark::read(&file, Timeline(2)).expect_err("older").kind(), ErrorKind::TimelineDiffers);
     fs::remove_file(&file).expect("removed");
     assert_eq!(damage(refused(&path)), Damage::FileMissing);
+}
+
+/// A slot that is whole and not its own: the next note would go over it, and tear the only mark there is.
+#[test]
+fn a_mark_in_the_other_slots_place_does_not_count() {
+    let (_temp, path) = new_directory();
+    let file = path.join("MARK");
+    let put = |slots: [MarkSlot; 2]| {
+        let mut bytes = vec![0; (MARK_SLOTS * MARK_SLOT_STRIDE_BYTES) as usize];
+        for (slot, at) in slots.iter().zip([0, MARK_SLOT_STRIDE_BYTES as usize]) {
+            bytes[at..at + size_of::<MarkSlot>()].copy_from_slice(slot.as_bytes());
+        }
+        fs::write(&file, bytes).expect("writable");
+        Mark::read(&file, TIMELINE)
+    };
+    let slot = |counter, seq| MarkSlot::new(TIMELINE, counter, Seq(seq));
+    assert_eq!(put([slot(6, 5), slot(5, 4)]).expect("each in its place"), Seq(5));
+    assert_eq!(put([slot(4, 3), slot(6, 5)]).expect("the first is in its place"), Seq(3));
+    assert_eq!(put([slot(5, 4), slot(6, 5)]).expect_err("swapped").kind(), ErrorKind::Damaged);
+    // Nobody counts so far: it is read, and nothing is noted behind it.
+    assert_eq!(put([slot(4, 3), slot(u64::MAX, 9)]).expect("each in its place"), Seq(9));
+    let mut mark = Mark::open(&file, TIMELINE).expect("whole");
+    assert_eq!(mark.note(Seq(10)).expect_err("no next counter").kind(), ErrorKind::Damaged);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::codec::{CodecError, decode_row};
 use crate::command::{MarketSpec, MarketStatus};
 use crate::engine::{Engine, Lists, Market, Tape};
 use crate::ids::{AccountId, AssetId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, SessionId};
-use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, FEE_TIERS, MARKETS_MAX, MarketRules};
+use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, FEE_TIERS, MARKETS_MAX, MarketRules, check_fee_tier};
 use crate::order_book::OrderBook;
 use crate::session::{Bucket, KEYS_MAX, SESSIONS_MAX, Session};
 use crate::slab::{NIL, Order, OrderTraits};
@@ -46,6 +46,10 @@ pub struct Loader {
     seen: Vec<bool>,
     listed_count: usize,
     list_account: AccountId,
+    /// By account, then beside its balances: what its orders need held. Adds up to what is held, or it is no state.
+    needed: Vec<Vec<u64>>,
+    /// By asset: what all accounts own of it.
+    owned: Vec<u128>,
 }
 
 type Outcome = Result<(), &'static str>;
@@ -63,6 +67,8 @@ impl Loader {
             seen: Vec::new(),
             listed_count: 0,
             list_account: AccountId::NONE,
+            needed: Vec::new(),
+            owned: Vec::new(),
         }
     }
 
@@ -91,8 +97,10 @@ impl Loader {
         }
     }
 
-    /// The state, when every count in it agrees. Its hash is the caller's to compare.
+    /// The state, when every count and every sum in it agrees: `Engine::verify` finds nothing in it. Its hash is the
+    /// caller's to compare.
     pub fn finish(mut self) -> Result<Engine, SnapshotError> {
+        self.check_money()?;
         let head = self.head.take().ok_or(SnapshotError::NotWhole("no head"))?;
         let orders = &mut self.engine.pool.orders;
         let free_count = self.free_slots.len();
@@ -107,6 +115,23 @@ impl Loader {
         }
         orders.set_number_last(head.number_last);
         Ok(self.engine)
+    }
+
+    /// Nothing is held but what orders need, and accounts and fees together own what is in custody.
+    fn check_money(&self) -> Result<(), SnapshotError> {
+        let accounts = &self.engine.accounts;
+        for ((_, account), needed) in accounts.iter().zip(&self.needed) {
+            let held = account.balances().iter().map(|balance| balance.held.0);
+            if !held.eq(needed.iter().copied()) {
+                return Err(SnapshotError::NotWhole("a hold is not what the account's orders need"));
+            }
+        }
+        for (book, owned) in accounts.assets().iter().zip(&self.owned) {
+            if owned + u128::from(book.fees.0) != u128::from(book.custody.0) {
+                return Err(SnapshotError::NotWhole("balances and fees do not add up to custody"));
+            }
+        }
+        Ok(())
     }
 
     fn each<R: Decode<()>>(&mut self, piece: &[u8], take: fn(&mut Self, R) -> Outcome) -> Result<(), SnapshotError> {
@@ -125,6 +150,7 @@ impl Loader {
     fn take_head(&mut self, row: HeadRow) -> Outcome {
         let fee_tiers = row.fee_tiers.as_slice().try_into().ok();
         let fee_tiers: [_; FEE_TIERS] = fee_tiers.ok_or("another number of fee tiers")?;
+        ensure(fee_tiers.iter().all(|fees| check_fee_tier(0, *fees).is_ok()), "fees that admission refuses")?;
         ensure(self.head.is_none(), "a second head")?;
         ensure(row.slots_len <= ORDER_SLOTS_MAX, "more order slots than there can be")?;
         ensure(row.number_last <= ORDER_NUMBER_MAX, "an order number beyond the last")?;
@@ -146,6 +172,7 @@ impl Loader {
         ensure(row.custody.0 <= UNITS_MAX && row.fees <= row.custody, "more fees than custody")?;
         let asset = Asset { id, symbol: row.symbol, scale: row.scale };
         self.engine.accounts.restore_asset(AssetBook { asset, custody: row.custody, fees: row.fees });
+        self.owned.push(0);
         Ok(())
     }
 
@@ -168,6 +195,8 @@ impl Loader {
         };
         let mut rules = MarketRules::new(id, &spec, &base, &quote).map_err(|_| "rules that admission refuses")?;
         rules.status = row.status;
+        // Every trade ends an order.
+        ensure(row.trade_count <= ORDER_NUMBER_MAX, "more trades than orders")?;
         ensure(self.engine.market_names.insert(row.symbol), "a symbol that is taken")?;
         let tape = Tape { last_price: row.last_price, trade_count: row.trade_count, open_count: 0 };
         self.engine.markets.push(Market { rules, book: OrderBook::default(), tape });
@@ -186,6 +215,10 @@ impl Loader {
         ensure(assets_known, "a balance of an unknown asset")?;
         let countable = balances.iter().all(|b| b.available.0 <= UNITS_MAX && b.held.0 <= UNITS_MAX);
         ensure(countable, "a balance beyond what can be counted")?;
+        for balance in &balances {
+            self.owned[balance.asset.idx()] += u128::from(balance.available.0) + u128::from(balance.held.0);
+        }
+        self.needed.push(vec![0; balances.len()]);
         let mut account = new_account(row.kind, row.parent, row.fee_tier);
         account.status = row.status;
         account.blocked = row.blocked;
@@ -232,13 +265,25 @@ impl Loader {
         let slot = row.id.slot();
         let market = if row.market.is_none() { None } else { markets.get_mut(row.market.idx()) };
         let market = market.ok_or("an unknown market")?;
-        ensure(accounts.get(row.account).is_some(), "an unknown account")?;
         ensure(row.session == SessionId::NONE || sessions.get(row.session).is_some(), "an unknown session")?;
         ensure(!row.id.is_none() && (slot as usize) < pool.orders.slots_len(), "a slot beyond the last")?;
         ensure(pool.orders.get(slot).id.is_none(), "a slot that is taken")?;
-        ensure(0 < row.leaves.0 && row.leaves.0 <= QTY_LOTS_MAX && 0 < row.price.0, "nothing that can rest")?;
+        let total = row.leaves.0.checked_add(row.cum.0);
+        let countable = total.is_some_and(|total| total <= QTY_LOTS_MAX);
+        ensure(countable && 0 < row.leaves.0 && 0 < row.price.0, "nothing that can rest")?;
+        let numbered = self.head.as_ref().is_some_and(|head| row.id.number() <= head.number_last);
+        ensure(numbered, "an order number beyond the last")?;
         let traits = OrderTraits::of_bits(row.traits).ok_or("unknown traits")?;
         ensure(!market.book.crosses(traits.side(), row.price), "an order that crosses the book")?;
+        let hold = market.rules.hold_checked(traits.side(), row.price, row.leaves);
+        let hold = hold.ok_or("more in an order than can be held")?;
+        let paid_in = market.rules.paid_in(traits.side());
+        let balances = accounts.get(row.account).ok_or("an unknown account")?.balances();
+        let at = balances.binary_search_by_key(&paid_in, |balance| balance.asset);
+        let at = at.map_err(|_| "an order without a balance behind it")?;
+        let needed = &mut self.needed[row.account.idx()][at];
+        // The hold in the balance is within `UNITS_MAX`, so a sum beyond it is not that.
+        *needed = needed.saturating_add(hold.0);
         pool.orders.put(
             slot,
             Order {
@@ -276,6 +321,9 @@ impl Loader {
         let order = *pool.orders.get(slot);
         ensure(!order.id.is_none(), "a listed slot without an order")?;
         ensure(self.list_account <= order.account, "lists out of the accounts' order")?;
+        let named = order.session != SessionId::NONE;
+        let taken = named && index.find(&pool.orders, order.session, order.cl_ord_id).is_some();
+        ensure(!taken, "two open orders of one client id")?;
         self.list_account = order.account;
         self.listed_count += 1;
         Lists { accounts, sessions, open, index }.add(slot, &order);

@@ -115,6 +115,10 @@ impl SnapshotReader {
         if raw_bytes > SNAPSHOT_PIECE_BYTES_MAX || stored_bytes > SNAPSHOT_PIECE_BYTES_MAX {
             return Err(self.malformed(at, "a piece beyond its bound"));
         }
+        // No writer makes one, and nobody behind this has to know what it would mean.
+        if raw_bytes == 0 {
+            return Err(self.malformed(at, "an empty piece"));
+        }
         self.stored.resize(stored_bytes, 0);
         read_exact(&mut self.file, &self.path, at + PIECE_HEADER_BYTES as u64, &mut self.stored)?;
         if header.checksum(&self.stored) != header.crc32c.get() {

@@ -1,0 +1,61 @@
+//! The list of all targets, in the order of the crates whose decoders they are about.
+
+pub mod market_packets;
+
+pub mod decimal;
+pub mod depth;
+pub mod login;
+pub mod market_snapshot;
+pub mod messages;
+pub mod order_entry;
+pub mod session;
+pub mod soup;
+
+pub mod frame;
+pub mod head;
+pub mod identity;
+pub mod mark;
+pub mod quarantine;
+pub mod snapshot_file;
+
+pub mod command;
+pub mod state;
+
+pub mod admin_body;
+pub mod config;
+pub mod history_row;
+pub mod sizes;
+
+pub mod day;
+pub mod metrics;
+pub mod published_book;
+pub mod zip;
+
+use crate::target::Target;
+
+pub const ALL: &[Target] = &[
+    soup::TARGET,
+    login::TARGET,
+    session::TARGET,
+    messages::TARGET,
+    order_entry::TARGET,
+    depth::TARGET,
+    market_snapshot::TARGET,
+    decimal::TARGET,
+    frame::TARGET,
+    head::TARGET,
+    mark::TARGET,
+    identity::TARGET,
+    quarantine::TARGET,
+    snapshot_file::TARGET,
+    command::TARGET,
+    state::TARGET,
+    config::TARGET,
+    sizes::TARGET,
+    admin_body::TARGET,
+    history_row::TARGET,
+    day::TARGET,
+    published_book::TARGET,
+    zip::TARGET,
+    metrics::TARGET,
+];

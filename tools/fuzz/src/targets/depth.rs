@@ -1,0 +1,76 @@
+//! A reader of the live feed: its books add up after every message, whatever came.
+
+use super::market_packets::{packets, payloads, published, renumber};
+use crate::meter;
+use crate::target::{Outcome, Target};
+use api::depth::{Depth, DepthBook};
+use api::market::{LEVEL_UPDATE_BYTES_MAX, MarketMessage};
+use api::top::{TopState, bbo};
+use book::command::Side;
+use book::units::TsNs;
+use book::workload::Profile;
+
+pub const TARGET: Target = Target { name: "depth", seeds, mend: renumber, check, bytes_max: 8192, round_inputs: 4_000 };
+
+fn check(input: &[u8]) -> Outcome {
+    // Maps of maps: an order of 64 bytes on the wire may have a level, and so two tree nodes, for itself.
+    let (depth, taken) = meter::within(64 * input.len() + (64 << 10), || follow(input));
+    let mut orders = 0;
+    for book in depth.books() {
+        adds_up(book);
+        orders += book.order_count();
+    }
+    assert!(orders <= taken, "no order without a message");
+    if taken == 0 { Outcome::Refused } else { Outcome::Decoded }
+}
+
+/// Applies messages until one does not follow; tells how many did.
+fn follow(input: &[u8]) -> (Depth, usize) {
+    let mut depth = Depth::default();
+    let mut taken = 0;
+    for place in payloads(input) {
+        let Ok(message) = MarketMessage::read(&input[place]) else { break };
+        if depth.apply(&message).is_err() {
+            break;
+        }
+        taken += 1;
+    }
+    (depth, taken)
+}
+
+/// Levels are sums of orders, best first, and what is told of them can be told.
+pub fn adds_up(book: &DepthBook) {
+    let mut orders_sum = 0;
+    for side in [Side::Buy, Side::Sell] {
+        let mut orders = book.orders(side).peekable();
+        let mut before = None;
+        for level in book.levels(side) {
+            let (mut qty, mut count) = (0i128, 0);
+            while let Some(order) = orders.next_if(|order| order.price_e9 == level.price_e9) {
+                assert!(order.side == side && 0 < order.qty_e8);
+                assert_eq!(book.order(order.order_id), Some(order));
+                qty += i128::from(order.qty_e8);
+                count += 1;
+            }
+            assert_eq!((i128::from(level.qty_e8), level.orders), (qty, count), "a level is the sum of its orders");
+            let better = before
+                .is_none_or(|price| if side == Side::Buy { level.price_e9 < price } else { price < level.price_e9 });
+            assert!(better && 0 < count, "levels come best first, none is empty");
+            before = Some(level.price_e9);
+            orders_sum += count as usize;
+        }
+        assert!(orders.next().is_none(), "every order has a level");
+    }
+    assert_eq!(orders_sum, book.order_count());
+    let _best = bbo(book, TsNs(1));
+    let mut room = [0; LEVEL_UPDATE_BYTES_MAX];
+    if let Some(len) = TopState::default().update(book, TsNs(1), &mut room) {
+        MarketMessage::read(&room[..len]).expect("an update can be read");
+    }
+}
+
+fn seeds() -> Vec<Vec<u8>> {
+    let mixed = published(Profile::Mixed, 40);
+    let crosses = published(Profile::Crosses, 60);
+    [mixed, crosses].iter().map(|messages| packets(&messages[..messages.len().min(80)])).collect()
+}

@@ -1,0 +1,48 @@
+//! The text that says whose a data directory is: it has one form only.
+
+use crate::scratch;
+use crate::target::{Outcome, Target};
+use wal::error::ErrorKind;
+use wal::identity::Identity;
+use wal::segment::Geometry;
+use wal::units::{Seq, Timeline};
+
+pub const TARGET: Target = Target { name: "identity", seeds, mend, check, bytes_max: 512, round_inputs: 8_000 };
+
+const CRC_NAME: &[u8] = b"crc32c ";
+const CRC_DIGITS: usize = 8;
+
+fn check(input: &[u8]) -> Outcome {
+    let path = scratch::file("IDENTITY", input);
+    match Identity::read(&path) {
+        Ok(identity) => {
+            let identity = identity.expect("the file is there");
+            assert_eq!(identity.to_text().as_bytes(), input, "it has one form only");
+            Outcome::Decoded
+        }
+        Err(error) => {
+            assert!(matches!(error.kind(), ErrorKind::Damaged | ErrorKind::UnknownFormat), "{error}");
+            assert!(error.to_string().contains(&path.display().to_string()), "{error} names the file");
+            Outcome::Refused
+        }
+    }
+}
+
+/// The last line's checksum of all lines above it.
+pub fn mend(input: &mut [u8]) {
+    let Some(at) = input.windows(CRC_NAME.len()).rposition(|window| window == CRC_NAME) else { return };
+    let crc = format!("{:08x}", crc32c::crc32c(&input[..at]));
+    if let Some(digits) = input.get_mut(at + CRC_NAME.len()..at + CRC_NAME.len() + CRC_DIGITS) {
+        digits.copy_from_slice(crc.as_bytes());
+    }
+}
+
+fn seeds() -> Vec<Vec<u8>> {
+    let identity = |timeline, seq_base| Identity {
+        node_id: super::frame::NODE,
+        timeline: Timeline(timeline),
+        seq_base: Seq(seq_base),
+        geometry: Geometry { segment_count: 4, segment_bytes: 64 << 20 },
+    };
+    [identity(1, 0), identity(u32::MAX, u64::MAX)].iter().map(|identity| identity.to_text().into()).collect()
+}

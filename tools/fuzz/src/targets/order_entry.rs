@@ -1,0 +1,105 @@
+//! A client's packets all the way: decoded, put into the log's bytes and back, done by an engine, and answered.
+
+use crate::house::House;
+use crate::meter;
+use crate::seeds;
+use crate::target::{Outcome, Target, mend_nothing};
+use api::decode::{Decoded, Sender, decode};
+use api::depth::Depth;
+use api::market::MarketMessage;
+use api::orders::{Answer, Request};
+use api::soup::{PacketKind, PacketReader, append_packet};
+use book::codec;
+use book::command::Command;
+use book::ids::{AccountId, SessionId};
+
+pub const TARGET: Target =
+    Target { name: "order_entry", seeds, mend: mend_nothing, check, bytes_max: 4096, round_inputs: 1_500 };
+
+fn check(input: &[u8]) -> Outcome {
+    let mut house = House::opened();
+    let mut reader = PacketReader::default();
+    let mut rest = input;
+    let mut decoded = 0;
+    // The second account trades against the first, so that fills happen.
+    while let Ok(Some(packet)) = reader.read(&mut rest) {
+        let number = 1 + decoded % 2;
+        let drop_copy = packet.kind == PacketKind::Debug;
+        let sender = Sender { session: SessionId(number), account: AccountId(number), drop_copy };
+        let Some(command) = decoded_command(packet.payload, &sender, &house) else { break };
+        survives_the_log(&command);
+        house.apply(&command);
+        decoded += 1;
+    }
+    if decoded == 0 {
+        return Outcome::Refused;
+    }
+    house.engine.verify().expect("no message brings the books out of balance");
+    let mut depth = Depth::default();
+    for message in &house.public {
+        let message = MarketMessage::read(message).expect("what is published can be read");
+        depth.apply(&message).expect("what is published follows from what was published");
+    }
+    for answer in &house.answers {
+        Answer::read(answer).expect("what is answered can be read");
+    }
+    Outcome::Decoded
+}
+
+fn decoded_command(message: &[u8], sender: &Sender, house: &House) -> Option<Command> {
+    let made = meter::within(0, || decode(message, sender, &house.instruments));
+    let request = Request::read(message);
+    match made {
+        Err(error) => {
+            assert_eq!(request, Err(error.0), "both readers refuse for the same reason");
+            None
+        }
+        Ok(Decoded::Command(command) | Decoded::SetSession { command, .. }) => {
+            assert!(request.is_ok(), "both readers take the same messages");
+            Some(command)
+        }
+    }
+}
+
+fn survives_the_log(command: &Command) {
+    let mut room = [0; codec::RECORD_BYTES_MAX];
+    let ts = book::units::TsNs(7);
+    let len = codec::encode(ts, command, &mut room).expect("a client's command fits a record");
+    let record = codec::decode(&room[..len]).expect("what was encoded decodes");
+    assert_eq!((record.ts, &record.command), (ts, command));
+}
+
+fn seeds() -> Vec<Vec<u8>> {
+    let requests: Vec<Vec<u8>> =
+        seeds::messages("orders").into_iter().filter(|message| Request::read(message).is_ok()).collect();
+    let stream = |messages: &[Vec<u8>]| {
+        let mut stream = Vec::new();
+        messages.iter().for_each(|message| append_packet(PacketKind::Unsequenced, message, &mut stream));
+        stream
+    };
+    let mut seeds: Vec<Vec<u8>> = requests.iter().map(|request| stream(std::slice::from_ref(request))).collect();
+    seeds.push(stream(&requests));
+    seeds.push(stream(&trades()));
+    seeds
+}
+
+/// Orders of two sessions that rest and meet.
+fn trades() -> Vec<Vec<u8>> {
+    use api::decimal::{PriceE9, QtyE8};
+    use api::orders::NewOrder;
+    use api::sbe::Framed;
+    use book::command::Side;
+    use book::ids::{ClOrdId, MarketId};
+    use zerocopy::IntoBytes;
+    let order = |id, side, price: i64, qty: i64| {
+        let (price, qty) = (PriceE9(price * 1_000_000_000), QtyE8(qty * 100_000_000));
+        Framed::new(NewOrder::limit(ClOrdId(id), MarketId(1), side, price, qty)).as_bytes().to_vec()
+    };
+    vec![
+        order(1, Side::Buy, 100, 5),
+        order(1, Side::Sell, 101, 5),
+        order(2, Side::Buy, 101, 3),
+        order(2, Side::Sell, 100, 7),
+        order(3, Side::Buy, 99, 1),
+    ]
+}
