@@ -45,10 +45,12 @@ const fn row(name: &'static str, files: &'static str, place: &'static str, fault
 
 const DAMAGED: &[i32] = &[13];
 const DAMAGED_OR_SHORT: &[i32] = &[13, 21];
+/// A bit of the version makes it a format of the future.
+const HEADER: &[i32] = &[13, 14];
 
-const ROWS: [Row; 22] = [
+const ROWS: [Row; 24] = [
     row("journal file, one bit", "head:*.seg", "random", "flip_mid", Due::Either(DAMAGED_OR_SHORT)),
-    row("journal file, one bit of its header", "head:*.seg", "random", "flip_first", Due::Refuse(DAMAGED)),
+    row("journal file, one bit of its header", "head:*.seg", "random", "flip_first", Due::Refuse(HEADER)),
     row("journal file, 4 KiB of zeros", "head:*.seg", "random", "zero4k", Due::Either(DAMAGED_OR_SHORT)),
     row("journal file, its end torn off", "head:*.seg", "random", "torn", Due::Refuse(DAMAGED)),
     row("journal file, half of it gone", "head:*.seg", "random", "truncate", Due::Refuse(DAMAGED)),
@@ -68,7 +70,10 @@ const ROWS: [Row; 22] = [
     row("RocksDB's CURRENT, deleted", "current", "newest", "delete", Due::Refuse(DAMAGED)),
     row("IDENTITY, one bit", "file:IDENTITY", "oldest", "flip_mid", Due::Refuse(DAMAGED)),
     row("IDENTITY, half of it gone", "file:IDENTITY", "oldest", "truncate", Due::Refuse(DAMAGED)),
-    row("MARK, half of it gone", "file:MARK", "newest", "truncate", Due::Refuse(DAMAGED)),
+    // It has two slots, for this.
+    row("MARK, half of it gone", "file:MARK", "newest", "truncate", Due::Either(DAMAGED)),
+    row("MARK, emptied", "file:MARK", "newest", "empty", Due::Refuse(DAMAGED)),
+    row("MARK, deleted", "file:MARK", "newest", "delete", Due::Refuse(DAMAGED)),
 ];
 
 /// A directory with two snapshots, a tail in the store and a newer one in the head only; nobody runs on it.
@@ -240,7 +245,8 @@ fn damages_in_the_right_place_are_refused_too() {
             }
         }
     });
-    by_hand("an older copy of the store", Due::Refuse(DAMAGED_OR_SHORT), &|dir| {
+    // Whole again where the head still has all that it lacks.
+    by_hand("an older copy of the store", Due::Either(DAMAGED_OR_SHORT), &|dir| {
         fs::remove_dir_all(dir.join("db")).expect("removed");
         copy(&original.stale_db, &dir.join("db"));
     });
