@@ -79,7 +79,8 @@ struct Load {
     latencies: Latencies,
     inside_p99_ns: u64,
     inside_p999_ns: u64,
-    inside_max_ns: u64,
+    journal_p999_ns: u64,
+    queue_p999_ns: u64,
     cycle_ns_max: u64,
     snapshots: u64,
     snapshot_ns: u64,
@@ -136,16 +137,17 @@ fn load(args: &Args, path: &std::path::Path, every: Option<u64>, ticks: &Ticks) 
         status.engine_cycle_ns_max.set(0);
         let latencies = collecting(&seat.open.node().stages.clone(), || seat.open_loop(args.rate, length, ticks))?;
         let behind = status.seq_durable.get() - status.seq_shadow.get().min(status.seq_durable.get());
-        let inside = |quantile| {
+        let stage = |wanted: &str, quantile| {
             seat.open.node().stages.read(|set| {
-                set.iter().find(|(name, _)| *name == "total").map_or(0, |(_, times)| times.quantile_ns(quantile))
+                set.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, times)| times.quantile_ns(quantile))
             })
         };
         Ok(Load {
             latencies,
-            inside_p99_ns: inside(0.99),
-            inside_p999_ns: inside(0.999),
-            inside_max_ns: inside(1.0),
+            inside_p99_ns: stage("total", 0.99),
+            inside_p999_ns: stage("total", 0.999),
+            journal_p999_ns: stage("journal", 0.999),
+            queue_p999_ns: stage("queue", 0.999),
             cycle_ns_max: status.engine_cycle_ns_max.get(),
             snapshots: status.snapshots.get(),
             snapshot_ns: status.snapshot_ns.get(),
@@ -228,7 +230,8 @@ impl Column {
             json!({
                 "p50_ns": load.latencies.at(0.5), "p99_ns": load.latencies.at(0.99), "p999_ns": load.latencies.at(0.999),
                 "max_ns": load.latencies.at(1.0), "inside_p99_ns": load.inside_p99_ns,
-                "inside_p999_ns": load.inside_p999_ns, "inside_max_ns": load.inside_max_ns, "cycle_ns_max": load.cycle_ns_max,
+                "inside_p999_ns": load.inside_p999_ns, "journal_p999_ns": load.journal_p999_ns,
+                "queue_p999_ns": load.queue_p999_ns, "cycle_ns_max": load.cycle_ns_max,
                 "snapshots": load.snapshots, "snapshot_ns": load.snapshot_ns, "shadow_behind": load.behind,
             })
         });
@@ -238,14 +241,15 @@ impl Column {
 
 type Figure = (&'static str, fn(&Load) -> u64, f64);
 
-const FIGURES: [Figure; 10] = [
+const FIGURES: [Figure; 11] = [
     ("p50 us", |load| load.latencies.at(0.5), 1e3),
     ("p99 us", |load| load.latencies.at(0.99), 1e3),
     ("p99.9 us", |load| load.latencies.at(0.999), 1e3),
     ("max us", |load| load.latencies.at(1.0), 1e3),
     ("inside p99 us", |load| load.inside_p99_ns, 1e3),
     ("inside p99.9 us", |load| load.inside_p999_ns, 1e3),
-    ("inside max us", |load| load.inside_max_ns, 1e3),
+    ("journal p99.9 us", |load| load.journal_p999_ns, 1e3),
+    ("queue p99.9 us", |load| load.queue_p999_ns, 1e3),
     ("longest cycle us", |load| load.cycle_ns_max, 1e3),
     ("snapshots", |load| load.snapshots, 1.0),
     ("shadow behind", |load| load.behind, 1.0),
