@@ -29,22 +29,24 @@ impl fmt::Debug for StateHash {
 const WALK_VERSION: u64 = 1;
 
 /// Gathers small fields so that the hash sees large pieces.
-struct Walk {
+struct Walk<'r> {
     hasher: blake3::Hasher,
     buffer: Vec<u8>,
+    rest: &'r mut dyn FnMut(),
 }
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
-impl Walk {
-    fn new() -> Self {
-        Self { hasher: blake3::Hasher::new(), buffer: Vec::with_capacity(BUFFER_BYTES + 64) }
+impl<'r> Walk<'r> {
+    fn new(rest: &'r mut dyn FnMut()) -> Self {
+        Self { hasher: blake3::Hasher::new(), buffer: Vec::with_capacity(BUFFER_BYTES + 64), rest }
     }
 
     fn number(&mut self, value: u64) {
         self.buffer.extend_from_slice(&value.to_le_bytes());
         if self.buffer.len() >= BUFFER_BYTES {
             self.flush();
+            (self.rest)();
         }
     }
 
@@ -67,7 +69,12 @@ impl Walk {
 
 impl Engine {
     pub fn state_hash(&self) -> StateHash {
-        let mut walk = Walk::new();
+        self.state_hash_resting(&mut || {})
+    }
+
+    /// The same, for callers that must not keep a core busy for as long as it takes: `rest` is called every 64 KiB.
+    pub fn state_hash_resting(&self, rest: &mut dyn FnMut()) -> StateHash {
+        let mut walk = Walk::new(rest);
         walk.number(WALK_VERSION);
         walk.number(self.stamp.seq.0);
         walk.number(self.stamp.ts.0);
@@ -84,7 +91,7 @@ impl Engine {
         walk.finish()
     }
 
-    fn walk_assets(&self, walk: &mut Walk) {
+    fn walk_assets(&self, walk: &mut Walk<'_>) {
         walk.number(self.accounts.assets().len() as u64);
         for book in self.accounts.assets() {
             walk.bytes(book.asset.symbol.as_str().as_bytes());
@@ -98,7 +105,7 @@ impl Engine {
         }
     }
 
-    fn walk_markets(&self, walk: &mut Walk) {
+    fn walk_markets(&self, walk: &mut Walk<'_>) {
         walk.number(self.markets.len() as u64);
         for market in &self.markets {
             walk_rules(walk, market);
@@ -111,7 +118,7 @@ impl Engine {
         }
     }
 
-    fn walk_accounts(&self, walk: &mut Walk) {
+    fn walk_accounts(&self, walk: &mut Walk<'_>) {
         walk.number(self.accounts.len() as u64);
         for (id, account) in self.accounts.iter() {
             walk.bytes(self.accounts.name(id).unwrap_or_default().as_bytes());
@@ -135,7 +142,7 @@ impl Engine {
         }
     }
 
-    fn walk_sessions(&self, walk: &mut Walk) {
+    fn walk_sessions(&self, walk: &mut Walk<'_>) {
         walk.number(self.sessions.len() as u64);
         for (_, session) in self.sessions.iter() {
             walk.bytes(session.user.as_str().as_bytes());
@@ -164,7 +171,7 @@ impl Engine {
         }
     }
 
-    fn walk_memories(&self, walk: &mut Walk) {
+    fn walk_memories(&self, walk: &mut Walk<'_>) {
         for (remembered, first) in self.client_ids.iter() {
             walk.number(remembered.ts.0);
             walk.number(u64::from(remembered.account.0));
@@ -193,7 +200,7 @@ impl Engine {
     }
 }
 
-fn walk_rules(walk: &mut Walk, market: &Market) {
+fn walk_rules(walk: &mut Walk<'_>, market: &Market) {
     let rules = &market.rules;
     walk.bytes(rules.symbol.as_str().as_bytes());
     for value in [
@@ -215,7 +222,7 @@ fn walk_rules(walk: &mut Walk, market: &Market) {
     }
 }
 
-fn walk_order(walk: &mut Walk, slot: u32, order: &Order) {
+fn walk_order(walk: &mut Walk<'_>, slot: u32, order: &Order) {
     for value in [
         u64::from(slot),
         order.id.0,

@@ -47,6 +47,8 @@ const FRAMES_PER_POLL: usize = 64;
 const IDLE: Duration = Duration::from_millis(1);
 /// The history is written at least this often while commands come in.
 const HISTORY_EVERY_NS: u64 = 1_000_000_000;
+/// Work on a snapshot between two rests.
+const WORK_AT_ONCE: Duration = Duration::from_millis(1);
 /// Behind every loop that answers somebody.
 const NICE: i32 = 10;
 
@@ -241,7 +243,8 @@ impl Shadow {
         self.wiring.store.flush()?;
         let started = Instant::now();
         let status = Arc::clone(&self.wiring.status);
-        match shelf::take(&self.wiring.directory, &self.replica, self.tail) {
+        let mut breather = Breather::new(status.is_stopping());
+        match shelf::take(&self.wiring.directory, &self.replica, self.tail, &mut || breather.rest()) {
             Ok((file, header)) => {
                 let took = started.elapsed();
                 status.seq_snapshot.set(header.tail.seq.0);
@@ -327,6 +330,31 @@ impl Shadow {
                 Ok(_) => {}
             }
         }
+    }
+}
+
+/// Gives way in the middle of long work: as long as it worked, it rests.
+///
+/// A low priority is not enough. Where the machine is a virtual one, its disk is served by the host on the same share of
+/// processors, and a core kept busy for half a second holds up every sync for as long.
+struct Breather {
+    worked_since: Instant,
+    in_haste: bool,
+}
+
+impl Breather {
+    /// In haste it never rests: a node that stops serves nobody.
+    fn new(in_haste: bool) -> Self {
+        Self { worked_since: Instant::now(), in_haste }
+    }
+
+    fn rest(&mut self) {
+        let worked = self.worked_since.elapsed();
+        if self.in_haste || worked < WORK_AT_ONCE {
+            return;
+        }
+        std::thread::sleep(worked);
+        self.worked_since = Instant::now();
     }
 }
 

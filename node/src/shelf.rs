@@ -12,7 +12,14 @@ use wal::snapshot::{self, SnapshotFile, SnapshotHeader, SnapshotReader, Snapshot
 use wal::units::{Seq, Tail};
 
 /// Writes the replica as it stands behind `tail`. Durable, under its own name, when this returns.
-pub fn take(directory: &Directory, replica: &Replica, tail: Tail) -> Result<(SnapshotFile, SnapshotHeader)> {
+///
+/// `rest` is called every millisecond or so of work: a node that serves gives way there, everybody else goes on.
+pub fn take(
+    directory: &Directory,
+    replica: &Replica,
+    tail: Tail,
+    rest: &mut impl FnMut(),
+) -> Result<(SnapshotFile, SnapshotHeader)> {
     let stamp = replica.engine.stamp();
     assert!(stamp.seq.0 == tail.seq.0, "a snapshot stands at the end of a frame");
     assert!(replica.engine.parted().is_none(), "a state that differs from the live one is not kept");
@@ -26,12 +33,15 @@ pub fn take(directory: &Directory, replica: &Replica, tail: Tail) -> Result<(Sna
         tail: said,
         time: stamp.ts.0,
         log_bytes: replica.numbers.log_bytes(),
-        state_hash: replica.engine.state_hash().0,
+        state_hash: replica.engine.state_hash_resting(rest).0,
         build: format!("pinion {VERSION} {COMMIT}"),
     };
     let mut writer =
         SnapshotWriter::create_on(Arc::clone(directory.medium()), &directory.snapshots_dir(), header.clone())?;
-    replica.save(&mut |tag, piece| writer.piece(tag, piece))?;
+    replica.save(&mut |tag, piece| {
+        rest();
+        writer.piece(tag, piece)
+    })?;
     Ok((writer.finish()?, header))
 }
 

@@ -170,7 +170,7 @@ pub fn restore(past: &Past, look: &Look<'_>, seq: Seq, place: &Path, interrupt: 
     tell_passed_over(&moment.passed_over);
     interrupt.check()?;
     let stamp = moment.replica.engine.stamp();
-    let (file, header) = shelf::take(&directory, &moment.replica, identity.origin().tail())?;
+    let (file, header) = shelf::take(&directory, &moment.replica, identity.origin().tail(), &mut || {})?;
     let quarantine = keep_quarantine(past.quarantine(), seq);
     if !quarantine.is_empty() {
         quarantine.write(new.path())?;
