@@ -23,7 +23,7 @@ use crate::recover::{self, Beginning, RestoreError};
 use crate::replica::{RecordError, Replica, apply_record};
 use crate::retention::{self, Candidate, LogEnds, Retention};
 use crate::schedule::Schedule;
-use crate::shadow_port::{ShadowInlet, Taken, Wish};
+use crate::shadow_port::{ShadowInlet, Taken, WISHES_MAX, Wish};
 use crate::shelf;
 use crate::status::Status;
 use crate::unfinished::Unfinished;
@@ -194,7 +194,9 @@ impl Shadow {
     }
 
     fn take_wishes(&mut self) -> Result<(), ShadowError> {
-        while let Ok(wish) = self.wiring.inlet.wishes.try_recv() {
+        // Those beyond stay in the port, which refuses more when it is full too.
+        while self.waiting.len() < WISHES_MAX {
+            let Ok(wish) = self.wiring.inlet.wishes.try_recv() else { break };
             match wish {
                 Wish::Ask { .. } => self.waiting.push(wish),
                 Wish::Snapshot { reply } => {

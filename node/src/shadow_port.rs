@@ -2,7 +2,7 @@
 //! snapshot.
 //!
 //! A question names the sequence that it must see: who waited for the answer to a command and asks with its sequence
-//! reads what that command wrote. At most `WISHES_MAX` wait; more are refused at once.
+//! reads what that command wrote. A bounded number waits; more are refused at once.
 
 use crate::replica::Replica;
 use book::units::Seq;
@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use tokio::sync::oneshot;
 use wal::snapshot::SnapshotHeader;
 
-/// Questions and wishes that wait at once.
+/// Questions and wishes on their way to the shadow, and as many questions that wait there for their sequence.
 pub const WISHES_MAX: usize = 256;
 
 #[derive(Debug, thiserror::Error)]
