@@ -5,33 +5,23 @@ mod common;
 
 use book::command::Side;
 use common::disk::LoopDisk;
-use common::load::{Trader, trade_while};
+use common::files::{copy_dir, files_of, flip, frames_of_the_head_only};
+use common::load::{Trader, trade_and_kill, trade_while, two_traders};
 use common::process::{Ended, Start};
 use common::{Place, Running};
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use wal::directory::Directory;
-use wal::frame::FrameHeader;
 
 /// A place with a market and two traders that have traded, stopped in good order.
 fn traded(place: &Place) -> Vec<Trader> {
     let running = place.start();
-    let mut traders = traders(&running);
+    let mut traders = two_traders(&running);
     trade_while(&mut traders, running.orders(), |_| until_answered(&running, 2_000));
     assert_eq!(running.stop(), 0);
     traders
-}
-
-fn traders(running: &Running) -> Vec<Trader> {
-    let market = running.add_market();
-    let add = |(user, side)| {
-        running.add_trader(user);
-        Trader::new(user, market, side)
-    };
-    [("MM1", Side::Sell), ("MM2", Side::Buy)].map(add).into()
 }
 
 fn until_answered(running: &Running, commands: u64) {
@@ -63,11 +53,6 @@ fn hashes(dir: &Path) -> BTreeMap<PathBuf, [u8; 32]> {
 fn is_diary(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy());
     path.parent().is_some_and(|dir| dir.ends_with("db")) && name.is_some_and(|name| name.starts_with("LOG"))
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp(1) is there");
-    assert!(copied.success());
 }
 
 /// A start that must end with `code` and name what is wrong, and write nothing.
@@ -156,23 +141,11 @@ fn a_flipped_bit_in_the_middle_of_the_log_is_named() {
 /// A node that was killed has its newest frames in the head only.
 fn killed(place: &Place) -> (Start, Vec<Trader>) {
     let running = place.start();
-    let mut traders = traders(&running);
+    let mut traders = two_traders(&running);
     assert_eq!(running.stop(), 0);
     let start = Start::new(&place.config_file());
     trade_and_kill(&start, &mut traders);
     (start, traders)
-}
-
-fn trade_and_kill(start: &Start, traders: &mut [Trader]) {
-    let process = start.run();
-    let address = process.orders;
-    trade_while(traders, address, |_| {
-        let until = Instant::now() + Duration::from_millis(200);
-        while Instant::now() < until {
-            std::thread::park_timeout(Duration::from_millis(10));
-        }
-        process.kill();
-    });
 }
 
 #[test]
@@ -180,35 +153,19 @@ fn a_flipped_bit_in_the_head_is_named_and_no_torn_end() {
     let place = Place::new();
     let (start, mut traders) = killed(&place);
     // In the middle of what only the head has: many whole frames follow. The store may have been flushed just then.
-    let mut only_in_head = frames_of_the_head_only(&place);
+    let mut only_in_head = frames_of_the_head_only(&place.data_dir());
     for _ in 0..20 {
         if only_in_head.len() > 20 {
             break;
         }
         trade_and_kill(&start, &mut traders);
-        only_in_head = frames_of_the_head_only(&place);
+        only_in_head = frames_of_the_head_only(&place.data_dir());
     }
     assert!(only_in_head.len() > 20, "there was load");
     let (segment, offset) = &only_in_head[only_in_head.len() / 2];
     flip(segment, offset + 100);
     let name = segment.file_name().and_then(|name| name.to_str()).expect("a name of ours");
     refuses(&place, 13, &[name]);
-}
-
-/// Where the frames lie that the store does not have, in the order of the log.
-fn frames_of_the_head_only(place: &Place) -> Vec<(PathBuf, u64)> {
-    let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
-    let stored = directory.store().expect("a whole store").tail().seq;
-    let mut found = BTreeMap::new();
-    for segment in files_of(&directory.head_dir(), "seg") {
-        let bytes = fs::read(&segment).expect("readable");
-        for at in (4096..bytes.len()).step_by(4096) {
-            if let Some(header) = FrameHeader::peek(&bytes[at..]).filter(|header| header.seq_first.get() > stored.0) {
-                found.insert(header.seq_first.get(), (segment.clone(), at as u64));
-            }
-        }
-    }
-    found.into_values().collect()
 }
 
 #[test]
@@ -244,7 +201,7 @@ fn swapped_segments_are_named() {
 fn an_old_copy_is_shorter_than_what_was_acknowledged() {
     let place = Place::new();
     let running = place.start();
-    let mut traders = traders(&running);
+    let mut traders = two_traders(&running);
     assert_eq!(running.stop(), 0);
     let old = place.dir.path().join("old");
     copy_dir(&place.data_dir(), &old);
@@ -277,28 +234,11 @@ fn crc32c(bytes: &[u8]) -> u32 {
     })
 }
 
-fn files_of(dir: &Path, extension: &str) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = fs::read_dir(dir)
-        .expect("readable")
-        .map(|entry| entry.expect("readable").path())
-        .filter(|path| path.extension().is_some_and(|found| found == extension))
-        .collect();
-    files.sort_by_key(|path| fs::metadata(path).expect("there").len());
-    files
-}
-
-fn flip(path: &Path, offset: u64) {
-    let file = fs::OpenOptions::new().read(true).write(true).open(path).expect("there");
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, offset).expect("within the file");
-    file.write_all_at(&[byte[0] ^ 0x10], offset).expect("writable");
-}
-
 #[test]
 fn sigterm_makes_everything_durable_and_ends_in_order() {
     let place = Place::new();
     let running = place.start();
-    let mut traders = traders(&running);
+    let mut traders = two_traders(&running);
     assert_eq!(running.stop(), 0);
     let start = Start::new(&place.config_file());
     let process = start.run();
@@ -320,7 +260,7 @@ fn sigterm_makes_everything_durable_and_ends_in_order() {
 fn a_clean_stop_keeps_interval_journals_whole_and_does_not_wait_for_the_interval() {
     let place = Place::with("[journal]\nsync = \"interval\"\ninterval_us = 10000000\n");
     let running = place.start();
-    let mut traders = traders(&running);
+    let mut traders = two_traders(&running);
     trade_while(&mut traders, running.orders(), |_| until_answered(&running, 1_000));
     let started = Instant::now();
     assert_eq!(running.stop(), 0);
@@ -336,7 +276,7 @@ fn a_full_disk_ends_the_node_and_the_ballast_brings_it_back() {
     // Room for what the store still has to write when the disk is full.
     fs::write(place.data_dir().join("BALLAST"), vec![0; 24 << 20]).expect("written");
     let running = place.start();
-    let mut traders = traders(&running);
+    let mut traders = two_traders(&running);
     assert_eq!(running.stop(), 0);
     let start = Start::new(&place.config_file_in(disk.beside(), "[store]\nballast_bytes = \"0\"\n"));
     let process = start.run();
@@ -379,7 +319,7 @@ mod injected {
     fn ends_and_comes_back(fault: &str, code: i32) {
         let place = Place::new();
         let running = place.start();
-        let mut traders = traders(&running);
+        let mut traders = two_traders(&running);
         assert_eq!(running.stop(), 0);
         let config = place.config_file();
         let process = Start::with_fault(&config, fault).run();
@@ -410,7 +350,7 @@ mod injected {
     fn interval_journals_end_at_a_failed_sync_too() {
         let place = Place::with("[journal]\nsync = \"interval\"\ninterval_us = 1000\n");
         let running = place.start();
-        let mut traders = traders(&running);
+        let mut traders = two_traders(&running);
         assert_eq!(running.stop(), 0);
         let process = Start::with_fault(&place.config_file(), "sync:EIO:20").run();
         let address = process.orders;
@@ -423,7 +363,7 @@ mod injected {
     fn nothing_leaves_behind_a_failed_sync() {
         let place = Place::new();
         let running = place.start();
-        traders(&running);
+        two_traders(&running);
         assert_eq!(running.stop(), 0);
         let process = Start::with_fault(&place.config_file(), "sync:EIO:1").run();
         let mut client =

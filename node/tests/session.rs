@@ -15,19 +15,8 @@ use book::command::{Admin, CodMode, CodScope, MassScope, Side, Throttle};
 use book::ids::{ClOrdId, MarketId, SessionId};
 use book::reject::RejectReason;
 use common::raw::Raw;
-use common::{PATIENCE, Place, Running, limit, next, price, qty};
+use common::{PATIENCE, Place, Running, limit, next, price, qty, until};
 use std::time::{Duration, Instant};
-
-const POLL: Duration = Duration::from_millis(1);
-
-/// Polls until `state` holds.
-fn until(what: &str, mut state: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !state() {
-        assert!(Instant::now() < deadline, "in {PATIENCE:?} it did not come to this: {what}");
-        std::thread::park_timeout(POLL);
-    }
-}
 
 /// A market and the traders MM1 and MM2, each with an account.
 fn traders(running: &Running) -> MarketId {

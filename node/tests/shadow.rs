@@ -9,46 +9,24 @@ use book::engine::{Capacity, Engine};
 use book::event::{Event, NoSink};
 use book::ids::{AccountId, AssetId, ClientKey, SessionId};
 use book::units::{Seq, TsNs, Units};
-use common::load::{Trader, trade_while};
+use common::load::{Trader, trade_so_many, two_traders};
 use common::process::Start;
-use common::{ONE, PATIENCE, PRICE_ONE, Place, Running};
+use common::{ONE, PRICE_ONE, Place, until};
 use node::history::{History, Kind};
 use node::leave_out::{LeaveOutError, leave_out};
 use node::replica::apply_record;
+use node::shadow_port::{ShadowPortError, WISHES_MAX};
 use node::{exit, shelf};
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wal::directory::Directory;
 use wal::quarantine::Quarantine;
 use wal::recover::{Inspection, inspect};
 
 const OFTEN: &str = "[snapshot]\nevery_commands = 1000\nkeep = 2\n[store]\nretain_for = \"1ms\"\n";
 const NEVER: &str = "[snapshot]\nevery_commands = 1000000000\nevery = \"24h\"\non_stop = false\n";
-
-fn traders(running: &Running) -> Vec<Trader> {
-    let market = running.add_market();
-    let add = |(user, side)| {
-        running.add_trader(user);
-        Trader::new(user, market, side)
-    };
-    [("MM1", Side::Sell), ("MM2", Side::Buy)].map(add).into()
-}
-
-fn until(what: &str, mut reached: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !reached() {
-        assert!(Instant::now() < deadline, "{what} does not happen");
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
-}
-
-fn trade(running: &Running, traders: &mut [Trader], commands: u64) {
-    let status = &running.node().status;
-    let aim = status.commands.get() + commands;
-    trade_while(traders, running.orders(), |_| until("the load", || aim <= status.commands.get()));
-}
 
 fn snapshots(place: &Place) -> Vec<PathBuf> {
     let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
@@ -99,13 +77,13 @@ fn comes_back(place: &Place, traders: &mut [Trader]) -> (u64, String) {
 fn a_start_from_a_snapshot_and_a_tail_is_the_state_of_the_whole_log() {
     let place = Place::with(&format!("{NEVER}[shadow]\ncheck_every_commands = 64\n"));
     let running = place.start();
-    let mut traders = traders(&running);
-    trade(&running, &mut traders, 5_000);
+    let mut traders = two_traders(&running);
+    trade_so_many(&running, &mut traders, 5_000);
     let status = std::sync::Arc::clone(&running.node().status);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let (header, _) = runtime.block_on(running.node().port.snapshot()).expect("asked").expect("taken");
     assert_eq!(header.tail.seq.0, status.seq_snapshot.get());
-    trade(&running, &mut traders, 500);
+    trade_so_many(&running, &mut traders, 500);
     assert_eq!(running.stop(), 0);
     assert_eq!(status.seq_shadow.get(), status.seq_durable.get(), "the shadow goes to the end");
     assert_eq!(status.seq_hash_differs.get(), 0);
@@ -118,10 +96,10 @@ fn a_start_from_a_snapshot_and_a_tail_is_the_state_of_the_whole_log() {
 fn the_log_is_cut_behind_kept_snapshots_and_no_session_loses_its_past() {
     let place = Place::with(OFTEN);
     let running = place.start();
-    let mut traders = traders(&running);
+    let mut traders = two_traders(&running);
     let status = std::sync::Arc::clone(&running.node().status);
     for _ in 0..20 {
-        trade(&running, &mut traders, 1_000);
+        trade_so_many(&running, &mut traders, 1_000);
         if status.seq_truncated.get() > 0 {
             break;
         }
@@ -150,7 +128,7 @@ fn the_log_is_cut_behind_kept_snapshots_and_no_session_loses_its_past() {
         .collect();
     seen.sort_unstable();
     assert_eq!(seen, rests);
-    trade(&running, &mut traders, 500);
+    trade_so_many(&running, &mut traders, 500);
     assert_eq!(running.stop(), 0);
     comes_back(&place, &mut traders);
 }
@@ -159,10 +137,10 @@ fn the_log_is_cut_behind_kept_snapshots_and_no_session_loses_its_past() {
 fn a_damaged_newest_snapshot_gives_way_to_the_one_before() {
     let place = Place::with("[snapshot]\nevery_commands = 1000\n");
     let running = place.start();
-    let mut traders = traders(&running);
+    let mut traders = two_traders(&running);
     let status = std::sync::Arc::clone(&running.node().status);
     while status.snapshots.get() < 2 {
-        trade(&running, &mut traders, 1_000);
+        trade_so_many(&running, &mut traders, 1_000);
     }
     assert_eq!(running.stop(), 0);
     let whole = replayed(&place);
@@ -188,10 +166,10 @@ fn a_damaged_newest_snapshot_gives_way_to_the_one_before() {
 fn without_a_whole_snapshot_a_short_log_is_refused() {
     let place = Place::with(OFTEN);
     let running = place.start();
-    let mut traders = traders(&running);
+    let mut traders = two_traders(&running);
     let status = std::sync::Arc::clone(&running.node().status);
     while status.seq_truncated.get() == 0 {
-        trade(&running, &mut traders, 1_000);
+        trade_so_many(&running, &mut traders, 1_000);
     }
     assert_eq!(running.stop(), 0);
     for path in snapshots(&place) {
@@ -206,8 +184,8 @@ fn without_a_whole_snapshot_a_short_log_is_refused() {
 fn questions_see_what_they_name_and_the_history_adds_up() {
     let place = Place::with(NEVER);
     let running = place.start();
-    let mut traders = traders(&running);
-    trade(&running, &mut traders, 3_000);
+    let mut traders = two_traders(&running);
+    trade_so_many(&running, &mut traders, 3_000);
     // Of somebody who does not trade, so that nothing else moves it.
     let account = running.add_trader("IDLE");
     let funds = FundsMove { account, asset: AssetId(2), amount: Units(77), reference: ClientKey(1 << 90) };
@@ -268,6 +246,33 @@ fn questions_see_what_they_name_and_the_history_adds_up() {
     assert_eq!(told, 10);
 }
 
+#[test]
+fn questions_about_what_never_comes_are_refused_beyond_a_bound() {
+    let place = Place::with(NEVER);
+    let running = place.start();
+    let port = running.node().port.clone();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+    let refused = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    // The shadow takes them in as fast as it can, so each is asked until it is taken in or was refused for a while.
+    const ASKED: usize = 3 * WISHES_MAX;
+    for _ in 0..ASKED {
+        let (port, refused) = (port.clone(), std::sync::Arc::clone(&refused));
+        runtime.spawn(async move {
+            for _ in 0..10 {
+                match port.ask(Seq(u64::MAX), |_| ()).await {
+                    Err(ShadowPortError::Busy) => std::thread::park_timeout(Duration::from_millis(1)),
+                    _ => return,
+                }
+            }
+            refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+    until("what fits no more is refused", || {
+        ASKED - 2 * WISHES_MAX <= refused.load(std::sync::atomic::Ordering::Relaxed)
+    });
+    assert_eq!(running.stop(), 0);
+}
+
 fn read(history: &History<'_>, kind: Kind, account: AccountId) -> Vec<Event> {
     let mut found = Vec::new();
     let outcome = history.events(kind, account, TsNs(0)..TsNs(u64::MAX), |_, event| {
@@ -299,13 +304,15 @@ fn is_accepted_of(event: &Event, account: AccountId) -> bool {
 #[cfg(feature = "fault-injection")]
 mod injected {
     use super::*;
+    use common::load::trade_while;
+    use std::time::Instant;
 
     /// A directory with a few thousand commands behind a snapshot or none, killed under load.
     fn killed(extra: &str) -> (Place, Vec<Trader>) {
         let place = Place::with(extra);
         let running = place.start();
-        let mut traders = traders(&running);
-        trade(&running, &mut traders, 2_500);
+        let mut traders = two_traders(&running);
+        trade_so_many(&running, &mut traders, 2_500);
         assert_eq!(running.stop(), 0);
         let process = Start::new(&place.config_file()).run();
         trade_while(&mut traders, process.orders, |_| {
@@ -381,7 +388,7 @@ mod injected {
     fn a_shadow_that_differs_is_told_and_keeps_nothing() {
         let place = Place::with("[snapshot]\nevery_commands = 1000\n[shadow]\ncheck_every_commands = 100\n");
         let running = place.start();
-        let mut traders = traders(&running);
+        let mut traders = two_traders(&running);
         assert_eq!(running.stop(), 0);
         let before = snapshots(&place);
         let process = Start::with_fault(&place.config_file(), "differ-at:150").run();

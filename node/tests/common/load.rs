@@ -1,6 +1,7 @@
 //! Clients that trade as fast as they are answered, and remember every byte: the oracle of the crash tests.
 
-use super::{PASSWORD, limit};
+use super::process::Start;
+use super::{PASSWORD, Running, limit, until};
 use api::client::{ClientError, OrderClient};
 use api::orders::{Answer, CancelOrder};
 use api::requests::Target;
@@ -10,7 +11,7 @@ use book::ids::{ClOrdId, MarketId};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Requests under way at once.
 const WINDOW: u64 = 16;
@@ -171,6 +172,36 @@ pub fn trade_while<T>(traders: &mut [Trader], address: SocketAddr, meanwhile: im
         let _stop = StopAtEnd(&stop);
         meanwhile(&stop)
     })
+}
+
+/// A market, and two clients that trade with each other on it.
+pub fn two_traders(running: &Running) -> Vec<Trader> {
+    let market = running.add_market();
+    let add = |(user, side)| {
+        running.add_trader(user);
+        Trader::new(user, market, side)
+    };
+    [("MM1", Side::Sell), ("MM2", Side::Buy)].map(add).into()
+}
+
+/// Trades until the node has taken so many commands more.
+pub fn trade_so_many(running: &Running, traders: &mut [Trader], commands: u64) {
+    let status = &running.node().status;
+    let aim = status.commands.get() + commands;
+    trade_while(traders, running.orders(), |_| until("the load moves on", || aim <= status.commands.get()));
+}
+
+/// Starts the node and kills it in the middle of the load.
+pub fn trade_and_kill(start: &Start, traders: &mut [Trader]) {
+    let process = start.run();
+    let address = process.orders;
+    trade_while(traders, address, |_| {
+        let until = Instant::now() + Duration::from_millis(200);
+        while Instant::now() < until {
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        process.kill();
+    });
 }
 
 struct StopAtEnd<'a>(&'a AtomicBool);

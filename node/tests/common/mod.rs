@@ -3,6 +3,7 @@
 
 pub mod abused;
 pub mod disk;
+pub mod files;
 pub mod load;
 pub mod process;
 pub mod raw;
@@ -25,7 +26,7 @@ use node::topology::{Node, start};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use wal::directory::Directory;
 use wal::identity::Identity;
@@ -290,4 +291,13 @@ pub fn next(client: &mut OrderClient) -> Received<Answer> {
 
 pub fn limit(id: u64, market: MarketId, side: Side, at: i64, lots: i64) -> NewOrder {
     NewOrder::limit(ClOrdId(id), market, side, price(at), qty(lots))
+}
+
+/// Looks again until it is so.
+pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !reached() {
+        assert!(Instant::now() < deadline, "in {PATIENCE:?} it did not come to this: {what}");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
 }
