@@ -199,7 +199,8 @@ impl Store {
     /// Gives back the disk space of what is truncated. After the flush that made the truncation durable: files go at once.
     pub fn reclaim(&self) -> Result<()> {
         let (timeline, base) = (self.origin.timeline, self.base()?);
-        let (from, until) = (log_key(timeline, Seq::ZERO), log_key(timeline, base.seq.next()));
+        // The last key that may go: both ends are included.
+        let (from, until) = (log_key(timeline, Seq::ZERO), log_key(timeline, base.seq));
         let reclaimed = self.table.reclaim(Family::Log, &from, &until);
         reclaimed.map_err(|fault| store_error(Action::Remove, &self.path, base.seq, fault))
     }
@@ -366,7 +367,7 @@ pub struct FrameCursor<'s> {
 impl FrameCursor<'_> {
     /// The next frame that holds `from` or comes after it; `None` at the end of what was there when the walk began.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>> {
-        if self.step()? { self.frame() } else { Ok(None) }
+        Ok(if self.step()? { self.frame() } else { None })
     }
 
     /// Moves on to that frame; false at the end.
@@ -386,9 +387,9 @@ impl FrameCursor<'_> {
         }
     }
 
-    /// The frame that [`FrameCursor::step`] has moved to.
-    pub(crate) fn frame(&self) -> Result<Option<Frame<'_>>> {
-        self.store.frame_at(&*self.iter, self.expected.seq)
+    /// The frame that [`FrameCursor::step`] has moved to and proved.
+    pub(crate) fn frame(&self) -> Option<Frame<'_>> {
+        self.iter.item().map(|(_, value)| Frame::proved_before(value))
     }
 
     /// What the next frame must follow.

@@ -81,8 +81,8 @@ pub trait Table: Send + Sync {
     /// Makes all that was written durable, in all families at once. Blocks on the disk.
     fn flush(&self) -> Result<(), TableFault>;
 
-    /// Gives back at once what deleted rows between the two keys take on disk, as far as whole files hold nothing else.
-    /// Only a matter of space: tables without files have nothing to do.
+    /// Gives back at once what deleted rows from `from` up to and including `until` take on disk, as far as whole files
+    /// hold nothing else. Unlike a range that is deleted this one includes its end, because RocksDB's files do. Only a matter of space: tables without files have nothing to do.
     fn reclaim(&self, _family: Family, _from: &[u8], _until: &[u8]) -> Result<(), TableFault> {
         Ok(())
     }

@@ -54,7 +54,7 @@ impl<'l> FrameWalk<'l> {
     pub fn next_frame(&mut self) -> Result<Option<(Frame<'_>, Home)>> {
         if self.in_store {
             if self.cursor.step()? {
-                let frame = self.cursor.frame()?.expect("the cursor stands on a frame");
+                let frame = self.cursor.frame().expect("the cursor stands on a frame");
                 check_link(self.store, &mut self.after, before(&frame))?;
                 return Ok(Some((frame, Home::Store)));
             }

@@ -401,6 +401,35 @@ fn truncation_keeps_whole_frames_and_the_chain() {
     assert_eq!((recovered.records, recovered.tail.seq), (18, Seq(30)));
 }
 
+/// Each frame in a file of its own, as a quiet market between two snapshots leaves them.
+#[test]
+fn a_cut_takes_no_file_with_a_frame_that_stays() {
+    let (_temp, path) = new_directory();
+    write_frames(&path, 12, 3);
+    start(&path).expect("everything moves into the store");
+    let source = Directory::open(&path).expect("whole");
+    let source = source.store().expect("whole");
+    let (_temp, path) = new_directory();
+    let directory = Directory::open(&path).expect("whole");
+    let store = directory.store().expect("whole");
+    let mut frames = source.frames(Seq(1)).expect("whole");
+    while let Some(frame) = frames.next_frame().expect("whole") {
+        store.append_frames([frame.bytes()]).expect("appended");
+        store.flush().expect("flushed");
+    }
+    for (cut, base) in [(4, 3), (14, 12), (34, 33)] {
+        assert_eq!(store.truncate_before(Seq(cut)).expect("truncates").seq, Seq(base));
+        store.flush().expect("flushes");
+        store.reclaim().expect("reclaims");
+        let mut left = store.frames(Seq(base + 1)).expect("whole");
+        let mut count = 0;
+        while left.next_frame().expect("whole").is_some() {
+            count += 1;
+        }
+        assert_eq!(count, (36 - base) / 3, "behind {base}");
+    }
+}
+
 #[test]
 fn rows_are_kept_together_and_scanned_by_prefix() {
     let (_temp, path) = new_directory();
