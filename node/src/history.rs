@@ -9,7 +9,8 @@
 //! ```
 //! A row holds what happened to one owner in one batch; its key names the first entry. Invariant: rows and the
 //! watermark that counts them are written together, and nothing at or below the watermark is written again, so a crash
-//! at any point loses and repeats nothing.
+//! at any point loses and repeats nothing. Where the log that it would have been made from is gone, it says from where on
+//! it is whole.
 
 mod copy;
 mod reader;
@@ -23,3 +24,5 @@ pub use writer::HistoryWriter;
 
 /// Where the watermark is kept: all of the history up to and including this sequence is there.
 pub const WATERMARK_KEY: &[u8] = b"history";
+/// Where it is kept behind which sequence that is so. Absent: from the first one on.
+pub const BEGINS_KEY: &[u8] = b"history begins behind";

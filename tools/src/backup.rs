@@ -76,11 +76,12 @@ struct Run {
     dry_run: bool,
 }
 
+/// Credentials for a backup that is not a directory.
 #[derive(Args, Debug)]
-struct Access {
+pub struct Access {
     /// Lines AWS_NAME=value that go over the environment; readable by their owner only
     #[arg(long, value_name = "FILE")]
-    secrets_file: Option<PathBuf>,
+    pub secrets_file: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -130,6 +130,8 @@ pub struct Past {
     directory: Directory,
     quarantine: Quarantine,
     interrupt: Interrupt,
+    /// How it is told to the operator.
+    name: String,
 }
 
 impl Past {
@@ -140,7 +142,8 @@ impl Past {
     /// Of a directory that may be open for writing already.
     pub fn of(directory: Directory) -> Result<Self> {
         let quarantine = Quarantine::read(directory.path())?;
-        Ok(Self { directory, quarantine, interrupt: Interrupt::never() })
+        let name = directory.path().display().to_string();
+        Ok(Self { directory, quarantine, interrupt: Interrupt::never(), name })
     }
 
     /// Walks end when the operator interrupts.
@@ -151,6 +154,11 @@ impl Past {
     /// Walks leave out what this says instead of what the directory says.
     pub fn leaving_out(self, quarantine: Quarantine) -> Self {
         Self { quarantine, ..self }
+    }
+
+    /// Told under another name than its path: that of the backup it was fetched from.
+    pub fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
     }
 
     pub fn directory(&self) -> &Directory {
@@ -196,10 +204,6 @@ impl Past {
         let at = look.resolve(at)?;
         look.walk(at, at, &mut NoSink)
     }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
 }
 
 /// A log whose ends are known.
@@ -221,7 +225,7 @@ impl<'p> Look<'p> {
         if first <= at && at.0 <= end.seq.0 {
             return Ok(at);
         }
-        let (dir, end) = (self.past.path().display(), end.seq);
+        let (dir, end) = (&self.past.name, end.seq);
         let next = if at < first { "; a backup may reach further back" } else { "" };
         let message =
             format!("sequence {} is outside the log of {dir}, which reaches from {} to {end}{next}", at.0, first.0);
@@ -262,7 +266,7 @@ impl<'p> Look<'p> {
     }
 
     fn before_everything(&self, time: TsNs) -> anyhow::Error {
-        let (dir, first) = (self.past.path().display(), self.reach.first.0);
+        let (dir, first) = (&self.past.name, self.reach.first.0);
         let time = crate::time_text::show(time.0);
         let message =
             format!("{time} is before what the log of {dir} reaches: its oldest state is that of sequence {first}");

@@ -57,7 +57,8 @@ impl Recon {
         let history = History::of(look.inspection().store());
         // What the history has not reached yet is gathered from the log, as the shadow will.
         let written = history.watermark()?;
-        let mut since = Since::after(written);
+        let begins = if written < look.reach.first { look.reach.first } else { history.begins()? };
+        let mut since = Since::new(begins, written);
         let moment = look.walk(written.max(look.reach.first).min(at), at, &mut since)?;
         tell_passed_over(&moment.passed_over);
         let mut findings = rules::of_state(&moment.replica);

@@ -1,11 +1,15 @@
 //! `pinion restore`: a new data directory with the state that another one had at a sequence or a time.
 //!
 //! ```text
+//!  backup --fetch--> (scratch, a source)
 //!  source   | snapshot --load--> | records ..N --apply--> state --snapshot--> |      the source is only read
 //!           | history rows, entries ..N -------------------------------copy--> | D    timeline + 1, new node id
 //!           | quarantine entries ..N ---------------------------------------> |      the log begins behind N
 //! ```
 
+mod source;
+
+use crate::backup::Access;
 use crate::clock::unix_ns;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -24,25 +28,26 @@ use node::history::{Copied, History, HistoryWriter, copy_until};
 use node::replica::Replica;
 use node::shelf;
 use serde_json::json;
+use source::{Source, Wanted};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 use wal::directory::Directory;
 use wal::identity::Identity;
 use wal::lineage::{Ancestor, Lineage};
-use wal::quarantine::Quarantine;
+use wal::quarantine::{Quarantine, Quarantined};
 use wal::store::Store;
 use wal::units::{NodeId, Timeline};
 
 /// Make a data directory with the state that another one had at some sequence or time.
 ///
-/// The source, of a stopped or a running node, is only read and keeps everything. The new directory begins a timeline of
+/// The source, the data directory of a stopped or a running node or a backup, is only read and keeps everything. The new directory begins a timeline of
 /// its own behind that sequence; a node starts on it and sessions find the same messages up to there.
 #[derive(Args, Debug)]
 pub struct Restore {
-    /// The data directory to take the state from
+    /// A data directory, or a backup: its path, file:///path or s3://bucket/prefix
     #[arg(long, value_name = "X")]
-    from: PathBuf,
+    from: String,
     /// The data directory to make: empty or not there
     #[arg(long, value_name = "D")]
     data_dir: PathBuf,
@@ -52,6 +57,12 @@ pub struct Restore {
     /// Everything up to this time: 2026-11-25T12:56:53Z, or nanoseconds since 1970
     #[arg(long, value_name = "T", value_parser = time_text::parse)]
     to_time: Option<TsNs>,
+    /// Of a backup, fetch no more than the state needs: sessions cannot ask again for what they were told before its
+    /// snapshot
+    #[arg(long, conflicts_with = "to_time")]
+    without_past: bool,
+    #[command(flatten)]
+    access: Access,
     /// One line of JSON
     #[arg(long)]
     json: bool,
@@ -67,8 +78,6 @@ pub struct Restored {
     pub ts: TsNs,
     pub identity: Identity,
     pub state_hash: StateHash,
-    /// Of the source's log, records that stayed behind.
-    pub left_behind: u64,
     pub history: Copied,
 }
 
@@ -77,14 +86,21 @@ impl Restore {
         let started = Instant::now();
         let leftover = new_place::check(&self.data_dir)?;
         let interrupt = Interrupt::listen()?;
-        let past = Past::open(&self.from)?.until_interrupted(interrupt.clone());
+        let wanted = Wanted {
+            until: self.to_seq.map(Seq),
+            without_past: self.without_past,
+            secrets_file: self.access.secrets_file.as_deref(),
+        };
+        let source = Source::open(&self.from, wanted, &self.data_dir, &interrupt)?;
+        let past = &source.past;
         let look = past.look()?;
         let seq = self.target(&look)?;
+        let left_behind = source.left_behind(seq, Seq(look.reach.end.seq.0));
         if self.dry_run {
-            return self.describe(&past, &look, seq, leftover.as_deref());
+            return self.describe(past, &look, seq, left_behind, leftover.as_deref());
         }
-        let restored = restore(&past, &look, seq, &self.data_dir, &interrupt)?;
-        self.report(&restored, started.elapsed().as_secs_f64());
+        let restored = restore(past, &look, seq, &self.data_dir, &interrupt)?;
+        self.report(&restored, left_behind, started.elapsed().as_secs_f64());
         Ok(exit::OK)
     }
 
@@ -107,12 +123,18 @@ impl Restore {
         Ok(seq)
     }
 
-    fn describe(&self, past: &Past, look: &Look<'_>, seq: Seq, leftover: Option<&Path>) -> Result<u8> {
+    fn describe(
+        &self,
+        past: &Past,
+        look: &Look<'_>,
+        seq: Seq,
+        left_behind: u64,
+        leftover: Option<&Path>,
+    ) -> Result<u8> {
         let moment = look.walk(seq, seq, &mut book::event::NoSink)?;
         tell_passed_over(&moment.passed_over);
         let (hash, stamp) = (moment.replica.engine.state_hash(), moment.replica.engine.stamp());
         let timeline = past.directory().identity().timeline.0 + 1;
-        let left_behind = look.reach.end.seq.0 - seq.0;
         if self.json {
             let line = json!({
                 "dry_run": true, "data_dir": self.data_dir, "from": self.from, "seq": seq.0, "ts_ns": stamp.ts.0,
@@ -125,15 +147,15 @@ impl Restore {
         println!("as of        sequence {}, {}", seq.0, time_text::show(stamp.ts.0));
         println!("timeline     {timeline}");
         println!("state hash   {hash}");
-        println!("left behind  {left_behind} commands, which stay in {}", self.from.display());
+        println!("left behind  {left_behind} commands, which stay in {}", self.from);
         if let Some(leftover) = leftover {
             println!("would sweep  {}", leftover.display());
         }
         Ok(exit::OK)
     }
 
-    fn report(&self, restored: &Restored, seconds: f64) {
-        let Restored { seq, ts, identity, state_hash, left_behind, history } = restored;
+    fn report(&self, restored: &Restored, left_behind: u64, seconds: f64) {
+        let Restored { seq, ts, identity, state_hash, history } = restored;
         if self.json {
             let line = json!({
                 "data_dir": self.data_dir, "from": self.from, "seq": seq.0, "ts_ns": ts.0,
@@ -149,7 +171,7 @@ impl Restore {
         println!("node            {}, timeline {}", identity.node_id, identity.timeline);
         println!("state hash      {state_hash}");
         println!("history         {} rows, {} of them cut at that sequence", history.rows, history.rows_cut);
-        println!("left behind     {left_behind} commands, which stay in {}", self.from.display());
+        println!("left behind     {left_behind} commands, which stay in {}", self.from);
         println!("took            {seconds:.2} s");
         println!(
             "next            set node.data_dir to it and start pinion-node; of the two directories let only one trade"
@@ -184,8 +206,7 @@ pub fn restore(past: &Past, look: &Look<'_>, seq: Seq, place: &Path, interrupt: 
     drop((store, directory));
     interrupt.check()?;
     new.finish()?;
-    let left_behind = look.reach.end.seq.0 - seq.0;
-    Ok(Restored { seq, ts: stamp.ts, identity, state_hash, left_behind, history })
+    Ok(Restored { seq, ts: stamp.ts, identity, state_hash, history })
 }
 
 /// The next timeline, under an id of its own: of two restores of one source neither takes the other's files for its own.
@@ -231,10 +252,13 @@ impl From<wal::error::WalError> for CopyEnd {
 
 /// Builds the state, and on the way the history that the source had not written yet. Both are durable in `store`.
 fn state_and_history(look: &Look<'_>, store: Arc<Store>, seq: Seq) -> Result<Moment> {
-    let history = HistoryWriter::open(Arc::clone(&store))?;
+    let mut history = HistoryWriter::open(Arc::clone(&store))?;
     // From a state that the history has reached, so that it goes on without a gap.
     let reached = History::of(look.inspection().store()).watermark()?.max(look.reach.first);
     let begin = reached.min(seq);
+    if history.watermark() < begin {
+        history.begin_behind(begin)?;
+    }
     let mut scribe = Scribe { history, events: Vec::new() };
     let moment = look.walk(begin, seq, &mut scribe)?;
     scribe.history.commit()?;
@@ -262,6 +286,8 @@ impl Witness for Scribe {
         let Self { history, events } = self;
         history.gather(stamp, events);
         replica.tell(stamp, events, &mut history.listening(stamp));
+        // A restore to between two parts of a mass cancel owes the second one, as a start behind a crash there does.
+        replica.unfinished.follow(bytes, events);
         // Frames are not seen here: near enough for what it is used for, how much log to keep.
         replica.numbers.frame(bytes.len());
         events.clear();
@@ -272,7 +298,9 @@ impl Witness for Scribe {
 fn keep_quarantine(of: &Quarantine, until: Seq) -> Quarantine {
     let mut kept = Quarantine::default();
     for (seq, entry) in of.entries().filter(|(seq, _)| seq.0 <= until.0) {
-        kept.add(seq, entry.clone());
+        // Behind the cut begins another life, whose checks were made without what is left out here.
+        let until = entry.until.min(wal::units::Seq(until.0));
+        kept.add(seq, Quarantined { until, ..entry.clone() });
     }
     kept
 }

@@ -4,7 +4,7 @@ mod common;
 
 use common::process::{pinion, text};
 use common::trading::{seq_of, trade};
-use common::{Place, Running, recorded, stage};
+use common::{Place, recorded, stage};
 use node::history::Kind;
 use serde_json::Value;
 use std::ops::ControlFlow;
@@ -17,9 +17,8 @@ use wal::store::Rows;
 
 const GOOG: &str = "lobster/lobster_GOOG_2012-06-21_10.cmds.zst";
 const GOOG_BOOK: &str = "lobster/LOBSTER_SampleFile_GOOG_2012-06-21_10.zip";
-/// Of the day, its beginning; and how many of its books are looked at.
-const COMMANDS: usize = 6_000;
-const BOOKS: usize = 8;
+/// How many of the day's books are looked at, unless PINION_BOOKS says otherwise: each is a walk through the log.
+const BOOKS: usize = 12;
 
 fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
@@ -38,24 +37,16 @@ fn traded(rounds: usize) -> (Place, u64) {
     (place, middle)
 }
 
-fn snapshot(running: &Running) -> u64 {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let taken = runtime.block_on(running.node().port.snapshot()).expect("the node runs").expect("a snapshot");
-    taken.0.tail.seq.0
-}
-
 #[test]
 fn the_book_at_a_sequence_is_the_published_row_of_that_moment() {
     let (Some(day), Some(book)) = (recorded(GOOG), recorded(GOOG_BOOK)) else { return };
-    let mut day = Day::load(&day).expect("a recorded day");
-    day.commands.truncate(COMMANDS);
+    let day = Day::load(&day).expect("a recorded day");
     let published = PublishedBook::load(&book).expect("the published book");
     let place = Place::new();
-    let running = place.start();
+    let running = place.start_with("[snapshot]\nevery_commands = 20000\nkeep = 10\n");
     let stage = prepare(&mut running.setup(), &day, None).expect("a market of its own");
     let addresses = running.node().addresses;
-    let proof =
-        replay(addresses.orders, addresses.market, &stage, &day, Some(&published)).expect("the day's beginning");
+    let proof = replay(addresses.orders, addresses.market, &stage, &day, Some(&published)).expect("the whole day");
     assert!(proof.holds(), "{:?}", proof.difference_first);
     let dir = place.data_dir();
     let row_at = |seq: u64| {
@@ -81,9 +72,10 @@ fn the_book_at_a_sequence_is_the_published_row_of_that_moment() {
             Check::Top { .. } => None,
         })
         .collect();
-    assert!(BOOKS * 10 < rows.len());
-    // Half of them beside the running node, half when it has stopped, from a snapshot in between on.
-    let picked: Vec<(u64, usize)> = rows.iter().copied().step_by(rows.len() / BOOKS).collect();
+    let books = std::env::var("PINION_BOOKS").map_or(BOOKS, |count| count.parse().expect("a number of books"));
+    assert!(0 < books && books * 10 < rows.len(), "{books} of {}", rows.len());
+    // Over the whole day; half of them beside the running node, half when it has stopped.
+    let picked: Vec<(u64, usize)> = rows.iter().copied().step_by(rows.len() / books).collect();
     let (first, second) = picked.split_at(picked.len() / 2);
     let compare = |(seq, row): (u64, usize)| {
         assert_eq!(row_at(seq).trim_end(), published.row(row).expect("a row"), "row {row} at sequence {seq}");
@@ -146,7 +138,7 @@ fn a_replay_gives_the_same_hashes_and_compares_what_was_recorded() {
     let login = stage(&running);
     tools::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
     trade(&running, &login, 2);
-    let kept = snapshot(&running);
+    let kept = running.snapshot();
     trade(&running, &login, 4);
     assert_eq!(running.stop(), 0);
     let dir = place.data_dir();

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::process::{NodeProcess, node_with_faults, pinion, text};
+use common::process::{NodeProcess, Outcome, node_with_faults, pinion, text};
 use common::trading::{messages_at, past_of, seq_of, trade};
 use common::{Place, stage};
 use std::collections::BTreeMap;
@@ -250,6 +250,81 @@ fn a_node_goes_on_from_a_restore_and_its_sessions_find_their_past() {
     assert_eq!((lineage.0[0].node_id, lineage.0[0].seq.0), (old.identity().node_id, middle));
     assert_eq!((new.identity().timeline.0, new.identity().seq_base.0), (2, middle));
     assert_ne!(new.identity().node_id, old.identity().node_id);
+}
+
+#[test]
+fn a_backup_brings_back_what_its_node_had() {
+    let source = Place::new();
+    let running = source.start();
+    let login = stage(&running);
+    tools::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
+    trade(&running, &login, 2);
+    running.snapshot();
+    trade(&running, &login, 1);
+    let middle = seq_of(&running);
+    trade(&running, &login, 3);
+    assert_eq!(running.stop(), 0);
+    let (from, backup) = (source.data_dir(), source.path().join("backup"));
+    let all = messages_at(&from, None);
+    let running = source.start();
+    let told = past_of(&running, &login, all);
+    assert_eq!(running.stop(), 0);
+    pinion(&["backup", "run", "--once", "--data-dir", text(&from), "--to", text(&backup)]).expect(0);
+
+    let restored = Place::empty();
+    let into = |name: &str| restored.path().join(name);
+    let restore = |from: &Path, name: &str, more: &[&str]| {
+        let into = into(name);
+        pinion(&[&["restore", "--from", text(from), "--data-dir", text(&into), "--json"], more].concat())
+    };
+    let middle_text = middle.to_string();
+    for (name, target) in [("data", &["--to-seq", &middle_text][..]), ("end", &[])] {
+        let of_backup = restore(&backup, name, target).expect(0).json();
+        let of_node = restore(&from, &format!("{name}-of-node"), target).expect(0).json();
+        for field in ["seq", "ts_ns", "timeline", "state_hash", "left_behind"] {
+            assert_eq!(of_backup[field], of_node[field], "{field} of {name}");
+        }
+        let [rows, copied] = [name, &format!("{name}-of-node")].map(|name| messages_at(&into(name), None));
+        assert_eq!(rows, copied);
+    }
+    // Its session finds every message that the node had told by then, byte for byte.
+    let kept = messages_at(&into("data"), None) as usize;
+    assert!(0 < kept && kept < told.len());
+    let running = restored.start();
+    assert_eq!(past_of(&running, &login, kept as u64), told[..kept]);
+    assert_eq!(running.stop(), 0);
+    pinion(&["recon", "--data-dir", text(&into("data"))]).expect(0);
+
+    // Less is fetched where the past is not wanted, and the state is the same.
+    let short = restore(&backup, "short", &["--to-seq", &middle_text, "--without-past"]).expect(0).json();
+    let whole = pinion(&["state", "hash", "--data-dir", text(&into("data-of-node")), "--json"]).expect(0).json();
+    assert_eq!(short["state_hash"], whole["state_hash"]);
+    let dry = restore(&backup, "dry", &["--dry-run"]).expect(0).json();
+    assert_eq!(dry["seq"], seq_at_end(&from));
+    refuse_backups(&restore, &backup, &from);
+    let left = std::fs::read_dir(restored.path()).expect("ours").map(|entry| entry.expect("an entry").file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("pinion-restore")).collect();
+    assert!(left.is_empty() && !into("dry").exists() && !into("none").exists(), "{left:?}");
+}
+
+fn seq_at_end(dir: &Path) -> serde_json::Value {
+    pinion(&["log", "inspect", "--data-dir", text(dir), "--json"]).expect(0).json()["seq_last"].clone()
+}
+
+/// What cannot be restored says why and leaves nothing.
+fn refuse_backups(restore: &impl Fn(&Path, &str, &[&str]) -> Outcome, backup: &Path, from: &Path) {
+    restore(backup, "none", &["--to-seq", "1000000"]).expect(15).says(&format!("{} does not reach", text(backup)));
+    restore(backup, "none", &["--to-time", "1"]).expect(15).says(&format!("of {} reaches", text(backup)));
+    restore(from, "none", &["--without-past"]).expect(2).says("is no backup");
+    restore(Path::new("s3:bucket"), "none", &[]).expect(2).says("s3://bucket/prefix");
+    let pieces = std::fs::read_dir(backup.join("0000000001/log")).expect("there");
+    let piece = pieces.map(|entry| entry.expect("an entry").path()).next().expect("one");
+    let mut bytes = std::fs::read(&piece).expect("readable");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&piece, bytes).expect("ours");
+    let name = piece.file_name().expect("a name").to_string_lossy().into_owned();
+    restore(backup, "none", &[]).expect(13).says(&name);
 }
 
 #[test]

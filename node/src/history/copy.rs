@@ -1,8 +1,8 @@
 //! Copies a history into another store up to a sequence: what a restore takes along.
 
-use super::WATERMARK_KEY;
 use super::rows::{entries, pack, push_entry, unpack};
-use super::writer::read_watermark;
+use super::writer::{read_begins, read_watermark};
+use super::{BEGINS_KEY, WATERMARK_KEY};
 use book::units::Seq;
 use std::ops::ControlFlow;
 use wal::error::{Damage, WalError};
@@ -66,6 +66,10 @@ pub fn copy_until<E: From<WalError>>(
     outcome?;
     // Behind the rows that it counts: the store keeps a prefix of what it was given.
     rows.put_meta(WATERMARK_KEY, watermark.0.to_le_bytes());
+    let begins = read_begins(from)?.min(watermark);
+    if begins.0 > 0 {
+        rows.put_meta(BEGINS_KEY, begins.0.to_le_bytes());
+    }
     into.commit(rows)?;
     Ok(copied)
 }

@@ -1,7 +1,7 @@
 //! Reads the history back: events of an account between two times, messages of a session between two numbers.
 
 use super::rows::{Entry, Kind, entries, number_of, prefix, stream_key, timed_key, unpack};
-use super::writer::read_watermark;
+use super::writer::{read_begins, read_watermark};
 use api::stream::SessionSeq;
 use book::codec;
 use book::event::Event;
@@ -19,6 +19,11 @@ pub struct History<'s> {
 impl<'s> History<'s> {
     pub fn of(store: &'s Store) -> Self {
         Self { store }
+    }
+
+    /// Everything behind this sequence is here, up to the watermark; zero where nothing was ever missing.
+    pub fn begins(&self) -> Result<Seq> {
+        read_begins(self.store)
     }
 
     /// Everything up to this sequence is here.

@@ -31,6 +31,8 @@ pub struct Fetched {
     pub snapshot: Option<SnapshotHeader>,
     /// Where it ends: at what was asked for or, frames being whole, a little behind it.
     pub tail: Tail,
+    /// The last sequence that the backup reaches on that timeline.
+    pub reach: Seq,
     pub pieces: u64,
     pub bytes: u64,
     /// Snapshots that were damaged, newest first, and how; an older one was taken instead.
@@ -130,7 +132,9 @@ impl Fetching<'_> {
         store.flush()?;
         directory.mark()?.note(tail.seq)?;
         let pieces = self.route.pieces.len() as u64;
-        Ok(Fetched { node_id, timeline: self.timeline, snapshot, tail, pieces, bytes, passed_over: Vec::new() })
+        let reach = kept.reach(self.route.snapshot.unwrap_or(Seq::ZERO));
+        let passed_over = Vec::new();
+        Ok(Fetched { node_id, timeline: self.timeline, snapshot, tail, reach, pieces, bytes, passed_over })
     }
 
     fn identity(&self, node_id: NodeId) -> Result<Identity> {

@@ -16,7 +16,9 @@ use std::ops::ControlFlow;
 
 /// What came behind the history's end, from the log.
 pub struct Since {
-    /// The history is written up to here.
+    /// Behind here the history is whole.
+    begins: Seq,
+    /// It is written up to here.
     written: Seq,
     pub checks: u64,
     transfers: Vec<(Seq, Transfer)>,
@@ -25,8 +27,8 @@ pub struct Since {
 }
 
 impl Since {
-    pub fn after(written: Seq) -> Self {
-        Self { written, checks: 0, transfers: Vec::new(), messages: BTreeMap::new(), events: Vec::new() }
+    pub fn new(begins: Seq, written: Seq) -> Self {
+        Self { begins, written, checks: 0, transfers: Vec::new(), messages: BTreeMap::new(), events: Vec::new() }
     }
 }
 
@@ -40,7 +42,7 @@ impl Sink for Since {
 
 impl Witness for Since {
     fn applied(&mut self, replica: &mut Replica, stamp: Stamp, bytes: &[u8]) -> Result<()> {
-        let Self { written, checks, transfers, messages, events } = self;
+        let Self { written, checks, transfers, messages, events, .. } = self;
         // What is left out may not even be readable.
         *checks += u64::from(codec::decode(bytes).is_ok_and(|record| matches!(record.command, Command::Check(_))));
         let is_news = *written < stamp.seq;
@@ -71,7 +73,7 @@ impl Listener for Counting<'_> {
 }
 
 pub fn of_history(history: &History<'_>, replica: &Replica, since: &Since) -> Result<Vec<Finding>> {
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger { begins: since.begins, ..Ledger::default() };
     let at = replica.engine.stamp().seq;
     for (account, _) in replica.engine.accounts().iter() {
         history.events(Kind::Ledger, account, TsNs(0)..TsNs(u64::MAX), |stamp, event| {
@@ -79,6 +81,7 @@ pub fn of_history(history: &History<'_>, replica: &Replica, since: &Since) -> Re
                 return ControlFlow::Break(());
             }
             match event {
+                _ if stamp.seq <= since.begins => {}
                 Event::Transfer(transfer) => ledger.post(account, stamp.seq, &transfer),
                 other => ledger.breaks.push(format!("account {}: {other:?} is no posting", account.0)),
             }
@@ -94,16 +97,18 @@ pub fn of_history(history: &History<'_>, replica: &Replica, since: &Since) -> Re
     Ok(vec![balances, house, streams(history, replica, since)?, sequences(replica, since)])
 }
 
-/// Both accounts of a client, as the postings leave them.
+/// Both accounts of a client, as the postings leave them; `None` before the first one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Running {
-    available: u64,
-    held: u64,
+    available: Option<u64>,
+    held: Option<u64>,
 }
 
 /// All postings, summed.
 #[derive(Debug, Default)]
 struct Ledger {
+    /// Zero: from the first posting on. Else nobody can say what was there before the first one that is left.
+    begins: Seq,
     running: BTreeMap<(AccountId, AssetId), Running>,
     /// Custody and fees by asset: in, out.
     custody: BTreeMap<AssetId, (u128, u128)>,
@@ -117,19 +122,18 @@ impl Ledger {
     fn post(&mut self, account: AccountId, seq: Seq, transfer: &Transfer) {
         self.postings += 1;
         let Transfer { amount, asset, debit, credit, .. } = *transfer;
+        let opening = self.opening();
         let running = self.running.entry((account, asset)).or_default();
         let mut wrong = None;
-        if owner(debit) == Some(account) {
-            let place = place(running, debit);
-            let expected = transfer.debit_after.0.checked_add(amount.0);
-            wrong = (Some(*place) != expected).then_some((*place, expected));
-            *place = transfer.debit_after.0;
-        }
-        if owner(credit) == Some(account) {
-            let place = place(running, credit);
-            let expected = transfer.credit_after.0.checked_sub(amount.0);
-            wrong = wrong.or((Some(*place) != expected).then_some((*place, expected)));
-            *place = transfer.credit_after.0;
+        let after = [
+            (debit, transfer.debit_after.0, transfer.debit_after.0.checked_add(amount.0)),
+            (credit, transfer.credit_after.0, transfer.credit_after.0.checked_sub(amount.0)),
+        ];
+        for (side, after, expected) in after.into_iter().filter(|(side, ..)| owner(*side) == Some(account)) {
+            let place = place(running, side);
+            let differs = place.or(opening).filter(|have| Some(*have) != expected);
+            wrong = wrong.or(differs.map(|have| (have, expected)));
+            *place = Some(after);
         }
         if let Some((have, expected)) = wrong {
             let expected = expected.map_or("a figure out of range".to_owned(), |units| units.to_string());
@@ -149,25 +153,32 @@ impl Ledger {
         }
     }
 
+    /// What an account has before its first posting, where that is known.
+    fn opening(&self) -> Option<u64> {
+        (self.begins == Seq(0)).then_some(0)
+    }
+
     fn against_balances(&mut self, replica: &Replica) -> Finding {
         let mut breaks = std::mem::take(&mut self.breaks);
-        let mut compared = 0;
+        let (mut compared, opening) = (0, self.opening());
         for (id, account) in replica.engine.accounts().iter() {
             for balance in account.balances() {
                 compared += 1;
                 let posted = self.running.remove(&(id, balance.asset)).unwrap_or_default();
-                let have = Running { available: balance.available.0, held: balance.held.0 };
-                if posted != have {
-                    let (id, asset) = (id.0, balance.asset.0);
-                    breaks.push(format!(
-                        "account {id}, asset {asset}: postings sum to {} available and {} held, the balance is {} and {}",
-                        posted.available, posted.held, have.available, have.held
-                    ));
+                let sides =
+                    [("available", posted.available, balance.available.0), ("held", posted.held, balance.held.0)];
+                for (side, posted, have) in sides {
+                    if let Some(posted) = posted.or(opening).filter(|posted| *posted != have) {
+                        let (id, asset) = (id.0, balance.asset.0);
+                        breaks.push(format!(
+                            "account {id}, asset {asset}: postings sum to {posted} {side}, the balance is {have}"
+                        ));
+                    }
                 }
             }
         }
         for ((account, asset), posted) in std::mem::take(&mut self.running) {
-            if posted != Running::default() {
+            if [posted.available, posted.held].into_iter().flatten().any(|left| left > 0) {
                 breaks.push(format!("account {}, asset {}: postings and no balance", account.0, asset.0));
             }
         }
@@ -176,6 +187,10 @@ impl Ledger {
     }
 
     fn against_house(&self, replica: &Replica) -> Finding {
+        if self.begins > Seq(0) {
+            let figures = format!("not compared: the history begins behind sequence {}", self.begins.0);
+            return Finding::new("house", figures, Vec::new());
+        }
         let mut breaks = Vec::new();
         let mut figures = Vec::new();
         for book in replica.engine.accounts().assets() {
@@ -203,37 +218,47 @@ fn owner(place: LedgerAccount) -> Option<AccountId> {
     }
 }
 
-fn place(running: &mut Running, place: LedgerAccount) -> &mut u64 {
+fn place(running: &mut Running, place: LedgerAccount) -> &mut Option<u64> {
     if matches!(place, LedgerAccount::Held(_)) { &mut running.held } else { &mut running.available }
 }
 
-/// Every message from the first on, numbered without a gap up to what the state says.
+/// Every message from where the history begins, numbered without a gap up to what the state says.
 fn streams(history: &History<'_>, replica: &Replica, since: &Since) -> Result<Finding> {
     let at = replica.engine.stamp().seq;
     let (mut breaks, mut total) = (Vec::new(), 0);
     for (session, _) in replica.engine.sessions().iter() {
         let next = replica.numbers.sessions().get(session.0 as usize - 1).copied().unwrap_or(SessionSeq::FIRST);
-        let (mut found, mut seq_before, mut gap) = (0, Seq(0), None);
+        // The newest number that is there; unknown before the first one where the history begins late.
+        let mut found = (since.begins == Seq(0)).then_some(0);
+        let (mut seq_before, mut gap) = (since.begins, None);
         history.messages(session, SessionSeq::FIRST..SessionSeq(u64::MAX), |number, stamp, _| {
             if at < stamp.seq {
                 return ControlFlow::Break(());
             }
-            if number.0 != found + 1 || stamp.seq < seq_before {
-                gap = Some(number.0);
+            if stamp.seq <= since.begins {
+                return ControlFlow::Continue(());
+            }
+            let before = found.unwrap_or(number.0 - 1);
+            if number.0 != before + 1 || stamp.seq < seq_before {
+                gap = Some((before, number.0));
                 return ControlFlow::Break(());
             }
-            (found, seq_before) = (number.0, stamp.seq);
+            (found, seq_before) = (Some(number.0), stamp.seq);
+            total += 1;
             ControlFlow::Continue(())
         })?;
-        let told = found + since.messages.get(&session).copied().unwrap_or(0);
-        total += told;
+        let news = since.messages.get(&session).copied().unwrap_or(0);
+        total += news;
         let (session, expected) = (session.0, next.0 - 1);
-        match gap {
-            Some(number) => breaks.push(format!("session {session}: message {number} follows message {found}")),
-            None if told != expected => {
+        match (gap, found) {
+            (Some((before, number)), _) => {
+                breaks.push(format!("session {session}: message {number} follows message {before}"));
+            }
+            (None, Some(found)) if found + news != expected => {
+                let told = found + news;
                 breaks.push(format!("session {session}: {told} messages, and the state says {expected}"));
             }
-            None => {}
+            (None, _) => {}
         }
     }
     let sessions = replica.engine.sessions().len();
@@ -244,6 +269,8 @@ fn streams(history: &History<'_>, replica: &Replica, since: &Since) -> Result<Fi
 fn sequences(replica: &Replica, since: &Since) -> Finding {
     let (at, written) = (replica.engine.stamp().seq.0, since.written.0);
     let behind = at.saturating_sub(written);
-    let figures = format!("history written up to {written}, {behind} commands behind sequence {at} taken from the log");
+    let from = since.begins.0 + 1;
+    let figures =
+        format!("history from {from} up to {written}, {behind} commands behind sequence {at} taken from the log");
     Finding::new("sequences", figures, Vec::new())
 }

@@ -15,6 +15,7 @@ use node::topology::{Node, start};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tools::setup::{Credentials, NewMarket, Setup};
 use wal::directory::Directory;
@@ -23,6 +24,7 @@ use wal::segment::Geometry;
 use wal::units::{NodeId, Seq, Timeline};
 
 const ONE: i64 = 100_000_000;
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A data directory with a small head, and the configuration for it.
 pub struct Place {
@@ -92,6 +94,23 @@ impl Running {
     }
 
     /// Stops as SIGTERM does and gives the exit code.
+    /// Waits until the shadow has kept all there is: from then on the node adds nothing to its log by itself.
+    pub fn settle(&self) {
+        let status = &self.node().status;
+        let deadline = Instant::now() + PATIENCE;
+        while status.seq_history.get() < status.seq_durable.get() {
+            assert!(Instant::now() < deadline, "the history is not written in {PATIENCE:?}");
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
+    /// Takes a snapshot now and gives its sequence.
+    pub fn snapshot(&self) -> u64 {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let taken = runtime.block_on(self.node().port.snapshot()).expect("the node runs").expect("a snapshot");
+        taken.0.tail.seq.0
+    }
+
     pub fn stop(mut self) -> u8 {
         self.end().expect("serving")
     }
