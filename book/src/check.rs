@@ -174,6 +174,8 @@ impl Engine {
         let computed = self.check_hash();
         if check.hash != computed {
             self.parted.get_or_insert(Parted { seq: stamp.seq, recorded: check.hash, computed });
+        } else if self.parted.is_none() {
+            self.checked = stamp.seq;
         }
         self.proof.slot = next(self.proof.slot, SLOTS_PER_CHECK, self.pool.orders.slots_len());
         self.proof.account = next(self.proof.account, ACCOUNTS_PER_CHECK, self.accounts.len());
@@ -182,6 +184,12 @@ impl Engine {
     /// The first check that this engine did not agree with: from there, or before, it is another state.
     pub fn parted(&self) -> Option<Parted> {
         self.parted
+    }
+
+    /// The last check that agreed, or the snapshot that this state was loaded from: up to there it is known to be the one
+    /// that was live.
+    pub fn checked(&self) -> Seq {
+        self.checked
     }
 }
 

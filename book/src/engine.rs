@@ -76,6 +76,8 @@ pub struct Engine {
     pub(crate) proof: Proof,
     /// No part of the state: what this engine found out about itself.
     pub(crate) parted: Option<Parted>,
+    /// Nor this: up to here it is known to be the state that was live.
+    pub(crate) checked: Seq,
 }
 
 /// The fees of a market as they stand.
@@ -101,6 +103,7 @@ impl Engine {
             fee_tiers: [FEE_TIER_PLAIN; FEE_TIERS],
             proof: Proof::default(),
             parted: None,
+            checked: Seq(0),
         }
     }
 

@@ -91,7 +91,10 @@ fn a_difference_shows_at_the_next_check() {
     assert_eq!(replay(&mut engine, &log[..at]), None);
     engine.skip(log[at].0);
     let parted = replay(&mut engine, &log[at + 1..]);
-    assert_eq!(parted, Some(Seq(log[at].0.seq.0.next_multiple_of(CHECK_EVERY))));
+    let next = log[at].0.seq.0.next_multiple_of(CHECK_EVERY);
+    assert_eq!(parted, Some(Seq(next)));
+    assert_eq!(engine.checked(), Seq(next - CHECK_EVERY), "behind the last one that agreed nothing is vouched for");
+    assert_eq!(loaded(&saved(&engine)).checked(), engine.stamp().seq, "whoever keeps a state vouches for it");
 }
 
 /// Money that moved between two accounts without any event: found when the walk comes by.

@@ -24,14 +24,13 @@ thread_local! {
 /// Where the panic hook writes; one node per process.
 static RECORD: OnceLock<PathBuf> = OnceLock::new();
 
-/// Says what is applied from here to the end of the scope.
-pub struct Applying;
+/// Says what is applied from here to the end of the scope, and then again what was said before.
+pub struct Applying(u64);
 
 impl Applying {
     #[inline]
     pub fn of(seq: u64) -> Self {
-        APPLYING.set(seq);
-        Self
+        Self(APPLYING.replace(seq))
     }
 }
 
@@ -39,7 +38,7 @@ impl Drop for Applying {
     #[inline]
     fn drop(&mut self) {
         // A panic unwinds through here after its hook has read it.
-        APPLYING.set(0);
+        APPLYING.set(self.0);
     }
 }
 

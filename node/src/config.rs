@@ -148,8 +148,10 @@ pub struct SnapshotConfig {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShadowConfig {
-    /// The live engine records a hash of its state in the log at every multiple of this sequence.
+    /// Commands behind which the live engine ends a frame with a hash of its state.
     pub check_every_commands: u64,
+    /// What is kept is read again at this pace; zero: never.
+    pub patrol_bytes_per_second: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

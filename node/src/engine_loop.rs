@@ -34,9 +34,15 @@ use book::look_ahead::DISTANCE_MAX;
 use book::units::{Seq, Stamp, TsNs};
 use rtrb::{Consumer, Producer};
 use std::sync::Arc;
+use wal::frame::RECORD_HEADER_BYTES;
 
 /// Commands that one cycle takes before it looks at the disk and the sockets again.
 const COMMANDS_PER_CYCLE_MAX: usize = 512;
+/// Events after which a check is due however few commands made them: bounds what the shadow holds before it may keep it.
+const EVENTS_PER_CHECK_MAX: u64 = 1 << 16;
+/// Upper bound of an encoded check, and what every frame keeps free for one.
+const CHECK_BYTES_MAX: usize = 32;
+pub const CHECK_ROOM: usize = CHECK_BYTES_MAX + RECORD_HEADER_BYTES;
 /// Upper bound of an encoded trading command; asserted against every kind in the tests.
 const TRADING_RECORD_BYTES_MAX: usize = 256;
 
@@ -71,8 +77,9 @@ pub struct EngineLoop {
     written_at_ns: u64,
     /// Mass cancels that one command could not finish: their next part goes before anything else.
     unfinished: Vec<Command>,
-    /// A check is recorded at every multiple of this sequence.
+    /// A frame ends with a check where the last one is so many commands behind it.
     check_every: u64,
+    events_since_check: u64,
     /// When the last cycle began.
     cycle_at: TsNs,
     counts: Counts,
@@ -108,6 +115,7 @@ impl EngineLoop {
             written_at_ns: 0,
             unfinished,
             check_every,
+            events_since_check: 0,
             cycle_at: TsNs(0),
             counts: Counts::default(),
         }
@@ -130,6 +138,7 @@ impl EngineLoop {
         let head = reactor.head();
         self.wiring.ingress.is_empty()
             && self.unfinished.is_empty()
+            && self.engine.checked() == self.engine.stamp().seq
             && head.seq_durable().next() == head.seq_next()
             && head.durable_frame().is_none()
     }
@@ -137,6 +146,8 @@ impl EngineLoop {
     /// Durable frames go to the keeper; what it has stored frees segments.
     fn hand_over_frames(&mut self, reactor: &mut impl Journaling) -> usize {
         let head = reactor.head_mut();
+        // Before the frames: the keeper holds what it has stored against this.
+        self.wiring.status.seq_durable.set(head.seq_durable().0);
         let mut count = 0;
         while let Some(frame) = head.durable_frame() {
             if !self.wiring.frames.push(frame) {
@@ -157,11 +168,8 @@ impl EngineLoop {
 
     fn take_commands(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
         let mut count = 0;
-        while count < COMMANDS_PER_CYCLE_MAX && self.has_room(reactor, TRADING_RECORD_BYTES_MAX) {
-            if self.is_check_due(reactor) {
-                let check = Check { hash: self.engine.check_hash() };
-                self.run(now, now, &Command::Check(check), reactor);
-            } else if let Some(command) = self.unfinished.pop() {
+        while count < COMMANDS_PER_CYCLE_MAX && self.has_room(now, reactor, TRADING_RECORD_BYTES_MAX) {
+            if let Some(command) = self.unfinished.pop() {
                 self.run(now, now, &command, reactor);
             } else if let Some(ingress) = self.next_ingress() {
                 self.run(now, ingress.received, &ingress.command, reactor);
@@ -171,11 +179,6 @@ impl EngineLoop {
             count += 1;
         }
         count + self.take_admin(now, reactor)
-    }
-
-    #[inline]
-    fn is_check_due(&self, reactor: &impl Journaling) -> bool {
-        reactor.head().seq_next().0.is_multiple_of(self.check_every)
     }
 
     /// The next command of a client; the engine sees those behind it first.
@@ -196,7 +199,7 @@ impl EngineLoop {
 
     /// At most one administrative command a cycle: they are rare and may be large.
     fn take_admin(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
-        if !self.has_room(reactor, codec::RECORD_BYTES_MAX) || self.wiring.admin.answers.is_full() {
+        if !self.has_room(now, reactor, codec::RECORD_BYTES_MAX) || self.wiring.admin.answers.is_full() {
             return 0;
         }
         let Ok(request) = self.wiring.admin.requests.pop() else { return 0 };
@@ -208,7 +211,7 @@ impl EngineLoop {
     }
 
     #[inline]
-    fn has_room(&self, reactor: &mut impl Journaling, record_bytes: usize) -> bool {
+    fn has_room(&mut self, now: TsNs, reactor: &mut impl Journaling, record_bytes: usize) -> bool {
         let Wiring { outbox, feed, control, .. } = &self.wiring;
         let outlets_have_room = outbox.has_room()
             && feed.slots() >= FEED_ITEMS_PER_COMMAND_MAX
@@ -216,12 +219,30 @@ impl EngineLoop {
         if !outlets_have_room {
             return false;
         }
-        if reactor.head().has_room(record_bytes) {
+        if reactor.head().has_room(record_bytes + CHECK_ROOM) {
             return true;
         }
         // The open frame may just be full: close it and look again.
+        self.end_with_check(now, reactor);
         reactor.write_journal();
-        reactor.head().has_room(record_bytes)
+        reactor.head().has_room(record_bytes + CHECK_ROOM)
+    }
+
+    /// A frame that is about to be closed ends with a check, where one is due or wanted: a state is kept at the end of a
+    /// frame, and only where it has been compared. A log that ends for good ends with one.
+    #[inline]
+    fn end_with_check(&mut self, now: TsNs, reactor: &mut impl Journaling) {
+        let (checked, applied) = (self.engine.checked().0, self.engine.stamp().seq.0);
+        let status = &self.wiring.status;
+        let due = self.check_every <= applied - checked
+            || EVENTS_PER_CHECK_MAX <= self.events_since_check
+            || checked < status.seq_check_wanted.get()
+            || status.is_stopping();
+        if due && checked < applied && reactor.head().may_close() && reactor.head().has_room(CHECK_BYTES_MAX) {
+            let check = Check { hash: self.engine.check_hash() };
+            self.run(now, now, &Command::Check(check), reactor);
+            self.events_since_check = 0;
+        }
     }
 
     /// Stamp, journal, apply, encode: one command from question to answers, which then wait for the disk.
@@ -238,6 +259,7 @@ impl EngineLoop {
         self.engine.apply(stamp, command, &mut self.events);
         HashRecord::note(&self.engine);
         self.counts.commands += 1;
+        self.events_since_check += self.events.as_slice().len() as u64;
         let Wiring { outbox, feed, .. } = &mut self.wiring;
         let mut outlet = Live { origin: Origin { seq: stamp.seq, received, sequenced: stamp.ts }, outbox, feed };
         let summary = self.translator.translate(stamp, self.events.as_slice(), &mut outlet);
@@ -283,6 +305,7 @@ impl EngineLoop {
         {
             return 0;
         }
+        self.end_with_check(now, reactor);
         let count = reactor.write_journal();
         if count > 0 {
             self.written_at_ns = now.0;
@@ -349,7 +372,11 @@ impl Outlet for Live<'_> {
 
 #[inline]
 fn record_bytes_max(command: &Command) -> usize {
-    if matches!(command, Command::Admin(_)) { codec::RECORD_BYTES_MAX } else { TRADING_RECORD_BYTES_MAX }
+    match command {
+        Command::Admin(_) => codec::RECORD_BYTES_MAX,
+        Command::Check(_) => CHECK_BYTES_MAX,
+        _ => TRADING_RECORD_BYTES_MAX,
+    }
 }
 
 /// The engine's memory, as the configuration asks for it.

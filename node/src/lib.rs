@@ -2,8 +2,8 @@
 //!
 //! Read in this order: the kernel's side (`clock`, `machine`, `reactor`), the loops (`gateway`, `engine_loop`, `keeper`,
 //! `market_gate`) and what lies between them (`ingress`, `outbox`, `marks`, `control`, `feed`, `admin_port`, `stages`,
-//! `translate`), the start (`config`,
-//! `recover`), and how all of it is wired (`topology`, `run`).
+//! `translate`), what follows the log beside them (`replica`, `shadow`, `history`, `shelf`, `schedule`, `retention`,
+//! `patrol`), the start (`config`, `recover`), and how all of it is wired (`topology`, `run`).
 
 pub mod clock;
 pub mod fault;
@@ -13,6 +13,7 @@ pub mod pin;
 pub mod reactor;
 
 pub mod auth;
+pub mod breather;
 pub mod control;
 pub mod engine_loop;
 pub mod events;
@@ -27,6 +28,7 @@ pub mod market_gate;
 pub mod marks;
 pub mod numbers;
 pub mod outbox;
+pub mod patrol;
 pub mod replica;
 pub mod retention;
 pub mod run;

@@ -8,6 +8,7 @@
 //! What sessions and the public were told costs as much to build again as the state itself, and needs nothing of it but
 //! the events. What was told before the snapshot is in the history.
 
+use crate::attempts::Applying;
 use crate::exit;
 use crate::feed::{FeedItem, FeedState};
 use crate::replica::{RecordError, Replica, apply_record};
@@ -221,6 +222,7 @@ impl Told {
         for mut batch in full {
             let mut start = 0;
             for &(stamp, end) in &batch.ends {
+                let _applying = Applying::of(stamp.seq.0);
                 translator.translate(stamp, &batch.events[start..end], &mut Rebuild { streams, feed });
                 start = end;
             }
@@ -290,7 +292,7 @@ fn replay(
         let mut replay = Replay {
             engine: beginning.engine,
             quarantine,
-            unfinished: Unfinished::default(),
+            unfinished: beginning.unfinished,
             progress: Progress::new(Seq(tail.seq.0), Seq(inspection.tail().seq.0)),
             batch: Batch::default(),
             full: full_in,

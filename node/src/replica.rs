@@ -7,6 +7,7 @@ use crate::fault::ApplyFault;
 use crate::feed::FeedItem;
 use crate::numbers::{Numbers, NumbersLoader};
 use crate::translate::{Outlet, Translator};
+use crate::unfinished::Unfinished;
 use api::stream::SessionSeq;
 use book::check::Parted;
 use book::codec::{self, CodecError};
@@ -118,6 +119,7 @@ pub struct Replica {
     pub engine: Engine,
     pub translator: Translator,
     pub numbers: Numbers,
+    pub unfinished: Unfinished,
     /// Public events of the command at hand; empty between commands.
     public: Vec<FeedItem>,
 }
@@ -125,13 +127,15 @@ pub struct Replica {
 impl Replica {
     /// Before the first record.
     pub fn new(engine: Engine) -> Self {
-        Self { engine, translator: Translator::default(), numbers: Numbers::default(), public: Vec::new() }
+        let (translator, numbers, unfinished) = (Translator::default(), Numbers::default(), Unfinished::default());
+        Self { engine, translator, numbers, unfinished, public: Vec::new() }
     }
 
     /// Gives everything to `put`, piece by piece with its tag.
     pub fn save<E>(&self, put: &mut impl FnMut(u8, &[u8]) -> Result<(), E>) -> Result<(), E> {
         self.engine.save(&mut |section, piece| put(section as u8, piece))?;
-        self.numbers.save(put)
+        self.numbers.save(put)?;
+        self.unfinished.save(put)
     }
 
     /// Reads a snapshot to its end and believes it only if the state has the hash that the header names.
@@ -141,13 +145,14 @@ impl Replica {
         engine: Engine,
     ) -> Result<(Self, SnapshotHeader), LoadError> {
         let header = reader.header().clone();
-        let (mut loader, mut numbers) = (Loader::new(engine), NumbersLoader::default());
+        let (mut loader, mut numbers, mut unfinished) =
+            (Loader::new(engine), NumbersLoader::default(), Unfinished::default());
         while let Some((tag, piece)) = reader.next_piece()? {
             match Section::of(tag) {
                 Some(section) => {
                     loader.take(section, piece).map_err(|source| LoadError::State { path: path.clone(), source })?;
                 }
-                None if numbers.take(tag, piece) => {}
+                None if numbers.take(tag, piece) || unfinished.take(tag, piece) => {}
                 None => {
                     return Err(LoadError::Malformed { path, why: "a piece of a kind that this build does not know" });
                 }
@@ -162,7 +167,7 @@ impl Replica {
         let why = "the numbers of the streams are not whole";
         let numbers = numbers.finish().ok_or(LoadError::Malformed { path, why })?;
         let translator = Translator::of(&engine);
-        Ok((Self { engine, translator, numbers, public: Vec::new() }, header))
+        Ok((Self { engine, translator, numbers, unfinished, public: Vec::new() }, header))
     }
 
     /// Translates the events of a command that was just applied, and counts what is told.

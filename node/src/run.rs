@@ -115,7 +115,9 @@ impl EngineSeat {
                 return fail_poisoned(&self.status, poisoned);
             }
             self.status.ring_entries.set(self.reactor.enter_count());
-            if closed && (self.engine.is_drained(&self.reactor) || self.status.failure().is_some()) {
+            // After a failure the gateway may never have begun, and never close.
+            let failed = self.status.is_stopping() && self.status.failure().is_some();
+            if failed || closed && self.engine.is_drained(&self.reactor) {
                 return;
             }
             wait = self.idler.wait(work + usize::from(self.reactor.head().frames_in_flight() > 0));

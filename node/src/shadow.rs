@@ -11,33 +11,38 @@
 //! from RocksDB's memory, one that fell behind from its files, and neither holds up anybody or needs memory for what it
 //! has not reached.
 //!
-//! Invariants: applies durable frames only, each once, in order; a state that differs from the live one is reported and
-//! never kept; the store is flushed before a snapshot, so log and history are never behind it.
+//! Invariants: applies durable frames only, each once, in order; keeps nothing, row or snapshot, beyond a check that
+//! agreed, so what it keeps is what was live; from a check on that does not agree it keeps and answers nothing; the store
+//! is flushed before a snapshot, so log and history are never behind it.
 
-use crate::attempts;
+mod snapshots;
+mod wishes;
+
+use crate::attempts::{self, Applying};
+use crate::breather::Breather;
 use crate::clock::Clock;
 use crate::exit;
 use crate::fault::ApplyFault;
 use crate::history::HistoryWriter;
+use crate::patrol::Patrol;
 use crate::recover::{self, Beginning, RestoreError};
 use crate::replica::{RecordError, Replica, apply_record};
-use crate::retention::{self, Candidate, LogEnds, Retention};
+use crate::retention::Retention;
 use crate::schedule::Schedule;
-use crate::shadow_port::{ShadowInlet, Taken, WISHES_MAX, Wish};
-use crate::shelf;
+use crate::shadow_port::{ShadowInlet, Taken, Wish};
 use crate::status::Status;
-use crate::unfinished::Unfinished;
 use book::engine::{EVENTS_PER_COMMAND_MAX, Engine};
 use book::event::Event;
+use book::state_hash::StateHash;
 use book::units::{Seq, Stamp, TsNs};
+use snapshots::Snapshots;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wal::directory::Directory;
 use wal::error::WalError;
 use wal::frame::Frame;
 use wal::quarantine::Quarantine;
-use wal::snapshot::{SnapshotHeader, SnapshotReader};
 use wal::store::Store;
 use wal::units::Tail;
 
@@ -45,10 +50,12 @@ use wal::units::Tail;
 const FRAMES_PER_POLL: usize = 64;
 /// Pause when there is nothing to follow.
 const IDLE: Duration = Duration::from_millis(1);
-/// The history is written at least this often while commands come in.
+/// The history is written at least this often while there is something to write.
 const HISTORY_EVERY_NS: u64 = 1_000_000_000;
-/// Work on a snapshot between two rests.
-const WORK_AT_ONCE: Duration = Duration::from_millis(1);
+/// Of rows that wait for a check. Only a log whose checks lie far apart makes so many; then memory goes first.
+const ROWS_HELD_MAX: usize = 64 << 20;
+/// Further behind than this it rests no more: the log waits in the store, but answers and checks wait with it.
+const BEHIND_MAX: u64 = 1 << 21;
 /// Behind every loop that answers somebody.
 const NICE: i32 = 10;
 
@@ -83,82 +90,114 @@ pub struct ShadowWiring {
     pub schedule: Schedule,
     pub retention: Retention,
     pub snapshot_on_stop: bool,
+    /// Pace of the patrol.
+    pub patrol_bytes_per_second: u64,
 }
 
 pub struct Shadow {
     replica: Replica,
-    /// A start from a snapshot knows nothing of a mass cancel before it: while the log owes one, none is taken.
-    unfinished: Unfinished,
     /// Behind the last frame that was applied.
     tail: Tail,
+    /// What the log held when this began. As long as nothing comes behind it, nobody asks for a check by himself: a start
+    /// that nothing follows leaves the log as it was.
+    found: wal::units::Seq,
     history: HistoryWriter,
     history_at_ns: u64,
+    /// The history is to be written at the next check.
+    history_due: bool,
     wiring: ShadowWiring,
     /// Questions about sequences that are still to come.
-    waiting: Vec<Wish>,
+    questions: Vec<Wish>,
+    snapshots: Snapshots,
     events: Vec<Event>,
     /// Where an earlier start crashed; forgotten when we are past it.
     crashed_at: Option<u64>,
+    /// Gives way where the shadow has a thread of its own; whoever drives it by hand decides by themselves.
+    breather: Breather,
+    patrol: Patrol,
 }
 
 impl Shadow {
-    /// Begins with a snapshot that the history has reached, so that it goes on without a gap.
+    /// Begins with a snapshot that the history has reached, so that it goes on without a gap; where there is none, with
+    /// the newest.
     pub fn begin(wiring: ShadowWiring, mut engine: impl FnMut() -> Engine) -> Result<Self, ShadowError> {
-        let history = HistoryWriter::open(Arc::clone(&wiring.store))?;
+        let mut history = HistoryWriter::open(Arc::clone(&wiring.store))?;
         let (base, watermark) = (wiring.store.base()?, history.watermark());
-        let until = wal::units::Seq(watermark.0).max(base.seq);
-        let Beginning { replica, tail, .. } = recover::begin(&wiring.directory, base, until, &mut engine)?;
+        let reached = wal::units::Seq(watermark.0).max(base.seq);
+        let begun = match recover::begin(&wiring.directory, base, reached, &mut engine) {
+            Err(RestoreError::NoBeginning { .. }) => {
+                recover::begin(&wiring.directory, base, wal::units::Seq(u64::MAX), &mut engine)
+            }
+            begun => begun,
+        };
+        let Beginning { replica, tail, .. } = begun?;
         if watermark.0 < tail.seq.0 {
             let (from, until) = (watermark.0 + 1, tail.seq.0);
             tracing::warn!(from, until, "the history lacks these sequences: the log of them is gone");
+            history.begin_behind(Seq(until))?;
         }
         let status = &wiring.status;
         status.seq_shadow.set(tail.seq.0);
         status.seq_history.set(history.watermark().0);
         status.seq_truncated.set(wiring.store.base()?.seq.0);
+        let (directory, store) = (Arc::clone(&wiring.directory), Arc::clone(&wiring.store));
+        let patrol = Patrol::new(directory, store, wiring.patrol_bytes_per_second);
         let crashed_at = attempts::read(wiring.directory.path()).last().copied();
         Ok(Self {
             replica,
-            unfinished: Unfinished::default(),
-            crashed_at,
             tail,
+            found: wiring.store.tail().seq,
             history,
             history_at_ns: 0,
+            history_due: false,
             wiring,
-            waiting: Vec::new(),
+            questions: Vec::new(),
+            snapshots: Snapshots::default(),
             events: Vec::with_capacity(EVENTS_PER_COMMAND_MAX),
+            crashed_at,
+            breather: Breather::default(),
+            patrol,
         })
     }
 
     /// One round: follow, answer, keep. Returns the frames applied.
     pub fn poll(&mut self, now: TsNs) -> Result<usize, ShadowError> {
-        let count = self.follow()?;
-        self.take_wishes()?;
-        self.answer_waiting()?;
-        if self.history.is_full() || HISTORY_EVERY_NS <= now.0.saturating_sub(self.history_at_ns) {
-            self.commit_history()?;
-            self.history_at_ns = now.0;
+        self.take_wishes();
+        let count = self.follow(now)?;
+        if self.replica.engine.parted().is_some() {
+            self.stand_aside();
+        } else {
+            self.want_check(now);
+            self.keep(now)?;
+            self.answer_questions();
         }
-        let whole = self.replica.engine.parted().is_none() && self.unfinished.is_empty();
-        if whole && self.wiring.schedule.is_due(self.tail.seq, now) {
-            // A failure is told and tried again when it is due again: trading does not depend on it.
-            let _ = self.take_snapshot(now)?;
+        if let Some(finding) = self.patrol.poll(now, &mut || self.breather.rest()) {
+            self.wiring.status.note_damage(finding.to_string());
         }
         self.publish(now);
         Ok(count)
     }
 
+    /// Commands that the store has beyond ours.
+    fn behind(&self) -> u64 {
+        self.wiring.store.tail().seq.0.saturating_sub(self.tail.seq.0)
+    }
+
     /// Applies the frames that the store has beyond ours.
-    fn follow(&mut self) -> Result<usize, ShadowError> {
-        if self.wiring.store.tail().seq <= self.tail.seq {
+    fn follow(&mut self, now: TsNs) -> Result<usize, ShadowError> {
+        if self.behind() == 0 {
             return Ok(0);
         }
         let store = Arc::clone(&self.wiring.store);
         let mut cursor = store.frames(self.tail.seq.next())?;
         let mut count = 0;
-        while count < FRAMES_PER_POLL && !self.history.is_full() {
+        while count < FRAMES_PER_POLL && self.replica.engine.parted().is_none() {
             let Some(frame) = cursor.next_frame()? else { break };
             self.apply(&frame)?;
+            self.tail = cursor.tail();
+            self.want_check(now);
+            self.keep(now)?;
+            self.breather.rest();
             count += 1;
         }
         Ok(count)
@@ -167,128 +206,76 @@ impl Shadow {
     fn apply(&mut self, frame: &Frame<'_>) -> Result<(), ShadowError> {
         assert!(frame.seq_first() == self.tail.seq.next() && frame.chain_prev() == self.tail.chain, "frames link");
         for (seq, bytes) in frame.records() {
-            let Self { replica, events, history, wiring, unfinished, .. } = self;
+            let Self { replica, events, history, wiring, .. } = self;
+            let _applying = Applying::of(seq.0);
             events.clear();
             if ApplyFault::is_left_out(Seq(seq.0)) {
                 replica.engine.skip(Stamp { seq: Seq(seq.0), ts: replica.engine.stamp().ts });
                 continue;
             }
             let stamp = apply_record(&mut replica.engine, &wiring.quarantine, Seq(seq.0), bytes, events)?;
-            unfinished.follow(bytes, events);
+            replica.unfinished.follow(bytes, events);
             history.gather(stamp, events);
             replica.tell(stamp, events, &mut history.listening(stamp));
         }
         self.replica.numbers.frame(frame.bytes().len());
-        self.tail = frame.tail();
-        self.watch_for_difference();
         Ok(())
     }
 
-    fn watch_for_difference(&self) {
-        let Some(parted) = self.replica.engine.parted() else { return };
-        let gauge = &self.wiring.status.seq_hash_differs;
-        if gauge.get() == 0 {
-            gauge.set(parted.seq.0);
-            tracing::error!(%parted, "the shadow's state differs from the live engine's: no snapshot is taken any more");
+    /// Whether all that was applied is known to be what the live engine had: the frame ended with a check that agreed.
+    fn is_vouched_for(&self) -> bool {
+        self.replica.engine.checked().0 == self.tail.seq.0
+    }
+
+    /// Asks for a check where something is to be kept. The engine records one at the end of its next frame.
+    fn want_check(&mut self, now: TsNs) {
+        let is_asked_for_history = self.is_asked_for_history();
+        let Self { history, wiring, snapshots, tail, .. } = self;
+        let is_time = HISTORY_EVERY_NS <= now.0.saturating_sub(self.history_at_ns);
+        self.history_due |= history.is_full() || is_time && history.has_rows() || is_asked_for_history;
+        snapshots.due |= wiring.schedule.is_due(tail.seq, now);
+        let is_asked = snapshots.wished_for() > 0 || is_asked_for_history;
+        let is_due = (self.history_due || snapshots.due) && self.found < self.tail.seq;
+        if (is_asked || is_due) && !self.is_vouched_for() {
+            self.wiring.status.seq_check_wanted.set(self.tail.seq.0);
         }
     }
 
-    fn take_wishes(&mut self) -> Result<(), ShadowError> {
-        // Those beyond stay in the port, which refuses more when it is full too.
-        while self.waiting.len() < WISHES_MAX {
-            let Ok(wish) = self.wiring.inlet.wishes.try_recv() else { break };
-            match wish {
-                Wish::Ask { .. } => self.waiting.push(wish),
-                Wish::Snapshot { reply } => {
-                    let taken = self.take_snapshot(TsNs(0))?;
-                    let _ = reply.send(taken);
-                }
+    /// Keeps what is due, as far as the live engine vouches for it.
+    fn keep(&mut self, now: TsNs) -> Result<(), ShadowError> {
+        if self.is_vouched_for() {
+            if self.history_due {
+                self.commit_history(now)?;
             }
-        }
-        Ok(())
-    }
-
-    fn answer_waiting(&mut self) -> Result<(), ShadowError> {
-        let applied = Seq(self.tail.seq.0);
-        let ready = |wish: &mut Wish| matches!(wish, Wish::Ask { seq, .. } if *seq <= applied);
-        if !self.waiting.iter_mut().any(&ready) {
-            return Ok(());
-        }
-        let answerable: Vec<Wish> = self.waiting.extract_if(.., ready).collect();
-        if answerable.iter().any(|wish| matches!(wish, Wish::Ask { history: true, .. })) {
-            self.commit_history()?;
-        }
-        for wish in answerable {
-            if let Wish::Ask { question, .. } = wish {
-                question(&self.replica);
+            if self.snapshots.is_wanted() {
+                self.take_snapshot(now)?;
             }
+        } else if ROWS_HELD_MAX <= self.history.bytes_held() {
+            self.commit_history(now)?;
         }
         Ok(())
     }
 
-    fn commit_history(&mut self) -> Result<(), ShadowError> {
+    fn commit_history(&mut self, now: TsNs) -> Result<(), ShadowError> {
         self.history.commit()?;
+        (self.history_due, self.history_at_ns) = (false, self.history_at_ns.max(now.0));
         self.wiring.status.seq_history.set(self.history.watermark().0);
         Ok(())
     }
 
-    /// Keeps the state as it is now. The inner error is one that the node lives with.
-    fn take_snapshot(&mut self, now: TsNs) -> Result<Taken, ShadowError> {
-        self.wiring.schedule.tried(self.tail.seq, now);
-        if let Some(parted) = self.replica.engine.parted() {
-            return Ok(Err(format!("no snapshot of a state that differs from the live engine's: {parted}")));
+    /// This state is not the live one: nothing more of it is applied, kept or told.
+    #[cold]
+    fn stand_aside(&mut self) {
+        let Some(parted) = self.replica.engine.parted() else { return };
+        let gauge = &self.wiring.status.seq_hash_differs;
+        if gauge.get() == 0 {
+            gauge.set(parted.seq.0);
+            self.history.discard();
+            tracing::error!(%parted, "the shadow's state differs from the live engine's: it keeps and answers nothing more");
         }
-        if !self.unfinished.is_empty() {
-            return Ok(Err("a mass cancel is under way; try again".to_owned()));
-        }
-        self.commit_history()?;
-        self.wiring.store.flush()?;
-        let started = Instant::now();
-        let status = Arc::clone(&self.wiring.status);
-        let mut breather = Breather::new(status.is_stopping());
-        match shelf::take(&self.wiring.directory, &self.replica, self.tail, &mut || breather.rest()) {
-            Ok((file, header)) => {
-                let took = started.elapsed();
-                status.seq_snapshot.set(header.tail.seq.0);
-                status.snapshots.add(1);
-                status.snapshot_ns.set(took.as_nanos() as u64);
-                status.snapshot_bytes.set(file.bytes);
-                tracing::info!(seq = header.tail.seq.0, bytes = file.bytes, ms = took.as_millis() as u64, "snapshot");
-                self.prune()?;
-                Ok(Ok((header, file.bytes)))
-            }
-            Err(error) => {
-                status.snapshots_failed.add(1);
-                tracing::error!(%error, "no snapshot could be taken");
-                Ok(Err(error.to_string()))
-            }
-        }
-    }
-
-    /// Takes away what is kept no longer: first the log, whose new beginning is durable before an older snapshot goes.
-    fn prune(&mut self) -> Result<(), ShadowError> {
-        let ShadowWiring { directory, store, retention, status, .. } = &self.wiring;
-        let files = shelf::list(directory)?;
-        let candidates: Vec<Candidate> = files
-            .iter()
-            .filter_map(|file| SnapshotReader::open_on(&**directory.medium(), &file.path).ok())
-            .map(|reader| candidate(reader.header()))
-            .collect();
-        let stamp = self.replica.engine.stamp();
-        let end = Candidate { seq: self.tail.seq, time_ns: stamp.ts.0, log_bytes: self.replica.numbers.log_bytes() };
-        let log = LogEnds { base: store.base()?.seq, releasable: store.seq_stored(), end };
-        let plan = retention::plan(&candidates, &log, retention);
-        if let Some(seq) = plan.cut_at.filter(|seq| log.base < *seq) {
-            let base = store.truncate_before(seq.next())?;
-            store.flush()?;
-            store.reclaim()?;
-            status.seq_truncated.set(base.seq.0);
-            tracing::info!(begins = base.seq.0 + 1, "the log behind the oldest kept snapshot is gone");
-        }
-        for file in files.iter().filter(|file| plan.drop.contains(&file.seq)) {
-            wal::snapshot::remove_on(&**directory.medium(), file)?;
-        }
-        Ok(())
+        // Whoever asked hears that nobody answers.
+        self.questions.clear();
+        self.snapshots.refuse(&format!("no snapshot of a state that differs from the live engine's: {parted}"));
     }
 
     fn publish(&mut self, now: TsNs) {
@@ -298,23 +285,42 @@ impl Shadow {
         }
         let status = &self.wiring.status;
         status.seq_shadow.set(self.tail.seq.0);
+        status.patrol_rounds.set(self.patrol.rounds());
         status.shadow.at_ns.set(now.0);
         status.shadow.cycles.add(1);
     }
 
-    /// The last round of a clean stop.
+    /// The last round of a clean stop, whose log ends with a check.
     pub fn finish(&mut self, now: TsNs) -> Result<(), ShadowError> {
-        self.commit_history()?;
-        while self.follow()? > 0 {
-            self.commit_history()?;
-        }
+        while self.follow(now)? > 0 {}
         let wanted = self.wiring.snapshot_on_stop && self.wiring.status.failure().is_none();
-        if wanted && self.wiring.schedule.has_news(self.tail.seq) {
-            let _ = self.take_snapshot(now)?;
+        self.history_due = true;
+        self.snapshots.due |= wanted && self.wiring.schedule.has_news(self.tail.seq);
+        if self.replica.engine.parted().is_some() {
+            self.stand_aside();
+        } else {
+            self.keep(now)?;
         }
         self.wiring.store.flush()?;
         self.publish(now);
         Ok(())
+    }
+
+    /// Follows to the log's end and takes a snapshot there, if the state is the one that the caller made of the same log.
+    /// For whoever has no live engine at hand.
+    pub fn snapshot_at_end(&mut self, live: StateHash) -> Result<Taken, ShadowError> {
+        while self.follow(TsNs(0))? > 0 {}
+        if let Some(parted) = self.replica.engine.parted() {
+            return Ok(Err(parted.to_string()));
+        }
+        let found = self.replica.engine.state_hash();
+        if found != live {
+            return Ok(Err(format!(
+                "applied twice, the log gave the states {live} and {found}: this machine is not sound"
+            )));
+        }
+        self.commit_history(TsNs(0))?;
+        self.try_snapshot()
     }
 
     /// Runs until the keeper has stored the last frame, or the process must end.
@@ -323,6 +329,7 @@ impl Shadow {
         let _ = rustix::process::setpriority_process(None, NICE);
         loop {
             let now = clock.now();
+            self.breather.give_way(self.behind() < BEHIND_MAX && !self.wiring.status.is_stopping());
             let done = keeper_done.load(Ordering::Acquire);
             let outcome = if done { self.finish(now).map(|()| 0) } else { self.poll(now) };
             match outcome {
@@ -333,33 +340,4 @@ impl Shadow {
             }
         }
     }
-}
-
-/// Gives way in the middle of long work: as long as it worked, it rests.
-///
-/// A low priority is not enough. Where the machine is a virtual one, its disk is served by the host on the same share of
-/// processors, and a core kept busy for half a second holds up every sync for as long.
-struct Breather {
-    worked_since: Instant,
-    in_haste: bool,
-}
-
-impl Breather {
-    /// In haste it never rests: a node that stops serves nobody.
-    fn new(in_haste: bool) -> Self {
-        Self { worked_since: Instant::now(), in_haste }
-    }
-
-    fn rest(&mut self) {
-        let worked = self.worked_since.elapsed();
-        if self.in_haste || worked < WORK_AT_ONCE {
-            return;
-        }
-        std::thread::sleep(worked);
-        self.worked_since = Instant::now();
-    }
-}
-
-fn candidate(header: &SnapshotHeader) -> Candidate {
-    Candidate { seq: header.tail.seq, time_ns: header.time, log_bytes: header.log_bytes }
 }

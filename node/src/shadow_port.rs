@@ -17,8 +17,8 @@ pub const WISHES_MAX: usize = 256;
 pub enum ShadowPortError {
     #[error("too many questions wait for the shadow; try again")]
     Busy,
-    #[error("the node is stopping")]
-    Stopping,
+    #[error("the shadow answers no more: the node is stopping, or its state differs from the live one (see /health)")]
+    Gone,
 }
 
 /// What a snapshot on demand came to: its header and its bytes on disk, or why there is none.
@@ -61,24 +61,24 @@ impl ShadowPort {
         seq: Seq,
         question: impl FnOnce(&Replica) -> A + Send + 'static,
     ) -> Result<A, ShadowPortError> {
-        self.send_question(seq, false, question)?.await.map_err(|_| ShadowPortError::Stopping)
+        self.send_question(seq, false, question)?.await.map_err(|_| ShadowPortError::Gone)
     }
 
     /// Returns when the history holds everything up to `seq`.
     pub async fn wait_for_history(&self, seq: Seq) -> Result<(), ShadowPortError> {
-        self.send_question(seq, true, |_| ())?.await.map_err(|_| ShadowPortError::Stopping)
+        self.send_question(seq, true, |_| ())?.await.map_err(|_| ShadowPortError::Gone)
     }
 
     /// The same, for threads that may block.
     pub fn block_for_history(&self, seq: Seq) -> Result<(), ShadowPortError> {
-        self.send_question(seq, true, |_| ())?.blocking_recv().map_err(|_| ShadowPortError::Stopping)
+        self.send_question(seq, true, |_| ())?.blocking_recv().map_err(|_| ShadowPortError::Gone)
     }
 
     /// Takes a snapshot now.
     pub async fn snapshot(&self) -> Result<Taken, ShadowPortError> {
         let (reply, answer) = oneshot::channel();
         self.send(Wish::Snapshot { reply })?;
-        answer.await.map_err(|_| ShadowPortError::Stopping)
+        answer.await.map_err(|_| ShadowPortError::Gone)
     }
 
     fn send_question<A: Send + 'static>(
@@ -99,7 +99,7 @@ impl ShadowPort {
     fn send(&self, wish: Wish) -> Result<(), ShadowPortError> {
         self.wishes.try_send(wish).map_err(|error| match error {
             TrySendError::Full(_) => ShadowPortError::Busy,
-            TrySendError::Disconnected(_) => ShadowPortError::Stopping,
+            TrySendError::Disconnected(_) => ShadowPortError::Gone,
         })
     }
 }

@@ -77,6 +77,11 @@ pub fn load(
     file: &SnapshotFile,
     engine: Engine,
 ) -> std::result::Result<(Replica, SnapshotHeader), LoadError> {
+    Replica::load(open(directory, file)?, file.path.clone(), engine)
+}
+
+/// Opens one whose header is whole and says what its name and its place say.
+pub fn open(directory: &Directory, file: &SnapshotFile) -> std::result::Result<SnapshotReader, LoadError> {
     let reader = SnapshotReader::open_on(&**directory.medium(), &file.path)?;
     let (identity, header) = (directory.identity(), reader.header());
     let path = file.path.clone();
@@ -86,7 +91,7 @@ pub fn load(
     if header.tail.seq != file.seq {
         return Err(LoadError::Malformed { path, why: "its name says another sequence than its header" });
     }
-    Replica::load(reader, path, engine)
+    Ok(reader)
 }
 
 /// Of this directory's timeline, oldest first.

@@ -53,8 +53,15 @@ pub struct Status {
     pub seq_truncated: Gauge,
     /// The check at which the shadow found that its state differs from the live one; zero while they agree.
     pub seq_hash_differs: Gauge,
+    /// Up to here somebody wants the state to be compared before anything of it is kept.
+    pub seq_check_wanted: Gauge,
+    /// What the patrol found damaged since the start, and how often it has read everything.
+    pub damage_found: Gauge,
+    pub patrol_rounds: Gauge,
     pub snapshots: Gauge,
     pub snapshots_failed: Gauge,
+    /// Since the last one that could be taken.
+    pub snapshots_failed_in_a_row: Gauge,
     /// Of the newest snapshot of this process.
     pub snapshot_ns: Gauge,
     pub snapshot_bytes: Gauge,
@@ -83,6 +90,8 @@ pub struct Status {
     pub ready: AtomicBool,
     /// Asked to stop: loops drain and end.
     pub stopping: AtomicBool,
+    /// The newest of `damage_found`, in words.
+    damage: Mutex<Option<String>>,
     /// The failure that ends the process, first one wins.
     failure: Mutex<Option<Failure>>,
 }
@@ -108,6 +117,17 @@ impl Status {
 
     pub fn failure(&self) -> Option<Failure> {
         self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Notes damage that the node lives with.
+    pub fn note_damage(&self, message: String) {
+        tracing::error!("{message}");
+        *self.damage.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(message);
+        self.damage_found.add(1);
+    }
+
+    pub fn damage(&self) -> Option<String> {
+        self.damage.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     pub fn is_stopping(&self) -> bool {

@@ -225,6 +225,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
             retain_bytes: config.store.retain_bytes,
         },
         snapshot_on_stop: config.snapshot.on_stop,
+        patrol_bytes_per_second: config.shadow.patrol_bytes_per_second,
     };
     let shadow = spawn(&status, "shadow", {
         let (status, mut clock, keeper_done) = (Arc::clone(&status), clock.clone(), Arc::clone(&keeper_done));

@@ -1,11 +1,18 @@
 //! Mass cancels that one command could not finish: which command has to follow, whoever looks at the log.
 //!
 //! The engine loop lets the rest follow at once, as a command of its own. A node that ends between the two finds in the
-//! log that the rest is owed, and begins with it. Invariant: what is owed follows from the log alone.
+//! log that the rest is owed, and begins with it. Invariant: what is owed follows from the log alone, so whoever keeps a
+//! state instead of the log before it keeps this too.
 
 use book::codec;
 use book::command::Command;
 use book::event::Event;
+use book::units::TsNs;
+
+/// Pieces of a snapshot, one for each command; beside those of `numbers`.
+const TAG_UNFINISHED: u8 = 66;
+/// Of a command that cancels, as a record.
+const COMMAND_BYTES_MAX: usize = 256;
 
 /// Rests of mass cancels that the log does not have yet, oldest first. At most a handful: whatever is owed goes before
 /// anything of a client.
@@ -36,6 +43,29 @@ impl Unfinished {
         if more {
             self.0.push(continued(&record.command));
         }
+    }
+
+    /// Gives each command that is owed to `put`, with its tag.
+    pub fn save<E>(&self, put: &mut impl FnMut(u8, &[u8]) -> Result<(), E>) -> Result<(), E> {
+        for command in &self.0 {
+            let mut bytes = [0; COMMAND_BYTES_MAX];
+            let len = codec::encode(TsNs(0), command, &mut bytes).expect("a cancel is smaller than its bound");
+            put(TAG_UNFINISHED, &bytes[..len])?;
+        }
+        Ok(())
+    }
+
+    /// Takes one back. False when the piece is none of these.
+    pub fn take(&mut self, tag: u8, piece: &[u8]) -> bool {
+        let owed = match codec::decode(piece) {
+            Ok(record) if tag == TAG_UNFINISHED => record.command,
+            _ => return false,
+        };
+        let can_be = matches!(owed, Command::MassCancel(_) | Command::SessionDown(_));
+        if can_be {
+            self.0.push(owed);
+        }
+        can_be
     }
 
     pub fn into_commands(self) -> Vec<Command> {

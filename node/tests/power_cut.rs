@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use wal::directory::Directory;
 use wal::quarantine::Quarantine;
 use wal::recover::Inspection;
+use wal::units::Tail;
 
 /// Snapshots and truncation run all the time, so that cuts fall into them.
 const KEEPING: &str = "[snapshot]\nevery_commands = 1000\nevery = \"1s\"\nkeep = 2\n[store]\nretain_for = \"1ms\"\n\
@@ -157,38 +158,43 @@ impl Harness {
         let (seq, state_hash) = (process.seq, process.state_hash.clone());
         process.kill();
         self.check_log()?;
-        self.check_snapshots(seq, &state_hash)?;
+        let end = self.check_snapshots((seq, state_hash))?;
         let again = self.start.try_run().map_err(|ended| format!("a second restart fails: {ended:?}"))?;
-        if (again.seq, &again.state_hash) != (seq, &state_hash) {
-            return Err(format!("two restarts differ: {seq} {state_hash} and {} {}", again.seq, again.state_hash));
+        let found = (again.seq, again.state_hash.clone());
+        if found != end {
+            return Err(format!("the log ends with {end:?}, and a second restart with {found:?}"));
         }
         again.kill();
         Ok(())
     }
 
-    /// Every snapshot that is there, with the log behind it, is the state that the node came back with.
-    fn check_snapshots(&mut self, seq: u64, state_hash: &str) -> Result<(), String> {
+    /// From every snapshot that is there, or the first command, the log leads to the state that the node came back with;
+    /// behind that are at most checks, which it recorded for those who asked about their past. Gives the log's end.
+    fn check_snapshots(&mut self, came_back: (u64, String)) -> Result<(u64, String), String> {
         let directory = Directory::open_read_only(&self.place.data_dir()).map_err(|error| error.to_string())?;
         let inspection = Inspection::open(&directory).map_err(|error| error.to_string())?;
-        let base = inspection.base().map_err(|error| error.to_string())?.seq;
-        self.figures.truncated = base.0;
-        let files = shelf::list(&directory).map_err(|error| error.to_string())?;
-        for file in files.iter().filter(|file| base <= file.seq) {
-            let engine = Engine::new(Capacity::default());
-            let (replica, header) = shelf::load(&directory, file, engine).map_err(|error| error.to_string())?;
-            let (mut engine, none) = (replica.engine, Quarantine::default());
-            let walked = inspection.show(header.tail, |seq, bytes| {
-                apply_record(&mut engine, &none, Seq(seq.0), bytes, &mut NoSink)?;
-                Ok(())
-            });
-            walked.map_err(|error| error.to_string())?;
-            let found = (engine.stamp().seq.0, engine.state_hash().to_string());
-            if engine.parted().is_some() || found != (seq, state_hash.to_owned()) {
-                return Err(format!("from {}: {found:?}, {:?}", file.path.display(), engine.parted()));
+        let base = inspection.base().map_err(|error| error.to_string())?;
+        self.figures.truncated = base.seq.0;
+        let mut beginnings = Vec::new();
+        for file in shelf::list(&directory).map_err(|error| error.to_string())? {
+            if base.seq <= file.seq {
+                let engine = Engine::new(Capacity::default());
+                let (replica, header) = shelf::load(&directory, &file, engine).map_err(|error| error.to_string())?;
+                beginnings.push((replica.engine, header.tail));
             }
-            self.figures.snapshots_checked += 1;
         }
-        Ok(())
+        self.figures.snapshots_checked += beginnings.len() as u64;
+        if base.seq.0 == 0 {
+            beginnings.push((Engine::new(Capacity::default()), base));
+        }
+        let mut end = None;
+        for (engine, tail) in beginnings {
+            let found = walk_to_end(&inspection, engine, tail, &came_back)?;
+            if end.get_or_insert_with(|| found.clone()) != &found {
+                return Err(format!("from {tail:?} the log ends with {found:?}, from another place with {end:?}"));
+            }
+        }
+        end.ok_or_else(|| "the log has no beginning".to_owned())
     }
 
     /// The log itself: every order in it was sent by its session, and is in it once.
@@ -208,6 +214,30 @@ impl Harness {
         });
         outcome.map(|_| ()).map_err(|error| error.to_string())
     }
+}
+
+/// Applies the log behind `tail` and gives its end; on the way it must be what the node came back with.
+fn walk_to_end(
+    inspection: &Inspection<'_>,
+    mut engine: Engine,
+    tail: Tail,
+    came_back: &(u64, String),
+) -> Result<(u64, String), String> {
+    let state = |engine: &Engine| (engine.stamp().seq.0, engine.state_hash().to_string());
+    let mut seen = (state(&engine) == *came_back).then_some(());
+    let walked = inspection.show(tail, |seq, bytes| {
+        apply_record(&mut engine, &Quarantine::default(), Seq(seq.0), bytes, &mut NoSink)?;
+        if seq.0 == came_back.0 && state(&engine) == *came_back {
+            seen = Some(());
+        }
+        let is_check = matches!(codec::decode(bytes)?.command, Command::Check(_));
+        if came_back.0 < seq.0 && !is_check { Err(format!("sequence {seq} came by itself").into()) } else { Ok(()) }
+    });
+    walked.map_err(|error| error.to_string())?;
+    if engine.parted().is_some() || seen.is_none() {
+        return Err(format!("from {tail:?}: {:?}, not {came_back:?}, {:?}", state(&engine), engine.parted()));
+    }
+    Ok(state(&engine))
 }
 
 /// So many milliseconds of load, different in each round and the same in each run.

@@ -11,16 +11,23 @@ use book::codec;
 use book::command::{
     Admin, BlockChange, Command, MarketStatus, MassCancel, MassScope, OrderKind, PlaceOrder, Side, StpMode, Tif,
 };
-use book::engine::CANCELS_PER_COMMAND_MAX;
+use book::engine::{CANCELS_PER_COMMAND_MAX, Capacity, Engine};
 use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
 use book::units::{PriceTicks, QtyLots, TsNs};
 use common::load::{Trader, trade_while};
 use common::process::Start;
 use common::{ONE, Place, Running, limit, next};
+use node::recover::restore;
+use node::retention::Retention;
+use node::schedule::Schedule;
+use node::shadow::{Shadow, ShadowWiring};
+use node::shadow_port::shadow_port;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wal::blocking::BlockingHead;
 use wal::directory::Directory;
 use wal::head::HeadConfig;
+use wal::quarantine::Quarantine;
 use wal::segment::Access;
 use wal::units::Seq;
 
@@ -263,12 +270,43 @@ fn regression_small_frames_do_not_fill_the_head() {
 /// had been told that more follows, and nothing did.
 #[test]
 fn a_mass_cancel_that_a_crash_cut_is_finished_by_the_next_start() {
+    the_rest_follows(|_| {});
+}
+
+/// Nor did it when a snapshot stood between the two: whoever began with it knew of no mass cancel.
+#[test]
+fn a_mass_cancel_that_a_snapshot_cut_is_finished_by_the_next_start() {
+    the_rest_follows(|place| {
+        let directory = Arc::new(Directory::open(&place.data_dir()).expect("nobody else has it"));
+        let new_engine = || Engine::new(Capacity::default());
+        let (restored, store) = restore(&directory, &Quarantine::default(), new_engine, 1).expect("a whole log");
+        assert!(!restored.unfinished.is_empty());
+        let (_port, inlet) = shadow_port();
+        let wiring = ShadowWiring {
+            directory: Arc::clone(&directory),
+            store: Arc::new(store),
+            quarantine: Quarantine::default(),
+            inlet,
+            status: Arc::default(),
+            schedule: Schedule::new(u64::MAX, Duration::MAX, Seq(0)),
+            retention: Retention { keep: 1, retain_for: Duration::ZERO, retain_bytes: 0 },
+            snapshot_on_stop: false,
+            patrol_bytes_per_second: 0,
+        };
+        let mut shadow = Shadow::begin(wiring, new_engine).expect("begun");
+        let (header, _) = shadow.snapshot_at_end(restored.engine.state_hash()).expect("sound").expect("taken");
+        assert_eq!(header.tail, restored.log.tail, "a start has nothing to apply behind it");
+    });
+}
+
+fn the_rest_follows(in_between: impl FnOnce(&Place)) {
     let place = Place::new();
     let running = place.start();
     let market = traders(&running);
     assert_eq!(running.stop(), 0);
     let orders = (1..=u64::from(CANCELS_PER_COMMAND_MAX) + 60).map(|id| Command::Place(resting(id, market)));
     append(&place, orders.chain([Command::MassCancel(everything())]));
+    in_between(&place);
 
     let running = place.start();
     let mut client = running.connect("MM1", SessionSeq::FIRST);

@@ -4,24 +4,27 @@
 mod common;
 
 use api::stream::SessionSeq;
-use book::command::{Admin, FundsMove, Side};
+use book::codec;
+use book::command::{Admin, Command, FundsMove, Side};
 use book::engine::{Capacity, Engine};
 use book::event::{Event, NoSink};
 use book::ids::{AccountId, AssetId, ClientKey, SessionId};
 use book::units::{Seq, TsNs, Units};
+use common::files::{files_of, flip};
 use common::load::{Trader, trade_so_many, two_traders};
 use common::process::Start;
 use common::{ONE, PRICE_ONE, Place, until};
 use node::history::{History, Kind};
 use node::leave_out::{LeaveOutError, leave_out};
 use node::replica::apply_record;
-use node::shadow_port::{ShadowPortError, WISHES_MAX};
+use node::shadow_port::{ShadowPort, ShadowPortError, WISHES_MAX};
 use node::{exit, shelf};
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 use wal::directory::Directory;
+use wal::frame::FRAME_MAGIC;
 use wal::quarantine::Quarantine;
 use wal::recover::{Inspection, inspect};
 
@@ -31,6 +34,15 @@ const NEVER: &str = "[snapshot]\nevery_commands = 1000000000\nevery = \"24h\"\no
 fn snapshots(place: &Place) -> Vec<PathBuf> {
     let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
     shelf::list(&directory).expect("readable").into_iter().map(|file| file.path).collect()
+}
+
+fn take_snapshot(running: &common::Running) -> u64 {
+    snapshot_of(&running.node().port)
+}
+
+fn snapshot_of(port: &ShadowPort) -> u64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(port.snapshot()).expect("asked").expect("taken").0.tail.seq.0
 }
 
 /// Price and quantity of each level, in wire units, as the newest snapshot has it; the tick is one, and so is the lot.
@@ -80,9 +92,7 @@ fn a_start_from_a_snapshot_and_a_tail_is_the_state_of_the_whole_log() {
     let mut traders = two_traders(&running);
     trade_so_many(&running, &mut traders, 5_000);
     let status = std::sync::Arc::clone(&running.node().status);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let (header, _) = runtime.block_on(running.node().port.snapshot()).expect("asked").expect("taken");
-    assert_eq!(header.tail.seq.0, status.seq_snapshot.get());
+    assert_eq!(take_snapshot(&running), status.seq_snapshot.get());
     trade_so_many(&running, &mut traders, 500);
     assert_eq!(running.stop(), 0);
     assert_eq!(status.seq_shadow.get(), status.seq_durable.get(), "the shadow goes to the end");
@@ -131,6 +141,156 @@ fn the_log_is_cut_behind_kept_snapshots_and_no_session_loses_its_past() {
     trade_so_many(&running, &mut traders, 500);
     assert_eq!(running.stop(), 0);
     comes_back(&place, &mut traders);
+}
+
+#[test]
+fn nothing_is_kept_that_no_check_vouches_for() {
+    let place = Place::with("[snapshot]\nevery_commands = 1000\n");
+    let running = place.start();
+    let mut traders = two_traders(&running);
+    let status = std::sync::Arc::clone(&running.node().status);
+    while status.snapshots.get() < 2 {
+        trade_so_many(&running, &mut traders, 1_000);
+    }
+    assert_eq!(running.stop(), 0);
+    assert_eq!(status.seq_history.get(), status.seq_durable.get(), "a log that ends for good ends with a check");
+    let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
+    let kept: Vec<u64> = shelf::list(&directory).expect("readable").into_iter().map(|file| file.seq.0).collect();
+    assert!(3 <= kept.len() && kept.contains(&status.seq_durable.get()), "two and one at the stop: {kept:?}");
+    let inspection = Inspection::open(&directory).expect("whole");
+    let mut walk = inspection.frames(wal::units::Seq(1)).expect("whole");
+    let mut found = Vec::new();
+    while let Some((frame, _)) = walk.next_frame().expect("whole") {
+        for (seq, bytes) in frame.records() {
+            let is_check = matches!(codec::decode(bytes).expect("a command").command, Command::Check(_));
+            assert!(!is_check || seq == frame.seq_last(), "a check ends its frame");
+            if is_check && kept.contains(&seq.0) {
+                found.push(seq.0);
+            }
+        }
+    }
+    assert_eq!(found, kept);
+}
+
+#[test]
+fn one_snapshot_is_for_all_who_wish_for_one() {
+    let place = Place::with(NEVER);
+    let running = place.start();
+    two_traders(&running);
+    let taken: Vec<u64> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..8)
+            .map(|_| {
+                let port = running.node().port.clone();
+                scope.spawn(move || snapshot_of(&port))
+            })
+            .collect();
+        asked.into_iter().map(|asked| asked.join().expect("answered")).collect()
+    });
+    assert!(taken.iter().all(|seq| *seq == taken[0]), "{taken:?}");
+    assert_eq!(running.node().status.snapshots.get(), 1, "nothing happened in between");
+    assert_eq!(running.stop(), 0);
+}
+
+/// What a start passes over comes by again when a new snapshot pushes old ones out.
+#[test]
+fn swapped_snapshots_do_not_end_the_node() {
+    let place = Place::with(NEVER);
+    let running = place.start();
+    let mut traders = two_traders(&running);
+    for _ in 0..2 {
+        trade_so_many(&running, &mut traders, 200);
+        take_snapshot(&running);
+    }
+    assert_eq!(running.stop(), 0);
+    let files = snapshots(&place);
+    let [first, second] = &files[..] else { panic!("two were taken: {files:?}") };
+    let aside = place.dir.path().join("aside");
+    for (from, to) in [(first, &aside), (second, first), (&aside, second)] {
+        fs::rename(from, to).expect("ours");
+    }
+    let running = place.start();
+    for _ in 0..2 {
+        trade_so_many(&running, &mut traders, 200);
+        take_snapshot(&running);
+    }
+    assert_eq!(running.stop(), 0);
+    assert!(first.exists() && second.exists(), "whoever wants to look at them finds them");
+    comes_back(&place, &mut traders);
+}
+
+#[test]
+fn a_rotten_snapshot_keeps_nothing_alive_and_takes_no_place() {
+    let two = NEVER.replace("[snapshot]", "[snapshot]\nkeep = 2");
+    let place = Place::with(&format!("{two}[store]\nretain_for = \"1ms\"\n"));
+    let running = place.start();
+    let mut traders = two_traders(&running);
+    let mut taken = |running: &common::Running| {
+        trade_so_many(running, &mut traders, 200);
+        take_snapshot(running)
+    };
+    let (first, second) = (taken(&running), taken(&running));
+    assert_eq!(running.stop(), 0);
+    let files = snapshots(&place);
+    assert_eq!(files.len(), 2);
+    flip(&files[1], fs::metadata(&files[1]).expect("there").len() / 2);
+
+    let running = place.start();
+    let status = std::sync::Arc::clone(&running.node().status);
+    let third = taken(&running);
+    assert_eq!(status.seq_truncated.get(), first, "{second} is of no use, so the one before it is needed");
+    assert!(files[0].exists());
+    taken(&running);
+    assert_eq!(status.seq_truncated.get(), third);
+    assert!(!files[0].exists() && files[1].exists(), "the rotten one is left for whoever wants to look at it");
+    assert_eq!(running.stop(), 0);
+    comes_back(&place, &mut traders);
+}
+
+/// Files of the store that hold frames.
+fn log_files(place: &Place) -> Vec<PathBuf> {
+    let mut files = files_of(&place.data_dir().join("db"), "sst");
+    files.retain(|path| fs::read(path).expect("readable").windows(4).any(|bytes| bytes == FRAME_MAGIC.to_le_bytes()));
+    files
+}
+
+#[test]
+fn the_patrol_finds_what_rots_and_trading_goes_on() {
+    let place = Place::with(&format!("{NEVER}[shadow]\npatrol_bytes_per_second = \"256MiB\"\n"));
+    let running = place.start();
+    let mut traders = two_traders(&running);
+    let status = std::sync::Arc::clone(&running.node().status);
+    trade_so_many(&running, &mut traders, 1_000);
+    take_snapshot(&running);
+    let read_through = || {
+        // The one under way may have been past it already.
+        let enough = status.patrol_rounds.get() + 2;
+        until("two more rounds", || enough <= status.patrol_rounds.get());
+    };
+    read_through();
+    assert_eq!((status.damage_found.get(), status.damage()), (0, None), "all of it is whole");
+
+    let file = log_files(&place).pop().expect("a snapshot flushes the store");
+    flip(&file, fs::metadata(&file).expect("there").len() / 2);
+    until("a finding", || status.damage_found.get() == 1);
+    let said = status.damage().expect("noted");
+    assert!(said.contains("db") && said.contains("sequence"), "{said}");
+    let snapshot = snapshots(&place).pop().expect("taken");
+    flip(&snapshot, fs::metadata(&snapshot).expect("there").len() / 2);
+    until("another", || status.damage_found.get() == 2);
+    let (said, name) = (status.damage().expect("noted"), snapshot.file_name().expect("a name").to_string_lossy());
+    assert!(said.contains(&*name), "{said}");
+    read_through();
+    assert_eq!(status.damage_found.get(), 2, "each is told once");
+
+    // Trading goes on, and a snapshot that is whole brings a start past both.
+    trade_so_many(&running, &mut traders, 500);
+    take_snapshot(&running);
+    assert_eq!(running.stop(), 0);
+    assert_eq!(status.damage_found.get(), 2);
+    let process = Start::new(&place.config_file()).run();
+    assert_eq!(process.seq, status.seq_durable.get());
+    let ended = process.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.said);
 }
 
 #[test]
@@ -402,7 +562,11 @@ mod injected {
         });
         let ended = process.terminate();
         assert_eq!(ended.code, Some(0), "trading goes on: {}", ended.said);
-        assert!(ended.said.contains("differs from the live engine") && ended.said.contains("200"), "{}", ended.said);
+        assert!(
+            ended.said.contains("differs from the live engine") && ended.said.contains("the check at sequence "),
+            "{}",
+            ended.said
+        );
         assert_eq!(snapshots(&place), before, "a state that differs is not kept");
         comes_back(&place, &mut traders);
     }

@@ -156,6 +156,7 @@ fn a_server_that_goes_and_comes_costs_rounds_and_nothing_else() {
         assert!(before < round.seq_shipped && round.gap.is_none(), "{round:?}");
     }
     drop(traffic);
+    running.settle();
     while shipper.round(Haste::Now).map(|round| round.seq_shipped < round.seq_node).expect("shipped") {}
     let verified = verify(&destination).expect("readable");
     assert!(verified.damage.is_empty() && failed == 3, "{verified:?}");

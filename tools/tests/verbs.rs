@@ -211,21 +211,26 @@ fn a_log_is_dumped_counted_and_proved() {
         said(0, &arguments)
     };
 
-    let dumped = json_lines(&log("dump", &["--json"]));
+    let mut dumped = json_lines(&log("dump", &["--json"]));
+    let newest: Vec<Value> = dumped[dumped.len() - 2..].to_vec();
+    let count = dumped.len() as u64;
+    // The live engine's own checks fall where they fall.
+    dumped.retain(|line| line["command"] != "check");
     let commands: Vec<&str> = dumped.iter().filter_map(|line| line["command"].as_str()).collect();
     let expected =
         ["add_asset", "add_asset", "add_market", "add_account", "deposit", "deposit", "add_session", "place", "query"];
     assert_eq!(commands[..9], expected);
     let place = &dumped[7];
-    assert_eq!((&place["seq"], &place["price_ticks"], &place["qty_lots"]), (&8.into(), &14.into(), &4.into()));
+    assert_eq!((&place["price_ticks"], &place["qty_lots"]), (&14.into(), &4.into()));
     assert!(dumped[6].get("password_hash").is_none());
     assert_eq!(log("dump", &["--client-ids"]), "12\n");
-    assert_eq!(json_lines(&log("dump", &["--json", "--from", "8", "--to", "8"])), dumped[7..8]);
-    assert_eq!(json_lines(&log("tail", &["--json", "-n", "2"])), dumped[dumped.len() - 2..]);
+    let seq = place["seq"].to_string();
+    assert_eq!(json_lines(&log("dump", &["--json", "--from", &seq, "--to", &seq])), dumped[7..8]);
+    assert_eq!(json_lines(&log("tail", &["--json", "-n", "2"])), newest);
 
     let verified = &json_lines(&log("verify", &["--json"]))[0];
     assert_eq!(verified["state_hash"], walked.replica.engine.state_hash().to_string());
-    assert_eq!((&verified["seq_first"], &verified["seq_last"]), (&1.into(), &(dumped.len() as u64).into()));
+    assert_eq!((&verified["seq_first"], &verified["seq_last"]), (&1.into(), &count.into()));
     let inspected = &json_lines(&log("inspect", &["--json"]))[0];
     assert_eq!(inspected["chain"], verified["chain"]);
     let stats = &json_lines(&log("stats", &["--json"]))[0];

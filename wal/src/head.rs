@@ -245,15 +245,16 @@ impl Head {
     /// Closes the open frame and says where it goes; `None` when nothing is staged, when enough is in flight, or for ever
     /// after a failure.
     pub fn next_write(&mut self) -> Option<WriteOp> {
-        let in_flight = self.frame_open - self.frame_durable;
-        if self.poisoned.is_some()
-            || self.open.record_count == 0
-            || in_flight >= self.config.frames_in_flight_max as u64
-        {
+        if self.open.record_count == 0 || !self.may_close() {
             return None;
         }
         self.link_closed();
         Some(self.close())
+    }
+
+    /// Whether [`Head::next_write`] would close the open frame now, if anything is staged in it.
+    pub fn may_close(&self) -> bool {
+        self.poisoned.is_none() && self.frames_in_flight() < self.config.frames_in_flight_max
     }
 
     /// Hashes the frame closed last, so that the next one can link to it. A driver calls it when it has nothing better to

@@ -114,6 +114,7 @@ impl Loader {
             return Err(SnapshotError::NotWhole("an order is on no account's list"));
         }
         orders.set_number_last(head.number_last);
+        self.engine.checked = self.engine.stamp.seq;
         Ok(self.engine)
     }
 

@@ -6,6 +6,7 @@ use super::{
     Config, Env, ExportConfig, HugePages, Idle, JournalConfig, JournalSyncMode, LimitsConfig, ListenConfig, Listener,
     LogConfig, LogFormat, NodeConfig, SessionConfig, ShadowConfig, SnapshotConfig, StoreConfig, Threads, TlsFiles,
 };
+use crate::engine_loop::CHECK_ROOM;
 use book::command::CodMode;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -19,8 +20,9 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 const SECOND: Duration = Duration::from_secs(1);
-/// An administrator's command must fit a frame, or it would wait for ever.
-const FRAME_BYTES_MIN: u64 = padded(FRAME_HEADER_BYTES + RECORD_HEADER_BYTES + book::codec::RECORD_BYTES_MAX) as u64;
+/// An administrator's command must fit a frame, with the check that may end it, or it would wait for ever.
+const FRAME_BYTES_MIN: u64 =
+    padded(FRAME_HEADER_BYTES + RECORD_HEADER_BYTES + book::codec::RECORD_BYTES_MAX + CHECK_ROOM) as u64;
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -106,7 +108,10 @@ fn read_snapshot(r: &mut Reader) -> SnapshotConfig {
 }
 
 fn read_shadow(r: &mut Reader) -> ShadowConfig {
-    ShadowConfig { check_every_commands: r.integer("shadow.check_every_commands", 4_096, 16..=1_000_000_000) }
+    ShadowConfig {
+        check_every_commands: r.integer("shadow.check_every_commands", 4_096, 16..=1_000_000_000),
+        patrol_bytes_per_second: r.bytes("shadow.patrol_bytes_per_second", 4 * MIB, 0..=GIB),
+    }
 }
 
 fn read_listen(r: &mut Reader) -> ListenConfig {

@@ -126,13 +126,16 @@ impl Vitals {
     /// What somebody should look into although orders are taken.
     fn complaint(&self) -> Option<(&'static str, String)> {
         let status = &self.status;
-        let (differs_at, failed) = (status.seq_hash_differs.get(), status.snapshots_failed.get());
+        let (differs_at, failed) = (status.seq_hash_differs.get(), status.snapshots_failed_in_a_row.get());
         if differs_at > 0 {
             let detail = format!("its state differs from the live engine's at sequence {differs_at}");
-            return Some(("shadow", format!("{detail}; no snapshot is taken any more")));
+            return Some(("shadow", format!("{detail}; it keeps and answers nothing more")));
         }
-        if failed > 0 && status.snapshots.get() == 0 {
-            return Some(("shadow", format!("{failed} snapshots could not be taken, and none was")));
+        if let Some(damage) = status.damage() {
+            return Some(("patrol", damage));
+        }
+        if failed > 0 {
+            return Some(("shadow", format!("the last {failed} tries to take a snapshot failed: see the log")));
         }
         let behind = self.shadow_behind();
         (SHADOW_BEHIND_MAX < behind).then(|| ("shadow", format!("{behind} commands behind the live engine")))

@@ -38,6 +38,12 @@ const METRICS: &[Metric] = &[
     gauge("pinion_seq_hash_differs", "Check at which shadow and engine differ; 0 while they agree.", |s| {
         &s.seq_hash_differs
     }),
+    counter("pinion_damage_found_total", "Log frames and snapshots found damaged since the start.", |s| {
+        &s.damage_found
+    }),
+    counter("pinion_patrol_rounds_total", "Times that the whole log and all snapshots were read.", |s| {
+        &s.patrol_rounds
+    }),
     gauge("pinion_snapshot_ns", "Time that the newest snapshot took.", |s| &s.snapshot_ns),
     gauge("pinion_snapshot_bytes", "Size of the newest snapshot's file.", |s| &s.snapshot_bytes),
     counter("pinion_snapshots_total", "Snapshots since the start.", |s| &s.snapshots),

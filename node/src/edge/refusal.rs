@@ -115,7 +115,7 @@ impl From<ShadowPortError> for Refusal {
     fn from(error: ShadowPortError) -> Self {
         let code = match error {
             ShadowPortError::Busy => "busy",
-            ShadowPortError::Stopping => "stopping",
+            ShadowPortError::Gone => "gone",
         };
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string())
     }

@@ -1,7 +1,7 @@
 //! Gathers what happened into rows and writes them in batches.
 
-use super::WATERMARK_KEY;
 use super::rows::{Kind, ROW_BYTES_MAX, pack, push_entry, stream_key, timed_key};
+use super::{BEGINS_KEY, WATERMARK_KEY};
 use crate::mutation::{self, Mutation};
 use crate::replica::Listener;
 use api::stream::SessionSeq;
@@ -10,15 +10,17 @@ use book::event::{Event, LedgerAccount};
 use book::ids::{AccountId, SessionId};
 use book::units::{Seq, Stamp};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use wal::error::{Result, WalError};
 use wal::store::{Rows, Store};
 
-/// A batch is written when it holds so much, long before one row could be too long.
-pub const BATCH_BYTES: usize = 2 << 20;
-/// What one command can add: every event as an entry of two accounts, and every answer.
-const COMMAND_BYTES_MAX: usize = book::engine::EVENTS_PER_COMMAND_MAX * 2 * 160;
-const _: () = assert!(BATCH_BYTES + COMMAND_BYTES_MAX <= ROW_BYTES_MAX);
+/// Gathered bytes behind which a batch is worth writing.
+const BATCH_BYTES: usize = 2 << 20;
+/// A row that is so long gets no more entries: its owner's next one begins another row.
+const ROW_BYTES: usize = 4 << 20;
+/// No command alone makes a row so long, so no two rows of an owner have one key.
+const _: () = assert!(book::engine::EVENTS_PER_COMMAND_MAX * 160 < ROW_BYTES && 2 * ROW_BYTES <= ROW_BYTES_MAX);
 
 /// A row being gathered.
 struct Chunk {
@@ -34,6 +36,8 @@ pub struct HistoryWriter {
     /// The newest command gathered.
     gathered: Seq,
     chunks: BTreeMap<(Kind, u32), Chunk>,
+    /// Rows that are long enough.
+    long: Vec<Chunk>,
     raw_bytes: usize,
     event_bytes: Vec<u8>,
 }
@@ -46,6 +50,7 @@ impl HistoryWriter {
             watermark,
             gathered: watermark,
             chunks: BTreeMap::new(),
+            long: Vec::new(),
             raw_bytes: 0,
             event_bytes: Vec::new(),
         })
@@ -55,13 +60,42 @@ impl HistoryWriter {
         self.watermark
     }
 
+    /// Goes on behind `seq`: what lies between is not to be had any more, and the history says so from now on.
+    pub fn begin_behind(&mut self, seq: Seq) -> Result<()> {
+        assert!(!self.is_behind() && self.watermark < seq, "a gap lies between what is written and what comes");
+        let mut rows = Rows::new();
+        rows.put_meta(BEGINS_KEY, seq.0.to_le_bytes());
+        rows.put_meta(WATERMARK_KEY, seq.0.to_le_bytes());
+        self.store.commit(rows)?;
+        (self.watermark, self.gathered) = (seq, seq);
+        Ok(())
+    }
+
     /// Whether anything waits to be written.
     pub fn is_behind(&self) -> bool {
         self.watermark < self.gathered
     }
 
+    /// Whether anything but the watermark would be written.
+    pub fn has_rows(&self) -> bool {
+        self.raw_bytes > 0
+    }
+
     pub fn is_full(&self) -> bool {
         BATCH_BYTES <= self.raw_bytes
+    }
+
+    /// Bytes that are gathered and not written.
+    pub fn bytes_held(&self) -> usize {
+        self.raw_bytes
+    }
+
+    /// Forgets what was gathered. The writer is of no use afterwards: a later start gathers it again.
+    pub fn discard(&mut self) {
+        self.chunks.clear();
+        self.long.clear();
+        self.raw_bytes = 0;
+        self.gathered = self.watermark;
     }
 
     /// Takes in what a command did. Its answers come through `listening`.
@@ -88,7 +122,15 @@ impl HistoryWriter {
     }
 
     fn push(&mut self, kind: Kind, owner: u32, stamp: Stamp, bytes: &[u8], key: impl FnOnce(u32) -> Vec<u8>) {
-        let chunk = self.chunks.entry((kind, owner)).or_insert_with(|| Chunk { key: key(owner), raw: Vec::new() });
+        let chunk = match self.chunks.entry((kind, owner)) {
+            Entry::Vacant(place) => place.insert(Chunk { key: key(owner), raw: Vec::new() }),
+            Entry::Occupied(place) if ROW_BYTES <= place.get().raw.len() => {
+                let place = place.into_mut();
+                self.long.push(std::mem::replace(place, Chunk { key: key(owner), raw: Vec::new() }));
+                place
+            }
+            Entry::Occupied(place) => place.into_mut(),
+        };
         let before = chunk.raw.len();
         push_entry(&mut chunk.raw, stamp, bytes);
         self.raw_bytes += chunk.raw.len() - before;
@@ -100,7 +142,8 @@ impl HistoryWriter {
             return Ok(());
         }
         let mut rows = Rows::new();
-        for chunk in std::mem::take(&mut self.chunks).into_values() {
+        let long = std::mem::take(&mut self.long);
+        for chunk in long.into_iter().chain(std::mem::take(&mut self.chunks).into_values()) {
             rows.put_history(chunk.key, pack(&chunk.raw));
         }
         if mutation::is(Mutation::CursorApart) {
@@ -118,12 +161,21 @@ impl HistoryWriter {
 
 /// How far the history of a store goes.
 pub fn read_watermark(store: &Store) -> Result<Seq> {
-    let Some(value) = store.meta(WATERMARK_KEY)? else { return Ok(Seq(store.origin().seq_base.0)) };
+    Ok(read_seq(store, WATERMARK_KEY)?.unwrap_or(Seq(store.origin().seq_base.0)))
+}
+
+/// Behind which sequence it is whole.
+pub fn read_begins(store: &Store) -> Result<Seq> {
+    Ok(read_seq(store, BEGINS_KEY)?.unwrap_or(Seq(0)))
+}
+
+fn read_seq(store: &Store, key: &[u8]) -> Result<Option<Seq>> {
+    let Some(value) = store.meta(key)? else { return Ok(None) };
     let bytes: [u8; 8] = value.try_into().map_err(|_| {
-        let damage = wal::error::Damage::Malformed("the history's watermark has another length");
+        let damage = wal::error::Damage::Malformed("a sequence of the history has another length");
         WalError::damaged(store.path(), 0, wal::units::Seq::ZERO, damage)
     })?;
-    Ok(Seq(u64::from_le_bytes(bytes)))
+    Ok(Some(Seq(u64::from_le_bytes(bytes))))
 }
 
 pub struct Listening<'a> {

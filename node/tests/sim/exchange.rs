@@ -148,6 +148,7 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
             retain_bytes: options.retain_bytes,
         },
         snapshot_on_stop: options.snapshot_on_stop,
+        patrol_bytes_per_second: options.patrol_bytes_per_second,
     };
     let shadow = Shadow::begin(shadow, || Engine::new(small()))?;
     let (told, ready) = channel();

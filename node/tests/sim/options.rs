@@ -111,6 +111,7 @@ pub struct Options {
     pub snapshot_on_stop: bool,
     /// Messages of a session that memory keeps; older ones come from the history.
     pub resend_max: usize,
+    pub patrol_bytes_per_second: u64,
     /// A client rests more orders than one command may cancel, then cancels all.
     pub flood: bool,
 }
@@ -164,6 +165,7 @@ impl Options {
             retain_bytes: rng.pick(&[0, 1, 20_000]),
             snapshot_on_stop: rng.one_in(2),
             resend_max: rng.pick(&[8, 64, 1 << 13]),
+            patrol_bytes_per_second: rng.pick(&[0, 1 << 24, 1 << 28]),
             flood,
         }
     }

@@ -2,10 +2,9 @@
 
 use crate::admin::refused;
 use crate::ops_client::OpsAddress;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow};
 use book::engine::{Capacity, Engine};
 use clap::Args;
-use node::clock::Clock;
 use node::exit;
 use node::recover::{Restored, restore};
 use node::retention::Retention;
@@ -16,7 +15,6 @@ use node::status::Status;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use wal::directory::Directory;
 use wal::quarantine::Quarantine;
@@ -79,7 +77,7 @@ impl Create {
         }
         let quarantine = Quarantine::read(directory.path())?;
         let engine = || Engine::new(Capacity::default());
-        let (Restored { snapshot, log, .. }, store) = restore(&directory, &quarantine, engine, 1)?;
+        let (Restored { engine: live, snapshot, log, .. }, store) = restore(&directory, &quarantine, engine, 1)?;
         let newest = snapshot.as_ref().map_or(directory.identity().seq_base, |header| header.tail.seq);
         let hash_of =
             |header: &wal::snapshot::SnapshotHeader| book::state_hash::StateHash(header.state_hash).to_string();
@@ -98,19 +96,16 @@ impl Create {
             schedule: Schedule::new(u64::MAX, Duration::MAX, newest),
             // What goes is for the node and for `prune` to say.
             retention: Retention { keep: u32::MAX, retain_for: Duration::ZERO, retain_bytes: 0 },
-            snapshot_on_stop: true,
+            snapshot_on_stop: false,
+            patrol_bytes_per_second: 0,
         };
-        let shadow = Shadow::begin(wiring, engine)?;
-        shadow.run(&AtomicBool::new(true), &mut Clock::start(book::units::TsNs(0)));
-        if let Some(failure) = status.failure() {
-            return Err(crate::failure::Failure::of(failure.exit_code, failure.message));
-        }
-        ensure!(status.snapshots_failed.get() == 0, "the snapshot could not be written: is the disk full?");
-        let (seq, bytes) = (status.seq_snapshot.get(), status.snapshot_bytes.get());
-        let file = node::shelf::list(&directory)?.pop().context("a snapshot was taken")?;
-        let header = wal::snapshot::SnapshotReader::open(&file.path)?.header().clone();
+        let mut shadow = Shadow::begin(wiring, engine)?;
+        let taken = shadow.snapshot_at_end(live.state_hash())?;
+        let (header, bytes) = taken.map_err(|why| anyhow!("no snapshot was taken: {why}"))?;
+        let file = node::shelf::list(&directory)?.into_iter().find(|file| file.seq == header.tail.seq);
+        let path = file.context("it was taken away again")?.path;
         Ok(json!({
-            "seq": seq, "ts_ns": header.time, "bytes": bytes, "state_hash": hash_of(&header), "path": file.path,
+            "seq": header.tail.seq.0, "ts_ns": header.time, "bytes": bytes, "state_hash": hash_of(&header), "path": path,
         }))
     }
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use wal::directory::Directory;
 use wal::recover::Inspection;
-use wal::snapshot::{SnapshotFile, SnapshotHeader, SnapshotReader};
+use wal::snapshot::{SnapshotFile, SnapshotHeader};
 use wal::units::Seq;
 
 #[derive(Args, Debug)]
@@ -65,7 +65,7 @@ impl View {
         let files = shelf::list(directory)?;
         let Found { newest, passed_over } = shelf::newest(directory, end, &mut || Engine::new(Capacity::default()))?;
         let start = newest.map(|(_, header)| header).filter(|header| base <= header.tail.seq);
-        let plan = config.map(|config| plan(&files, base, inspection.store().seq_stored(), config));
+        let plan = config.map(|config| plan(directory, &files, base, inspection.store().seq_stored(), config));
         let passed_over = passed_over.iter().map(|passed| passed.why.to_string()).collect();
         Ok(Self { files, start, passed_over, base, end, origin: directory.identity().seq_base, plan })
     }
@@ -124,8 +124,8 @@ impl View {
 }
 
 /// As the node would plan if it took a snapshot now.
-fn plan(files: &[SnapshotFile], base: Seq, stored: Seq, config: &Config) -> Plan {
-    let readers = files.iter().filter_map(|file| SnapshotReader::open(&file.path).ok());
+fn plan(directory: &Directory, files: &[SnapshotFile], base: Seq, stored: Seq, config: &Config) -> Plan {
+    let readers = files.iter().filter_map(|file| shelf::open(directory, file).ok());
     let candidates: Vec<Candidate> = readers
         .map(|reader| reader.header().clone())
         .map(|header| Candidate { seq: header.tail.seq, time_ns: header.time, log_bytes: header.log_bytes })
