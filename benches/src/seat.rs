@@ -31,8 +31,8 @@ impl Subject {
         let house = House::build(path, sync, config)?;
         let open = house.open(|_| {})?;
         let market = open.furnish()?;
-        let logged = open.node().status.seq_applied.get();
         open.close()?;
+        let logged = house.commands()?;
         Ok(Self { house, flow: Flow::new(market), logged })
     }
 

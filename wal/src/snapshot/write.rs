@@ -7,6 +7,7 @@ use super::{
 use crate::error::{Action, Result, WalError};
 use crate::medium::{FileSystem, Medium, NewFile};
 use crate::mutation::{self, Mutation};
+use crate::snapshot::steps::STEP_BYTES;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -15,8 +16,8 @@ use zstd::bulk::Compressor;
 /// The fastest level that is worth its time: a snapshot must not be slower than the disk.
 const ZSTD_LEVEL: i32 = 1;
 
-/// Bytes gathered before they go to the file.
-const BUFFER_BYTES: usize = 4 << 20;
+/// Bytes gathered before they go to the file: a step, so that the device writes it while the next one is packed.
+const BUFFER_BYTES: usize = STEP_BYTES;
 
 /// A file on its way. Dropped before it is finished, it leaves nothing behind.
 pub struct SnapshotWriter {
