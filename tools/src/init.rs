@@ -184,7 +184,7 @@ impl Plan {
         getrandom::fill(&mut node_id).context("the system gives no randomness")?;
         let identity = Identity { node_id: NodeId(node_id), timeline: Timeline(1), seq_base: Seq(0), geometry };
         let parent = self.data_dir.parent().unwrap_or(Path::new("/"));
-        std::fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
+        durable_directory::make(parent, SHARED).with_context(|| format!("making {}", parent.display()))?;
         // A directory that was there, such as a mount point, may have been open to others.
         if self.data_dir.exists() {
             let closed = std::fs::set_permissions(&self.data_dir, Permissions::from_mode(0o700));
@@ -205,7 +205,7 @@ impl Plan {
     fn write_config(&self) -> Result<()> {
         let context = || format!("writing {}", self.config.display());
         if let Some(parent) = self.config.parent() {
-            std::fs::create_dir_all(parent).with_context(context)?;
+            durable_directory::make(parent, SHARED).with_context(context)?;
         }
         let file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&self.config);
         let mut file = file.with_context(context)?;

@@ -12,6 +12,7 @@ pub mod status;
 pub mod top;
 
 pub mod clock;
+pub mod durable_directory;
 pub mod interrupt;
 pub mod new_place;
 pub mod output;

@@ -1,8 +1,12 @@
 //! A directory that is being made beside its final place, and gets its name only when everything in it is on disk.
 //!
+//! ```text
+//!  NewPlace: D.unfinished --rename--> D        Scratch: NAME.unfinished, gone at the end
+//! ```
 //! Invariant: the final name never names anything half done. What an interrupted making left is swept by the next one;
 //! a lock on the unfinished directory keeps that one from sweeping what somebody still works on.
 
+use crate::durable_directory::{self, SHARED};
 use crate::failure::Failure;
 use anyhow::{Context, Result};
 use node::exit;
@@ -12,18 +16,55 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use wal::segment::sync_dir;
 
-/// Behind the final name while the work lasts.
+/// Behind the name while the work lasts.
 const UNFINISHED: &str = ".unfinished";
+
+/// A directory to work in, for its owner only. Nothing of it is left when it is dropped, and what a process that was
+/// killed left is swept by the next one that uses the name.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    /// Held on the directory itself.
+    _lock: File,
+    /// Whether it bears another name by now.
+    kept: bool,
+}
+
+impl Scratch {
+    /// In `NAME.unfinished`, where `name` is a path.
+    pub fn begin(name: &Path) -> Result<Self> {
+        let path = unfinished_of(&std::path::absolute(name)?)?;
+        let parent = path.parent().context("a directory has one above it")?;
+        durable_directory::make(parent, SHARED).with_context(|| format!("making {}", parent.display()))?;
+        if path.exists() {
+            let _lock = lock(&path)?;
+            fs::remove_dir_all(&path).with_context(|| format!("sweeping {}", path.display()))?;
+        }
+        let made = DirBuilder::new().mode(durable_directory::PRIVATE).create(&path);
+        made.with_context(|| format!("making {}", path.display()))?;
+        let lock = lock(&path)?;
+        Ok(Self { path, _lock: lock, kept: false })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !self.kept {
+            // What cannot be removed now is swept by the next attempt.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
 
 /// Dropped before it is finished, it leaves nothing behind.
 #[derive(Debug)]
 pub struct NewPlace {
-    unfinished: PathBuf,
+    unfinished: Scratch,
     place: PathBuf,
-    parent: PathBuf,
-    /// Held on the unfinished directory itself.
-    _lock: File,
-    finished: bool,
 }
 
 /// Refuses a place where something is; says what would be swept on the way.
@@ -51,32 +92,22 @@ pub fn check(place: &Path) -> Result<Option<PathBuf>> {
 impl NewPlace {
     /// Begins to make `place`, which must be empty or absent.
     pub fn begin(place: &Path) -> Result<Self> {
-        let leftover = check(place)?;
+        check(place)?;
         let place = std::path::absolute(place)?;
-        let unfinished = unfinished_of(&place)?;
-        let parent = place.parent().context("a data directory has a directory above it")?.to_owned();
-        fs::create_dir_all(&parent).with_context(|| format!("making {}", parent.display()))?;
-        if let Some(leftover) = leftover {
-            let _lock = lock(&leftover)?;
-            fs::remove_dir_all(&leftover).with_context(|| format!("sweeping {}", leftover.display()))?;
-        }
-        let made = DirBuilder::new().mode(0o700).create(&unfinished);
-        made.with_context(|| format!("making {}", unfinished.display()))?;
-        let lock = lock(&unfinished)?;
-        Ok(Self { unfinished, place, parent, _lock: lock, finished: false })
+        Ok(Self { unfinished: Scratch::begin(&place)?, place })
     }
 
     /// Where to work.
     pub fn path(&self) -> &Path {
-        &self.unfinished
+        self.unfinished.path()
     }
 
     /// Gives the directory its name, durably. Everything in it is synced by now.
     pub fn finish(mut self) -> Result<()> {
-        sync_dir(&self.unfinished)?;
+        sync_dir(self.path())?;
         // Takes the place of an empty directory, and of nothing else.
-        fs::rename(&self.unfinished, &self.place).map_err(|error| {
-            let (place, unfinished) = (self.place.display(), self.unfinished.display());
+        fs::rename(self.path(), &self.place).map_err(|error| {
+            let (place, unfinished) = (self.place.display(), self.path().display());
             match error.kind() {
                 ErrorKind::DirectoryNotEmpty => {
                     Failure::of(exit::NOT_EMPTY, format!("{place} is not empty any more: somebody else was faster"))
@@ -84,17 +115,9 @@ impl NewPlace {
                 _ => anyhow::Error::new(error).context(format!("renaming {unfinished} to {place}")),
             }
         })?;
-        self.finished = true;
-        Ok(sync_dir(&self.parent)?)
-    }
-}
-
-impl Drop for NewPlace {
-    fn drop(&mut self) {
-        if !self.finished {
-            // What cannot be removed now is swept by the next attempt.
-            let _ = fs::remove_dir_all(&self.unfinished);
-        }
+        self.unfinished.kept = true;
+        let parent = self.place.parent().context("a directory has one above it")?;
+        Ok(sync_dir(parent)?)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use super::error::{BackupError, Result};
 use super::key::Key;
+use crate::durable_directory::{self, PRIVATE};
 use crate::interrupt::Interrupt;
 use futures_util::TryStreamExt;
 use node::secrets::Secret;
@@ -17,10 +18,9 @@ use object_store::{
     Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig, WriteMultipart,
 };
 use std::fmt;
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::future::Future;
 use std::io::Read;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Once};
@@ -270,11 +270,9 @@ fn path_of(key: Key) -> ObjectPath {
     ObjectPath::from(key.to_string())
 }
 
-/// For its owner only: what lies here is money and keys.
 fn open_directory(path: &Path, how: Open) -> Result<Arc<dyn ObjectStore>> {
     if how == Open::OrCreate {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(|source| file_error("making", path, source))?;
+        durable_directory::make(path, PRIVATE).map_err(|source| file_error("making", path, source))?;
     } else if !path.is_dir() {
         return Err(BackupError::NoBackup { place: path.display().to_string(), claim: "such directory" });
     }
