@@ -7,6 +7,7 @@
 //! ```
 //! Nothing that exists is ever written over.
 
+use crate::durable_directory::{self, SHARED};
 use crate::failure::Failure;
 use anyhow::{Context, Result};
 use clap::Args;

@@ -398,6 +398,18 @@ fn a_log_that_was_truncated_before_it_was_shipped_leaves_a_gap_that_is_told() {
     let error = fetch(&destination, &place.path().join("in-the-gap"), Some(first)).expect_err("forgotten");
     assert!(matches!(error, BackupError::Outside { .. }), "{error}");
     assert_eq!(running.stop(), 0);
+    // With no way left to the newest state, that is told: an older one is not what was asked for.
+    let catalog = Catalog::read(&destination).expect("readable");
+    let kept = catalog.newest().expect("shipped");
+    assert!(2 <= kept.points().len(), "{kept:?}");
+    for snapshot in &kept.snapshots {
+        let key = Key::Snapshot { timeline: Timeline(1), seq: snapshot.seq };
+        flip(&to.join(key.to_string()), 4_000);
+    }
+    let into = place.path().join("no-way");
+    let error = fetch(&destination, &into, None).expect_err("damaged");
+    assert!(error.exit_code() == 13 && !into.exists(), "{error}");
+    fetch(&destination, &into, Some(shipped)).expect("the log from the origin is whole");
 }
 
 #[test]

@@ -93,21 +93,31 @@ impl Catalog {
         self.timelines.iter().find(|kept| kept.timeline == timeline)
     }
 
-    /// How to reach `until`, or the newest state: on the newest timeline that holds it.
-    pub fn route(&self, place: &str, until: Option<Seq>, begin: Begin) -> Result<(Timeline, Route)> {
+    /// The newest state that can be reached.
+    pub fn newest_point(&self) -> Option<Seq> {
+        self.timelines.iter().rev().find_map(Kept::newest_point)
+    }
+
+    /// How to reach `until`: on the newest timeline that holds it.
+    pub fn route(&self, place: &str, until: Seq, begin: Begin) -> Result<(Timeline, Route)> {
         for kept in self.timelines.iter().rev() {
             if let Some(route) = kept.route(until, begin) {
                 return Ok((kept.timeline, route));
             }
             // What an older timeline holds behind this one's beginning was given up when this one began.
             let begins = kept.points().first().map(|points| points.first);
-            if begins.is_some_and(|begins| until.is_none_or(|until| begins <= until)) {
+            if begins.is_some_and(|begins| begins <= until) {
                 break;
             }
         }
+        Err(self.outside(place, until))
+    }
+
+    /// What a backup says that does not reach `wanted`.
+    pub fn outside(&self, place: &str, wanted: Seq) -> BackupError {
         let held = self.newest().map(Kept::held).unwrap_or_default();
         let held = if held.is_empty() { "nothing yet".to_owned() } else { held };
-        Err(BackupError::Outside { place: place.to_owned(), wanted: until.unwrap_or(Seq(1)), held })
+        BackupError::Outside { place: place.to_owned(), wanted, held }
     }
 }
 
@@ -172,9 +182,13 @@ impl Kept {
         ranges.join(", ")
     }
 
-    /// How to reach `until`, or the newest state.
-    pub fn route(&self, until: Option<Seq>, begin: Begin) -> Option<Route> {
-        let target = until.or_else(|| self.points().last().map(|points| points.last))?;
+    /// The newest state that can be reached.
+    pub fn newest_point(&self) -> Option<Seq> {
+        self.points().last().map(|points| points.last)
+    }
+
+    /// How to reach `target`.
+    pub fn route(&self, target: Seq, begin: Begin) -> Option<Route> {
         let leads_there = |beginning: &Option<Seq>| {
             let seq = beginning.unwrap_or(Seq::ZERO);
             seq <= target && target <= self.reach(seq)
@@ -304,7 +318,8 @@ mod tests {
     fn a_route_takes_the_nearest_beginning_and_no_more_than_it_needs() {
         let kept = kept(&[7, 15], &[(1, 5), (6, 9), (10, 12), (13, 20)]);
         let route = |until: Option<u64>| {
-            let route = kept.route(until.map(Seq), Begin::Nearest).expect("reached");
+            let until = until.map(Seq).or(kept.newest_point()).expect("it reaches something");
+            let route = kept.route(until, Begin::Nearest).expect("reached");
             let pieces: Vec<(u64, u64)> = route.pieces.iter().map(|p| (p.seq_first.0, p.seq_last.0)).collect();
             (route.snapshot.map(|seq| seq.0), pieces, route.end.0)
         };
@@ -312,8 +327,8 @@ mod tests {
         assert_eq!(route(Some(15)), (Some(15), vec![], 15));
         assert_eq!(route(Some(14)), (Some(7), vec![(6, 9), (10, 12), (13, 20)], 14));
         assert_eq!(route(Some(3)), (None, vec![(1, 5)], 3));
-        assert_eq!(kept.route(Some(Seq(21)), Begin::Nearest), None);
-        let oldest = kept.route(Some(Seq(14)), Begin::Oldest).expect("reached");
+        assert_eq!(kept.route(Seq(21), Begin::Nearest), None);
+        let oldest = kept.route(Seq(14), Begin::Oldest).expect("reached");
         assert_eq!((oldest.snapshot, oldest.pieces.len(), oldest.end), (None, 4, Seq(14)));
     }
 
@@ -322,12 +337,11 @@ mod tests {
         let mut newer = kept(&[100], &[(101, 110)]);
         newer.timeline = Timeline(2);
         let catalog = Catalog { node_id: NodeId([1; 16]), timelines: vec![kept(&[], &[(1, 500)]), newer] };
-        let timeline =
-            |until: Option<u64>| catalog.route("x", until.map(Seq), Begin::Nearest).map(|(timeline, _)| timeline.0);
-        assert_eq!(timeline(None).expect("reached"), 2);
-        assert_eq!(timeline(Some(105)).expect("reached"), 2);
-        assert_eq!(timeline(Some(50)).expect("reached"), 1);
-        let error = timeline(Some(300)).expect_err("given up");
+        let timeline = |until: u64| catalog.route("x", Seq(until), Begin::Nearest).map(|(timeline, _)| timeline.0);
+        assert_eq!(catalog.newest_point(), Some(Seq(110)));
+        assert_eq!(timeline(105).expect("reached"), 2);
+        assert_eq!(timeline(50).expect("reached"), 1);
+        let error = timeline(300).expect_err("given up");
         assert!(error.to_string().contains("100 to 110"), "{error}");
     }
 }

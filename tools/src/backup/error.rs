@@ -1,5 +1,6 @@
 //! How a backup fails, told with the object or file; and whether trying again can help.
 
+use crate::failure::code_of;
 use node::exit;
 use node::recover::RestoreError;
 use node::replica::{LoadError, RecordError};
@@ -46,8 +47,9 @@ pub enum BackupError {
     MissingPieces { place: String, first: Seq, last: Seq },
     #[error("{place}: no snapshot leads into the log from sequence {first} to {last}: it is missing")]
     MissingSnapshot { place: String, first: Seq, last: Seq },
-    #[error("{path} is not empty: a backup is fetched into an empty or absent place")]
-    NotEmpty { path: PathBuf },
+    /// Of making or naming a directory for what is fetched.
+    #[error("{0:#}")]
+    Place(anyhow::Error),
     #[error("{doing} {path}: {cause}")]
     File { doing: &'static str, path: PathBuf, cause: std::io::Error },
     #[error("interrupted")]
@@ -79,7 +81,7 @@ impl BackupError {
             Self::Shorter { .. } => exit::SHORTER_THAN_ACKNOWLEDGED,
             Self::Outside { .. } => exit::OUTSIDE_LOG,
             Self::HashDiffers { .. } => exit::HASH_DIFFERS,
-            Self::NotEmpty { .. } => exit::NOT_EMPTY,
+            Self::Place(error) => code_of(error),
             Self::Load { cause, .. } => cause.exit_code(),
             Self::Record { cause, .. } => cause.exit_code(),
             Self::Restore(cause) => cause.exit_code(),

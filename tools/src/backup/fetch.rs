@@ -5,12 +5,11 @@
 //! before all of it is there, durable; every object is proved on the way, and the log link by link.
 
 use super::catalog::{Begin, Catalog, Kept, Route};
-use super::destination::{Destination, file_error};
+use super::destination::Destination;
 use super::error::{BackupError, Result};
 use super::key::Key;
-use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use crate::new_place::NewPlace;
+use std::path::Path;
 use wal::directory::Directory;
 use wal::error::WalError;
 use wal::identity::Identity;
@@ -51,35 +50,29 @@ pub fn fetch_with_past(destination: &Destination, into: &Path, until: Option<Seq
 }
 
 fn fetch_from(destination: &Destination, into: &Path, until: Option<Seq>, begin: Begin) -> Result<Fetched> {
-    let mut catalog = Catalog::read(destination)?;
-    check_empty(into)?;
-    let unfinished = unfinished_beside(into)?;
+    let (catalog, place) = (Catalog::read(destination)?, destination.to_string());
+    // Settled once: what turns out to be damaged on the way makes the way longer and never the goal nearer.
+    let until = until.or_else(|| catalog.newest_point()).ok_or_else(|| catalog.outside(&place, Seq(1)))?;
+    let (timeline, mut route) = catalog.route(&place, until, begin)?;
+    let mut kept = catalog.of(timeline).expect("the route is one of the catalog's").clone();
+    let reach = kept.newest_point().expect("a state of it can be reached");
     let mut passed_over = Vec::new();
     loop {
-        let (timeline, route) = catalog.route(&destination.to_string(), until, begin)?;
-        remove_if_there(&unfinished)?;
-        let fetching = Fetching { destination, timeline, route: &route, directory: &unfinished };
-        match fetching.run(catalog.node_id, catalog.of(timeline).expect("the route is one of the catalog's")) {
+        let new = NewPlace::begin(into).map_err(BackupError::Place)?;
+        let fetching = Fetching { destination, timeline, route: &route, directory: new.path() };
+        match fetching.run(catalog.node_id, &kept) {
             Ok(fetched) => {
-                publish(&unfinished, into)?;
-                return Ok(Fetched { passed_over, ..fetched });
+                new.finish().map_err(BackupError::Place)?;
+                return Ok(Fetched { reach, passed_over, ..fetched });
             }
             Err(Failed::Snapshot { seq, error }) => {
                 passed_over.push(error.to_string());
-                let kept = catalog.timelines.iter_mut().find(|kept| kept.timeline == timeline);
-                let kept = kept.expect("the route is one of the catalog's");
                 kept.snapshots.retain(|snapshot| snapshot.seq != seq);
                 // With no other way there, the damage is what has to be told.
-                if catalog.route("", until, begin).map(|(timeline, _)| timeline).ok() != Some(timeline) {
-                    remove_if_there(&unfinished)?;
-                    return Err(error);
-                }
+                let Some(around) = kept.route(until, begin) else { return Err(error) };
+                route = around;
             }
-            Err(Failed::Other(error)) => {
-                // The error that ended the fetch tells more than one of cleaning up.
-                let _ = remove_if_there(&unfinished);
-                return Err(error);
-            }
+            Err(Failed::Other(error)) => return Err(error),
         }
     }
 }
@@ -132,8 +125,7 @@ impl Fetching<'_> {
         store.flush()?;
         directory.mark()?.note(tail.seq)?;
         let pieces = self.route.pieces.len() as u64;
-        let reach = kept.reach(self.route.snapshot.unwrap_or(Seq::ZERO));
-        let passed_over = Vec::new();
+        let (reach, passed_over) = (tail.seq, Vec::new());
         Ok(Fetched { node_id, timeline: self.timeline, snapshot, tail, reach, pieces, bytes, passed_over })
     }
 
@@ -211,35 +203,4 @@ pub(super) fn read_quarantine(destination: &Destination, timeline: Timeline, ent
 
 fn damaged(object: &str, why: &'static str) -> BackupError {
     BackupError::Damaged { object: object.to_owned(), why }
-}
-
-fn check_empty(into: &Path) -> Result<()> {
-    match fs::read_dir(into).map(|mut entries| entries.next().is_none()) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(BackupError::NotEmpty { path: into.to_owned() }),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(file_error("reading", into, source)),
-    }
-}
-
-/// A name in the same directory, hence on the same file system.
-fn unfinished_beside(into: &Path) -> Result<PathBuf> {
-    let name = into.file_name().ok_or_else(|| BackupError::NotEmpty { path: into.to_owned() })?;
-    let mut unfinished = name.to_owned();
-    unfinished.push(".unfinished");
-    Ok(into.with_file_name(unfinished))
-}
-
-fn remove_if_there(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        outcome => outcome.map_err(|source| file_error("removing", path, source)),
-    }
-}
-
-fn publish(unfinished: &Path, into: &Path) -> Result<()> {
-    fs::rename(unfinished, into).map_err(|source| file_error("renaming to", into, source))?;
-    // A relative path of one part has the empty path for a parent: that is the current directory.
-    let parent = into.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(sync_dir(parent)?)
 }
