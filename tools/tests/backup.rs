@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use tools::backup::catalog::Catalog;
+use tools::backup::catalog::{Catalog, KeptPiece};
 use tools::backup::destination::{Destination, Open, Put};
 use tools::backup::drill::{Rpo, drill, state_hash_at};
 use tools::backup::error::BackupError;
@@ -334,6 +334,38 @@ fn a_drill_fails_on_a_flipped_byte_and_on_a_missing_piece() {
     assert!(text.contains(".piece"), "{text}");
     fs::write(&snapshot, before).expect("writable");
     fs::remove_file(&piece).expect("there");
+}
+
+#[test]
+fn a_piece_under_anothers_name_and_an_empty_one_are_named() {
+    let stopped = Stopped::new("[snapshot]\non_stop = false\n");
+    let (destination, data_dir) = (open(&stopped.to), stopped.place.data_dir());
+    ship_all(&mut Shipper::new(&data_dir, &destination));
+    trade_on(&stopped.place, &stopped.login, 200);
+    ship_all(&mut Shipper::new(&data_dir, &destination));
+    let catalog = Catalog::read(&destination).expect("readable");
+    let pieces: Vec<PathBuf> =
+        catalog.newest().expect("shipped").pieces.iter().map(|p| path_of(&stopped.to, p)).collect();
+    let [first, .., last] = &pieces[..] else { panic!("{pieces:?}") };
+    let (whole, to) = (fs::read(last).expect("there"), stopped.to.to_str().expect("text"));
+    let run = ["backup", "run", "--once", "--data-dir", data_dir.to_str().expect("text"), "--to", to];
+    let name = last.file_name().expect("a name").to_str().expect("text");
+    // Every byte of it is right, and none of what its name says is there.
+    for content in [fs::read(first).expect("there"), Vec::new()] {
+        fs::write(last, content).expect("ours");
+        let into = stopped.place.path().join("none");
+        let error = fetch(&destination, &into, None).expect_err("damaged");
+        assert!(error.exit_code() == 13 && error.to_string().contains(name) && !into.exists(), "{error}");
+        assert!(said(13, &["backup", "verify", "--from", to]).contains(name));
+        assert!(said(13, &run).contains(name));
+    }
+    fs::write(last, whole).expect("ours");
+    said(0, &run);
+}
+
+fn path_of(to: &Path, piece: &KeptPiece) -> PathBuf {
+    let (seq_first, seq_last) = (piece.seq_first, piece.seq_last);
+    to.join(Key::Piece { timeline: Timeline(1), seq_first, seq_last }.to_string())
 }
 
 #[test]

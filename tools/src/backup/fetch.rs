@@ -4,17 +4,16 @@
 //! beside its source: a node that goes on from it needs a new timeline. Invariant: nothing bears the directory's name
 //! before all of it is there, durable; every object is proved on the way, and the log link by link.
 
-use super::catalog::{Begin, Catalog, Kept, Route};
+use super::catalog::{Begin, Catalog, Kept, KeptPiece, Route};
 use super::destination::Destination;
 use super::error::{BackupError, Result};
 use super::key::Key;
 use crate::new_place::NewPlace;
 use std::path::Path;
 use wal::directory::Directory;
-use wal::error::WalError;
 use wal::identity::Identity;
 use wal::lineage::{LINEAGE_FILE, Lineage};
-use wal::piece::Piece;
+use wal::piece::{Piece, PieceHeader};
 use wal::quarantine::Quarantine;
 use wal::segment::sync_dir;
 use wal::snapshot::{SnapshotHeader, SnapshotReader};
@@ -117,10 +116,14 @@ impl Fetching<'_> {
         if snapshot.is_some() {
             store.begin_behind(tail)?;
         }
-        for piece in &self.route.pieces {
-            let (seq_first, seq_last) = (piece.seq_first, piece.seq_last);
-            let key = Key::Piece { timeline: self.timeline, seq_first, seq_last };
-            tail = self.fetch_piece(key, &store, tail, &mut bytes)?;
+        for kept in &self.route.pieces {
+            let piece = read_piece(self.destination, node_id, self.timeline, kept)?;
+            tail = self.append(&piece, &store, tail)?;
+            bytes += kept.bytes;
+        }
+        if tail.seq < self.route.end {
+            let (place, first, last) = (self.destination.to_string(), tail.seq.next(), self.route.end);
+            return Err(BackupError::MissingPieces { place, first, last }.into());
         }
         store.flush()?;
         directory.mark()?.note(tail.seq)?;
@@ -169,19 +172,44 @@ impl Fetching<'_> {
     }
 
     /// Appends what of a piece lies behind `tail`.
-    fn fetch_piece(&self, key: Key, store: &Store, tail: Tail, bytes: &mut u64) -> Result<Tail> {
-        let (object, stored) = (self.destination.name_of(key), self.destination.get(key)?);
-        *bytes += stored.len() as u64;
-        let at = |cause: WalError| BackupError::Object { object: object.clone(), cause };
-        let piece = Piece::open(Path::new(&object), &stored).map_err(at)?;
-        if piece.header().node_id != store.origin().node_id {
-            return Err(damaged(&object, "it is another node's"));
-        }
+    fn append(&self, piece: &Piece, store: &Store, tail: Tail) -> Result<Tail> {
         let wanted = self.route.end;
         let frames = piece.frames().filter(|frame| tail.seq < frame.seq_last() && frame.seq_first() <= wanted);
-        store.append_frames(frames.map(|frame| frame.bytes())).map_err(at)?;
+        let appended = store.append_frames(frames.map(|frame| frame.bytes()));
+        appended.map_err(|cause| {
+            let key = piece_key(piece.header());
+            BackupError::Object { object: self.destination.name_of(key), cause }
+        })?;
         Ok(store.tail())
     }
+}
+
+/// A piece, proved, that is what its name says.
+pub(super) fn read_piece(
+    destination: &Destination,
+    node_id: NodeId,
+    timeline: Timeline,
+    kept: &KeptPiece,
+) -> Result<Piece> {
+    let key = Key::Piece { timeline, seq_first: kept.seq_first, seq_last: kept.seq_last };
+    let (object, bytes) = (destination.name_of(key), destination.get(key)?);
+    let piece = Piece::open(Path::new(&object), &bytes);
+    let piece = piece.map_err(|cause| BackupError::Object { object: object.clone(), cause })?;
+    check_named(&object, key, node_id, piece.header())?;
+    Ok(piece)
+}
+
+/// The piece's name that says what its header does.
+pub(super) fn piece_key(header: &PieceHeader) -> Key {
+    Key::Piece { timeline: header.timeline, seq_first: header.seq_first(), seq_last: header.seq_last() }
+}
+
+/// A whole piece under another's name would be taken for frames that are not there.
+pub(super) fn check_named(object: &str, key: Key, node_id: NodeId, header: &PieceHeader) -> Result<()> {
+    if header.node_id != node_id || piece_key(header) != key {
+        return Err(damaged(object, "its header names other frames than its key"));
+    }
+    Ok(())
 }
 
 /// The list of ancestors, as a file in `directory`, proved.
@@ -201,6 +229,6 @@ pub(super) fn read_quarantine(destination: &Destination, timeline: Timeline, ent
     parsed.ok_or_else(|| damaged(&destination.name_of(key), "not a whole list of left-out records"))
 }
 
-fn damaged(object: &str, why: &'static str) -> BackupError {
+pub(super) fn damaged(object: &str, why: &'static str) -> BackupError {
     BackupError::Damaged { object: object.to_owned(), why }
 }

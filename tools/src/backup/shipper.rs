@@ -11,6 +11,7 @@ use super::catalog::{Catalog, Kept};
 use super::claim;
 use super::destination::{Destination, Put, file_error};
 use super::error::{BackupError, Result};
+use super::fetch::{check_named, damaged};
 use super::key::Key;
 use crate::clock::unix_ns;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use wal::piece::{PIECE_HEADER_BYTES, Piece, PieceBuilder, PieceHeader};
 use wal::quarantine::Quarantine;
 use wal::recover::{Inspection, Start};
 use wal::snapshot::{self, SnapshotFile, SnapshotReader};
-use wal::units::{Seq, Tail};
+use wal::units::{NodeId, Seq, Tail};
 
 /// Frames of one piece. Small enough that a lost upload costs little, large enough that catching up takes few.
 const PIECE_RAW_BYTES: usize = 8 << 20;
@@ -168,7 +169,7 @@ impl<'d> Shipper<'d> {
             self.put_same(Key::Lineage(identity.timeline), bytes)?;
         }
         let kept = catalog.of(identity.timeline);
-        let last = kept.map(|kept| self.last_piece(kept)).transpose()?.flatten();
+        let last = kept.map(|kept| self.last_piece(identity.node_id, kept)).transpose()?.flatten();
         Ok(Position {
             identity,
             shipped: last.map(|header| header.after),
@@ -178,13 +179,19 @@ impl<'d> Shipper<'d> {
         })
     }
 
-    fn last_piece(&self, kept: &Kept) -> Result<Option<PieceHeader>> {
+    fn last_piece(&self, node_id: NodeId, kept: &Kept) -> Result<Option<PieceHeader>> {
         let Some(piece) = kept.last_piece() else { return Ok(None) };
         let (timeline, seq_first, seq_last) = (kept.timeline, piece.seq_first, piece.seq_last);
         let key = Key::Piece { timeline, seq_first, seq_last };
         let object = self.destination.name_of(key);
+        // A store refuses to read past an object's end, which would look like a store that cannot be reached.
+        if piece.bytes < PIECE_HEADER_BYTES as u64 {
+            return Err(damaged(&object, "shorter than a header"));
+        }
         let bytes = self.destination.get_start(key, PIECE_HEADER_BYTES)?;
-        let header = Piece::peek(Path::new(&object), &bytes).map_err(|cause| BackupError::Object { object, cause })?;
+        let header = Piece::peek(Path::new(&object), &bytes);
+        let header = header.map_err(|cause| BackupError::Object { object: object.clone(), cause })?;
+        check_named(&object, key, node_id, &header)?;
         Ok(Some(header))
     }
 

@@ -9,7 +9,7 @@
 use super::catalog::{Catalog, Kept, KeptPiece};
 use super::destination::Destination;
 use super::error::{BackupError, Result};
-use super::fetch::{fetch_lineage, read_quarantine};
+use super::fetch::{damaged, fetch_lineage, piece_key, read_piece, read_quarantine};
 use super::key::Key;
 use crate::progress::Progress;
 use book::engine::{Capacity, Engine};
@@ -19,7 +19,6 @@ use std::path::Path;
 use tempfile::TempDir;
 use wal::frame::Frame;
 use wal::identity::Identity;
-use wal::piece::Piece;
 use wal::quarantine::Quarantine;
 use wal::snapshot::{SnapshotHeader, SnapshotReader};
 use wal::units::{ChainHash, NodeId, Seq, Tail};
@@ -155,17 +154,9 @@ impl Walk<'_> {
     }
 
     fn piece(&mut self, kept: KeptPiece, verified: &mut Verified) -> Result<()> {
-        let (timeline, seq_first, seq_last) = (self.kept.timeline, kept.seq_first, kept.seq_last);
-        let key = Key::Piece { timeline, seq_first, seq_last };
-        let (object, bytes) = (self.destination.name_of(key), self.destination.get(key)?);
-        let piece = Piece::open(Path::new(&object), &bytes);
-        let piece = piece.map_err(|cause| BackupError::Object { object: object.clone(), cause })?;
-        let header = piece.header();
-        let named = (header.timeline, header.seq_first(), header.seq_last()) == (timeline, seq_first, seq_last);
-        if !named || header.node_id != self.node_id {
-            return Err(damaged(&object, "its header names other frames than its key"));
-        }
-        self.meet_before(header.before, verified)?;
+        let piece = read_piece(self.destination, self.node_id, self.kept.timeline, &kept)?;
+        let object = self.destination.name_of(piece_key(piece.header()));
+        self.meet_before(piece.header().before, verified)?;
         for frame in piece.frames() {
             self.frame(&frame, &object, verified)?;
         }
@@ -260,8 +251,4 @@ impl Walk<'_> {
     fn snapshot_name(&self, seq: Seq) -> String {
         self.destination.name_of(Key::Snapshot { timeline: self.kept.timeline, seq })
     }
-}
-
-fn damaged(object: &str, why: &'static str) -> BackupError {
-    BackupError::Damaged { object: object.to_owned(), why }
 }
