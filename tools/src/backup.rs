@@ -17,6 +17,7 @@ pub mod list;
 pub mod prune;
 pub mod run;
 pub mod shipper;
+pub mod unnamed;
 pub mod verify;
 
 use crate::interrupt::Interrupt;
@@ -220,7 +221,11 @@ impl Prune {
     fn run(&self) -> Result<u8> {
         let interrupt = Interrupt::listen().context("listening for signals")?;
         let destination = self.source.open(interrupt)?;
-        let pruning = prune::plan(&Catalog::read(&destination)?, self.keep as usize);
+        let (catalog, keep) = (Catalog::read(&destination)?, self.keep as usize);
+        let pruning = prune::plan(&catalog, keep);
+        if !pruning.keys.is_empty() {
+            prune::check_kept(&destination, &catalog, keep)?;
+        }
         if !self.dry_run {
             prune::carry_out(&destination, &pruning)?;
         }

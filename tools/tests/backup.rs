@@ -457,6 +457,7 @@ fn pruning_keeps_the_chain_and_the_shipper_goes_on() {
         snapshots += shipper.round(Haste::Now).expect("shipped").snapshots.len();
     }
     let from = to.to_str().expect("text");
+    refuse_to_prune_a_rotten_backup(&to);
     let before = objects(&to);
     let text = said(0, &["backup", "prune", "--from", from, "--keep", "2", "--dry-run"]);
     assert!(text.contains("would delete") && objects(&to) == before, "{text}");
@@ -482,6 +483,19 @@ fn pruning_keeps_the_chain_and_the_shipper_goes_on() {
     }
     said(12, &["backup", "list", "--from", "/nowhere/at/all"]);
     assert_eq!(running.stop(), 0);
+}
+
+/// The older snapshots may be the only ones that are any good: they stay while a newer one is not.
+fn refuse_to_prune_a_rotten_backup(to: &Path) {
+    let (from, before) = (to.to_str().expect("text"), objects(to));
+    let newest = before.iter().filter(|(key, _)| matches!(key, Key::Snapshot { .. })).max().expect("shipped");
+    flip(&newest.1, 4_000);
+    for more in [&["--dry-run"][..], &[]] {
+        let text = said(13, &[&["backup", "prune", "--from", from, "--keep", "2"], more].concat());
+        assert!(text.contains("nothing was deleted") && text.contains(&newest.0.to_string()), "{text}");
+        assert_eq!(objects(to), before);
+    }
+    flip(&newest.1, 4_000);
 }
 
 fn copy_tree(from: &Path, to: &Path) {

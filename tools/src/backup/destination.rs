@@ -6,6 +6,7 @@
 
 use super::error::{BackupError, Result};
 use super::key::Key;
+use super::unnamed::UnnamedFile;
 use crate::durable_directory::{self, PRIVATE};
 use crate::interrupt::Interrupt;
 use futures_util::TryStreamExt;
@@ -20,7 +21,7 @@ use object_store::{
 use std::fmt;
 use std::fs::File;
 use std::future::Future;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Once};
@@ -183,17 +184,28 @@ impl Destination {
 
     /// Copies an object into a new file; durable when this returns. Returns its length.
     pub fn get_file(&self, key: Key, file: &Path) -> Result<u64> {
-        use std::io::Write;
-        let path = path_of(key);
         let failed = |source| file_error("writing", file, source);
-        let mut writer = File::options().write(true).create_new(true).open(file).map_err(failed)?;
+        let writer = File::options().write(true).create_new(true).open(file).map_err(failed)?;
+        let bytes = self.copy_to(key, &writer, file)?;
+        writer.sync_all().map_err(failed)?;
+        Ok(bytes)
+    }
+
+    /// Copies an object into a file that goes with the process.
+    pub fn get_unnamed(&self, key: Key) -> Result<UnnamedFile> {
+        let unnamed = UnnamedFile::new()?;
+        self.copy_to(key, unnamed.file(), &std::env::temp_dir())?;
+        Ok(unnamed)
+    }
+
+    fn copy_to(&self, key: Key, mut writer: &File, shown: &Path) -> Result<u64> {
+        let path = path_of(key);
         let mut chunks = self.call("reading", key, self.store.get(&path))?.into_stream();
         let mut bytes = 0;
         while let Some(chunk) = self.call("reading", key, chunks.try_next())? {
-            writer.write_all(&chunk).map_err(failed)?;
+            writer.write_all(&chunk).map_err(|source| file_error("writing", shown, source))?;
             bytes += chunk.len() as u64;
         }
-        writer.sync_all().map_err(failed)?;
         Ok(bytes)
     }
 

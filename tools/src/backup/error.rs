@@ -47,6 +47,8 @@ pub enum BackupError {
     MissingPieces { place: String, first: Seq, last: Seq },
     #[error("{place}: no snapshot leads into the log from sequence {first} to {last}: it is missing")]
     MissingSnapshot { place: String, first: Seq, last: Seq },
+    #[error("nothing was deleted: of the snapshots that would stay, {} not whole: {}", damage.len(), damage.join("; "))]
+    KeptDamaged { damage: Vec<String> },
     /// Of making or naming a directory for what is fetched.
     #[error("{0:#}")]
     Place(anyhow::Error),
@@ -75,7 +77,7 @@ impl BackupError {
             Self::File { .. } => exit::FAILED,
             Self::Object { cause, .. } | Self::Wal(cause) => exit::code_of(cause),
             Self::Damaged { .. } | Self::Differs { .. } | Self::NoSnapshot { .. } => exit::DAMAGED,
-            Self::MissingPieces { .. } | Self::MissingSnapshot { .. } => exit::DAMAGED,
+            Self::MissingPieces { .. } | Self::MissingSnapshot { .. } | Self::KeptDamaged { .. } => exit::DAMAGED,
             Self::NoBackup { .. } => exit::NOT_FOUND,
             Self::OtherNode { .. } | Self::NewerTimeline { .. } | Self::Diverged { .. } => exit::FENCED,
             Self::Shorter { .. } => exit::SHORTER_THAN_ACKNOWLEDGED,

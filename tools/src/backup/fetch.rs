@@ -161,12 +161,8 @@ impl Fetching<'_> {
         let object = self.destination.name_of(key);
         let path = directory.snapshots_dir().join(format!("{:010}-{:020}.snap", self.timeline.0, seq.0));
         *bytes += self.destination.get_file(key, &path)?;
-        let snapshot = |error| Failed::Snapshot { seq, error };
-        let proved = SnapshotReader::open(&path).and_then(SnapshotReader::prove);
-        let header = proved.map_err(|cause| snapshot(BackupError::Object { object: object.clone(), cause }))?;
-        if (header.node_id, header.timeline, header.tail.seq) != (identity.node_id, self.timeline, seq) {
-            return Err(snapshot(damaged(&object, "its header names another state than its key")));
-        }
+        let proved = prove_snapshot(&path, &object, identity.node_id, (self.timeline, seq));
+        let header = proved.map_err(|error| Failed::Snapshot { seq, error })?;
         sync_dir(&directory.snapshots_dir())?;
         Ok(header)
     }
@@ -182,6 +178,32 @@ impl Fetching<'_> {
         })?;
         Ok(store.tail())
     }
+}
+
+/// Reads a snapshot's file to its end; it must be of the state that its name says.
+pub(super) fn prove_snapshot(
+    file: &Path,
+    object: &str,
+    node_id: NodeId,
+    named: (Timeline, Seq),
+) -> Result<SnapshotHeader> {
+    let proved = SnapshotReader::open(file).and_then(SnapshotReader::prove);
+    let header = proved.map_err(|cause| BackupError::Object { object: object.to_owned(), cause })?;
+    check_state(object, node_id, named, &header)?;
+    Ok(header)
+}
+
+/// A whole snapshot under another's name would be taken for a state that is not there.
+pub(super) fn check_state(
+    object: &str,
+    node_id: NodeId,
+    named: (Timeline, Seq),
+    header: &SnapshotHeader,
+) -> Result<()> {
+    if header.node_id != node_id || (header.timeline, header.tail.seq) != named {
+        return Err(damaged(object, "its header names another state than its key"));
+    }
+    Ok(())
 }
 
 /// A piece, proved, that is what its name says.

@@ -1,4 +1,4 @@
-//! `pinion backup prune`: what a backup may forget. Pure but for the deleting.
+//! `pinion backup prune`: what a backup may forget. Pure but for the proving and the deleting.
 //!
 //! ```text
 //!   older snapshots     oldest kept snapshot                          end
@@ -6,13 +6,15 @@
 //!   x piece x piece x [ piece ] piece ...
 //! ```
 //! Invariants: the newest `keep` snapshots stay, and every piece that is not wholly behind the oldest of them, together
-//! with the one that ends right there: it tells a shipper where to go on. With fewer snapshots nothing goes.
+//! with the one that ends right there: it tells a shipper where to go on. With fewer snapshots nothing goes, and nothing
+//! either while one of those that would stay is damaged: the older ones may be all that is left.
 
 use super::catalog::Catalog;
 use super::destination::Destination;
-use super::error::Result;
+use super::error::{BackupError, Result};
+use super::fetch::prove_snapshot;
 use super::key::Key;
-use wal::units::{Seq, Timeline};
+use wal::units::{NodeId, Seq, Timeline};
 
 /// What goes, in the order in which it goes: cut short, what is left is still whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,12 +27,7 @@ pub struct Pruning {
 
 /// `keep` snapshots stay; at least one.
 pub fn plan(catalog: &Catalog, keep: usize) -> Pruning {
-    let mut newest_first = catalog
-        .timelines
-        .iter()
-        .rev()
-        .flat_map(|kept| kept.snapshots.iter().rev().map(|snapshot| (kept.timeline, snapshot.seq)));
-    let Some((oldest_timeline, oldest_seq)) = newest_first.nth(keep.max(1) - 1) else {
+    let Some((oldest_timeline, oldest_seq)) = newest_first(catalog).nth(keep.max(1) - 1) else {
         return Pruning::default();
     };
     let mut pruning = Pruning { oldest_kept: Some((oldest_timeline, oldest_seq)), ..Pruning::default() };
@@ -60,12 +57,39 @@ pub fn plan(catalog: &Catalog, keep: usize) -> Pruning {
     pruning
 }
 
+fn newest_first(catalog: &Catalog) -> impl Iterator<Item = (Timeline, Seq)> + '_ {
+    let timelines = catalog.timelines.iter().rev();
+    timelines.flat_map(|kept| kept.snapshots.iter().rev().map(|snapshot| (kept.timeline, snapshot.seq)))
+}
+
+/// Reads the newest snapshots until `keep` of them are whole; any that is not refuses the pruning.
+pub fn check_kept(destination: &Destination, catalog: &Catalog, keep: usize) -> Result<()> {
+    let (mut whole, mut damage) = (0, Vec::new());
+    for (timeline, seq) in newest_first(catalog) {
+        if whole == keep {
+            break;
+        }
+        match check_snapshot(destination, catalog.node_id, timeline, seq) {
+            Ok(()) => whole += 1,
+            Err(error) if error.is_damage() => damage.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    if damage.is_empty() { Ok(()) } else { Err(BackupError::KeptDamaged { damage }) }
+}
+
+fn check_snapshot(destination: &Destination, node_id: NodeId, timeline: Timeline, seq: Seq) -> Result<()> {
+    let key = Key::Snapshot { timeline, seq };
+    let file = destination.get_unnamed(key)?;
+    prove_snapshot(&file.path(), &destination.name_of(key), node_id, (timeline, seq)).map(|_| ())
+}
+
 /// Deletes what was planned.
 pub fn carry_out(destination: &Destination, pruning: &Pruning) -> Result<()> {
     for key in &pruning.keys {
         destination.delete(*key)?;
         if destination.interrupt().is_set() {
-            return Err(super::error::BackupError::Interrupted);
+            return Err(BackupError::Interrupted);
         }
     }
     Ok(())
@@ -76,7 +100,6 @@ mod tests {
     use super::*;
     use crate::backup::catalog::{Kept, KeptPiece, KeptSnapshot};
     use std::time::SystemTime;
-    use wal::units::NodeId;
 
     fn kept(timeline: u32, snapshots: &[u64], pieces: &[(u64, u64)]) -> Kept {
         let stored_at = SystemTime::UNIX_EPOCH;
