@@ -10,12 +10,14 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 use tools::backup::catalog::{Catalog, KeptPiece};
 use tools::backup::destination::{Destination, Open, Put};
 use tools::backup::drill::{Rpo, drill, state_hash_at};
 use tools::backup::error::BackupError;
 use tools::backup::fetch::{fetch, fetch_with_past};
 use tools::backup::key::Key;
+use tools::backup::run::{Rounds, Telling, run};
 use tools::backup::shipper::{Haste, Round, Shipper};
 use tools::backup::verify::{Verified, verify};
 use tools::interrupt::Interrupt;
@@ -141,7 +143,7 @@ fn what_is_shipped_beside_a_running_node_brings_back_its_state() {
 }
 
 fn nothing_lost() -> Rpo {
-    Rpo::Node { commands: 0, behind: std::time::Duration::ZERO }
+    Rpo::Node { commands: 0, behind: Duration::ZERO }
 }
 
 #[test]
@@ -244,6 +246,19 @@ fn a_signal_ends_a_run_in_order() {
         assert_eq!(child.wait().expect("it ends").code(), Some(0));
     }
     whole(&open(&stopped.to));
+}
+
+#[test]
+fn a_single_round_that_was_interrupted_has_failed() {
+    let place = Place::new();
+    let (interrupter, interrupt) = Interrupt::by_hand();
+    let to = place.path().join("backup");
+    let to = to.to_str().expect("text");
+    let destination = Destination::open(to, None, Open::OrCreate, interrupt).expect("a directory can be made");
+    interrupter.interrupt();
+    let error = run(&place.data_dir(), &destination, Rounds::Once, Telling::Json).expect_err("nothing was shipped");
+    assert!(matches!(error, BackupError::Interrupted) && error.exit_code() == 1, "{error}");
+    run(&place.data_dir(), &destination, Rounds::Every(Duration::from_secs(1)), Telling::Json).expect("asked to end");
 }
 
 /// All files of a backup, by their keys.

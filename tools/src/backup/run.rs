@@ -35,42 +35,57 @@ pub enum Telling {
     Json,
 }
 
-/// Ships until interrupted, or once.
+/// Failed rounds since the last one that went well.
+#[derive(Clone, Copy, Debug, Default)]
+struct Failures {
+    in_a_row: u32,
+    /// Of the data directory itself, since the destination failed: that tells nothing about the directory.
+    of_source: u32,
+}
+
+/// Ships until interrupted, or once; an interrupt before that one round was whole is a failure.
 pub fn run(data_dir: &Path, destination: &Destination, rounds: Rounds, telling: Telling) -> Result<()> {
     let mut shipper = Shipper::new(data_dir, destination);
-    let mut failures = 0;
+    let mut failures = Failures::default();
     while !destination.interrupt().is_set() {
         let started = Instant::now();
         let haste = if rounds == Rounds::Once { Haste::Now } else { Haste::Later };
         match shipper.round(haste) {
             Ok(round) => {
-                failures = 0;
+                failures = Failures::default();
                 tell(&round, started.elapsed(), telling);
                 let Rounds::Every(every) = rounds else { return Ok(()) };
                 destination.pause(every.saturating_sub(started.elapsed()));
             }
             Err(BackupError::Interrupted) => break,
             Err(error) => {
-                failures += 1;
-                if !worth_another(&error, failures, rounds) {
+                failures.note(&error);
+                if !failures.leave_hope(&error, rounds) {
                     return Err(error);
                 }
-                let pause = backoff(failures);
-                tell_failure(&error, failures, pause, telling);
+                let pause = backoff(failures.in_a_row);
+                tell_failure(&error, failures.in_a_row, pause, telling);
                 destination.pause(pause);
             }
         }
     }
-    Ok(())
+    if rounds == Rounds::Once { Err(BackupError::Interrupted) } else { Ok(()) }
 }
 
-fn worth_another(error: &BackupError, failures: u32, rounds: Rounds) -> bool {
-    let tries_max = match (rounds, error) {
-        (Rounds::Once, _) => ONCE_TRIES,
-        (Rounds::Every(_), BackupError::Store { .. }) => u32::MAX,
-        (Rounds::Every(_), _) => SOURCE_TRIES,
-    };
-    error.may_pass() && failures < tries_max
+impl Failures {
+    fn note(&mut self, error: &BackupError) {
+        self.in_a_row += 1;
+        self.of_source = if matches!(error, BackupError::Store { .. }) { 0 } else { self.of_source + 1 };
+    }
+
+    /// Whether another try can help.
+    fn leave_hope(&self, error: &BackupError, rounds: Rounds) -> bool {
+        let may_try = match rounds {
+            Rounds::Once => self.in_a_row < ONCE_TRIES,
+            Rounds::Every(_) => self.of_source < SOURCE_TRIES,
+        };
+        error.may_pass() && may_try
+    }
 }
 
 fn backoff(failures: u32) -> Duration {
@@ -137,5 +152,25 @@ mod tests {
     fn tries_come_further_apart_up_to_a_minute() {
         assert_eq!([1, 2, 3].map(backoff), [500, 1_000, 2_000].map(Duration::from_millis));
         assert_eq!([8, 9, 1_000].map(backoff), [60, 60, 60].map(Duration::from_secs));
+    }
+
+    #[test]
+    fn a_destination_is_waited_for_without_end_and_wears_out_no_patience_with_the_source() {
+        let cause = || Box::new(object_store::Error::NotImplemented { operation: String::new(), implementer: String::new() });
+        let store = || BackupError::Store { action: "storing", object: String::new(), cause: cause() };
+        let source = BackupError::NoSnapshot { base: Seq(1) };
+        let every = Rounds::Every(Duration::from_secs(2));
+        let mut failures = Failures::default();
+        for _ in 0..1_000 {
+            failures.note(&store());
+            assert!(failures.leave_hope(&store(), every));
+        }
+        for tries in 1..=SOURCE_TRIES {
+            failures.note(&source);
+            assert_eq!(failures.leave_hope(&source, every), tries < SOURCE_TRIES);
+        }
+        failures.note(&store());
+        failures.note(&source);
+        assert!(failures.leave_hope(&source, every) && !failures.leave_hope(&source, Rounds::Once));
     }
 }
