@@ -183,7 +183,8 @@ impl List {
 
 impl Verify {
     fn run(&self) -> Result<u8> {
-        let destination = self.source.open(Interrupt::never())?;
+        let interrupt = Interrupt::listen().context("listening for signals")?;
+        let destination = self.source.open(interrupt)?;
         let verified = verify::verify(&destination)?;
         let damage: Vec<Value> = verified
             .damage

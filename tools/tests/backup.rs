@@ -363,7 +363,7 @@ fn a_piece_under_anothers_name_and_an_empty_one_are_named() {
         catalog.newest().expect("shipped").pieces.iter().map(|p| path_of(&stopped.to, p)).collect();
     let [first, .., last] = &pieces[..] else { panic!("{pieces:?}") };
     let (whole, to) = (fs::read(last).expect("there"), stopped.to.to_str().expect("text"));
-    let run = ["backup", "run", "--once", "--data-dir", data_dir.to_str().expect("text"), "--to", to];
+    let once = ["backup", "run", "--once", "--data-dir", data_dir.to_str().expect("text"), "--to", to];
     let name = last.file_name().expect("a name").to_str().expect("text");
     // Every byte of it is right, and none of what its name says is there.
     for content in [fs::read(first).expect("there"), Vec::new()] {
@@ -372,10 +372,21 @@ fn a_piece_under_anothers_name_and_an_empty_one_are_named() {
         let error = fetch(&destination, &into, None).expect_err("damaged");
         assert!(error.exit_code() == 13 && error.to_string().contains(name) && !into.exists(), "{error}");
         assert!(said(13, &["backup", "verify", "--from", to]).contains(name));
-        assert!(said(13, &run).contains(name));
+        assert!(said(13, &once).contains(name));
     }
     fs::write(last, whole).expect("ours");
-    said(0, &run);
+    said(0, &once);
+}
+
+#[test]
+fn a_backup_without_anything_in_it_is_not_whole() {
+    let place = Place::new();
+    let (data_dir, to) = (place.data_dir(), place.path().join("backup"));
+    ship_all(&mut Shipper::new(&data_dir, &open(&to)));
+    let keys: Vec<Key> = objects(&to).into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, [Key::Claim, Key::Identity(Timeline(1))]);
+    let text = said(15, &["backup", "verify", "--from", to.to_str().expect("text")]);
+    assert!(text.contains("holds nothing yet") && !text.contains("whole"), "{text}");
 }
 
 fn path_of(to: &Path, piece: &KeptPiece) -> PathBuf {

@@ -44,11 +44,7 @@ impl Lineage {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             Err(source) => return Err(WalError::io(Action::Read, &path, 0, source)),
         };
-        let lineage = std::str::from_utf8(&bytes).ok().and_then(Self::parse).filter(|lineage| {
-            // One form only: this checks the checksum and everything that parsing forgives.
-            lineage.to_text().as_bytes() == bytes
-        });
-        lineage.ok_or_else(|| WalError::damaged(&path, 0, Seq::ZERO, Damage::Malformed("the list of ancestors")))
+        Self::parse(&bytes).ok_or_else(|| WalError::damaged(&path, 0, Seq::ZERO, Damage::Malformed("the list of ancestors")))
     }
 
     /// Writes the file of a directory that is being made; durable when this returns.
@@ -70,7 +66,14 @@ impl Lineage {
         text + &format!("crc32c {crc:08x}\n")
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads a file's whole content; `None` for what no writer makes.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let lineage = Self::parse_any_form(std::str::from_utf8(bytes).ok()?)?;
+        // One form only: this checks the checksum and everything that parsing forgives.
+        (lineage.to_text().as_bytes() == bytes).then_some(lineage)
+    }
+
+    fn parse_any_form(text: &str) -> Option<Self> {
         let lines = text.strip_prefix(&format!("format {FORMAT}\n"))?.lines();
         let ancestors = lines.take_while(|line| !line.starts_with("crc32c ")).map(|line| {
             let words: Vec<&str> = line.split(' ').collect();

@@ -12,7 +12,7 @@ use crate::new_place::NewPlace;
 use std::path::Path;
 use wal::directory::Directory;
 use wal::identity::Identity;
-use wal::lineage::{LINEAGE_FILE, Lineage};
+use wal::lineage::Lineage;
 use wal::piece::{Piece, PieceHeader};
 use wal::quarantine::Quarantine;
 use wal::segment::sync_dir;
@@ -103,7 +103,7 @@ impl Fetching<'_> {
         let directory = Directory::open(self.directory)?;
         self.fetch_quarantine(kept.quarantined)?;
         if kept.lineage {
-            fetch_lineage(self.destination, self.timeline, self.directory)?;
+            read_lineage(self.destination, self.timeline)?.write_new(self.directory)?;
         }
         let mut bytes = 0;
         let snapshot = match self.route.snapshot {
@@ -234,13 +234,11 @@ pub(super) fn check_named(object: &str, key: Key, node_id: NodeId, header: &Piec
     Ok(())
 }
 
-/// The list of ancestors, as a file in `directory`, proved.
-pub(super) fn fetch_lineage(destination: &Destination, timeline: Timeline, directory: &Path) -> Result<()> {
+/// The list of ancestors, proved.
+pub(super) fn read_lineage(destination: &Destination, timeline: Timeline) -> Result<Lineage> {
     let key = Key::Lineage(timeline);
-    destination.get_file(key, &directory.join(LINEAGE_FILE))?;
-    let proved = Lineage::read(directory);
-    proved.map_err(|cause| BackupError::Object { object: destination.name_of(key), cause })?;
-    Ok(sync_dir(directory)?)
+    let parsed = Lineage::parse(&destination.get(key)?);
+    parsed.ok_or_else(|| damaged(&destination.name_of(key), "not a whole list of ancestors"))
 }
 
 /// A list of left-out records, proved.

@@ -9,14 +9,13 @@
 use super::catalog::{Catalog, Kept, KeptPiece};
 use super::destination::Destination;
 use super::error::{BackupError, Result};
-use super::fetch::{damaged, fetch_lineage, piece_key, read_piece, read_quarantine};
+use super::fetch::{check_state, damaged, piece_key, read_lineage, read_piece, read_quarantine};
 use super::key::Key;
 use crate::progress::Progress;
 use book::engine::{Capacity, Engine};
 use book::event::{Event, Sink};
 use node::replica::{LoadError, Replica, apply_record};
 use std::path::Path;
-use tempfile::TempDir;
 use wal::frame::Frame;
 use wal::identity::Identity;
 use wal::quarantine::Quarantine;
@@ -50,19 +49,13 @@ pub fn verify(destination: &Destination) -> Result<Verified> {
         let orphans = kept.unreachable().into_iter();
         let orphans = orphans.map(|(first, last)| BackupError::MissingSnapshot { place: place(), first, last });
         verified.damage.extend(holes.chain(orphans));
-        let walk = Walk {
-            destination,
-            node_id: catalog.node_id,
-            kept,
-            quarantine: Quarantine::default(),
-            // Snapshots are read from files only.
-            scratch: tempfile::tempdir().map_err(|source| {
-                super::destination::file_error("making a directory in", &std::env::temp_dir(), source)
-            })?,
-            state: None,
-            next_snapshot: 0,
-        };
+        let (node_id, quarantine) = (catalog.node_id, Quarantine::default());
+        let walk = Walk { destination, node_id, kept, quarantine, state: None, next_snapshot: 0 };
         walk.run(&mut verified, &mut progress)?;
+    }
+    // Nothing is wrong with it, and nothing can be restored from it: an upload that never came is no whole backup.
+    if verified.damage.is_empty() && catalog.newest_point().is_none() {
+        return Err(catalog.outside(&destination.to_string(), Seq(1)));
     }
     Ok(verified)
 }
@@ -73,7 +66,6 @@ struct Walk<'w> {
     node_id: NodeId,
     kept: &'w Kept,
     quarantine: Quarantine,
-    scratch: TempDir,
     /// The state that the log made so far, and the link it stands at; none before a beginning and behind damage.
     state: Option<State>,
     /// Of the kept ones, oldest first.
@@ -100,7 +92,7 @@ impl Walk<'_> {
         self.note(verified, |walk, _| walk.identity())?;
         self.note(verified, |walk, _| walk.read_quarantine())?;
         if self.kept.lineage {
-            self.note(verified, |walk, _| fetch_lineage(walk.destination, walk.kept.timeline, walk.scratch.path()))?;
+            self.note(verified, |walk, _| read_lineage(walk.destination, walk.kept.timeline).map(|_| ()))?;
         }
         for idx in 0..self.kept.pieces.len() {
             let piece = self.kept.pieces[idx];
@@ -124,6 +116,9 @@ impl Walk<'_> {
         verified: &mut Verified,
         step: impl FnOnce(&mut Self, &mut Verified) -> Result<()>,
     ) -> Result<bool> {
+        if self.destination.interrupt().is_set() {
+            return Err(BackupError::Interrupted);
+        }
         match step(self, verified) {
             Ok(()) => Ok(true),
             Err(error) if error.is_damage() => {
@@ -234,17 +229,13 @@ impl Walk<'_> {
         self.next_snapshot += 1;
         verified.snapshots += 1;
         verified.bytes += kept.bytes;
-        let (object, path) = (self.snapshot_name(kept.seq), self.scratch.path().join("snapshot"));
-        self.destination.get_file(Key::Snapshot { timeline: self.kept.timeline, seq: kept.seq }, &path)?;
-        let loaded = SnapshotReader::open(&path)
+        let object = self.snapshot_name(kept.seq);
+        let file = self.destination.get_unnamed(Key::Snapshot { timeline: self.kept.timeline, seq: kept.seq })?;
+        let loaded = SnapshotReader::open(&file.path())
             .map_err(LoadError::from)
-            .and_then(|reader| Replica::load(reader, path.clone(), Engine::new(Capacity::default())));
-        // Goes with its directory anyway; only the next one needs the name.
-        let _ = std::fs::remove_file(&path);
+            .and_then(|reader| Replica::load(reader, object.clone().into(), Engine::new(Capacity::default())));
         let (replica, header) = loaded.map_err(|cause| BackupError::Load { object: object.clone(), cause })?;
-        if (header.node_id, header.timeline, header.tail.seq) != (self.node_id, self.kept.timeline, kept.seq) {
-            return Err(damaged(&object, "its header names another state than its key"));
-        }
+        check_state(&object, self.node_id, (self.kept.timeline, kept.seq), &header)?;
         Ok((replica, header))
     }
 
