@@ -328,7 +328,11 @@ fn a_snapshot_that_the_log_does_not_make_is_named() {
 fn a_drill_fails_on_a_flipped_byte_and_on_a_missing_piece() {
     let stopped = Stopped::shipped(SNAPSHOTS);
     let (destination, scratch) = (open(&stopped.to), stopped.place.path());
+    // As a drill that was killed leaves it.
+    let leftover = scratch.join(format!("pinion-drill-{}.unfinished", NodeId([7; 16])));
+    fs::create_dir_all(leftover.join("data/db")).expect("ours");
     drill(&destination, scratch, None).expect("whole");
+    assert!(!leftover.exists());
     let catalog = Catalog::read(&destination).expect("readable");
     let newest = catalog.newest().expect("shipped");
     let piece = newest.last_piece().expect("shipped");

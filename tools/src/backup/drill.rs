@@ -3,10 +3,12 @@
 //!
 //! Damage of any kind fails the drill, also where a restore would have found a way around it.
 
-use super::destination::{Destination, file_error};
+use super::claim;
+use super::destination::Destination;
 use super::error::{BackupError, Result};
 use super::fetch::{Fetched, fetch};
 use crate::clock::unix_ns;
+use crate::new_place::Scratch;
 use book::engine::{Capacity, Engine};
 use book::event::{Event, Sink};
 use book::state_hash::StateHash;
@@ -49,8 +51,9 @@ pub enum Rpo {
 /// Drills in `scratch`, which is left with nothing of it. With `source`, the state is held against the one that the
 /// node's own log makes.
 pub fn drill(destination: &Destination, scratch: &Path, source: Option<&Path>) -> Result<Drilled> {
-    let place = tempfile::Builder::new().prefix("pinion-drill-").tempdir_in(scratch);
-    let place = place.map_err(|source| file_error("making a directory in", scratch, source))?;
+    // One name for each node, so that the next drill sweeps what one that was killed has left.
+    let name = format!("pinion-drill-{}", claim::read(destination)?);
+    let place = Scratch::begin(&scratch.join(name)).map_err(BackupError::Place)?;
     let into = place.path().join("data");
     // Looked at first: what the node gets from here on is not held against the backup, but what it has is.
     let (began, now_ns) = (Instant::now(), unix_ns());

@@ -5,12 +5,12 @@ use crate::backup::fetch::{fetch, fetch_with_past};
 use crate::backup::key::CLAIM;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::new_place::Scratch;
 use crate::past::Past;
 use anyhow::{Context, Result};
 use book::units::Seq;
 use node::exit;
-use std::path::{Path, PathBuf};
-use tempfile::TempDir;
+use std::path::Path;
 
 /// What of a backup is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ pub struct Source {
     /// The last sequence that the source has, also where less of it was fetched.
     end: Option<Seq>,
     /// Gone with this; the directory in it is closed before.
-    _fetched: Option<TempDir>,
+    _fetched: Option<Scratch>,
 }
 
 impl Source {
@@ -69,11 +69,11 @@ fn is_backup(from: &str) -> bool {
     from.contains("://") || from.starts_with("s3:") || Path::new(from).join(CLAIM).exists()
 }
 
-/// On the file system that the result goes to, since it has the room.
-fn scratch_beside(place: &Path) -> Result<TempDir> {
-    let place: PathBuf = std::path::absolute(place)?;
-    let parent = place.parent().context("a data directory has a directory above it")?;
-    std::fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
-    let scratch = tempfile::Builder::new().prefix("pinion-restore-").tempdir_in(parent);
-    scratch.with_context(|| format!("making a directory in {}", parent.display()))
+/// On the file system that the result goes to, since it has the room; under a name that the next restore to the same
+/// place sweeps.
+fn scratch_beside(place: &Path) -> Result<Scratch> {
+    let place = std::path::absolute(place)?;
+    let mut name = place.file_name().with_context(|| format!("{} has no name", place.display()))?.to_owned();
+    name.push(".fetched");
+    Scratch::begin(&place.with_file_name(name))
 }
