@@ -21,6 +21,7 @@ pub mod unnamed;
 pub mod verify;
 
 use crate::interrupt::Interrupt;
+use crate::output::say;
 use anyhow::{Context, Result, anyhow};
 use catalog::Catalog;
 use clap::{Args, Subcommand};
@@ -150,8 +151,8 @@ impl Source {
         Ok(Destination::open(&self.from, self.access.secrets_file.as_deref(), Open::Existing, interrupt)?)
     }
 
-    fn print(&self, document: &Value, text: &str) {
-        if self.json { println!("{document}") } else { print!("{text}") }
+    fn print(&self, document: &Value, text: &str) -> Result<()> {
+        if self.json { say(format_args!("{document}\n")) } else { say(text) }
     }
 }
 
@@ -160,7 +161,8 @@ impl Run {
         let directory = wal::directory::Directory::open_read_only(&self.data_dir)?;
         if self.dry_run {
             let identity = directory.identity();
-            println!("would ship node {}, timeline {}, to {}", identity.node_id, identity.timeline, self.to);
+            let (node, timeline) = (identity.node_id, identity.timeline);
+            say(format_args!("would ship node {node}, timeline {timeline}, to {}\n", self.to))?;
             return Ok(exit::OK);
         }
         let interrupt = Interrupt::listen().context("listening for signals")?;
@@ -176,7 +178,7 @@ impl List {
     fn run(&self) -> Result<u8> {
         let destination = self.source.open(Interrupt::never())?;
         let (place, catalog) = (destination.to_string(), Catalog::read(&destination)?);
-        self.source.print(&list::as_json(&place, &catalog), &list::as_text(&place, &catalog));
+        self.source.print(&list::as_json(&place, &catalog), &list::as_text(&place, &catalog))?;
         Ok(exit::OK)
     }
 }
@@ -211,7 +213,7 @@ impl Verify {
         if verified.damage.is_empty() {
             text += "whole\n";
         }
-        self.source.print(&document, &text);
+        self.source.print(&document, &text)?;
         // A wrong state weighs more than damaged bytes, which everybody can see.
         let codes = verified.damage.iter().map(error::BackupError::exit_code);
         Ok(codes.max().unwrap_or(exit::OK))
@@ -242,7 +244,7 @@ impl Prune {
             Some((timeline, seq)) => format!("the oldest snapshot is now {seq} of timeline {timeline}\n"),
             None => format!("there are fewer than {} snapshots: everything stays\n", self.keep),
         };
-        self.source.print(&document, &text);
+        self.source.print(&document, &text)?;
         Ok(exit::OK)
     }
 }
@@ -253,7 +255,7 @@ impl Drill {
         let destination = self.source.open(interrupt)?;
         let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
         let drilled = drill::drill(&destination, &scratch, self.data_dir.as_deref())?;
-        self.source.print(&drilled_json(&drilled), &drilled_text(&drilled));
+        self.source.print(&drilled_json(&drilled), &drilled_text(&drilled))?;
         Ok(if drilled.fetched.passed_over.is_empty() { exit::OK } else { exit::DAMAGED })
     }
 }

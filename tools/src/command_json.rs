@@ -36,6 +36,15 @@ pub fn record_text(seq: Seq, record: &Record) -> String {
     line
 }
 
+/// The same line for a command that this build cannot read.
+pub fn unreadable_json(seq: Seq, why: &str) -> Value {
+    json!({ "seq": seq.0, "unreadable": why })
+}
+
+pub fn unreadable_text(seq: Seq, why: &str) -> String {
+    format!("{:>10} cannot be read: {why}", seq.0)
+}
+
 /// The command's name, as `stats` counts it.
 pub fn kind(command: &Command) -> &'static str {
     match command {

@@ -5,10 +5,9 @@ mod stats;
 
 use crate::interrupt::Interrupt;
 use crate::output::{Output, unless_closed};
-use crate::past::{DataDir, Look, Showing, tell_passed_over};
+use crate::past::{DataDir, Look, Readable, Showing, tell_passed_over};
 use crate::time_text;
-use anyhow::{Result, ensure};
-use book::codec::{self, Record};
+use anyhow::Result;
 use book::event::{Event, NoSink};
 use book::units::Seq;
 use clap::{Args, Subcommand};
@@ -59,7 +58,7 @@ struct Dump {
     #[command(flatten)]
     place: Place,
     /// First sequence [default: the first that is retained]
-    #[arg(long, value_name = "SEQ")]
+    #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..))]
     from: Option<u64>,
     /// Last sequence
     #[arg(long, value_name = "SEQ", default_value_t = u64::MAX)]
@@ -196,7 +195,6 @@ impl Dump {
         if self.client_ids {
             return self.client_ids();
         }
-        ensure!(self.from.is_none_or(|from| 0 < from), "--from counts from 1");
         let past = self.place.dir.past()?;
         let look = past.look()?;
         let start = self.from.map_or(whole(&look), |from| Start::At(wal::units::Seq(from)));
@@ -205,7 +203,7 @@ impl Dump {
             if self.to < seq.0 {
                 return Ok(false);
             }
-            out.command(seq, &read(seq, bytes)?, self.place.json)?;
+            out.command(seq, &past.read(seq, bytes)?, self.place.json)?;
             Ok(true)
         })?;
         out.flush()
@@ -232,21 +230,17 @@ impl Dump {
     }
 }
 
-pub(crate) fn read(seq: Seq, bytes: &[u8]) -> Result<Record> {
-    codec::decode(bytes).map_err(|source| node::replica::RecordError::Undecodable { seq: seq.0, source }.into())
-}
-
 impl Tail {
     fn run(&self) -> Result<()> {
         let past = self.place.dir.past()?;
         let look = past.look()?;
         let end = look.reach.end.seq;
-        let mut last: VecDeque<(Seq, Record)> = VecDeque::new();
+        let mut last: VecDeque<(Seq, Readable)> = VecDeque::new();
         // Frames are found by sequence, so a walk may begin close to the end.
         let from = end.0.saturating_sub(self.number as u64).max(look.reach.base.seq.0) + 1;
         if from <= end.0 {
             look.records(Start::At(wal::units::Seq(from)), |seq, bytes| {
-                last.push_back((seq, read(seq, bytes)?));
+                last.push_back((seq, past.read(seq, bytes)?));
                 Ok(true)
             })?;
         }
@@ -269,7 +263,7 @@ impl Tail {
                 continue;
             }
             look.records(Start::At(wal::units::Seq(last.0 + 1)), |seq, bytes| {
-                out.command(seq, &read(seq, bytes)?, self.place.json)?;
+                out.command(seq, &past.read(seq, bytes)?, self.place.json)?;
                 last = seq;
                 Ok(true)
             })?;

@@ -1,8 +1,8 @@
 //! Standard output in large pieces, whose failures are told: a pipe may be closed at the other end.
 
-use crate::command_json::{record_json, record_text};
+use crate::command_json::{record_json, record_text, unreadable_json, unreadable_text};
+use crate::past::Readable;
 use anyhow::Result;
-use book::codec::Record;
 use book::units::Seq;
 use node::exit;
 use std::fmt::Display;
@@ -31,13 +31,25 @@ impl Output {
         Ok(write!(self.0, "{text}")?)
     }
 
-    pub fn command(&mut self, seq: Seq, record: &Record, json: bool) -> Result<()> {
-        if json { self.line(record_json(seq, record)) } else { self.line(record_text(seq, record)) }
+    pub fn command(&mut self, seq: Seq, read: &Readable, json: bool) -> Result<()> {
+        match (read, json) {
+            (Ok(record), true) => self.line(record_json(seq, record)),
+            (Ok(record), false) => self.line(record_text(seq, record)),
+            (Err(why), true) => self.line(unreadable_json(seq, why)),
+            (Err(why), false) => self.line(unreadable_text(seq, why)),
+        }
     }
 
     pub fn flush(&mut self) -> Result<()> {
         Ok(self.0.flush()?)
     }
+}
+
+/// Tells what was done. That nobody reads it any more undoes nothing, and the exit code tells the rest.
+pub fn say(text: impl Display) -> Result<()> {
+    let mut out = Output::new();
+    let said = out.piece(text).and_then(|()| out.flush());
+    unless_closed(said.map(|()| exit::OK)).map(|_| ())
 }
 
 /// How a verb that prints much ends: whoever closed the pipe has seen enough.

@@ -10,13 +10,14 @@
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use anyhow::{Context, Result};
+use anyhow::Result;
+use book::codec::{self, Record};
 use book::engine::{Capacity, Engine};
 use book::event::{Event, NoSink, Sink};
 use book::units::{Seq, Stamp, TsNs};
 use node::exit;
 use node::recover::{self, Beginning};
-use node::replica::{Replica, apply_record};
+use node::replica::{RecordError, Replica, apply_record};
 use node::shelf::{self, PassedOver};
 use std::path::{Path, PathBuf};
 use wal::directory::Directory;
@@ -31,6 +32,9 @@ const OVERTAKEN_MAX: usize = 16;
 
 /// Records between two looks at the operator and at the clock.
 const PAUSE_RECORDS: u64 = 1 << 12;
+
+/// A command, or why this build cannot read it.
+pub type Readable = std::result::Result<Record, String>;
 
 /// Hears of every record while a state is built, and takes its events.
 pub trait Witness: Sink {
@@ -173,6 +177,16 @@ impl Past {
         &self.quarantine
     }
 
+    /// A command of the log. Where the operator has left it out nothing depends on it, so that it cannot be read is no
+    /// failure: that may be why it was left out.
+    pub fn read(&self, seq: Seq, bytes: &[u8]) -> Result<Readable> {
+        match codec::decode(bytes) {
+            Ok(record) => Ok(Ok(record)),
+            Err(why) if self.quarantine.contains(wal::units::Seq(seq.0)) => Ok(Err(why.to_string())),
+            Err(source) => Err(RecordError::Undecodable { seq: seq.0, source }.into()),
+        }
+    }
+
     /// Proves the log's head and says from where to where states can be built.
     pub fn look(&self) -> Result<Look<'_>> {
         let inspection = Inspection::open(&self.directory)?;
@@ -255,8 +269,8 @@ impl<'p> Look<'p> {
             None => return Err(self.before_everything(time)),
         };
         self.records(Start::After(from), |seq, bytes| {
-            let record = book::codec::decode(bytes).with_context(|| format!("sequence {}", seq.0))?;
-            if time < record.ts {
+            // One that cannot be read has the time of the command before it.
+            if self.past.read(seq, bytes)?.is_ok_and(|record| time < record.ts) {
                 return Ok(false);
             }
             at = Some(seq);
@@ -292,7 +306,7 @@ impl<'p> Look<'p> {
             let stamp = apply_record(&mut replica.engine, quarantine, seq, bytes, witness)?;
             witness.applied(&mut replica, stamp, bytes)?;
             match replica.engine.parted() {
-                Some(parted) => Err(node::replica::RecordError::HashDiffers(parted).into()),
+                Some(parted) => Err(RecordError::HashDiffers(parted).into()),
                 None => Ok(true),
             }
         };
@@ -302,9 +316,23 @@ impl<'p> Look<'p> {
         Ok(Moment { replica, from: snapshot, passed_over, applied, log })
     }
 
+    /// Asking for what is not there yet is no sign that anything was lost.
+    fn check_begin(&self, start: Start) -> Result<()> {
+        let Reach { base, end, .. } = self.reach;
+        match start {
+            Start::At(seq) if end.seq.next() < seq => {
+                let (dir, first, end) = (&self.past.name, base.seq.next(), end.seq);
+                let message = format!("sequence {seq} is outside the log of {dir}, which has {first} to {end}");
+                Err(Failure::of(exit::OUTSIDE_LOG, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Shows records until `show` says that it has enough. Where a running node has written over what was about to be
     /// read, the store has it by now: the log is opened anew and the walk goes on behind what was shown.
     pub fn records(&self, start: Start, mut show: impl FnMut(Seq, &[u8]) -> Result<bool>) -> Result<Recovered> {
+        self.check_begin(start)?;
         let (mut start, mut overtaken, mut newer) = (start, 0, None);
         loop {
             let mut outcome = None;

@@ -14,6 +14,7 @@ use crate::clock::unix_ns;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::new_place::{self, NewPlace};
+use crate::output::say;
 use crate::past::{Look, Moment, Past, Witness, tell_passed_over};
 use crate::progress::Progress;
 use crate::time_text;
@@ -100,7 +101,7 @@ impl Restore {
             return self.describe(past, &look, seq, left_behind, leftover.as_deref());
         }
         let restored = restore(past, &look, seq, &self.data_dir, &interrupt)?;
-        self.report(&restored, left_behind, started.elapsed().as_secs_f64());
+        self.report(&restored, left_behind, started.elapsed().as_secs_f64())?;
         Ok(exit::OK)
     }
 
@@ -140,21 +141,24 @@ impl Restore {
                 "dry_run": true, "data_dir": self.data_dir, "from": self.from, "seq": seq.0, "ts_ns": stamp.ts.0,
                 "timeline": timeline, "state_hash": hash.to_string(), "left_behind": left_behind, "swept": leftover,
             });
-            println!("{line}");
-            return Ok(exit::OK);
+            return say(format_args!("{line}\n")).map(|()| exit::OK);
         }
-        println!("would make   {}", self.data_dir.display());
-        println!("as of        sequence {}, {}", seq.0, time_text::show(stamp.ts.0));
-        println!("timeline     {timeline}");
-        println!("state hash   {hash}");
-        println!("left behind  {left_behind} commands, which stay in {}", self.from);
-        if let Some(leftover) = leftover {
-            println!("would sweep  {}", leftover.display());
-        }
+        let swept = leftover.map_or(String::new(), |leftover| format!("would sweep  {}\n", leftover.display()));
+        say(format_args!(
+            "would make   {}\n\
+             as of        sequence {}, {}\n\
+             timeline     {timeline}\n\
+             state hash   {hash}\n\
+             left behind  {left_behind} commands, which stay in {}\n{swept}",
+            self.data_dir.display(),
+            seq.0,
+            time_text::show(stamp.ts.0),
+            self.from
+        ))?;
         Ok(exit::OK)
     }
 
-    fn report(&self, restored: &Restored, left_behind: u64, seconds: f64) {
+    fn report(&self, restored: &Restored, left_behind: u64, seconds: f64) -> Result<()> {
         let Restored { seq, ts, identity, state_hash, history } = restored;
         if self.json {
             let line = json!({
@@ -163,19 +167,26 @@ impl Restore {
                 "state_hash": state_hash.to_string(), "left_behind": left_behind, "history_rows": history.rows,
                 "history_rows_cut": history.rows_cut, "seconds": seconds,
             });
-            println!("{line}");
-            return;
+            return say(format_args!("{line}\n"));
         }
-        println!("data directory  {}", self.data_dir.display());
-        println!("as of           sequence {}, {}", seq.0, time_text::show(ts.0));
-        println!("node            {}, timeline {}", identity.node_id, identity.timeline);
-        println!("state hash      {state_hash}");
-        println!("history         {} rows, {} of them cut at that sequence", history.rows, history.rows_cut);
-        println!("left behind     {left_behind} commands, which stay in {}", self.from);
-        println!("took            {seconds:.2} s");
-        println!(
-            "next            set node.data_dir to it and start pinion-node; of the two directories let only one trade"
-        );
+        say(format_args!(
+            "data directory  {}\n\
+             as of           sequence {}, {}\n\
+             node            {}, timeline {}\n\
+             state hash      {state_hash}\n\
+             history         {} rows, {} of them cut at that sequence\n\
+             left behind     {left_behind} commands, which stay in {}\n\
+             took            {seconds:.2} s\n\
+             next            set node.data_dir to it and start pinion-node; of the two directories let only one trade\n",
+            self.data_dir.display(),
+            seq.0,
+            time_text::show(ts.0),
+            identity.node_id,
+            identity.timeline,
+            history.rows,
+            history.rows_cut,
+            self.from
+        ))
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::raw_log::append;
 use common::traffic::Traffic;
 use common::{Place, Running, stage};
 use serde_json::Value;
@@ -578,24 +579,10 @@ fn trade_on(place: &Place, login: &Credentials, commands: usize) {
 
 #[test]
 fn only_what_no_power_cut_can_take_back_is_shipped_in_a_hurry_or_not() {
-    use wal::blocking::BlockingHead;
-    use wal::head::HeadConfig;
     let place = Place::new();
     let data_dir = place.data_dir();
     // Two frames that nobody has noted as acknowledged, and of which the second is attested by none.
-    let directory = Directory::open(&data_dir).expect("whole");
-    let store = directory.store().expect("whole");
-    let recovered = wal::recover::recover(&directory, &store, Seq(1), |_, _| Ok(())).expect("empty");
-    let (timeline, geometry) = (Timeline(1), directory.identity().geometry);
-    let config = HeadConfig { timeline, geometry, frame_bytes_max: 8192, frames_in_flight_max: 1 };
-    let segments = directory.segments(wal::segment::Access::ReadWrite).expect("whole");
-    let mut head = BlockingHead::new(config, recovered.position, segments).expect("valid");
-    for record in [b"one", b"two"] {
-        head.append(record).expect("written").expect("room");
-        head.commit().expect("synced");
-        head.release_durable();
-    }
-    drop((head, store, directory));
+    append(&data_dir, &[b"one", b"two"]);
     let destination = open(&place.path().join("backup"));
     let mut shipper = Shipper::new(&data_dir, &destination);
     let shipped = |round: Round| (round.seq_shipped.0, round.seq_node.0);

@@ -2,7 +2,12 @@
 
 mod common;
 
-use common::process::{pinion, text};
+use book::codec;
+use book::command::{Admin, Command};
+use book::ids::Symbol;
+use book::units::TsNs;
+use common::process::{pinion, pinion_unheard, text};
+use common::raw_log::append;
 use common::trading::{seq_of, trade};
 use common::{Place, recorded, stage};
 use node::history::Kind;
@@ -13,6 +18,7 @@ use tools::day::{Check, Day};
 use tools::published_book::PublishedBook;
 use tools::replay_day::{prepare, replay};
 use wal::directory::Directory;
+use wal::quarantine::{Quarantine, Quarantined};
 use wal::store::Rows;
 
 const GOOG: &str = "lobster/lobster_GOOG_2012-06-21_10.cmds.zst";
@@ -161,6 +167,88 @@ fn a_replay_gives_the_same_hashes_and_compares_what_was_recorded() {
     pinion(&["replay", "--data-dir", text(&dir), "--from", "0"]).expect(1);
     pinion(&["replay", "--data-dir", text(&dir), "--to", "99999"]).expect(15);
     pinion(&["replay", "--data-dir", text(place.path())]).expect(12);
+}
+
+/// The bytes of a command as the log has them.
+fn record(ts_ns: u64, symbol: &str) -> Vec<u8> {
+    let add = Admin::AddAsset { symbol: Symbol::new(symbol).expect("a symbol"), scale: 8 };
+    let mut bytes = vec![0; 256];
+    let len = codec::encode(TsNs(ts_ns), &Command::Admin(Box::new(add)), &mut bytes).expect("room");
+    bytes.truncate(len);
+    bytes
+}
+
+#[test]
+fn a_command_that_cannot_be_read_is_shown_as_such_once_it_is_left_out() {
+    let place = Place::new();
+    let dir = place.data_dir();
+    append(&dir, &[&record(1_000, "BTC"), &[0xff; 9], &record(3_000, "ETH")]);
+    let log = |verb: &[&str], code: i32| pinion(&[&["log"], verb, &["--data-dir", text(&dir)]].concat()).expect(code);
+    let verbs = [&["dump"][..], &["tail"], &["stats"]];
+    for verb in verbs {
+        log(verb, 14).says("sequence 2");
+    }
+    let mut quarantine = Quarantine::default();
+    let entry = Quarantined { until: wal::units::Seq(3), time_ns: 1, reason: "ticket 3".to_owned() };
+    assert!(quarantine.add(wal::units::Seq(2), entry));
+    quarantine.write(&dir).expect("written");
+    for verb in verbs {
+        log(verb, 0);
+    }
+    for verb in ["dump", "tail"] {
+        let lines = json_lines(&log(&[verb, "--json"], 0).out);
+        assert_eq!((lines.len(), &lines[1]["seq"]), (3, &Value::from(2)));
+        assert!(lines[1]["unreadable"].is_string() && lines[2]["symbol"] == "ETH", "{lines:?}");
+    }
+    let stats = log(&["stats", "--json"], 0).json();
+    assert_eq!((&stats["commands"], &stats["by_command"]["unreadable"]), (&Value::from(3), &Value::from(1)));
+    // A restore to a time goes past it, and over it.
+    for (time, seq) in [("1000", 2), ("2999", 2), ("3000", 3)] {
+        let into = place.path().join(time);
+        let arguments = ["restore", "--from", text(&dir), "--data-dir", text(&into), "--to-time", time, "--json"];
+        assert_eq!(pinion(&arguments).expect(0).json()["seq"], seq);
+    }
+}
+
+#[test]
+fn what_lies_beyond_the_end_is_outside_and_no_loss() {
+    let place = Place::new();
+    let dir = place.data_dir();
+    append(&dir, &[&record(1_000, "BTC"), &record(2_000, "ETH")]);
+    for verb in ["dump", "stats"] {
+        let from = |from: &str, code: i32| {
+            pinion(&["log", verb, "--data-dir", text(&dir), "--from", from, "--json"]).expect(code)
+        };
+        from("2", 0);
+        // What comes next is simply not there yet.
+        from("3", 0);
+        from("4", 15).says("has 1 to 2");
+        from("0", 2);
+    }
+}
+
+#[test]
+fn whoever_closes_the_pipe_ends_nothing_else() {
+    let place = Place::new();
+    let (dir, to, into) = (place.data_dir(), place.path().join("backup"), place.path().join("restored"));
+    append(&dir, &[&record(1_000, "BTC"), &record(2_000, "ETH")]);
+    let (dir, to_text, into_text) = (text(&dir), text(&to), text(&into));
+    pinion(&["backup", "run", "--once", "--data-dir", dir, "--to", to_text]).expect(0);
+    let scratch = text(place.path());
+    let unheard = |arguments: &[&str]| assert_eq!(pinion_unheard(arguments), Some(0), "{arguments:?}");
+    unheard(&["backup", "list", "--from", to_text]);
+    unheard(&["backup", "verify", "--from", to_text]);
+    unheard(&["backup", "prune", "--from", to_text, "--keep", "1"]);
+    unheard(&["backup", "drill", "--from", to_text, "--scratch", scratch]);
+    unheard(&["backup", "run", "--dry-run", "--data-dir", dir, "--to", to_text]);
+    unheard(&["restore", "--from", dir, "--data-dir", into_text, "--dry-run"]);
+    unheard(&["restore", "--from", dir, "--data-dir", into_text]);
+    unheard(&["log", "quarantine", "--data-dir", dir, "--seq", "2", "--reason", "ticket 4"]);
+    assert!(Quarantine::read(Path::new(dir)).expect("whole").contains(wal::units::Seq(2)));
+    // What there is to say in the exit code is said.
+    let piece = std::fs::read_dir(to.join("0000000001/log")).expect("there").next().expect("one").expect("an entry");
+    std::fs::write(piece.path(), "").expect("ours");
+    assert_eq!(pinion_unheard(&["backup", "verify", "--from", to_text]), Some(13));
 }
 
 /// Takes one row of a kind away, as no program of ours does.

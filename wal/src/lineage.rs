@@ -44,7 +44,8 @@ impl Lineage {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             Err(source) => return Err(WalError::io(Action::Read, &path, 0, source)),
         };
-        Self::parse(&bytes).ok_or_else(|| WalError::damaged(&path, 0, Seq::ZERO, Damage::Malformed("the list of ancestors")))
+        Self::parse(&bytes)
+            .ok_or_else(|| WalError::damaged(&path, 0, Seq::ZERO, Damage::Malformed("the list of ancestors")))
     }
 
     /// Writes the file of a directory that is being made; durable when this returns.

@@ -156,7 +156,8 @@ mod tests {
 
     #[test]
     fn a_destination_is_waited_for_without_end_and_wears_out_no_patience_with_the_source() {
-        let cause = || Box::new(object_store::Error::NotImplemented { operation: String::new(), implementer: String::new() });
+        let cause =
+            || Box::new(object_store::Error::NotImplemented { operation: String::new(), implementer: String::new() });
         let store = || BackupError::Store { action: "storing", object: String::new(), cause: cause() };
         let source = BackupError::NoSnapshot { base: Seq(1) };
         let every = Rounds::Every(Duration::from_secs(2));

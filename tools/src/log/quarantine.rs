@@ -1,13 +1,13 @@
 //! `pinion log quarantine`: a command of the log that nobody applies any more, by an operator's decision.
 
-use super::read;
-use crate::command_json::{record_json, record_text};
+use crate::command_json::{record_json, record_text, unreadable_json, unreadable_text};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::past::{Past, tell_passed_over};
+use crate::output::say;
+use crate::past::{Past, Readable, tell_passed_over};
 use crate::time_text;
 use anyhow::{Context, Result};
-use book::codec::Record;
+use book::codec;
 use book::units::Seq;
 use clap::Args;
 use node::exit;
@@ -52,15 +52,15 @@ impl Quarantine {
         if !self.dry_run {
             past.quarantine().write(past.directory().path())?;
         }
-        self.report(&record, &entry);
+        self.report(&record, &entry)?;
         Ok(exit::OK)
     }
 
     /// The command itself, as far as this build can read it.
-    fn find(&self, past: &Past) -> Result<Result<Record, String>> {
+    fn find(&self, past: &Past) -> Result<Readable> {
         let mut found = Err("it is not there".to_owned());
-        past.look()?.records(Start::At(wal::units::Seq(self.seq)), |seq, bytes| {
-            found = read(seq, bytes).map_err(|error| error.to_string());
+        past.look()?.records(Start::At(wal::units::Seq(self.seq)), |_, bytes| {
+            found = codec::decode(bytes).map_err(|error| error.to_string());
             Ok(false)
         })?;
         Ok(found)
@@ -79,29 +79,25 @@ impl Quarantine {
         Ok(())
     }
 
-    fn report(&self, record: &Result<Record, String>, entry: &Quarantined) {
+    fn report(&self, record: &Readable, entry: &Quarantined) -> Result<()> {
         let seq = Seq(self.seq);
         if self.json {
             let command = match record {
                 Ok(record) => record_json(seq, record),
-                Err(why) => json!({ "seq": seq.0, "unreadable": why }),
+                Err(why) => unreadable_json(seq, why),
             };
             let line = json!({
                 "dry_run": self.dry_run, "data_dir": self.data_dir, "seq": seq.0, "command": command,
                 "left_out": !self.dry_run, "time_ns": entry.time_ns, "reason": entry.reason,
             });
-            println!("{line}");
-            return;
+            return say(format_args!("{line}\n"));
         }
-        match record {
-            Ok(record) => {
-                println!("{}", record_text(seq, record));
-                println!("given at     {}", time_text::show(record.ts.0));
-            }
-            Err(why) => println!("{:>10} cannot be read: {why}", seq.0),
-        }
+        let shown = match record {
+            Ok(record) => format!("{}\ngiven at     {}", record_text(seq, record), time_text::show(record.ts.0)),
+            Err(why) => unreadable_text(seq, why),
+        };
         let done = if self.dry_run { "would be left out" } else { "left out for good" };
-        println!("{done}, because: {}", entry.reason);
+        say(format_args!("{shown}\n{done}, because: {}\n", entry.reason))
     }
 }
 

@@ -1,12 +1,11 @@
 //! `pinion log stats`: how many of which command, how many bytes, in how much time.
 
-use super::{read, whole};
+use super::whole;
 use crate::command_json::kind;
 use crate::output::Output;
 use crate::past::DataDir;
 use crate::time_text;
 use anyhow::Result;
-use book::codec::Record;
 use book::units::{Seq, TsNs};
 use clap::Args;
 use serde_json::json;
@@ -14,6 +13,8 @@ use std::collections::BTreeMap;
 use wal::recover::{Recovered, Start};
 
 const SECOND_NS: u64 = 1_000_000_000;
+/// What a command that cannot be read is counted as; only one that is left out is passed over so.
+const UNREADABLE: &str = "unreadable";
 
 #[derive(Args, Debug)]
 pub struct Stats {
@@ -26,7 +27,7 @@ pub struct Stats {
     #[arg(long, value_name = "T", value_parser = time_text::parse)]
     until: Option<TsNs>,
     /// First sequence [default: the first that is retained]
-    #[arg(long, value_name = "SEQ")]
+    #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..))]
     from: Option<u64>,
     /// Last sequence
     #[arg(long, value_name = "SEQ", default_value_t = u64::MAX)]
@@ -58,31 +59,36 @@ impl Stats {
         let look = past.look()?;
         let start = self.from.map_or(whole(&look), |from| Start::At(wal::units::Seq(from)));
         let (since, until) = (self.since.unwrap_or(TsNs(0)), self.until.unwrap_or(TsNs(u64::MAX)));
-        let mut counted = Counted::default();
+        let (mut counted, mut ts_before) = (Counted::default(), TsNs(0));
         let log = look.records(start, |seq, bytes| {
             if self.to < seq.0 {
                 return Ok(false);
             }
-            let record = read(seq, bytes)?;
-            if since <= record.ts && record.ts < until {
-                counted.take(seq, &record, bytes.len());
+            let (kind, ts) = match past.read(seq, bytes)? {
+                Ok(record) => (kind(&record.command), record.ts),
+                // It keeps the time of the command before it, as when the log is applied.
+                Err(_) => (UNREADABLE, ts_before),
+            };
+            ts_before = ts;
+            if since <= ts && ts < until {
+                counted.take(seq, kind, ts, bytes.len());
             }
-            Ok(record.ts < until)
+            Ok(ts < until)
         })?;
         counted.report(&log, self.json)
     }
 }
 
 impl Counted {
-    fn take(&mut self, seq: Seq, record: &Record, record_bytes: usize) {
+    fn take(&mut self, seq: Seq, kind: &'static str, ts: TsNs, record_bytes: usize) {
         if self.commands == 0 {
-            (self.seq_first, self.ts_first_ns) = (seq.0, record.ts.0);
+            (self.seq_first, self.ts_first_ns) = (seq.0, ts.0);
         }
-        *self.counts.entry(kind(&record.command)).or_default() += 1;
+        *self.counts.entry(kind).or_default() += 1;
         self.commands += 1;
         self.bytes += record_bytes as u64;
-        (self.seq_last, self.ts_last_ns) = (seq.0, record.ts.0);
-        let second = record.ts.0 / SECOND_NS;
+        (self.seq_last, self.ts_last_ns) = (seq.0, ts.0);
+        let second = ts.0 / SECOND_NS;
         if second != self.second {
             (self.second, self.in_second) = (second, 0);
         }

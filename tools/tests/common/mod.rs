@@ -3,6 +3,7 @@
 
 mod local_setup;
 pub mod process;
+pub mod raw_log;
 pub mod s3;
 pub mod trading;
 pub mod traffic;
