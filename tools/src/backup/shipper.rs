@@ -14,9 +14,11 @@ use super::error::{BackupError, Result};
 use super::fetch::{check_named, damaged};
 use super::key::Key;
 use crate::clock::unix_ns;
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use wal::directory::Directory;
-use wal::error::WalError;
+use wal::error::{Damage, WalError};
 use wal::follow::Follower;
 use wal::frame::Frame;
 use wal::identity::Identity;
@@ -55,6 +57,8 @@ struct Position {
     /// Time of its last command.
     time_ns: u64,
     snapshot: Option<Seq>,
+    /// Snapshots that were found damaged and told, so that this is done once; as many as the directory has at most.
+    damaged: BTreeSet<Seq>,
     quarantined: u32,
 }
 
@@ -175,6 +179,7 @@ impl<'d> Shipper<'d> {
             shipped: last.map(|header| header.after),
             time_ns: last.map_or(0, |header| header.time_last),
             snapshot: kept.and_then(|kept| kept.snapshots.last()).map(|snapshot| snapshot.seq),
+            damaged: BTreeSet::new(),
             quarantined: kept.and_then(|kept| kept.quarantined).unwrap_or(0),
         })
     }
@@ -314,7 +319,7 @@ impl<'d> Shipper<'d> {
         round: &mut Round,
     ) -> Result<()> {
         for file in own_snapshots(directory)?.into_iter().filter(|file| base <= file.seq) {
-            if self.ship_snapshot(&file, round)? {
+            if self.ship_snapshot(&file, position, round)? {
                 position.snapshot = position.snapshot.max(Some(file.seq));
                 return Ok(());
             }
@@ -323,33 +328,44 @@ impl<'d> Shipper<'d> {
     }
 
     fn ship_newest_snapshot(&self, directory: &Directory, position: &mut Position, round: &mut Round) -> Result<()> {
-        let newer = |file: &SnapshotFile| position.snapshot.is_none_or(|shipped| shipped < file.seq);
-        for file in own_snapshots(directory)?.into_iter().rev().filter(newer) {
-            if self.ship_snapshot(&file, round)? {
+        for file in own_snapshots(directory)?.into_iter().rev() {
+            if position.snapshot.is_some_and(|shipped| file.seq <= shipped) {
+                break;
+            }
+            if self.ship_snapshot(&file, position, round)? {
                 position.snapshot = Some(file.seq);
-                return Ok(());
+                break;
             }
         }
         Ok(())
     }
 
     /// Stores a snapshot that is whole; false for one that is not, or that the node has taken away meanwhile.
-    fn ship_snapshot(&self, file: &SnapshotFile, round: &mut Round) -> Result<bool> {
+    fn ship_snapshot(&self, file: &SnapshotFile, position: &mut Position, round: &mut Round) -> Result<bool> {
+        if position.damaged.contains(&file.seq) {
+            return Ok(false);
+        }
         match SnapshotReader::open(&file.path).and_then(SnapshotReader::prove) {
             Ok(_) => {}
-            Err(WalError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(WalError::Damaged { damage: Damage::FileMissing, .. }) => return Ok(false),
             Err(WalError::Damaged { .. }) => {
+                position.damaged.insert(file.seq);
                 round.passed_over.push(file.path.clone());
                 return Ok(false);
             }
             Err(error) => return Err(error.into()),
         }
         let key = Key::Snapshot { timeline: file.timeline, seq: file.seq };
-        if self.destination.put_file(key, &file.path)? == Put::Stored {
-            round.snapshots.push(file.seq);
-            round.bytes += file.bytes;
+        match self.destination.put_file(key, &file.path) {
+            Ok(Put::Stored) => {
+                round.snapshots.push(file.seq);
+                round.bytes += file.bytes;
+                Ok(true)
+            }
+            Ok(Put::There) => Ok(true),
+            Err(BackupError::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
-        Ok(true)
     }
 }
 
@@ -431,4 +447,36 @@ fn times_of(frame: &Frame<'_>, before_ns: u64) -> (u64, u64) {
     let time = |record: Option<(Seq, &[u8])>| Some(book::codec::decode(record?.1).ok()?.ts.0);
     let first_ns = time(frame.records().next()).unwrap_or(before_ns);
     (first_ns, time(frame.records().last()).unwrap_or(first_ns))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::destination::Open;
+    use crate::interrupt::Interrupt;
+    use wal::segment::Geometry;
+    use wal::units::Timeline;
+
+    #[test]
+    fn a_snapshot_that_the_node_takes_away_is_no_damage() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let to = dir.path().join("backup");
+        let to = to.to_str().expect("text");
+        let destination = Destination::open(to, None, Open::OrCreate, Interrupt::never()).expect("made");
+        let geometry = Geometry { segment_count: 4, segment_bytes: 16 << 20 };
+        let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
+        let (mut round, damaged) = (Round::default(), BTreeSet::new());
+        let mut position = Position { identity, shipped: None, time_ns: 0, snapshot: None, damaged, quarantined: 0 };
+        let path = dir.path().join("0000000001-00000000000000000009.snap");
+        let file = SnapshotFile { path, timeline: Timeline(1), seq: Seq(9), bytes: 1 };
+        let shipper = Shipper::new(dir.path(), &destination);
+        assert!(!shipper.ship_snapshot(&file, &mut position, &mut round).expect("taken away"));
+        assert!(round == Round::default() && position.damaged.is_empty(), "{round:?}");
+        // What is there and damaged is told, once.
+        std::fs::write(&file.path, "no snapshot").expect("ours");
+        for told in [1, 1] {
+            assert!(!shipper.ship_snapshot(&file, &mut position, &mut round).expect("passed over"));
+            assert_eq!(round.passed_over.len(), told);
+        }
+    }
 }
