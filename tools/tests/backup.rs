@@ -32,6 +32,8 @@ use wal::units::{NodeId, Seq, Timeline};
 
 /// Snapshots come often, and all of the log stays.
 const SNAPSHOTS: &str = "[snapshot]\nevery_commands = 1000\n";
+/// Rounds that a log which nobody adds to may take: more is a fault.
+const ROUNDS_MAX: usize = 50;
 /// The log goes as soon as it may.
 const FORGETFUL: &str = "[snapshot]\nevery_commands = 1000\nkeep = 1\n[store]\nretain_bytes = 1\n";
 
@@ -71,12 +73,8 @@ fn base(data_dir: &Path) -> Seq {
 
 /// Rounds until the backup has everything of a node that nobody trades on.
 fn ship_all(shipper: &mut Shipper<'_>) -> Round {
-    loop {
-        let round = shipper.round(Haste::Now).expect("shipped");
-        if round.seq_shipped == round.seq_node {
-            return round;
-        }
-    }
+    let mut rounds = (0..ROUNDS_MAX).map(|_| shipper.round(Haste::Now).expect("shipped"));
+    rounds.find(|round| round.seq_shipped == round.seq_node).expect("nobody trades")
 }
 
 /// A stopped node's directory with a few thousand commands and some snapshots, and where a backup of it goes.
@@ -220,7 +218,8 @@ fn a_shipper_outlives_the_restarts_of_its_node() {
         drop(traffic);
         assert_eq!(running.stop(), 0);
         // What the node wrote at its end too.
-        while shipper.round(Haste::Later).expect("shipped").seq_shipped != end(&data_dir) {}
+        let caught_up = (0..ROUNDS_MAX).any(|_| shipper.round(Haste::Later).expect("shipped").seq_shipped == end(&data_dir));
+        assert!(caught_up, "a stopped node's log is shipped in a few rounds");
     }
     assert_eq!(whole(&destination).commands, end(&data_dir).0);
     let drilled = drill(&destination, stopped.place.path(), Some(&data_dir)).expect("it comes back");
@@ -353,7 +352,13 @@ fn a_drill_fails_on_a_flipped_byte_and_on_a_missing_piece() {
     let text = said(13, &["backup", "drill", "--from", from, "--scratch", scratch_text]);
     assert!(text.contains(".piece"), "{text}");
     fs::write(&snapshot, before).expect("writable");
+    // That the newest piece is gone no reading of the backup finds: the node does, as a loss.
     fs::remove_file(&piece).expect("there");
+    let data_dir = stopped.place.data_dir();
+    let lost = end(&data_dir).0 - Catalog::read(&destination).expect("readable").newest_point().expect("one").0;
+    assert!(0 < lost && lost <= seq_last.0 - seq_first.0 + 1, "{lost}");
+    let drilled = drill(&destination, scratch, Some(&data_dir)).expect("an older state comes back");
+    assert!(matches!(drilled.rpo, Rpo::Node { commands, .. } if commands == lost), "{:?}", drilled.rpo);
 }
 
 #[test]
@@ -568,6 +573,28 @@ fn another_nodes_an_older_timelines_and_a_copys_log_are_fenced() {
     let newer = Identity { timeline: Timeline(2), node_id: NodeId([7; 16]), ..identity };
     assert_eq!(destination.put_new(Key::Identity(Timeline(2)), newer.to_text().into()).expect("stored"), Put::Stored);
     assert!(run(16, data_dir.to_str().expect("text")).contains("timeline 2"));
+}
+
+#[test]
+fn a_copy_that_ships_at_the_same_time_is_found_out() {
+    let stopped = Stopped::shipped(SNAPSHOTS);
+    let other = Place::new();
+    fs::remove_dir_all(other.data_dir()).expect("ours");
+    copy_tree(&stopped.place.data_dir(), &other.data_dir());
+    let destination = open(&stopped.to);
+    let (original_dir, copy_dir) = (stopped.place.data_dir(), other.data_dir());
+    let mut original = Shipper::new(&original_dir, &destination);
+    let mut copy = Shipper::new(&copy_dir, &destination);
+    // Both know the place while they are still one.
+    for shipper in [&mut original, &mut copy] {
+        assert_eq!(shipper.round(Haste::Now).expect("nothing new").commands, 0);
+    }
+    trade_on(&stopped.place, &stopped.login, 300);
+    trade_on(&other, &stopped.login, 2_000);
+    ship_all(&mut original);
+    let error = copy.round(Haste::Now).expect_err("somebody else has shipped");
+    assert!(matches!(error, BackupError::Diverged { .. }), "{error}");
+    whole(&destination);
 }
 
 /// Starts a node again, trades on, and stops it.

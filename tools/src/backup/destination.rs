@@ -1,4 +1,4 @@
-//! The place where a backup lies: a directory, or a bucket of any S3-compatible store, behind five blocking calls.
+//! The place where a backup lies: a directory, or a bucket of any S3-compatible store, behind blocking calls.
 //!
 //! Invariants: an object is there whole or not at all, and durable when a call returns; none is ever overwritten. Both
 //! kinds of store give that: S3 shows an object when its upload is complete, and refuses a second one when asked to;
@@ -10,13 +10,14 @@ use super::unnamed::UnnamedFile;
 use crate::durable_directory::{self, PRIVATE};
 use crate::interrupt::Interrupt;
 use futures_util::TryStreamExt;
+use futures_util::stream::BoxStream;
 use node::secrets::Secret;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::prefix::PrefixStore;
 use object_store::{
-    Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig, WriteMultipart,
+    Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig, WriteMultipart,
 };
 use std::fmt;
 use std::fs::File;
@@ -217,7 +218,16 @@ impl Destination {
 
     /// All objects of the backup, in the order of their keys. Others in the same place are not ours to judge.
     pub fn list(&self) -> Result<Vec<Listed>> {
-        let objects = self.call_on("listing", self.name.clone(), self.store.list(None).try_collect::<Vec<_>>())?;
+        self.list_of(self.store.list(None))
+    }
+
+    /// Those of them whose names come behind `key`.
+    pub fn list_behind(&self, key: Key) -> Result<Vec<Listed>> {
+        self.list_of(self.store.list_with_offset(None, &path_of(key)))
+    }
+
+    fn list_of(&self, objects: BoxStream<'static, object_store::Result<ObjectMeta>>) -> Result<Vec<Listed>> {
+        let objects = self.call_on("listing", self.name.clone(), objects.try_collect::<Vec<_>>())?;
         let mut listed: Vec<Listed> = objects
             .into_iter()
             .filter_map(|object| {

@@ -11,7 +11,7 @@ use super::catalog::{Catalog, Kept};
 use super::claim;
 use super::destination::{Destination, Put, file_error};
 use super::error::{BackupError, Result};
-use super::fetch::{check_named, damaged};
+use super::fetch::{check_named, damaged, piece_key};
 use super::key::Key;
 use crate::clock::unix_ns;
 use std::collections::BTreeSet;
@@ -34,7 +34,8 @@ const PIECE_RAW_BYTES: usize = 8 << 20;
 const _: () = assert!(PIECE_RAW_BYTES <= wal::piece::PIECE_RAW_BYTES_MAX);
 
 /// Rounds in a row that only follow the head as far as the node's mark says that it is durable. A look at the whole log
-/// reads the whole head, and opens the store; it alone sees frames that the mark of a node that died does not know of.
+/// reads the whole head, and opens the store; it alone sees frames that the mark of a node that died does not know of,
+/// and whether somebody else ships to the same place.
 const FOLLOWED_MAX: u32 = 15;
 
 pub struct Shipper<'d> {
@@ -54,6 +55,8 @@ struct Position {
     identity: Identity,
     /// The end of the newest piece.
     shipped: Option<Tail>,
+    /// Its name, or the one before all pieces of the timeline.
+    newest: Key,
     /// Time of its last command.
     time_ns: u64,
     snapshot: Option<Seq>,
@@ -143,6 +146,9 @@ impl<'d> Shipper<'d> {
 
     /// Ships what the whole log has, from where the backup ends.
     fn look(&mut self, directory: &Directory, haste: Haste, position: &mut Position, round: &mut Round) -> Result<()> {
+        if self.has_company(position)? {
+            *position = self.find_position(directory)?;
+        }
         let inspection = Inspection::open(directory)?;
         let begin = self.begin(directory, &inspection, position, round)?;
         self.ship_log(&inspection, begin, haste, position, round)?;
@@ -150,6 +156,17 @@ impl<'d> Shipper<'d> {
         let shipped = position.shipped.expect("set where the log begins");
         (self.follower, self.followed) = (inspection.follow(shipped)?, 0);
         Ok(())
+    }
+
+    /// Whether somebody else ships to this place too: another shipper of this directory, of a copy that goes on by
+    /// itself, or of a restore from it. Which of them, `find_position` and the log tell.
+    fn has_company(&self, position: &Position) -> Result<bool> {
+        let timeline = position.identity.timeline;
+        let behind = self.destination.list_behind(position.newest)?;
+        Ok(behind.iter().any(|listed| match listed.key {
+            Key::Piece { .. } => true,
+            key => key.timeline().is_some_and(|found| timeline < found),
+        }))
     }
 
     /// Makes the place this node's, or learns what it has of this timeline.
@@ -177,6 +194,7 @@ impl<'d> Shipper<'d> {
         Ok(Position {
             identity,
             shipped: last.map(|header| header.after),
+            newest: last.as_ref().map_or(key, piece_key),
             time_ns: last.map_or(0, |header| header.time_last),
             snapshot: kept.and_then(|kept| kept.snapshots.last()).map(|snapshot| snapshot.seq),
             damaged: BTreeSet::new(),
@@ -420,6 +438,7 @@ impl Packing<'_> {
         round.bytes += bytes_count;
         round.commands += seq_last.0 - seq_first.0 + 1;
         position.shipped = Some(header.after);
+        position.newest = key;
         position.time_ns = header.time_last;
         Ok(())
     }
@@ -466,7 +485,9 @@ mod tests {
         let geometry = Geometry { segment_count: 4, segment_bytes: 16 << 20 };
         let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
         let (mut round, damaged) = (Round::default(), BTreeSet::new());
-        let mut position = Position { identity, shipped: None, time_ns: 0, snapshot: None, damaged, quarantined: 0 };
+        let newest = Key::Identity(Timeline(1));
+        let mut position =
+            Position { identity, shipped: None, newest, time_ns: 0, snapshot: None, damaged, quarantined: 0 };
         let path = dir.path().join("0000000001-00000000000000000009.snap");
         let file = SnapshotFile { path, timeline: Timeline(1), seq: Seq(9), bytes: 1 };
         let shipper = Shipper::new(dir.path(), &destination);
