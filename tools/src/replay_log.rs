@@ -1,9 +1,10 @@
 //! `pinion replay`: the log applied again, offline: the same commands give the same state, every recorded hash agrees.
 
+use crate::failure::Failure;
 use crate::output::{Output, unless_closed};
 use crate::past::{DataDir, Witness, tell_passed_over};
 use crate::time_text;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use book::event::{Event, Sink};
 use book::state_hash::StateHash;
 use book::units::{Seq, Stamp};
@@ -24,13 +25,13 @@ pub struct Replay {
     #[command(flatten)]
     dir: DataDir,
     /// First sequence to apply: the walk begins with the newest snapshot before it [default: all that is retained]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     from: Option<u64>,
     /// Last sequence to apply [default: the end of the log]
     #[arg(long, value_name = "N")]
     to: Option<u64>,
     /// Print the hash at every multiple of this, too
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     hash_every: Option<u64>,
     /// A JSON document a line
     #[arg(long)]
@@ -43,12 +44,15 @@ impl Replay {
     }
 
     fn replay(&self) -> Result<u8> {
-        ensure!(self.hash_every != Some(0) && self.from != Some(0), "--hash-every and --from count from 1");
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && to < from
+        {
+            return Err(Failure::of(exit::USAGE, "--from is behind --to"));
+        }
         let past = self.dir.past()?;
         let look = past.look()?;
         let until = look.resolve(self.to.map(Seq))?;
         let begin = self.from.map_or(Ok(look.reach.first), |from| look.resolve(Some(Seq(from - 1))))?;
-        ensure!(begin <= until, "--from is behind --to");
         let kept = look.snapshots()?;
         let known = kept.iter().filter_map(|file| SnapshotReader::open(&file.path).ok()).map(|reader| {
             let header = reader.header();

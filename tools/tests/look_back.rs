@@ -120,6 +120,7 @@ fn what_differs_between_two_states_is_named() {
     let parted = pinion(&[&arguments[..], &[text(&other.data_dir())]].concat()).expect(18);
     assert!(parted.out.contains("session 1:") || parted.out.contains("state hashes"), "{}", parted.out);
 
+    pinion(&["state", "diff", "--data-dir", text(&dir)]).expect(2).says("--with-seq");
     let dump = pinion(&["state", "dump", "--data-dir", text(&dir), "--at-seq", &middle, "--json"]).expect(0).json();
     let hash = pinion(&["state", "hash", "--data-dir", text(&dir), "--at-seq", &middle, "--json"]).expect(0).json();
     assert_eq!(dump["state_hash"], hash["state_hash"]);
@@ -164,7 +165,8 @@ fn a_replay_gives_the_same_hashes_and_compares_what_was_recorded() {
     let to = kept.to_string();
     let part = pinion(&["replay", "--data-dir", text(&dir), "--to", &to, "--json"]).expect(0).json();
     assert_eq!((part["seq_snapshot"].as_u64(), part["commands"].as_u64()), (None, Some(kept)));
-    pinion(&["replay", "--data-dir", text(&dir), "--from", "0"]).expect(1);
+    pinion(&["replay", "--data-dir", text(&dir), "--from", "0"]).expect(2);
+    pinion(&["replay", "--data-dir", text(&dir), "--from", "9", "--to", "8"]).expect(2).says("behind --to");
     pinion(&["replay", "--data-dir", text(&dir), "--to", "99999"]).expect(15);
     pinion(&["replay", "--data-dir", text(place.path())]).expect(12);
 }

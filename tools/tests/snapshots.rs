@@ -6,6 +6,8 @@ use common::process::{NodeProcess, node_with_faults, pinion, text};
 use common::trading::trade;
 use common::{Place, stage};
 use std::path::{Path, PathBuf};
+use wal::directory::Directory;
+use wal::units::{ChainHash, Seq, Tail};
 
 fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir.join("snapshots")).expect("there");
@@ -78,10 +80,31 @@ fn a_stopped_directory_gets_a_snapshot_and_keeps_what_it_needs() {
     assert_eq!((&pruned["deleted"], &pruned["kept"]), (&planned["deleted"], &planned["kept"]));
     assert_eq!(pruned["kept"][0].as_u64(), Some(taken[1]));
     assert_eq!(files(&dir), all[1..], "the whole one and the one that somebody should look at");
-    pinion(&["snapshot", "prune", "--data-dir", text(&dir), "--keep", "0"]).expect(1);
+    pinion(&["snapshot", "prune", "--data-dir", text(&dir), "--keep", "0"]).expect(2);
     pinion(&["snapshot", "verify"]).expect(2);
+    pinion(&["snapshot", "verify", "--data-dir", text(&dir), text(&all[1])]).expect(2);
+    // One that does not even begin like one ends nothing: those behind it are proved too.
+    let no_snapshot = place.path().join("no.snap");
+    std::fs::write(&no_snapshot, "no snapshot").expect("ours");
+    let verified = pinion(&["snapshot", "verify", text(&no_snapshot), text(&all[1]), "--json"]).expect(13).json();
+    assert_eq!((&verified[0]["whole"], &verified[1]["whole"]), (&false.into(), &true.into()));
     let running = place.start_with(without);
     assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn no_snapshot_is_well_only_where_the_log_begins_with_the_first_command() {
+    let place = Place::new();
+    let dir = place.data_dir();
+    let verify = ["snapshot", "verify", "--data-dir", text(&dir)];
+    assert!(pinion(&verify).expect(0).out.contains("none is needed"));
+    let directory = Directory::open(&dir).expect("nobody is at it");
+    let store = directory.store().expect("whole");
+    store.begin_behind(Tail { seq: Seq(9), chain: ChainHash([1; 32]) }).expect("written");
+    store.flush().expect("written");
+    drop((store, directory));
+    pinion(&verify).expect(13).says("begins behind sequence 9");
+    pinion(&[&verify[..], &["--json"]].concat()).expect(13);
 }
 
 #[test]

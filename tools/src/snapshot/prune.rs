@@ -3,7 +3,7 @@
 use super::Whose;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use book::engine::{Capacity, Engine};
 use clap::Args;
 use node::exit;
@@ -19,8 +19,8 @@ pub struct Prune {
     #[command(flatten)]
     whose: Whose,
     /// How many of the newest whole ones stay, at least one
-    #[arg(long, value_name = "N")]
-    keep: usize,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    keep: u32,
     /// One line of JSON
     #[arg(long)]
     json: bool,
@@ -34,23 +34,21 @@ pub struct Prune {
 struct Sorted {
     kept: Vec<SnapshotFile>,
     gone: Vec<SnapshotFile>,
+    /// Would have gone, had nobody interrupted.
+    spared: Vec<SnapshotFile>,
     /// Not deleted: somebody should look at them first.
     of_no_use: Vec<(SnapshotFile, String)>,
 }
 
 impl Prune {
     pub fn run(&self) -> Result<u8> {
-        ensure!(0 < self.keep, "--keep counts from 1: a directory is never left without its newest snapshot");
         let interrupt = Interrupt::listen()?;
         let directory = Directory::open(&self.whose.path()?)
             .context("a running node prunes by itself, as snapshot.keep and store.retain_* say; stop it first")?;
         let base = Inspection::open(&directory)?.base()?.seq;
-        let sorted = self.sort(&directory, base, &interrupt)?;
+        let mut sorted = self.sort(&directory, base, &interrupt)?;
         if !self.dry_run {
-            for file in &sorted.gone {
-                interrupt.check()?;
-                wal::snapshot::remove(file)?;
-            }
+            sorted.delete(&interrupt)?;
         }
         self.report(&sorted, base)
     }
@@ -61,7 +59,7 @@ impl Prune {
         for file in shelf::list(directory)?.into_iter().rev() {
             interrupt.check()?;
             // What is older than the kept ones need not be read to be deleted.
-            if self.keep <= sorted.kept.len() && file.seq != base {
+            if self.keep as usize <= sorted.kept.len() && file.seq != base {
                 sorted.gone.push(file);
                 continue;
             }
@@ -74,7 +72,8 @@ impl Prune {
     }
 
     fn report(&self, sorted: &Sorted, base: Seq) -> Result<u8> {
-        let Sorted { kept, gone, of_no_use } = sorted;
+        let Sorted { kept, gone, spared, of_no_use } = sorted;
+        let code = if spared.is_empty() { exit::OK } else { exit::FAILED };
         let seqs = |files: &[SnapshotFile]| files.iter().map(|file| file.seq.0).collect::<Vec<_>>();
         let mut out = Output::new();
         if self.json {
@@ -85,8 +84,9 @@ impl Prune {
             let bytes: u64 = gone.iter().map(|file| file.bytes).sum();
             out.line(json!({
                 "dry_run": self.dry_run, "kept": seqs(kept), "deleted": seqs(gone), "bytes": bytes, "of_no_use": damaged,
+                "spared": seqs(spared),
             }))?;
-            return out.flush().map(|()| exit::OK);
+            return out.flush().map(|()| code);
         }
         for file in kept {
             let why = if file.seq == base { ", the log begins behind it" } else { "" };
@@ -99,6 +99,47 @@ impl Prune {
         for (file, why) in of_no_use {
             out.line(format!("left     {:>12}  of no use, not counted: {why}", file.seq.0))?;
         }
-        out.flush().map(|()| exit::OK)
+        for file in spared {
+            out.line(format!("spared   {:>12}  interrupted before it was deleted", file.seq.0))?;
+        }
+        out.flush().map(|()| code)
+    }
+}
+
+impl Sorted {
+    /// Newest first, so that what is spared at an interrupt is the oldest.
+    fn delete(&mut self, interrupt: &Interrupt) -> Result<()> {
+        for idx in 0..self.gone.len() {
+            if interrupt.is_set() {
+                self.spared = self.gone.split_off(idx);
+                break;
+            }
+            wal::snapshot::remove(&self.gone[idx])?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wal::units::Timeline;
+
+    #[test]
+    fn an_interrupt_spares_what_has_not_gone_yet_and_is_told() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let files: Vec<SnapshotFile> = [30, 20, 10]
+            .map(|seq| SnapshotFile { path: dir.path().join(seq.to_string()), timeline: Timeline(1), seq: Seq(seq), bytes: 1 })
+            .into();
+        files.iter().for_each(|file| std::fs::write(&file.path, "1").expect("ours"));
+        let (interrupter, interrupt) = Interrupt::by_hand();
+        let mut sorted = Sorted { gone: files[..1].to_vec(), ..Sorted::default() };
+        sorted.delete(&interrupt).expect("deleted");
+        assert!(sorted.spared.is_empty() && !files[0].path.exists());
+        interrupter.interrupt();
+        let mut sorted = Sorted { gone: files[1..].to_vec(), ..Sorted::default() };
+        sorted.delete(&interrupt).expect("nothing to do");
+        assert_eq!((sorted.gone.len(), &sorted.spared[..]), (0, &files[1..]));
+        assert!(files[1..].iter().all(|file| file.path.exists()));
     }
 }

@@ -1,11 +1,11 @@
 //! `pinion snapshot verify`: reads snapshots to their ends, loads the states, and compares what they hash to.
 
 use super::{Whose, describe, one_line};
-use crate::failure::code_of;
+use crate::failure::{Failure, code_of};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::progress::Progress;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use book::engine::{Capacity, Engine};
 use clap::Args;
 use node::exit;
@@ -14,7 +14,9 @@ use node::shelf;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use wal::directory::Directory;
+use wal::recover::Inspection;
 use wal::snapshot::{SnapshotFile, SnapshotHeader, SnapshotReader};
+use wal::units::{Seq, Timeline};
 
 #[derive(Args, Debug)]
 pub struct Verify {
@@ -32,7 +34,7 @@ pub struct Verify {
 #[derive(Args, Clone, Debug)]
 struct OptionalWhose {
     /// The data directory
-    #[arg(long, value_name = "D")]
+    #[arg(long, value_name = "D", conflicts_with = "files")]
     data_dir: Option<PathBuf>,
     /// The node's configuration, which names the data directory
     #[arg(long, value_name = "FILE", env = "PINION_CONFIG")]
@@ -43,10 +45,14 @@ impl Verify {
     /// The exit code is that of the first one that is of no use.
     pub fn run(&self) -> Result<u8> {
         let interrupt = Interrupt::listen()?;
-        let files = self.files()?;
+        let directory = self.directory()?;
+        let files = match &directory {
+            Some(directory) => shelf::list(directory)?,
+            None => self.files.iter().map(|path| single(path)).collect(),
+        };
         let mut progress = Progress::new("verify", files.len());
         let (mut out, mut rows, mut code) = (Output::new(), Vec::new(), exit::OK);
-        for (idx, (file, directory)) in files.iter().enumerate() {
+        for (idx, file) in files.iter().enumerate() {
             interrupt.check()?;
             progress.at(idx);
             match prove(file, directory.as_ref()) {
@@ -72,25 +78,38 @@ impl Verify {
                 "a start takes the newest one that is whole; delete those of no use, or keep them to find out why",
             )?;
         }
+        if let Some(directory) = directory.filter(|_| files.is_empty()) {
+            say_none(&directory, &mut out, self.json)?;
+        }
         out.flush().map(|()| code)
     }
 
-    fn files(&self) -> Result<Vec<(SnapshotFile, Option<Directory>)>> {
-        if self.files.is_empty() {
-            let whose = Whose { data_dir: self.whose.data_dir.clone(), config: self.whose.config.clone() };
-            let path = whose.path()?;
-            let files = shelf::list(&Directory::open_read_only(&path)?)?;
-            return files.into_iter().map(|file| Ok((file, Some(Directory::open_read_only(&path)?)))).collect();
+    /// None where files are named.
+    fn directory(&self) -> Result<Option<Directory>> {
+        if !self.files.is_empty() {
+            return Ok(None);
         }
-        self.files.iter().map(|path| Ok((single(path)?, None))).collect()
+        let whose = Whose { data_dir: self.whose.data_dir.clone(), config: self.whose.config.clone() };
+        whose.read_only().map(Some)
     }
 }
 
-/// A file by its path alone: its header says what it is of.
-fn single(path: &Path) -> Result<SnapshotFile> {
-    let bytes = std::fs::metadata(path).with_context(|| path.display().to_string())?.len();
-    let header = SnapshotReader::open(path)?.header().clone();
-    Ok(SnapshotFile { path: path.to_owned(), timeline: header.timeline, seq: header.tail.seq, bytes })
+/// A log that begins at the beginning needs no snapshot; one that was truncated is worth nothing without.
+fn say_none(directory: &Directory, out: &mut Output, json: bool) -> Result<()> {
+    let base = Inspection::open(directory)?.base()?.seq;
+    if base != Seq::ZERO {
+        out.flush()?;
+        let dir = directory.path().display();
+        let message = format!("{dir} has no snapshot, and its log begins behind sequence {base}: no state leads there");
+        return Err(Failure::of(exit::DAMAGED, message));
+    }
+    if json { Ok(()) } else { out.line("no snapshot, and none is needed: the log begins with the first command") }
+}
+
+/// A file by its path alone: what it is of is for its header to say.
+fn single(path: &Path) -> SnapshotFile {
+    let bytes = std::fs::metadata(path).map_or(0, |found| found.len());
+    SnapshotFile { path: path.to_owned(), timeline: Timeline(0), seq: Seq::ZERO, bytes }
 }
 
 /// A state that hashes to what the header says, and that is consistent in itself.
@@ -101,7 +120,6 @@ fn prove(file: &SnapshotFile, directory: Option<&Directory>) -> Result<SnapshotH
         None => Replica::load(SnapshotReader::open(&file.path)?, file.path.clone(), engine)?,
     };
     let consistent = replica.engine.verify();
-    consistent
-        .map_err(|why| crate::failure::Failure::of(exit::RECONCILIATION, format!("{}: {why}", file.path.display())))?;
+    consistent.map_err(|why| Failure::of(exit::RECONCILIATION, format!("{}: {why}", file.path.display())))?;
     Ok(header)
 }

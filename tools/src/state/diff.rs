@@ -4,13 +4,14 @@ use super::moment_of;
 use super::parts::{Part, Row};
 use crate::output::Output;
 use crate::past::{DataDir, Moment};
-use anyhow::{Result, bail};
-use clap::Args;
+use anyhow::Result;
+use clap::{ArgGroup, Args};
 use node::exit;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("second").args(["with_seq", "with_dir"]).required(true).multiple(true)))]
 pub struct Diff {
     #[command(flatten)]
     dir: DataDir,
@@ -31,9 +32,6 @@ pub struct Diff {
 impl Diff {
     /// Two states of one sequence should be one: where they are not, that is the exit code.
     pub fn run(&self) -> Result<u8> {
-        if self.with_seq.is_none() && self.with_dir.is_none() {
-            bail!("with what? give --with-seq, --with-dir, or both");
-        }
         let first = moment_of(&self.dir, self.at_seq)?;
         let data_dir = self.with_dir.clone().unwrap_or_else(|| self.dir.data_dir.clone());
         let with_seq = self.with_seq.or(Some(first.seq().0));
