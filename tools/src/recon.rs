@@ -58,7 +58,7 @@ impl Recon {
         // What the history has not reached yet is gathered from the log, as the shadow will.
         let written = history.watermark()?;
         let begins = if written < look.reach.first { look.reach.first } else { history.begins()? };
-        let mut since = Since::new(begins, written);
+        let mut since = Since::new(begins, written, Seq(look.reach.end.seq.0));
         let moment = look.walk(written.max(look.reach.first).min(at), at, &mut since)?;
         tell_passed_over(&moment.passed_over);
         let mut findings = rules::of_state(&moment.replica);

@@ -218,7 +218,8 @@ fn a_shipper_outlives_the_restarts_of_its_node() {
         drop(traffic);
         assert_eq!(running.stop(), 0);
         // What the node wrote at its end too.
-        let caught_up = (0..ROUNDS_MAX).any(|_| shipper.round(Haste::Later).expect("shipped").seq_shipped == end(&data_dir));
+        let caught_up =
+            (0..ROUNDS_MAX).any(|_| shipper.round(Haste::Later).expect("shipped").seq_shipped == end(&data_dir));
         assert!(caught_up, "a stopped node's log is shipped in a few rounds");
     }
     assert_eq!(whole(&destination).commands, end(&data_dir).0);
@@ -363,7 +364,7 @@ fn a_drill_fails_on_a_flipped_byte_and_on_a_missing_piece() {
 
 #[test]
 fn a_piece_under_anothers_name_and_an_empty_one_are_named() {
-    let stopped = Stopped::new("[snapshot]\non_stop = false\n");
+    let stopped = Stopped::new(SNAPSHOTS);
     let (destination, data_dir) = (open(&stopped.to), stopped.place.data_dir());
     ship_all(&mut Shipper::new(&data_dir, &destination));
     trade_on(&stopped.place, &stopped.login, 200);
@@ -379,7 +380,7 @@ fn a_piece_under_anothers_name_and_an_empty_one_are_named() {
     for content in [fs::read(first).expect("there"), Vec::new()] {
         fs::write(last, content).expect("ours");
         let into = stopped.place.path().join("none");
-        let error = fetch(&destination, &into, None).expect_err("damaged");
+        let error = fetch_with_past(&destination, &into, None).expect_err("damaged");
         assert!(error.exit_code() == 13 && error.to_string().contains(name) && !into.exists(), "{error}");
         assert!(said(13, &["backup", "verify", "--from", to]).contains(name));
         assert!(said(13, &once).contains(name));

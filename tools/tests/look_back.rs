@@ -5,15 +5,16 @@ mod common;
 use book::codec;
 use book::command::{Admin, Command};
 use book::ids::Symbol;
-use book::units::TsNs;
+use book::units::{Seq, TsNs};
 use common::process::{pinion, pinion_unheard, text};
 use common::raw_log::append;
 use common::trading::{seq_of, trade};
-use common::{Place, recorded, stage};
-use node::history::Kind;
+use common::{Place, Running, recorded, stage};
+use node::history::{HistoryWriter, Kind};
 use serde_json::Value;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use tools::day::{Check, Day};
 use tools::published_book::PublishedBook;
 use tools::replay_day::{prepare, replay};
@@ -298,4 +299,15 @@ fn every_rule_holds_and_a_lost_row_breaks_one() {
     let said = pinion(&["recon", "--data-dir", text(&dir)]).expect(17).out;
     assert!(said.contains("BROKEN  streams") && said.contains("session 1: "), "{said}");
     assert!(said.contains("holds   holds"), "{said}");
+
+    // A history that tells of more than the log has, as where an older copy of the log was put beside it.
+    let directory = Directory::open(&dir).expect("nobody is at it");
+    let store = Arc::new(directory.store().expect("whole"));
+    let mut writer = HistoryWriter::open(Arc::clone(&store)).expect("whole");
+    let ahead = Seq(writer.watermark().0 + 1_000);
+    writer.begin_behind(ahead).expect("written");
+    store.flush().expect("written");
+    drop((writer, store, directory));
+    let said = pinion(&["recon", "--data-dir", text(&dir)]).expect(17).out;
+    assert!(said.contains("BROKEN  sequences") && said.contains(&format!("up to {}, the log", ahead.0)), "{said}");
 }

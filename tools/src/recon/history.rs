@@ -20,6 +20,8 @@ pub struct Since {
     begins: Seq,
     /// It is written up to here.
     written: Seq,
+    /// Where the log ends.
+    end: Seq,
     pub checks: u64,
     transfers: Vec<(Seq, Transfer)>,
     messages: BTreeMap<SessionId, u64>,
@@ -27,8 +29,9 @@ pub struct Since {
 }
 
 impl Since {
-    pub fn new(begins: Seq, written: Seq) -> Self {
-        Self { begins, written, checks: 0, transfers: Vec::new(), messages: BTreeMap::new(), events: Vec::new() }
+    pub fn new(begins: Seq, written: Seq, end: Seq) -> Self {
+        let (transfers, messages, events) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Self { begins, written, end, checks: 0, transfers, messages, events }
     }
 }
 
@@ -265,12 +268,13 @@ fn streams(history: &History<'_>, replica: &Replica, since: &Since) -> Result<Fi
     Ok(Finding::new("streams", format!("{total} messages of {sessions} sessions, numbered without a gap"), breaks))
 }
 
-/// The history is never ahead of what can be proved.
+/// The history is never ahead of the log: nobody could prove what it tells.
 fn sequences(replica: &Replica, since: &Since) -> Finding {
-    let (at, written) = (replica.engine.stamp().seq.0, since.written.0);
+    let (at, written, end) = (replica.engine.stamp().seq.0, since.written.0, since.end.0);
     let behind = at.saturating_sub(written);
     let from = since.begins.0 + 1;
     let figures =
         format!("history from {from} up to {written}, {behind} commands behind sequence {at} taken from the log");
-    Finding::new("sequences", figures, Vec::new())
+    let ahead = (end < written).then(|| format!("the history is written up to {written}, the log ends at {end}"));
+    Finding::new("sequences", figures, ahead.into_iter().collect())
 }

@@ -129,7 +129,12 @@ mod tests {
     fn an_interrupt_spares_what_has_not_gone_yet_and_is_told() {
         let dir = tempfile::tempdir().expect("a directory");
         let files: Vec<SnapshotFile> = [30, 20, 10]
-            .map(|seq| SnapshotFile { path: dir.path().join(seq.to_string()), timeline: Timeline(1), seq: Seq(seq), bytes: 1 })
+            .map(|seq| SnapshotFile {
+                path: dir.path().join(seq.to_string()),
+                timeline: Timeline(1),
+                seq: Seq(seq),
+                bytes: 1,
+            })
             .into();
         files.iter().for_each(|file| std::fs::write(&file.path, "1").expect("ours"));
         let (interrupter, interrupt) = Interrupt::by_hand();

@@ -94,7 +94,6 @@ impl Running {
         LocalSetup::new(Arc::clone(&self.node().admin)).expect("a runtime")
     }
 
-    /// Stops as SIGTERM does and gives the exit code.
     /// Waits until the shadow has kept all there is: from then on the node adds nothing to its log by itself.
     pub fn settle(&self) {
         let status = &self.node().status;
@@ -112,6 +111,7 @@ impl Running {
         taken.0.tail.seq.0
     }
 
+    /// Stops as SIGTERM does and gives the exit code.
     pub fn stop(mut self) -> u8 {
         self.end().expect("serving")
     }
