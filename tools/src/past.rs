@@ -26,6 +26,7 @@ use wal::quarantine::Quarantine;
 use wal::recover::{Inspection, Recovered, Start};
 use wal::snapshot::{SnapshotFile, SnapshotHeader, SnapshotReader};
 use wal::units::Tail;
+use wal::walk::Home;
 
 /// Times that a walk opens the log anew where a running node wrote over what it was about to read.
 const OVERTAKEN_MAX: usize = 16;
@@ -333,38 +334,85 @@ impl<'p> Look<'p> {
     /// read, the store has it by now: the log is opened anew and the walk goes on behind what was shown.
     pub fn records(&self, start: Start, mut show: impl FnMut(Seq, &[u8]) -> Result<bool>) -> Result<Recovered> {
         self.check_begin(start)?;
-        let (mut start, mut overtaken, mut newer) = (start, 0, None);
+        let mut shown = Shown { start, log: self.inspection.found()? };
+        let (mut overtaken, mut newer) = (0, None);
         loop {
-            let mut outcome = None;
-            let mut last = None;
             let inspection = newer.as_ref().unwrap_or(&self.inspection);
-            let shown = inspection.show(start, |seq, bytes| {
-                let interrupted = seq.0.is_multiple_of(PAUSE_RECORDS) && self.past.interrupt.is_set();
-                let going_on = if interrupted { self.past.interrupt.check().map(|()| true) } else { Ok(true) };
-                match going_on.and_then(|_| show(Seq(seq.0), bytes)) {
-                    Ok(true) => {
-                        last = Some(seq);
-                        Ok(())
-                    }
-                    Ok(false) => Err("enough was shown".into()),
-                    Err(error) => {
-                        outcome = Some(error);
-                        Err("the walk failed".into())
-                    }
-                }
-            });
-            match (shown, outcome) {
-                (_, Some(error)) => return Err(error),
-                (Ok(log), None) => return Ok(log),
-                (Err(WalError::Visitor { .. }), None) => return Ok(inspection.found()?),
-                (Err(WalError::Overtaken { .. }), None) if overtaken < OVERTAKEN_MAX => {
-                    overtaken += 1;
-                    start = last.map_or(start, |seq| Start::At(seq.next()));
-                    newer = Some(Inspection::open(&self.past.directory)?);
-                }
-                (Err(error), None) => return Err(error.into()),
+            match shown.go_on(inspection, &self.past.interrupt, &mut show) {
+                Ok(()) => return Ok(shown.log),
+                Err(End::Log(WalError::Overtaken { .. })) if overtaken < OVERTAKEN_MAX => overtaken += 1,
+                Err(End::Log(error)) => return Err(error.into()),
+                Err(End::Show(error)) => return Err(error),
             }
+            newer = Some(shown.look_again(&self.past.directory)?);
         }
+    }
+}
+
+/// How far a walk over records has come.
+struct Shown {
+    /// Where it goes on.
+    start: Start,
+    /// Counts what was shown.
+    log: Recovered,
+}
+
+/// Why a walk over records ended early.
+enum End {
+    Log(WalError),
+    Show(anyhow::Error),
+}
+
+impl From<WalError> for End {
+    fn from(error: WalError) -> Self {
+        Self::Log(error)
+    }
+}
+
+impl Shown {
+    fn go_on(
+        &mut self,
+        inspection: &Inspection<'_>,
+        interrupt: &Interrupt,
+        show: &mut impl FnMut(Seq, &[u8]) -> Result<bool>,
+    ) -> std::result::Result<(), End> {
+        let first = match self.start {
+            Start::At(seq) => seq,
+            Start::After(tail) => tail.seq.next(),
+        };
+        let mut walk = inspection.frames(self.start)?;
+        while let Some((frame, home)) = walk.next_frame()? {
+            let mut of_frame = 0;
+            for (seq, bytes) in frame.records().filter(|(seq, _)| first <= *seq) {
+                if seq.0.is_multiple_of(PAUSE_RECORDS) {
+                    interrupt.check().map_err(End::Show)?;
+                }
+                if !show(Seq(seq.0), bytes).map_err(End::Show)? {
+                    self.count(home, of_frame);
+                    return Ok(());
+                }
+                of_frame += 1;
+                self.start = Start::At(seq.next());
+            }
+            self.count(home, of_frame);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, home: Home, records: u64) {
+        let frames = match home {
+            Home::Store => &mut self.log.frames_from_store,
+            Home::Head => &mut self.log.frames_from_head,
+        };
+        *frames += u64::from(0 < records);
+        self.log.records += records;
+    }
+
+    fn look_again<'d>(&mut self, directory: &'d Directory) -> Result<Inspection<'d>> {
+        let newer = Inspection::open(directory)?;
+        let Recovered { records, frames_from_store, frames_from_head, .. } = self.log;
+        self.log = Recovered { records, frames_from_store, frames_from_head, ..newer.found()? };
+        Ok(newer)
     }
 }
 

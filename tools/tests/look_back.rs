@@ -205,6 +205,8 @@ fn a_command_that_cannot_be_read_is_shown_as_such_once_it_is_left_out() {
     }
     let stats = log(&["stats", "--json"], 0).json();
     assert_eq!((&stats["commands"], &stats["by_command"]["unreadable"]), (&Value::from(3), &Value::from(1)));
+    let part = log(&["stats", "--to", "2", "--json"], 0).json();
+    assert_eq!((&part["commands"], &part["frames"]), (&Value::from(2), &Value::from(2)));
     // A restore to a time goes past it, and over it.
     for (time, seq) in [("1000", 2), ("2999", 2), ("3000", 3)] {
         let into = place.path().join(time);

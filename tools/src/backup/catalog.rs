@@ -32,8 +32,8 @@ pub struct Kept {
     pub pieces: Vec<KeptPiece>,
     /// What was never shipped, first and last.
     pub gaps: Vec<(Seq, Seq)>,
-    /// Entries of the newest QUARANTINE.
-    pub quarantined: Option<u32>,
+    /// Entries of each QUARANTINE, fewest first.
+    pub quarantines: Vec<u32>,
     /// Whether its directory came from a restore.
     pub lineage: bool,
 }
@@ -128,9 +128,14 @@ impl Kept {
             snapshots: Vec::new(),
             pieces: Vec::new(),
             gaps: Vec::new(),
-            quarantined: None,
+            quarantines: Vec::new(),
             lineage: false,
         }
+    }
+
+    /// Entries of the newest QUARANTINE.
+    pub fn quarantined(&self) -> Option<u32> {
+        self.quarantines.last().copied()
     }
 
     /// The last sequence up to which pieces lead on from a state at `seq` without a gap.
@@ -256,7 +261,7 @@ fn timelines_of(listed: &[Listed]) -> Vec<Kept> {
         match object.key {
             Key::Claim | Key::Identity(_) => {}
             Key::Lineage(_) => kept.lineage = true,
-            Key::Quarantine { entry_count, .. } => kept.quarantined = kept.quarantined.max(Some(entry_count)),
+            Key::Quarantine { entry_count, .. } => kept.quarantines.push(entry_count),
             Key::Snapshot { seq, .. } => kept.snapshots.push(KeptSnapshot { seq, bytes, stored_at }),
             Key::Gap { seq_first, seq_last, .. } => kept.gaps.push((seq_first, seq_last)),
             Key::Piece { seq_first, seq_last, .. } => {

@@ -9,21 +9,22 @@ use super::error::{BackupError, Result};
 use super::fetch::{Fetched, fetch};
 use crate::clock::unix_ns;
 use crate::new_place::Scratch;
+use crate::past::{Past, Reach};
 use book::engine::{Capacity, Engine};
-use book::event::{Event, Sink};
 use book::state_hash::StateHash;
-use node::recover::{Beginning, begin, restore};
-use node::replica::apply_record;
+use node::recover::restore;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use wal::directory::Directory;
-use wal::error::WalError;
 use wal::quarantine::Quarantine;
-use wal::recover::Inspection;
+use wal::recover::Start;
 use wal::units::Seq;
 
 /// Messages of a session that a drill's node keeps in memory: none of them is ever asked for.
 const RESEND_MAX: usize = 1;
+
+/// Commands at the end of the node's log that are looked at for a time.
+const NEWEST_LOOKED_AT: u64 = 256;
 
 /// What a drill measured.
 #[derive(Debug)]
@@ -53,18 +54,20 @@ pub enum Rpo {
 pub fn drill(destination: &Destination, scratch: &Path, source: Option<&Path>) -> Result<Drilled> {
     // One name for each node, so that the next drill sweeps what one that was killed has left.
     let name = format!("pinion-drill-{}", claim::read(destination)?);
-    let place = Scratch::begin(&scratch.join(name)).map_err(BackupError::Place)?;
+    let place = Scratch::begin(&scratch.join(name)).map_err(BackupError::Tool)?;
     let into = place.path().join("data");
-    // Looked at first: what the node gets from here on is not held against the backup, but what it has is.
+    let past = source.map(|source| open_past(source, destination)).transpose()?;
+    // Looked at first: what the node gets from here on is not held against the backup, but what it has is. In an
+    // emergency there is no node to look at, so the clock starts behind it.
+    let end = past.as_ref().map(source_end).transpose().map_err(BackupError::Tool)?;
     let (began, now_ns) = (Instant::now(), unix_ns());
-    let end = source.map(source_end).transpose()?;
     let fetched = fetch(destination, &into, None)?;
     let fetch = began.elapsed();
     let (engine, commands) = start(&into)?;
     let rto = began.elapsed();
     let state_hash = engine.state_hash();
-    if let Some(source) = source {
-        compare(source, &fetched, state_hash, destination)?;
+    if let Some(past) = &past {
+        compare(past, &fetched, state_hash, destination)?;
     }
     let newest_ns = engine.stamp().ts.0;
     let rpo = match end {
@@ -77,6 +80,11 @@ pub fn drill(destination: &Destination, scratch: &Path, source: Option<&Path>) -
     Ok(Drilled { fetched, state_hash, rto, fetch, rpo, commands })
 }
 
+fn open_past(source: &Path, destination: &Destination) -> Result<Past> {
+    let past = Past::open(source).map_err(BackupError::Tool)?;
+    Ok(past.until_interrupted(destination.interrupt().clone()))
+}
+
 /// Exactly what a node does before it serves.
 fn start(data_dir: &Path) -> Result<(Engine, u64)> {
     let directory = Directory::open(data_dir)?;
@@ -86,66 +94,39 @@ fn start(data_dir: &Path) -> Result<(Engine, u64)> {
 }
 
 /// Sequence and time of the newest command that the node has.
-fn source_end(data_dir: &Path) -> Result<(Seq, u64)> {
-    let directory = Directory::open_read_only(data_dir)?;
-    let inspection = Inspection::open(&directory)?;
-    let (tail, base) = (inspection.tail(), inspection.base()?);
-    if tail.seq <= base.seq {
-        return Ok((tail.seq, 0));
+fn source_end(past: &Past) -> anyhow::Result<(Seq, u64)> {
+    let look = past.look()?;
+    let Reach { base, end, .. } = look.reach;
+    if end.seq <= base.seq {
+        return Ok((end.seq, 0));
     }
-    let mut walk = inspection.frames(tail.seq)?;
+    // The very last one may be one that cannot be read.
+    let begin = Seq(end.seq.0.saturating_sub(NEWEST_LOOKED_AT)).max(base.seq).next();
     let mut time_ns = 0;
-    while let Some((frame, _)) = walk.next_frame()? {
-        let newest = frame.records().filter_map(|(_, record)| book::codec::decode(record).ok()).last();
-        time_ns = newest.map_or(time_ns, |record| record.ts.0);
-    }
-    Ok((tail.seq, time_ns))
+    look.records(Start::At(begin), |_, bytes| {
+        time_ns = book::codec::decode(bytes).map_or(time_ns, |record| record.ts.0);
+        Ok(true)
+    })?;
+    Ok((end.seq, time_ns))
 }
 
 /// The state that the node's own log makes must be the fetched one.
-fn compare(source: &Path, fetched: &Fetched, found: StateHash, destination: &Destination) -> Result<()> {
-    let directory = Directory::open_read_only(source)?;
-    if directory.identity().node_id != fetched.node_id {
-        let (have, found) = (directory.identity().node_id, fetched.node_id);
-        return Err(BackupError::OtherNode { place: destination.to_string(), have, found });
+fn compare(past: &Past, fetched: &Fetched, found: StateHash, destination: &Destination) -> Result<()> {
+    let (place, source) = (destination.to_string(), past.directory().path().display());
+    if past.directory().identity().node_id != fetched.node_id {
+        let (have, found) = (past.directory().identity().node_id, fetched.node_id);
+        return Err(BackupError::OtherNode { place, have, found });
     }
-    let live = state_hash_at(&directory, fetched.tail.seq)?;
+    let (look, shipped) = (past.look().map_err(BackupError::Tool)?, fetched.tail.seq);
+    let have = look.reach.end.seq;
+    if have < shipped {
+        return Err(BackupError::Shorter { place, have, shipped });
+    }
+    let live = past.engine_state(Some(book::units::Seq(shipped.0))).map_err(BackupError::Tool)?;
+    let live = live.replica.engine.state_hash();
     if live != found {
-        let object = format!("sequence {} of {}", fetched.tail.seq, source.display());
+        let object = format!("sequence {shipped} of {source}");
         return Err(BackupError::HashDiffers { object, said: live.to_string(), found: found.to_string() });
     }
     Ok(())
-}
-
-/// The state at a sequence, from a directory's own snapshots and log.
-pub fn state_hash_at(directory: &Directory, until: Seq) -> Result<StateHash> {
-    let quarantine = Quarantine::read(directory.path())?;
-    let inspection = Inspection::open(directory)?;
-    let mut new_engine = || Engine::new(Capacity::default());
-    let Beginning { replica, tail, .. } = begin(directory, inspection.base()?, until, &mut new_engine)?;
-    let mut engine = replica.engine;
-    let mut walk = inspection.frames(tail)?;
-    while let Some((frame, _)) = walk.next_frame()? {
-        for (seq, record) in frame.records().filter(|(seq, _)| *seq <= until) {
-            apply_record(&mut engine, &quarantine, book::units::Seq(seq.0), record, &mut Nobody)
-                .map_err(|cause| BackupError::Record { object: directory.path().display().to_string(), cause })?;
-        }
-        if until <= frame.seq_last() {
-            break;
-        }
-    }
-    if engine.stamp().seq.0 < until.0 {
-        let (path, have) = (directory.mark_path(), Seq(engine.stamp().seq.0));
-        return Err(WalError::ShorterThanAcknowledged { path, have, mark: until }.into());
-    }
-    Ok(engine.state_hash())
-}
-
-/// Nobody is told.
-struct Nobody;
-
-impl Sink for Nobody {
-    const LEDGER: bool = false;
-
-    fn push(&mut self, _event: Event) {}
 }

@@ -49,9 +49,9 @@ pub enum BackupError {
     MissingSnapshot { place: String, first: Seq, last: Seq },
     #[error("nothing was deleted: of the snapshots that would stay, {} not whole: {}", damage.len(), damage.join("; "))]
     KeptDamaged { damage: Vec<String> },
-    /// Of making or naming a directory for what is fetched.
+    /// Of a part of the tool that is not about backups: a directory for what is fetched, a look at a node's own log.
     #[error("{0:#}")]
-    Place(anyhow::Error),
+    Tool(anyhow::Error),
     #[error("{doing} {path}: {cause}")]
     File { doing: &'static str, path: PathBuf, cause: std::io::Error },
     #[error("interrupted")]
@@ -83,7 +83,7 @@ impl BackupError {
             Self::Shorter { .. } => exit::SHORTER_THAN_ACKNOWLEDGED,
             Self::Outside { .. } => exit::OUTSIDE_LOG,
             Self::HashDiffers { .. } => exit::HASH_DIFFERS,
-            Self::Place(error) => code_of(error),
+            Self::Tool(error) => code_of(error),
             Self::Load { cause, .. } => cause.exit_code(),
             Self::Record { cause, .. } => cause.exit_code(),
             Self::Restore(cause) => cause.exit_code(),

@@ -57,11 +57,11 @@ fn fetch_from(destination: &Destination, into: &Path, until: Option<Seq>, begin:
     let reach = kept.newest_point().expect("a state of it can be reached");
     let mut passed_over = Vec::new();
     loop {
-        let new = NewPlace::begin(into).map_err(BackupError::Place)?;
+        let new = NewPlace::begin(into).map_err(BackupError::Tool)?;
         let fetching = Fetching { destination, timeline, route: &route, directory: new.path() };
         match fetching.run(catalog.node_id, &kept) {
             Ok(fetched) => {
-                new.finish().map_err(BackupError::Place)?;
+                new.finish().map_err(BackupError::Tool)?;
                 return Ok(Fetched { reach, passed_over, ..fetched });
             }
             Err(Failed::Snapshot { seq, error }) => {
@@ -101,7 +101,7 @@ impl Fetching<'_> {
         // Ballast is for a node that serves; making it would only cost time here.
         Directory::create(self.directory, &identity, 0)?;
         let directory = Directory::open(self.directory)?;
-        self.fetch_quarantine(kept.quarantined)?;
+        self.fetch_quarantine(kept.quarantined())?;
         if kept.lineage {
             read_lineage(self.destination, self.timeline)?.write_new(self.directory)?;
         }

@@ -27,7 +27,7 @@ fn timeline_json(kept: &Kept) -> Value {
         "snapshots": snapshots,
         "pieces": kept.pieces.len(),
         "piece_bytes": kept.pieces.iter().map(|piece| piece.bytes).sum::<u64>(),
-        "quarantined": kept.quarantined.unwrap_or(0),
+        "quarantined": kept.quarantined().unwrap_or(0),
         "newest_stored_ms": newest(kept).map(unix_ms),
     })
 }
@@ -63,7 +63,7 @@ fn timeline_text(kept: &Kept, text: &mut String) {
         *text += &format!(", the newest object stored {}", age(stored_at));
     }
     text.push('\n');
-    if let Some(count) = kept.quarantined {
+    if let Some(count) = kept.quarantined() {
         *text += &format!("  left out  {count} commands (QUARANTINE)\n");
     }
 }

@@ -47,9 +47,8 @@ pub fn plan(catalog: &Catalog, keep: usize) -> Pruning {
         let gaps = kept.gaps.iter().filter(|(_, seq_last)| goes(*seq_last));
         pruning.keys.extend(gaps.map(|&(seq_first, seq_last)| Key::Gap { timeline, seq_first, seq_last }));
         if timeline < oldest_timeline {
-            let lists =
-                (1..=kept.quarantined.unwrap_or(0)).map(|entry_count| Key::Quarantine { timeline, entry_count });
-            pruning.keys.extend(lists);
+            let lists = kept.quarantines.iter();
+            pruning.keys.extend(lists.map(|&entry_count| Key::Quarantine { timeline, entry_count }));
             pruning.keys.extend(kept.lineage.then_some(Key::Lineage(timeline)));
             pruning.keys.push(Key::Identity(timeline));
         }
@@ -115,7 +114,7 @@ mod tests {
             snapshots: snapshots.iter().map(snapshot).collect(),
             pieces: pieces.iter().map(piece).collect(),
             gaps: Vec::new(),
-            quarantined: None,
+            quarantines: Vec::new(),
             lineage: false,
         }
     }

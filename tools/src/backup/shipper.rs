@@ -198,7 +198,7 @@ impl<'d> Shipper<'d> {
             time_ns: last.map_or(0, |header| header.time_last),
             snapshot: kept.and_then(|kept| kept.snapshots.last()).map(|snapshot| snapshot.seq),
             damaged: BTreeSet::new(),
-            quarantined: kept.and_then(|kept| kept.quarantined).unwrap_or(0),
+            quarantined: kept.and_then(Kept::quarantined).unwrap_or(0),
         })
     }
 

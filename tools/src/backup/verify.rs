@@ -13,7 +13,7 @@ use super::fetch::{check_state, damaged, piece_key, read_lineage, read_piece, re
 use super::key::Key;
 use crate::progress::Progress;
 use book::engine::{Capacity, Engine};
-use book::event::{Event, Sink};
+use book::event::NoSink;
 use node::replica::{LoadError, Replica, apply_record};
 use std::path::Path;
 use wal::frame::Frame;
@@ -78,19 +78,13 @@ struct State {
     tail: Tail,
 }
 
-/// Nobody is told.
-struct Nobody;
-
-impl Sink for Nobody {
-    const LEDGER: bool = false;
-
-    fn push(&mut self, _event: Event) {}
-}
-
 impl Walk<'_> {
     fn run(mut self, verified: &mut Verified, progress: &mut Progress) -> Result<()> {
         self.note(verified, |walk, _| walk.identity())?;
-        self.note(verified, |walk, _| walk.read_quarantine())?;
+        // Only the newest counts, which comes last.
+        for &entry_count in &self.kept.quarantines {
+            self.note(verified, |walk, _| walk.read_quarantine(entry_count))?;
+        }
         if self.kept.lineage {
             self.note(verified, |walk, _| read_lineage(walk.destination, walk.kept.timeline).map(|_| ()))?;
         }
@@ -141,10 +135,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn read_quarantine(&mut self) -> Result<()> {
-        if let Some(entry_count) = self.kept.quarantined {
-            self.quarantine = read_quarantine(self.destination, self.kept.timeline, entry_count)?;
-        }
+    fn read_quarantine(&mut self, entry_count: u32) -> Result<()> {
+        self.quarantine = read_quarantine(self.destination, self.kept.timeline, entry_count)?;
         Ok(())
     }
 
@@ -179,7 +171,7 @@ impl Walk<'_> {
         }
         if let Some(engine) = &mut state.engine {
             for (seq, record) in frame.records() {
-                let applied = apply_record(engine, &self.quarantine, book::units::Seq(seq.0), record, &mut Nobody);
+                let applied = apply_record(engine, &self.quarantine, book::units::Seq(seq.0), record, &mut NoSink);
                 let parted = applied.and_then(|_| engine.parted().map_or(Ok(()), |parted| Err(parted.into())));
                 parted.map_err(|cause| BackupError::Record { object: object.to_owned(), cause })?;
                 verified.commands += 1;
