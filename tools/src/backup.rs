@@ -14,6 +14,7 @@ pub mod error;
 pub mod fetch;
 pub mod key;
 pub mod list;
+pub mod moment;
 pub mod prune;
 pub mod run;
 pub mod shipper;

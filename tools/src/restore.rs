@@ -89,6 +89,7 @@ impl Restore {
         let interrupt = Interrupt::listen()?;
         let wanted = Wanted {
             until: self.to_seq.map(Seq),
+            time: self.to_time,
             without_past: self.without_past,
             secrets_file: self.access.secrets_file.as_deref(),
         };

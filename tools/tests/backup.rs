@@ -3,9 +3,9 @@
 
 mod common;
 
+use book::state_hash::StateHash;
 use common::raw_log::append;
 use common::traffic::Traffic;
-use book::state_hash::StateHash;
 use common::{Place, Running, stage};
 use serde_json::Value;
 use std::fs;
@@ -28,6 +28,7 @@ use tools::setup::Credentials;
 use wal::directory::Directory;
 use wal::identity::Identity;
 use wal::lineage::{Ancestor, Lineage};
+use wal::piece::Piece;
 use wal::quarantine::{Quarantine, Quarantined};
 use wal::recover::Inspection;
 use wal::units::{NodeId, Seq, Timeline};
@@ -477,6 +478,7 @@ fn a_log_that_was_truncated_before_it_was_shipped_leaves_a_gap_that_is_told() {
     let error = fetch(&destination, &place.path().join("in-the-gap"), Some(first)).expect_err("forgotten");
     assert!(matches!(error, BackupError::Outside { .. }), "{error}");
     assert_eq!(running.stop(), 0);
+    restore_to_times_around_a_gap(&place, &to, shipped);
     // With no way left to the newest state, that is told: an older one is not what was asked for.
     let catalog = Catalog::read(&destination).expect("readable");
     let kept = catalog.newest().expect("shipped");
@@ -489,6 +491,24 @@ fn a_log_that_was_truncated_before_it_was_shipped_leaves_a_gap_that_is_told() {
     let error = fetch(&destination, &into, None).expect_err("damaged");
     assert!(error.exit_code() == 13 && !into.exists(), "{error}");
     fetch(&destination, &into, Some(shipped)).expect("the log from the origin is whole");
+}
+
+/// What came before a gap is reached by its time too, and in the gap nobody knows.
+fn restore_to_times_around_a_gap(place: &Place, to: &Path, shipped: Seq) {
+    let catalog = Catalog::read(&open(to)).expect("readable");
+    let kept = catalog.newest().expect("shipped");
+    let before = kept.pieces.iter().find(|piece| piece.seq_last == shipped).expect("the last one before the gap");
+    let header = Piece::peek(to, &fs::read(path_of(to, before)).expect("there")).expect("whole");
+    let (to, into) = (to.to_str().expect("text"), place.path().join("to-time"));
+    let restore = |time_ns: u64, code: i32| {
+        let (into, time) = (into.to_str().expect("text"), time_ns.to_string());
+        said(code, &["restore", "--from", to, "--data-dir", into, "--to-time", &time, "--json"])
+    };
+    let text = restore(header.time_last + 1, 15);
+    assert!(text.contains(&format!("behind sequence {shipped} it knows nothing")) && !into.exists(), "{text}");
+    restore(header.time_first - 1, 15);
+    let restored: Value = serde_json::from_str(restore(header.time_last, 0).trim()).expect("JSON");
+    assert_eq!((restored["seq"].as_u64(), restored["ts_ns"].as_u64()), (Some(shipped.0), Some(header.time_last)));
 }
 
 #[test]

@@ -72,7 +72,8 @@ struct HeaderBytes {
     crc32c: U32,
 }
 
-const HEADER_BYTES: usize = size_of::<HeaderBytes>();
+/// Bytes of the header: enough to know what a snapshot is of without the rest of it.
+pub const HEADER_BYTES: usize = size_of::<HeaderBytes>();
 const HEADER_CRC_OFFSET: usize = std::mem::offset_of!(HeaderBytes, crc32c);
 const _: () = assert!(HEADER_BYTES == 192 && HEADER_CRC_OFFSET + 4 == HEADER_BYTES);
 

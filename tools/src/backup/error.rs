@@ -41,6 +41,13 @@ pub enum BackupError {
     NoSnapshot { base: Seq },
     #[error("{place} does not reach sequence {wanted}: it holds {held}")]
     Outside { place: String, wanted: Seq, held: String },
+    #[error("{time} is before what the log of {place} reaches: its oldest state is that of sequence {first}")]
+    BeforeEverything { place: String, time: String, first: Seq },
+    #[error(
+        "{place} does not know what was at {time}: behind sequence {last} it knows nothing before the state of \
+         sequence {next}; --to-seq takes either"
+    )]
+    TimeInGap { place: String, time: String, last: Seq, next: Seq },
     #[error("{object}: its state hashes to {said}, the log before it gives {found}")]
     HashDiffers { object: String, said: String, found: String },
     #[error("{place}: log pieces for sequences {first} to {last} are missing")]
@@ -81,7 +88,7 @@ impl BackupError {
             Self::NoBackup { .. } => exit::NOT_FOUND,
             Self::OtherNode { .. } | Self::NewerTimeline { .. } | Self::Diverged { .. } => exit::FENCED,
             Self::Shorter { .. } => exit::SHORTER_THAN_ACKNOWLEDGED,
-            Self::Outside { .. } => exit::OUTSIDE_LOG,
+            Self::Outside { .. } | Self::BeforeEverything { .. } | Self::TimeInGap { .. } => exit::OUTSIDE_LOG,
             Self::HashDiffers { .. } => exit::HASH_DIFFERS,
             Self::Tool(error) => code_of(error),
             Self::Load { cause, .. } => cause.exit_code(),

@@ -13,7 +13,7 @@ use std::path::Path;
 use wal::directory::Directory;
 use wal::identity::Identity;
 use wal::lineage::Lineage;
-use wal::piece::{Piece, PieceHeader};
+use wal::piece::{PIECE_HEADER_BYTES, Piece, PieceHeader};
 use wal::quarantine::Quarantine;
 use wal::segment::sync_dir;
 use wal::snapshot::{SnapshotHeader, SnapshotReader};
@@ -221,13 +221,33 @@ pub(super) fn read_piece(
     Ok(piece)
 }
 
+/// What a piece says about itself, which must be what its name says; proved by its header's own checksum.
+pub(super) fn peek_piece(
+    destination: &Destination,
+    node_id: NodeId,
+    timeline: Timeline,
+    kept: &KeptPiece,
+) -> Result<PieceHeader> {
+    let key = Key::Piece { timeline, seq_first: kept.seq_first, seq_last: kept.seq_last };
+    let object = destination.name_of(key);
+    // A store refuses to read past an object's end, which would look like a store that cannot be reached.
+    if kept.bytes < PIECE_HEADER_BYTES as u64 {
+        return Err(damaged(&object, "shorter than a header"));
+    }
+    let bytes = destination.get_start(key, PIECE_HEADER_BYTES)?;
+    let header = Piece::peek(Path::new(&object), &bytes);
+    let header = header.map_err(|cause| BackupError::Object { object: object.clone(), cause })?;
+    check_named(&object, key, node_id, &header)?;
+    Ok(header)
+}
+
 /// The piece's name that says what its header does.
 pub(super) fn piece_key(header: &PieceHeader) -> Key {
     Key::Piece { timeline: header.timeline, seq_first: header.seq_first(), seq_last: header.seq_last() }
 }
 
 /// A whole piece under another's name would be taken for frames that are not there.
-pub(super) fn check_named(object: &str, key: Key, node_id: NodeId, header: &PieceHeader) -> Result<()> {
+fn check_named(object: &str, key: Key, node_id: NodeId, header: &PieceHeader) -> Result<()> {
     if header.node_id != node_id || piece_key(header) != key {
         return Err(damaged(object, "its header names other frames than its key"));
     }

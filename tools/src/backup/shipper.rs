@@ -11,7 +11,7 @@ use super::catalog::{Catalog, Kept};
 use super::claim;
 use super::destination::{Destination, Put, file_error};
 use super::error::{BackupError, Result};
-use super::fetch::{check_named, damaged, piece_key};
+use super::fetch::{peek_piece, piece_key};
 use super::key::Key;
 use crate::clock::unix_ns;
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ use wal::follow::Follower;
 use wal::frame::Frame;
 use wal::identity::Identity;
 use wal::lineage::{LINEAGE_FILE, Lineage};
-use wal::piece::{PIECE_HEADER_BYTES, Piece, PieceBuilder, PieceHeader};
+use wal::piece::{Piece, PieceBuilder, PieceHeader};
 use wal::quarantine::Quarantine;
 use wal::recover::{Inspection, Start};
 use wal::snapshot::{self, SnapshotFile, SnapshotReader};
@@ -203,19 +203,8 @@ impl<'d> Shipper<'d> {
     }
 
     fn last_piece(&self, node_id: NodeId, kept: &Kept) -> Result<Option<PieceHeader>> {
-        let Some(piece) = kept.last_piece() else { return Ok(None) };
-        let (timeline, seq_first, seq_last) = (kept.timeline, piece.seq_first, piece.seq_last);
-        let key = Key::Piece { timeline, seq_first, seq_last };
-        let object = self.destination.name_of(key);
-        // A store refuses to read past an object's end, which would look like a store that cannot be reached.
-        if piece.bytes < PIECE_HEADER_BYTES as u64 {
-            return Err(damaged(&object, "shorter than a header"));
-        }
-        let bytes = self.destination.get_start(key, PIECE_HEADER_BYTES)?;
-        let header = Piece::peek(Path::new(&object), &bytes);
-        let header = header.map_err(|cause| BackupError::Object { object: object.clone(), cause })?;
-        check_named(&object, key, node_id, &header)?;
-        Ok(Some(header))
+        let last = kept.last_piece();
+        last.map(|piece| peek_piece(self.destination, node_id, kept.timeline, &piece)).transpose()
     }
 
     fn ship_quarantine(&self, position: &mut Position) -> Result<()> {

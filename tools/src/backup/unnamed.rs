@@ -3,6 +3,7 @@
 use super::destination::file_error;
 use super::error::Result;
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
@@ -13,6 +14,14 @@ impl UnnamedFile {
     pub fn new() -> Result<Self> {
         let made = tempfile::tempfile();
         made.map(Self).map_err(|source| file_error("making a file in", &std::env::temp_dir(), source))
+    }
+
+    /// With this in it.
+    pub fn holding(bytes: &[u8]) -> Result<Self> {
+        let unnamed = Self::new()?;
+        let written = unnamed.file().write_all(bytes);
+        written.map_err(|source| file_error("writing", &std::env::temp_dir(), source))?;
+        Ok(unnamed)
     }
 
     pub fn file(&self) -> &File {

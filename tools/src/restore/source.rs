@@ -3,12 +3,13 @@
 use crate::backup::destination::{Destination, Open};
 use crate::backup::fetch::{fetch, fetch_with_past};
 use crate::backup::key::CLAIM;
+use crate::backup::moment::reach_at;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::new_place::Scratch;
 use crate::past::Past;
 use anyhow::{Context, Result};
-use book::units::Seq;
+use book::units::{Seq, TsNs};
 use node::exit;
 use std::path::Path;
 
@@ -17,6 +18,8 @@ use std::path::Path;
 pub struct Wanted<'w> {
     /// Up to here, or all there is.
     pub until: Option<Seq>,
+    /// As much as the state of this time needs.
+    pub time: Option<TsNs>,
     /// No more than the state needs.
     pub without_past: bool,
     pub secrets_file: Option<&'w Path>,
@@ -48,7 +51,10 @@ impl Source {
         let destination = Destination::open(from, wanted.secrets_file, Open::Existing, interrupt.clone())?;
         let scratch = scratch_beside(place)?;
         let into = scratch.path().join("data");
-        let until = wanted.until.map(|seq| wal::units::Seq(seq.0));
+        let until = match wanted.time {
+            Some(time) => Some(reach_at(&destination, time.0)?),
+            None => wanted.until.map(|seq| wal::units::Seq(seq.0)),
+        };
         let fetch = if wanted.without_past { fetch } else { fetch_with_past };
         let fetched = fetch(&destination, &into, until)?;
         for damage in &fetched.passed_over {
