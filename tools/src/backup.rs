@@ -82,7 +82,7 @@ struct Run {
 /// Credentials for a backup that is not a directory.
 #[derive(Args, Debug)]
 pub struct Access {
-    /// Lines AWS_NAME=value that go over the environment; readable by their owner only
+    /// Lines AWS_NAME=value that go over the environment; refused when others than owner and group may read them
     #[arg(long, value_name = "FILE")]
     pub secrets_file: Option<PathBuf>,
 }

@@ -1,5 +1,6 @@
 //! `pinion log`: what is in a data directory's log, of a stopped node or beside a running one. Only `quarantine` writes.
 
+mod following;
 mod quarantine;
 mod stats;
 
@@ -11,6 +12,7 @@ use anyhow::Result;
 use book::event::{Event, NoSink};
 use book::units::Seq;
 use clap::{Args, Subcommand};
+use following::Following;
 use node::exit;
 use serde_json::json;
 use std::collections::VecDeque;
@@ -250,24 +252,15 @@ impl Tail {
         }
         out.flush()?;
         drop(look);
-        if self.follow { self.follow(Seq(end.0), &mut out) } else { Ok(()) }
-    }
-
-    fn follow(&self, mut last: Seq, out: &mut Output) -> Result<()> {
+        if !self.follow {
+            return Ok(());
+        }
         let interrupt = Interrupt::listen()?;
-        let past = self.place.dir.past()?;
+        let shown = last.back().map_or(end, |(seq, _)| wal::units::Seq(seq.0));
+        let mut following = Following::new(&past, shown, &mut out, self.place.json);
         while !interrupt.is_set() {
+            following.go_on()?;
             std::thread::sleep(FOLLOW_EVERY);
-            let look = past.look()?;
-            if look.reach.end.seq.0 <= last.0 {
-                continue;
-            }
-            look.records(Start::At(wal::units::Seq(last.0 + 1)), |seq, bytes| {
-                out.command(seq, &past.read(seq, bytes)?, self.place.json)?;
-                last = seq;
-                Ok(true)
-            })?;
-            out.flush()?;
         }
         Ok(())
     }

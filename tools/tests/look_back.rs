@@ -9,9 +9,11 @@ use book::units::{Seq, TsNs};
 use common::process::{pinion, pinion_unheard, text};
 use common::raw_log::append;
 use common::trading::{seq_of, trade};
+use common::traffic::Traffic;
 use common::{Place, Running, recorded, stage};
 use node::history::{HistoryWriter, Kind};
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -213,6 +215,40 @@ fn a_command_that_cannot_be_read_is_shown_as_such_once_it_is_left_out() {
         let arguments = ["restore", "--from", text(&dir), "--data-dir", text(&into), "--to-time", time, "--json"];
         assert_eq!(pinion(&arguments).expect(0).json()["seq"], seq);
     }
+}
+
+#[test]
+fn a_follower_shows_every_command_of_a_running_node_once() {
+    let place = Place::new();
+    let running = place.start();
+    let login = stage(&running);
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_pinion"))
+        .args(["log", "tail", "-n", "1", "--follow", "--json", "--data-dir", text(&place.data_dir())])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the tool runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut next = || -> u64 {
+        let line = lines.next().expect("it goes on").expect("text");
+        serde_json::from_str::<Value>(&line).expect("JSON")["seq"].as_u64().expect("a sequence")
+    };
+    let mut last = next();
+    let mut traffic = Traffic::new(&running, &login);
+    for _ in 0..3 {
+        traffic.commands(300);
+        let until = seq_of(&running);
+        assert!(last < until);
+        while last < until {
+            let seq = next();
+            assert_eq!(seq, last + 1);
+            last = seq;
+        }
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    assert_eq!(child.wait().expect("our own child").code(), Some(0));
+    drop(traffic);
+    assert_eq!(running.stop(), 0);
 }
 
 #[test]

@@ -328,7 +328,7 @@ fn open_bucket(place: &str, secrets_file: Option<&Path>) -> Result<Arc<dyn Objec
     })
 }
 
-/// Settings of the environment's names, one a line, from a file that only its owner may read.
+/// Settings of the environment's names, one a line, from a file that only its owner and its group may read.
 fn read_secrets(file: &Path) -> Result<Vec<(AmazonS3ConfigKey, String)>> {
     let shown = file.display();
     let text = Secret::read_lines(file).map_err(|error| BackupError::Secrets(format!("{shown} {error}")))?;

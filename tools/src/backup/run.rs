@@ -8,7 +8,6 @@ use serde_json::json;
 use std::io::{Write, stdout};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use wal::units::Seq;
 
 /// Between tries after a failure: doubled each time, up to the last.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
@@ -133,7 +132,7 @@ fn tell(round: &Round, took: Duration, telling: Telling) {
 }
 
 fn behind(round: &Round) -> u64 {
-    round.seq_node.0.saturating_sub(round.seq_shipped.max(Seq::ZERO).0)
+    round.seq_node.0.saturating_sub(round.seq_shipped.0)
 }
 
 fn tell_failure(error: &BackupError, failures: u32, pause: Duration, telling: Telling) {
@@ -147,6 +146,7 @@ fn tell_failure(error: &BackupError, failures: u32, pause: Duration, telling: Te
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wal::units::Seq;
 
     #[test]
     fn tries_come_further_apart_up_to_a_minute() {

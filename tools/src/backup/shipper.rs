@@ -179,11 +179,7 @@ impl<'d> Shipper<'d> {
             return Err(BackupError::NewerTimeline { place: destination.to_string(), have, found });
         }
         let key = Key::Identity(identity.timeline);
-        if destination.put_new(key, identity.to_text().into_bytes())? == Put::There
-            && destination.get(key)? != identity.to_text().as_bytes()
-        {
-            return Err(BackupError::Differs { object: destination.name_of(key) });
-        }
+        self.put_same(key, identity.to_text().into_bytes())?;
         if !Lineage::read(&self.data_dir)?.0.is_empty() {
             let path = self.data_dir.join(LINEAGE_FILE);
             let bytes = std::fs::read(&path).map_err(|source| file_error("reading", &path, source))?;
