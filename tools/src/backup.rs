@@ -12,6 +12,7 @@ pub mod destination;
 pub mod drill;
 pub mod error;
 pub mod fetch;
+pub mod forecast;
 pub mod key;
 pub mod list;
 pub mod moment;
@@ -28,12 +29,15 @@ use catalog::Catalog;
 use clap::{Args, Subcommand};
 use destination::{Destination, Open};
 use drill::{Drilled, Rpo};
+use error::BackupError;
+use forecast::forecast;
 use list::size;
 use node::exit;
 use run::{Rounds, Telling};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
+use wal::directory::Directory;
 
 /// Ship a node's log and snapshots to a directory or an S3-compatible store, and prove that they bring it back.
 #[derive(Args, Debug)]
@@ -159,18 +163,30 @@ impl Source {
 
 impl Run {
     fn run(&self) -> Result<u8> {
-        let directory = wal::directory::Directory::open_read_only(&self.data_dir)?;
-        if self.dry_run {
-            let identity = directory.identity();
-            let (node, timeline) = (identity.node_id, identity.timeline);
-            say(format_args!("would ship node {node}, timeline {timeline}, to {}\n", self.to))?;
-            return Ok(exit::OK);
-        }
         let interrupt = Interrupt::listen().context("listening for signals")?;
+        if self.dry_run {
+            return self.foretell(interrupt);
+        }
+        // What is no data directory makes no place for it either.
+        Directory::open_read_only(&self.data_dir)?;
         let destination = Destination::open(&self.to, self.access.secrets_file.as_deref(), Open::OrCreate, interrupt)?;
         let rounds = if self.once { Rounds::Once } else { Rounds::Every(self.every) };
         let telling = if self.json { Telling::Json } else { Telling::Text };
         run::run(&self.data_dir, &destination, rounds, telling)?;
+        Ok(exit::OK)
+    }
+
+    fn foretell(&self, interrupt: Interrupt) -> Result<u8> {
+        let opened = Destination::open(&self.to, self.access.secrets_file.as_deref(), Open::Existing, interrupt);
+        let destination = match opened {
+            Err(BackupError::NoBackup { .. }) => None,
+            opened => Some(opened?),
+        };
+        let forecast = forecast(&self.data_dir, destination.as_ref())?;
+        say(match self.json {
+            true => format!("{}\n", forecast.as_json(&self.to)),
+            false => forecast.as_text(&self.to),
+        })?;
         Ok(exit::OK)
     }
 }
@@ -216,7 +232,7 @@ impl Verify {
         }
         self.source.print(&document, &text)?;
         // A wrong state weighs more than damaged bytes, which everybody can see.
-        let codes = verified.damage.iter().map(error::BackupError::exit_code);
+        let codes = verified.damage.iter().map(BackupError::exit_code);
         Ok(codes.max().unwrap_or(exit::OK))
     }
 }

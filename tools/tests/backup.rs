@@ -235,6 +235,26 @@ fn a_shipper_outlives_the_restarts_of_its_node() {
 }
 
 #[test]
+fn a_dry_run_tells_what_a_round_then_ships() {
+    let stopped = Stopped::new(SNAPSHOTS);
+    let (data_dir, to) = (stopped.place.data_dir(), stopped.to.to_str().expect("text"));
+    let run = |more: &str| {
+        let arguments = ["backup", "run", "--json", "--data-dir", data_dir.to_str().expect("text"), "--to", to, more];
+        serde_json::from_str::<Value>(&said(0, &arguments)).expect("JSON")
+    };
+    for is_first in [true, false] {
+        let planned = run("--dry-run");
+        assert_eq!((planned["place_made"].as_bool(), stopped.to.exists()), (Some(is_first), !is_first));
+        let shipped = run("--once");
+        assert_eq!((&planned["commands"], &planned["seq_node"]), (&shipped["commands"], &shipped["seq_shipped"]));
+        assert!(planned["commands"].as_u64() > Some(0), "{planned}");
+        trade_on(&stopped.place, &stopped.login, 100);
+    }
+    let text = said(0, &["backup", "run", "--dry-run", "--data-dir", data_dir.to_str().expect("text"), "--to", to]);
+    assert!(text.contains("has this timeline up to sequence"), "{text}");
+}
+
+#[test]
 fn a_signal_ends_a_run_in_order() {
     let stopped = Stopped::new(SNAPSHOTS);
     let data_dir = stopped.place.data_dir();
@@ -588,7 +608,12 @@ fn another_nodes_an_older_timelines_and_a_copys_log_are_fenced() {
     trade_on(&stopped.place, &stopped.login, 500);
     ship_all(&mut Shipper::new(&data_dir, &open(&to)));
     let (to_text, copy_text) = (to.to_str().expect("text"), copy.to_str().expect("text"));
-    let run = |code, dir: &str| said(code, &["backup", "run", "--once", "--data-dir", dir, "--to", to_text]);
+    let run = |code, dir: &str| {
+        // What a round refuses a dry run refuses too.
+        let text = said(code, &["backup", "run", "--dry-run", "--data-dir", dir, "--to", to_text]);
+        assert_eq!(said(code, &["backup", "run", "--once", "--data-dir", dir, "--to", to_text]), text);
+        text
+    };
     assert!(run(21, copy_text).contains("older copy"));
     // The copy goes on by itself, and further.
     trade_on(&diverged, &stopped.login, 2_000);

@@ -27,7 +27,7 @@ use wal::piece::{Piece, PieceBuilder, PieceHeader};
 use wal::quarantine::Quarantine;
 use wal::recover::{Inspection, Start};
 use wal::snapshot::{self, SnapshotFile, SnapshotReader};
-use wal::units::{NodeId, Seq, Tail};
+use wal::units::{NodeId, Seq, Tail, Timeline};
 
 /// Frames of one piece. Small enough that a lost upload costs little, large enough that catching up takes few.
 const PIECE_RAW_BYTES: usize = 8 << 20;
@@ -174,10 +174,7 @@ impl<'d> Shipper<'d> {
         let (identity, destination) = (*directory.identity(), self.destination);
         claim::make(destination, identity.node_id)?;
         let catalog = Catalog::read(destination)?;
-        if let Some(newest) = catalog.newest().filter(|newest| identity.timeline < newest.timeline) {
-            let (have, found) = (identity.timeline, newest.timeline);
-            return Err(BackupError::NewerTimeline { place: destination.to_string(), have, found });
-        }
+        check_timeline(destination, &catalog, identity.timeline)?;
         let key = Key::Identity(identity.timeline);
         self.put_same(key, identity.to_text().into_bytes())?;
         if !Lineage::read(&self.data_dir)?.0.is_empty() {
@@ -186,7 +183,7 @@ impl<'d> Shipper<'d> {
             self.put_same(Key::Lineage(identity.timeline), bytes)?;
         }
         let kept = catalog.of(identity.timeline);
-        let last = kept.map(|kept| self.last_piece(identity.node_id, kept)).transpose()?.flatten();
+        let last = kept.map(|kept| last_piece(destination, identity.node_id, kept)).transpose()?.flatten();
         Ok(Position {
             identity,
             shipped: last.map(|header| header.after),
@@ -196,11 +193,6 @@ impl<'d> Shipper<'d> {
             damaged: BTreeSet::new(),
             quarantined: kept.and_then(Kept::quarantined).unwrap_or(0),
         })
-    }
-
-    fn last_piece(&self, node_id: NodeId, kept: &Kept) -> Result<Option<PieceHeader>> {
-        let last = kept.last_piece();
-        last.map(|piece| peek_piece(self.destination, node_id, kept.timeline, &piece)).transpose()
     }
 
     fn ship_quarantine(&self, position: &mut Position) -> Result<()> {
@@ -227,7 +219,7 @@ impl<'d> Shipper<'d> {
         let base = inspection.base()?;
         match position.shipped {
             Some(shipped) if base.seq <= shipped.seq => {
-                self.check_continues(inspection, shipped)?;
+                check_continues(self.destination, inspection, shipped)?;
                 return Ok(shipped);
             }
             Some(shipped) => {
@@ -244,26 +236,6 @@ impl<'d> Shipper<'d> {
         }
         position.shipped = Some(base);
         Ok(base)
-    }
-
-    /// The log must hold the very frame that ends the backup.
-    fn check_continues(&self, inspection: &Inspection<'_>, shipped: Tail) -> Result<()> {
-        let (place, tail) = (self.destination.to_string(), inspection.tail());
-        if tail.seq < shipped.seq {
-            return Err(BackupError::Shorter { place, have: tail.seq, shipped: shipped.seq });
-        }
-        let found = if tail.seq == shipped.seq {
-            tail
-        } else {
-            let mut walk = inspection.frames(Start::At(shipped.seq.next()))?;
-            let next = walk.next_frame()?;
-            next.map_or(tail, |(frame, _)| Tail { seq: frame.seq_first().prev(), chain: frame.chain_prev() })
-        };
-        if found != shipped {
-            let timeline = inspection.store().origin().timeline;
-            return Err(BackupError::Diverged { place, timeline, shipped: shipped.seq });
-        }
-        Ok(())
     }
 
     fn ship_log(
@@ -372,6 +344,39 @@ impl<'d> Shipper<'d> {
     }
 }
 
+/// A timeline that a restore has superseded is not shipped any more.
+pub(super) fn check_timeline(destination: &Destination, catalog: &Catalog, have: Timeline) -> Result<()> {
+    match catalog.newest().map(|newest| newest.timeline) {
+        Some(found) if have < found => Err(BackupError::NewerTimeline { place: destination.to_string(), have, found }),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn last_piece(destination: &Destination, node_id: NodeId, kept: &Kept) -> Result<Option<PieceHeader>> {
+    let last = kept.last_piece();
+    last.map(|piece| peek_piece(destination, node_id, kept.timeline, &piece)).transpose()
+}
+
+/// The log must hold the very frame that ends the backup.
+pub(super) fn check_continues(destination: &Destination, inspection: &Inspection<'_>, shipped: Tail) -> Result<()> {
+    let (place, tail) = (destination.to_string(), inspection.tail());
+    if tail.seq < shipped.seq {
+        return Err(BackupError::Shorter { place, have: tail.seq, shipped: shipped.seq });
+    }
+    let found = if tail.seq == shipped.seq {
+        tail
+    } else {
+        let mut walk = inspection.frames(Start::At(shipped.seq.next()))?;
+        let next = walk.next_frame()?;
+        next.map_or(tail, |(frame, _)| Tail { seq: frame.seq_first().prev(), chain: frame.chain_prev() })
+    };
+    if found != shipped {
+        let timeline = inspection.store().origin().timeline;
+        return Err(BackupError::Diverged { place, timeline, shipped: shipped.seq });
+    }
+    Ok(())
+}
+
 /// Frames on their way into pieces.
 struct Packing<'d> {
     destination: &'d Destination,
@@ -459,7 +464,6 @@ mod tests {
     use crate::backup::destination::Open;
     use crate::interrupt::Interrupt;
     use wal::segment::Geometry;
-    use wal::units::Timeline;
 
     #[test]
     fn a_snapshot_that_the_node_takes_away_is_no_damage() {
