@@ -359,7 +359,9 @@ fn a_snapshot_that_the_log_does_not_make_is_named() {
 #[test]
 fn a_drill_fails_on_a_flipped_byte_and_on_a_missing_piece() {
     let stopped = Stopped::shipped(SNAPSHOTS);
+    trade_on(&stopped.place, &stopped.login, 200);
     let (destination, scratch) = (open(&stopped.to), stopped.place.path());
+    ship_all(&mut Shipper::new(&stopped.place.data_dir(), &destination));
     // As a drill that was killed leaves it.
     let leftover = scratch.join(format!("pinion-drill-{}.unfinished", NodeId([7; 16])));
     fs::create_dir_all(leftover.join("data/db")).expect("ours");
@@ -373,7 +375,7 @@ fn a_drill_fails_on_a_flipped_byte_and_on_a_missing_piece() {
     let snapshot = newest.snapshots.last().expect("shipped").seq;
     let snapshot = stopped.to.join(Key::Snapshot { timeline: Timeline(1), seq: snapshot }.to_string());
 
-    // The newest snapshot is passed over for the log from the origin, which a drill still tells.
+    // The newest snapshot is passed over for the one before it, which a drill still tells.
     let before = fs::read(&snapshot).expect("readable");
     flip(&snapshot, before.len() / 2);
     let (from, scratch_text) = (stopped.to.to_str().expect("text"), scratch.to_str().expect("text"));

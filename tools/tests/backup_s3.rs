@@ -61,6 +61,7 @@ fn a_node_is_shipped_to_s3_listed_verified_drilled_and_pruned() {
         said(&s3, 0, &["backup", "run", "--once", "--data-dir", data_dir, "--to", &url]);
     }
     drop(traffic);
+    running.settle();
     said(&s3, 0, &["backup", "run", "--once", "--data-dir", data_dir, "--to", &url]);
     let json = |code, arguments: &[&str]| -> Value {
         serde_json::from_str(&said(&s3, code, arguments)).expect("one document")
