@@ -7,17 +7,25 @@
 //! ```
 //! Invariant: what is read is what was written last, synced or not, until the power goes.
 
+mod calls;
+mod file;
+mod rows;
+
+pub use calls::Failures;
+
 use book::workload::rng::Rng;
+use calls::{Calls, Fate};
+use file::FileState;
+use rows::{OpenTable, Rows};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use wal::block::SECTOR_BYTES;
 use wal::frame::Frame;
 use wal::medium::{Medium, MediumFile, NewFile};
 use wal::segment::Access;
-use wal::table::{Change, Family, OpenFor, Table, TableFault, TableFaultKind, Walk};
+use wal::table::{Change, Family, OpenFor, Table, TableFault};
 
 /// What every process that ever ran in this simulation left on disk.
 #[derive(Clone, Debug, Default)]
@@ -33,36 +41,13 @@ struct State {
     rows: Rows,
     unflushed: Vec<Vec<Change<'static>>>,
     durable: Rows,
-    /// Calls that still succeed; after them all fail, as if the process had been cut there.
-    calls_left: Option<u32>,
-    /// The next flush of the table fails.
-    flush_fails: bool,
+    calls: Calls,
 }
 
 type FileId = u32;
 
 /// A name that was given to a file, or taken away.
 type Renaming = (PathBuf, Option<FileId>);
-
-#[derive(Clone, Debug, Default)]
-struct FileState {
-    now: Vec<u8>,
-    /// Bytes of it that no power cut takes away; behind them it grew.
-    len_synced: usize,
-    /// What each write since the last sync wrote over what, oldest first.
-    unsynced: Vec<Unsynced>,
-}
-
-#[derive(Clone, Debug)]
-struct Unsynced {
-    offset: usize,
-    before: Vec<u8>,
-    after: Vec<u8>,
-}
-
-type Row = (Vec<u8>, Arc<[u8]>);
-type Family2Rows = BTreeMap<Vec<u8>, Arc<[u8]>>;
-type Rows = [Arc<Family2Rows>; 3];
 
 /// How a process came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +61,7 @@ pub enum End {
 impl Disk {
     pub fn add_file(&self, path: PathBuf, bytes: Vec<u8>) {
         let state = &mut *self.lock();
-        let len_synced = bytes.len();
-        let id = state.add(FileState { now: bytes, len_synced, unsynced: Vec::new() });
+        let id = state.add(FileState::durable(bytes));
         state.names.insert(path.clone(), id);
         state.names_durable.insert(path, id);
     }
@@ -90,20 +74,41 @@ impl Disk {
         self.lock().file(path).expect("the simulation made it").sync();
     }
 
-    /// The next `calls` succeed, those after them fail.
-    pub fn fail_after(&self, calls: Option<u32>) {
-        self.lock().calls_left = calls;
+    pub fn fail_to_sync(&self, path: &Path) {
+        self.lock().file(path).expect("the simulation made it").fail_to_sync();
+    }
+
+    // ---- what is to go wrong
+
+    /// The next `calls` succeed, then the process is cut.
+    pub fn cut_after(&self, calls: Option<u32>) {
+        self.lock().calls.cut_after(calls);
+    }
+
+    /// The next `calls` succeed, then one fails.
+    pub fn fail_after(&self, calls: u32) {
+        self.lock().calls.fail_after(calls);
     }
 
     pub fn fail_flush(&self) {
-        self.lock().flush_fails = true;
+        self.lock().calls.fail_flush();
     }
 
     /// Nothing fails from now on.
     pub fn heal(&self) {
-        let state = &mut *self.lock();
-        (state.calls_left, state.flush_fails) = (None, false);
+        self.lock().calls.heal();
     }
+
+    /// The process has come no further than a call that it was cut in.
+    pub fn is_cut(&self) -> bool {
+        self.lock().calls.is_cut()
+    }
+
+    pub fn failures(&self) -> Failures {
+        self.lock().calls.failures()
+    }
+
+    // ---- copies
 
     /// A copy that has nothing to do with this one any more.
     pub fn image(&self) -> Self {
@@ -113,7 +118,7 @@ impl Disk {
     /// Everything as it is on `image`.
     pub fn put_back(&self, image: &Self) {
         let state = image.lock().clone();
-        *self.lock() = state;
+        self.lock().become_what(state);
     }
 
     /// Everything as it is on `image`, but for one file, which stays as it is.
@@ -123,12 +128,14 @@ impl Disk {
         if let (Some(kept), Some(place)) = (own.file(path).cloned(), state.file(path)) {
             *place = kept;
         }
-        *own = state;
+        own.become_what(state);
     }
+
+    // ---- ends
 
     pub fn end(&self, end: End, rng: &mut Rng) {
         let state = &mut *self.lock();
-        (state.calls_left, state.flush_fails) = (None, false);
+        state.calls.heal();
         if end == End::PowerCut {
             state.files.values_mut().for_each(|file| file.cut(rng));
             let survive = rng.below(state.renamings.len() as u32 + 1) as usize;
@@ -142,28 +149,30 @@ impl Disk {
         // RocksDB flushes by itself now and then, so any first part of what came since the last flush may be there.
         let survive = rng.below(state.unflushed.len() as u32 + 1) as usize;
         let survivors = state.unflushed.drain(..).take(survive).collect::<Vec<_>>();
-        survivors.into_iter().for_each(|batch| change(&mut state.durable, batch));
+        survivors.into_iter().for_each(|batch| rows::apply(&mut state.durable, batch));
         state.rows = state.durable.clone();
     }
 
+    // ---- rot
+
     /// Flips one bit of a file; false where there is no such place.
     pub fn flip_file_bit(&self, path: &Path, offset: usize, bit: u32) -> bool {
-        let mut state = self.lock();
-        let Some(byte) = state.file(path).and_then(|file| file.now.get_mut(offset)) else { return false };
-        *byte ^= 1 << (bit % 8);
-        true
+        self.lock().file(path).is_some_and(|file| file.flip(offset, bit))
     }
 
-    /// Flips one bit of a row of the log; false where it has none.
-    pub fn flip_row_bit(&self, rng: &mut Rng) -> bool {
+    /// Flips one bit of a row of a family; false where it has none.
+    pub fn flip_row_bit(&self, family: Family, rng: &mut Rng) -> bool {
         let state = &mut *self.lock();
-        let log = Arc::make_mut(&mut state.durable[Family::Log as usize]);
-        if log.is_empty() {
+        let rows = Arc::make_mut(&mut state.durable[family as usize]);
+        if rows.is_empty() {
             return false;
         }
-        let pick = rng.below(log.len() as u32) as usize;
-        let value = log.values_mut().nth(pick).expect("it is one of them");
+        let pick = rng.below(rows.len() as u32) as usize;
+        let value = rows.values_mut().nth(pick).expect("it is one of them");
         let mut bytes = value.to_vec();
+        if bytes.is_empty() {
+            return false;
+        }
         let at = rng.below(bytes.len() as u32) as usize;
         bytes[at] ^= 1 << rng.below(8);
         *value = bytes.into();
@@ -171,21 +180,15 @@ impl Disk {
         true
     }
 
-    /// One call of the process.
-    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> io::Result<T> {
-        let state = &mut *self.lock();
-        if state.call() { Ok(act(state)) } else { Err(cut()) }
-    }
-
     /// Flips one bit of some file whose name ends so; false where there is none.
     pub fn flip_some_file_bit(&self, ending: &str, rng: &mut Rng) -> bool {
-        let paths: Vec<PathBuf> = {
-            let state = self.lock();
-            state.names.keys().filter(|path| path.to_string_lossy().ends_with(ending)).cloned().collect()
-        };
-        let Some(path) = paths.get(rng.below(paths.len().max(1) as u32) as usize) else { return false };
-        let len = self.lock().file(path).map_or(0, |file| file.now.len());
-        0 < len && self.flip_file_bit(path, rng.below(len as u32) as usize, rng.below(8))
+        let state = &mut *self.lock();
+        let named = state.names.iter().filter(|(path, _)| path.to_string_lossy().ends_with(ending));
+        let ids: Vec<FileId> = named.map(|(_, id)| *id).collect();
+        let Some(id) = ids.get(rng.below(ids.len().max(1) as u32) as usize) else { return false };
+        let file = state.files.get_mut(id).expect("a name is a file's");
+        let len = file.bytes().len() as u32;
+        0 < len && file.flip(rng.below(len) as usize, rng.below(8))
     }
 
     /// The last sequence of the log that a flush made durable.
@@ -193,6 +196,22 @@ impl Disk {
         let state = self.lock();
         let last = state.durable[Family::Log as usize].values().next_back();
         last.and_then(|frame| Frame::decode(frame).ok()).map_or(0, |frame| frame.seq_last().0)
+    }
+
+    /// One call of the process, which does nothing when it fails.
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        let state = &mut *self.lock();
+        if state.calls.next() == Fate::Done { act(state) } else { Err(fault()) }
+    }
+
+    /// One call that writes `bytes`: half of them are written where the process is cut in it.
+    fn with_bytes(&self, bytes: &[u8], act: impl FnOnce(&mut State, &[u8]) -> io::Result<()>) -> io::Result<()> {
+        let state = &mut *self.lock();
+        match state.calls.next() {
+            Fate::Done => act(state, bytes),
+            Fate::Cut => act(state, &bytes[..bytes.len() / 2]).and(Err(fault())),
+            Fate::Failed | Fate::Gone => Err(fault()),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -216,16 +235,10 @@ impl State {
         self.renamings.push((path.to_owned(), id));
     }
 
-    /// False when the process is not to come any further.
-    fn call(&mut self) -> bool {
-        match &mut self.calls_left {
-            None => true,
-            Some(0) => false,
-            Some(left) => {
-                *left -= 1;
-                true
-            }
-        }
+    /// What has failed stays counted: it belongs to the run, not to the copy.
+    fn become_what(&mut self, other: State) {
+        let calls = std::mem::take(&mut self.calls);
+        *self = State { calls, ..other };
     }
 }
 
@@ -236,86 +249,33 @@ fn name(names: &mut BTreeMap<PathBuf, FileId>, path: PathBuf, id: Option<FileId>
     }
 }
 
-impl FileState {
-    fn sync(&mut self) {
-        self.unsynced.clear();
-        self.len_synced = self.now.len();
+fn sync_file(state: &mut State, fate: Fate, file: impl FnOnce(&mut State) -> Option<&mut FileState>) -> io::Result<()> {
+    let file = file(state).ok_or(io::ErrorKind::NotFound)?;
+    match fate {
+        Fate::Done => file.sync(),
+        Fate::Failed => file.fail_to_sync(),
+        Fate::Cut | Fate::Gone => {}
     }
-
-    fn write(&mut self, offset: usize, bytes: &[u8]) {
-        let place = &mut self.now[offset..offset + bytes.len()];
-        self.unsynced.push(Unsynced { offset, before: place.to_vec(), after: bytes.to_vec() });
-        place.copy_from_slice(bytes);
-    }
-
-    fn cut(&mut self, rng: &mut Rng) {
-        if self.len_synced < self.now.len() {
-            let grown = (self.now.len() - self.len_synced) as u32;
-            self.now.truncate(self.len_synced + rng.below(grown + 1) as usize);
-            self.len_synced = self.now.len();
-        }
-        let unsynced = std::mem::take(&mut self.unsynced);
-        for write in unsynced.iter().rev() {
-            self.now[write.offset..write.offset + write.before.len()].copy_from_slice(&write.before);
-        }
-        for write in unsynced {
-            let sectors = write.after.chunks(SECTOR_BYTES).enumerate();
-            let fate = rng.below(4);
-            for (idx, sector) in sectors {
-                let survives = match fate {
-                    0 => true,
-                    1 => false,
-                    _ => rng.one_in(2),
-                };
-                let at = write.offset + idx * SECTOR_BYTES;
-                if survives {
-                    self.now[at..at + sector.len()].copy_from_slice(sector);
-                }
-            }
-        }
-    }
+    if fate == Fate::Done { Ok(()) } else { Err(fault()) }
 }
 
-fn change(rows: &mut Rows, batch: Vec<Change<'static>>) {
-    for change in batch {
-        match change {
-            Change::Put { family, key, value } => {
-                Arc::make_mut(&mut rows[family as usize]).insert(key, value.into_owned().into());
-            }
-            Change::Delete { family, key } => {
-                Arc::make_mut(&mut rows[family as usize]).remove(&key);
-            }
-            Change::DeleteRange { family, from, until } => {
-                Arc::make_mut(&mut rows[family as usize]).retain(|key, _| *key < from || until <= *key);
-            }
-        }
-    }
-}
-
-fn owned(change: Change<'_>) -> Change<'static> {
-    match change {
-        Change::Put { family, key, value } => Change::Put { family, key, value: value.into_owned().into() },
-        Change::Delete { family, key } => Change::Delete { family, key },
-        Change::DeleteRange { family, from, until } => Change::DeleteRange { family, from, until },
-    }
+fn fault() -> io::Error {
+    io::Error::from_raw_os_error(libc::EIO)
 }
 
 impl Medium for Disk {
     fn open_file(&self, path: &Path, _access: Access) -> io::Result<Box<dyn MediumFile>> {
-        let mut state = self.lock();
-        if !state.call() {
-            return Err(cut());
-        }
-        if state.file(path).is_none() {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        Ok(Box::new(OpenFile { disk: self.clone(), path: path.to_owned() }))
+        self.with(|state| {
+            state.file(path).ok_or(io::ErrorKind::NotFound)?;
+            let file: Box<dyn MediumFile> = Box::new(OpenFile { disk: self.clone(), path: path.to_owned() });
+            Ok(file)
+        })
     }
 
     fn open_table(&self, _path: &Path, purpose: OpenFor) -> Result<Box<dyn Table>, TableFault> {
         let mut state = self.lock();
-        if !state.call() {
-            return Err(table_cut());
+        if state.calls.next() != Fate::Done {
+            return Err(rows::fault());
         }
         let seen = (purpose == OpenFor::Reading).then(|| state.durable.clone());
         Ok(Box::new(OpenTable { disk: self.clone(), seen }))
@@ -326,19 +286,22 @@ impl Medium for Disk {
             let id = state.add(FileState::default());
             state.name(path, Some(id));
             let file: Box<dyn NewFile> = Box::new(GrowingFile { disk: self.clone(), id });
-            file
+            Ok(file)
         })
     }
 
     fn read_file(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
-        let bytes = self.with(|state| state.file(path).map(|file| file.now.clone()))?;
-        Ok(Box::new(io::Cursor::new(bytes.ok_or(io::ErrorKind::NotFound)?)))
+        self.with(|state| {
+            let file = state.file(path).ok_or(io::ErrorKind::NotFound)?;
+            let bytes: Box<dyn Read + Send> = Box::new(io::Cursor::new(file.bytes().to_vec()));
+            Ok(bytes)
+        })
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
         self.with(|state| {
             let here = state.names.iter().filter(|(path, _)| path.parent() == Some(dir));
-            here.map(|(path, id)| (path.clone(), state.files[id].now.len() as u64)).collect()
+            Ok(here.map(|(path, id)| (path.clone(), state.files[id].bytes().len() as u64)).collect())
         })
     }
 
@@ -348,17 +311,23 @@ impl Medium for Disk {
             state.name(from, None);
             state.name(to, Some(id));
             Ok(())
-        })?
+        })
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.with(|state| state.name(path, None))
+        self.with(|state| {
+            state.name(path, None);
+            Ok(())
+        })
     }
 
-    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.with(|state| {
-            state.renamings.clear();
-            state.names_durable = state.names.clone();
+            let State { renamings, names_durable, .. } = state;
+            for (path, id) in renamings.extract_if(.., |(path, _)| path.parent() == Some(dir)) {
+                name(names_durable, path, id);
+            }
+            Ok(())
         })
     }
 }
@@ -370,27 +339,17 @@ struct GrowingFile {
 
 impl NewFile for GrowingFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.disk.with(|state| {
-            let file = state.files.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
-            file.now.extend_from_slice(bytes);
+        self.disk.with_bytes(bytes, |state, bytes| {
+            state.files.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?.append(bytes);
             Ok(())
-        })?
+        })
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.disk.with(|state| {
-            state.files.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?.sync();
-            Ok(())
-        })?
+        let state = &mut *self.disk.lock();
+        let fate = state.calls.next();
+        sync_file(state, fate, |state| state.files.get_mut(&self.id))
     }
-}
-
-fn cut() -> io::Error {
-    io::Error::from_raw_os_error(libc::EIO)
-}
-
-fn table_cut() -> TableFault {
-    TableFault { kind: TableFaultKind::Other, message: "the simulation ends here".to_owned() }
 }
 
 #[derive(Debug)]
@@ -401,125 +360,33 @@ struct OpenFile {
 
 impl OpenFile {
     fn with<T>(&self, act: impl FnOnce(&mut FileState) -> T) -> io::Result<T> {
-        let mut state = self.disk.lock();
-        if !state.call() {
-            return Err(cut());
-        }
-        state.file(&self.path).map(act).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.disk.with(|state| state.file(&self.path).map(act).ok_or_else(|| io::ErrorKind::NotFound.into()))
     }
 }
 
 impl MediumFile for OpenFile {
     fn bytes_len(&self) -> io::Result<u64> {
-        self.with(|file| file.now.len() as u64)
+        self.with(|file| file.bytes().len() as u64)
     }
 
     fn read_whole(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        self.with(|file| bytes.copy_from_slice(&file.now[offset as usize..offset as usize + bytes.len()]))
+        self.with(|file| bytes.copy_from_slice(&file.bytes()[offset as usize..offset as usize + bytes.len()]))
     }
 
     fn write_whole(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.with(|file| file.write(offset as usize, bytes))
+        self.disk.with_bytes(bytes, |state, bytes| {
+            state.file(&self.path).ok_or(io::ErrorKind::NotFound)?.write(offset as usize, bytes);
+            Ok(())
+        })
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.with(FileState::sync)
+        let state = &mut *self.disk.lock();
+        let fate = state.calls.next();
+        sync_file(state, fate, |state| state.file(&self.path))
     }
 
     fn into_file(self: Box<Self>) -> Option<File> {
         None
-    }
-}
-
-struct OpenTable {
-    disk: Disk,
-    /// What was durable when a reader opened it; its owner sees everything.
-    seen: Option<Rows>,
-}
-
-impl OpenTable {
-    fn rows(&self, family: Family) -> Arc<Family2Rows> {
-        match &self.seen {
-            Some(seen) => Arc::clone(&seen[family as usize]),
-            None => Arc::clone(&self.disk.lock().rows[family as usize]),
-        }
-    }
-}
-
-impl Table for OpenTable {
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, TableFault> {
-        Ok(self.rows(family).get(key).map(|value| value.to_vec()))
-    }
-
-    fn write(&self, changes: Vec<Change<'_>>) -> Result<(), TableFault> {
-        let state = &mut *self.disk.lock();
-        if !state.call() || self.seen.is_some() {
-            return Err(table_cut());
-        }
-        let batch: Vec<_> = changes.into_iter().map(owned).collect();
-        change(&mut state.rows, batch.clone());
-        state.unflushed.push(batch);
-        Ok(())
-    }
-
-    fn flush(&self) -> Result<(), TableFault> {
-        let state = &mut *self.disk.lock();
-        if !state.call() || std::mem::take(&mut state.flush_fails) {
-            return Err(table_cut());
-        }
-        state.unflushed.clear();
-        state.durable = state.rows.clone();
-        Ok(())
-    }
-
-    fn walk(&self, family: Family) -> Box<dyn Walk + '_> {
-        Box::new(RowWalk { rows: self.rows(family), at: None })
-    }
-}
-
-struct RowWalk {
-    rows: Arc<Family2Rows>,
-    at: Option<Row>,
-}
-
-impl RowWalk {
-    fn stand(&mut self, found: Option<Row>) {
-        self.at = found;
-    }
-}
-
-fn row((key, value): (&Vec<u8>, &Arc<[u8]>)) -> Row {
-    (key.clone(), Arc::clone(value))
-}
-
-impl Walk for RowWalk {
-    fn seek(&mut self, key: &[u8]) {
-        let found = self.rows.range(key.to_vec()..).next().map(row);
-        self.stand(found);
-    }
-
-    fn seek_for_prev(&mut self, key: &[u8]) {
-        let found = self.rows.range(..=key.to_vec()).next_back().map(row);
-        self.stand(found);
-    }
-
-    fn seek_to_last(&mut self) {
-        let found = self.rows.iter().next_back().map(row);
-        self.stand(found);
-    }
-
-    fn next(&mut self) {
-        let Some((key, _)) = self.at.take() else { return };
-        let behind = (std::ops::Bound::Excluded(key), std::ops::Bound::Unbounded);
-        let found = self.rows.range(behind).next().map(row);
-        self.stand(found);
-    }
-
-    fn item(&self) -> Option<(&[u8], &[u8])> {
-        self.at.as_ref().map(|(key, value)| (key.as_slice(), &**value))
-    }
-
-    fn status(&self) -> Result<(), TableFault> {
-        Ok(())
     }
 }

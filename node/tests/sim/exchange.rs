@@ -95,6 +95,18 @@ pub struct Exchange {
     _stage_totals: node::edge::stage_totals::StageTotals,
 }
 
+impl Exchange {
+    /// How often the node has said that something went wrong, and lived with it.
+    pub fn complaints(&self) -> u64 {
+        self.status.snapshots_failed.get() + self.status.damage_found.get()
+    }
+
+    pub fn complaint(&self) -> String {
+        let (snapshots, damage) = (self.status.snapshots_failed.get(), self.status.damage());
+        format!("nothing failed, and yet {snapshots} snapshots did; damage found: {damage:?}")
+    }
+}
+
 /// Why a process did not come up.
 pub type BootError = Box<dyn std::error::Error + Send + Sync>;
 

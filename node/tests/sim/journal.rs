@@ -47,6 +47,8 @@ pub struct Issued {
     /// Without padding.
     pub frame_bytes: usize,
     written: bool,
+    /// A sync of it has failed: no later one makes up for it.
+    lost: bool,
     pub synced: bool,
 }
 
@@ -62,6 +64,8 @@ pub struct Journal {
     /// Done, and not yet reported to the head.
     completions: VecDeque<Completion>,
     poisoned: Option<Poisoned>,
+    /// The disk has failed it.
+    pub failed: bool,
     /// Frames of this process, in order.
     pub issued: Vec<Issued>,
     /// How many of them, from the first on, are synced.
@@ -81,6 +85,7 @@ impl Journal {
             flights: Vec::new(),
             completions: VecDeque::new(),
             poisoned: None,
+            failed: false,
             issued: Vec::new(),
             records: Vec::new(),
         }
@@ -126,6 +131,7 @@ impl Journal {
         *stage = Stage::Written;
         let (ticket, whole) = (op.ticket, len == bytes.len());
         if !whole {
+            self.failed = true;
             // The sync that was linked to it does not take place.
             self.flights.remove(idx);
         }
@@ -135,15 +141,21 @@ impl Journal {
 
     fn sync(&mut self, idx: usize, mishap: Option<i32>) {
         let Flight { op, .. } = self.flights.swap_remove(idx);
+        let since = self.synced_count;
+        let same_file = |issued: &Issued| issued.written && issued.op.place.segment == op.place.segment;
         if let Some(errno) = mishap {
+            self.failed = true;
+            self.disk.fail_to_sync(&segment_path(op.place.segment));
+            for issued in self.issued[since..].iter_mut().filter(|issued| same_file(issued)) {
+                issued.lost |= !issued.synced;
+            }
             self.completions.push_back(Completion::Sync(op.ticket, Err(errno)));
             return;
         }
         self.disk.sync(&segment_path(op.place.segment));
         // A sync makes everything durable that was written to the file before it.
-        let since = self.synced_count;
-        for issued in &mut self.issued[since..] {
-            issued.synced |= issued.written && issued.op.place.segment == op.place.segment;
+        for issued in self.issued[since..].iter_mut().filter(|issued| same_file(issued)) {
+            issued.synced |= !issued.lost;
         }
         while let Some(issued) = self.issued.get(self.synced_count).filter(|issued| issued.synced) {
             self.seq_truly_durable = issued.op.seq_last.0;
@@ -179,6 +191,7 @@ impl Journaling for Journal {
                 op,
                 seq_known_durable: frame.seq_durable().0,
                 written: false,
+                lost: false,
                 synced: false,
             });
             self.flights.push(Flight { op, bytes, stage: Stage::Asked });

@@ -10,11 +10,15 @@ pub enum Fault {
     PowerCut,
     Kill,
     CutInRecovery,
+    /// In the middle of what the keeper or the shadow does to the disk.
+    CutInStep,
     SyncFails,
     WriteFails,
     ShortWrite,
     SlowDisk,
     FlushFails,
+    /// Any one call of the keeper or the shadow.
+    CallFails,
     BitRot,
     LostTail,
     Reset,
@@ -27,15 +31,17 @@ pub enum Fault {
     ClockJumps,
 }
 
-pub const FAULTS: [Fault; 18] = [
+pub const FAULTS: [Fault; 20] = [
     Fault::PowerCut,
     Fault::Kill,
     Fault::CutInRecovery,
+    Fault::CutInStep,
     Fault::SyncFails,
     Fault::WriteFails,
     Fault::ShortWrite,
     Fault::SlowDisk,
     Fault::FlushFails,
+    Fault::CallFails,
     Fault::BitRot,
     Fault::LostTail,
     Fault::Reset,

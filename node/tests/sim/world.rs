@@ -2,13 +2,16 @@
 //!
 //! A run opens the house, trades while faults strike, heals everything, and then waits for every answer that is owed.
 
+mod starts;
+mod strikes;
+
 use crate::admin::{Admins, DROP_COPY};
 use crate::broken::{Broken, Checked, Invariant, ensure};
 use crate::client::{Around, Client};
 use crate::disk::{Disk, End};
 use crate::exchange::{self, Exchange};
-use crate::journal::{Issued, Mishaps, WriteMishap, segment_path};
-use crate::options::{FAULTS, Fault, Options, Seats};
+use crate::journal::Mishaps;
+use crate::options::{Options, Seats};
 use crate::oracle::Oracle;
 use crate::reader::Reader;
 use crate::sockets::Weather;
@@ -220,6 +223,8 @@ impl<'o> World<'o> {
         }
         let status = &node.status;
         let (released, applied) = (status.seq_released.get(), status.seq_applied.get());
+        let said = status.seq_durable.get();
+        ensure(said <= durable, Invariant::Watermark, || format!("durable up to {said}, synced up to {durable}"))?;
         ensure(released <= applied && status.seq_stored.get() <= status.seq_durable.get(), Invariant::Watermark, || {
             format!("released {released}, applied {applied}, {status:?}")
         })
@@ -237,7 +242,8 @@ impl<'o> World<'o> {
         node.gateway.take_in(self.now, &mut node.orders);
         node.engine.poll(self.now, &mut node.journal);
         if node.journal.is_poisoned() {
-            return self.crash(End::Killed, None);
+            let end = self.end_of_poisoned()?;
+            return self.crash(end, None);
         }
         node.gateway.give_out(self.now, &mut node.orders);
         Ok(())
@@ -255,7 +261,8 @@ impl<'o> World<'o> {
 
     fn gateway_cycle(&mut self) -> Checked {
         if self.dying == Some(0) {
-            return self.crash(End::Killed, None);
+            let end = self.end_of_poisoned()?;
+            return self.crash(end, None);
         }
         self.dying = self.dying.map(|steps| steps - 1);
         if rests(&mut self.gateway_rests) {
@@ -285,9 +292,12 @@ impl<'o> World<'o> {
         }
         let Some(node) = &mut self.node else { return Ok(()) };
         let durable = node.status.seq_durable.get();
-        if node.keeper.poll(self.now.0).is_err() {
-            return self.crash(End::Killed, None);
+        let before = self.disk.failures();
+        let outcome = node.keeper.poll(self.now.0);
+        if let Some(end) = self.end_of_step(before, outcome)? {
+            return self.crash(end, None);
         }
+        let Some(node) = &self.node else { return Ok(()) };
         let (stored, flushed) = (node.status.seq_stored.get(), self.disk.seq_flushed());
         ensure(stored <= flushed, Invariant::Watermark, || format!("stored up to {stored}, flushed {flushed}"))?;
         if MARK_EVERY_NS <= self.now.0 - self.mark_noted_ns {
@@ -298,9 +308,15 @@ impl<'o> World<'o> {
 
     fn shadow_step(&mut self) -> Checked {
         let Some(node) = &mut self.node else { return Ok(()) };
-        if node.shadow.poll(self.now).is_err() {
-            return self.crash(End::Killed, None);
+        let before = self.disk.failures();
+        let complaints = node.complaints();
+        let outcome = node.shadow.poll(self.now);
+        let complains = complaints < node.complaints();
+        ensure(!complains || before != self.disk.failures(), Invariant::Assertion, || node.complaint())?;
+        if let Some(end) = self.end_of_step(before, outcome)? {
+            return self.crash(end, None);
         }
+        let Some(node) = &self.node else { return Ok(()) };
         let differs = node.status.seq_hash_differs.get();
         ensure(differs == 0, Invariant::HashDiffers, || format!("the shadow parted at sequence {differs}"))
     }
@@ -368,173 +384,6 @@ impl<'o> World<'o> {
         }
         let Some(node) = &mut self.node else { return Ok(()) };
         self.admins.step(node, &self.oracle, self.options)
-    }
-
-    // ---- faults
-
-    fn strike(&mut self) -> Checked {
-        if !self.rng.one_in(self.options.fault_every) {
-            return Ok(());
-        }
-        let possible: Vec<Fault> = FAULTS.into_iter().filter(|fault| self.options.has(*fault)).collect();
-        let Some(&fault) = possible.get(self.rng.below(possible.len().max(1) as u32) as usize) else { return Ok(()) };
-        let rest = 1 + self.rng.below(40);
-        match fault {
-            Fault::PowerCut => return self.crash(End::PowerCut, None),
-            Fault::Kill => return self.crash(End::Killed, None),
-            Fault::BitRot | Fault::LostTail => return self.crash(End::PowerCut, Some(fault)),
-            Fault::SyncFails => self.mishaps.sync = Some(libc::EIO),
-            Fault::WriteFails => self.mishaps.write = Some(WriteMishap::Fail(libc::ENOSPC)),
-            Fault::ShortWrite => self.mishaps.write = Some(WriteMishap::Short),
-            Fault::FlushFails => self.disk.fail_flush(),
-            Fault::SlowDisk => self.disk_rests = rest,
-            Fault::KeeperStalls => self.keeper_rests = 4 * rest,
-            Fault::GatewayStalls => self.gateway_rests = rest,
-            Fault::ClockJumps => self.now.0 += u64::from(self.rng.below(2_000_000_000)) * 10,
-            // Struck where they hit: in a recovery, or by a client.
-            Fault::CutInRecovery
-            | Fault::Reset
-            | Fault::HalfClose
-            | Fault::SlowReader
-            | Fault::WrongPassword
-            | Fault::Garbage => {}
-        }
-        Ok(())
-    }
-
-    /// Ends the process and starts another one on what it left, perhaps on a damaged copy of that first.
-    fn crash(&mut self, end: End, damage: Option<Fault>) -> Checked {
-        self.account()?;
-        self.trace.number(1 << 60 | end as u64);
-        let Some(mut node) = self.node.take() else { return Ok(()) };
-        let mut around = Around {
-            now: self.now,
-            net: &mut node.orders,
-            oracle: &self.oracle,
-            options: self.options,
-            rng: &mut self.rng,
-            trace: &mut self.trace,
-            faults: self.faults,
-            fresh: self.fresh,
-        };
-        self.clients.iter_mut().chain([&mut self.drop_copy]).for_each(|client| client.node_ended(&mut around));
-        around.net = &mut node.market;
-        self.reader.node_ended(&mut around);
-        self.admins.node_ended();
-        self.verdicts.clear();
-        self.mishaps = Mishaps::default();
-        self.dying = None;
-        let issued = std::mem::take(&mut node.journal.issued);
-        drop(node);
-        self.disk.end(end, &mut self.rng);
-        self.now.0 += u64::from(self.rng.below(1_000_000_000));
-        let damaged = match damage {
-            Some(damage) => self.start_damaged(damage, &issued)?,
-            None => None,
-        };
-        self.start()?;
-        match (damaged, &self.node) {
-            (Some((seq, hash)), Some(node)) if seq == node.seq_recovered => {
-                let right = node.engine.engine().state_hash();
-                ensure(hash == right, Invariant::DamageAccepted, || format!("at sequence {seq}: another state"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn start(&mut self) -> Checked {
-        let node = loop {
-            let cut = self.faults && self.options.has(Fault::CutInRecovery) && self.rng.one_in(2);
-            if cut {
-                self.disk.fail_after(Some(self.rng.below(60)));
-            }
-            match exchange::boot(&self.disk, self.options, self.now) {
-                Ok(node) => break node,
-                Err(_) if cut => {
-                    let end = self.rng.pick(&[End::Killed, End::PowerCut]);
-                    self.disk.end(end, &mut self.rng);
-                }
-                Err(error) => return Err(Broken::new(Invariant::StartRefused, error.to_string())),
-            }
-        };
-        self.disk.fail_after(None);
-        self.starts += 1;
-        self.admit(node)
-    }
-
-    /// Holds a started node against what must be there.
-    fn admit(&mut self, node: Exchange) -> Checked {
-        let recovered = node.seq_recovered;
-        self.trace.number(recovered);
-        ensure(self.oracle.seq() <= recovered, Invariant::DurableLost, || {
-            format!("{} were durable, {recovered} are there", self.oracle.seq())
-        })?;
-        ensure(recovered <= self.oracle.seq_written(), Invariant::NeverWritten, || {
-            format!("{} were written, {recovered} are there", self.oracle.seq_written())
-        })?;
-        self.oracle.cut(recovered);
-        self.oracle.advance(recovered)?;
-        self.oracle.verify()?;
-        compare_hashes(&node, &self.oracle)?;
-        for client in self.clients.iter_mut().chain([&mut self.drop_copy]) {
-            client.check_early(&self.oracle)?;
-            client.forget(&self.oracle);
-        }
-        self.reader.check_early(&self.oracle)?;
-        self.reader.forget(&self.oracle);
-        self.mark_noted_ns = 0;
-        if self.options.has(Fault::LostTail) {
-            self.old_image = Some((self.disk.image(), recovered));
-        }
-        self.node = Some(node);
-        Ok(())
-    }
-
-    /// A start on a damaged copy: it must refuse, or serve what is right, or be unable to know. Returns what it served.
-    fn start_damaged(&mut self, damage: Fault, issued: &[Issued]) -> Checked<Option<(u64, StateHash)>> {
-        let image = self.disk.image();
-        if !self.damage(damage, issued) {
-            return Ok(None);
-        }
-        let outcome = exchange::boot(&self.disk, self.options, self.now);
-        self.disk.put_back(&image);
-        let Ok(node) = outcome else {
-            self.refused += 1;
-            return Ok(None);
-        };
-        let (seq, hash) = (node.seq_recovered, node.engine.engine().state_hash());
-        let missing = seq + 1;
-        let attested = issued.iter().any(|frame| {
-            frame.synced && seq < frame.op.seq_first.0 && missing <= frame.seq_known_durable && damage == Fault::BitRot
-        });
-        let noted = missing <= self.mark_promised;
-        ensure(self.oracle.seq() <= seq || !(attested || noted), Invariant::DamageAccepted, || {
-            let durable = self.oracle.seq();
-            format!("{damage:?}: {seq} of {durable} are there; attested {attested}, mark {}", self.mark_promised)
-        })?;
-        Ok(Some((seq, hash)))
-    }
-
-    fn damage(&mut self, damage: Fault, issued: &[Issued]) -> bool {
-        if damage == Fault::LostTail {
-            let Some((old, _)) = &self.old_image else { return false };
-            self.disk.put_back_but(old, &exchange::mark_path());
-            return true;
-        }
-        let (at, bit) = (self.rng.number() as usize, self.rng.below(8));
-        match self.rng.below(5) {
-            0 => self.disk.flip_row_bit(&mut self.rng),
-            4 => self.disk.flip_some_file_bit(".snap", &mut self.rng),
-            1 => self.disk.flip_file_bit(&exchange::mark_path(), at % 64, bit),
-            _ if issued.is_empty() => false,
-            _ => {
-                // Among the newest frames: older ones are in the store.
-                let newest = issued.len().min(6);
-                let Issued { op, frame_bytes, .. } = &issued[issued.len() - 1 - at % newest];
-                let offset = op.place.offset as usize + (at >> 8) % frame_bytes;
-                self.disk.flip_file_bit(&segment_path(op.place.segment), offset, bit)
-            }
-        }
     }
 
     // ---- the end

@@ -1,0 +1,120 @@
+//! One file: what a power cut leaves of it.
+//!
+//! Invariant: `now` is what is read; undone from the newest to the oldest, `unsynced` leads back to what is durable.
+
+use book::workload::rng::Rng;
+use wal::block::SECTOR_BYTES;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct FileState {
+    now: Vec<u8>,
+    /// Bytes of it that no power cut takes away; behind them it grew.
+    len_synced: usize,
+    /// A sync of what it grew by has failed: no later one makes up for it.
+    growth_lost: bool,
+    /// What each write since the last sync wrote over what, oldest first.
+    unsynced: Vec<Unsynced>,
+}
+
+#[derive(Clone, Debug)]
+struct Unsynced {
+    offset: usize,
+    before: Vec<u8>,
+    after: Vec<u8>,
+    /// A sync of it has failed, and the kernel holds it for written: a later sync does nothing for it.
+    lost: bool,
+}
+
+impl FileState {
+    /// A file that was there before the simulation.
+    pub(super) fn durable(bytes: Vec<u8>) -> Self {
+        Self { len_synced: bytes.len(), now: bytes, ..Self::default() }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.now
+    }
+
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        self.now.extend_from_slice(bytes);
+    }
+
+    pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
+        let place = &mut self.now[offset..offset + bytes.len()];
+        self.unsynced.push(Unsynced { offset, before: place.to_vec(), after: bytes.to_vec(), lost: false });
+        place.copy_from_slice(bytes);
+    }
+
+    pub(super) fn sync(&mut self) {
+        let unsynced = std::mem::take(&mut self.unsynced);
+        for (idx, write) in unsynced.iter().enumerate().filter(|(_, write)| write.lost) {
+            let written_over = unsynced[idx..].iter().any(|later| !later.lost && later.overlaps(write));
+            if !written_over {
+                self.unsynced.push(write.clone());
+            }
+        }
+        if !self.growth_lost {
+            self.len_synced = self.now.len();
+        }
+    }
+
+    /// A sync that failed. By sectors, because later writes take some of them back into what is known to be written.
+    pub(super) fn fail_to_sync(&mut self) {
+        self.growth_lost |= self.len_synced < self.now.len();
+        let unsynced = std::mem::take(&mut self.unsynced);
+        self.unsynced = unsynced.iter().flat_map(Unsynced::sectors).collect();
+    }
+
+    pub(super) fn cut(&mut self, rng: &mut Rng) {
+        if self.len_synced < self.now.len() {
+            let grown = (self.now.len() - self.len_synced) as u32;
+            self.now.truncate(self.len_synced + rng.below(grown + 1) as usize);
+            self.len_synced = self.now.len();
+        }
+        self.growth_lost = false;
+        let unsynced = std::mem::take(&mut self.unsynced);
+        for write in unsynced.iter().rev() {
+            self.put(write.offset, &write.before);
+        }
+        for write in unsynced {
+            let fate = rng.below(4);
+            for (idx, sector) in write.after.chunks(SECTOR_BYTES).enumerate() {
+                let survives = match fate {
+                    0 => true,
+                    1 => false,
+                    _ => rng.one_in(2),
+                };
+                if survives {
+                    self.put(write.offset + idx * SECTOR_BYTES, sector);
+                }
+            }
+        }
+    }
+
+    /// False where there is no such place.
+    pub(super) fn flip(&mut self, offset: usize, bit: u32) -> bool {
+        let Some(byte) = self.now.get_mut(offset) else { return false };
+        *byte ^= 1 << (bit % 8);
+        true
+    }
+
+    fn put(&mut self, offset: usize, bytes: &[u8]) {
+        self.now[offset..offset + bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+impl Unsynced {
+    fn overlaps(&self, other: &Self) -> bool {
+        self.offset < other.offset + other.after.len() && other.offset < self.offset + self.after.len()
+    }
+
+    fn sectors(&self) -> impl Iterator<Item = Self> + '_ {
+        let parts = self.before.chunks(SECTOR_BYTES).zip(self.after.chunks(SECTOR_BYTES)).enumerate();
+        parts.map(|(idx, (before, after))| Self {
+            offset: self.offset + idx * SECTOR_BYTES,
+            before: before.to_vec(),
+            after: after.to_vec(),
+            lost: true,
+        })
+    }
+}

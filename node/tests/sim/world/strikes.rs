@@ -1,0 +1,115 @@
+//! What goes wrong: faults as they strike, and what a step of the node may do about them.
+
+use super::World;
+use crate::broken::{Broken, Checked, Invariant, ensure};
+use crate::client::Around;
+use crate::disk::{End, Failures};
+use crate::journal::{Mishaps, WriteMishap};
+use crate::options::{FAULTS, Fault};
+use std::fmt::Display;
+
+/// Calls to the disk within which one is cut or fails: a round of a loop makes so many.
+const CALLS_MAX: u32 = 12;
+
+impl World<'_> {
+    pub(super) fn strike(&mut self) -> Checked {
+        if !self.rng.one_in(self.options.fault_every) {
+            return Ok(());
+        }
+        let possible: Vec<Fault> = FAULTS.into_iter().filter(|fault| self.options.has(*fault)).collect();
+        let Some(&fault) = possible.get(self.rng.below(possible.len().max(1) as u32) as usize) else { return Ok(()) };
+        let rest = 1 + self.rng.below(40);
+        match fault {
+            Fault::PowerCut => return self.crash(End::PowerCut, None),
+            Fault::Kill => return self.crash(End::Killed, None),
+            Fault::BitRot | Fault::LostTail => return self.crash(End::PowerCut, Some(fault)),
+            Fault::SyncFails => self.mishaps.sync = Some(libc::EIO),
+            Fault::WriteFails => self.mishaps.write = Some(WriteMishap::Fail(libc::ENOSPC)),
+            Fault::ShortWrite => self.mishaps.write = Some(WriteMishap::Short),
+            Fault::FlushFails => self.disk.fail_flush(),
+            Fault::CutInStep => self.disk.cut_after(Some(self.rng.below(CALLS_MAX))),
+            Fault::CallFails => self.disk.fail_after(self.rng.below(CALLS_MAX)),
+            Fault::SlowDisk => self.disk_rests = rest,
+            Fault::KeeperStalls => self.keeper_rests = 4 * rest,
+            Fault::GatewayStalls => self.gateway_rests = rest,
+            Fault::ClockJumps => self.now.0 += u64::from(self.rng.below(2_000_000_000)) * 10,
+            // Struck where they hit: in a recovery, or by a client.
+            Fault::CutInRecovery
+            | Fault::Reset
+            | Fault::HalfClose
+            | Fault::SlowReader
+            | Fault::WrongPassword
+            | Fault::Garbage => {}
+        }
+        Ok(())
+    }
+
+    /// Ends the process and starts another one on what it left, perhaps on a damaged copy of that first.
+    pub(super) fn crash(&mut self, end: End, damage: Option<Fault>) -> Checked {
+        self.account()?;
+        self.trace.number(1 << 60 | end as u64);
+        let Some(mut node) = self.node.take() else { return Ok(()) };
+        let mut around = Around {
+            now: self.now,
+            net: &mut node.orders,
+            oracle: &self.oracle,
+            options: self.options,
+            rng: &mut self.rng,
+            trace: &mut self.trace,
+            faults: self.faults,
+            fresh: self.fresh,
+        };
+        self.clients.iter_mut().chain([&mut self.drop_copy]).for_each(|client| client.node_ended(&mut around));
+        around.net = &mut node.market;
+        self.reader.node_ended(&mut around);
+        self.admins.node_ended();
+        self.verdicts.clear();
+        self.mishaps = Mishaps::default();
+        self.dying = None;
+        let issued = std::mem::take(&mut node.journal.issued);
+        drop(node);
+        self.disk.end(end, &mut self.rng);
+        self.now.0 += u64::from(self.rng.below(1_000_000_000));
+        let damaged = match damage {
+            Some(damage) => self.start_damaged(damage, &issued)?,
+            None => None,
+        };
+        self.start()?;
+        match (damaged, &self.node) {
+            (Some((seq, hash)), Some(node)) if seq == node.seq_recovered => {
+                let right = node.engine.engine().state_hash();
+                ensure(hash == right, Invariant::DamageAccepted, || format!("at sequence {seq}: another state"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How the process ends by what a step of it came to, if it does. `before` is what had failed before the step: it may
+    /// stumble over nothing else.
+    pub(super) fn end_of_step<T, E: Display>(
+        &mut self,
+        before: Failures,
+        outcome: Result<T, E>,
+    ) -> Checked<Option<End>> {
+        if self.disk.is_cut() {
+            return Ok(Some(self.any_end()));
+        }
+        match outcome {
+            Ok(_) => Ok(None),
+            Err(_) if before != self.disk.failures() => Ok(Some(self.any_end())),
+            Err(error) => Err(Broken::new(Invariant::Assertion, format!("nothing failed, and yet: {error}"))),
+        }
+    }
+
+    /// How a process ends whose journal failed.
+    pub(super) fn end_of_poisoned(&mut self) -> Checked<End> {
+        let failed = self.node.as_ref().is_some_and(|node| node.journal.failed);
+        ensure(failed, Invariant::Assertion, || "nothing failed, and yet the journal is poisoned".to_owned())?;
+        Ok(self.any_end())
+    }
+
+    /// Whoever fails may lose the power in the same moment.
+    fn any_end(&mut self) -> End {
+        self.rng.pick(&[End::Killed, End::PowerCut])
+    }
+}
