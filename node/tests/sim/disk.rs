@@ -180,15 +180,15 @@ impl Disk {
         true
     }
 
-    /// Flips one bit of some file whose name ends so; false where there is none.
-    pub fn flip_some_file_bit(&self, ending: &str, rng: &mut Rng) -> bool {
+    /// Flips one bit of some file whose name ends so, and says of which.
+    pub fn flip_some_file_bit(&self, ending: &str, rng: &mut Rng) -> Option<PathBuf> {
         let state = &mut *self.lock();
-        let named = state.names.iter().filter(|(path, _)| path.to_string_lossy().ends_with(ending));
-        let ids: Vec<FileId> = named.map(|(_, id)| *id).collect();
-        let Some(id) = ids.get(rng.below(ids.len().max(1) as u32) as usize) else { return false };
+        let named: Vec<(&PathBuf, &FileId)> =
+            state.names.iter().filter(|(path, _)| path.to_string_lossy().ends_with(ending)).collect();
+        let &(path, id) = named.get(rng.below(named.len().max(1) as u32) as usize)?;
         let file = state.files.get_mut(id).expect("a name is a file's");
         let len = file.bytes().len() as u32;
-        0 < len && file.flip(rng.below(len) as usize, rng.below(8))
+        (0 < len && file.flip(rng.below(len) as usize, rng.below(8))).then(|| path.clone())
     }
 
     /// The last sequence of the log that a flush made durable.

@@ -25,6 +25,7 @@ use node::retention::Retention;
 use node::schedule::Schedule;
 use node::shadow::{Shadow, ShadowWiring};
 use node::shadow_port::{ShadowInlet, Wish};
+use node::shelf;
 use node::stages::stages;
 use node::status::Status;
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -48,6 +49,25 @@ const TIMELINE: Timeline = Timeline(1);
 
 pub fn mark_path() -> PathBuf {
     Path::new(DATA_DIR).join("MARK")
+}
+
+/// A byte of one of the mark's slots.
+pub fn mark_byte(at: usize) -> usize {
+    let (slot, byte) = ((at >> 8) % MARK_SLOTS as usize, at % size_of::<MarkSlot>());
+    slot * MARK_SLOT_STRIDE_BYTES as usize + byte
+}
+
+fn directory(disk: &Disk, options: &Options) -> Directory {
+    Directory::on(Arc::new(disk.clone()), Path::new(DATA_DIR), identity(options))
+}
+
+/// What a start can begin with: the sequence that the log begins behind, and the snapshots with theirs.
+pub fn beginnings(disk: &Disk, options: &Options) -> (u64, Vec<(PathBuf, u64)>) {
+    let directory = directory(disk, options);
+    let store = directory.store_read_only().expect("nobody has damaged it");
+    let base = store.base().expect("nobody has damaged it");
+    let snapshots = shelf::list(&directory).expect("a simulated disk lists its files");
+    (base.seq.0, snapshots.into_iter().map(|file| (file.path, file.seq.0)).collect())
 }
 
 fn identity(options: &Options) -> Identity {
@@ -112,7 +132,7 @@ pub type BootError = Box<dyn std::error::Error + Send + Sync>;
 
 pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootError> {
     let identity = identity(options);
-    let directory = Arc::new(Directory::on(Arc::new(disk.clone()), Path::new(DATA_DIR), identity));
+    let directory = Arc::new(directory(disk, options));
     let quarantine = Quarantine::default();
     let (Restored { engine, translator, streams, feed, log, snapshot, unfinished }, store) =
         restore(&directory, &quarantine, || Engine::new(small()), options.resend_max)?;

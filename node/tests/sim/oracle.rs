@@ -10,6 +10,7 @@ use book::command::Command;
 use book::engine::{Capacity, Engine};
 use book::event::Event;
 use book::ids::SessionId;
+use book::state_hash::StateHash;
 use book::units::{Seq, Stamp};
 use node::feed::{FeedItem, FeedState};
 use node::translate::{Outlet, Translator};
@@ -101,6 +102,25 @@ impl Oracle {
             self.apply(Stamp { seq: Seq(self.seq() + 1), ts: record.ts }, &record.command)?;
         }
         Ok(())
+    }
+
+    /// The state that the log makes up to `seq`.
+    pub fn state_hash_at(&self, seq: u64) -> Checked<StateHash> {
+        ensure(seq <= self.seq_written(), Invariant::NeverWritten, || {
+            format!("{} were written, {seq} are there", self.seq_written())
+        })?;
+        if seq == self.seq() {
+            return Ok(self.engine.state_hash());
+        }
+        let mut engine = Engine::new(small());
+        let mut events: Vec<Event> = Vec::new();
+        for (seq, record) in (1..).zip(&self.log[..seq as usize]) {
+            let record = codec::decode(record)
+                .map_err(|error| Broken::new(Invariant::NeverWritten, format!("sequence {seq}: {error}")))?;
+            events.clear();
+            engine.apply(Stamp { seq: Seq(seq), ts: record.ts }, &record.command, &mut events);
+        }
+        Ok(engine.state_hash())
     }
 
     fn apply(&mut self, stamp: Stamp, command: &Command) -> Checked {

@@ -6,8 +6,17 @@ use crate::disk::End;
 use crate::exchange::{self, Exchange};
 use crate::journal::{Issued, segment_path};
 use crate::options::Fault;
-use book::state_hash::StateHash;
+use std::path::Path;
+use wal::segment::{SEGMENT_HEADER_BYTES, SegmentIdx};
 use wal::table::Family;
+
+/// What a start on a damaged copy must do. Where it may do either, it must not serve what is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Must {
+    Start,
+    Refuse,
+    Either,
+}
 
 impl World<'_> {
     pub(super) fn start(&mut self) -> Checked {
@@ -58,19 +67,23 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A start on a damaged copy: it must refuse, or serve what is right, or be unable to know. Returns what it served.
-    pub(super) fn start_damaged(&mut self, damage: Fault, issued: &[Issued]) -> Checked<Option<(u64, StateHash)>> {
+    /// A start on a damaged copy: it must refuse, or serve what is right, or be unable to know.
+    pub(super) fn start_damaged(&mut self, damage: Fault, issued: &[Issued]) -> Checked {
         let image = self.disk.image();
-        if !self.damage(damage, issued) {
-            return Ok(None);
-        }
-        let outcome = exchange::boot(&self.disk, self.options, self.now);
+        let Some((must, what)) = self.damage(damage, issued) else { return Ok(()) };
+        let started = exchange::boot(&self.disk, self.options, self.now);
+        let started = started.map(|node| (node.seq_recovered, node.engine.engine().state_hash()));
         self.disk.put_back(&image);
-        let Ok(node) = outcome else {
-            self.refused += 1;
-            return Ok(None);
+        let (seq, hash) = match started {
+            Ok(served) => served,
+            Err(error) => {
+                self.refused += 1;
+                return ensure(must != Must::Start, Invariant::StartRefused, || {
+                    format!("{what} can be done without, and yet: {error}")
+                });
+            }
         };
-        let (seq, hash) = (node.seq_recovered, node.engine.engine().state_hash());
+        ensure(must != Must::Refuse, Invariant::DamageAccepted, || format!("{what} is damaged, and that is served"))?;
         let missing = seq + 1;
         let attested = issued.iter().any(|frame| {
             frame.synced && seq < frame.op.seq_first.0 && missing <= frame.seq_known_durable && damage == Fault::BitRot
@@ -78,30 +91,61 @@ impl World<'_> {
         let noted = missing <= self.mark_promised;
         ensure(self.oracle.seq() <= seq || !(attested || noted), Invariant::DamageAccepted, || {
             let durable = self.oracle.seq();
-            format!("{damage:?}: {seq} of {durable} are there; attested {attested}, mark {}", self.mark_promised)
+            format!("{what}: {seq} of {durable} are there; attested {attested}, mark {}", self.mark_promised)
         })?;
-        Ok(Some((seq, hash)))
+        let right = self.oracle.state_hash_at(seq)?;
+        ensure(hash == right, Invariant::DamageAccepted, || format!("{what}: at sequence {seq} another state"))
     }
 
-    fn damage(&mut self, damage: Fault, issued: &[Issued]) -> bool {
+    /// Does the damage, and says to what; `None` where there is nothing of the kind.
+    fn damage(&mut self, damage: Fault, issued: &[Issued]) -> Option<(Must, &'static str)> {
         if damage == Fault::LostTail {
-            let Some((old, _)) = &self.old_image else { return false };
+            let (old, _) = self.old_image.as_ref()?;
             self.disk.put_back_but(old, &exchange::mark_path());
-            return true;
+            return Some((Must::Either, "an old copy"));
         }
-        let (at, bit) = (self.rng.number() as usize, self.rng.below(8));
-        match self.rng.below(5) {
-            0 => self.disk.flip_row_bit(Family::Log, &mut self.rng),
-            4 => self.disk.flip_some_file_bit(".snap", &mut self.rng),
-            1 => self.disk.flip_file_bit(&exchange::mark_path(), at % 64, bit),
-            _ if issued.is_empty() => false,
+        match self.rng.below(8) {
+            0 => self.rot_row(Family::Log).then_some((Must::Either, "a row of the log")),
+            1 => self.rot_row(Family::Meta).then_some((Must::Either, "a row of the metadata")),
+            // No start reads any.
+            2 => self.rot_row(Family::History).then_some((Must::Start, "a row of the history")),
+            3 => self.rot_snapshot(),
+            // The other slot tells as much about a log that is whole.
+            4 => self
+                .rot_file(&exchange::mark_path(), exchange::mark_byte)
+                .then_some((Must::Start, "a slot of the mark")),
+            5 => {
+                let path = segment_path(SegmentIdx(self.rng.below(self.options.segment_count)));
+                let rotten = self.rot_file(&path, |at| at % SEGMENT_HEADER_BYTES);
+                rotten.then_some((Must::Refuse, "a segment's header"))
+            }
             _ => {
                 // Among the newest frames: older ones are in the store.
-                let newest = issued.len().min(6);
-                let Issued { op, frame_bytes, .. } = &issued[issued.len() - 1 - at % newest];
-                let offset = op.place.offset as usize + (at >> 8) % frame_bytes;
-                self.disk.flip_file_bit(&segment_path(op.place.segment), offset, bit)
+                let newest = &issued[issued.len().saturating_sub(6)..];
+                let frame = newest.get(self.rng.below(newest.len().max(1) as u32) as usize)?;
+                let Issued { op, frame_bytes, .. } = frame;
+                let rotten =
+                    self.rot_file(&segment_path(op.place.segment), |at| op.place.offset as usize + at % frame_bytes);
+                rotten.then_some((Must::Either, "a frame of the head"))
             }
         }
+    }
+
+    fn rot_row(&mut self, family: Family) -> bool {
+        self.disk.flip_row_bit(family, &mut self.rng)
+    }
+
+    fn rot_file(&mut self, path: &Path, place: impl FnOnce(usize) -> usize) -> bool {
+        let (at, bit) = (self.rng.number() as usize, self.rng.below(8));
+        self.disk.flip_file_bit(path, place(at), bit)
+    }
+
+    /// Nobody needs a snapshot where the log reaches back to its beginning, or to another snapshot.
+    fn rot_snapshot(&mut self) -> Option<(Must, &'static str)> {
+        let whole = self.disk.image();
+        let rotten = self.disk.flip_some_file_bit(".snap", &mut self.rng)?;
+        let (base, snapshots) = exchange::beginnings(&whole, self.options);
+        let spared = base == 0 || snapshots.iter().any(|(path, seq)| *path != rotten && base <= *seq);
+        Some(if spared { (Must::Start, "a snapshot that is not the only one") } else { (Must::Either, "a snapshot") })
     }
 }
