@@ -3,15 +3,15 @@
 //!
 //! It believes nothing: every message must be the one that the oracle has under that number.
 
+use crate::around::Around;
 use crate::broken::{Broken, Checked, Invariant, ensure};
-use crate::options::{Fault, Options};
+use crate::options::Fault;
 use crate::oracle::Oracle;
-use crate::sockets::{LineIdx, Net};
-use crate::trace::Trace;
+use crate::wire::Wire;
 use api::login::{LoginAccepted, LoginRequest, SessionName};
 use api::orders::*;
 use api::sbe::{Framed, Message, PRICE_NULL};
-use api::soup::{PacketKind, PacketReader, append_packet};
+use api::soup::PacketKind;
 use api::stream::SessionSeq;
 use book::command::StpMode;
 use book::ids::SessionId;
@@ -28,13 +28,6 @@ const LOT: i64 = 100_000_000;
 /// More than one command may cancel.
 const FLOOD_ORDERS: usize = book::engine::CANCELS_PER_COMMAND_MAX as usize + 60;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Line {
-    Down { until: TsNs },
-    LoggingIn(LineIdx),
-    Open(LineIdx),
-}
-
 /// One of its own orders, as far as it knows.
 #[derive(Clone, Copy, Debug)]
 struct Own {
@@ -47,9 +40,13 @@ struct Own {
 pub struct Client {
     session: SessionId,
     user: String,
-    line: Line,
-    reader: PacketReader,
-    bytes: Vec<u8>,
+    wire: Option<Wire>,
+    /// It was let in.
+    is_open: bool,
+    /// Without a line, when it tries again.
+    back_at: TsNs,
+    /// What nobody answered has to be sent again.
+    again: bool,
     /// Number of the last message that it has, and what it asked for at its last log-in.
     seen: u64,
     wanted: SessionSeq,
@@ -59,28 +56,8 @@ pub struct Client {
     /// Requests without an answer, by their id.
     pending: BTreeMap<u64, Vec<u8>>,
     own: Vec<Own>,
-    sent_at: TsNs,
     flood: bool,
     pub answers: u64,
-}
-
-/// What a client looks at and acts on.
-pub struct Around<'a> {
-    pub now: TsNs,
-    pub net: &'a mut Net,
-    pub oracle: &'a Oracle,
-    pub options: &'a Options,
-    pub rng: &'a mut Rng,
-    pub trace: &'a mut Trace,
-    /// Whether anything may still go wrong, and new requests may be made.
-    pub faults: bool,
-    pub fresh: bool,
-}
-
-impl Around<'_> {
-    fn strikes(&mut self, fault: Fault) -> bool {
-        self.faults && self.options.has(fault) && self.rng.one_in(self.options.fault_every)
-    }
 }
 
 impl Client {
@@ -88,16 +65,16 @@ impl Client {
         Self {
             session,
             user: format!("U{}", session.0),
-            line: Line::Down { until: TsNs(0) },
-            reader: PacketReader::default(),
-            bytes: Vec::new(),
+            wire: None,
+            is_open: false,
+            back_at: TsNs(0),
+            again: false,
             seen: 0,
             wanted: SessionSeq::FIRST,
             unchecked: VecDeque::new(),
             last_id: 0,
             pending: BTreeMap::new(),
             own: Vec::new(),
-            sent_at: TsNs(0),
             flood,
             answers: 0,
         }
@@ -112,38 +89,37 @@ impl Client {
         let told = oracle.told_count(self.session);
         let first = self.pending.keys().next();
         format!(
-            "session {}: {:?}, has {} of {told} messages, {} unanswered, the first {first:?}",
+            "session {}: let in {}, has {} of {told} messages, {} unanswered, the first {first:?}",
             self.session.0,
-            self.line,
+            self.is_open,
             self.seen,
             self.pending.len(),
         )
     }
 
     pub fn step(&mut self, around: &mut Around<'_>) -> Checked {
-        match self.line {
-            Line::Down { until } if until <= around.now => self.connect(around),
-            Line::Down { .. } => {}
-            Line::LoggingIn(line) | Line::Open(line) => {
-                if !self.listen(line, around)? {
-                    self.lose(around);
-                    return Ok(());
-                }
+        let Some(mut wire) = self.wire.take() else {
+            if self.back_at <= around.now {
+                self.connect(around);
             }
+            return Ok(());
+        };
+        let who = format!("session {}", self.session.0);
+        if !wire.listen(&who, around, |kind, payload, around| self.hear(kind, payload, around))? {
+            self.lose(around);
+            return Ok(());
         }
-        if let Line::Open(line) = self.line {
-            self.speak(line, around);
+        if self.is_open {
+            self.speak(&mut wire, around);
         }
-        if let Line::LoggingIn(line) | Line::Open(line) = self.line {
-            self.suffer(line, around);
-        }
+        self.suffer(wire, around);
         Ok(())
     }
 
     /// The node is gone, and with it the line.
     pub fn node_ended(&mut self, around: &mut Around<'_>) {
-        if let Line::LoggingIn(line) | Line::Open(line) = self.line {
-            around.net.reset(line);
+        if let Some(wire) = self.wire.take() {
+            wire.reset(around);
             self.lose(around);
         }
     }
@@ -156,12 +132,11 @@ impl Client {
 
     fn lose(&mut self, around: &mut Around<'_>) {
         let wait_ns = u64::from(around.rng.below(around.options.step_ns_max)) * 20;
-        self.line = Line::Down { until: TsNs(around.now.0 + wait_ns) };
-        self.reader = PacketReader::default();
+        self.back_at = TsNs(around.now.0 + wait_ns);
+        (self.is_open, self.again) = (false, false);
     }
 
     fn connect(&mut self, around: &mut Around<'_>) {
-        let line = around.net.connect();
         let wrong = around.strikes(Fault::WrongPassword);
         let password = if wrong { "wrong" } else { PASSWORD };
         self.wanted = SessionSeq(self.seen + 1);
@@ -171,42 +146,10 @@ impl Client {
             session: SessionName::BLANK,
             sequence: self.wanted,
         };
-        let mut bytes = Vec::new();
-        append_packet(PacketKind::Login, &login.write().expect("short names"), &mut bytes);
-        around.net.send(line, &bytes);
-        self.line = Line::LoggingIn(line);
-        self.sent_at = around.now;
+        self.wire = Some(Wire::connect(&login, around));
     }
 
-    /// Takes in what came; false when the line is over.
-    fn listen(&mut self, line: LineIdx, around: &mut Around<'_>) -> Checked<bool> {
-        let slow = around.faults && around.options.has(Fault::SlowReader) && !around.rng.one_in(8);
-        let bytes_max = if slow { around.rng.below(200) as usize } else { usize::MAX };
-        let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.clear();
-        let goes_on = around.net.take(line, bytes_max, &mut bytes);
-        around.trace.bytes(&bytes);
-        let mut reader = std::mem::take(&mut self.reader);
-        let mut rest = &bytes[..];
-        let mut open = goes_on;
-        let outcome = loop {
-            match reader.read(&mut rest) {
-                Ok(Some(packet)) => match self.hear(line, packet.kind, packet.payload, around) {
-                    Ok(still) => open &= still,
-                    Err(broken) => break Err(broken),
-                },
-                Ok(None) => break Ok(()),
-                Err(error) => {
-                    break Err(Broken::new(Invariant::Protocol, format!("session {}: {error}", self.session.0)));
-                }
-            }
-        };
-        self.reader = reader;
-        self.bytes = bytes;
-        outcome.map(|()| open)
-    }
-
-    fn hear(&mut self, line: LineIdx, kind: PacketKind, payload: &[u8], around: &mut Around<'_>) -> Checked<bool> {
+    fn hear(&mut self, kind: PacketKind, payload: &[u8], around: &mut Around<'_>) -> Checked<bool> {
         match kind {
             PacketKind::ServerHeartbeat | PacketKind::Debug | PacketKind::Unsequenced => Ok(true),
             PacketKind::Rejected => Ok(false),
@@ -216,10 +159,7 @@ impl Client {
                 ensure(first == Some(self.wanted), Invariant::StreamDiffers, || {
                     format!("session {} wanted {:?} and is given {first:?}", self.session.0, self.wanted)
                 })?;
-                self.line = Line::Open(line);
-                let again = std::mem::take(&mut self.pending);
-                again.values().for_each(|message| send_message(message, line, around.net));
-                self.pending = again;
+                (self.is_open, self.again) = (true, true);
                 Ok(true)
             }
             PacketKind::Sequenced => {
@@ -232,8 +172,7 @@ impl Client {
     }
 
     fn take_message(&mut self, message: &[u8], around: &mut Around<'_>) -> Checked {
-        let early = around.options.release != node::engine_loop::Release::Durable;
-        if early && around.oracle.told_count(self.session) < self.seen {
+        if !around.is_told_late() && around.oracle.told_count(self.session) < self.seen {
             self.unchecked.push_back((self.seen, message.to_vec()));
         } else {
             check(self.session, self.seen, message, around.oracle)?;
@@ -294,12 +233,10 @@ impl Client {
         self.own.retain(|own| own.order_id != order_id);
     }
 
-    fn speak(&mut self, line: LineIdx, around: &mut Around<'_>) {
-        if HEARTBEAT_NS / 4 <= around.now.0 - self.sent_at.0 {
-            self.sent_at = around.now;
-            let mut bytes = Vec::new();
-            append_packet(PacketKind::ClientHeartbeat, &[], &mut bytes);
-            around.net.send(line, &bytes);
+    fn speak(&mut self, wire: &mut Wire, around: &mut Around<'_>) {
+        wire.keep_alive(HEARTBEAT_NS / 4, around);
+        if std::mem::take(&mut self.again) {
+            self.pending.values().for_each(|message| wire.send(PacketKind::Unsequenced, message, around));
         }
         if !around.fresh {
             return;
@@ -310,24 +247,24 @@ impl Client {
                 return;
             }
             let (id, message) = self.request(around);
-            send_message(&message, line, around.net);
+            wire.send(PacketKind::Unsequenced, &message, around);
             self.pending.insert(id, message);
-            self.sent_at = around.now;
         }
     }
 
     /// What the network does to it, and what it does to itself.
-    fn suffer(&mut self, line: LineIdx, around: &mut Around<'_>) {
+    fn suffer(&mut self, mut wire: Wire, around: &mut Around<'_>) {
         if around.strikes(Fault::Reset) {
-            around.net.reset(line);
-            self.lose(around);
-        } else if around.strikes(Fault::HalfClose) {
-            around.net.finish(line);
-        } else if around.strikes(Fault::Garbage) {
-            let mut bytes = Vec::new();
-            append_packet(PacketKind::Unsequenced, &around.rng.number().to_le_bytes(), &mut bytes);
-            around.net.send(line, &bytes);
+            wire.reset(around);
+            return self.lose(around);
         }
+        if around.strikes(Fault::HalfClose) {
+            wire.finish(around);
+        } else if around.strikes(Fault::Garbage) {
+            let garbage = around.rng.number().to_le_bytes();
+            wire.send(PacketKind::Unsequenced, &garbage, around);
+        }
+        self.wire = Some(wire);
     }
 
     fn request(&mut self, around: &mut Around<'_>) -> (u64, Vec<u8>) {
@@ -416,12 +353,6 @@ fn check(session: SessionId, number: u64, message: &[u8], oracle: &Oracle) -> Ch
         let (got, expected) = (Answer::read(message), Answer::read(expected));
         format!("session {} message {number}: told {got:?}, the log says {expected:?}", session.0)
     })
-}
-
-fn send_message(message: &[u8], line: LineIdx, net: &mut Net) {
-    let mut bytes = Vec::with_capacity(message.len() + 3);
-    append_packet(PacketKind::Unsequenced, message, &mut bytes);
-    net.send(line, &bytes);
 }
 
 fn framed<M: Message>(message: M) -> Vec<u8> {

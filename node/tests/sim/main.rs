@@ -13,8 +13,10 @@ mod sockets;
 mod exchange;
 
 mod admin;
+mod around;
 mod client;
 mod reader;
+mod wire;
 
 mod broken;
 mod oracle;
@@ -24,6 +26,7 @@ mod twins;
 #[cfg(feature = "mutation")]
 mod mutants;
 mod runs;
+mod struck;
 mod trace;
 mod world;
 

@@ -97,6 +97,8 @@ pub struct Options {
     pub frame_bytes_max: usize,
     pub segment_count: u32,
     pub segment_bytes: u64,
+    /// Bytes that wait for a client at most before the node's sends wait.
+    pub client_window: usize,
     pub ingress_slots: usize,
     pub feed_slots: usize,
     pub control_slots: usize,
@@ -157,6 +159,7 @@ impl Options {
             frame_bytes_max,
             segment_count: rng.pick(&[2, 3, 4]),
             segment_bytes: rng.pick(&[smallest, smallest, 131_072, 262_144]),
+            client_window: rng.pick(&[4 << 10, 16 << 10, 64 << 10]),
             ingress_slots: rng.pick(&[700, 1_024, 1 << 14]),
             feed_slots: rng.pick(&[node::feed::FEED_ITEMS_PER_COMMAND_MAX + 8, node::feed::FEED_ITEMS]),
             control_slots: rng.pick(&[8, 1 << 10]),

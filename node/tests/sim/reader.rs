@@ -1,14 +1,14 @@
 //! A reader of market data: it takes a snapshot, joins the live stream behind it, and comes back where it stopped.
 
+use crate::around::Around;
 use crate::broken::{Broken, Checked, Invariant, ensure};
-use crate::client::Around;
 use crate::options::Fault;
 use crate::oracle::Oracle;
-use crate::sockets::LineIdx;
+use crate::wire::Wire;
 use api::depth::Depth;
 use api::login::{LoginAccepted, LoginRequest, SessionName};
 use api::snapshot::{SnapshotReader, write_snapshot};
-use api::soup::{PacketKind, PacketReader, append_packet};
+use api::soup::PacketKind;
 use api::stream::SessionSeq;
 use book::units::TsNs;
 use std::collections::VecDeque;
@@ -22,30 +22,24 @@ enum Wish {
 }
 
 pub struct Reader {
-    line: Option<LineIdx>,
+    wire: Option<Wire>,
     back_at: TsNs,
     wish: Wish,
-    reader: PacketReader,
     snapshot: SnapshotReader,
-    bytes: Vec<u8>,
     /// Number of the last live message that it has.
     seen: u64,
     unchecked: VecDeque<(u64, Vec<u8>)>,
-    sent_at: TsNs,
 }
 
 impl Reader {
     pub fn new() -> Self {
         Self {
-            line: None,
+            wire: None,
             back_at: TsNs(0),
             wish: Wish::Snapshot,
-            reader: PacketReader::default(),
             snapshot: SnapshotReader::default(),
-            bytes: Vec::new(),
             seen: 0,
             unchecked: VecDeque::new(),
-            sent_at: TsNs(0),
         }
     }
 
@@ -54,10 +48,10 @@ impl Reader {
     }
 
     pub fn node_ended(&mut self, around: &mut Around<'_>) {
-        if let Some(line) = self.line {
-            around.net.reset(line);
+        if let Some(wire) = self.wire.take() {
+            wire.reset(around);
+            self.lose(around);
         }
-        self.lose(around);
     }
 
     /// What it was told without being durable may be gone.
@@ -67,74 +61,41 @@ impl Reader {
     }
 
     fn lose(&mut self, around: &mut Around<'_>) {
-        self.line = None;
-        self.reader = PacketReader::default();
         self.snapshot = SnapshotReader::default();
         self.back_at = TsNs(around.now.0 + u64::from(around.rng.below(around.options.step_ns_max)) * 20);
     }
 
     pub fn step(&mut self, around: &mut Around<'_>) -> Checked {
-        let Some(line) = self.line else {
+        let Some(mut wire) = self.wire.take() else {
             if self.back_at <= around.now {
                 self.connect(around);
             }
             return Ok(());
         };
-        if !self.listen(line, around)? {
+        if !wire.listen("a reader", around, |kind, payload, around| self.hear(kind, payload, around))? {
             self.lose(around);
             return Ok(());
         }
-        if HEARTBEAT_NS <= around.now.0 - self.sent_at.0 {
-            self.sent_at = around.now;
-            let mut bytes = Vec::new();
-            append_packet(PacketKind::ClientHeartbeat, &[], &mut bytes);
-            around.net.send(line, &bytes);
-        }
-        let unlucky = around.faults && around.options.has(Fault::Reset);
-        if unlucky && around.rng.one_in(4 * around.options.fault_every) {
-            around.net.reset(line);
+        wire.keep_alive(HEARTBEAT_NS, around);
+        if around.strikes(Fault::Reset) {
+            wire.reset(around);
             self.lose(around);
             if around.rng.one_in(2) {
                 self.wish = Wish::Snapshot;
             }
+            return Ok(());
         }
+        self.wire = Some(wire);
         Ok(())
     }
 
     fn connect(&mut self, around: &mut Around<'_>) {
-        let line = around.net.connect();
         let (session, sequence) = match self.wish {
             Wish::Snapshot => (SessionName::SNAP, SessionSeq::FIRST),
             Wish::Live => (SessionName::LIVE, SessionSeq(self.seen + 1)),
         };
         let login = LoginRequest { user: "public", password: b"", session, sequence };
-        let mut bytes = Vec::new();
-        append_packet(PacketKind::Login, &login.write().expect("short names"), &mut bytes);
-        around.net.send(line, &bytes);
-        self.line = Some(line);
-        self.sent_at = around.now;
-    }
-
-    fn listen(&mut self, line: LineIdx, around: &mut Around<'_>) -> Checked<bool> {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.clear();
-        let mut open = around.net.take(line, usize::MAX, &mut bytes);
-        around.trace.bytes(&bytes);
-        let mut reader = std::mem::take(&mut self.reader);
-        let mut rest = &bytes[..];
-        let outcome = loop {
-            match reader.read(&mut rest) {
-                Ok(Some(packet)) => match self.hear(packet.kind, packet.payload, around) {
-                    Ok(still) => open &= still,
-                    Err(broken) => break Err(broken),
-                },
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(Broken::new(Invariant::Protocol, format!("a reader: {error}"))),
-            }
-        };
-        self.reader = reader;
-        self.bytes = bytes;
-        outcome.map(|()| open)
+        self.wire = Some(Wire::connect(&login, around));
     }
 
     fn hear(&mut self, kind: PacketKind, payload: &[u8], around: &mut Around<'_>) -> Checked<bool> {
@@ -157,8 +118,7 @@ impl Reader {
             PacketKind::Sequenced if self.wish == Wish::Snapshot => self.take_snapshot(payload, around),
             PacketKind::Sequenced => {
                 self.seen += 1;
-                let early = around.options.release != node::engine_loop::Release::Durable;
-                if early && around.oracle.feed().live().next_seq().0 <= self.seen {
+                if !around.is_told_late() && around.oracle.feed().live().next_seq().0 <= self.seen {
                     self.unchecked.push_back((self.seen, payload.to_vec()));
                     return Ok(true);
                 }
@@ -173,7 +133,7 @@ impl Reader {
         let read = read.map_err(|error| Broken::new(Invariant::Protocol, format!("a snapshot: {error}")))?;
         let Some(snapshot) = read else { return Ok(true) };
         let next = around.oracle.feed().live().next_seq().0;
-        if around.options.release == node::engine_loop::Release::Durable {
+        if around.is_told_late() {
             ensure(snapshot.as_of.0 < next, Invariant::ToldBeforeDurable, || {
                 format!("a snapshot as of {}, {next} is next", snapshot.as_of.0)
             })?;

@@ -49,6 +49,10 @@ pub struct Net {
     slots: Vec<Slot>,
     free: Vec<u16>,
     done: Vec<Done>,
+    /// Bytes of a line that wait for its client at most; then the node's sends wait too.
+    window: usize,
+    /// Looks at a line that moved nothing for that reason.
+    pub full_count: u64,
 }
 
 /// How a line treats bytes now.
@@ -62,6 +66,10 @@ pub struct Weather {
 
 // The client's side.
 impl Net {
+    pub fn new(window: usize) -> Self {
+        Self { window, ..Self::default() }
+    }
+
     pub fn connect(&mut self) -> LineIdx {
         self.lines.push(Line::default());
         self.open.push(self.lines.len() - 1);
@@ -69,7 +77,10 @@ impl Net {
     }
 
     pub fn send(&mut self, line: LineIdx, bytes: &[u8]) {
-        self.lines[line.0].to_node.extend(bytes);
+        let line = &mut self.lines[line.0];
+        if !line.client_done {
+            line.to_node.extend(bytes);
+        }
     }
 
     /// Moves what has arrived into `into`; false when nothing more will come.
@@ -135,6 +146,10 @@ impl Net {
             }
         }
         if let Some((from, to)) = slot.sending {
+            if self.window <= line.to_client.len() {
+                self.full_count += 1;
+                return;
+            }
             let at = to.min(from + 1 + rng.below(weather.bytes_max) as usize);
             line.to_client.extend(&slot.send[from..at]);
             slot.sending = (at < to).then_some((at, to));

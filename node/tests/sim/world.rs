@@ -6,8 +6,9 @@ mod starts;
 mod strikes;
 
 use crate::admin::{Admins, DROP_COPY};
+use crate::around::Around;
 use crate::broken::{Broken, Checked, Invariant, ensure};
-use crate::client::{Around, Client};
+use crate::client::Client;
 use crate::disk::{Disk, End};
 use crate::exchange::{self, Exchange};
 use crate::journal::Mishaps;
@@ -15,6 +16,7 @@ use crate::options::{Options, Seats};
 use crate::oracle::Oracle;
 use crate::reader::Reader;
 use crate::sockets::Weather;
+use crate::struck::Struck;
 use crate::trace::Trace;
 use book::ids::SessionId;
 use book::state_hash::StateHash;
@@ -40,6 +42,7 @@ pub struct Passed {
     pub answers: u64,
     pub starts: u32,
     pub refused: u32,
+    pub struck: Struck,
     pub hash: StateHash,
 }
 
@@ -73,6 +76,7 @@ pub struct World<'o> {
     old_image: Option<(Disk, u64)>,
     starts: u32,
     refused: u32,
+    struck: Struck,
 }
 
 impl<'o> World<'o> {
@@ -104,6 +108,7 @@ impl<'o> World<'o> {
             old_image: None,
             starts: 0,
             refused: 0,
+            struck: Struck::default(),
         }
     }
 
@@ -123,6 +128,7 @@ impl<'o> World<'o> {
             answers: self.clients.iter().map(|client| client.answers).sum(),
             starts: self.starts,
             refused: self.refused,
+            struck: self.struck,
             hash: self.oracle.engine().state_hash(),
         })
     }
@@ -359,6 +365,7 @@ impl<'o> World<'o> {
             options: self.options,
             rng: &mut self.rng,
             trace: &mut self.trace,
+            struck: &mut self.struck,
             faults: self.faults,
             fresh: self.fresh && !is_copy,
         })
@@ -373,6 +380,7 @@ impl<'o> World<'o> {
             options: self.options,
             rng: &mut self.rng,
             trace: &mut self.trace,
+            struck: &mut self.struck,
             faults: self.faults,
             fresh: false,
         })

@@ -1,8 +1,8 @@
 //! What goes wrong: faults as they strike, and what a step of the node may do about them.
 
 use super::World;
+use crate::around::Around;
 use crate::broken::{Broken, Checked, Invariant, ensure};
-use crate::client::Around;
 use crate::disk::{End, Failures};
 use crate::journal::{Mishaps, WriteMishap};
 use crate::options::{FAULTS, Fault};
@@ -56,6 +56,7 @@ impl World<'_> {
             options: self.options,
             rng: &mut self.rng,
             trace: &mut self.trace,
+            struck: &mut self.struck,
             faults: self.faults,
             fresh: self.fresh,
         };
