@@ -3,6 +3,7 @@
 //! The edge's threads share one ring to the engine; answers come back by request number. At most `REQUESTS_MAX` are under
 //! way, more are refused at once.
 
+use crate::mutation::{self, Mutation};
 use crate::status::Status;
 use book::command::Command;
 use book::event::Event;
@@ -79,7 +80,8 @@ impl AdminPort {
         receiver.await.map_err(|_| AdminPortError::Stopping)
     }
 
-    fn send(&self, command: Command) -> Result<oneshot::Receiver<AdminAnswer>, AdminPortError> {
+    /// Sends one command. The answer comes by a later [`AdminPort::poll`], once what it did is durable.
+    pub fn send(&self, command: Command) -> Result<oneshot::Receiver<AdminAnswer>, AdminPortError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if self.status.is_stopping() {
             return Err(AdminPortError::Stopping);
@@ -102,7 +104,10 @@ impl AdminPort {
         while let Ok(answer) = state.answers.pop() {
             state.held.push_back(answer);
         }
-        let released = self.status.seq_released.get();
+        let released = match mutation::is(Mutation::AdminAnswerBeforeRelease) {
+            true => self.status.seq_applied.get(),
+            false => self.status.seq_released.get(),
+        };
         let mut count = 0;
         while state.held.front().is_some_and(|a| a.seq <= released) {
             let Some(answer) = state.held.pop_front() else { break };

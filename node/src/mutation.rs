@@ -15,6 +15,8 @@ pub enum Mutation {
     WatermarkIgnored,
     /// The public is told before a command is durable.
     FeedBeforeSync,
+    /// An administrator is told before a command is durable.
+    AdminAnswerBeforeRelease,
     /// A session that comes back misses a message.
     ResumeOffByOne,
     /// A session without a line is told nothing.
@@ -34,10 +36,11 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 11] = [
+    pub const ALL: [Mutation; 12] = [
         Mutation::AnswerBeforeSync,
         Mutation::WatermarkIgnored,
         Mutation::FeedBeforeSync,
+        Mutation::AdminAnswerBeforeRelease,
         Mutation::ResumeOffByOne,
         Mutation::MessageLostWhileAway,
         Mutation::StalledBytesForgotten,

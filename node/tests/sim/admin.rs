@@ -1,6 +1,6 @@
 //! The administrators: they open the house, move money, and change markets while trade goes on.
 
-use crate::broken::{Checked, Invariant, ensure};
+use crate::broken::{Broken, Checked, Invariant, ensure};
 use crate::client::PASSWORD;
 use crate::exchange::Exchange;
 use crate::options::Options;
@@ -10,8 +10,10 @@ use book::ids::{AccountId, AssetId, ClientKey, MarketId, SessionId, UserName};
 use book::units::{Ppm, UNITS_MAX, Units};
 use book::workload::rng::Rng;
 use book::workload::{Profile, Workload};
-use node::admin_port::{AdminAnswer, AdminRequest};
+use node::admin_port::AdminAnswer;
 use std::collections::VecDeque;
+use tokio::sync::oneshot::Receiver;
+use tokio::sync::oneshot::error::TryRecvError;
 
 /// The session that reads along with the first account.
 pub const DROP_COPY: SessionId = SessionId(7);
@@ -19,15 +21,13 @@ pub const DROP_COPY: SessionId = SessionId(7);
 pub struct Admins {
     /// To be sent, the next one first; one is under way at a time.
     todo: VecDeque<Command>,
-    under_way: Option<(u64, Command)>,
-    number_last: u64,
-    held: VecDeque<AdminAnswer>,
+    under_way: Option<(Receiver<AdminAnswer>, Command)>,
     reference_last: u128,
 }
 
 impl Admins {
     pub fn new(options: &Options) -> Self {
-        Self { todo: house(options), under_way: None, number_last: 0, held: VecDeque::new(), reference_last: 1 << 40 }
+        Self { todo: house(options), under_way: None, reference_last: 1 << 40 }
     }
 
     pub fn is_done(&self) -> bool {
@@ -36,7 +36,6 @@ impl Admins {
 
     /// The node is gone: what it did not answer is asked again.
     pub fn node_ended(&mut self) {
-        self.held.clear();
         if let Some((_, command)) = self.under_way.take() {
             self.todo.push_front(command);
         }
@@ -57,40 +56,40 @@ impl Admins {
     }
 
     pub fn step(&mut self, node: &mut Exchange, oracle: &Oracle, options: &Options) -> Checked {
-        while let Ok(answer) = node.admin_answers.pop() {
-            self.held.push_back(answer);
-        }
-        let released = node.status.seq_released.get();
-        while let Some(answer) = self.held.pop_front_if(|answer| answer.seq <= released) {
-            self.hear(&answer, oracle, options)?;
+        node.admin.poll();
+        if let Some((answer, _)) = &mut self.under_way {
+            match answer.try_recv() {
+                Ok(answer) => {
+                    self.under_way = None;
+                    hear(&answer, oracle, options)?;
+                }
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Closed) => {
+                    return Err(Broken::new(Invariant::Protocol, "an administrator will get no answer"));
+                }
+            }
         }
         if self.under_way.is_none()
+            && !node.status.is_stopping()
             && let Some(command) = self.todo.pop_front()
         {
-            self.number_last += 1;
-            let request = AdminRequest { number: self.number_last, command: command.clone() };
-            node.admin.push(request).expect("one at a time");
-            self.under_way = Some((self.number_last, command));
+            let answer = node.admin.send(command.clone()).expect("one at a time");
+            self.under_way = Some((answer, command));
         }
         Ok(())
     }
+}
 
-    fn hear(&mut self, answer: &AdminAnswer, oracle: &Oracle, options: &Options) -> Checked {
-        if let Some(expected) = oracle.admin_events.get(&answer.seq) {
-            ensure(answer.events == *expected, Invariant::AnswerDiffers, || {
-                format!("sequence {}: told {:?}, the log says {expected:?}", answer.seq, answer.events)
-            })?;
-        } else {
-            let early = options.release != node::engine_loop::Release::Durable;
-            ensure(early, Invariant::ToldBeforeDurable, || {
-                format!("an administrator is told of sequence {}, {} count", answer.seq, oracle.seq())
-            })?;
-        }
-        if self.under_way.as_ref().is_some_and(|(number, _)| *number == answer.number) {
-            self.under_way = None;
-        }
-        Ok(())
+fn hear(answer: &AdminAnswer, oracle: &Oracle, options: &Options) -> Checked {
+    if let Some(expected) = oracle.admin_events.get(&answer.seq) {
+        return ensure(answer.events == *expected, Invariant::AnswerDiffers, || {
+            format!("sequence {}: told {:?}, the log says {expected:?}", answer.seq, answer.events)
+        });
     }
+    let early = options.release != node::engine_loop::Release::Durable;
+    ensure(early, Invariant::ToldBeforeDurable, || {
+        format!("an administrator is told of sequence {}, {} count", answer.seq, oracle.seq())
+    })
 }
 
 /// Two markets, six accounts with a session each, money, and one who reads along.

@@ -7,6 +7,7 @@ use crate::around::Around;
 use crate::broken::{Broken, Checked, Invariant, ensure};
 use crate::options::Fault;
 use crate::oracle::Oracle;
+use crate::order_watch::OrderWatch;
 use crate::wire::Wire;
 use api::login::{LoginAccepted, LoginRequest, SessionName};
 use api::orders::*;
@@ -23,8 +24,9 @@ use zerocopy::IntoBytes;
 pub const PASSWORD: &str = "pass";
 const HEARTBEAT_NS: u64 = 1_000_000_000;
 const MID_TICKS: u32 = 10_000;
-const PRICE_ONE: i64 = 1_000_000_000;
-const LOT: i64 = 100_000_000;
+/// The only tick and the only lot of this house, in units of the wire.
+pub const PRICE_ONE: i64 = 1_000_000_000;
+pub const LOT: i64 = 100_000_000;
 /// More than one command may cancel.
 const FLOOD_ORDERS: usize = book::engine::CANCELS_PER_COMMAND_MAX as usize + 60;
 
@@ -56,6 +58,7 @@ pub struct Client {
     /// Requests without an answer, by their id.
     pending: BTreeMap<u64, Vec<u8>>,
     own: Vec<Own>,
+    watch: OrderWatch,
     flood: bool,
     pub answers: u64,
 }
@@ -75,6 +78,7 @@ impl Client {
             last_id: 0,
             pending: BTreeMap::new(),
             own: Vec::new(),
+            watch: OrderWatch::default(),
             flood,
             answers: 0,
         }
@@ -127,7 +131,15 @@ impl Client {
     /// What it was told without being durable may be gone.
     pub fn forget(&mut self, oracle: &Oracle) {
         self.unchecked.clear();
-        self.seen = self.seen.min(oracle.told_count(self.session));
+        let told = oracle.told_count(self.session);
+        if told < self.seen {
+            self.seen = told;
+            self.watch = OrderWatch::default();
+            let messages = (1..=told).filter_map(|number| oracle.told(self.session, number));
+            messages.filter_map(|message| Answer::read(message).ok()).for_each(|answer| {
+                self.watch.hear(&answer).expect("it was heard before");
+            });
+        }
     }
 
     fn lose(&mut self, around: &mut Around<'_>) {
@@ -181,7 +193,9 @@ impl Client {
             .map_err(|error| Broken::new(Invariant::Protocol, format!("session {}: {error}", self.session.0)))?;
         self.answers += 1;
         self.learn(&answer);
-        Ok(())
+        self.watch.hear(&answer).map_err(|text| {
+            Broken::new(Invariant::StreamDiffers, format!("session {} message {}: {text}", self.session.0, self.seen))
+        })
     }
 
     /// Checks what was told early, as far as the oracle has come.

@@ -9,7 +9,7 @@ use crate::sockets::Net;
 use api::session::SessionLimits;
 use book::engine::Engine;
 use book::units::TsNs;
-use node::admin_port::{AdminAnswer, AdminInlet, AdminRequest};
+use node::admin_port::{AdminPort, admin_port};
 use node::auth::{Attempt, Doorbell, Verdict};
 use node::control::SessionFacts;
 use node::engine_loop::{EngineLoop, Wiring};
@@ -39,6 +39,7 @@ use wal::head::{Head, HeadConfig};
 use wal::identity::Identity;
 use wal::mark::{MARK_SLOT_STRIDE_BYTES, MARK_SLOTS, MarkSlot};
 use wal::quarantine::Quarantine;
+use wal::recover::Recovered;
 use wal::segment::{Geometry, SegmentHeader, SegmentIdx};
 use wal::store::Store;
 use wal::units::{NodeId, Seq, Timeline};
@@ -105,13 +106,15 @@ pub struct Exchange {
     pub journal: Journal,
     pub orders: Net,
     pub market: Net,
-    pub admin: Producer<AdminRequest>,
-    pub admin_answers: Consumer<AdminAnswer>,
+    pub admin: AdminPort,
     pub attempts: Consumer<Attempt>,
     pub verdicts: Producer<Verdict>,
     pub shadow: Shadow,
     pub historian: Historian,
-    pub seq_recovered: u64,
+    /// The gateway takes nothing in any more.
+    pub closed: bool,
+    /// What the log said at the start.
+    pub log: Recovered,
     _stage_totals: node::edge::stage_totals::StageTotals,
 }
 
@@ -158,8 +161,7 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
     let (verdicts, verdicts_out) = RingBuffer::new(128);
     let (recalls_in, recalls) = RingBuffer::new(16);
     let (recalled, recalled_out) = RingBuffer::new(16);
-    let (admin, requests) = RingBuffer::new(64);
-    let (answers, admin_answers) = RingBuffer::new(64);
+    let (admin, inlet) = admin_port(Arc::clone(&status));
     let seq = engine.stamp().seq.0;
     for gauge in [&status.seq_applied, &status.seq_released, &status.seq_durable, &status.seq_stored] {
         gauge.set(seq);
@@ -195,7 +197,7 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
     };
     let wiring = Wiring {
         ingress: ingress_out,
-        admin: AdminInlet { requests, answers },
+        admin: inlet,
         outbox: outbox_in,
         marks: marks_in,
         feed: feed_in,
@@ -230,10 +232,10 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
         orders: Net::new(options.client_window),
         market: Net::new(options.client_window),
         admin,
-        admin_answers,
         attempts,
         verdicts,
-        seq_recovered: log.tail.seq.0,
+        closed: false,
+        log,
         shadow,
         historian,
         _stage_totals: stage_totals,

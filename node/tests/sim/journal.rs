@@ -1,6 +1,7 @@
 //! The head over the simulated disk: writes and syncs that finish when the seed says, or fail.
 
 use crate::disk::Disk;
+use crate::options::Fault;
 use node::machine::Journaling;
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -109,17 +110,29 @@ impl Journal {
         self.poisoned.is_some()
     }
 
-    /// Moves one frame, the `pick`-th of those under way, by one step.
-    pub fn advance(&mut self, pick: u32, mishaps: &mut Mishaps) -> bool {
+    /// Frames are under way.
+    pub fn is_busy(&self) -> bool {
+        !self.flights.is_empty()
+    }
+
+    /// Moves one frame, the `pick`-th of those under way, by one step; gives the fault that hit it.
+    pub fn advance(&mut self, pick: u32, mishaps: &mut Mishaps) -> Option<Fault> {
         if self.flights.is_empty() {
-            return false;
+            return None;
         }
         let idx = pick as usize % self.flights.len();
         match self.flights[idx].stage {
-            Stage::Asked => self.write(idx, mishaps.write.take()),
-            Stage::Written => self.sync(idx, mishaps.sync.take()),
+            Stage::Asked => {
+                let mishap = mishaps.write.take();
+                self.write(idx, mishap);
+                mishap.map(|mishap| if mishap == WriteMishap::Short { Fault::ShortWrite } else { Fault::WriteFails })
+            }
+            Stage::Written => {
+                let mishap = mishaps.sync.take();
+                self.sync(idx, mishap);
+                mishap.map(|_| Fault::SyncFails)
+            }
         }
-        true
     }
 
     fn write(&mut self, idx: usize, mishap: Option<WriteMishap>) {

@@ -15,6 +15,7 @@ mod exchange;
 mod admin;
 mod around;
 mod client;
+mod order_watch;
 mod reader;
 mod wire;
 
@@ -31,6 +32,8 @@ mod trace;
 mod world;
 
 const SEEDS: u64 = 2_000;
+/// Among so many each fault takes effect.
+const STRIKING_SEEDS: u64 = 500;
 
 /// `PINION_SIM_SEEDS` seeds from `PINION_SIM_FIRST` on, for whoever hunts; else the seeds of every build.
 fn seeds() -> std::ops::Range<u64> {
@@ -41,7 +44,14 @@ fn seeds() -> std::ops::Range<u64> {
 
 fn run_half(parity: u64) {
     match runs::run_all(seeds().filter(|seed| seed % 2 == parity)) {
-        Ok(total) => total.print(),
+        Ok(total) => {
+            total.print();
+            assert!(
+                total.seeds < STRIKING_SEEDS || total.idle_faults().is_empty(),
+                "{:?} never struck",
+                total.idle_faults()
+            );
+        }
         Err(text) => panic!("{text}"),
     }
 }

@@ -29,9 +29,26 @@ pub enum Fault {
     KeeperStalls,
     GatewayStalls,
     ClockJumps,
+    /// Somebody stops the node, whatever is under way.
+    Stop,
 }
 
-pub const FAULTS: [Fault; 20] = [
+impl Fault {
+    /// False where it strikes within a recovery, or comes from a client.
+    fn strikes_in_a_step(self) -> bool {
+        !matches!(
+            self,
+            Fault::CutInRecovery
+                | Fault::Reset
+                | Fault::HalfClose
+                | Fault::SlowReader
+                | Fault::WrongPassword
+                | Fault::Garbage
+        )
+    }
+}
+
+pub const FAULTS: [Fault; 21] = [
     Fault::PowerCut,
     Fault::Kill,
     Fault::CutInRecovery,
@@ -52,6 +69,7 @@ pub const FAULTS: [Fault; 20] = [
     Fault::KeeperStalls,
     Fault::GatewayStalls,
     Fault::ClockJumps,
+    Fault::Stop,
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +195,13 @@ impl Options {
             patrol_bytes_per_second: rng.pick(&[0, 1 << 24, 1 << 28]),
             flood,
         }
+    }
+
+    /// Faults of this run that may strike between two steps.
+    pub fn strikable(&self) -> Vec<Fault> {
+        let idle = |fault: &Fault| *fault == Fault::GatewayStalls && self.seats == Seats::Single;
+        let possible = FAULTS.into_iter().filter(|fault| self.has(*fault) && fault.strikes_in_a_step());
+        possible.filter(|fault| !idle(fault)).collect()
     }
 
     pub fn has(&self, fault: Fault) -> bool {

@@ -4,9 +4,10 @@
 //! interval), and everything that anybody is told must follow from commands that count.
 
 use crate::broken::{Broken, Checked, Invariant, ensure};
+use crate::client::{LOT, PRICE_ONE};
 use crate::twins::Twin;
 use book::codec;
-use book::command::Command;
+use book::command::{Command, Side};
 use book::engine::{Capacity, Engine};
 use book::event::Event;
 use book::ids::SessionId;
@@ -198,9 +199,30 @@ impl Oracle {
             .map_err(|text| Broken::new(Invariant::TwinDiffers, format!("sequence {}: {text}", self.seq())))
     }
 
+    /// What the public is told to rest is what rests, in the order in which it would trade.
+    fn check_depth(&self) -> Checked {
+        for market in self.engine.markets() {
+            let id = market.rules.id;
+            for side in [Side::Buy, Side::Sell] {
+                let book = self.feed.depth().book(id.0);
+                let told = book.into_iter().flat_map(|book| book.orders(side));
+                let told = told.map(|order| (order.order_id, order.price_e9, order.qty_e8));
+                let rests = market.book.queue(self.engine.pool(), side).map(|(_, order)| {
+                    let (price, qty) = (i64::from(order.price.0) * PRICE_ONE, order.leaves.0 as i64 * LOT);
+                    (order.id.0, price, qty)
+                });
+                ensure(told.eq(rests), Invariant::FeedDiffers, || {
+                    format!("sequence {}: market {} {side:?} is told otherwise than it is", self.seq(), id.0)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     /// The full walks.
     pub fn verify(&self) -> Checked {
         self.check_balances()?;
+        self.check_depth()?;
         let walked = self.engine.verify();
         walked.map_err(|error| Broken::new(Invariant::StateInconsistent, format!("sequence {}: {error}", self.seq())))
     }

@@ -7,6 +7,7 @@ use crate::oracle::Oracle;
 use crate::wire::Wire;
 use api::depth::Depth;
 use api::login::{LoginAccepted, LoginRequest, SessionName};
+use api::market::MarketMessage;
 use api::snapshot::{SnapshotReader, write_snapshot};
 use api::soup::PacketKind;
 use api::stream::SessionSeq;
@@ -26,6 +27,8 @@ pub struct Reader {
     back_at: TsNs,
     wish: Wish,
     snapshot: SnapshotReader,
+    /// The books, by the snapshot and the live messages behind it.
+    depth: Depth,
     /// Number of the last live message that it has.
     seen: u64,
     unchecked: VecDeque<(u64, Vec<u8>)>,
@@ -38,6 +41,7 @@ impl Reader {
             back_at: TsNs(0),
             wish: Wish::Snapshot,
             snapshot: SnapshotReader::default(),
+            depth: Depth::default(),
             seen: 0,
             unchecked: VecDeque::new(),
         }
@@ -45,6 +49,13 @@ impl Reader {
 
     pub fn is_done(&self, oracle: &Oracle) -> bool {
         self.unchecked.is_empty() && self.wish == Wish::Live && self.seen + 1 == oracle.feed().live().next_seq().0
+    }
+
+    /// What it has put together is what the log says.
+    pub fn verify(&self, oracle: &Oracle) -> Checked {
+        ensure(written(&self.depth) == written(oracle.feed().depth()), Invariant::FeedDiffers, || {
+            format!("after live message {} its books are not what the log says", self.seen)
+        })
     }
 
     pub fn node_ended(&mut self, around: &mut Around<'_>) {
@@ -57,7 +68,11 @@ impl Reader {
     /// What it was told without being durable may be gone.
     pub fn forget(&mut self, oracle: &Oracle) {
         self.unchecked.clear();
-        self.seen = self.seen.min(oracle.feed().live().next_seq().0 - 1);
+        let told = oracle.feed().live().next_seq().0 - 1;
+        if told < self.seen {
+            // Its books hold what is gone.
+            (self.seen, self.wish) = (told, Wish::Snapshot);
+        }
     }
 
     fn lose(&mut self, around: &mut Around<'_>) {
@@ -118,6 +133,7 @@ impl Reader {
             PacketKind::Sequenced if self.wish == Wish::Snapshot => self.take_snapshot(payload, around),
             PacketKind::Sequenced => {
                 self.seen += 1;
+                self.follow(payload)?;
                 if !around.is_told_late() && around.oracle.feed().live().next_seq().0 <= self.seen {
                     self.unchecked.push_back((self.seen, payload.to_vec()));
                     return Ok(true);
@@ -126,6 +142,12 @@ impl Reader {
             }
             kind => Err(Broken::new(Invariant::Protocol, format!("a reader is sent {kind:?}"))),
         }
+    }
+
+    fn follow(&mut self, message: &[u8]) -> Checked {
+        let broken = |error: String| Broken::new(Invariant::FeedDiffers, format!("live message: {error}"));
+        let message = MarketMessage::read(message).map_err(|error| broken(error.to_string()))?;
+        self.depth.apply(&message).map_err(|error| broken(error.to_string()))
     }
 
     fn take_snapshot(&mut self, payload: &[u8], around: &mut Around<'_>) -> Checked<bool> {
@@ -141,14 +163,9 @@ impl Reader {
             // It may be taken back; another one will do.
             return Ok(false);
         }
-        if snapshot.as_of.0 + 1 == next {
-            ensure(written(&snapshot.depth) == written(around.oracle.feed().depth()), Invariant::FeedDiffers, || {
-                format!("the snapshot as of {} is not the book", snapshot.as_of.0)
-            })?;
-        }
-        self.seen = snapshot.as_of.0;
-        self.wish = Wish::Live;
-        Ok(true)
+        (self.seen, self.depth, self.wish) = (snapshot.as_of.0, snapshot.depth, Wish::Live);
+        // An older one is held against the books when the messages behind it have come.
+        if self.seen + 1 == next { self.verify(around.oracle).map(|()| true) } else { Ok(true) }
     }
 
     /// Checks what was told early, as far as the oracle has come.

@@ -2,6 +2,7 @@
 
 use crate::broken::{Broken, Invariant};
 use crate::options::{FAULTS, Fault, Options};
+use crate::struck::Struck;
 use crate::world::{Passed, World};
 use std::cell::RefCell;
 use std::fmt::Write;
@@ -98,6 +99,7 @@ pub struct Total {
     pub answers: u64,
     pub starts: u64,
     pub refused: u64,
+    struck: Struck,
     pub wall: Duration,
     /// What this thread had of a core; a machine that does other things as well says nothing of the simulator.
     pub on_core: Duration,
@@ -118,6 +120,12 @@ impl Total {
             self.starts,
             self.refused
         );
+        let struck: Vec<String> = self.struck.counts().map(|(fault, count)| format!("{fault:?} {count}")).collect();
+        println!("faults that took effect: {}", struck.join(", "));
+    }
+
+    pub fn idle_faults(&self) -> Vec<Fault> {
+        self.struck.counts().filter(|(_, count)| *count == 0).map(|(fault, _)| fault).collect()
     }
 }
 
@@ -140,6 +148,7 @@ pub fn run_all(seeds: impl Iterator<Item = u64>) -> Result<Total, String> {
                 total.answers += passed.answers;
                 total.starts += u64::from(passed.starts);
                 total.refused += u64::from(passed.refused);
+                total.struck.add_all(&passed.struck);
             }
             Err(failure) => {
                 let (least, failure) = shrink(&options, failure);

@@ -3,16 +3,17 @@
 //! A run opens the house, trades while faults strike, heals everything, and then waits for every answer that is owed.
 
 mod starts;
+mod stop;
 mod strikes;
 
 use crate::admin::{Admins, DROP_COPY};
 use crate::around::Around;
 use crate::broken::{Broken, Checked, Invariant, ensure};
 use crate::client::Client;
-use crate::disk::{Disk, End};
+use crate::disk::Disk;
 use crate::exchange::{self, Exchange};
 use crate::journal::Mishaps;
-use crate::options::{Options, Seats};
+use crate::options::{Fault, Options, Seats};
 use crate::oracle::Oracle;
 use crate::reader::Reader;
 use crate::sockets::Weather;
@@ -24,7 +25,6 @@ use book::units::TsNs;
 use book::workload::rng::Rng;
 use node::auth::Verdict;
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 
 /// Steps in which a healed node must have answered everything.
 const LIVENESS_STEPS: u32 = 200_000;
@@ -69,6 +69,9 @@ pub struct World<'o> {
     disk_rests: u32,
     /// Steps that a gateway of its own thread may still do after the journal failed.
     dying: Option<u32>,
+    /// The step in which the node was asked to stop.
+    stop_asked: Option<u32>,
+    stops: u32,
     mark_noted_ns: u64,
     /// What the mark holds at least, by the keeper's word.
     mark_promised: u64,
@@ -103,6 +106,8 @@ impl<'o> World<'o> {
             gateway_rests: 0,
             disk_rests: 0,
             dying: None,
+            stop_asked: None,
+            stops: 0,
             mark_noted_ns: 0,
             mark_promised: 0,
             old_image: None,
@@ -121,7 +126,11 @@ impl<'o> World<'o> {
             self.strike()?;
         }
         self.heal()?;
+        if let Some(node) = &self.node {
+            compare_hashes(node, &self.oracle)?;
+        }
         self.stop()?;
+        self.count_failures();
         Ok(Passed {
             trace: self.trace.value(),
             commands: self.oracle.seq(),
@@ -152,7 +161,7 @@ impl<'o> World<'o> {
         self.admins.calm();
         for _ in 0..LIVENESS_STEPS {
             if self.is_done() {
-                return Ok(());
+                return self.reader.verify(&self.oracle);
             }
             self.turn()?;
         }
@@ -252,7 +261,8 @@ impl<'o> World<'o> {
             return self.crash(end, None);
         }
         node.gateway.give_out(self.now, &mut node.orders);
-        Ok(())
+        self.close_door();
+        self.end_when_drained()
     }
 
     fn engine_cycle(&mut self) -> Checked {
@@ -262,7 +272,7 @@ impl<'o> World<'o> {
         if node.journal.is_poisoned() && self.dying.is_none() {
             self.dying = Some(self.rng.below(4));
         }
-        Ok(())
+        self.end_when_drained()
     }
 
     fn gateway_cycle(&mut self) -> Checked {
@@ -272,6 +282,7 @@ impl<'o> World<'o> {
         }
         self.dying = self.dying.map(|steps| steps - 1);
         if rests(&mut self.gateway_rests) {
+            self.struck.note(Fault::GatewayStalls);
             return Ok(());
         }
         let weather = self.weather();
@@ -279,21 +290,25 @@ impl<'o> World<'o> {
         node.orders.poll(weather, &mut self.rng);
         node.gateway.take_in(self.now, &mut node.orders);
         node.gateway.give_out(self.now, &mut node.orders);
+        self.close_door();
         Ok(())
     }
 
     fn disk_step(&mut self) {
         let pick = self.rng.below(64);
+        let Some(node) = &mut self.node else { return };
         if rests(&mut self.disk_rests) {
+            self.struck.add(Fault::SlowDisk, u64::from(node.journal.is_busy()));
             return;
         }
-        if let Some(node) = &mut self.node {
-            node.journal.advance(pick, &mut self.mishaps);
+        if let Some(fault) = node.journal.advance(pick, &mut self.mishaps) {
+            self.struck.note(fault);
         }
     }
 
     fn keeper_step(&mut self) -> Checked {
         if rests(&mut self.keeper_rests) {
+            self.struck.note(Fault::KeeperStalls);
             return Ok(());
         }
         let Some(node) = &mut self.node else { return Ok(()) };
@@ -317,8 +332,7 @@ impl<'o> World<'o> {
         let before = self.disk.failures();
         let complaints = node.complaints();
         let outcome = node.shadow.poll(self.now);
-        let complains = complaints < node.complaints();
-        ensure(!complains || before != self.disk.failures(), Invariant::Assertion, || node.complaint())?;
+        self.check_complaints(before, complaints)?;
         if let Some(end) = self.end_of_step(before, outcome)? {
             return self.crash(end, None);
         }
@@ -392,30 +406,6 @@ impl<'o> World<'o> {
         }
         let Some(node) = &mut self.node else { return Ok(()) };
         self.admins.step(node, &self.oracle, self.options)
-    }
-
-    // ---- the end
-
-    /// A clean stop, and one more start on what it left.
-    fn stop(&mut self) -> Checked {
-        let Some(node) = &mut self.node else { return Ok(()) };
-        compare_hashes(node, &self.oracle)?;
-        node.status.stopping.store(true, Ordering::Release);
-        node.gateway.close_to_new();
-        while !node.engine.is_drained(&node.journal) {
-            node.journal.advance(0, &mut Mishaps::default());
-            node.journal.poll();
-            node.engine.poll(self.now, &mut node.journal);
-        }
-        let finished = node.keeper.finish();
-        finished.map_err(|error| Broken::new(Invariant::Liveness, format!("a clean stop: {error}")))?;
-        let followed = node.shadow.finish(self.now);
-        followed.map_err(|error| Broken::new(Invariant::Liveness, format!("a clean stop: {error}")))?;
-        self.account()?;
-        let seq = self.oracle.seq();
-        self.crash(End::PowerCut, None)?;
-        let recovered = self.node.as_ref().map_or(0, |node| node.seq_recovered);
-        ensure(recovered == seq, Invariant::NeverWritten, || format!("stopped at {seq}, started at {recovered}"))
     }
 }
 

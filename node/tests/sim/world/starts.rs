@@ -28,6 +28,7 @@ impl World<'_> {
             match exchange::boot(&self.disk, self.options, self.now) {
                 Ok(node) => break node,
                 Err(_) if self.disk.is_cut() => {
+                    self.struck.note(Fault::CutInRecovery);
                     let end = self.rng.pick(&[End::Killed, End::PowerCut]);
                     self.disk.end(end, &mut self.rng);
                 }
@@ -41,7 +42,7 @@ impl World<'_> {
 
     /// Holds a started node against what must be there.
     fn admit(&mut self, node: Exchange) -> Checked {
-        let recovered = node.seq_recovered;
+        let recovered = node.log.tail.seq.0;
         self.trace.number(recovered);
         ensure(self.oracle.seq() <= recovered, Invariant::DurableLost, || {
             format!("{} were durable, {recovered} are there", self.oracle.seq())
@@ -71,8 +72,9 @@ impl World<'_> {
     pub(super) fn start_damaged(&mut self, damage: Fault, issued: &[Issued]) -> Checked {
         let image = self.disk.image();
         let Some((must, what)) = self.damage(damage, issued) else { return Ok(()) };
+        self.struck.note(damage);
         let started = exchange::boot(&self.disk, self.options, self.now);
-        let started = started.map(|node| (node.seq_recovered, node.engine.engine().state_hash()));
+        let started = started.map(|node| (node.log.tail.seq.0, node.engine.engine().state_hash()));
         self.disk.put_back(&image);
         let (seq, hash) = match started {
             Ok(served) => served,

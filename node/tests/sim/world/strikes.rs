@@ -5,7 +5,7 @@ use crate::around::Around;
 use crate::broken::{Broken, Checked, Invariant, ensure};
 use crate::disk::{End, Failures};
 use crate::journal::{Mishaps, WriteMishap};
-use crate::options::{FAULTS, Fault};
+use crate::options::Fault;
 use std::fmt::Display;
 
 /// Calls to the disk within which one is cut or fails: a round of a loop makes so many.
@@ -16,12 +16,15 @@ impl World<'_> {
         if !self.rng.one_in(self.options.fault_every) {
             return Ok(());
         }
-        let possible: Vec<Fault> = FAULTS.into_iter().filter(|fault| self.options.has(*fault)).collect();
+        let possible = self.options.strikable();
         let Some(&fault) = possible.get(self.rng.below(possible.len().max(1) as u32) as usize) else { return Ok(()) };
         let rest = 1 + self.rng.below(40);
         match fault {
-            Fault::PowerCut => return self.crash(End::PowerCut, None),
-            Fault::Kill => return self.crash(End::Killed, None),
+            Fault::PowerCut | Fault::Kill => {
+                self.struck.note(fault);
+                let end = if fault == Fault::Kill { End::Killed } else { End::PowerCut };
+                return self.crash(end, None);
+            }
             Fault::BitRot | Fault::LostTail => return self.crash(End::PowerCut, Some(fault)),
             Fault::SyncFails => self.mishaps.sync = Some(libc::EIO),
             Fault::WriteFails => self.mishaps.write = Some(WriteMishap::Fail(libc::ENOSPC)),
@@ -32,14 +35,17 @@ impl World<'_> {
             Fault::SlowDisk => self.disk_rests = rest,
             Fault::KeeperStalls => self.keeper_rests = 4 * rest,
             Fault::GatewayStalls => self.gateway_rests = rest,
-            Fault::ClockJumps => self.now.0 += u64::from(self.rng.below(2_000_000_000)) * 10,
-            // Struck where they hit: in a recovery, or by a client.
+            Fault::Stop => self.ask_to_stop(),
+            Fault::ClockJumps => {
+                self.struck.note(fault);
+                self.now.0 += (1 + u64::from(self.rng.below(2_000_000_000))) * 10;
+            }
             Fault::CutInRecovery
             | Fault::Reset
             | Fault::HalfClose
             | Fault::SlowReader
             | Fault::WrongPassword
-            | Fault::Garbage => {}
+            | Fault::Garbage => unreachable!("it strikes in a recovery, or from a client"),
         }
         Ok(())
     }
@@ -66,8 +72,11 @@ impl World<'_> {
         self.admins.node_ended();
         self.verdicts.clear();
         self.mishaps = Mishaps::default();
-        self.dying = None;
+        (self.dying, self.stop_asked) = (None, None);
         let issued = std::mem::take(&mut node.journal.issued);
+        if self.options.has(Fault::SlowReader) {
+            self.struck.add(Fault::SlowReader, node.orders.full_count + node.market.full_count);
+        }
         drop(node);
         self.disk.end(end, &mut self.rng);
         self.now.0 += u64::from(self.rng.below(1_000_000_000));
@@ -85,6 +94,7 @@ impl World<'_> {
         outcome: Result<T, E>,
     ) -> Checked<Option<End>> {
         if self.disk.is_cut() {
+            self.struck.note(Fault::CutInStep);
             return Ok(Some(self.any_end()));
         }
         match outcome {
@@ -92,6 +102,20 @@ impl World<'_> {
             Err(_) if before != self.disk.failures() => Ok(Some(self.any_end())),
             Err(error) => Err(Broken::new(Invariant::Assertion, format!("nothing failed, and yet: {error}"))),
         }
+    }
+
+    /// Whoever says that something went wrong has something that did.
+    pub(super) fn check_complaints(&self, before: Failures, complaints: u64) -> Checked {
+        let Some(node) = &self.node else { return Ok(()) };
+        let right = node.complaints() == complaints || before != self.disk.failures();
+        ensure(right, Invariant::Assertion, || node.complaint())
+    }
+
+    /// Failures that only the disk knows of.
+    pub(super) fn count_failures(&mut self) {
+        let Failures { calls, flushes, .. } = self.disk.failures();
+        self.struck.add(Fault::CallFails, calls);
+        self.struck.add(Fault::FlushFails, flushes);
     }
 
     /// How a process ends whose journal failed.
@@ -102,7 +126,7 @@ impl World<'_> {
     }
 
     /// Whoever fails may lose the power in the same moment.
-    fn any_end(&mut self) -> End {
+    pub(super) fn any_end(&mut self) -> End {
         self.rng.pick(&[End::Killed, End::PowerCut])
     }
 }

@@ -1,0 +1,86 @@
+//! A session's orders as its messages tell of them: each is accepted first, its quantity adds up, and it ends once.
+//!
+//! Knows nothing of the engine or of the log, so it finds what every application of the log would get wrong alike.
+
+use api::orders::*;
+use std::collections::BTreeMap;
+
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    /// What is filled, and what is open; the latter is not known of an order for an amount of money.
+    cum_qty_e8: i64,
+    leaves_qty_e8: Option<i64>,
+    is_over: bool,
+}
+
+#[derive(Default)]
+pub struct OrderWatch {
+    orders: BTreeMap<u64, Watched>,
+}
+
+impl OrderWatch {
+    /// Takes in the next message; says what is wrong with it.
+    pub fn hear(&mut self, answer: &Answer) -> Result<(), String> {
+        match answer {
+            Answer::OrderAccepted(m) => self.accepted(m),
+            Answer::OrderExecuted(m) => self.executed(m),
+            Answer::OrderReplaced(m) => self.replaced(m),
+            Answer::OrderCanceled(m) => self.canceled(m),
+            _ => Ok(()),
+        }
+    }
+
+    fn accepted(&mut self, m: &OrderAccepted) -> Result<(), String> {
+        let by_quote = m.exec_inst & EXEC_QUOTE_QTY != 0;
+        let leaves_qty_e8 = (!by_quote).then_some(m.leaves_qty_e8.get());
+        let watched = Watched { cum_qty_e8: 0, leaves_qty_e8, is_over: false };
+        let sound = m.leaves_qty_e8 == m.qty_e8 && (by_quote || 0 < m.qty_e8.get());
+        let is_new = self.orders.insert(m.order_id.get(), watched).is_none();
+        if is_new && sound { Ok(()) } else { Err(format!("accepted twice, or with another quantity: {m:?}")) }
+    }
+
+    fn executed(&mut self, m: &OrderExecuted) -> Result<(), String> {
+        let order = self.open(m.order_id.get())?;
+        let (last, leaves, cum) = (m.last_qty_e8.get(), m.leaves_qty_e8.get(), m.cum_qty_e8.get());
+        let adds_up = order.leaves_qty_e8.is_none_or(|before| leaves == before - last);
+        if last <= 0 || leaves < 0 || cum != order.cum_qty_e8 + last || !adds_up {
+            return Err(format!("{order:?} does not go on with {m:?}"));
+        }
+        order.cum_qty_e8 = cum;
+        if let Some(open) = &mut order.leaves_qty_e8 {
+            *open = leaves;
+            order.is_over = leaves == 0;
+        }
+        Ok(())
+    }
+
+    fn replaced(&mut self, m: &OrderReplaced) -> Result<(), String> {
+        let order = self.open(m.order_id.get())?;
+        let leaves = m.leaves_qty_e8.get();
+        let kept = m.kept_priority == 0 || order.leaves_qty_e8.is_none_or(|before| leaves <= before);
+        // Self-trade prevention may take all of it off, and cancels it then.
+        if leaves < 0 || m.cum_qty_e8.get() != order.cum_qty_e8 || !kept {
+            return Err(format!("{order:?} does not go on with {m:?}"));
+        }
+        order.leaves_qty_e8 = order.leaves_qty_e8.map(|_before| leaves);
+        Ok(())
+    }
+
+    fn canceled(&mut self, m: &OrderCanceled) -> Result<(), String> {
+        let order = self.open(m.order_id.get())?;
+        let adds_up = order.leaves_qty_e8.is_none_or(|open| m.canceled_qty_e8.get() == open);
+        if m.cum_qty_e8.get() != order.cum_qty_e8 || !adds_up {
+            return Err(format!("{order:?} does not end with {m:?}"));
+        }
+        order.is_over = true;
+        Ok(())
+    }
+
+    fn open(&mut self, order_id: u64) -> Result<&mut Watched, String> {
+        match self.orders.get_mut(&order_id) {
+            None => Err(format!("order {order_id} was never accepted")),
+            Some(order) if order.is_over => Err(format!("order {order_id} is over")),
+            Some(order) => Ok(order),
+        }
+    }
+}
