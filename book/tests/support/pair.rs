@@ -1,25 +1,38 @@
 //! The naive twin beside an engine: given the same commands, it must have said the same and own the same.
 
-use book::command::{Command, OrderRef};
+use book::command::{Admin, Command, OrderRef, Refuse};
 use book::engine::Engine;
 use book::event::Event;
-use book::ids::OrderId;
+use book::ids::{ClOrdId, ClientKey, MarketId, OrderId, SessionId};
 use book::naive::Naive;
+use book::reject::RejectReason;
 use book::units::Stamp;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+const NO_ORDER: OrderRef = OrderRef { order_id: OrderId::NONE, cl_ord_id: ClOrdId(0), client_key: ClientKey::NONE };
 
 /// The twin, and how the engine's order ids map to its own.
 #[derive(Default)]
 pub struct Twin {
     naive: Naive,
     ids: HashMap<OrderId, OrderId>,
+    /// Sessions that were ever given a throttle.
+    throttles: HashSet<SessionId>,
 }
 
 impl Twin {
     /// Applies what an engine has applied and compares what both said of orders.
     pub fn follow(&mut self, stamp: Stamp, command: &Command, events: &[Event]) -> Result<(), String> {
+        if is_throttled(events) {
+            return self.throttled(stamp, command);
+        }
         let granted =
             !events.iter().any(|e| matches!(e, Event::AdminRejected { .. } | Event::FundsMoved { repeated: true, .. }));
+        if let Command::Admin(admin) = command
+            && let Admin::SetSessionThrottle { session, .. } = &**admin
+        {
+            self.throttles.insert(*session);
+        }
         let mut expected = Vec::new();
         if granted {
             self.naive.apply(stamp, &self.translated(command), &mut expected);
@@ -31,6 +44,23 @@ impl Twin {
             return Ok(());
         }
         Err(format!("events of {command:?}\nwhole: {events:#?}\ngot {got:#?}\nexpected {expected:#?}"))
+    }
+
+    /// The naive twin has no buckets: to it the message only uses up its id. Only a session with a throttle is throttled.
+    fn throttled(&mut self, stamp: Stamp, command: &Command) -> Result<(), String> {
+        let (session, cl_ord_id) = match command {
+            Command::Place(place) => (place.session, place.cl_ord_id),
+            Command::Amend(amend) => (amend.session, amend.cl_ord_id),
+            _ => return Err(format!("{command:?} is throttled")),
+        };
+        if !self.throttles.contains(&session) {
+            return Err(format!("{command:?} is throttled, and its session is not"));
+        }
+        let (target, reason) = (NO_ORDER, RejectReason::Throttled);
+        let refuse =
+            Refuse { session, cl_ord_id, target, market: MarketId::NONE, reason, template: 0, consumes_id: true };
+        self.naive.apply(stamp, &Command::Refuse(refuse), &mut Vec::new());
+        Ok(())
     }
 
     /// Compares everything that anybody owns.
@@ -101,6 +131,14 @@ impl Twin {
             _ => {}
         }
         Ok(event)
+    }
+}
+
+fn is_throttled(events: &[Event]) -> bool {
+    match events {
+        [Event::Rejected(rejected)] => rejected.reason == RejectReason::Throttled,
+        [Event::CancelRejected(rejected)] => rejected.reason == RejectReason::Throttled,
+        _ => false,
     }
 }
 

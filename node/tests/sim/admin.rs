@@ -1,13 +1,14 @@
 //! The administrators: they open the house, move money, and change markets while trade goes on.
 
 use crate::broken::{Broken, Checked, Invariant, ensure};
-use crate::client::PASSWORD;
+use crate::client::{LOT, PASSWORD, PRICE_ONE};
 use crate::exchange::Exchange;
 use crate::options::Options;
 use crate::oracle::Oracle;
+use book::accounts::OPEN_ORDERS_MAX;
 use book::command::*;
-use book::ids::{AccountId, AssetId, ClientKey, MarketId, SessionId, UserName};
-use book::units::{Ppm, UNITS_MAX, Units};
+use book::ids::{AccountId, AssetId, ClientKey, MarketId, SessionId, Symbol, UserName};
+use book::units::{Ppm, QtyLots, UNITS_MAX, Units};
 use book::workload::rng::Rng;
 use book::workload::{Profile, Workload};
 use node::admin_port::AdminAnswer;
@@ -17,6 +18,13 @@ use tokio::sync::oneshot::error::TryRecvError;
 
 /// The session that reads along with the first account.
 pub const DROP_COPY: SessionId = SessionId(7);
+
+/// Accounts of the house, with a session each.
+const ACCOUNTS: u32 = 6;
+const ENOUGH: Units = Units(1_000_000);
+/// Refuses nothing that can be counted.
+const WIDE: MarketLimits =
+    MarketLimits { qty_min: QtyLots(1), qty_max: QtyLots(1 << 40), notional_min: Units(0), price_band: Ppm(0) };
 
 pub struct Admins {
     /// To be sent, the next one first; one is under way at a time.
@@ -47,12 +55,25 @@ impl Admins {
         self.todo.push_back(Command::Admin(Box::new(command)));
     }
 
-    /// Leaves the house as trade needs it.
+    /// Leaves the house so that nobody's order can be refused.
     pub fn calm(&mut self) {
+        let mut wishes = Vec::new();
         for market in [MarketId(1), MarketId(2)] {
-            let trading = Admin::SetMarketStatus { market, status: MarketStatus::Trading };
-            self.todo.push_back(Command::Admin(Box::new(trading)));
+            wishes.push(Admin::SetMarketStatus { market, status: MarketStatus::Trading });
+            wishes.push(Admin::SetMarketLimits { market, limits: WIDE });
         }
+        for number in 1..=ACCOUNTS {
+            let (account, session) = (AccountId(number), SessionId(number));
+            wishes.push(Admin::SetAccountStatus { account, status: AccountStatus::Active });
+            wishes.push(Admin::SetAccountBlock { account, blocked: false });
+            wishes.push(Admin::SetAccountLimits { account, open_orders_max: OPEN_ORDERS_MAX });
+            wishes.push(Admin::SetSessionBlock { session, blocked: false });
+            wishes.push(Admin::SetSessionThrottle { session, throttle: Throttle::default() });
+            self.reference_last += 1;
+            let reference = ClientKey(self.reference_last);
+            wishes.push(Admin::Deposit(FundsMove { account, asset: AssetId(1), amount: ENOUGH, reference }));
+        }
+        self.todo.extend(wishes.into_iter().map(|admin| Command::Admin(Box::new(admin))));
     }
 
     pub fn step(&mut self, node: &mut Exchange, oracle: &Oracle, options: &Options) -> Checked {
@@ -107,41 +128,91 @@ fn house(options: &Options) -> VecDeque<Command> {
             _ => {}
         }
     }
-    commands.push_back(Command::Admin(Box::new(Admin::AddSession(SessionSpec {
-        account: AccountId(1),
-        user: UserName::new("U7").expect("a letter and a digit"),
+    commands.push_back(Command::Admin(Box::new(Admin::AddSession(reader(AccountId(1), "U7")))));
+    commands
+}
+
+fn any(reference: ClientKey, rng: &mut Rng) -> Admin {
+    let (market, account, session) = (any_market(rng), AccountId(1 + rng.below(ACCOUNTS)), SessionId(1 + rng.below(7)));
+    match rng.below(24) {
+        0..6 => Admin::Deposit(funds(account, reference, rng)),
+        6 | 7 => Admin::Withdraw(funds(account, reference, rng)),
+        8 | 9 => Admin::SetMarketStatus {
+            market,
+            status: rng.pick(&[MarketStatus::Halt, MarketStatus::CancelOnly, MarketStatus::PostOnly]),
+        },
+        10..13 => Admin::SetMarketStatus { market, status: MarketStatus::Trading },
+        13 => Admin::SetMarketFees {
+            market,
+            maker_fee: Ppm(rng.pick(&[-20, 0, 100])),
+            taker_fee: Ppm(rng.pick(&[50, 250, 2_000])),
+        },
+        14 => Admin::SetMarketLimits {
+            market,
+            limits: rng.pick(&[WIDE, WIDE, MarketLimits { qty_min: QtyLots(5), price_band: Ppm(3_000), ..WIDE }]),
+        },
+        15 => Admin::SetAccountFeeTier { account, tier: rng.below(3) as u8 },
+        16 => Admin::SetFeeTier {
+            tier: rng.below(3) as u8,
+            fees: FeeTier {
+                maker_scale: Ppm(rng.pick(&[0, 500_000, 1_000_000])),
+                taker_scale: Ppm(rng.pick(&[500_000, 1_000_000, 2_000_000])),
+            },
+        },
+        17 => Admin::SetAccountBlock { account, blocked: rng.one_in(4) },
+        18 => Admin::SetAccountStatus {
+            account,
+            status: rng.pick(&[AccountStatus::Active, AccountStatus::Active, AccountStatus::Suspended]),
+        },
+        19 => {
+            Admin::SetAccountLimits { account, open_orders_max: rng.pick(&[2, 50, OPEN_ORDERS_MAX, OPEN_ORDERS_MAX]) }
+        }
+        20 => Admin::SetSessionBlock { session, blocked: rng.one_in(4) },
+        21 => Admin::SetSessionThrottle {
+            session,
+            throttle: Throttle { orders_per_second: rng.pick(&[0, 100, 10_000]), burst: rng.pick(&[0, 1, 20]) },
+        },
+        22 => Admin::AddMarket(MarketSpec {
+            symbol: Symbol::new(&format!("M{}-USD", reference.0 % 1_000)).expect("letters, digits and a dash"),
+            base: AssetId(rng.pick(&[2, 3])),
+            quote: AssetId(1),
+            tick_e9: PRICE_ONE as u64,
+            lot_e8: LOT as u64,
+            limits: WIDE,
+            maker_fee: Ppm(0),
+            taker_fee: Ppm(100),
+            status: MarketStatus::Trading,
+        }),
+        _ => Admin::AddSession(SessionSpec {
+            drop_copy: rng.one_in(2),
+            ..reader(account, &format!("U{}", 10 + reference.0 % 1_000))
+        }),
+    }
+}
+
+/// Also markets that are not there, or not yet.
+fn any_market(rng: &mut Rng) -> MarketId {
+    MarketId(rng.pick(&[1, 1, 1, 2, 2, 2, 3]))
+}
+
+fn funds(account: AccountId, reference: ClientKey, rng: &mut Rng) -> FundsMove {
+    let asset = AssetId(1 + rng.below(3));
+    let amount = Units(rng.pick(&[0, 10, 500, 1_000_000]));
+    // Some references come again.
+    let reference = if rng.one_in(4) { ClientKey(reference.0 - 1) } else { reference };
+    FundsMove { account, asset, amount, reference }
+}
+
+/// A session that does nothing by itself.
+fn reader(account: AccountId, user: &str) -> SessionSpec {
+    SessionSpec {
+        account,
+        user: UserName::new(user).expect("a letter and digits"),
         password_hash: PASSWORD.to_owned(),
         drop_copy: true,
         throttle: Throttle::default(),
         cod_mode: CodMode::Off,
         cod_scope: CodScope::Session,
         cod_window_ms: 0,
-    }))));
-    commands
-}
-
-fn any(reference: ClientKey, rng: &mut Rng) -> Admin {
-    let market = MarketId(1 + rng.below(2));
-    let account = AccountId(1 + rng.below(6));
-    let asset = AssetId(1 + rng.below(3));
-    let amount = Units(rng.pick(&[0, 10, 500, 1_000_000]));
-    // Some references come again.
-    let reference = if rng.one_in(4) { ClientKey(reference.0 - 1) } else { reference };
-    let funds = FundsMove { account, asset, amount, reference };
-    match rng.below(10) {
-        0..3 => Admin::Deposit(funds),
-        3 => Admin::Withdraw(funds),
-        4 => Admin::SetMarketStatus {
-            market,
-            status: rng.pick(&[MarketStatus::Halt, MarketStatus::CancelOnly, MarketStatus::PostOnly]),
-        },
-        5 | 6 => Admin::SetMarketStatus { market, status: MarketStatus::Trading },
-        7 => Admin::SetMarketFees {
-            market,
-            maker_fee: Ppm(rng.pick(&[-20, 0, 100])),
-            taker_fee: Ppm(rng.pick(&[50, 250, 2_000])),
-        },
-        8 => Admin::SetAccountFeeTier { account, tier: rng.below(3) as u8 },
-        _ => Admin::SetAccountBlock { account, blocked: rng.one_in(4) },
     }
 }

@@ -22,6 +22,8 @@ use std::collections::{BTreeMap, VecDeque};
 use zerocopy::IntoBytes;
 
 pub const PASSWORD: &str = "pass";
+/// One in so many steps a client gives up a line that it has garbled.
+const GARBLED_STEPS: u32 = 20;
 const HEARTBEAT_NS: u64 = 1_000_000_000;
 const MID_TICKS: u32 = 10_000;
 /// The only tick and the only lot of this house, in units of the wire.
@@ -29,6 +31,15 @@ pub const PRICE_ONE: i64 = 1_000_000_000;
 pub const LOT: i64 = 100_000_000;
 /// More than one command may cancel.
 const FLOOD_ORDERS: usize = book::engine::CANCELS_PER_COMMAND_MAX as usize + 60;
+
+/// The one order that it sends when nothing fails any more: it must be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Farewell {
+    NotAsked,
+    Asked,
+    Sent(u64),
+    Accepted,
+}
 
 /// One of its own orders, as far as it knows.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +70,9 @@ pub struct Client {
     pending: BTreeMap<u64, Vec<u8>>,
     own: Vec<Own>,
     watch: OrderWatch,
+    farewell: Farewell,
+    /// What it sent last was no packet: the node understands nothing behind it.
+    is_garbled: bool,
     flood: bool,
     pub answers: u64,
 }
@@ -79,6 +93,8 @@ impl Client {
             pending: BTreeMap::new(),
             own: Vec::new(),
             watch: OrderWatch::default(),
+            farewell: Farewell::NotAsked,
+            is_garbled: false,
             flood,
             answers: 0,
         }
@@ -86,16 +102,25 @@ impl Client {
 
     /// Everything that it asked for was answered, and everything that it may know it knows.
     pub fn is_done(&self, oracle: &Oracle) -> bool {
-        self.pending.is_empty() && self.unchecked.is_empty() && self.seen == oracle.told_count(self.session)
+        self.pending.is_empty()
+            && self.unchecked.is_empty()
+            && self.seen == oracle.told_count(self.session)
+            && matches!(self.farewell, Farewell::NotAsked | Farewell::Accepted)
+    }
+
+    /// Sends one more order as soon as it can.
+    pub fn ask_for_farewell(&mut self) {
+        self.farewell = Farewell::Asked;
     }
 
     pub fn describe(&self, oracle: &Oracle) -> String {
         let told = oracle.told_count(self.session);
         let first = self.pending.keys().next();
         format!(
-            "session {}: let in {}, has {} of {told} messages, {} unanswered, the first {first:?}",
+            "session {}: let in {}, {:?}, has {} of {told} messages, {} unanswered, the first {first:?}",
             self.session.0,
             self.is_open,
+            self.farewell,
             self.seen,
             self.pending.len(),
         )
@@ -113,7 +138,7 @@ impl Client {
             self.lose(around);
             return Ok(());
         }
-        if self.is_open {
+        if self.is_open && !self.is_garbled {
             self.speak(&mut wire, around);
         }
         self.suffer(wire, around);
@@ -145,7 +170,7 @@ impl Client {
     fn lose(&mut self, around: &mut Around<'_>) {
         let wait_ns = u64::from(around.rng.below(around.options.step_ns_max)) * 20;
         self.back_at = TsNs(around.now.0 + wait_ns);
-        (self.is_open, self.again) = (false, false);
+        (self.is_open, self.again, self.is_garbled) = (false, false, false);
     }
 
     fn connect(&mut self, around: &mut Around<'_>) {
@@ -193,6 +218,7 @@ impl Client {
             .map_err(|error| Broken::new(Invariant::Protocol, format!("session {}: {error}", self.session.0)))?;
         self.answers += 1;
         self.learn(&answer);
+        self.hear_of_farewell(&answer)?;
         self.watch.hear(&answer).map_err(|text| {
             Broken::new(Invariant::StreamDiffers, format!("session {} message {}: {text}", self.session.0, self.seen))
         })
@@ -243,6 +269,19 @@ impl Client {
         }
     }
 
+    fn hear_of_farewell(&mut self, answer: &Answer) -> Checked {
+        let Farewell::Sent(id) = self.farewell else { return Ok(()) };
+        match answer {
+            Answer::OrderAccepted(m) if m.cl_ord_id.get() == id => self.farewell = Farewell::Accepted,
+            Answer::OrderRejected(m) if m.cl_ord_id.get() == id => {
+                let detail = format!("session {}: nothing stands against it, and yet {m:?}", self.session.0);
+                return Err(Broken::new(Invariant::Liveness, detail));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn gone(&mut self, order_id: u64) {
         self.own.retain(|own| own.order_id != order_id);
     }
@@ -251,6 +290,11 @@ impl Client {
         wire.keep_alive(HEARTBEAT_NS / 4, around);
         if std::mem::take(&mut self.again) {
             self.pending.values().for_each(|message| wire.send(PacketKind::Unsequenced, message, around));
+        }
+        if self.farewell == Farewell::Asked {
+            self.last_id += 1;
+            self.farewell = Farewell::Sent(self.last_id);
+            self.ask(self.last_id, framed(far_bid(self.last_id)), wire, around);
         }
         if !around.fresh {
             return;
@@ -261,22 +305,27 @@ impl Client {
                 return;
             }
             let (id, message) = self.request(around);
-            wire.send(PacketKind::Unsequenced, &message, around);
-            self.pending.insert(id, message);
+            self.ask(id, message, wire, around);
         }
+    }
+
+    fn ask(&mut self, id: u64, message: Vec<u8>, wire: &mut Wire, around: &mut Around<'_>) {
+        wire.send(PacketKind::Unsequenced, &message, around);
+        self.pending.insert(id, message);
     }
 
     /// What the network does to it, and what it does to itself.
     fn suffer(&mut self, mut wire: Wire, around: &mut Around<'_>) {
-        if around.strikes(Fault::Reset) {
+        // The node may wait for the rest of what it takes for a packet: nothing else ends that.
+        let gives_up = self.is_garbled && around.rng.one_in(GARBLED_STEPS);
+        if gives_up || around.strikes(Fault::Reset) {
             wire.reset(around);
             return self.lose(around);
         }
         if around.strikes(Fault::HalfClose) {
             wire.finish(around);
         } else if around.strikes(Fault::Garbage) {
-            let garbage = around.rng.number().to_le_bytes();
-            wire.send(PacketKind::Unsequenced, &garbage, around);
+            self.is_garbled |= send_garbage(&mut wire, around);
         }
         self.wire = Some(wire);
     }
@@ -306,8 +355,8 @@ impl Client {
                 pad: [0; 1],
             }),
             5..30 => self.cancel(id, rng),
-            30..45 => self.replace(id, rng, around.options.price_levels),
-            _ => framed(new_order(id, rng, around.options.price_levels)),
+            30..45 => self.replace(id, around),
+            _ => framed(new_order(id, around)),
         };
         (id, message)
     }
@@ -315,7 +364,7 @@ impl Client {
     /// Rests one order after another far from everybody, then cancels all at once.
     fn flooding(&mut self, id: u64) -> Vec<u8> {
         if self.last_id as usize <= FLOOD_ORDERS {
-            return framed(NewOrder { price_e9: PRICE_ONE.into(), qty_e8: LOT.into(), side: SIDE_BUY, ..plain(id, 1) });
+            return framed(far_bid(id));
         }
         self.flood = false;
         framed(MassCancel { scope: SCOPE_SESSION, ..mass(id) })
@@ -338,8 +387,9 @@ impl Client {
         })
     }
 
-    fn replace(&self, id: u64, rng: &mut Rng, levels: u32) -> Vec<u8> {
-        let Some(own) = self.pick_own(rng) else { return framed(new_order(id, rng, levels)) };
+    fn replace(&self, id: u64, around: &mut Around<'_>) -> Vec<u8> {
+        let Some(own) = self.pick_own(around.rng) else { return framed(new_order(id, around)) };
+        let (rng, levels) = (&mut *around.rng, around.options.price_levels);
         let price = if rng.one_in(2) { own.price_ticks } else { price_near(rng, levels, 0) };
         framed(ReplaceOrder {
             cl_ord_id: id.into(),
@@ -367,6 +417,26 @@ fn check(session: SessionId, number: u64, message: &[u8], oracle: &Oracle) -> Ch
         let (got, expected) = (Answer::read(message), Answer::read(expected));
         format!("session {} message {number}: told {got:?}, the log says {expected:?}", session.0)
     })
+}
+
+/// False where it is a packet, though with nonsense in it: what comes behind it is understood.
+fn send_garbage(wire: &mut Wire, around: &mut Around<'_>) -> bool {
+    let mut bytes = [around.rng.number().to_le_bytes(), around.rng.number().to_le_bytes()].concat();
+    match around.rng.below(4) {
+        0 => wire.send_raw(&bytes, around),
+        1 => {
+            // A header that speaks of more, or of less, than comes.
+            let len = u16::from_be_bytes([bytes[0], bytes[1]]) % 64;
+            bytes[..2].copy_from_slice(&len.to_be_bytes());
+            bytes[2] = PacketKind::Unsequenced as u8;
+            wire.send_raw(&bytes, around);
+        }
+        _ => {
+            wire.send(PacketKind::Unsequenced, &bytes, around);
+            return false;
+        }
+    }
+    true
 }
 
 fn framed<M: Message>(message: M) -> Vec<u8> {
@@ -399,8 +469,21 @@ fn plain(id: u64, market: u32) -> NewOrder {
     }
 }
 
-fn new_order(id: u64, rng: &mut Rng, levels: u32) -> NewOrder {
-    let order = plain(id, 1 + rng.below(2));
+/// Rests far from everybody, and costs next to nothing.
+fn far_bid(id: u64) -> NewOrder {
+    NewOrder { price_e9: PRICE_ONE.into(), qty_e8: LOT.into(), side: SIDE_BUY, ..plain(id, 1) }
+}
+
+/// A time before which a request must have its place, perhaps one that it misses.
+fn valid_until(around: &mut Around<'_>) -> u64 {
+    let now = around.now.0;
+    around.rng.pick(&[0, 0, 0, 0, now - 1, now + u64::from(around.options.step_ns_max)])
+}
+
+fn new_order(id: u64, around: &mut Around<'_>) -> NewOrder {
+    let valid_until_ns = valid_until(around).into();
+    let (rng, levels) = (&mut *around.rng, around.options.price_levels);
+    let order = plain(id, rng.pick(&[1, 1, 1, 2, 2, 2, 3]));
     let side = rng.pick(&[SIDE_BUY, SIDE_SELL]);
     // Sellers a little above buyers, so that some rest and some meet.
     let shift = if side == SIDE_SELL { levels / 2 } else { 0 };
@@ -410,7 +493,17 @@ fn new_order(id: u64, rng: &mut Rng, levels: u32) -> NewOrder {
         rng.pick(&[StpMode::None, StpMode::CancelTaker, StpMode::CancelMaker, StpMode::CancelBoth, StpMode::Decrement])
             as u8;
     let cancel_group = rng.below(3) as u8;
-    let base = NewOrder { qty_e8: qty.into(), price_e9: price.into(), side, stp_mode, cancel_group, ..order };
+    let stp_group = (rng.below(3) as u16).into();
+    let base = NewOrder {
+        qty_e8: qty.into(),
+        price_e9: price.into(),
+        side,
+        stp_mode,
+        stp_group,
+        cancel_group,
+        valid_until_ns,
+        ..order
+    };
     match rng.below(20) {
         0 => NewOrder { tif: TIF_FOK, ..base },
         1..4 => NewOrder { tif: TIF_IOC, ..base },
@@ -448,7 +541,13 @@ fn mass(id: u64) -> MassCancel {
 }
 
 fn mass_cancel(id: u64, rng: &mut Rng) -> MassCancel {
+    let bound = |rng: &mut Rng, shift: i64| {
+        let price = (i64::from(MID_TICKS) + shift) * PRICE_ONE;
+        rng.pick(&[PRICE_NULL, PRICE_NULL, price])
+    };
     MassCancel {
+        low_price_e9: bound(rng, -2).into(),
+        high_price_e9: bound(rng, 2).into(),
         instrument_id: rng.below(3).into(),
         scope: rng.pick(&[SCOPE_SESSION, SCOPE_ACCOUNT]),
         side: rng.pick(&[SIDE_BOTH, SIDE_BUY, SIDE_SELL]),
