@@ -104,10 +104,10 @@ impl AdminPort {
         while let Ok(answer) = state.answers.pop() {
             state.held.push_back(answer);
         }
-        let released = match mutation::is(Mutation::AdminAnswerBeforeRelease) {
-            true => self.status.seq_applied.get(),
-            false => self.status.seq_released.get(),
-        };
+        let mut released = self.status.seq_released.get();
+        if mutation::is(Mutation::AdminAnswerBeforeRelease) {
+            released = self.status.seq_applied.get();
+        }
         let mut count = 0;
         while state.held.front().is_some_and(|a| a.seq <= released) {
             let Some(answer) = state.held.pop_front() else { break };

@@ -25,11 +25,13 @@ use crate::reactor::{ConnId, Done, ListenerIdx};
 use crate::stages::StageRecorder;
 use crate::status::Status;
 use crate::streams::Streams;
+use crate::translate::Translator;
 use api::instruments::Instruments;
 use api::login::SessionName;
 use api::session::{Session, SessionLimits};
 use api::stream::SessionSeq;
 use book::command::DownCause;
+use book::engine::Engine;
 use book::ids::{SessionId, UserName};
 use book::units::TsNs;
 use rtrb::{Consumer, Producer};
@@ -163,11 +165,24 @@ pub struct Gateway {
 
 /// What the door starts with.
 pub struct DoorState {
-    pub streams: Streams,
-    pub instruments: Instruments,
-    pub sessions: Vec<SessionFacts>,
-    /// Sessions with open orders at start: they have their grace window to come back.
-    pub absent: Vec<SessionId>,
+    streams: Streams,
+    instruments: Instruments,
+    sessions: Vec<SessionFacts>,
+    /// Sessions whose orders outlived the last run: they have their grace window to come back.
+    absent: Vec<SessionId>,
+}
+
+impl DoorState {
+    /// As the log left it.
+    pub fn of(engine: &Engine, translator: &Translator, streams: Streams) -> Self {
+        let sessions = engine.sessions();
+        Self {
+            streams,
+            instruments: translator.instruments().clone(),
+            sessions: sessions.iter().filter_map(|(id, _)| SessionFacts::of(engine, id)).collect(),
+            absent: sessions.iter().filter(|(_, session)| session.open_count > 0).map(|(id, _)| id).collect(),
+        }
+    }
 }
 
 impl Gateway {

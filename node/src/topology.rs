@@ -19,7 +19,7 @@ use crate::attempts::{self, CrashesAgain};
 use crate::auth::door;
 use crate::clock::Clock;
 use crate::config::{Config, Idle, JournalSyncMode, NodeConfig, Threads};
-use crate::control::{CONTROLS, SessionFacts};
+use crate::control::CONTROLS;
 use crate::edge::Ends;
 use crate::edge::stage_totals::StageTotals;
 use crate::engine_loop::{self, EngineLoop, Release, Wiring};
@@ -46,7 +46,6 @@ use crate::stages::stages;
 use crate::status::Status;
 use api::session::SessionLimits;
 use book::engine::Engine;
-use book::ids::SessionId;
 use rtrb::RingBuffer;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
@@ -249,12 +248,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
         }
     })?;
 
-    let door_state = DoorState {
-        streams,
-        instruments: translator.instruments().clone(),
-        sessions: engine.sessions().iter().filter_map(|(id, _)| SessionFacts::of(&engine, id)).collect(),
-        absent: absent_sessions(&engine),
-    };
+    let door_state = DoorState::of(&engine, &translator, streams);
     let release = match config.journal.sync {
         JournalSyncMode::Always if fault_acknowledges_early(&fault) => Release::Applied { write_every_ns: 0 },
         JournalSyncMode::Always => Release::Durable,
@@ -460,11 +454,6 @@ impl JournalParts {
     fn drive(self, reactor: Reactor) -> Reactor {
         reactor.with_journal(self.head, self.files, self.fault)
     }
-}
-
-/// Sessions whose orders outlived the last run: they have their grace window to come back.
-fn absent_sessions(engine: &Engine) -> Vec<SessionId> {
-    engine.sessions().iter().filter(|(_, session)| session.open_count > 0).map(|(id, _)| id).collect()
 }
 
 #[cfg(feature = "fault-injection")]

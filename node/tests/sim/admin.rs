@@ -1,10 +1,11 @@
 //! The administrators: they open the house, move money, and change markets while trade goes on.
 
 use crate::broken::{Broken, Checked, Invariant, ensure};
-use crate::client::{LOT, PASSWORD, PRICE_ONE};
+use crate::client::PASSWORD;
 use crate::exchange::Exchange;
 use crate::options::Options;
 use crate::oracle::Oracle;
+use crate::requests::{LOT, PRICE_ONE};
 use book::accounts::OPEN_ORDERS_MAX;
 use book::command::*;
 use book::ids::{AccountId, AssetId, ClientKey, MarketId, SessionId, Symbol, UserName};

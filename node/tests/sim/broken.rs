@@ -33,6 +33,8 @@ pub enum Invariant {
     Protocol,
     /// Not everything was answered although nothing fails any more.
     Liveness,
+    /// A loop failed, or said that something is damaged, and nothing had been done to it.
+    FailedByItself,
     /// An assertion of the product itself.
     Assertion,
 }

@@ -8,27 +8,20 @@ use crate::broken::{Broken, Checked, Invariant, ensure};
 use crate::options::Fault;
 use crate::oracle::Oracle;
 use crate::order_watch::OrderWatch;
+use crate::requests::{self, Own, PRICE_ONE};
 use crate::wire::Wire;
 use api::login::{LoginAccepted, LoginRequest, SessionName};
 use api::orders::*;
-use api::sbe::{Framed, Message, PRICE_NULL};
 use api::soup::PacketKind;
 use api::stream::SessionSeq;
-use book::command::StpMode;
 use book::ids::SessionId;
 use book::units::TsNs;
-use book::workload::rng::Rng;
 use std::collections::{BTreeMap, VecDeque};
-use zerocopy::IntoBytes;
 
 pub const PASSWORD: &str = "pass";
 /// One in so many steps a client gives up a line that it has garbled.
 const GARBLED_STEPS: u32 = 20;
 const HEARTBEAT_NS: u64 = 1_000_000_000;
-const MID_TICKS: u32 = 10_000;
-/// The only tick and the only lot of this house, in units of the wire.
-pub const PRICE_ONE: i64 = 1_000_000_000;
-pub const LOT: i64 = 100_000_000;
 /// More than one command may cancel.
 const FLOOD_ORDERS: usize = book::engine::CANCELS_PER_COMMAND_MAX as usize + 60;
 
@@ -39,15 +32,6 @@ enum Farewell {
     Asked,
     Sent(u64),
     Accepted,
-}
-
-/// One of its own orders, as far as it knows.
-#[derive(Clone, Copy, Debug)]
-struct Own {
-    cl_ord_id: u64,
-    order_id: u64,
-    market: u32,
-    price_ticks: u32,
 }
 
 pub struct Client {
@@ -294,7 +278,7 @@ impl Client {
         if self.farewell == Farewell::Asked {
             self.last_id += 1;
             self.farewell = Farewell::Sent(self.last_id);
-            self.ask(self.last_id, framed(far_bid(self.last_id)), wire, around);
+            self.ask(self.last_id, requests::far_bid(self.last_id), wire, around);
         }
         if !around.fresh {
             return;
@@ -333,77 +317,12 @@ impl Client {
     fn request(&mut self, around: &mut Around<'_>) -> (u64, Vec<u8>) {
         self.last_id += 1;
         let id = self.last_id;
-        if self.flood {
-            return (id, self.flooding(id));
+        if !self.flood {
+            return (id, requests::any(id, &self.own, around));
         }
-        let rng = &mut *around.rng;
-        let message = match rng.below(100) {
-            0..2 => framed(mass_cancel(id, rng)),
-            2..4 => framed(StatusRequest {
-                cl_ord_id: id.into(),
-                orig_cl_ord_id: self.pick_own(rng).map_or(0, |own| own.cl_ord_id).into(),
-                order_id: 0.into(),
-                instrument_id: rng.below(3).into(),
-                account: 0.into(),
-            }),
-            4 => framed(SetSession {
-                cl_ord_id: id.into(),
-                cod_window_ms: rng.pick(&[0, 5, 10_000]).into(),
-                cod_mode: if around.options.cancel_on_disconnect { rng.below(4) as u8 } else { 0 },
-                cod_scope: SCOPE_SESSION,
-                stage_times: rng.below(2) as u8,
-                pad: [0; 1],
-            }),
-            5..30 => self.cancel(id, rng),
-            30..45 => self.replace(id, around),
-            _ => framed(new_order(id, around)),
-        };
-        (id, message)
-    }
-
-    /// Rests one order after another far from everybody, then cancels all at once.
-    fn flooding(&mut self, id: u64) -> Vec<u8> {
-        if self.last_id as usize <= FLOOD_ORDERS {
-            return framed(far_bid(id));
-        }
-        self.flood = false;
-        framed(MassCancel { scope: SCOPE_SESSION, ..mass(id) })
-    }
-
-    fn pick_own(&self, rng: &mut Rng) -> Option<Own> {
-        if self.own.is_empty() { None } else { Some(self.own[rng.below(self.own.len() as u32) as usize]) }
-    }
-
-    fn cancel(&self, id: u64, rng: &mut Rng) -> Vec<u8> {
-        let own = self.pick_own(rng);
-        let by_name = rng.one_in(2);
-        framed(CancelOrder {
-            cl_ord_id: id.into(),
-            sending_time_ns: 0.into(),
-            orig_cl_ord_id: if by_name { own.map_or(1, |own| own.cl_ord_id) } else { 0 }.into(),
-            order_id: if by_name { 0 } else { own.map_or(1, |own| own.order_id) }.into(),
-            instrument_id: own.map_or(1, |own| own.market).into(),
-            pad: [0; 4],
-        })
-    }
-
-    fn replace(&self, id: u64, around: &mut Around<'_>) -> Vec<u8> {
-        let Some(own) = self.pick_own(around.rng) else { return framed(new_order(id, around)) };
-        let (rng, levels) = (&mut *around.rng, around.options.price_levels);
-        let price = if rng.one_in(2) { own.price_ticks } else { price_near(rng, levels, 0) };
-        framed(ReplaceOrder {
-            cl_ord_id: id.into(),
-            sending_time_ns: 0.into(),
-            orig_cl_ord_id: own.cl_ord_id.into(),
-            order_id: 0.into(),
-            price_e9: (i64::from(price) * PRICE_ONE).into(),
-            qty_e8: ((1 + i64::from(rng.below(20))) * LOT).into(),
-            display_qty_e8: 0.into(),
-            instrument_id: own.market.into(),
-            exec_inst: 0,
-            in_flight_mitigation: rng.below(2) as u8,
-            pad: [0; 2],
-        })
+        // Rests one order after another, then cancels all at once.
+        self.flood = id as usize <= FLOOD_ORDERS;
+        (id, if self.flood { requests::far_bid(id) } else { requests::cancel_everything(id) })
     }
 }
 
@@ -437,121 +356,4 @@ fn send_garbage(wire: &mut Wire, around: &mut Around<'_>) -> bool {
         }
     }
     true
-}
-
-fn framed<M: Message>(message: M) -> Vec<u8> {
-    Framed::new(message).as_bytes().to_vec()
-}
-
-fn price_near(rng: &mut Rng, levels: u32, shift: u32) -> u32 {
-    MID_TICKS + shift + rng.below(levels) - levels / 2
-}
-
-fn plain(id: u64, market: u32) -> NewOrder {
-    NewOrder {
-        cl_ord_id: id.into(),
-        sending_time_ns: 0.into(),
-        price_e9: 0.into(),
-        qty_e8: 0.into(),
-        display_qty_e8: 0.into(),
-        min_qty_e8: 0.into(),
-        expire_time_ns: 0.into(),
-        valid_until_ns: 0.into(),
-        instrument_id: market.into(),
-        account: 0.into(),
-        stp_group: 0.into(),
-        side: SIDE_BUY,
-        ord_type: ORD_TYPE_LIMIT,
-        tif: TIF_GTC,
-        stp_mode: StpMode::CancelTaker as u8,
-        exec_inst: 0,
-        cancel_group: 0,
-    }
-}
-
-/// Rests far from everybody, and costs next to nothing.
-fn far_bid(id: u64) -> NewOrder {
-    NewOrder { price_e9: PRICE_ONE.into(), qty_e8: LOT.into(), side: SIDE_BUY, ..plain(id, 1) }
-}
-
-/// A time before which a request must have its place, perhaps one that it misses.
-fn valid_until(around: &mut Around<'_>) -> u64 {
-    let now = around.now.0;
-    around.rng.pick(&[0, 0, 0, 0, now - 1, now + u64::from(around.options.step_ns_max)])
-}
-
-fn new_order(id: u64, around: &mut Around<'_>) -> NewOrder {
-    let valid_until_ns = valid_until(around).into();
-    let (rng, levels) = (&mut *around.rng, around.options.price_levels);
-    let order = plain(id, rng.pick(&[1, 1, 1, 2, 2, 2, 3]));
-    let side = rng.pick(&[SIDE_BUY, SIDE_SELL]);
-    // Sellers a little above buyers, so that some rest and some meet.
-    let shift = if side == SIDE_SELL { levels / 2 } else { 0 };
-    let qty = (2 + i64::from(rng.below(20))) * LOT;
-    let price = i64::from(price_near(rng, levels, shift)) * PRICE_ONE;
-    let stp_mode =
-        rng.pick(&[StpMode::None, StpMode::CancelTaker, StpMode::CancelMaker, StpMode::CancelBoth, StpMode::Decrement])
-            as u8;
-    let cancel_group = rng.below(3) as u8;
-    let stp_group = (rng.below(3) as u16).into();
-    let base = NewOrder {
-        qty_e8: qty.into(),
-        price_e9: price.into(),
-        side,
-        stp_mode,
-        stp_group,
-        cancel_group,
-        valid_until_ns,
-        ..order
-    };
-    match rng.below(20) {
-        0 => NewOrder { tif: TIF_FOK, ..base },
-        1..4 => NewOrder { tif: TIF_IOC, ..base },
-        4 => NewOrder { ord_type: ORD_TYPE_MARKET, tif: TIF_IOC, price_e9: PRICE_NULL.into(), ..base },
-        5 => NewOrder {
-            ord_type: ORD_TYPE_MARKET,
-            tif: TIF_IOC,
-            price_e9: PRICE_NULL.into(),
-            exec_inst: EXEC_QUOTE_QTY,
-            qty_e8: (i64::from(rng.below(1_000_000)) * LOT / 100).into(),
-            ..base
-        },
-        6..8 => NewOrder { exec_inst: EXEC_POST_ONLY, ..base },
-        8 => NewOrder { exec_inst: EXEC_PERSIST_ON_DISCONNECT, ..base },
-        9 => NewOrder { qty_e8: rng.pick(&[0, 1, -1, i64::MAX]).into(), ..base },
-        _ => base,
-    }
-}
-
-fn mass(id: u64) -> MassCancel {
-    MassCancel {
-        cl_ord_id: id.into(),
-        sending_time_ns: 0.into(),
-        low_price_e9: PRICE_NULL.into(),
-        high_price_e9: PRICE_NULL.into(),
-        instrument_id: 0.into(),
-        account: 0.into(),
-        scope: SCOPE_SESSION,
-        side: SIDE_BOTH,
-        cancel_group: 0,
-        block_new_orders: 0,
-        quote_set: 0.into(),
-        pad: [0; 2],
-    }
-}
-
-fn mass_cancel(id: u64, rng: &mut Rng) -> MassCancel {
-    let bound = |rng: &mut Rng, shift: i64| {
-        let price = (i64::from(MID_TICKS) + shift) * PRICE_ONE;
-        rng.pick(&[PRICE_NULL, PRICE_NULL, price])
-    };
-    MassCancel {
-        low_price_e9: bound(rng, -2).into(),
-        high_price_e9: bound(rng, 2).into(),
-        instrument_id: rng.below(3).into(),
-        scope: rng.pick(&[SCOPE_SESSION, SCOPE_ACCOUNT]),
-        side: rng.pick(&[SIDE_BOTH, SIDE_BUY, SIDE_SELL]),
-        cancel_group: rng.below(3) as u8,
-        ..mass(id)
-    }
 }

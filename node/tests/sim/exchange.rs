@@ -11,7 +11,6 @@ use book::engine::Engine;
 use book::units::TsNs;
 use node::admin_port::{AdminPort, admin_port};
 use node::auth::{Attempt, Doorbell, Verdict};
-use node::control::SessionFacts;
 use node::engine_loop::{EngineLoop, Wiring};
 use node::gateway::{DoorLimits, DoorState, Gateway, GatewayWiring};
 use node::historian::{Archive, Recall, Recalled, gather};
@@ -41,12 +40,23 @@ use wal::mark::{MARK_SLOT_STRIDE_BYTES, MARK_SLOTS, MarkSlot};
 use wal::quarantine::Quarantine;
 use wal::recover::Recovered;
 use wal::segment::{Geometry, SegmentHeader, SegmentIdx};
+use wal::snapshot::SnapshotHeader;
 use wal::store::Store;
 use wal::units::{NodeId, Seq, Timeline};
 use zerocopy::IntoBytes;
 
 pub const DATA_DIR: &str = "/simulated";
 const TIMELINE: Timeline = Timeline(1);
+
+const SESSION_LIMITS: SessionLimits = SessionLimits { login_ms: 5_000, silence_ms: 15_000, heartbeat_ms: 1_000 };
+const DOOR_LIMITS: DoorLimits = DoorLimits {
+    connections_per_address_max: 1_000,
+    login_failures_max: 1_000,
+    login_failure_window_ns: 1_000_000_000,
+    session: SESSION_LIMITS,
+    queue_max: 1 << 12,
+    restart_window_ms: 50,
+};
 
 pub fn mark_path() -> PathBuf {
     Path::new(DATA_DIR).join("MARK")
@@ -134,18 +144,12 @@ impl Exchange {
 pub type BootError = Box<dyn std::error::Error + Send + Sync>;
 
 pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootError> {
-    let identity = identity(options);
     let directory = Arc::new(directory(disk, options));
     let quarantine = Quarantine::default();
     let (Restored { engine, translator, streams, feed, log, snapshot, unfinished }, store) =
         restore(&directory, &quarantine, || Engine::new(small()), options.resend_max)?;
     let store = Arc::new(store);
-    let config = HeadConfig {
-        timeline: TIMELINE,
-        geometry: identity.geometry,
-        frame_bytes_max: options.frame_bytes_max,
-        frames_in_flight_max: options.frames_in_flight_max,
-    };
+    let config = head_config(options);
     let head = Head::new(config, log.position).expect("options are a valid configuration");
     let mark = directory.mark()?;
 
@@ -167,7 +171,6 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
         gauge.set(seq);
     }
     let keeper = Keeper::new(frames_out, Arc::clone(&store), mark, Arc::clone(&status), flush_bytes(&config));
-    let newest = snapshot.map_or(Seq(0), |header| header.tail.seq);
     let (wishes, wishes_out) = sync_channel(64);
     let shadow = ShadowWiring {
         directory,
@@ -175,26 +178,16 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
         quarantine,
         inlet: ShadowInlet { wishes: wishes_out },
         status: Arc::clone(&status),
-        schedule: Schedule::new(options.snapshot_every, Duration::from_secs(3_600), newest),
-        retention: Retention {
-            keep: options.snapshots_kept,
-            retain_for: Duration::ZERO,
-            retain_bytes: options.retain_bytes,
-        },
+        schedule: schedule(options, snapshot.as_ref()),
+        retention: retention(options),
         snapshot_on_stop: options.snapshot_on_stop,
         patrol_bytes_per_second: options.patrol_bytes_per_second,
     };
     let shadow = Shadow::begin(shadow, || Engine::new(small()))?;
     let (told, ready) = channel();
     let historian = Historian { recalls, recalled, store, wishes, told, ready, status: Arc::clone(&status) };
-    let limits = SessionLimits { login_ms: 5_000, silence_ms: 15_000, heartbeat_ms: 1_000 };
-    let gate = MarketGate::new(feed_out, feed, Arc::clone(&status), limits);
-    let door_state = DoorState {
-        streams,
-        instruments: translator.instruments().clone(),
-        sessions: engine.sessions().iter().filter_map(|(id, _)| SessionFacts::of(&engine, id)).collect(),
-        absent: engine.sessions().iter().filter(|(_, s)| s.open_count > 0).map(|(id, _)| id).collect(),
-    };
+    let gate = MarketGate::new(feed_out, feed, Arc::clone(&status), SESSION_LIMITS);
+    let door_state = DoorState::of(&engine, &translator, streams);
     let wiring = Wiring {
         ingress: ingress_out,
         admin: inlet,
@@ -215,16 +208,8 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
         archive: Archive { wanted: recalls_in, found: recalled_out },
         status: Arc::clone(&status),
     };
-    let door_limits = DoorLimits {
-        connections_per_address_max: 1_000,
-        login_failures_max: 1_000,
-        login_failure_window_ns: 1_000_000_000,
-        session: limits,
-        queue_max: 1 << 12,
-        restart_window_ms: 50,
-    };
     Ok(Exchange {
-        gateway: Gateway::new(door_state, ListenerIdx(0), gateway_wiring, door_limits, now),
+        gateway: Gateway::new(door_state, ListenerIdx(0), gateway_wiring, DOOR_LIMITS, now),
         engine: EngineLoop::new(engine, translator, wiring, options.release, options.check_every, unfinished),
         keeper,
         gate,
@@ -241,6 +226,24 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
         _stage_totals: stage_totals,
         status,
     })
+}
+
+fn head_config(options: &Options) -> HeadConfig {
+    HeadConfig {
+        timeline: TIMELINE,
+        geometry: identity(options).geometry,
+        frame_bytes_max: options.frame_bytes_max,
+        frames_in_flight_max: options.frames_in_flight_max,
+    }
+}
+
+fn schedule(options: &Options, newest: Option<&SnapshotHeader>) -> Schedule {
+    let newest = newest.map_or(Seq(0), |header| header.tail.seq);
+    Schedule::new(options.snapshot_every, Duration::from_secs(3_600), newest)
+}
+
+fn retention(options: &Options) -> Retention {
+    Retention { keep: options.snapshots_kept, retain_for: Duration::ZERO, retain_bytes: options.retain_bytes }
 }
 
 /// As `node::historian`, but for the waiting: it goes on when the shadow has told it that the history is there.

@@ -1,8 +1,8 @@
 //! The simulator: a whole node with its disk, its lines and its clients on one thread, from a seed. See docs/SIMULATOR.md.
 //!
 //! Read in this order: what a seed chooses (`options`), the world below the loops (`disk`, `journal`, `sockets`), the loops
-//! (`exchange`), those who talk to them (`client`, `reader`, `admin`), what must hold (`oracle`, `broken`), and how all of
-//! it is stepped (`world`, `runs`).
+//! (`exchange`), those who talk to them (`wire`, `client`, `requests`, `reader`, `admin`), what must hold (`oracle`,
+//! `order_watch`, `broken`), and how all of it is stepped (`world`, `runs`).
 
 mod options;
 
@@ -17,6 +17,7 @@ mod around;
 mod client;
 mod order_watch;
 mod reader;
+mod requests;
 mod wire;
 
 mod broken;

@@ -4,7 +4,7 @@
 //! interval), and everything that anybody is told must follow from commands that count.
 
 use crate::broken::{Broken, Checked, Invariant, ensure};
-use crate::client::{LOT, PRICE_ONE};
+use crate::requests::{LOT, PRICE_ONE};
 use crate::twins::Twin;
 use book::codec;
 use book::command::{Command, Side};

@@ -100,7 +100,7 @@ impl World<'_> {
         match outcome {
             Ok(_) => Ok(None),
             Err(_) if before != self.disk.failures() => Ok(Some(self.any_end())),
-            Err(error) => Err(Broken::new(Invariant::Assertion, format!("nothing failed, and yet: {error}"))),
+            Err(error) => Err(Broken::new(Invariant::FailedByItself, format!("nothing failed, and yet: {error}"))),
         }
     }
 
@@ -108,7 +108,7 @@ impl World<'_> {
     pub(super) fn check_complaints(&self, before: Failures, complaints: u64) -> Checked {
         let Some(node) = &self.node else { return Ok(()) };
         let right = node.complaints() == complaints || before != self.disk.failures();
-        ensure(right, Invariant::Assertion, || node.complaint())
+        ensure(right, Invariant::FailedByItself, || node.complaint())
     }
 
     /// Failures that only the disk knows of.
@@ -121,7 +121,7 @@ impl World<'_> {
     /// How a process ends whose journal failed.
     pub(super) fn end_of_poisoned(&mut self) -> Checked<End> {
         let failed = self.node.as_ref().is_some_and(|node| node.journal.failed);
-        ensure(failed, Invariant::Assertion, || "nothing failed, and yet the journal is poisoned".to_owned())?;
+        ensure(failed, Invariant::FailedByItself, || "nothing failed, and yet the journal is poisoned".to_owned())?;
         Ok(self.any_end())
     }
 
