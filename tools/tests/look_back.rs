@@ -10,7 +10,7 @@ use common::process::{pinion, pinion_unheard, text};
 use common::raw_log::append;
 use common::trading::{seq_of, trade};
 use common::traffic::Traffic;
-use common::{Place, Running, recorded, stage};
+use common::{Place, recorded, stage};
 use node::history::{HistoryWriter, Kind};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
