@@ -18,6 +18,7 @@ pub mod stage_totals;
 
 use self::stage_totals::StageTotals;
 use crate::admin_port::AdminPort;
+use crate::bind;
 use crate::config::Config;
 use crate::registry::Registry;
 use crate::secrets::{Secret, SecretError};
@@ -82,7 +83,7 @@ pub struct Edge {
 pub fn bind(config: &Config) -> Result<TcpListener, EdgeError> {
     let address = config.listen.ops.address;
     let failed = |source| EdgeError::Bind { address, source };
-    let listener = crate::topology::bind_patiently(address).map_err(failed)?;
+    let listener = bind::patiently(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(listener)
 }

@@ -5,6 +5,7 @@
 //! `translate`), what follows the log beside them (`replica`, `shadow`, `history`, `shelf`, `schedule`, `retention`,
 //! `patrol`), the start (`config`, `recover`), and how all of it is wired (`topology`, `run`).
 
+pub mod bind;
 pub mod clock;
 pub mod fault;
 pub mod machine;

@@ -17,6 +17,7 @@
 use crate::admin_port::{AdminPort, admin_port};
 use crate::attempts::{self, CrashesAgain};
 use crate::auth::door;
+use crate::bind;
 use crate::clock::Clock;
 use crate::config::{Config, Idle, JournalSyncMode, NodeConfig, Threads};
 use crate::control::CONTROLS;
@@ -488,21 +489,7 @@ fn restore_ballast(config: &Config, directory: &Directory) -> Result<(), StartEr
 }
 
 fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    bind_patiently(address).map_err(|source| StartError::Listen { key, address, source })
-}
-
-/// Waits a while for an address in use: the kernel ends the ring of a killed node, and with it its listeners, a moment
-/// after the process is gone.
-pub fn bind_patiently(address: SocketAddr) -> std::io::Result<TcpListener> {
-    const PAUSE: Duration = Duration::from_millis(50);
-    const ATTEMPTS: u32 = 60;
-    for _ in 1..ATTEMPTS {
-        match TcpListener::bind(address) {
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => std::thread::sleep(PAUSE),
-            outcome => return outcome,
-        }
-    }
-    TcpListener::bind(address)
+    bind::patiently(address).map_err(|source| StartError::Listen { key, address, source })
 }
 
 fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
