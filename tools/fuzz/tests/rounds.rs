@@ -6,6 +6,9 @@ use fuzz::targets::ALL;
 use std::path::PathBuf;
 
 const SEED: u64 = 1;
+/// Of a round's inputs, one in so many at least has to decode, and as many to be refused. Texts that have one form only are
+/// the hardest to change well: one in sixty to a hundred.
+const EITHER_SIDE_ONE_IN: u64 = 200;
 
 /// Runs a target's round. A finding is kept as a file, which `./dev fuzz` takes.
 fn round(name: &str) {
@@ -14,7 +17,9 @@ fn round(name: &str) {
     match round::run(target, SEED, target.round_inputs) {
         Ok(tally) => {
             println!("{name}: {tally:?} in {} ms", started.elapsed().as_millis());
-            assert!(0 < tally.decoded && 0 < tally.refused, "inputs on one side only test half a decoder: {tally:?}");
+            let floor = u64::from(target.round_inputs) / EITHER_SIDE_ONE_IN;
+            let either_side = floor <= tally.decoded && floor <= tally.refused;
+            assert!(0 < floor && either_side, "inputs on one side only test half a decoder: {tally:?}");
         }
         Err(Finding { input, said }) => {
             let path =
