@@ -14,18 +14,24 @@ pub mod soup;
 pub mod frame;
 pub mod head;
 pub mod identity;
+pub mod lineage;
 pub mod mark;
+pub mod piece;
 pub mod quarantine;
 pub mod snapshot_file;
 
 pub mod command;
+pub mod event;
 pub mod state;
 
 pub mod admin_body;
 pub mod config;
 pub mod history_row;
+pub mod numbers;
 pub mod sizes;
 
+pub mod backup_claim;
+pub mod backup_key;
 pub mod day;
 pub mod metrics;
 pub mod published_book;
@@ -46,14 +52,20 @@ pub const ALL: &[Target] = &[
     head::TARGET,
     mark::TARGET,
     identity::TARGET,
+    lineage::TARGET,
     quarantine::TARGET,
     snapshot_file::TARGET,
+    piece::TARGET,
     command::TARGET,
+    event::TARGET,
     state::TARGET,
     config::TARGET,
     sizes::TARGET,
     admin_body::TARGET,
     history_row::TARGET,
+    numbers::TARGET,
+    backup_key::TARGET,
+    backup_claim::TARGET,
     day::TARGET,
     published_book::TARGET,
     zip::TARGET,

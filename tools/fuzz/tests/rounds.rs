@@ -48,6 +48,7 @@ macro_rules! rounds {
 }
 
 rounds! {
-    soup, login, session, messages, order_entry, depth, market_snapshot, decimal, frame, head, mark, identity,
-    quarantine, snapshot_file, command, state, config, sizes, admin_body, history_row, day, published_book, zip, metrics,
+    soup, login, session, messages, order_entry, depth, market_snapshot, decimal, frame, head, mark, identity, lineage,
+    quarantine, snapshot_file, piece, command, event, state, config, sizes, admin_body, history_row, numbers, backup_key,
+    backup_claim, day, published_book, zip, metrics,
 }

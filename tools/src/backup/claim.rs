@@ -18,15 +18,18 @@ const FORMAT_LINE: &str = "pinion backup format ";
 /// The node that a place belongs to.
 pub fn read(destination: &Destination) -> Result<NodeId> {
     let found = destination.find(Key::Claim)?;
-    let place = || destination.to_string();
-    let bytes = found.ok_or_else(|| BackupError::NoBackup { place: place(), claim: CLAIM })?;
-    let object = destination.name_of(Key::Claim);
-    let damaged = |why| BackupError::Damaged { object: object.clone(), why };
-    let text = std::str::from_utf8(&bytes).map_err(|_| damaged("not text"))?;
+    let bytes = found.ok_or_else(|| BackupError::NoBackup { place: destination.to_string(), claim: CLAIM })?;
+    parse(&destination.name_of(Key::Claim), &bytes)
+}
+
+/// The node that the claim's bytes name. `object` is for errors.
+pub fn parse(object: &str, bytes: &[u8]) -> Result<NodeId> {
+    let damaged = |why| BackupError::Damaged { object: object.to_owned(), why };
+    let text = std::str::from_utf8(bytes).map_err(|_| damaged("not text"))?;
     let version = text.lines().next().and_then(|line| line.strip_prefix(FORMAT_LINE));
     let version: u32 = version.and_then(|text| text.parse().ok()).ok_or_else(|| damaged("no format line"))?;
     if version != BACKUP_FORMAT {
-        let source = WalError::UnknownFormat { path: object.clone().into(), found: version, known: BACKUP_FORMAT };
+        let source = WalError::UnknownFormat { path: object.into(), found: version, known: BACKUP_FORMAT };
         return Err(BackupError::Wal(source));
     }
     let node = text.lines().nth(1).and_then(|line| line.strip_prefix("node ")).and_then(NodeId::parse);
@@ -45,7 +48,8 @@ pub fn make(destination: &Destination, node: NodeId) -> Result<()> {
     Ok(())
 }
 
-fn to_text(node: NodeId) -> String {
+/// The claim's text, in its one form.
+pub fn to_text(node: NodeId) -> String {
     let body = format!("{FORMAT_LINE}{BACKUP_FORMAT}\nnode {node}\n");
     let crc = crc32c::crc32c(body.as_bytes());
     format!("{body}crc32c {crc:08x}\n")
