@@ -63,14 +63,14 @@ fn variables_of(text: &str) -> Vec<(String, String)> {
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    // Every key with its default, which the shipped file has behind a '#'.
-    let is_key = |line: &str| line.strip_prefix("# ").is_some_and(is_assignment);
+    // Every key with its default, which the shipped file has behind a '#'; but those of TLS, which no build offers yet.
+    let is_key = |line: &str| line.strip_prefix("# ").is_some_and(is_assignment) && !line.contains("_tls_");
     let all: Vec<&str> = SHIPPED.lines().map(|line| if is_key(line) { &line[2..] } else { line }).collect();
     let all = all.join("\n");
-    let complete = if Config::of_text(&all, Path::new(BASE), []).is_ok() { all } else { SHIPPED.to_owned() };
+    Config::of_text(&all, Path::new(BASE), []).expect("the shipped file shows every key with a value that is taken");
     let short = "[node]\ndata_dir = \"d\"\nthreads = \"pipeline\"\ncore = 3\n[journal]\nsync = \"interval\"\n\
                  interval_us = 250\n[snapshot]\nevery = \"30s\"\n[store]\nretain_bytes = \"4GiB\"\n";
-    vec![complete.into(), short.into()]
+    vec![all.into(), short.into()]
 }
 
 fn is_assignment(line: &str) -> bool {

@@ -8,7 +8,6 @@ use crate::meter;
 use crate::target::{Outcome, Target, mend_nothing};
 use book::command::{BlockChange, Command, MassCancel, MassScope};
 use book::engine::{Capacity, Engine};
-use book::event::Event;
 use book::ids::{AccountId, ClOrdId, MarketId, SessionId};
 use book::snapshot::{Loader, Section, SnapshotError};
 use book::units::{Seq, Stamp, TsNs};
@@ -91,26 +90,26 @@ fn slots_claim(head: &[u8]) -> u64 {
     number
 }
 
-/// A day's worth of commands in small, then everything is cancelled: no number that was loaded may break it.
+/// A day's worth of commands in small, then everything is cancelled: no number that was loaded may break it. The workload
+/// hears what became of its orders, so that its cancels and amends name some that are there.
 fn trade_on(engine: &mut Engine) {
     let mut workload = Workload::new(Profile::Mixed, 5);
-    let mut apply = |engine: &mut Engine, command: &Command| {
-        // At the end of time or of numbers a log ends, too.
-        let Some(seq) = engine.stamp().seq.0.checked_add(1) else { return };
-        let stamp = Stamp { seq: Seq(seq), ts: TsNs(engine.stamp().ts.0.max(workload.now().0)) };
-        let mut events: Vec<Event> = Vec::new();
-        engine.apply(stamp, command, &mut events);
-        events.iter().for_each(|event| workload.observe(event));
-    };
-    let mut source = Workload::new(Profile::Mixed, 5);
     for _ in 0..24 {
-        apply(engine, &source.next_command());
+        let command = workload.next_command();
+        apply(engine, &command, &mut workload);
     }
     let accounts: Vec<AccountId> = engine.accounts().iter().map(|(id, _)| id).collect();
     for account in accounts {
-        apply(engine, &cancel_all(account));
+        apply(engine, &cancel_all(account), &mut workload);
     }
     engine.verify().expect("and stays consistent");
+}
+
+/// Not earlier than the state that was loaded. At the end of numbers a log ends, too.
+fn apply(engine: &mut Engine, command: &Command, workload: &mut Workload) {
+    let Some(seq) = engine.stamp().seq.0.checked_add(1) else { return };
+    let stamp = Stamp { seq: Seq(seq), ts: TsNs(engine.stamp().ts.0.max(workload.now().0)) };
+    engine.apply(stamp, command, workload);
 }
 
 fn cancel_all(account: AccountId) -> Command {
