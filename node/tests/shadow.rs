@@ -7,7 +7,7 @@ use api::stream::SessionSeq;
 use book::codec;
 use book::command::{Admin, Command, FundsMove, Side};
 use book::engine::{Capacity, Engine};
-use book::event::{Event, NoSink};
+use book::event::{Event, LedgerAccount, NoSink};
 use book::ids::{AccountId, AssetId, ClientKey, SessionId};
 use book::units::{Seq, TsNs, Units};
 use common::files::{files_of, flip};
@@ -19,6 +19,7 @@ use node::leave_out::{LeaveOutError, leave_out};
 use node::replica::apply_record;
 use node::shadow_port::{ShadowPort, ShadowPortError, WISHES_MAX};
 use node::{exit, shelf};
+use std::collections::HashMap;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -378,10 +379,17 @@ fn questions_see_what_they_name_and_the_history_adds_up() {
         let all: Vec<Event> = events.iter().filter(|e| is_fill_of(e, account)).copied().collect();
         assert!(!fills.is_empty());
         assert_eq!(fills, all, "account {}", account.0);
-        // The last transfer of each asset says what is there.
-        for transfer in read(&history, Kind::Ledger, account) {
-            assert!(matches!(transfer, Event::Transfer(_)), "{transfer:?}");
+        // The last transfer of each asset and place says what is there.
+        let last = last_transfers(&read(&history, Kind::Ledger, account));
+        let known = engine.accounts().get(account).expect("there");
+        for asset in [AssetId(1), AssetId(2)] {
+            let told = |place| last.get(&(asset, place)).copied();
+            assert_eq!(told(LedgerAccount::Available(account)), Some(known.available(asset)), "{asset:?}");
+            // What was never held was never told.
+            let held = told(LedgerAccount::Held(account)).unwrap_or(Units(0));
+            assert_eq!(held, known.held(asset), "{asset:?}");
         }
+        assert!(last.keys().any(|(_, place)| *place == LedgerAccount::Held(account)), "orders hold money");
         let orders = read(&history, Kind::Orders, account);
         let accepted = |events: &[Event]| events.iter().filter(|e| is_accepted_of(e, account)).count();
         assert_eq!(accepted(&orders), accepted(&events));
@@ -441,6 +449,17 @@ fn read(history: &History<'_>, kind: Kind, account: AccountId) -> Vec<Event> {
     });
     outcome.expect("readable");
     found
+}
+
+/// What the last transfer of an asset left at each end of it.
+fn last_transfers(transfers: &[Event]) -> HashMap<(AssetId, LedgerAccount), Units> {
+    let mut last = HashMap::new();
+    for event in transfers {
+        let Event::Transfer(transfer) = event else { panic!("{event:?} in a ledger") };
+        last.insert((transfer.asset, transfer.debit), transfer.debit_after);
+        last.insert((transfer.asset, transfer.credit), transfer.credit_after);
+    }
+    last
 }
 
 fn first_fill_at(history: &History<'_>) -> TsNs {
