@@ -39,11 +39,32 @@ struct Row {
     place: &'static str,
     fault: &'static str,
     due: Due,
+    named: Named,
 }
 
-const fn row(name: &'static str, files: &'static str, place: &'static str, fault: &'static str, due: Due) -> Row {
-    Row { name, files, place, fault, due }
+const fn row(
+    name: &'static str,
+    files: &'static str,
+    place: &'static str,
+    fault: &'static str,
+    due: Due,
+    named: Named,
+) -> Row {
+    Row { name, files, place, fault, due, named }
 }
+
+/// How paths go on behind the data directory's own; the node names one that goes on so.
+type Named = &'static [&'static str];
+
+const SEGMENT: Named = &["/head/head-"];
+/// The mark is what a log is too short for.
+const HEAD: Named = &["/head/head-", "/MARK"];
+const SNAPSHOT: Named = &["/snapshots/"];
+const STORE: Named = &["/db"];
+const IDENTITY: Named = &["/IDENTITY"];
+const MARK: Named = &["/MARK"];
+/// What is not there any more, and was not needed, has no name.
+const NOTHING: Named = &[];
 
 const DAMAGED: &[i32] = &[13];
 const DAMAGED_OR_SHORT: &[i32] = &[13, 21];
@@ -51,31 +72,31 @@ const DAMAGED_OR_SHORT: &[i32] = &[13, 21];
 const HEADER: &[i32] = &[13, 14];
 
 const ROWS: [Row; 24] = [
-    row("journal file, one bit", "head:*.seg", "random", "flip_mid", Due::Either(DAMAGED_OR_SHORT)),
-    row("journal file, one bit of its header", "head:*.seg", "random", "flip_first", Due::Refuse(HEADER)),
-    row("journal file, 4 KiB of zeros", "head:*.seg", "random", "zero4k", Due::Either(DAMAGED_OR_SHORT)),
-    row("journal file, its end torn off", "head:*.seg", "random", "torn", Due::Refuse(DAMAGED)),
-    row("journal file, half of it gone", "head:*.seg", "random", "truncate", Due::Refuse(DAMAGED)),
-    row("journal file, empty", "head:*.seg", "random", "empty", Due::Refuse(DAMAGED)),
-    row("journal file, deleted", "head:*.seg", "random", "delete", Due::Refuse(DAMAGED)),
-    row("journal files, two swapped", "head:*.seg", "oldest", "swap", Due::Refuse(DAMAGED)),
-    row("journal file, bytes behind its end", "head:*.seg", "random", "garbage_tail", Due::Either(DAMAGED)),
-    row("newest snapshot, one bit", "snapshot:*.snap", "newest", "flip_mid", Due::Recover),
-    row("newest snapshot, one bit of its header", "snapshot:*.snap", "newest", "flip_first", Due::Recover),
-    row("newest snapshot, half of it gone", "snapshot:*.snap", "newest", "truncate", Due::Recover),
-    row("newest snapshot, its end torn off", "snapshot:*.snap", "newest", "torn", Due::Recover),
-    row("newest snapshot, 4 KiB of zeros", "snapshot:*.snap", "newest", "zero4k", Due::Recover),
-    row("newest snapshot, deleted", "snapshot:*.snap", "newest", "delete", Due::Recover),
-    row("snapshots, two swapped", "snapshot:*.snap", "newest", "swap", Due::Recover),
-    row("RocksDB's MANIFEST, one bit", "manifest", "newest", "flip_mid", Due::Refuse(DAMAGED)),
-    row("RocksDB's CURRENT, emptied", "current", "newest", "empty", Due::Refuse(DAMAGED)),
-    row("RocksDB's CURRENT, deleted", "current", "newest", "delete", Due::Refuse(DAMAGED)),
-    row("IDENTITY, one bit", "file:IDENTITY", "oldest", "flip_mid", Due::Refuse(DAMAGED)),
-    row("IDENTITY, half of it gone", "file:IDENTITY", "oldest", "truncate", Due::Refuse(DAMAGED)),
+    row("journal file, one bit", "head:*.seg", "random", "flip_mid", Due::Either(DAMAGED_OR_SHORT), HEAD),
+    row("journal file, one bit of its header", "head:*.seg", "random", "flip_first", Due::Refuse(HEADER), SEGMENT),
+    row("journal file, 4 KiB of zeros", "head:*.seg", "random", "zero4k", Due::Either(DAMAGED_OR_SHORT), HEAD),
+    row("journal file, its end torn off", "head:*.seg", "random", "torn", Due::Refuse(DAMAGED), SEGMENT),
+    row("journal file, half of it gone", "head:*.seg", "random", "truncate", Due::Refuse(DAMAGED), SEGMENT),
+    row("journal file, empty", "head:*.seg", "random", "empty", Due::Refuse(DAMAGED), SEGMENT),
+    row("journal file, deleted", "head:*.seg", "random", "delete", Due::Refuse(DAMAGED), SEGMENT),
+    row("journal files, two swapped", "head:*.seg", "oldest", "swap", Due::Refuse(DAMAGED), SEGMENT),
+    row("journal file, bytes behind its end", "head:*.seg", "random", "garbage_tail", Due::Refuse(DAMAGED), SEGMENT),
+    row("newest snapshot, one bit", "snapshot:*.snap", "newest", "flip_mid", Due::Recover, SNAPSHOT),
+    row("newest snapshot, one bit of its header", "snapshot:*.snap", "newest", "flip_first", Due::Recover, SNAPSHOT),
+    row("newest snapshot, half of it gone", "snapshot:*.snap", "newest", "truncate", Due::Recover, SNAPSHOT),
+    row("newest snapshot, its end torn off", "snapshot:*.snap", "newest", "torn", Due::Recover, SNAPSHOT),
+    row("newest snapshot, 4 KiB of zeros", "snapshot:*.snap", "newest", "zero4k", Due::Recover, SNAPSHOT),
+    row("newest snapshot, deleted", "snapshot:*.snap", "newest", "delete", Due::Recover, NOTHING),
+    row("snapshots, two swapped", "snapshot:*.snap", "newest", "swap", Due::Recover, SNAPSHOT),
+    row("RocksDB's MANIFEST, one bit", "manifest", "newest", "flip_mid", Due::Refuse(DAMAGED), STORE),
+    row("RocksDB's CURRENT, emptied", "current", "newest", "empty", Due::Refuse(DAMAGED), STORE),
+    row("RocksDB's CURRENT, deleted", "current", "newest", "delete", Due::Refuse(DAMAGED), STORE),
+    row("IDENTITY, one bit", "file:IDENTITY", "oldest", "flip_mid", Due::Refuse(DAMAGED), IDENTITY),
+    row("IDENTITY, half of it gone", "file:IDENTITY", "oldest", "truncate", Due::Refuse(DAMAGED), IDENTITY),
     // It has two slots, for this.
-    row("MARK, half of it gone", "file:MARK", "newest", "truncate", Due::Either(DAMAGED)),
-    row("MARK, emptied", "file:MARK", "newest", "empty", Due::Refuse(DAMAGED)),
-    row("MARK, deleted", "file:MARK", "newest", "delete", Due::Refuse(DAMAGED)),
+    row("MARK, half of it gone", "file:MARK", "newest", "truncate", Due::Either(DAMAGED), MARK),
+    row("MARK, emptied", "file:MARK", "newest", "empty", Due::Refuse(DAMAGED), MARK),
+    row("MARK, deleted", "file:MARK", "newest", "delete", Due::Refuse(DAMAGED), MARK),
 ];
 
 /// A directory with two snapshots, a tail in the store and a newer one in the head only; nobody runs on it.
@@ -141,13 +162,16 @@ impl Original {
     }
 
     /// What a start on the damaged copy did, in a word; panics when it is not what is due.
-    fn check(&self, name: &str, copy: &Place, due: Due) -> String {
+    fn check(&self, name: &str, copy: &Place, due: Due, named: Named) -> String {
         match Start::new(&copy.config_file()).try_run() {
             Ok(process) => {
                 let came = (process.seq, process.state_hash.as_str());
                 assert_eq!(came, (self.seq, self.state_hash.as_str()), "{name}: served, and is not what it was");
-                process.kill();
+                let ended = process.kill();
                 assert!(!matches!(due, Due::Refuse(_)), "{name}: served, and should have refused");
+                if due == Due::Recover && !named.is_empty() {
+                    names_a_file(name, &ended, copy, named);
+                }
                 "recovered".to_owned()
             }
             Err(ended) => {
@@ -157,16 +181,33 @@ impl Original {
                 };
                 let code = ended.code.unwrap_or_else(|| panic!("{name}: {ended:?}"));
                 assert!(codes.contains(&code), "{name}: code {code} and not {codes:?}: {}", ended.said);
-                names_a_file(name, &ended, copy);
+                names_a_file(name, &ended, copy, named);
                 format!("refused, {code}")
             }
         }
     }
 }
 
-fn names_a_file(name: &str, ended: &Ended, copy: &Place) {
+fn names_a_file(name: &str, ended: &Ended, copy: &Place, named: Named) {
     let dir = copy.data_dir().display().to_string();
-    assert!(ended.said.contains(&dir), "{name}: no file is named in {:?}", ended.said);
+    let is_named = named.iter().any(|behind| ended.said.contains(&format!("{dir}{behind}")));
+    assert!(is_named, "{name}: none of {named:?} is named in {:?}", ended.said);
+}
+
+/// The same fault where it counts: on a frame that only the head has, with others behind it.
+fn hit_a_needed_frame(dir: &Path, fault: &str) {
+    let frames = frames_of_the_head_only(dir);
+    let (path, offset) = &frames[frames.len() - 40];
+    match fault {
+        "flip_mid" => flip(path, offset + 70),
+        "zero4k" => zero_block(path, *offset),
+        other => panic!("{other}: nobody knows where it counts"),
+    }
+}
+
+fn zero_block(path: &Path, offset: u64) {
+    let file = fs::File::options().write(true).open(path).expect("there");
+    file.write_all_at(&[0; 4096], offset).expect("zeroed");
 }
 
 fn corrupt(dir: &Path, row: &Row, seed: u64) -> String {
@@ -191,7 +232,13 @@ fn every_damage_is_refused_or_recovered_as_the_table_says() {
         for seed in 0..seeds {
             let copy = original.copy();
             corrupt(&copy.data_dir(), row, seed);
-            *outcomes.entry(original.check(row.name, &copy, row.due)).or_default() += 1;
+            *outcomes.entry(original.check(row.name, &copy, row.due, row.named)).or_default() += 1;
+        }
+        // Chance may hit free places only, every time.
+        if let (Due::Either(codes), "random") = (row.due, row.place) {
+            let copy = original.copy();
+            hit_a_needed_frame(&copy.data_dir(), row.fault);
+            *outcomes.entry(original.check(row.name, &copy, Due::Refuse(codes), row.named)).or_default() += 1;
         }
         println!("{:<45}{outcomes:?}", row.name);
     }
@@ -201,29 +248,22 @@ fn every_damage_is_refused_or_recovered_as_the_table_says() {
 #[test]
 fn damages_in_the_right_place_are_refused_too() {
     let original = Original::make();
-    let by_hand = |name: &str, due: Due, damage: &dyn Fn(&Path)| {
+    let by_hand = |name: &str, due: Due, named: Named, damage: &dyn Fn(&Path)| {
         let copy = original.copy();
         damage(&copy.data_dir());
-        println!("{name:<45}{}", original.check(name, &copy, due));
+        println!("{name:<45}{}", original.check(name, &copy, due, named));
     };
-    by_hand("a bit of a frame that only the head has", Due::Refuse(DAMAGED), &|dir| {
-        let frames = frames_of_the_head_only(dir);
-        let (path, offset) = &frames[frames.len() - 40];
-        flip(path, offset + 70);
+    by_hand("a bit of a frame that only the head has", Due::Refuse(DAMAGED), SEGMENT, &|dir| {
+        hit_a_needed_frame(dir, "flip_mid");
     });
-    by_hand("the log cut at a frame boundary", Due::Refuse(&[21]), &|dir| {
+    by_hand("the log cut at a frame boundary", Due::Refuse(&[21]), MARK, &|dir| {
         // All that only the head has: behind the store, and before what the mark says.
         let frames = frames_of_the_head_only(dir);
         for (path, offset) in &frames {
-            fs::File::options()
-                .write(true)
-                .open(path)
-                .expect("there")
-                .write_all_at(&[0; 4096], *offset)
-                .expect("zeroed");
+            zero_block(path, *offset);
         }
     });
-    by_hand("every file of the store, one bit", Due::Refuse(DAMAGED), &|dir| {
+    by_hand("every file of the store, one bit", Due::Refuse(DAMAGED), STORE, &|dir| {
         for entry in fs::read_dir(dir.join("db")).expect("there") {
             let path = entry.expect("readable").path();
             if path.extension().is_some_and(|extension| extension == "sst") {
@@ -232,25 +272,25 @@ fn damages_in_the_right_place_are_refused_too() {
         }
     });
     // Whole again where the head still has all that it lacks.
-    by_hand("an older copy of the store", Due::Either(DAMAGED_OR_SHORT), &|dir| {
+    by_hand("an older copy of the store", Due::Either(DAMAGED_OR_SHORT), &["/head/head-", "/MARK", "/db"], &|dir| {
         fs::remove_dir_all(dir.join("db")).expect("removed");
         copy_dir(&original.stale_db, &dir.join("db"));
     });
-    by_hand("an empty store", Due::Refuse(DAMAGED), &|dir| {
+    by_hand("an empty store", Due::Refuse(DAMAGED), STORE, &|dir| {
         fs::remove_dir_all(dir.join("db")).expect("removed");
         fs::create_dir(dir.join("db")).expect("created");
     });
-    by_hand("an empty directory", Due::Refuse(&[12]), &|dir| {
+    by_hand("an empty directory", Due::Refuse(&[12]), &[""], &|dir| {
         fs::remove_dir_all(dir).expect("removed");
         fs::create_dir(dir).expect("created");
     });
-    by_hand("every snapshot, half of it gone", Due::Recover, &|dir| {
+    by_hand("every snapshot, half of it gone", Due::Recover, SNAPSHOT, &|dir| {
         for entry in fs::read_dir(dir.join("snapshots")).expect("there") {
             let file = fs::File::options().write(true).open(entry.expect("readable").path()).expect("there");
             file.set_len(file.metadata().expect("there").len() / 2).expect("cut");
         }
     });
-    by_hand("a list of left-out commands, one bit", Due::Refuse(DAMAGED), &|dir| {
+    by_hand("a list of left-out commands, one bit", Due::Refuse(DAMAGED), &["/QUARANTINE"], &|dir| {
         fs::write(dir.join("QUARANTINE"), "format 1\nseq 9 until 9 time_ns 1 reason x\ncrc32c 00000000\n")
             .expect("written");
     });
