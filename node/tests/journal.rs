@@ -4,11 +4,11 @@
 mod common;
 
 use book::command::Side;
+use common::Place;
 use common::disk::LoopDisk;
 use common::files::{copy_dir, files_of, flip, frames_of_the_head_only};
-use common::load::{Trader, trade_and_kill, trade_while, two_traders};
+use common::load::{LOAD_ORDERS, Trader, trade_and_kill, trade_so_many, trade_while, two_traders};
 use common::process::{Ended, Start};
-use common::{Place, Running};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -19,17 +19,9 @@ use std::time::{Duration, Instant};
 fn traded(place: &Place) -> Vec<Trader> {
     let running = place.start();
     let mut traders = two_traders(&running);
-    trade_while(&mut traders, running.orders(), |_| until_answered(&running, 2_000));
+    trade_so_many(&running, &mut traders, 2_000);
     assert_eq!(running.stop(), 0);
     traders
-}
-
-fn until_answered(running: &Running, commands: u64) {
-    let deadline = Instant::now() + common::PATIENCE;
-    while running.node().status.commands.get() < commands {
-        assert!(Instant::now() < deadline, "the load does not move");
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
 }
 
 /// Every file below `dir` with a hash of what it holds. RocksDB's diary is left out: it notes every opening, for
@@ -206,7 +198,7 @@ fn an_old_copy_is_shorter_than_what_was_acknowledged() {
     let old = place.dir.path().join("old");
     copy_dir(&place.data_dir(), &old);
     let running = place.start();
-    trade_while(&mut traders, running.orders(), |_| until_answered(&running, 1_000));
+    trade_so_many(&running, &mut traders, 1_000);
     assert_eq!(running.stop(), 0);
     let mark = fs::read(place.data_dir().join("MARK")).expect("there");
     fs::remove_dir_all(place.data_dir()).expect("removed");
@@ -243,16 +235,12 @@ fn sigterm_makes_everything_durable_and_ends_in_order() {
     let start = Start::new(&place.config_file());
     let process = start.run();
     let address = process.orders;
-    let ended = trade_while(&mut traders, address, |_| {
-        let until = Instant::now() + Duration::from_millis(300);
-        while Instant::now() < until {
-            std::thread::park_timeout(Duration::from_millis(10));
-        }
+    let ended = trade_while(&mut traders, address, |load| {
+        load.until_answered(LOAD_ORDERS);
         process.terminate()
     });
     assert_eq!(ended.code, Some(0), "{}", ended.said);
     assert!(!ended.said.contains("ERROR"), "{}", ended.said);
-    assert!(traders.iter().all(|t| t.answered.len() > 20), "there was load");
     serves_all(&start, &mut traders);
 }
 
@@ -261,7 +249,7 @@ fn a_clean_stop_keeps_interval_journals_whole_and_does_not_wait_for_the_interval
     let place = Place::with("[journal]\nsync = \"interval\"\ninterval_us = 10000000\n");
     let running = place.start();
     let mut traders = two_traders(&running);
-    trade_while(&mut traders, running.orders(), |_| until_answered(&running, 1_000));
+    trade_so_many(&running, &mut traders, 1_000);
     let started = Instant::now();
     assert_eq!(running.stop(), 0);
     assert!(started.elapsed() < Duration::from_secs(5), "the end took {:?}", started.elapsed());

@@ -6,9 +6,8 @@ mod common;
 use api::orders::Answer;
 use api::stream::SessionSeq;
 use book::command::Side;
-use common::load::{Trader, trade_while};
-use common::{PATIENCE, Place, limit, next};
-use std::time::{Duration, Instant};
+use common::load::{Trader, trade_so_many};
+use common::{Place, limit, next};
 
 const SHAPES: [&str; 4] = [
     "",
@@ -58,13 +57,7 @@ fn holds_under_load(place: &Place) {
         running.add_trader(user);
         Trader::new(user, market, side)
     });
-    trade_while(&mut traders, running.orders(), |_| {
-        let deadline = Instant::now() + PATIENCE;
-        while running.node().status.commands.get() < 3_000 {
-            assert!(Instant::now() < deadline, "the load does not move: {}", place.extra);
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
-    });
+    trade_so_many(&running, &mut traders, 3_000);
     assert_eq!(running.stop(), 0);
     let running = place.start();
     for trader in &mut traders {

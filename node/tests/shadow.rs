@@ -483,8 +483,7 @@ fn is_accepted_of(event: &Event, account: AccountId) -> bool {
 #[cfg(feature = "fault-injection")]
 mod injected {
     use super::*;
-    use common::load::trade_while;
-    use std::time::Instant;
+    use common::load::{trade_and_kill, trade_while};
 
     /// A directory with a few thousand commands behind a snapshot or none, killed under load.
     fn killed(extra: &str) -> (Place, Vec<Trader>) {
@@ -493,14 +492,7 @@ mod injected {
         let mut traders = two_traders(&running);
         trade_so_many(&running, &mut traders, 2_500);
         assert_eq!(running.stop(), 0);
-        let process = Start::new(&place.config_file()).run();
-        trade_while(&mut traders, process.orders, |_| {
-            let until = Instant::now() + Duration::from_millis(300);
-            while Instant::now() < until {
-                std::thread::park_timeout(Duration::from_millis(10));
-            }
-            process.kill();
-        });
+        trade_and_kill(&Start::new(&place.config_file()), &mut traders);
         (place, traders)
     }
 
@@ -565,27 +557,28 @@ mod injected {
 
     #[test]
     fn a_shadow_that_differs_is_told_and_keeps_nothing() {
-        let place = Place::with("[snapshot]\nevery_commands = 1000\n[shadow]\ncheck_every_commands = 100\n");
+        const SNAPSHOT_EVERY: u64 = 1_000;
+        const DIFFER_AT: u64 = 150;
+        let place = Place::with(&format!(
+            "[snapshot]\nevery_commands = {SNAPSHOT_EVERY}\n[shadow]\ncheck_every_commands = 100\n"
+        ));
         let running = place.start();
         let mut traders = two_traders(&running);
         assert_eq!(running.stop(), 0);
         let before = snapshots(&place);
-        let process = Start::with_fault(&place.config_file(), "differ-at:150").run();
+        let process = Start::with_fault(&place.config_file(), &format!("differ-at:{DIFFER_AT}")).run();
         let address = process.orders;
-        trade_while(&mut traders, address, |stop| {
-            // Some thousand commands, counted by what a trader was told.
-            let until = Instant::now() + Duration::from_secs(1);
-            while Instant::now() < until && !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                std::thread::park_timeout(Duration::from_millis(10));
-            }
-        });
+        // Each of them is a command, so a snapshot would have been taken.
+        trade_while(&mut traders, address, |load| load.until_answered(SNAPSHOT_EVERY));
         let ended = process.terminate();
         assert_eq!(ended.code, Some(0), "trading goes on: {}", ended.said);
-        assert!(
-            ended.said.contains("differs from the live engine") && ended.said.contains("the check at sequence "),
-            "{}",
-            ended.said
-        );
+        let told = ended.said.lines().find(|line| line.contains("the shadow's state differs from the live engine's"));
+        let told = told.unwrap_or_else(|| panic!("it is not told: {}", ended.said));
+        let check = told.split_once("the check at sequence ").and_then(|(_, check)| check.split_once(" recorded "));
+        let (seq, hashes) = check.unwrap_or_else(|| panic!("no check is named: {told}"));
+        assert!(DIFFER_AT <= seq.parse().expect("a sequence"), "no check before it can differ: {told}");
+        let (recorded, given) = hashes.split_once(", this state gives ").expect("both hashes are told");
+        assert!(!given.starts_with(recorded), "they differ: {told}");
         assert_eq!(snapshots(&place), before, "a state that differs is not kept");
         comes_back(&place, &mut traders);
     }

@@ -10,8 +10,8 @@ use book::command::Side;
 use book::ids::{ClOrdId, MarketId};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Requests under way at once.
 const WINDOW: u64 = 16;
@@ -19,6 +19,28 @@ const POLL: Duration = Duration::from_millis(20);
 const CHECK_POLL: Duration = Duration::from_secs(20);
 /// An order is cancelled this many orders later, if it still rests.
 const CANCEL_AFTER: u64 = 40;
+/// Orders of each trader that are answered before a load is long enough to be cut: on any machine there is then some of
+/// everything, fills and cancels among it.
+pub const LOAD_ORDERS: u64 = 500;
+
+/// A load under way: how far each of its traders has come, and whether they shall stop.
+pub struct Load {
+    stop: AtomicBool,
+    /// Orders that were answered in this load, by trader.
+    answered: Vec<AtomicU64>,
+}
+
+impl Load {
+    fn of(traders: usize) -> Self {
+        Self { stop: AtomicBool::new(false), answered: (0..traders).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// Waits until so many orders of every trader are answered, so that the length of a load is an amount and no time.
+    pub fn until_answered(&self, orders: u64) {
+        let reached = || self.answered.iter().all(|answered| orders <= answered.load(Ordering::Relaxed));
+        until("every trader is answered", reached);
+    }
+}
 
 /// One session's client, over all of its connections.
 pub struct Trader {
@@ -52,12 +74,12 @@ impl Trader {
     }
 
     /// Trades until told to stop or the node is gone.
-    pub fn trade(&mut self, address: SocketAddr, stop: &AtomicBool) {
+    fn trade(&mut self, address: SocketAddr, stop: &AtomicBool, count: &AtomicU64) {
         let Ok(mut client) = OrderClient::connect(address, &self.user, PASSWORD, self.next_seq()) else { return };
-        let _ = self.trade_on(&mut client, stop);
+        let _ = self.trade_on(&mut client, stop, count);
     }
 
-    fn trade_on(&mut self, client: &mut OrderClient, stop: &AtomicBool) -> Result<(), ClientError> {
+    fn trade_on(&mut self, client: &mut OrderClient, stop: &AtomicBool, count: &AtomicU64) -> Result<(), ClientError> {
         // What a crash left unanswered is not waited for: ids go on behind it.
         let before = self.id_last;
         while !stop.load(Ordering::Relaxed) {
@@ -70,7 +92,7 @@ impl Trader {
             };
             while let Some(received) = client.poll_raw(wait)? {
                 let message = received.message.to_vec();
-                self.note(message);
+                self.note(message, count);
                 if !wait.is_zero() {
                     break;
                 }
@@ -92,9 +114,10 @@ impl Trader {
         client.flush()
     }
 
-    pub fn note(&mut self, message: Vec<u8>) {
+    fn note(&mut self, message: Vec<u8>, count: &AtomicU64) {
         if let Some(id) = first_answer(&message) {
             self.answered.insert(id);
+            count.fetch_add(1, Ordering::Relaxed);
         }
         self.told.push(message);
     }
@@ -114,9 +137,9 @@ impl Trader {
             Err(error) => return wrong(format!("cannot log in: {error}")),
         };
         if next < self.next_seq() {
-            let lost = self.next_seq().0 - next.0;
+            let gone = self.next_seq().0 - next.0;
             return wrong(format!(
-                "{lost} messages are gone: {} were received, {} are left",
+                "{gone} messages are gone: {} were received, {} are left",
                 self.told.len(),
                 next.0 - 1
             ));
@@ -142,8 +165,8 @@ impl Trader {
                 return wrong(format!("order {id} was sent by nobody"));
             }
         }
-        if let Some(lost) = self.answered.difference(&seen).next() {
-            return wrong(format!("order {lost} was acknowledged and is not known"));
+        if let Some(gone) = self.answered.difference(&seen).next() {
+            return wrong(format!("order {gone} was acknowledged and is not known"));
         }
         // What the node knows beyond what had arrived was under way when it was cut: known from now on.
         self.answered = seen;
@@ -162,15 +185,15 @@ fn first_answer(message: &[u8]) -> Option<u64> {
 }
 
 /// Every session trades on a thread of its own while `meanwhile` runs; then all of them stop.
-pub fn trade_while<T>(traders: &mut [Trader], address: SocketAddr, meanwhile: impl FnOnce(&AtomicBool) -> T) -> T {
-    let stop = AtomicBool::new(false);
+pub fn trade_while<T>(traders: &mut [Trader], address: SocketAddr, meanwhile: impl FnOnce(&Load) -> T) -> T {
+    let load = Load::of(traders.len());
     std::thread::scope(|scope| {
-        for trader in traders.iter_mut() {
-            scope.spawn(|| trader.trade(address, &stop));
+        for (trader, count) in traders.iter_mut().zip(&load.answered) {
+            scope.spawn(|| trader.trade(address, &load.stop, count));
         }
         // Also when `meanwhile` panics: its panic shall be seen, not waited for.
-        let _stop = StopAtEnd(&stop);
-        meanwhile(&stop)
+        let _stop = StopAtEnd(&load.stop);
+        meanwhile(&load)
     })
 }
 
@@ -195,11 +218,8 @@ pub fn trade_so_many(running: &Running, traders: &mut [Trader], commands: u64) {
 pub fn trade_and_kill(start: &Start, traders: &mut [Trader]) {
     let process = start.run();
     let address = process.orders;
-    trade_while(traders, address, |_| {
-        let until = Instant::now() + Duration::from_millis(200);
-        while Instant::now() < until {
-            std::thread::park_timeout(Duration::from_millis(10));
-        }
+    trade_while(traders, address, |load| {
+        load.until_answered(LOAD_ORDERS);
         process.kill();
     });
 }
