@@ -9,6 +9,7 @@ use api::stream::SessionSeq;
 use book::command::Side;
 use book::ids::{ClOrdId, MarketId};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -39,6 +40,29 @@ impl Load {
     pub fn until_answered(&self, orders: u64) {
         let reached = || self.answered.iter().all(|answered| orders <= answered.load(Ordering::Relaxed));
         until("every trader is answered", reached);
+    }
+}
+
+/// What is wrong with the answers of a node that came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// Something was acknowledged, and is not there or is another.
+    Lost(String),
+    Other(String),
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lost(what) => write!(f, "lost: {what}"),
+            Self::Other(what) => f.write_str(what),
+        }
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(what: String) -> Self {
+        Self::Other(what)
     }
 }
 
@@ -123,14 +147,15 @@ impl Trader {
     }
 
     /// Reads the session's whole stream again and holds it against what is remembered. Says what is wrong.
-    pub fn check(&mut self, address: SocketAddr) -> Result<(), String> {
+    pub fn check(&mut self, address: SocketAddr) -> Result<(), Wrong> {
         self.check_from(address, 0)
     }
 
     /// The same for what is behind the first `known` messages, which an earlier check has seen.
-    pub fn check_from(&mut self, address: SocketAddr, known: usize) -> Result<(), String> {
+    pub fn check_from(&mut self, address: SocketAddr, known: usize) -> Result<(), Wrong> {
         let user = self.user.clone();
-        let wrong = |what: String| Err(format!("{user}: {what}"));
+        let wrong = |what: String| Err(Wrong::Other(format!("{user}: {what}")));
+        let lost = |what: String| Err(Wrong::Lost(format!("{user}: {what}")));
         let head = OrderClient::connect(address, &self.user, PASSWORD, SessionSeq::HEAD);
         let next = match head {
             Ok(client) => client.next_seq(),
@@ -138,7 +163,7 @@ impl Trader {
         };
         if next < self.next_seq() {
             let gone = self.next_seq().0 - next.0;
-            return wrong(format!(
+            return lost(format!(
                 "{gone} messages are gone: {} were received, {} are left",
                 self.told.len(),
                 next.0 - 1
@@ -154,7 +179,7 @@ impl Trader {
             }
         }
         if let Some(at) = self.told.iter().zip(&whole).position(|(then, now)| then != now) {
-            return wrong(format!("message {} was {:?} and is {:?}", at + 1, self.told[at], whole[at]));
+            return lost(format!("message {} was {:?} and is {:?}", at + 1, self.told[at], whole[at]));
         }
         let mut seen = BTreeSet::new();
         for id in whole.iter().filter_map(|message| first_answer(message)) {
@@ -166,7 +191,7 @@ impl Trader {
             }
         }
         if let Some(gone) = self.answered.difference(&seen).next() {
-            return wrong(format!("order {gone} was acknowledged and is not known"));
+            return lost(format!("order {gone} was acknowledged and is not known"));
         }
         // What the node knows beyond what had arrived was under way when it was cut: known from now on.
         self.answered = seen;
