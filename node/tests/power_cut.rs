@@ -1,7 +1,7 @@
 //! Power cuts and kills under load, with an oracle: whatever was acknowledged is there afterwards, byte for byte, and
 //! nothing that nobody sent.
 //!
-//! A short round by default; `PINION_CUTS=50` for 50 of each kind. Needs root and xfsprogs.
+//! A short round by default; `PINION_CUTS=50` for 50 of each kind, as in `./dev nightly`. Needs root and xfsprogs.
 
 mod common;
 
@@ -287,22 +287,16 @@ fn kills_take_nothing_back() {
 
 /// A drive with a cache: half of the sectors that were not flushed are lost, torn frames among them.
 #[test]
+#[ignore = "needs nbdkit, nbdfuse and fuse beside root; `./dev nightly` runs it"]
 fn power_cuts_of_a_drive_with_a_cache_take_nothing_back() {
-    if std::env::var_os("PINION_POWERCUT_NBD").is_none() {
-        println!("only with PINION_POWERCUT_NBD=1");
-        return;
-    }
     survive_on(Disk::Volatile(VolatileDisk::ext4(DISK_BYTES, false)), Crash::PowerCut);
 }
 
 /// The negative control of the same. Such a drive may also leave a file system or a store in ruins, which proves nothing
 /// about what was acknowledged: then once more, with a new one.
 #[test]
+#[ignore = "needs nbdkit, nbdfuse and fuse beside root; `./dev nightly` runs it"]
 fn a_drive_that_lies_is_caught() {
-    if std::env::var_os("PINION_POWERCUT_NBD").is_none() {
-        println!("only with PINION_POWERCUT_NBD=1");
-        return;
-    }
     for round in 0..ROUNDS_TO_CATCH {
         let mut harness = Harness::new(Disk::Volatile(VolatileDisk::ext4(DISK_BYTES, true)), None);
         match harness.round(Crash::PowerCut, load_of(round)) {
