@@ -20,9 +20,10 @@ const POLL: Duration = Duration::from_millis(20);
 const CHECK_POLL: Duration = Duration::from_secs(20);
 /// An order is cancelled this many orders later, if it still rests.
 const CANCEL_AFTER: u64 = 40;
-/// Orders of each trader that are answered before a load is long enough to be cut: on any machine there is then some of
-/// everything, fills and cancels among it.
-pub const LOAD_ORDERS: u64 = 500;
+/// Orders of each trader that are answered before a load is long enough to be cut. A frame answers no more than a window of
+/// them, so the log has more than a hundred frames of it, however slow the disk is.
+pub const LOAD_ORDERS: u64 = 2_000;
+const _: () = assert!(100 * WINDOW < LOAD_ORDERS);
 
 /// A load under way: how far each of its traders has come, and whether they shall stop.
 pub struct Load {
