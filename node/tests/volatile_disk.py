@@ -1,6 +1,7 @@
 # A disk whose write cache is lost when the power goes, as a plugin for nbdkit's python. Writes are acknowledged at once and
 # kept in memory until a flush; at the cut each sector of them survives with probability one half, in any order, and
-# every later operation fails. With lie=1 a flush is acknowledged and nothing is flushed.
+# every later operation fails. With lie=1, once PATH.lie is there, a flush is acknowledged and nothing is flushed, and the
+# cut takes all of it: half of it would leave a file system in ruins, and nothing to look for what is missing in.
 #
 #   nbdkit -f -U SOCKET python volatile_disk.py file=IMAGE cut=PATH seed=N lie=0|1       creating PATH cuts the power
 import errno
@@ -66,11 +67,15 @@ def cut():
     with lock:
         is_dead = True
         chance = random.Random(int(settings["seed"]))
-        kept = [at for at in sorted(cache) if chance.random() < 0.5]
+        kept = [] if lies() else [at for at in sorted(cache) if chance.random() < 0.5]
         write_out(kept)
         os.fsync(disk)
         cache.clear()
     os.rename(settings["cut"], settings["cut"] + ".done")
+
+
+def lies():
+    return settings["lie"] == "1" and os.path.exists(settings["cut"] + ".lie")
 
 
 def write_out(sectors):
@@ -112,7 +117,7 @@ def flush(handle, flags):
 
 
 def flush_cache():
-    if settings["lie"] == "1":
+    if lies():
         return
     write_out(sorted(cache))
     cache.clear()

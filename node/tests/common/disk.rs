@@ -170,6 +170,12 @@ impl VolatileDisk {
         if mounted.status.success() { Ok(()) } else { Err(said) }
     }
 
+    /// From now on, until the power goes, flushes are acknowledged and not done.
+    pub fn begin_to_lie(&self) {
+        assert!(self.lies, "made for this");
+        std::fs::write(self.at("cut.lie"), []).expect("written");
+    }
+
     /// What was not flushed is lost, half of its sectors at random; nothing works any more.
     pub fn cut_power(&self) {
         std::fs::write(self.at("cut"), []).expect("written");
@@ -189,7 +195,7 @@ impl VolatileDisk {
             let _ = child.kill();
             let _ = child.wait();
         }
-        for name in ["socket", "cut", "cut.done"] {
+        for name in ["socket", "cut", "cut.done", "cut.lie"] {
             let _ = std::fs::remove_file(self.at(name));
         }
     }
