@@ -18,24 +18,25 @@ fn reactor() -> Reactor {
     Reactor::new(8).expect("io_uring is available where tests run")
 }
 
-/// Polls until `want` finds what it looks for among the completions.
-fn poll_until<T>(reactor: &mut Reactor, mut want: impl FnMut(Done) -> Option<T>) -> T {
+/// Polls until `want` finds what it looks for among the completions. `seen` of the last poll's have been looked at: what
+/// came together with something that was found before is still there to be found.
+fn poll_until<T>(reactor: &mut Reactor, seen: &mut usize, mut want: impl FnMut(Done) -> Option<T>) -> T {
     for _ in 0..1_000 {
-        reactor.poll(WAIT).expect("the ring works");
-        let mut idx = 0;
-        while let Some(done) = reactor.done(idx) {
-            idx += 1;
+        while let Some(done) = reactor.done(*seen) {
+            *seen += 1;
             if let Some(found) = want(done) {
                 return found;
             }
         }
+        reactor.poll(WAIT).expect("the ring works");
+        *seen = 0;
     }
     panic!("what was waited for did not happen in 1,000 polls");
 }
 
 #[test]
 fn bytes_are_received_and_sent_back() {
-    let mut reactor = reactor();
+    let (mut reactor, mut seen) = (reactor(), 0);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
     assert_eq!(reactor.listen(listener), ListenerIdx(0));
@@ -46,21 +47,21 @@ fn bytes_are_received_and_sent_back() {
         socket.read_exact(&mut back).expect("echoed");
         back
     });
-    let conn = poll_until(&mut reactor, |done| match done {
+    let conn = poll_until(&mut reactor, &mut seen, |done| match done {
         Done::Accepted { conn, listener: ListenerIdx(0) } => Some(conn),
         _ => None,
     });
     let mut received = Vec::new();
     while received.len() < 5 {
-        poll_until(&mut reactor, |done| matches!(done, Done::Received { .. }).then_some(()));
+        poll_until(&mut reactor, &mut seen, |done| matches!(done, Done::Received { .. }).then_some(()));
         received.extend_from_slice(reactor.received(conn));
         reactor.receive(conn);
     }
     reactor.send_buffer(conn).expect("nothing is under way")[..5].copy_from_slice(&received);
     reactor.send(conn, 5);
-    poll_until(&mut reactor, |done| matches!(done, Done::Sent { .. }).then_some(()));
+    poll_until(&mut reactor, &mut seen, |done| matches!(done, Done::Sent { .. }).then_some(()));
     assert_eq!(&client.join().expect("no panic"), b"hello");
-    poll_until(&mut reactor, |done| matches!(done, Done::Lost { .. }).then_some(()));
+    poll_until(&mut reactor, &mut seen, |done| matches!(done, Done::Lost { .. }).then_some(()));
     reactor.close(conn);
     assert!(reactor.send_buffer(conn).is_none(), "a closed connection takes nothing");
 }
@@ -68,11 +69,12 @@ fn bytes_are_received_and_sent_back() {
 #[test]
 fn a_connection_beyond_the_slots_is_closed_at_once() {
     let mut reactor = Reactor::new(1).expect("io_uring is available where tests run");
+    let mut seen = 0;
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
     reactor.listen(listener);
     let first = TcpStream::connect(address).expect("accepted");
-    poll_until(&mut reactor, |done| matches!(done, Done::Accepted { .. }).then_some(()));
+    poll_until(&mut reactor, &mut seen, |done| matches!(done, Done::Accepted { .. }).then_some(()));
     let client = std::thread::spawn(move || {
         let mut second = TcpStream::connect(address).expect("the backlog accepts");
         second.read(&mut [0; 1])
