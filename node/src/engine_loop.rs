@@ -223,15 +223,14 @@ impl EngineLoop {
             return true;
         }
         // The open frame may just be full: close it and look again.
-        self.end_with_check(now, reactor);
-        reactor.write_journal();
+        self.write_journal(now, reactor);
         reactor.head().has_room(record_bytes + CHECK_ROOM)
     }
 
-    /// A frame that is about to be closed ends with a check, where one is due or wanted: a state is kept at the end of a
-    /// frame, and only where it has been compared. A log that ends for good ends with one.
+    /// Hands the open frame to the disk, if it may take one more. It ends with a check where one is due or wanted: a state
+    /// is kept at the end of a frame, and only where it has been compared. A log that ends for good ends with one.
     #[inline]
-    fn end_with_check(&mut self, now: TsNs, reactor: &mut impl Journaling) {
+    fn write_journal(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
         let (checked, applied) = (self.engine.checked().0, self.engine.stamp().seq.0);
         let status = &self.wiring.status;
         let due = self.check_every <= applied - checked
@@ -243,6 +242,7 @@ impl EngineLoop {
             self.run(now, now, &Command::Check(check), reactor);
             self.events_since_check = 0;
         }
+        reactor.write_journal()
     }
 
     /// Stamp, journal, apply, encode: one command from question to answers, which then wait for the disk.
@@ -305,8 +305,7 @@ impl EngineLoop {
         {
             return 0;
         }
-        self.end_with_check(now, reactor);
-        let count = reactor.write_journal();
+        let count = self.write_journal(now, reactor);
         if count > 0 {
             self.written_at_ns = now.0;
         }

@@ -35,6 +35,8 @@ pub struct Patrol {
     log_damaged_at: BTreeSet<Seq>,
     /// Of the snapshots that were read: whether a start may rely on them.
     snapshots: BTreeMap<Seq, bool>,
+    /// Damage that was found when somebody asked, at most one for each snapshot; `poll` tells it.
+    untold: Vec<LoadError>,
 }
 
 /// Where it is.
@@ -48,8 +50,8 @@ impl Patrol {
     pub fn new(directory: Arc<Directory>, store: Arc<Store>, bytes_per_second: u64) -> Self {
         let pause_ns = (PORTION_BYTES * SECOND_NS).checked_div(bytes_per_second);
         let beat = Beat::Log { next: Seq(1), until: store.tail().seq };
-        let (log_damaged_at, snapshots) = (BTreeSet::new(), BTreeMap::new());
-        Self { directory, store, pause_ns, due: TsNs(0), beat, rounds: 0, log_damaged_at, snapshots }
+        let (log_damaged_at, snapshots, untold) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
+        Self { directory, store, pause_ns, due: TsNs(0), beat, rounds: 0, log_damaged_at, snapshots, untold }
     }
 
     /// Times that everything has been read.
@@ -62,18 +64,31 @@ impl Patrol {
         self.snapshots.insert(snapshot, true);
     }
 
+    /// Forgets what it knows of snapshots that are gone.
+    pub fn forget_all_but(&mut self, files: &[SnapshotFile]) {
+        self.snapshots.retain(|seq, _| files.iter().any(|file| file.seq == *seq));
+    }
+
     /// Whether a start may rely on a snapshot. One that nobody has read yet is read now.
     pub fn is_whole(&mut self, file: &SnapshotFile, rest: &mut impl FnMut()) -> bool {
         if let Some(known) = self.snapshots.get(&file.seq) {
             return *known;
         }
-        let error = prove(&self.directory, file, rest).err();
-        self.judge(file.seq, error.as_ref());
-        error.is_none()
+        let Err(error) = prove(&self.directory, file, rest) else {
+            self.judge(file.seq, None);
+            return true;
+        };
+        if self.judge(file.seq, Some(&error)) {
+            self.untold.push(error);
+        }
+        false
     }
 
     /// Reads a portion if it is time; gives a finding that was not told before.
     pub fn poll(&mut self, now: TsNs, rest: &mut impl FnMut()) -> Option<LoadError> {
+        if let Some(finding) = self.untold.pop() {
+            return Some(finding);
+        }
         let pause_ns = self.pause_ns?;
         if now < self.due {
             return None;

@@ -12,7 +12,7 @@
 //! has not reached.
 //!
 //! Invariants: applies durable frames only, each once, in order; keeps nothing, row or snapshot, beyond a check that
-//! agreed, so what it keeps is what was live; from a check on that does not agree it keeps and answers nothing; the store
+//! agreed (but for `ROWS_HELD_MAX`), so what it keeps is what was live; from a check on that does not agree it keeps and answers nothing; the store
 //! is flushed before a snapshot, so log and history are never behind it.
 
 mod snapshots;
@@ -164,13 +164,8 @@ impl Shadow {
     pub fn poll(&mut self, now: TsNs) -> Result<usize, ShadowError> {
         self.take_wishes();
         let count = self.follow(now)?;
-        if self.replica.engine.parted().is_some() {
-            self.stand_aside();
-        } else {
-            self.want_check(now);
-            self.keep(now)?;
-            self.answer_questions();
-        }
+        self.tend(now)?;
+        self.answer_questions();
         if let Some(finding) = self.patrol.poll(now, &mut || self.breather.rest()) {
             self.wiring.status.note_damage(finding.to_string());
         }
@@ -195,8 +190,7 @@ impl Shadow {
             let Some(frame) = cursor.next_frame()? else { break };
             self.apply(&frame)?;
             self.tail = cursor.tail();
-            self.want_check(now);
-            self.keep(now)?;
+            self.tend(now)?;
             self.breather.rest();
             count += 1;
         }
@@ -241,9 +235,19 @@ impl Shadow {
         }
     }
 
-    /// Keeps what is due, as far as the live engine vouches for it.
+    /// Asks for what is missing and keeps what is due.
+    fn tend(&mut self, now: TsNs) -> Result<(), ShadowError> {
+        if self.replica.engine.parted().is_none() {
+            self.want_check(now);
+        }
+        self.keep(now)
+    }
+
+    /// Keeps what is due, as far as the live engine vouches for it; nothing any more where it contradicts.
     fn keep(&mut self, now: TsNs) -> Result<(), ShadowError> {
-        if self.is_vouched_for() {
+        if self.replica.engine.parted().is_some() {
+            self.stand_aside();
+        } else if self.is_vouched_for() {
             if self.history_due {
                 self.commit_history(now)?;
             }
@@ -296,11 +300,7 @@ impl Shadow {
         let wanted = self.wiring.snapshot_on_stop && self.wiring.status.failure().is_none();
         self.history_due = true;
         self.snapshots.due |= wanted && self.wiring.schedule.has_news(self.tail.seq);
-        if self.replica.engine.parted().is_some() {
-            self.stand_aside();
-        } else {
-            self.keep(now)?;
-        }
+        self.keep(now)?;
         self.wiring.store.flush()?;
         self.publish(now);
         Ok(())

@@ -18,6 +18,7 @@ use node::history::{History, Kind};
 use node::leave_out::{LeaveOutError, leave_out};
 use node::replica::apply_record;
 use node::shadow_port::{ShadowPort, ShadowPortError, WISHES_MAX};
+use node::status::Status;
 use node::{exit, shelf};
 use std::collections::HashMap;
 use std::fs;
@@ -144,8 +145,9 @@ fn the_log_is_cut_behind_kept_snapshots_and_no_session_loses_its_past() {
     comes_back(&place, &mut traders);
 }
 
-#[test]
-fn nothing_is_kept_that_no_check_vouches_for() {
+/// A node that stopped behind two snapshots of its own accord and the one of the stop, those who traded on it, and what
+/// it said of itself.
+fn kept_twice() -> (Place, Vec<Trader>, std::sync::Arc<Status>) {
     let place = Place::with("[snapshot]\nevery_commands = 1000\n");
     let running = place.start();
     let mut traders = two_traders(&running);
@@ -154,6 +156,12 @@ fn nothing_is_kept_that_no_check_vouches_for() {
         trade_so_many(&running, &mut traders, 1_000);
     }
     assert_eq!(running.stop(), 0);
+    (place, traders, status)
+}
+
+#[test]
+fn nothing_is_kept_that_no_check_vouches_for() {
+    let (place, _traders, status) = kept_twice();
     assert_eq!(status.seq_history.get(), status.seq_durable.get(), "a log that ends for good ends with a check");
     let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
     let kept: Vec<u64> = shelf::list(&directory).expect("readable").into_iter().map(|file| file.seq.0).collect();
@@ -222,7 +230,8 @@ fn swapped_snapshots_do_not_end_the_node() {
 #[test]
 fn a_rotten_snapshot_keeps_nothing_alive_and_takes_no_place() {
     let two = NEVER.replace("[snapshot]", "[snapshot]\nkeep = 2");
-    let place = Place::with(&format!("{two}[store]\nretain_for = \"1ms\"\n"));
+    // Without a patrol: the shadow itself finds out, when it wants to rely on one.
+    let place = Place::with(&format!("{two}[store]\nretain_for = \"1ms\"\n[shadow]\npatrol_bytes_per_second = 0\n"));
     let running = place.start();
     let mut traders = two_traders(&running);
     let mut taken = |running: &common::Running| {
@@ -234,12 +243,14 @@ fn a_rotten_snapshot_keeps_nothing_alive_and_takes_no_place() {
     let files = snapshots(&place);
     assert_eq!(files.len(), 2);
     flip(&files[1], fs::metadata(&files[1]).expect("there").len() / 2);
+    let name = files[1].file_name().expect("a name").to_string_lossy();
 
     let running = place.start();
     let status = std::sync::Arc::clone(&running.node().status);
     let third = taken(&running);
     assert_eq!(status.seq_truncated.get(), first, "{second} is of no use, so the one before it is needed");
     assert!(files[0].exists());
+    until("the rotten one is told", || status.damage().is_some_and(|said| said.contains(&*name)));
     taken(&running);
     assert_eq!(status.seq_truncated.get(), third);
     assert!(!files[0].exists() && files[1].exists(), "the rotten one is left for whoever wants to look at it");
@@ -296,14 +307,7 @@ fn the_patrol_finds_what_rots_and_trading_goes_on() {
 
 #[test]
 fn a_damaged_newest_snapshot_gives_way_to_the_one_before() {
-    let place = Place::with("[snapshot]\nevery_commands = 1000\n");
-    let running = place.start();
-    let mut traders = two_traders(&running);
-    let status = std::sync::Arc::clone(&running.node().status);
-    while status.snapshots.get() < 2 {
-        trade_so_many(&running, &mut traders, 1_000);
-    }
-    assert_eq!(running.stop(), 0);
+    let (place, mut traders, _status) = kept_twice();
     let whole = replayed(&place);
     let newest = snapshots(&place).pop().expect("there are some");
     let mut bytes = fs::read(&newest).expect("readable");

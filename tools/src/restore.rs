@@ -42,8 +42,9 @@ use wal::units::{NodeId, Timeline};
 
 /// Make a data directory with the state that another one had at some sequence or time.
 ///
-/// The source, the data directory of a stopped or a running node or a backup, is only read and keeps everything. The new directory begins a timeline of
-/// its own behind that sequence; a node starts on it and sessions find the same messages up to there.
+/// The source, the data directory of a stopped or a running node or a backup, is only read and keeps everything. The new
+/// directory begins a timeline of its own behind that sequence; a node starts on it and sessions find the same messages
+/// up to there.
 #[derive(Args, Debug)]
 pub struct Restore {
     /// A data directory, or a backup: its path, file:///path or s3://bucket/prefix

@@ -1,9 +1,11 @@
 //! Snapshots of the shadow's state, and what of older ones and of the log goes when there is a new one.
 
 use super::{Shadow, ShadowError};
+use crate::breather::Breather;
 use crate::retention::{self, Candidate, LogEnds};
 use crate::shadow_port::Taken;
 use crate::shelf;
+use crate::status::Status;
 use book::units::TsNs;
 use std::time::Instant;
 use tokio::sync::oneshot;
@@ -69,13 +71,7 @@ impl Shadow {
         let started = Instant::now();
         let Self { wiring, replica, tail, breather, .. } = self;
         let status = &wiring.status;
-        let mut rest = || {
-            // A node that stops serves nobody.
-            if !status.is_stopping() {
-                breather.rest();
-            }
-        };
-        let taken = shelf::take(&wiring.directory, replica, *tail, &mut rest);
+        let taken = shelf::take(&wiring.directory, replica, *tail, &mut || rest(breather, status));
         let took = started.elapsed();
         match taken {
             Ok((file, header)) => {
@@ -108,9 +104,10 @@ impl Shadow {
         let Self { wiring, patrol, breather, .. } = self;
         let (directory, store, status) = (&wiring.directory, &wiring.store, &wiring.status);
         let files = shelf::list(directory)?;
+        patrol.forget_all_but(&files);
         let candidates: Vec<Candidate> = files
             .iter()
-            .filter(|file| patrol.is_whole(file, &mut || breather.rest()))
+            .filter(|file| patrol.is_whole(file, &mut || rest(breather, status)))
             .filter_map(|file| shelf::open(directory, file).ok())
             .map(|reader| candidate(reader.header()))
             .collect();
@@ -129,6 +126,13 @@ impl Shadow {
             wal::snapshot::remove_on(&**directory.medium(), file)?;
         }
         Ok(())
+    }
+}
+
+/// A node that stops serves nobody, and waits for nothing.
+fn rest(breather: &mut Breather, status: &Status) {
+    if !status.is_stopping() {
+        breather.rest();
     }
 }
 
