@@ -3,14 +3,14 @@
 //! One thread per client: `poll` reads and keeps the line alive with heartbeats, so it is to be called at least every
 //! few seconds. Everything sent goes out in order; `queue` collects a batch that `flush` writes at once.
 
-use crate::depth::{Depth, DepthError};
-use crate::login::{LoginAccepted, LoginReject, LoginRequest, SessionName};
-use crate::market::MarketMessage;
-use crate::orders::{Answer, CancelOrder, MassCancel, NewOrder, ReplaceOrder, SetSession, StatusRequest};
-use crate::sbe::{Framed, Message, SbeError};
-use crate::snapshot::{Snapshot, SnapshotError, SnapshotReader};
-use crate::soup::{PACKET_HEADER_BYTES, PAYLOAD_BYTES_MAX, PacketError, PacketKind, append_packet, packet_len};
-use crate::stream::SessionSeq;
+use crate::binary::depth::{Depth, DepthError};
+use crate::binary::login::{LoginAccepted, LoginReject, LoginRequest, SessionName};
+use crate::binary::market::MarketMessage;
+use crate::binary::orders::{Answer, CancelOrder, MassCancel, NewOrder, ReplaceOrder, SetSession, StatusRequest};
+use crate::binary::sbe::{Framed, Message, SbeError};
+use crate::binary::snapshot::{Snapshot, SnapshotError, SnapshotReader};
+use crate::binary::soup::{PACKET_HEADER_BYTES, PAYLOAD_BYTES_MAX, PacketError, PacketKind, append_packet, packet_len};
+use crate::binary::stream::SessionSeq;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::ops::Range;

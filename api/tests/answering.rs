@@ -2,10 +2,10 @@
 
 mod samples;
 
-use api::encode::{EncodeContext, ExecId, ExecIds, answers};
-use api::orders::*;
-use api::requests::Target;
-use api::sbe::PRICE_NULL;
+use api::binary::encode::{EncodeContext, ExecId, ExecIds, answers};
+use api::binary::orders::*;
+use api::binary::requests::Target;
+use api::binary::sbe::PRICE_NULL;
 use book::command::{CodMode, CodScope, Command, DownCause, MassScope, SessionDown, Side};
 use book::event::Event;
 use book::ids::{AccountId, ClOrdId, SessionId};
@@ -174,7 +174,7 @@ fn amendments_keep_or_lose_their_place() {
 #[test]
 fn a_cancel_from_another_session_of_the_account_is_told_twice() {
     let mut x = samples::exchange();
-    let other = api::decode::Sender { session: SessionId(3), account: AccountId(1), drop_copy: false };
+    let other = api::binary::decode::Sender { session: SessionId(3), account: AccountId(1), drop_copy: false };
     x.send(&sender(1), limit(1, Side::Sell, "100", "2"));
     let target = Target::OrderId(samples::order_id(&x, 1));
     x.send(&other, ReplaceOrder::open(ClOrdId(1), target, MARKET, price("100"), qty("1")));

@@ -2,13 +2,13 @@
 
 mod samples;
 
+use api::binary::login::{LoginReject, LoginRequest, SessionName};
+use api::binary::market::MarketMessage;
+use api::binary::orders::{Answer, NewOrder};
+use api::binary::session::{CloseReason, Flow, Session, SessionOutput, State};
+use api::binary::snapshot::write_snapshot;
+use api::binary::stream::{STREAM_BYTES, STREAM_MESSAGES, SessionSeq, Stream, first_to_send};
 use api::client::{ClientError, MarketClient, OrderClient, book_sync};
-use api::login::{LoginReject, LoginRequest, SessionName};
-use api::market::MarketMessage;
-use api::orders::{Answer, NewOrder};
-use api::session::{CloseReason, Flow, Session, SessionOutput, State};
-use api::snapshot::write_snapshot;
-use api::stream::{STREAM_BYTES, STREAM_MESSAGES, SessionSeq, Stream, first_to_send};
 use book::command::Side;
 use book::ids::{ClOrdId, SessionId};
 use book::units::TsNs;

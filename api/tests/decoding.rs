@@ -2,10 +2,10 @@
 
 mod samples;
 
-use api::decode::{Decoded, ProtocolError, Sender, decode};
-use api::orders::*;
-use api::requests::Target;
-use api::sbe::{Framed, Message, PRICE_NULL, SbeError};
+use api::binary::decode::{Decoded, ProtocolError, Sender, decode};
+use api::binary::orders::*;
+use api::binary::requests::Target;
+use api::binary::sbe::{Framed, Message, PRICE_NULL, SbeError};
 use book::command::{AmendQty, BlockChange, CodMode, CodScope, Command, MassScope, OrderKind, Side, StpMode, Tif};
 use book::ids::{AccountId, ClOrdId, MarketId, OrderId, SessionId};
 use book::reject::RejectReason;

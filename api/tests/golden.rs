@@ -4,8 +4,8 @@
 
 mod samples;
 
-use api::market::MarketMessage;
-use api::orders::{Answer, Request};
+use api::binary::market::MarketMessage;
+use api::binary::orders::{Answer, Request};
 use std::fmt::Write;
 
 const GOLDEN: &str = include_str!("golden/messages.txt");

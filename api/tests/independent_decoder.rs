@@ -4,13 +4,13 @@
 
 mod samples;
 
-use api::decode::{Decoded, decode};
-use api::login::{LoginAccepted, LoginReject, LoginRequest, SessionName};
-use api::market::{MarketMessage, read_levels};
-use api::orders::{Answer, MassQuote, MassQuoteAck, MassQuoteAckEntry, MassQuoteEntry, Request};
-use api::sbe::{FieldValue, Message};
-use api::soup::{PacketKind, append_packet};
-use api::stream::SessionSeq;
+use api::binary::decode::{Decoded, decode};
+use api::binary::login::{LoginAccepted, LoginReject, LoginRequest, SessionName};
+use api::binary::market::{MarketMessage, read_levels};
+use api::binary::orders::{Answer, MassQuote, MassQuoteAck, MassQuoteAckEntry, MassQuoteEntry, Request};
+use api::binary::sbe::{FieldValue, Message};
+use api::binary::soup::{PacketKind, append_packet};
+use api::binary::stream::SessionSeq;
 use book::command::{Command as BookCommand, OrderKind, Side, StpMode, Tif};
 use book::ids::SessionId;
 use book::units::{PriceTicks, QtyLots};

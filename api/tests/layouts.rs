@@ -1,9 +1,9 @@
 //! The structs, their offsets and the codes in them are those of the published schemas.
 
-use api::market;
-use api::orders;
-use api::reasons::{REASONS, reason_of, wire_of};
-use api::sbe::{Field, Message};
+use api::binary::market;
+use api::binary::orders;
+use api::binary::reasons::{REASONS, reason_of, wire_of};
+use api::binary::sbe::{Field, Message};
 use std::collections::BTreeMap;
 
 const ORDERS_XML: &str = include_str!("../../docs/protocol/pinion-orders.xml");

@@ -2,14 +2,14 @@
 
 mod samples;
 
-use api::decode::decode;
-use api::login::{LoginAccepted, LoginReject, LoginRequest, SessionName};
-use api::market::{MarketMessage, read_levels};
-use api::orders::{Answer, Request};
-use api::soup::{
+use api::binary::decode::decode;
+use api::binary::login::{LoginAccepted, LoginReject, LoginRequest, SessionName};
+use api::binary::market::{MarketMessage, read_levels};
+use api::binary::orders::{Answer, Request};
+use api::binary::soup::{
     PACKET_LEN_MAX, PAYLOAD_BYTES_MAX, PacketError, PacketKind, PacketReader, append_packet, write_packet,
 };
-use api::stream::SessionSeq;
+use api::binary::stream::SessionSeq;
 use book::command::Side;
 use proptest::prelude::*;
 
@@ -100,12 +100,12 @@ proptest! {
                 *byte = value;
             }
         }
-        let mut depth = api::depth::Depth::default();
+        let mut depth = api::binary::depth::Depth::default();
         for message in market.iter().chain(&market) {
             let _ = MarketMessage::read(message).map(|message| depth.apply(&message));
         }
         for book in depth.books() {
-            let _ = api::top::bbo(book, book::units::TsNs(1));
+            let _ = api::binary::top::bbo(book, book::units::TsNs(1));
             prop_assert_eq!(book.orders(Side::Buy).count() + book.orders(Side::Sell).count(), book.order_count());
         }
     }
@@ -126,11 +126,11 @@ fn decode_all(bytes: &[u8]) {
     let _ = decode(bytes, &samples::sender(1), &instruments);
     let _ = Request::read(bytes);
     let _ = Answer::read(bytes);
-    let mut depth = api::depth::Depth::default();
+    let mut depth = api::binary::depth::Depth::default();
     if let Ok(message) = MarketMessage::read(bytes) {
         let _ = depth.apply(&message);
     }
-    let _ = api::snapshot::SnapshotReader::default().read(bytes);
+    let _ = api::binary::snapshot::SnapshotReader::default().read(bytes);
     if let Ok(levels) = read_levels(bytes) {
         levels.for_each(drop);
     }

@@ -1,17 +1,17 @@
 //! A reader that only has the feed knows the engine's books exactly, live and from any snapshot.
 
-use api::depth::{Depth, DepthError};
-use api::feed::FeedEncoder;
+use api::binary::depth::{Depth, DepthError};
+use api::binary::feed::FeedEncoder;
+use api::binary::market::{FLAG_LAST_IN_EVENT, LEVEL_UPDATE_BYTES_MAX, MarketMessage, OrderDelete, read_levels};
+use api::binary::snapshot::{SnapshotError, SnapshotReader, write_snapshot};
+use api::binary::stream::SessionSeq;
+use api::binary::top::{TOP_LEVELS_MAX, TopState, bbo};
 use api::instruments::Instruments;
-use api::market::{FLAG_LAST_IN_EVENT, LEVEL_UPDATE_BYTES_MAX, MarketMessage, OrderDelete, read_levels};
-use api::snapshot::{SnapshotError, SnapshotReader, write_snapshot};
-use api::stream::SessionSeq;
-use api::top::{TOP_LEVELS_MAX, TopState, bbo};
 use book::command::{Command, Side};
 use book::engine::{Capacity, Engine};
 use book::event::Event;
+use book::testing::workload::{Profile, Workload};
 use book::units::{Seq, Stamp, TsNs};
-use book::workload::{Profile, Workload};
 use std::collections::BTreeMap;
 use zerocopy::little_endian::{U32, U64};
 
@@ -150,8 +150,9 @@ fn a_snapshot_and_the_messages_behind_it_are_the_book() {
         snapshot.depth.apply(&MarketMessage::read(message).expect("ours")).expect("no gap behind a snapshot");
     }
     let ids = |depth: &Depth| {
-        let of =
-            |book: &api::depth::DepthBook, side| book.orders(side).map(|o| (o.order_id, o.qty_e8)).collect::<Vec<_>>();
+        let of = |book: &api::binary::depth::DepthBook, side| {
+            book.orders(side).map(|o| (o.order_id, o.qty_e8)).collect::<Vec<_>>()
+        };
         depth.books().map(|b| (b.rpt_seq(), of(b, Side::Buy), of(b, Side::Sell))).collect::<Vec<_>>()
     };
     assert_eq!(ids(&snapshot.depth), ids(&run.depth));

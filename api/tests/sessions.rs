@@ -2,10 +2,10 @@
 //!
 //! `@ms` is the time, `>` bytes from the client, `<` what the node says to its own session.
 
-use api::login::{LoginReject, LoginRequest, SessionName};
-use api::session::{CloseReason, Flow, Session, SessionLimits, SessionOutput, State};
-use api::soup::{PacketKind, append_packet};
-use api::stream::SessionSeq;
+use api::binary::login::{LoginReject, LoginRequest, SessionName};
+use api::binary::session::{CloseReason, Flow, Session, SessionLimits, SessionOutput, State};
+use api::binary::soup::{PacketKind, append_packet};
+use api::binary::stream::SessionSeq;
 use book::units::TsNs;
 
 #[derive(Default)]
@@ -44,7 +44,7 @@ impl Heard {
     fn take(&mut self) -> String {
         let mut said = Vec::new();
         let mut chunk = &self.sent[..];
-        let mut reader = api::soup::PacketReader::default();
+        let mut reader = api::binary::soup::PacketReader::default();
         while let Some(packet) = reader.read(&mut chunk).expect("the session writes packets") {
             let kind = packet.kind as u8 as char;
             let text = String::from_utf8_lossy(packet.payload);

@@ -8,14 +8,14 @@
 
 use crate::clock::Ticks;
 use crate::disk::noise;
-use crate::house::NODE_CORE;
+use crate::fixture::NODE_CORE;
 use crate::raw_write::RawWrites;
 use crate::rounds::Latencies;
 use anyhow::{Context, Result, ensure};
-use api::orders::{CANCEL_ORDER_BLOCK, NEW_ORDER_BLOCK, ORDER_ACCEPTED_BLOCK, ORDER_CANCELED_BLOCK};
-use api::sbe::HEADER_BYTES;
-use api::soup::PACKET_HEADER_BYTES;
-use node::pin::pin_to;
+use api::binary::orders::{CANCEL_ORDER_BLOCK, NEW_ORDER_BLOCK, ORDER_ACCEPTED_BLOCK, ORDER_CANCELED_BLOCK};
+use api::binary::sbe::HEADER_BYTES;
+use api::binary::soup::PACKET_HEADER_BYTES;
+use node::host::pin::pin_to;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;

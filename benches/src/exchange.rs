@@ -5,10 +5,11 @@
 //! quantity and loses its place. The engine numbers accepted orders 1, 2, 3 ... as the streams do, which is how a fill
 //! is hashed by the stream's names.
 
+use crate::clock::Ticks;
+use crate::clock::thread_cpu;
 use crate::measure::{Check, Latencies, Run, Work, check, histograms, sample};
 use crate::streams::{Cmd, Op, Side};
 use crate::subject::{Fills, Resting, Tally};
-use crate::{clock::Ticks, clock::thread_cpu};
 use anyhow::{Result, bail};
 use book::command::{AccountKind, AccountSpec, Admin, AmendOrder, AmendQty, CancelOrder, CodMode, CodScope, Command};
 use book::command::{FundsMove, MarketLimits, MarketSpec, MarketStatus, OrderKind, OrderRef, PlaceOrder, SessionSpec};

@@ -6,12 +6,12 @@
 //! ```
 //! Command `n` carries the client order id `n`, so its one answer can be told by its number.
 
-use crate::house::{PRICE_ONE_E9, QTY_ONE_E8};
+use crate::fixture::{PRICE_ONE_E9, QTY_ONE_E8};
+use api::binary::orders::{CancelOrder, EXEC_POST_ONLY, NewOrder};
+use api::binary::requests::Target;
+use api::binary::sbe::Framed;
+use api::binary::soup::{PacketKind, append_packet};
 use api::decimal::{PriceE9, QtyE8};
-use api::orders::{CancelOrder, EXEC_POST_ONLY, NewOrder};
-use api::requests::Target;
-use api::sbe::Framed;
-use api::soup::{PacketKind, append_packet};
 use book::command::Side;
 use book::ids::{ClOrdId, MarketId};
 use std::collections::VecDeque;

@@ -8,8 +8,8 @@
 //! minute of the machine falls on every point.
 
 use crate::clock::{Ticks, thread_cpu};
-use crate::crowd::{Crowd, Shape};
 use crate::exchange::Exchange;
+use crate::population::{Crowd, Shape};
 use crate::report::Spread;
 use crate::rounds::{Latencies, Rounds};
 use anyhow::{Context, Result, bail, ensure};

@@ -135,18 +135,18 @@ impl LogWriter {
 mod tests {
     use super::*;
     use book::engine::{Capacity, Engine};
+    use book::testing::workload::{Profile, Workload};
     use book::units::Stamp;
-    use book::workload::{Profile, Workload};
     use wal::identity::Identity;
     use wal::segment::Geometry;
-    use wal::units::{NodeId, Seq, Timeline};
+    use wal::units::{Lsn, NodeId, Timeline};
 
     #[test]
     fn what_is_written_is_restored() {
         let place = tempfile::tempdir().expect("a directory");
         // Two small segments, so that the log goes round them several times.
         let geometry = Geometry { segment_count: 2, segment_bytes: 128 << 10 };
-        let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
+        let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
         let path = place.path().join("data");
         Directory::create(&path, &identity, 0).expect("an empty place");
         let directory = Directory::open(&path).expect("just made");
@@ -166,7 +166,7 @@ mod tests {
         }
         let written = writer.finish().expect("a disk that works");
         assert!(written.records == seq && written.bytes > 300_000, "{written:?}");
-        let (restored, _) = node::recover::restore(
+        let (restored, _) = node::replica::recover::restore(
             &directory,
             &wal::quarantine::Quarantine::default(),
             || Engine::new(Capacity::default()),

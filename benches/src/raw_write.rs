@@ -43,7 +43,7 @@ impl RawWrites {
         bytes.as_mut_bytes().copy_from_slice(pattern);
         let file_bytes = pattern.len() as u64 * count;
         let file = zeroed(path, file_bytes).with_context(|| format!("making {}", path.display()))?;
-        node::reactor::let_workers_in();
+        node::host::slice::own_longest_slice();
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()

@@ -1,4 +1,4 @@
-//! A start in its parts, one after the other over the same log; the whole of it is `node::recover::restore`.
+//! A start in its parts, one after the other over the same log; the whole of it is `node::replica::recover::restore`.
 //!
 //! ```text
 //! directory --frames--> records --decode--> commands --apply--> events --translate--> answers  --streams--> streams
@@ -14,10 +14,11 @@ use book::engine::{Capacity, Engine};
 use book::ids::SessionId;
 use book::state_hash::StateHash;
 use book::units::{Seq, Stamp};
-use node::feed::{FeedItem, FeedState};
-use node::recover::Batch;
-use node::streams::Streams;
-use node::translate::{Outlet, Translator};
+use node::replica::public_feed::FeedState;
+use node::replica::recover::Batch;
+use node::replica::session_streams::Streams;
+use node::replica::translate::{Outlet, Translator};
+use node::rings::feed_items::FeedItem;
 use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 use wal::directory::Directory;
@@ -107,10 +108,10 @@ impl Outlet for Said {
 
 pub fn measure(directory: &Directory) -> Result<Measured> {
     let mut watch = Watch::start();
-    wal::recover::inspect(directory, wal::units::Seq(1), |_, _| Ok(()))?;
+    wal::recover::inspect(directory, wal::units::Lsn(1), |_, _| Ok(()))?;
     let frames = watch.lap();
     let mut records = Records::default();
-    wal::recover::inspect(directory, wal::units::Seq(1), |_, bytes| {
+    wal::recover::inspect(directory, wal::units::Lsn(1), |_, bytes| {
         records.bytes.extend_from_slice(bytes);
         records.ends.push(records.bytes.len());
         Ok(())

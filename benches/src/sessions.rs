@@ -4,14 +4,14 @@
 //! process logs every session in and floods it. Checked: every command is answered in its session's order, none is
 //! refused, and a restart recovers every command, a state that verifies, and the orders that the flow left.
 
-use crate::house::{House, Sync, furnishing};
+use crate::fixture::{House, Sync, furnishing};
+use crate::flood::{Client, FILES_BESIDE, Flooded, RESTING, UNDER_WAY, users};
 use crate::machine::available_bytes;
 use crate::open_files;
 use crate::report::Spread;
-use crate::swarm::{Client, FILES_BESIDE, Flooded, RESTING, UNDER_WAY, users};
 use crate::threads::CpuTimes;
 use anyhow::{Context, Result, ensure};
-use node::reactor::{RECEIVE_BYTES, SEND_BYTES};
+use node::reactor::uring::{RECEIVE_BYTES, SEND_BYTES};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::net::SocketAddr;

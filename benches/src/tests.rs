@@ -1,8 +1,8 @@
 //! The reader on streams of a few bytes, and every subject against the naive twin on seeded flow.
 
+use crate::engine_bench::{self, Messages};
 use crate::exchange::{self, Naming};
 use crate::measure::{Check, Works, throughput};
-use crate::meb::{self, Messages};
 use crate::naive::Naive;
 use crate::peers::matchcore_book::Matchcore;
 use crate::peers::orderbook_rs_book::OrderbookRs;
@@ -240,11 +240,11 @@ fn reports_of_messages_are_those_of_the_twin() {
     rows.iter().for_each(|row| bytes.extend(row.3.to_le_bytes()));
     let messages = Messages::parse(&bytes, "tiny.meb".to_owned()).expect("our own bytes");
     assert_eq!(messages.published, None);
-    let naive = meb::run(Naive::default(), &messages, None).expect("a hash");
-    let pinion = meb::run(Pinion::<ClientIds>::new(8), &messages, Some(&naive.sha256)).expect("a hash");
+    let naive = engine_bench::run(Naive::default(), &messages, None).expect("a hash");
+    let pinion = engine_bench::run(Pinion::<ClientIds>::new(8), &messages, Some(&naive.sha256)).expect("a hash");
     assert_eq!((pinion.run.check, pinion.reports), (Check::Exact, naive.reports));
     let text = "0,0,0,1,100,5\n0,1,1,2,99,9\n1,1,100,5,1,2\n0,2,0,3,98,1\n3,3,0,3,97,7\n2,4,0,3,97\n4,5,8\n5,6,8";
-    assert_eq!(naive.sha256, meb::sha256_hex(text.as_bytes()));
+    assert_eq!(naive.sha256, engine_bench::sha256_hex(text.as_bytes()));
     assert!(Messages::parse(&bytes[..bytes.len() - 1], String::new()).is_err());
 }
 

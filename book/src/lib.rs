@@ -35,8 +35,7 @@ mod trading;
 
 pub mod check;
 pub mod mutation;
-pub mod naive;
 pub mod snapshot;
 pub mod state_hash;
+pub mod testing;
 pub mod verify;
-pub mod workload;

@@ -4,8 +4,8 @@
 use book::command::Command;
 use book::engine::{Capacity, EVENTS_PER_COMMAND_MAX, Engine};
 use book::event::Event;
+use book::testing::workload::{Profile, Workload};
 use book::units::{Stamp, TsNs};
-use book::workload::{Profile, Workload};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

@@ -5,8 +5,8 @@ use book::engine::{Capacity, Engine};
 use book::event::{Event, NoSink};
 use book::ids::{AccountId, AssetId, ClientKey};
 use book::snapshot::{Loader, Section};
+use book::testing::workload::{Profile, Workload};
 use book::units::{Seq, Stamp, Units};
-use book::workload::{Profile, Workload};
 
 const COMMANDS: usize = 20_000;
 const CHECK_EVERY: u64 = 50;

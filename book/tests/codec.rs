@@ -4,8 +4,8 @@ use book::codec::{CodecError, RECORD_BYTES_MAX, decode, encode};
 use book::command::*;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
 use book::reject::RejectReason;
+use book::testing::workload::{Profile, Workload};
 use book::units::{Ppm, PriceTicks, QtyLots, TsNs, Units};
-use book::workload::{Profile, Workload};
 use proptest::prelude::*;
 
 const TS: TsNs = TsNs(1_700_000_000_000_000_000);

@@ -6,8 +6,8 @@ use book::engine::{Capacity, Engine};
 use book::event::NoSink;
 use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
 use book::look_ahead::ORDERS_MIN;
+use book::testing::workload::{Profile, Workload};
 use book::units::{PriceTicks, QtyLots, Seq, Stamp, TsNs};
-use book::workload::{Profile, Workload};
 
 const COMMANDS: usize = 30_000;
 /// A strange command after so many others.

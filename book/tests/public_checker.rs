@@ -7,8 +7,8 @@ use book::command::Side;
 use book::engine::{Capacity, Engine};
 use book::event::{Event, Fill, FillSide};
 use book::ids::{MarketId, OrderId};
+use book::testing::workload::{Profile, Workload};
 use book::units::Stamp;
-use book::workload::{Profile, Workload};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 #[derive(Clone, Copy)]

@@ -6,8 +6,8 @@ use book::engine::{Capacity, Engine};
 use book::event::{Event, NoSink};
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol};
 use book::state_hash::StateHash;
+use book::testing::workload::{Profile, Workload};
 use book::units::{Ppm, Seq, Stamp, TsNs, Units};
-use book::workload::{Profile, Workload};
 
 const COMMANDS: usize = 20_000;
 

@@ -4,8 +4,8 @@ use book::command::Command;
 use book::engine::{Capacity, Engine};
 use book::event::Event;
 use book::snapshot::{Loader, PIECE_BYTES_MAX, Section, SnapshotError};
+use book::testing::workload::{Profile, Workload};
 use book::units::{Seq, Stamp, TsNs};
-use book::workload::{Profile, Workload};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const PROFILES: [Profile; 3] = [Profile::Mixed, Profile::Maker, Profile::Crosses];

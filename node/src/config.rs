@@ -8,6 +8,7 @@ mod human;
 mod places;
 mod production;
 mod reader;
+pub mod secrets;
 mod sections;
 
 pub use exposure::Exposure;

@@ -1,58 +1,25 @@
 //! The node: everything that names a thread, a core, a socket, a path or the time.
 //!
-//! Read in this order: the kernel's side (`clock`, `machine`, `reactor`), the loops (`gateway`, `engine_loop`, `keeper`,
-//! `market_gate`) and what lies between them (`ingress`, `outbox`, `marks`, `control`, `feed`, `admin_port`, `stages`,
-//! `translate`), what follows the log beside them (`replica`, `shadow`, `history`, `shelf`, `schedule`, `retention`,
-//! `patrol`), the start (`config`, `recover`), and how all of it is wired (`topology`, `run`).
+//! Read in this order: the machine (`host`), the kernel's one ring (`reactor`), the seams between threads (`rings`), the
+//! loops (`engine`, `gateway`, `store_writer`), what follows from the log alone (`replica`, `history`, `shadow`), the
+//! operators' listener (`ops`), and how all of it is started and wired (`topology`). Used by all of them: `config`,
+//! `status`, `faults`.
 
-pub mod bind;
-pub mod clock;
-pub mod fault;
-pub mod machine;
-pub mod pages;
-pub mod pin;
+pub mod host;
 pub mod reactor;
+pub mod rings;
 
-pub mod auth;
-pub mod breather;
-pub mod control;
-pub mod engine_loop;
-pub mod events;
-pub mod feed;
-pub mod filling;
+pub mod engine;
 pub mod gateway;
-pub mod historian;
-pub mod history;
-pub mod ingress;
-pub mod keeper;
-pub mod market_gate;
-pub mod marks;
-pub mod numbers;
-pub mod outbox;
-pub mod patrol;
-pub mod replica;
-pub mod retention;
-pub mod run;
-pub mod schedule;
-pub mod shadow;
-pub mod shadow_port;
-pub mod stages;
-pub mod streams;
-pub mod translate;
-pub mod unfinished;
+pub mod store_writer;
 
-pub mod admin_port;
-pub mod attempts;
-pub mod config;
-pub mod edge;
-pub mod exit;
-pub mod leave_out;
-pub mod log;
-pub mod mutation;
-pub mod recover;
-pub mod registry;
-pub mod secrets;
-pub mod shelf;
-pub mod status;
+pub mod history;
+pub mod replica;
+pub mod shadow;
+
+pub mod ops;
 pub mod topology;
-pub mod version;
+
+pub mod config;
+pub mod faults;
+pub mod status;

@@ -2,9 +2,10 @@
 
 use clap::Parser;
 use node::config::Config;
-use node::edge::{self, Edge};
-use node::registry::Registry;
-use node::{exit, topology};
+use node::ops::registry::Registry;
+use node::ops::{self, Edge};
+use node::status::exit;
+use node::topology;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 /// One exchange in one process.
 #[derive(Parser)]
-#[command(name = "pinion-node", version = node::version::TEXT)]
+#[command(name = "pinion-node", version = node::status::version::TEXT)]
 struct Arguments {
     /// Configuration, as `pinion init` writes it.
     #[arg(long, value_name = "FILE")]
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: &Config) -> u8 {
-    if let Err(error) = node::log::start(&config.log) {
+    if let Err(error) = node::status::logging::start(&config.log) {
         eprintln!("pinion-node: {error}");
         return exit::CONFIG;
     }
@@ -53,7 +54,7 @@ fn serve(config: &Config) -> u8 {
         Ok(claim) => claim,
         Err(error) => return refuse(error.exit_code(), &error),
     };
-    let ops = match edge::bind(config) {
+    let ops = match ops::bind(config) {
         Ok(ops) => ops,
         Err(error) => return refuse(exit::FAILED, &error),
     };

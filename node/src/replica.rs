@@ -1,14 +1,24 @@
 //! A second pair of hands on the log: the state, what translating it needs, and how far every stream is numbered. The
 //! shadow is one, a start begins with one, tools travel in time with one.
 
-use crate::attempts::Applying;
-use crate::exit;
-use crate::fault::ApplyFault;
-use crate::feed::FeedItem;
-use crate::numbers::{Numbers, NumbersLoader};
-use crate::translate::{Outlet, Translator};
-use crate::unfinished::Unfinished;
-use api::stream::SessionSeq;
+pub mod crash_guard;
+pub mod mass_cancels;
+pub mod public_feed;
+pub mod questions;
+pub mod recover;
+pub mod session_streams;
+pub mod snapshots;
+pub mod stream_positions;
+pub mod translate;
+
+use crate::faults::fault::ApplyFault;
+use crate::replica::crash_guard::Applying;
+use crate::replica::mass_cancels::Unfinished;
+use crate::replica::stream_positions::{Numbers, NumbersLoader};
+use crate::replica::translate::{Outlet, Translator};
+use crate::rings::feed_items::FeedItem;
+use crate::status::exit;
+use api::binary::stream::SessionSeq;
 use book::check::Parted;
 use book::codec::{self, CodecError};
 use book::command::{Check, Command};
@@ -59,7 +69,7 @@ pub fn apply_record<S: Sink>(
     let _applying = Applying::of(seq.0);
     let before = engine.stamp().ts;
     let decoded = codec::decode(bytes);
-    if quarantine.contains(wal::units::Seq(seq.0)) {
+    if quarantine.contains(wal::units::Lsn(seq.0)) {
         // What cannot even be read keeps the time of the command before it.
         let stamp = Stamp { seq, ts: decoded.map_or(before, |record| record.ts.max(before)) };
         engine.skip(stamp);
@@ -71,7 +81,7 @@ pub fn apply_record<S: Sink>(
     }
     let stamp = Stamp { seq, ts: record.ts };
     ApplyFault::strike(seq);
-    if matches!(record.command, Command::Check(_)) && quarantine.is_overtaken(wal::units::Seq(seq.0)) {
+    if matches!(record.command, Command::Check(_)) && quarantine.is_overtaken(wal::units::Lsn(seq.0)) {
         // Recorded by an engine that had applied what is left out now: nobody can agree with it any more.
         let hash = engine.check_hash();
         engine.apply(stamp, &Command::Check(Check { hash }), sink);

@@ -15,22 +15,26 @@
 //! agreed (but for `ROWS_HELD_MAX`), so what it keeps is what was live; from a check on that does not agree it keeps and answers nothing; the store
 //! is flushed before a snapshot, so log and history are never behind it.
 
+pub mod pacer;
+mod requests;
+pub mod retention;
+pub mod schedule;
+pub mod scrubber;
 mod snapshots;
-mod wishes;
 
-use crate::attempts::{self, Applying};
-use crate::breather::Breather;
-use crate::clock::Clock;
-use crate::exit;
-use crate::fault::ApplyFault;
+use crate::faults::fault::ApplyFault;
 use crate::history::HistoryWriter;
-use crate::patrol::Patrol;
-use crate::recover::{self, Beginning, RestoreError};
+use crate::host::clock::Clock;
+use crate::replica::crash_guard::{self, Applying};
+use crate::replica::questions::{ShadowInlet, Taken, Wish};
+use crate::replica::recover::{self, Beginning, RestoreError};
 use crate::replica::{RecordError, Replica, apply_record};
-use crate::retention::Retention;
-use crate::schedule::Schedule;
-use crate::shadow_port::{ShadowInlet, Taken, Wish};
+use crate::shadow::pacer::Breather;
+use crate::shadow::retention::Retention;
+use crate::shadow::schedule::Schedule;
+use crate::shadow::scrubber::Patrol;
 use crate::status::Status;
+use crate::status::exit;
 use book::engine::{EVENTS_PER_COMMAND_MAX, Engine};
 use book::event::Event;
 use book::state_hash::StateHash;
@@ -100,7 +104,7 @@ pub struct Shadow {
     tail: Tail,
     /// What the log held when this began. As long as nothing comes behind it, nobody asks for a check by himself: a start
     /// that nothing follows leaves the log as it was.
-    found: wal::units::Seq,
+    found: wal::units::Lsn,
     history: HistoryWriter,
     history_at_ns: u64,
     /// The history is to be written at the next check.
@@ -123,10 +127,10 @@ impl Shadow {
     pub fn begin(wiring: ShadowWiring, mut engine: impl FnMut() -> Engine) -> Result<Self, ShadowError> {
         let mut history = HistoryWriter::open(Arc::clone(&wiring.store))?;
         let (base, watermark) = (wiring.store.base()?, history.watermark());
-        let reached = wal::units::Seq(watermark.0).max(base.seq);
+        let reached = wal::units::Lsn(watermark.0).max(base.seq);
         let begun = match recover::begin(&wiring.directory, base, reached, &mut engine) {
             Err(RestoreError::NoBeginning { .. }) => {
-                recover::begin(&wiring.directory, base, wal::units::Seq(u64::MAX), &mut engine)
+                recover::begin(&wiring.directory, base, wal::units::Lsn(u64::MAX), &mut engine)
             }
             begun => begun,
         };
@@ -142,7 +146,7 @@ impl Shadow {
         status.seq_truncated.set(wiring.store.base()?.seq.0);
         let (directory, store) = (Arc::clone(&wiring.directory), Arc::clone(&wiring.store));
         let patrol = Patrol::new(directory, store, wiring.patrol_bytes_per_second);
-        let crashed_at = attempts::read(wiring.directory.path()).last().copied();
+        let crashed_at = crash_guard::read(wiring.directory.path()).last().copied();
         Ok(Self {
             replica,
             tail,
@@ -284,7 +288,7 @@ impl Shadow {
 
     fn publish(&mut self, now: TsNs) {
         if self.crashed_at.is_some_and(|seq| seq <= self.tail.seq.0) {
-            attempts::clear(self.wiring.directory.path());
+            crash_guard::clear(self.wiring.directory.path());
             self.crashed_at = None;
         }
         let status = &self.wiring.status;

@@ -1,6 +1,10 @@
 //! What the loops tell the rest of the process about themselves: watermarks, ticks, counts. Plain atomics, written by one
 //! loop each, read by anybody; nothing is decided from them but what to show.
 
+pub mod exit;
+pub mod logging;
+pub mod version;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

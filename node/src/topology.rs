@@ -14,38 +14,39 @@
 //! Order of an end: the gateway takes nothing in, the engine loop makes durable what it took, the answers leave, the
 //! keeper stores all of it, the shadow follows to the end and keeps a snapshot, and only then the process goes.
 
-use crate::admin_port::{AdminPort, admin_port};
-use crate::attempts::{self, CrashesAgain};
-use crate::auth::door;
-use crate::bind;
-use crate::clock::Clock;
 use crate::config::{Config, Idle, JournalSyncMode, NodeConfig, Threads};
-use crate::control::CONTROLS;
-use crate::edge::Ends;
-use crate::edge::stage_totals::StageTotals;
-use crate::engine_loop::{self, EngineLoop, Release, Wiring};
-use crate::exit;
-use crate::fault::JournalFault;
-use crate::feed::FEED_ITEMS;
-use crate::gateway::{DoorLimits, DoorState, Gateway, GatewayWiring};
-use crate::historian::archive;
-use crate::ingress::ingress;
-use crate::keeper::{Keeper, flush_bytes, frames};
-use crate::market_gate::MarketGate;
-use crate::marks::marks;
-use crate::outbox::outbox;
-use crate::pages;
-use crate::pin::{KeptOff, pin_to};
-use crate::reactor::{ListenerIdx, Reactor, ReactorError};
-use crate::recover::{RestoreError, Restored, restore};
-use crate::retention::Retention;
-use crate::run::{EngineSeat, GatewaySeat, Idler, Single};
-use crate::schedule::Schedule;
+use crate::engine::engine_loop::{self, EngineLoop, Release, Wiring};
+use crate::engine::run::{EngineSeat, GatewaySeat, Idler, Single};
+use crate::faults::fault::JournalFault;
+use crate::gateway::market_data::MarketGate;
+use crate::gateway::order_entry::{DoorLimits, DoorState, Gateway, GatewayWiring};
+use crate::gateway::passwords::door;
+use crate::gateway::resend::archive;
+use crate::host::clock::Clock;
+use crate::host::listen;
+use crate::host::pages;
+use crate::host::pin::{KeptOff, pin_to};
+use crate::ops::Ends;
+use crate::reactor::ports::ListenerIdx;
+use crate::reactor::uring::{Reactor, ReactorError};
+use crate::replica::crash_guard::{self, CrashesAgain};
+use crate::replica::questions::{ShadowPort, shadow_port};
+use crate::replica::recover::{RestoreError, Restored, restore};
+use crate::rings::admin_port::{AdminPort, admin_port};
+use crate::rings::control::CONTROLS;
+use crate::rings::feed_items::FEED_ITEMS;
+use crate::rings::frames::frames;
+use crate::rings::ingress::ingress;
+use crate::rings::outbox::outbox;
+use crate::rings::release_times::marks;
+use crate::rings::stages::{StageTotals, stages};
+use crate::shadow::retention::Retention;
+use crate::shadow::schedule::Schedule;
 use crate::shadow::{Shadow, ShadowWiring};
-use crate::shadow_port::{ShadowPort, shadow_port};
-use crate::stages::stages;
 use crate::status::Status;
-use api::session::SessionLimits;
+use crate::status::exit;
+use crate::store_writer::{Keeper, flush_bytes};
+use api::binary::session::SessionLimits;
 use book::engine::Engine;
 use rtrb::RingBuffer;
 use std::fs::File;
@@ -154,8 +155,8 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     let addresses = Addresses { orders: local(&orders)?, market: local(&market)? };
     let directory = Arc::new(directory);
     let quarantine = Quarantine::read(directory.path())?;
-    attempts::check(directory.path(), &quarantine)?;
-    attempts::watch(directory.path());
+    crash_guard::check(directory.path(), &quarantine)?;
+    crash_guard::watch(directory.path());
     let capacity = engine_loop::capacity(config.node.orders_capacity, config.node.markets_capacity);
     let mut laid = pages::Laid::default();
     let make_engine = || {
@@ -489,7 +490,7 @@ fn restore_ballast(config: &Config, directory: &Directory) -> Result<(), StartEr
 }
 
 fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    bind::patiently(address).map_err(|source| StartError::Listen { key, address, source })
+    listen::patiently(address).map_err(|source| StartError::Listen { key, address, source })
 }
 
 fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {

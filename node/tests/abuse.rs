@@ -2,13 +2,13 @@
 
 mod common;
 
+use api::binary::login::{LoginReject, SessionName};
+use api::binary::orders::{Answer, CancelOrder, NewOrder, SetSession};
+use api::binary::requests::Target;
+use api::binary::sbe::Framed;
+use api::binary::soup::PacketKind;
+use api::binary::stream::SessionSeq;
 use api::client::{BookFollower, ClientError, MarketClient, OrderClient, book_sync};
-use api::login::{LoginReject, SessionName};
-use api::orders::{Answer, CancelOrder, NewOrder, SetSession};
-use api::requests::Target;
-use api::sbe::Framed;
-use api::soup::PacketKind;
-use api::stream::SessionSeq;
 use book::command::{CodMode, CodScope, Side};
 use book::ids::ClOrdId;
 use common::abused::Abused;
@@ -263,7 +263,7 @@ fn flood(
     ids: std::ops::RangeInclusive<u64>,
 ) -> Result<(), ClientError> {
     for id in ids {
-        let order = NewOrder { tif: api::orders::TIF_IOC, ..limit(id, market, Side::Buy, 1, 1) };
+        let order = NewOrder { tif: api::binary::orders::TIF_IOC, ..limit(id, market, Side::Buy, 1, 1) };
         client.queue(&order)?;
     }
     client.flush()

@@ -3,12 +3,12 @@
 use book::engine::{Capacity, Engine};
 use book::ids::{AccountId, AssetId, SessionId};
 use book::units::{Seq, Stamp, TsNs, Units};
-use node::admin_port::{AdminAnswer, AdminInlet, admin_port};
 use node::config::{Build, Config};
-use node::edge::{Edge, Ends, bind};
-use node::registry::Registry;
-use node::shadow_port::shadow_port;
-use node::stages::stages;
+use node::ops::registry::Registry;
+use node::ops::{Edge, Ends, bind};
+use node::replica::questions::shadow_port;
+use node::rings::admin_port::{AdminAnswer, AdminInlet, admin_port};
+use node::rings::stages::stages;
 use node::status::Status;
 use serde_json::{Value, json};
 use std::fs::Permissions;

@@ -2,8 +2,8 @@
 
 mod common;
 
-use api::orders::Answer;
-use api::stream::SessionSeq;
+use api::binary::orders::Answer;
+use api::binary::stream::SessionSeq;
 use book::command::Side;
 use common::{Place, limit, next};
 

@@ -4,10 +4,10 @@
 
 mod common;
 
+use api::binary::orders::{Answer, CancelOrder, NewOrder, TIF_IOC};
+use api::binary::requests::Target;
+use api::binary::stream::SessionSeq;
 use api::client::OrderClient;
-use api::orders::{Answer, CancelOrder, NewOrder, TIF_IOC};
-use api::requests::Target;
-use api::stream::SessionSeq;
 use book::command::Side;
 use book::ids::{ClOrdId, MarketId};
 use common::{Place, Running, limit, next};

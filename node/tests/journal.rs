@@ -301,7 +301,7 @@ fn a_file_system_without_direct_writes_is_named() {
 #[cfg(feature = "fault-injection")]
 mod injected {
     use super::*;
-    use api::stream::SessionSeq;
+    use api::binary::stream::SessionSeq;
 
     /// The node under load with one fault: it ends by itself, acknowledges nothing behind it, and comes back whole.
     fn ends_and_comes_back(fault: &str, code: i32) {

@@ -3,8 +3,8 @@
 
 mod common;
 
-use api::orders::Answer;
-use api::stream::SessionSeq;
+use api::binary::orders::Answer;
+use api::binary::stream::SessionSeq;
 use book::command::Side;
 use common::load::{Trader, trade_so_many};
 use common::{Place, limit, next};

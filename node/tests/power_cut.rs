@@ -5,7 +5,7 @@
 
 mod common;
 
-use api::orders::Answer;
+use api::binary::orders::Answer;
 use book::codec;
 use book::command::{Command, Side};
 use book::engine::{Capacity, Engine};
@@ -16,7 +16,8 @@ use common::disk::{LoopDisk, VolatileDisk};
 use common::load::{Trader, Wrong, trade_while};
 use common::process::{Ended, Start};
 use node::replica::apply_record;
-use node::{exit, shelf};
+use node::replica::snapshots;
+use node::status::exit;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -172,10 +173,11 @@ impl Harness {
         let base = inspection.base().map_err(|error| error.to_string())?;
         self.figures.truncated = base.seq.0;
         let mut beginnings = Vec::new();
-        for file in shelf::list(&directory).map_err(|error| error.to_string())? {
+        for file in snapshots::list(&directory).map_err(|error| error.to_string())? {
             if base.seq <= file.seq {
                 let engine = Engine::new(Capacity::default());
-                let (replica, header) = shelf::load(&directory, &file, engine).map_err(|error| error.to_string())?;
+                let (replica, header) =
+                    snapshots::load(&directory, &file, engine).map_err(|error| error.to_string())?;
                 beginnings.push((replica.engine, header.tail));
             }
         }

@@ -1,7 +1,8 @@
 //! The reactor on real sockets and real files: what is sent comes back, what is durable is on disk.
 
-use node::fault::JournalFault;
-use node::reactor::{Done, ListenerIdx, Reactor, Wait};
+use node::faults::fault::JournalFault;
+use node::reactor::ports::{Done, Journaling, ListenerIdx, Sockets, Wait};
+use node::reactor::uring::Reactor;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use wal::frame::Frame;
 use wal::head::{Head, HeadConfig, HeadPosition};
 use wal::identity::Identity;
 use wal::segment::{Access, Geometry};
-use wal::units::{NodeId, Seq, Timeline};
+use wal::units::{Lsn, NodeId, Timeline};
 
 const WAIT: Wait = Wait::Upto(Duration::from_millis(20));
 
@@ -90,13 +91,13 @@ fn a_connection_beyond_the_slots_is_closed_at_once() {
 /// A journal in a fresh directory, and where it is.
 fn journal(dir: &std::path::Path) -> (Reactor, Directory) {
     let geometry = Geometry { segment_count: 2, segment_bytes: 1 << 20 };
-    let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
+    let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
     let path = dir.join("data");
     Directory::create(&path, &identity, 0).expect("created");
     let directory = Directory::open(&path).expect("opened");
     let files = directory.segments(Access::ReadWrite).expect("segments").into_files();
     let config = HeadConfig { timeline: Timeline(1), geometry, frame_bytes_max: 64 << 10, frames_in_flight_max: 4 };
-    let position = HeadPosition::fresh(NodeId([7; 16]), Timeline(1), Seq(0));
+    let position = HeadPosition::fresh(NodeId([7; 16]), Timeline(1), Lsn(0));
     let head = Head::new(config, position).expect("a valid configuration");
     (reactor().with_journal(head, files, JournalFault::default()), directory)
 }
@@ -112,20 +113,20 @@ fn frames_become_durable_and_are_on_disk() {
                 reactor.head_mut().release_durable_frame();
             }
         }
-        reactor.head_mut().stage(Seq(seq), &seq.to_le_bytes());
+        reactor.head_mut().stage(Lsn(seq), &seq.to_le_bytes());
         reactor.write_journal();
     }
     for _ in 0..1_000 {
-        if reactor.head().seq_durable() == Seq(20) {
+        if reactor.head().seq_durable() == Lsn(20) {
             break;
         }
         reactor.poll(WAIT).expect("the ring works");
     }
-    assert_eq!(reactor.head().seq_durable(), Seq(20));
+    assert_eq!(reactor.head().seq_durable(), Lsn(20));
     assert!(reactor.poisoned().is_none());
     drop(reactor);
     let mut seen = Vec::new();
-    wal::recover::inspect(&directory, Seq(1), |seq, bytes| {
+    wal::recover::inspect(&directory, Lsn(1), |seq, bytes| {
         assert_eq!(bytes, seq.0.to_le_bytes());
         seen.push(seq.0);
         Ok(())

@@ -3,10 +3,10 @@
 
 mod common;
 
+use api::binary::orders::{Answer, CancelOrder, NewOrder, OrderCanceled, TIF_IOC};
+use api::binary::requests::Target;
+use api::binary::stream::SessionSeq;
 use api::client::OrderClient;
-use api::orders::{Answer, CancelOrder, NewOrder, OrderCanceled, TIF_IOC};
-use api::requests::Target;
-use api::stream::SessionSeq;
 use book::codec;
 use book::command::{
     Admin, BlockChange, Command, MarketStatus, MassCancel, MassScope, OrderKind, PlaceOrder, Side, StpMode, Tif,
@@ -17,11 +17,11 @@ use book::units::{PriceTicks, QtyLots, TsNs};
 use common::load::{Trader, trade_while};
 use common::process::Start;
 use common::{ONE, Place, Running, limit, next};
-use node::recover::restore;
-use node::retention::Retention;
-use node::schedule::Schedule;
+use node::replica::questions::shadow_port;
+use node::replica::recover::restore;
+use node::shadow::retention::Retention;
+use node::shadow::schedule::Schedule;
 use node::shadow::{Shadow, ShadowWiring};
-use node::shadow_port::shadow_port;
 use std::sync::Arc;
 use std::time::Duration;
 use wal::blocking::BlockingHead;
@@ -29,7 +29,7 @@ use wal::directory::Directory;
 use wal::head::HeadConfig;
 use wal::quarantine::Quarantine;
 use wal::segment::Access;
-use wal::units::Seq;
+use wal::units::Lsn;
 
 fn traders(running: &Running) -> MarketId {
     let market = running.add_market();
@@ -38,14 +38,14 @@ fn traders(running: &Running) -> MarketId {
     market
 }
 
-fn accepted(client: &mut OrderClient) -> api::orders::OrderAccepted {
+fn accepted(client: &mut OrderClient) -> api::binary::orders::OrderAccepted {
     match next(client).message {
         Answer::OrderAccepted(accepted) => accepted,
         other => panic!("{other:?}"),
     }
 }
 
-fn executed(client: &mut OrderClient) -> api::orders::OrderExecuted {
+fn executed(client: &mut OrderClient) -> api::binary::orders::OrderExecuted {
     match next(client).message {
         Answer::OrderExecuted(executed) => executed,
         other => panic!("{other:?}"),
@@ -219,7 +219,7 @@ fn regression_15_a_planned_restart_keeps_every_resting_order() {
     let market = traders(&running);
     let mut maker = running.connect("MM1", SessionSeq::HEAD);
     // The strictest terms there are, and a client that is still connected when the node goes.
-    let set = api::orders::SetSession::cancel_on_disconnect(
+    let set = api::binary::orders::SetSession::cancel_on_disconnect(
         ClOrdId(1),
         book::command::CodMode::Both,
         book::command::CodScope::Account,
@@ -285,7 +285,7 @@ fn a_mass_cancel_that_a_snapshot_cut_is_finished_by_the_next_start() {
             quarantine: Quarantine::default(),
             inlet,
             status: Arc::default(),
-            schedule: Schedule::new(u64::MAX, Duration::MAX, Seq(0)),
+            schedule: Schedule::new(u64::MAX, Duration::MAX, Lsn(0)),
             retention: Retention { keep: 1, retain_for: Duration::ZERO, retain_bytes: 0 },
             snapshot_on_stop: false,
             patrol_bytes_per_second: 0,
@@ -362,7 +362,7 @@ fn append(place: &Place, commands: impl Iterator<Item = Command>) {
     let directory = Directory::open(&place.data_dir()).expect("nobody else has it");
     let store = directory.store().expect("a store");
     let mut ts = TsNs(0);
-    let found = wal::recover::recover(&directory, &store, Seq(1), |_, bytes| {
+    let found = wal::recover::recover(&directory, &store, Lsn(1), |_, bytes| {
         ts = codec::decode(bytes)?.ts;
         Ok(())
     });

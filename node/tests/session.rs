@@ -3,14 +3,14 @@
 
 mod common;
 
-use api::client::{ClientError, OrderClient};
-use api::orders::{
+use api::binary::orders::{
     Answer, CancelOrder, EXEC_PERSIST_ON_DISCONNECT, MassCancel, NewOrder, ReplaceOrder, SetSession, TIF_IOC,
 };
-use api::reasons::wire_of;
-use api::requests::Target;
-use api::soup::PacketKind;
-use api::stream::SessionSeq;
+use api::binary::reasons::wire_of;
+use api::binary::requests::Target;
+use api::binary::soup::PacketKind;
+use api::binary::stream::SessionSeq;
+use api::client::{ClientError, OrderClient};
 use book::command::{Admin, CodMode, CodScope, MassScope, Side, Throttle};
 use book::ids::{ClOrdId, MarketId, SessionId};
 use book::reject::RejectReason;

@@ -3,7 +3,7 @@
 
 mod common;
 
-use api::stream::SessionSeq;
+use api::binary::stream::SessionSeq;
 use book::codec;
 use book::command::{Admin, Command, FundsMove, Side};
 use book::engine::{Capacity, Engine};
@@ -15,11 +15,11 @@ use common::load::{Trader, trade_so_many, two_traders};
 use common::process::Start;
 use common::{ONE, PRICE_ONE, Place, until};
 use node::history::{History, Kind};
-use node::leave_out::{LeaveOutError, leave_out};
 use node::replica::apply_record;
-use node::shadow_port::{ShadowPort, ShadowPortError, WISHES_MAX};
+use node::replica::questions::{ShadowPort, ShadowPortError, WISHES_MAX};
+use node::replica::snapshots;
 use node::status::Status;
-use node::{exit, shelf};
+use node::status::exit;
 use std::collections::HashMap;
 use std::fs;
 use std::ops::ControlFlow;
@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use wal::directory::Directory;
 use wal::frame::FRAME_MAGIC;
-use wal::quarantine::Quarantine;
+use wal::quarantine::{Quarantine, Quarantined};
 use wal::recover::{Inspection, inspect};
 
 const OFTEN: &str = "[snapshot]\nevery_commands = 1000\nkeep = 2\n[store]\nretain_for = \"1ms\"\n";
@@ -35,7 +35,7 @@ const NEVER: &str = "[snapshot]\nevery_commands = 1000000000\nevery = \"24h\"\no
 
 fn snapshots(place: &Place) -> Vec<PathBuf> {
     let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
-    shelf::list(&directory).expect("readable").into_iter().map(|file| file.path).collect()
+    snapshots::list(&directory).expect("readable").into_iter().map(|file| file.path).collect()
 }
 
 fn take_snapshot(running: &common::Running) -> u64 {
@@ -50,8 +50,8 @@ fn snapshot_of(port: &ShadowPort) -> u64 {
 /// Price and quantity of each level, in wire units, as the newest snapshot has it; the tick is one, and so is the lot.
 fn resting_in_newest(place: &Place) -> Vec<(i64, i64)> {
     let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
-    let any = wal::units::Seq(u64::MAX);
-    let found = shelf::newest(&directory, any, &mut || Engine::new(Capacity::default())).expect("readable");
+    let any = wal::units::Lsn(u64::MAX);
+    let found = snapshots::newest(&directory, any, &mut || Engine::new(Capacity::default())).expect("readable");
     let (replica, _) = found.newest.expect("taken at the stop");
     let mut levels = std::collections::BTreeMap::new();
     for (_, order) in replica.engine.pool().orders.iter() {
@@ -65,7 +65,7 @@ fn replayed(place: &Place) -> (u64, String) {
     let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
     let quarantine = Quarantine::read(directory.path()).expect("whole");
     let mut engine = Engine::new(Capacity::default());
-    inspect(&directory, wal::units::Seq(1), |seq, bytes| {
+    inspect(&directory, wal::units::Lsn(1), |seq, bytes| {
         apply_record(&mut engine, &quarantine, Seq(seq.0), bytes, &mut NoSink)?;
         Ok(())
     })
@@ -123,7 +123,7 @@ fn the_log_is_cut_behind_kept_snapshots_and_no_session_loses_its_past() {
     let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
     let inspection = Inspection::open(&directory).expect("whole");
     assert_eq!(inspection.base().expect("readable").seq.0, status.seq_truncated.get());
-    let error = inspection.show(wal::units::Seq(1), |_, _| Ok(())).expect_err("the log begins later");
+    let error = inspection.show(wal::units::Lsn(1), |_, _| Ok(())).expect_err("the log begins later");
     assert_eq!(exit::code_of(&error), 15, "{error}");
     drop(inspection);
 
@@ -164,10 +164,10 @@ fn nothing_is_kept_that_no_check_vouches_for() {
     let (place, _traders, status) = kept_twice();
     assert_eq!(status.seq_history.get(), status.seq_durable.get(), "a log that ends for good ends with a check");
     let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
-    let kept: Vec<u64> = shelf::list(&directory).expect("readable").into_iter().map(|file| file.seq.0).collect();
+    let kept: Vec<u64> = snapshots::list(&directory).expect("readable").into_iter().map(|file| file.seq.0).collect();
     assert!(3 <= kept.len() && kept.contains(&status.seq_durable.get()), "two and one at the stop: {kept:?}");
     let inspection = Inspection::open(&directory).expect("whole");
-    let mut walk = inspection.frames(wal::units::Seq(1)).expect("whole");
+    let mut walk = inspection.frames(wal::units::Lsn(1)).expect("whole");
     let mut found = Vec::new();
     while let Some((frame, _)) = walk.next_frame().expect("whole") {
         for (seq, bytes) in frame.records() {
@@ -373,7 +373,7 @@ fn questions_see_what_they_name_and_the_history_adds_up() {
     let (mut engine, none) = (Engine::new(Capacity::default()), Quarantine::default());
     let mut events: Vec<Event> = Vec::new();
     inspection
-        .show(wal::units::Seq(1), |seq, bytes| {
+        .show(wal::units::Lsn(1), |seq, bytes| {
             apply_record(&mut engine, &none, Seq(seq.0), bytes, &mut events)?;
             Ok(())
         })
@@ -506,7 +506,7 @@ mod injected {
         let whole = replayed(&place);
         let first = {
             let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
-            shelf::list(&directory).expect("readable").last().map_or(1, |newest| newest.seq.0 + 1)
+            snapshots::list(&directory).expect("readable").last().map_or(1, |newest| newest.seq.0 + 1)
         };
         assert!(first + 40 < whole.0, "there is a tail to crash in: {first} to {}", whole.0);
         let mut random = 0x9e37_79b9_7f4a_7c15_u64;
@@ -543,20 +543,22 @@ mod injected {
         }
         {
             let directory = Directory::open(&place.data_dir()).expect("nobody runs");
-            let applied = leave_out(&directory, wal::units::Seq(1), "told already").expect_err("it is in the history");
-            assert!(matches!(applied, LeaveOutError::Applied { .. }), "{applied}");
-            let outside = leave_out(&directory, wal::units::Seq(1 << 40), "x").expect_err("not in the log");
-            assert!(matches!(outside, LeaveOutError::OutsideLog { .. }), "{outside}");
-            leave_out(&directory, wal::units::Seq(at), "crashes, ticket 12").expect("written");
-            let again = leave_out(&directory, wal::units::Seq(at), "twice").expect_err("it is");
-            assert!(matches!(again, LeaveOutError::Already { .. }), "{again}");
+            let end = Inspection::open(&directory).expect("intact").tail().seq;
+            let mut list = Quarantine::read(directory.path()).expect("readable");
+            let reason = "crashes, ticket 12".to_owned();
+            assert!(list.add(wal::units::Lsn(at), Quarantined { until: end, time_ns: 0, reason }));
+            list.write(directory.path()).expect("written");
         }
         // With the fault still there: whoever applies the log leaves the command out, and all come to the same state.
         let without = replayed(&place);
         let process = start.run();
         assert_eq!((process.seq, process.state_hash.clone()), without);
         assert_eq!(process.terminate().code, Some(0));
-        assert_eq!(node::attempts::read(&place.data_dir()), Vec::<u64>::new(), "forgotten when it is behind");
+        assert_eq!(
+            node::replica::crash_guard::read(&place.data_dir()),
+            Vec::<u64>::new(),
+            "forgotten when it is behind"
+        );
     }
 
     #[test]

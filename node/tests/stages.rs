@@ -2,14 +2,14 @@
 
 mod common;
 
-use api::orders::Answer;
-use api::stream::SessionSeq;
+use api::binary::orders::Answer;
+use api::binary::stream::SessionSeq;
 use book::command::Side;
 use book::ids::MarketId;
 use common::{PATIENCE, Place, Running, limit, next};
-use node::edge::{Edge, bind};
-use node::registry::Registry;
-use node::stages::STAGE_NAMES;
+use node::ops::registry::Registry;
+use node::ops::{Edge, bind};
+use node::rings::stage_times::STAGE_NAMES;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;

@@ -3,9 +3,9 @@
 
 mod common;
 
+use api::binary::orders::Answer;
+use api::binary::stream::SessionSeq;
 use api::client::OrderClient;
-use api::orders::Answer;
-use api::stream::SessionSeq;
 use book::command::Side;
 use common::process::{Process, Start};
 use common::{PASSWORD, Place, limit, next};

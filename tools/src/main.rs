@@ -1,16 +1,16 @@
 //! `pinion VERB`: the operator's tool. A verb is a file of the library and a line of the table here.
 
 use clap::{Parser, Subcommand};
-use node::exit;
+use node::status::exit;
 use std::process::ExitCode;
-use tools::failure;
+use tools::terminal::failure;
 
 /// Sets up, checks, administers and looks at a Pinion exchange.
 ///
 /// Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration, 10 data directory locked, 11 target not empty, 12 not found,
 /// 13 to 21 what the log says (docs/TOOLS.md).
 #[derive(Parser)]
-#[command(name = "pinion", version = node::version::TEXT)]
+#[command(name = "pinion", version = node::status::version::TEXT)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -34,26 +34,26 @@ macro_rules! verbs {
 }
 
 verbs! {
-    Init: tools::init::Init,
-    CheckConfig: tools::check_config::CheckConfig,
-    Doctor: tools::doctor::Doctor,
-    Status: tools::status::Status,
-    Top: tools::top::Top,
-    Admin: tools::admin::Admin,
-    ReplayDay: tools::replay_day::ReplayDay,
-    Load: tools::load::Load,
-    Log: tools::log::Log,
-    Snapshot: tools::snapshot::Snapshot,
-    Restore: tools::restore::Restore,
-    State: tools::state::State,
-    Replay: tools::replay_log::Replay,
-    Recon: tools::recon::Recon,
-    Backup: tools::backup::Backup,
-    Order: tools::order::Order,
-    Cancel: tools::cancel::Cancel,
-    Book: tools::book_verb::Book,
-    Watch: tools::watch::Watch,
-    Demo: tools::demo::Demo,
+    Init: tools::verbs::init::Init,
+    CheckConfig: tools::verbs::check_config::CheckConfig,
+    Doctor: tools::verbs::doctor::Doctor,
+    Status: tools::verbs::status::Status,
+    Top: tools::verbs::top::Top,
+    Admin: tools::verbs::admin::Admin,
+    ReplayDay: tools::verbs::replay_day::ReplayDay,
+    Load: tools::verbs::load::Load,
+    Log: tools::verbs::log::Log,
+    Snapshot: tools::verbs::snapshot::Snapshot,
+    Restore: tools::verbs::restore::Restore,
+    State: tools::verbs::state::State,
+    Replay: tools::verbs::replay::Replay,
+    Recon: tools::verbs::recon::Recon,
+    Backup: tools::verbs::backup::Backup,
+    Order: tools::verbs::order::Order,
+    Cancel: tools::verbs::cancel::Cancel,
+    Book: tools::verbs::book::Book,
+    Watch: tools::verbs::watch::Watch,
+    Demo: tools::verbs::demo::Demo,
 }
 
 fn main() -> ExitCode {

@@ -13,25 +13,25 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
-use tools::backup::catalog::{Catalog, KeptPiece};
-use tools::backup::destination::{Destination, Open, Put};
-use tools::backup::drill::{Rpo, drill};
-use tools::backup::error::BackupError;
-use tools::backup::fetch::{fetch, fetch_with_past};
-use tools::backup::key::Key;
-use tools::backup::run::{Rounds, Telling, run};
-use tools::backup::shipper::{Haste, Round, Shipper};
-use tools::backup::verify::{Verified, verify};
-use tools::interrupt::Interrupt;
-use tools::past::Past;
-use tools::setup::Credentials;
+use tools::archive::catalog::{Catalog, KeptPiece};
+use tools::archive::destination::{Destination, Open, Put};
+use tools::archive::error::BackupError;
+use tools::archive::fetch::{fetch, fetch_with_past};
+use tools::archive::key::Key;
+use tools::archive::shipper::{Haste, Round, Shipper};
+use tools::client::setup::Credentials;
+use tools::offline::as_of::Past;
+use tools::terminal::interrupt::Interrupt;
+use tools::verbs::backup::drill::{Rpo, drill};
+use tools::verbs::backup::run::{Rounds, Telling, run};
+use tools::verbs::backup::verify::{Verified, verify};
 use wal::directory::Directory;
 use wal::identity::Identity;
 use wal::lineage::{Ancestor, Lineage};
 use wal::piece::Piece;
 use wal::quarantine::{Quarantine, Quarantined};
 use wal::recover::Inspection;
-use wal::units::{NodeId, Seq, Timeline};
+use wal::units::{Lsn, NodeId, Timeline};
 
 /// Snapshots come often, and all of the log stays.
 const SNAPSHOTS: &str = "[snapshot]\nevery_commands = 1000\n";
@@ -64,12 +64,12 @@ fn whole(destination: &Destination) -> Verified {
 }
 
 /// The log's end as a looker sees it.
-fn end(data_dir: &Path) -> Seq {
+fn end(data_dir: &Path) -> Lsn {
     let directory = Directory::open_read_only(data_dir).expect("whole");
     Inspection::open(&directory).expect("whole").tail().seq
 }
 
-fn base(data_dir: &Path) -> Seq {
+fn base(data_dir: &Path) -> Lsn {
     let directory = Directory::open_read_only(data_dir).expect("whole");
     Inspection::open(&directory).expect("whole").base().expect("readable").seq
 }
@@ -161,7 +161,7 @@ fn a_state_at_any_sequence_can_be_fetched() {
     let last = end(&data_dir);
     for (idx, seq) in [1, 2, 777, 1_000, 1_001, 2_500, last.0 - 1, last.0].into_iter().enumerate() {
         let into = stopped.place.path().join(format!("fetched-{idx}"));
-        let fetched = fetch(&destination, &into, Some(Seq(seq))).expect("the backup reaches it");
+        let fetched = fetch(&destination, &into, Some(Lsn(seq))).expect("the backup reaches it");
         assert!(seq <= fetched.tail.seq.0, "{fetched:?}");
         let directory = Directory::open_read_only(&into).expect("a data directory");
         assert_eq!(Inspection::open(&directory).expect("whole").tail(), fetched.tail);
@@ -306,20 +306,20 @@ fn flip(path: &Path, at: usize) {
 fn one_flipped_byte_anywhere_is_named_by_verify() {
     let stopped = Stopped::new(SNAPSHOTS);
     let mut quarantine = Quarantine::default();
-    assert!(quarantine.add(Seq(50_000), Quarantined { until: Seq(1), time_ns: 1, reason: "ticket 1".to_owned() }));
+    assert!(quarantine.add(Lsn(50_000), Quarantined { until: Lsn(1), time_ns: 1, reason: "ticket 1".to_owned() }));
     quarantine.write(&stopped.place.data_dir()).expect("written");
     ship_all(&mut Shipper::new(&stopped.place.data_dir(), &open(&stopped.to)));
     // Another list on top of the first, which stays in the backup.
-    assert!(quarantine.add(Seq(50_001), Quarantined { until: Seq(1), time_ns: 2, reason: "ticket 1".to_owned() }));
+    assert!(quarantine.add(Lsn(50_001), Quarantined { until: Lsn(1), time_ns: 2, reason: "ticket 1".to_owned() }));
     quarantine.write(&stopped.place.data_dir()).expect("written");
-    let ancestor = Ancestor { node_id: NodeId([3; 16]), timeline: Timeline(4), seq: Seq(5), time_ns: 6 };
+    let ancestor = Ancestor { node_id: NodeId([3; 16]), timeline: Timeline(4), seq: Lsn(5), time_ns: 6 };
     Lineage(vec![ancestor]).write_new(&stopped.place.data_dir()).expect("written");
     ship_all(&mut Shipper::new(&stopped.place.data_dir(), &open(&stopped.to)));
     let fetched = stopped.place.path().join("fetched");
     fetch_with_past(&open(&stopped.to), &fetched, None).expect("whole");
     assert_eq!(Lineage::read(&fetched).expect("whole").0, [ancestor]);
     assert_eq!(Quarantine::read(&fetched).expect("whole"), quarantine);
-    assert_eq!((base(&fetched), end(&fetched)), (Seq(0), end(&stopped.place.data_dir())));
+    assert_eq!((base(&fetched), end(&fetched)), (Lsn(0), end(&stopped.place.data_dir())));
     let from = stopped.to.to_str().expect("text");
     said(0, &["backup", "verify", "--from", from]);
     let (mut kinds, all) = ([0; 5], objects(&stopped.to));
@@ -348,8 +348,8 @@ fn a_snapshot_that_the_log_does_not_make_is_named() {
     // Left out by a list that the node never had: every byte is whole, and the states differ all the same.
     let mut quarantine = Quarantine::default();
     // Every check of the log counts as overtaken, so only a snapshot can tell.
-    let until = Seq(u64::MAX);
-    assert!(quarantine.add(Seq(900), Quarantined { until, time_ns: 1, reason: "ticket 2".to_owned() }));
+    let until = Lsn(u64::MAX);
+    assert!(quarantine.add(Lsn(900), Quarantined { until, time_ns: 1, reason: "ticket 2".to_owned() }));
     quarantine.write(&stopped.place.data_dir()).expect("written");
     ship_all(&mut Shipper::new(&stopped.place.data_dir(), &open(&stopped.to)));
     let text = said(18, &["backup", "verify", "--from", stopped.to.to_str().expect("text")]);
@@ -445,7 +445,7 @@ fn pieces_and_snapshots_that_went_missing_are_named() {
     let to = place.path().join("backup");
     let (destination, data_dir) = (open(&to), place.data_dir());
     let mut shipper = Shipper::new(&data_dir, &destination);
-    while base(&data_dir) == Seq(0) {
+    while base(&data_dir) == Lsn(0) {
         traffic.commands(500);
     }
     for _ in 0..4 {
@@ -516,7 +516,7 @@ fn a_log_that_was_truncated_before_it_was_shipped_leaves_a_gap_that_is_told() {
 }
 
 /// What came before a gap is reached by its time too, and in the gap nobody knows.
-fn restore_to_times_around_a_gap(place: &Place, to: &Path, shipped: Seq) {
+fn restore_to_times_around_a_gap(place: &Place, to: &Path, shipped: Lsn) {
     let catalog = Catalog::read(&open(to)).expect("readable");
     let kept = catalog.newest().expect("shipped");
     let before = kept.pieces.iter().find(|piece| piece.seq_last == shipped).expect("the last one before the gap");
@@ -623,7 +623,7 @@ fn another_nodes_an_older_timelines_and_a_copys_log_are_fenced() {
 
     let other = stopped.place.path().join("other");
     let geometry = Directory::open_read_only(&data_dir).expect("whole").identity().geometry;
-    let identity = Identity { node_id: NodeId([9; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
+    let identity = Identity { node_id: NodeId([9; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
     Directory::create(&other, &identity, 0).expect("created");
     assert!(run(16, other.to_str().expect("text")).contains("of node"));
     // A restore has begun timeline 2 and shipped it here.

@@ -11,13 +11,13 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use tools::backup::destination::{Destination, Open, Put};
-use tools::backup::drill::{Rpo, drill};
-use tools::backup::key::Key;
-use tools::backup::shipper::{Haste, Shipper};
-use tools::backup::verify::verify;
-use tools::interrupt::Interrupt;
-use wal::units::{Seq, Timeline};
+use tools::archive::destination::{Destination, Open, Put};
+use tools::archive::key::Key;
+use tools::archive::shipper::{Haste, Shipper};
+use tools::terminal::interrupt::Interrupt;
+use tools::verbs::backup::drill::{Rpo, drill};
+use tools::verbs::backup::verify::verify;
+use wal::units::{Lsn, Timeline};
 
 const SNAPSHOTS: &str = "[snapshot]\nevery_commands = 1000\n";
 
@@ -108,7 +108,7 @@ fn large_files_go_in_parts_and_nothing_is_overwritten_here_or_there() {
     let mut bytes: Vec<u8> = (0..21_000_003u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let (large, back) = (dir.path().join("large"), dir.path().join("back"));
     for destination in places {
-        let key = Key::Snapshot { timeline: Timeline(1), seq: Seq(5) };
+        let key = Key::Snapshot { timeline: Timeline(1), seq: Lsn(5) };
         fs::write(&large, &bytes).expect("room");
         assert_eq!(destination.put_file(key, &large).expect("stored"), Put::Stored);
         assert_eq!(destination.get_file(key, &back).expect("there"), bytes.len() as u64);

@@ -1,6 +1,6 @@
 //! `pinion doctor host` as a process, on the machine that the tests run on.
 
-use node::exit;
+use node::status::exit;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -17,9 +17,9 @@ use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use tools::day::{Check, Day};
-use tools::published_book::PublishedBook;
-use tools::replay_day::{prepare, replay};
+use tools::recorded_day::day::{Check, Day};
+use tools::recorded_day::published_book::PublishedBook;
+use tools::verbs::replay_day::{prepare, replay};
 use wal::directory::Directory;
 use wal::quarantine::{Quarantine, Quarantined};
 use wal::store::Rows;
@@ -38,7 +38,7 @@ fn traded(rounds: usize) -> (Place, u64) {
     let place = Place::new();
     let running = place.start_with("[shadow]\ncheck_every_commands = 16\n");
     let login = stage(&running);
-    tools::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
+    tools::client::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
     trade(&running, &login, rounds);
     let middle = seq_of(&running);
     trade(&running, &login, rounds);
@@ -146,7 +146,7 @@ fn a_replay_gives_the_same_hashes_and_compares_what_was_recorded() {
     let place = Place::new();
     let running = place.start_with("[shadow]\ncheck_every_commands = 16\n");
     let login = stage(&running);
-    tools::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
+    tools::client::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
     trade(&running, &login, 2);
     let kept = running.snapshot();
     trade(&running, &login, 4);
@@ -194,8 +194,8 @@ fn a_command_that_cannot_be_read_is_shown_as_such_once_it_is_left_out() {
         log(verb, 14).says("sequence 2");
     }
     let mut quarantine = Quarantine::default();
-    let entry = Quarantined { until: wal::units::Seq(3), time_ns: 1, reason: "ticket 3".to_owned() };
-    assert!(quarantine.add(wal::units::Seq(2), entry));
+    let entry = Quarantined { until: wal::units::Lsn(3), time_ns: 1, reason: "ticket 3".to_owned() };
+    assert!(quarantine.add(wal::units::Lsn(2), entry));
     quarantine.write(&dir).expect("written");
     for verb in verbs {
         log(verb, 0);
@@ -285,7 +285,7 @@ fn whoever_closes_the_pipe_ends_nothing_else() {
     unheard(&["restore", "--from", dir, "--data-dir", into_text, "--dry-run"]);
     unheard(&["restore", "--from", dir, "--data-dir", into_text]);
     unheard(&["log", "quarantine", "--data-dir", dir, "--seq", "2", "--reason", "ticket 4"]);
-    assert!(Quarantine::read(Path::new(dir)).expect("whole").contains(wal::units::Seq(2)));
+    assert!(Quarantine::read(Path::new(dir)).expect("whole").contains(wal::units::Lsn(2)));
     // What there is to say in the exit code is said.
     let piece = std::fs::read_dir(to.join("0000000001/log")).expect("there").next().expect("one").expect("an entry");
     std::fs::write(piece.path(), "").expect("ours");

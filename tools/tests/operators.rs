@@ -1,8 +1,8 @@
 //! The operator's verbs as processes: what they print, what they leave behind, how they exit.
 
 use node::config::Config;
-use node::edge::{Edge, bind};
-use node::registry::Registry;
+use node::ops::registry::Registry;
+use node::ops::{Edge, bind};
 use node::topology;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;

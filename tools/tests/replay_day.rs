@@ -2,16 +2,16 @@
 
 mod common;
 
-use api::depth::DepthBook;
+use api::binary::depth::DepthBook;
 use book::command::Side;
 use common::{Place, Running, recorded};
 use std::path::Path;
-use tools::day::Day;
-use tools::market_data;
-use tools::past::Past;
-use tools::published_book::PublishedBook;
-use tools::replay::Proof;
-use tools::replay_day::{Stage, prepare, replay};
+use tools::client::market_data;
+use tools::offline::as_of::Past;
+use tools::recorded_day::day::Day;
+use tools::recorded_day::drive::Proof;
+use tools::recorded_day::published_book::PublishedBook;
+use tools::verbs::replay_day::{Stage, prepare, replay};
 
 const GOOG: &str = "lobster/lobster_GOOG_2012-06-21_10.cmds.zst";
 const GOOG_BOOK: &str = "lobster/LOBSTER_SampleFile_GOOG_2012-06-21_10.zip";

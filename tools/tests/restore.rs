@@ -8,7 +8,7 @@ use common::{Place, stage};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tools::past::Past;
+use tools::offline::as_of::Past;
 use wal::directory::Directory;
 use wal::lineage::Lineage;
 
@@ -201,7 +201,7 @@ fn a_node_goes_on_from_a_restore_and_its_sessions_find_their_past() {
     let source = Place::new();
     let running = source.start();
     let login = stage(&running);
-    tools::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
+    tools::client::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
     trade(&running, &login, 3);
     let middle = seq_of(&running);
     trade(&running, &login, 3);
@@ -227,7 +227,7 @@ fn a_node_goes_on_from_a_restore_and_its_sessions_find_their_past() {
     let running = restored.start();
     assert_eq!(running.node().log.tail.seq.0, middle);
     assert_eq!(past_of(&running, &login, kept), told[..kept as usize]);
-    tools::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
+    tools::client::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
     trade(&running, &login, 2);
     assert!(middle < seq_of(&running));
     assert_eq!(running.stop(), 0);
@@ -257,7 +257,7 @@ fn a_backup_brings_back_what_its_node_had() {
     let source = Place::new();
     let running = source.start();
     let login = stage(&running);
-    tools::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
+    tools::client::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
     trade(&running, &login, 2);
     running.snapshot();
     trade(&running, &login, 1);

@@ -7,7 +7,7 @@ use common::trading::trade;
 use common::{Place, stage};
 use std::path::{Path, PathBuf};
 use wal::directory::Directory;
-use wal::units::{ChainHash, Seq, Tail};
+use wal::units::{ChainHash, Lsn, Tail};
 
 fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir.join("snapshots")).expect("there");
@@ -38,7 +38,7 @@ fn a_stopped_directory_gets_a_snapshot_and_keeps_what_it_needs() {
         pinion(&create).expect(10).says("give --config or --url");
         pinion(&["snapshot", "prune", "--data-dir", text(&dir), "--keep", "1"]).expect(10);
         let login = stage(&running);
-        tools::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
+        tools::client::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
         assert_eq!(running.stop(), 0);
         login
     };
@@ -100,7 +100,7 @@ fn no_snapshot_is_well_only_where_the_log_begins_with_the_first_command() {
     assert!(pinion(&verify).expect(0).out.contains("none is needed"));
     let directory = Directory::open(&dir).expect("nobody is at it");
     let store = directory.store().expect("whole");
-    store.begin_behind(Tail { seq: Seq(9), chain: ChainHash([1; 32]) }).expect("written");
+    store.begin_behind(Tail { seq: Lsn(9), chain: ChainHash([1; 32]) }).expect("written");
     store.flush().expect("written");
     drop((store, directory));
     pinion(&verify).expect(13).says("begins behind sequence 9");

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{Place, Running, stage};
-use node::edge::{Edge, bind};
-use node::registry::Registry;
+use node::ops::registry::Registry;
+use node::ops::{Edge, bind};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
@@ -57,7 +57,7 @@ fn load(running: &Running) -> Child {
     let login = stage(running);
     let addresses = running.node().addresses;
     // The feed is behind the admin's answer by a moment.
-    tools::market_data::follow(addresses.market, "BTCUSDT").expect("announced");
+    tools::client::market_data::follow(addresses.market, "BTCUSDT").expect("announced");
     let (orders, market) = (addresses.orders.to_string(), addresses.market.to_string());
     pinion(&["load", "--profile", "mixed", "--rate", "500", "--duration", "3s", "--json", "--symbol", "BTCUSDT"])
         .args(["--user", &login.user, "--password", &login.password, "--orders", &orders, "--market", &market])

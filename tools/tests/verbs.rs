@@ -6,8 +6,8 @@ use common::{Place, Running, stage};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
-use tools::past::Past;
-use tools::setup::Credentials;
+use tools::client::setup::Credentials;
+use tools::offline::as_of::Past;
 
 fn pinion(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_pinion")).args(arguments).output().expect("the tool runs")
@@ -37,7 +37,7 @@ impl Exchange {
         let running = place.start();
         let login = stage(&running);
         // The feed is behind the admin's answer by a moment.
-        tools::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
+        tools::client::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
         Self { place, running, login }
     }
 
@@ -240,5 +240,5 @@ fn a_log_is_dumped_counted_and_proved() {
 #[test]
 fn a_place_that_is_no_data_directory_has_its_exit_code() {
     let output = pinion(&["log", "verify", "--data-dir", "/nonexistent"]);
-    assert_eq!(output.status.code(), Some(i32::from(node::exit::NOT_FOUND)));
+    assert_eq!(output.status.code(), Some(i32::from(node::status::exit::NOT_FOUND)));
 }

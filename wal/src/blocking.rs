@@ -5,7 +5,7 @@ use crate::error::{Result, WalError};
 use crate::head::{Head, HeadConfig, HeadPosition};
 use crate::segment::Segments;
 use crate::store::Store;
-use crate::units::Seq;
+use crate::units::Lsn;
 use zerocopy::IntoBytes;
 
 /// A head and the files that it writes to.
@@ -25,7 +25,7 @@ impl BlockingHead {
 
     /// Stages one record, writing what is staged already where the open frame is full. `None` where the head waits for
     /// its frames to be stored.
-    pub fn append(&mut self, record: &[u8]) -> Result<Option<Seq>> {
+    pub fn append(&mut self, record: &[u8]) -> Result<Option<Lsn>> {
         if !self.head.has_room(record.len()) {
             self.commit()?;
         }
@@ -38,7 +38,7 @@ impl BlockingHead {
     }
 
     /// Writes and syncs everything staged; returns the last durable sequence.
-    pub fn commit(&mut self) -> Result<Seq> {
+    pub fn commit(&mut self) -> Result<Lsn> {
         while let Some(op) = self.head.next_write() {
             let file = self.segments.file(op.place.segment);
             let written = file.write_whole(self.head.bytes(op.ticket), op.place.offset);
@@ -71,7 +71,7 @@ impl BlockingHead {
     }
 
     /// Moves durable frames into the store, flushes it, and gives their segments free.
-    pub fn store_all(&mut self, store: &Store) -> Result<Seq> {
+    pub fn store_all(&mut self, store: &Store) -> Result<Lsn> {
         self.take_into(store)?;
         let seq = store.flush()?;
         self.head.stored(seq);

@@ -21,7 +21,7 @@ use crate::medium::{FileSystem, Medium};
 use crate::segment::{Access, Segments, sync_dir, write_zeros};
 use crate::store::Store;
 use crate::table::OpenFor;
-use crate::units::Seq;
+use crate::units::Lsn;
 
 const IDENTITY: &str = "IDENTITY";
 const LOCK: &str = "LOCK";
@@ -169,7 +169,7 @@ impl Directory {
     }
 
     /// The highest acknowledged sequence that was noted.
-    pub fn mark_seq(&self) -> Result<Seq> {
+    pub fn mark_seq(&self) -> Result<Lsn> {
         Mark::read_on(&*self.medium, &self.mark_path(), self.identity.timeline)
     }
 

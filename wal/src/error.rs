@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::head::Poisoned;
-use crate::units::{NodeId, Seq, Timeline};
+use crate::units::{Lsn, NodeId, Timeline};
 
 pub type Result<T> = std::result::Result<T, WalError>;
 
@@ -23,19 +23,19 @@ pub enum WalError {
     #[error("{path} has format version {found}, this build reads {known}")]
     UnknownFormat { path: PathBuf, found: u32, known: u32 },
     #[error("{path} at offset {offset}, sequence {seq}: {damage}")]
-    Damaged { path: PathBuf, offset: u64, seq: Seq, damage: Damage },
+    Damaged { path: PathBuf, offset: u64, seq: Lsn, damage: Damage },
     #[error("{path} is of timeline {found}, expected {have}: an older timeline is never continued")]
     TimelineDiffers { path: PathBuf, have: Timeline, found: Timeline },
     #[error("the log ends at sequence {have}, but {mark} had been acknowledged (noted in {path})")]
-    ShorterThanAcknowledged { path: PathBuf, have: Seq, mark: Seq },
+    ShorterThanAcknowledged { path: PathBuf, have: Lsn, mark: Lsn },
     #[error("sequence {wanted} was asked for, the log in {path} begins at {begins}")]
-    NotRetained { path: PathBuf, wanted: Seq, begins: Seq },
+    NotRetained { path: PathBuf, wanted: Lsn, begins: Lsn },
     #[error("{action} {path} at offset {offset}: {source}")]
     Io { action: Action, path: PathBuf, offset: u64, source: io::Error },
     #[error("{path}: the file system refuses O_DIRECT (tmpfs and some overlays do): {source}")]
     DirectRefused { path: PathBuf, source: io::Error },
     #[error("{action} the store {path} at sequence {seq}: {message}")]
-    Store { action: Action, path: PathBuf, seq: Seq, message: String, no_space: bool },
+    Store { action: Action, path: PathBuf, seq: Lsn, message: String, no_space: bool },
     #[error("a write to {path} failed earlier; nothing more is written through this handle")]
     FailedEarlier { path: PathBuf },
     #[error(transparent)]
@@ -43,16 +43,16 @@ pub enum WalError {
     #[error("config: {0}")]
     Config(#[from] ConfigFault),
     #[error("the visitor stopped at sequence {seq}: {source}")]
-    Visitor { seq: Seq, source: Box<dyn std::error::Error + Send + Sync> },
+    Visitor { seq: Lsn, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("{path} was written over while it was read (a node is running); try again. Sequence {seq}")]
-    Overtaken { path: PathBuf, seq: Seq },
+    Overtaken { path: PathBuf, seq: Lsn },
 }
 
 /// What is wrong with bytes that were once right.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Damage {
     #[error("a frame is missing or broken, yet a later frame (sequence {later}) proves that it had been durable")]
-    Hole { later: Seq },
+    Hole { later: Lsn },
     #[error("{count} whole frames follow a missing one: more than can have been in flight")]
     BeyondInFlight { count: usize },
     #[error("the frame does not follow its predecessor (chain hash differs)")]
@@ -62,7 +62,7 @@ pub enum Damage {
     #[error("frame: {0}")]
     Frame(crate::frame::FrameFault),
     #[error("sequence expected here, {found} found")]
-    SeqGap { found: Seq },
+    SeqGap { found: Lsn },
     #[error("the key does not match the frame that it names")]
     KeyDiffers,
     #[error("the file is missing")]
@@ -168,7 +168,7 @@ impl WalError {
         WalError::Io { action, path: path.to_owned(), offset, source }
     }
 
-    pub fn damaged(path: &Path, offset: u64, seq: Seq, damage: Damage) -> WalError {
+    pub fn damaged(path: &Path, offset: u64, seq: Lsn, damage: Damage) -> WalError {
         WalError::Damaged { path: path.to_owned(), offset, seq, damage }
     }
 }

@@ -12,7 +12,7 @@ use crate::directory::Directory;
 use crate::error::Result;
 use crate::frame::{FRAME_BYTES_MAX, Frame, FrameHeader};
 use crate::segment::{Access, Place, SEGMENT_DATA_OFFSET, Segments};
-use crate::units::{Seq, Tail, Timeline};
+use crate::units::{Lsn, Tail, Timeline};
 
 pub struct Follower {
     segments: Segments,
@@ -36,7 +36,7 @@ impl Follower {
     }
 
     /// The next frame, if it is there, whole, and ends at or before `until`.
-    pub fn next_frame(&mut self, until: Seq) -> Result<Option<Frame<'_>>> {
+    pub fn next_frame(&mut self, until: Lsn) -> Result<Option<Frame<'_>>> {
         let geometry = self.segments.geometry();
         let following = Place { segment: geometry.next(self.place.segment), offset: SEGMENT_DATA_OFFSET };
         for place in [self.place, following] {
@@ -50,7 +50,7 @@ impl Follower {
     }
 
     /// Reads the frame at `place` and gives its length, if it is the next one.
-    fn read(&mut self, place: Place, until: Seq) -> Result<Option<usize>> {
+    fn read(&mut self, place: Place, until: Lsn) -> Result<Option<usize>> {
         let room = (self.segments.geometry().segment_bytes - place.offset).min(FRAME_BYTES_MAX as u64) as usize;
         if room == 0 {
             return Ok(None);

@@ -14,7 +14,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::block::{BLOCK_BYTES, SECTOR_BYTES};
-use crate::units::{ChainHash, Seq, Tail, Timeline};
+use crate::units::{ChainHash, Lsn, Tail, Timeline};
 
 pub const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"WFRM");
 pub const FRAME_VERSION: u16 = 1;
@@ -131,16 +131,16 @@ impl<'a> Frame<'a> {
         Timeline(self.header.timeline.get())
     }
 
-    pub fn seq_first(&self) -> Seq {
-        Seq(self.header.seq_first.get())
+    pub fn seq_first(&self) -> Lsn {
+        Lsn(self.header.seq_first.get())
     }
 
-    pub fn seq_last(&self) -> Seq {
+    pub fn seq_last(&self) -> Lsn {
         self.seq_first().advance(u64::from(self.record_count()) - 1)
     }
 
-    pub fn seq_durable(&self) -> Seq {
-        Seq(self.header.seq_durable.get())
+    pub fn seq_durable(&self) -> Lsn {
+        Lsn(self.header.seq_durable.get())
     }
 
     pub fn record_count(&self) -> u32 {
@@ -196,12 +196,12 @@ impl<'a> Frame<'a> {
 /// A walk over a proved frame's records.
 #[derive(Clone)]
 pub struct Records<'a> {
-    seq_next: Seq,
+    seq_next: Lsn,
     rest: &'a [u8],
 }
 
 impl<'a> Records<'a> {
-    fn next_record(&mut self) -> Option<(Seq, &'a [u8])> {
+    fn next_record(&mut self) -> Option<(Lsn, &'a [u8])> {
         let (record_bytes, rest) = U32::read_from_prefix(self.rest).ok()?;
         let (record, rest) = rest.split_at_checked(record_bytes.get() as usize)?;
         self.rest = rest;
@@ -212,7 +212,7 @@ impl<'a> Records<'a> {
 }
 
 impl<'a> Iterator for Records<'a> {
-    type Item = (Seq, &'a [u8]);
+    type Item = (Lsn, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
         self.next_record()
@@ -223,8 +223,8 @@ impl<'a> Iterator for Records<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct FrameSpec {
     pub timeline: Timeline,
-    pub seq_first: Seq,
-    pub seq_durable: Seq,
+    pub seq_first: Lsn,
+    pub seq_durable: Lsn,
     pub record_count: u32,
     pub chain_prev: ChainHash,
 }

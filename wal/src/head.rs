@@ -23,7 +23,7 @@ use crate::frame::{
 };
 use crate::mutation::{self, Mutation};
 use crate::segment::{Geometry, Place, SEGMENT_DATA_OFFSET, SegmentIdx};
-use crate::units::{ChainHash, NodeId, Seq, Tail, Timeline};
+use crate::units::{ChainHash, Lsn, NodeId, Tail, Timeline};
 
 /// Frames written and not yet known durable. Recovery relies on it: more whole frames than this behind a missing one
 /// cannot have been in flight together.
@@ -79,13 +79,13 @@ impl HeadConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadPosition {
     pub tail: Tail,
-    pub seq_stored: Seq,
+    pub seq_stored: Lsn,
     pub place: Place,
 }
 
 impl HeadPosition {
     /// A head in which nothing has been written; the log goes on after `seq_base`.
-    pub fn fresh(node_id: NodeId, timeline: Timeline, seq_base: Seq) -> HeadPosition {
+    pub fn fresh(node_id: NodeId, timeline: Timeline, seq_base: Lsn) -> HeadPosition {
         HeadPosition {
             tail: Tail { seq: seq_base, chain: ChainHash::genesis(node_id, timeline) },
             seq_stored: seq_base,
@@ -105,8 +105,8 @@ pub struct WriteOp {
     pub place: Place,
     /// Whole blocks: the length of [`Head::bytes`] for this ticket.
     pub bytes_len: usize,
-    pub seq_first: Seq,
-    pub seq_last: Seq,
+    pub seq_first: Lsn,
+    pub seq_last: Lsn,
 }
 
 /// What the disk said.
@@ -133,7 +133,7 @@ impl WriteFault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("journal poisoned: sequences from {seq} at segment {}, offset {}: {fault}", place.segment.0, place.offset)]
 pub struct Poisoned {
-    pub seq: Seq,
+    pub seq: Lsn,
     pub place: Place,
     pub fault: WriteFault,
 }
@@ -142,8 +142,8 @@ pub struct Poisoned {
 struct Slot {
     blocks: Box<[Block]>,
     frame_bytes: usize,
-    seq_first: Seq,
-    seq_last: Seq,
+    seq_first: Lsn,
+    seq_last: Lsn,
     place: Place,
     written: bool,
     synced: bool,
@@ -164,14 +164,14 @@ pub struct Head {
     /// A ring indexed by frame number: frames are opened, closed, made durable and taken in one order.
     slots: Box<[Slot]>,
     /// The last sequence written to each segment: what must be stored before it is written again.
-    segments_seq_last: Box<[Seq]>,
+    segments_seq_last: Box<[Lsn]>,
     frame_open: u64,
     frame_durable: u64,
     frame_taken: u64,
     open: OpenFrame,
-    seq_next: Seq,
-    seq_durable: Seq,
-    seq_stored: Seq,
+    seq_next: Lsn,
+    seq_durable: Lsn,
+    seq_stored: Lsn,
     /// The link of the last frame that was hashed.
     chain: ChainHash,
     /// The frame closed last, while it is not hashed: its link is needed only by the frame after it, and hashing takes
@@ -223,7 +223,7 @@ impl Head {
 
     /// Appends one record to the open frame: `encode` gets `record_bytes_max` bytes of the frame's own buffer and returns
     /// how many it used. [`Head::has_room`] must have granted `record_bytes_max`; `seq` must be [`Head::seq_next`].
-    pub fn stage_with(&mut self, seq: Seq, record_bytes_max: usize, encode: impl FnOnce(&mut [u8]) -> usize) {
+    pub fn stage_with(&mut self, seq: Lsn, record_bytes_max: usize, encode: impl FnOnce(&mut [u8]) -> usize) {
         assert!(self.has_room(record_bytes_max), "room is asked for before a record is staged");
         assert!(seq == self.seq_next, "records are staged in the order of their sequence, without gaps");
         let open = self.open;
@@ -235,7 +235,7 @@ impl Head {
     }
 
     /// Appends a record that is already encoded.
-    pub fn stage(&mut self, seq: Seq, record: &[u8]) {
+    pub fn stage(&mut self, seq: Lsn, record: &[u8]) {
         self.stage_with(seq, record.len(), |room| {
             room.copy_from_slice(record);
             record.len()
@@ -339,22 +339,22 @@ impl Head {
     }
 
     /// Everything up to `seq` is durable elsewhere: segments that hold nothing newer may be written again.
-    pub fn stored(&mut self, seq: Seq) {
+    pub fn stored(&mut self, seq: Lsn) {
         assert!(self.seq_stored <= seq && seq <= self.seq_durable);
         self.seq_stored = seq;
     }
 
     /// The sequence that the next record must have.
-    pub fn seq_next(&self) -> Seq {
+    pub fn seq_next(&self) -> Lsn {
         self.seq_next
     }
 
     /// Everything up to here is on disk and synced, without gaps.
-    pub fn seq_durable(&self) -> Seq {
+    pub fn seq_durable(&self) -> Lsn {
         self.seq_durable
     }
 
-    pub fn seq_stored(&self) -> Seq {
+    pub fn seq_stored(&self) -> Lsn {
         self.seq_stored
     }
 
@@ -382,7 +382,7 @@ impl Head {
         let OpenFrame { frame_bytes, record_count } = self.open;
         let bytes_len = padded(frame_bytes);
         let place = self.place_for(bytes_len).expect("has_room saw a place for all that was staged");
-        let seq_first = Seq(self.seq_next.0 - u64::from(record_count));
+        let seq_first = Lsn(self.seq_next.0 - u64::from(record_count));
         let seq_last = self.seq_next.prev();
         let spec = FrameSpec {
             timeline: self.config.timeline,
@@ -460,7 +460,7 @@ impl Head {
 
 impl Slot {
     fn new(frame_bytes_max: usize, place: Place) -> Slot {
-        let (seq_first, seq_last) = (Seq::ZERO, Seq::ZERO);
+        let (seq_first, seq_last) = (Lsn::ZERO, Lsn::ZERO);
         Slot {
             blocks: blocks(frame_bytes_max),
             frame_bytes: 0,

@@ -20,7 +20,7 @@ use std::path::Path;
 use crate::error::{Action, Damage, Result, WalError};
 use crate::segment::{Geometry, SegmentOwner, sync_dir};
 use crate::store::LogOrigin;
-use crate::units::{NodeId, Seq, Timeline};
+use crate::units::{Lsn, NodeId, Timeline};
 
 /// The version of the whole directory: of its layout and of every format in it.
 pub const DIRECTORY_FORMAT: u32 = 1;
@@ -30,7 +30,7 @@ pub struct Identity {
     pub node_id: NodeId,
     pub timeline: Timeline,
     /// The timeline's log begins after this sequence: 0, or where a restore took over from the older one.
-    pub seq_base: Seq,
+    pub seq_base: Lsn,
     pub geometry: Geometry,
 }
 
@@ -69,7 +69,7 @@ impl Identity {
         let identity = parse(text).ok_or_else(|| malformed(path, "a line is missing or not readable"))?;
         // The text has one form only, so comparing it checks the checksum and everything that parsing forgives.
         if identity.to_text() != text {
-            return Err(WalError::damaged(path, 0, Seq::ZERO, Damage::Checksum));
+            return Err(WalError::damaged(path, 0, Lsn::ZERO, Damage::Checksum));
         }
         Ok(identity)
     }
@@ -104,7 +104,7 @@ fn parse(text: &str) -> Option<Identity> {
     Some(Identity {
         node_id: NodeId::parse(value("node")?)?,
         timeline: Timeline(value("timeline")?.parse().ok()?),
-        seq_base: Seq(value("seq_base")?.parse().ok()?),
+        seq_base: Lsn(value("seq_base")?.parse().ok()?),
         geometry: Geometry {
             segment_count: value("segments")?.parse().ok()?,
             segment_bytes: value("segment_bytes")?.parse().ok()?,
@@ -113,5 +113,5 @@ fn parse(text: &str) -> Option<Identity> {
 }
 
 fn malformed(path: &Path, what: &'static str) -> WalError {
-    WalError::damaged(path, 0, Seq::ZERO, Damage::Malformed(what))
+    WalError::damaged(path, 0, Lsn::ZERO, Damage::Malformed(what))
 }

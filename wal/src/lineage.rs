@@ -15,7 +15,7 @@ use std::path::Path;
 
 use crate::error::{Action, Damage, Result, WalError};
 use crate::segment::sync_dir;
-use crate::units::{NodeId, Seq, Timeline};
+use crate::units::{Lsn, NodeId, Timeline};
 
 pub const LINEAGE_FILE: &str = "LINEAGE";
 const FORMAT: u32 = 1;
@@ -26,7 +26,7 @@ pub struct Ancestor {
     pub node_id: NodeId,
     pub timeline: Timeline,
     /// The last sequence that was taken over.
-    pub seq: Seq,
+    pub seq: Lsn,
     /// When that was done.
     pub time_ns: u64,
 }
@@ -45,7 +45,7 @@ impl Lineage {
             Err(source) => return Err(WalError::io(Action::Read, &path, 0, source)),
         };
         Self::parse(&bytes)
-            .ok_or_else(|| WalError::damaged(&path, 0, Seq::ZERO, Damage::Malformed("the list of ancestors")))
+            .ok_or_else(|| WalError::damaged(&path, 0, Lsn::ZERO, Damage::Malformed("the list of ancestors")))
     }
 
     /// Writes the file of a directory that is being made; durable when this returns.
@@ -82,7 +82,7 @@ impl Lineage {
             Some(Ancestor {
                 node_id: NodeId::parse(node)?,
                 timeline: Timeline(timeline.parse().ok()?),
-                seq: Seq(seq.parse().ok()?),
+                seq: Lsn(seq.parse().ok()?),
                 time_ns: time_ns.parse().ok()?,
             })
         });
@@ -95,8 +95,8 @@ mod tests {
     use super::*;
 
     fn two() -> Lineage {
-        let first = Ancestor { node_id: NodeId([7; 16]), timeline: Timeline(1), seq: Seq(4_711), time_ns: 17 };
-        let second = Ancestor { node_id: NodeId([8; 16]), timeline: Timeline(2), seq: Seq(5_000), time_ns: 18 };
+        let first = Ancestor { node_id: NodeId([7; 16]), timeline: Timeline(1), seq: Lsn(4_711), time_ns: 17 };
+        let second = Ancestor { node_id: NodeId([8; 16]), timeline: Timeline(2), seq: Lsn(5_000), time_ns: 18 };
         Lineage(vec![first, second])
     }
 

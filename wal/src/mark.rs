@@ -18,7 +18,7 @@ use crate::block::{BLOCK_BYTES, SECTOR_BYTES};
 use crate::error::{Action, Damage, Result, WalError};
 use crate::medium::{FileSystem, Medium, MediumFile};
 use crate::segment::{Access, write_zeros};
-use crate::units::{Seq, Timeline};
+use crate::units::{Lsn, Timeline};
 
 pub const MARK_MAGIC: u32 = u32::from_le_bytes(*b"WMRK");
 pub const MARK_VERSION: u16 = 1;
@@ -43,7 +43,7 @@ pub struct MarkSlot {
 const _: () = assert!(size_of::<MarkSlot>() == 32 && size_of::<MarkSlot>() <= SECTOR_BYTES);
 
 impl MarkSlot {
-    pub fn new(timeline: Timeline, counter: u64, seq: Seq) -> MarkSlot {
+    pub fn new(timeline: Timeline, counter: u64, seq: Lsn) -> MarkSlot {
         let mut slot = MarkSlot {
             magic: MARK_MAGIC.into(),
             version: MARK_VERSION.into(),
@@ -76,13 +76,13 @@ pub struct Mark {
     path: PathBuf,
     timeline: Timeline,
     counter: u64,
-    seq: Seq,
+    seq: Lsn,
     failed: bool,
 }
 
 impl Mark {
     /// Makes the file with both slots at `seq`, synced. The directory is the caller's to sync.
-    pub fn create(path: &Path, timeline: Timeline, seq: Seq) -> Result<()> {
+    pub fn create(path: &Path, timeline: Timeline, seq: Lsn) -> Result<()> {
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -104,27 +104,27 @@ impl Mark {
     pub fn open_on(medium: &dyn Medium, path: &Path, timeline: Timeline) -> Result<Mark> {
         let file = open_mark(medium, path, Access::ReadWrite)?;
         let newest = read_newest(&*file, path, timeline)?;
-        let (counter, seq) = (newest.counter.get(), Seq(newest.seq.get()));
+        let (counter, seq) = (newest.counter.get(), Lsn(newest.seq.get()));
         Ok(Mark { file, path: path.to_owned(), timeline, counter, seq, failed: false })
     }
 
     /// The mark without opening the file for writing.
-    pub fn read(path: &Path, timeline: Timeline) -> Result<Seq> {
+    pub fn read(path: &Path, timeline: Timeline) -> Result<Lsn> {
         Mark::read_on(&FileSystem, path, timeline)
     }
 
     /// The mark of what lies on `medium`.
-    pub fn read_on(medium: &dyn Medium, path: &Path, timeline: Timeline) -> Result<Seq> {
+    pub fn read_on(medium: &dyn Medium, path: &Path, timeline: Timeline) -> Result<Lsn> {
         let file = open_mark(medium, path, Access::Read)?;
-        Ok(Seq(read_newest(&*file, path, timeline)?.seq.get()))
+        Ok(Lsn(read_newest(&*file, path, timeline)?.seq.get()))
     }
 
-    pub fn seq(&self) -> Seq {
+    pub fn seq(&self) -> Lsn {
         self.seq
     }
 
     /// Notes that everything up to `seq` has been acknowledged. Writes and syncs; blocks.
-    pub fn note(&mut self, seq: Seq) -> Result<()> {
+    pub fn note(&mut self, seq: Lsn) -> Result<()> {
         assert!(self.seq <= seq, "a mark never falls");
         if self.failed {
             return Err(WalError::FailedEarlier { path: self.path.clone() });
@@ -148,7 +148,7 @@ impl Mark {
 
 fn open_mark(medium: &dyn Medium, path: &Path, access: Access) -> Result<Box<dyn MediumFile>> {
     medium.open_file(path, access).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => WalError::damaged(path, 0, Seq::ZERO, Damage::FileMissing),
+        std::io::ErrorKind::NotFound => WalError::damaged(path, 0, Lsn::ZERO, Damage::FileMissing),
         _ => WalError::io(Action::Open, path, 0, source),
     })
 }
@@ -170,7 +170,7 @@ fn read_newest(file: &dyn MediumFile, path: &Path, timeline: Timeline) -> Result
             newest = Some(slot);
         }
     }
-    let newest = newest.ok_or_else(|| WalError::damaged(path, 0, Seq::ZERO, Damage::Checksum))?;
+    let newest = newest.ok_or_else(|| WalError::damaged(path, 0, Lsn::ZERO, Damage::Checksum))?;
     if newest.version.get() != MARK_VERSION {
         let (found, known) = (u32::from(newest.version.get()), u32::from(MARK_VERSION));
         return Err(WalError::UnknownFormat { path: path.to_owned(), found, known });

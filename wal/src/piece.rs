@@ -15,7 +15,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::error::{Action, Damage, Result, WalError};
 use crate::frame::{FRAME_BYTES_MAX, Frame};
-use crate::units::{ChainHash, NodeId, Seq, Tail, Timeline};
+use crate::units::{ChainHash, Lsn, NodeId, Tail, Timeline};
 
 pub const PIECE_MAGIC: u32 = u32::from_le_bytes(*b"WPCE");
 pub const PIECE_VERSION: u16 = 1;
@@ -48,11 +48,11 @@ pub struct PieceHeader {
 }
 
 impl PieceHeader {
-    pub fn seq_first(&self) -> Seq {
+    pub fn seq_first(&self) -> Lsn {
         self.before.seq.next()
     }
 
-    pub fn seq_last(&self) -> Seq {
+    pub fn seq_last(&self) -> Lsn {
         self.after.seq
     }
 }
@@ -116,12 +116,12 @@ impl PieceHeaderBytes {
 
     /// Believed only after `read` has seen the checksum.
     fn header(&self) -> Option<PieceHeader> {
-        let seq_before = Seq(self.seq_first.get().checked_sub(1)?);
+        let seq_before = Lsn(self.seq_first.get().checked_sub(1)?);
         Some(PieceHeader {
             node_id: NodeId(self.node_id),
             timeline: Timeline(self.timeline.get()),
             before: Tail { seq: seq_before, chain: ChainHash(self.chain_before) },
-            after: Tail { seq: Seq(self.seq_last.get()), chain: ChainHash(self.chain_after) },
+            after: Tail { seq: Lsn(self.seq_last.get()), chain: ChainHash(self.chain_after) },
             frame_count: self.frame_count.get(),
             time_first: self.time_first.get(),
             time_last: self.time_last.get(),
@@ -137,7 +137,7 @@ impl PieceHeaderBytes {
             return Err(malformed(name, "not a piece of a log"));
         }
         if header.checksum() != header.crc32c.get() {
-            return Err(damaged(name, Seq::ZERO, Damage::Checksum));
+            return Err(damaged(name, Lsn::ZERO, Damage::Checksum));
         }
         if header.version.get() != PIECE_VERSION || usize::from(header.header_bytes.get()) != PIECE_HEADER_BYTES {
             let (found, known) = (u32::from(header.version.get()), u32::from(PIECE_VERSION));
@@ -281,10 +281,10 @@ impl Piece {
     }
 }
 
-fn damaged(name: &Path, seq: Seq, damage: Damage) -> WalError {
+fn damaged(name: &Path, seq: Lsn, damage: Damage) -> WalError {
     WalError::damaged(name, 0, seq, damage)
 }
 
 fn malformed(name: &Path, what: &'static str) -> WalError {
-    damaged(name, Seq::ZERO, Damage::Malformed(what))
+    damaged(name, Lsn::ZERO, Damage::Malformed(what))
 }

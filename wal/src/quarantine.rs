@@ -15,7 +15,7 @@ use std::path::Path;
 
 use crate::error::{Action, Damage, Result, WalError};
 use crate::segment::sync_dir;
-use crate::units::Seq;
+use crate::units::Lsn;
 
 pub const QUARANTINE_FILE: &str = "QUARANTINE";
 const FORMAT: u32 = 1;
@@ -26,7 +26,7 @@ pub const REASON_BYTES_MAX: usize = 200;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantined {
     /// Where the log ended when it was decided. What the log says of the state up to there was said with the record.
-    pub until: Seq,
+    pub until: Lsn,
     /// When it was decided.
     pub time_ns: u64,
     /// Why, in one line.
@@ -35,7 +35,7 @@ pub struct Quarantined {
 
 /// All records that are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Quarantine(BTreeMap<Seq, Quarantined>);
+pub struct Quarantine(BTreeMap<Lsn, Quarantined>);
 
 impl Quarantine {
     /// What a directory says; without the file, nothing is left out.
@@ -47,20 +47,20 @@ impl Quarantine {
             Err(source) => return Err(WalError::io(Action::Read, &path, 0, source)),
         };
         let parsed = std::str::from_utf8(&text).ok().and_then(Self::parse);
-        parsed.ok_or_else(|| WalError::damaged(&path, 0, Seq::ZERO, Damage::Malformed("the list of left-out records")))
+        parsed.ok_or_else(|| WalError::damaged(&path, 0, Lsn::ZERO, Damage::Malformed("the list of left-out records")))
     }
 
     #[inline]
-    pub fn contains(&self, seq: Seq) -> bool {
+    pub fn contains(&self, seq: Lsn) -> bool {
         !self.0.is_empty() && self.0.contains_key(&seq)
     }
 
     /// Whether this record was written by somebody who had applied a record that is left out now.
-    pub fn is_overtaken(&self, seq: Seq) -> bool {
+    pub fn is_overtaken(&self, seq: Lsn) -> bool {
         self.0.iter().any(|(left_out, entry)| *left_out < seq && seq <= entry.until)
     }
 
-    pub fn entries(&self) -> impl Iterator<Item = (Seq, &Quarantined)> {
+    pub fn entries(&self) -> impl Iterator<Item = (Lsn, &Quarantined)> {
         self.0.iter().map(|(seq, entry)| (*seq, entry))
     }
 
@@ -69,7 +69,7 @@ impl Quarantine {
     }
 
     /// Adds an entry; false when the record is left out already or the list is full.
-    pub fn add(&mut self, seq: Seq, entry: Quarantined) -> bool {
+    pub fn add(&mut self, seq: Lsn, entry: Quarantined) -> bool {
         assert!(is_reason(&entry.reason), "one line");
         if self.0.len() == QUARANTINED_MAX || self.0.contains_key(&seq) {
             return false;
@@ -115,9 +115,9 @@ impl Quarantine {
             let (seq, rest) = line.strip_prefix("seq ")?.split_once(" until ")?;
             let (until, rest) = rest.split_once(" time_ns ")?;
             let (time_ns, reason) = rest.split_once(" reason ")?;
-            let (until, time_ns) = (Seq(until.parse().ok()?), time_ns.parse().ok()?);
+            let (until, time_ns) = (Lsn(until.parse().ok()?), time_ns.parse().ok()?);
             let entry = Quarantined { until, time_ns, reason: reason.to_owned() };
-            if !is_reason(reason) || !list.add(Seq(seq.parse().ok()?), entry) {
+            if !is_reason(reason) || !list.add(Lsn(seq.parse().ok()?), entry) {
                 return None;
             }
         }
@@ -140,7 +140,7 @@ mod tests {
             let body = format!("format 1\nseq 7 until 9 time_ns 1 reason {reason}\n");
             format!("{body}crc32c {:08x}\n", crc32c::crc32c(body.as_bytes()))
         };
-        assert!(Quarantine::parse(&text("ticket 12")).is_some_and(|list| list.contains(Seq(7))));
+        assert!(Quarantine::parse(&text("ticket 12")).is_some_and(|list| list.contains(Lsn(7))));
         assert_eq!(Quarantine::parse(&text("ticket\r12")), None);
         assert_eq!(Quarantine::parse(&text(&"x".repeat(REASON_BYTES_MAX + 1))), None);
     }

@@ -16,7 +16,7 @@ use crate::replay::{Refusal, TornTail, Verdict, judge};
 use crate::scan::{FramePlace, scan};
 use crate::segment::{Access, Segments};
 use crate::store::Store;
-use crate::units::{Seq, Tail};
+use crate::units::{Lsn, Tail};
 use crate::walk::{FrameWalk, Home, read_again};
 
 /// Times that [`inspect`] starts over where a running node wrote over what it was looking at.
@@ -31,9 +31,9 @@ pub struct Recovered {
     /// The log's last sequence and link.
     pub tail: Tail,
     /// What the store alone held before.
-    pub seq_stored_found: Seq,
+    pub seq_stored_found: Lsn,
     /// The highest acknowledged sequence that was noted.
-    pub mark: Seq,
+    pub mark: Lsn,
     /// Records shown to the visitor, and the frames that held them.
     pub records: u64,
     pub frames_from_store: u64,
@@ -51,13 +51,13 @@ pub type VisitorResult = std::result::Result<(), Box<dyn Error + Send + Sync>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// With this record.
-    At(Seq),
+    At(Lsn),
     /// Behind a state that was kept: the next frame must be the one that follows it, or another log is mixed in.
     After(Tail),
 }
 
 impl Start {
-    pub(crate) fn seq(self) -> Seq {
+    pub(crate) fn seq(self) -> Lsn {
         match self {
             Self::At(seq) => seq,
             Self::After(tail) => tail.seq.next(),
@@ -65,8 +65,8 @@ impl Start {
     }
 }
 
-impl From<Seq> for Start {
-    fn from(seq: Seq) -> Self {
+impl From<Lsn> for Start {
+    fn from(seq: Lsn) -> Self {
         Self::At(seq)
     }
 }
@@ -83,7 +83,7 @@ pub fn recover(
     directory: &Directory,
     store: &Store,
     start: impl Into<Start>,
-    mut visit: impl FnMut(Seq, &[u8]) -> VisitorResult,
+    mut visit: impl FnMut(Lsn, &[u8]) -> VisitorResult,
 ) -> Result<Recovered> {
     assert!(directory.writable(), "only the owner of the lock recovers");
     let mark = directory.mark_seq()?;
@@ -107,7 +107,7 @@ pub fn recover(
 pub fn inspect(
     directory: &Directory,
     start: impl Into<Start>,
-    visit: impl FnMut(Seq, &[u8]) -> VisitorResult,
+    visit: impl FnMut(Lsn, &[u8]) -> VisitorResult,
 ) -> Result<Recovered> {
     Inspection::open(directory)?.show(start, visit)
 }
@@ -118,7 +118,7 @@ pub struct Inspection<'d> {
     segments: Segments,
     store: Store,
     verdict: Verdict,
-    mark: Seq,
+    mark: Lsn,
 }
 
 impl<'d> Inspection<'d> {
@@ -146,15 +146,15 @@ impl<'d> Inspection<'d> {
 
     /// What is known without walking: no record is counted.
     pub fn found(&self) -> Result<Recovered> {
-        found(self.directory, self.mark, &self.store, &self.verdict, Seq(1))
+        found(self.directory, self.mark, &self.store, &self.verdict, Lsn(1))
     }
 
     /// Up to here the log is on disk beyond doubt: flushed in the store, noted as acknowledged, or attested by a later
     /// frame. What lies behind may have been seen before its sync ended, and a power cut could still take it back.
-    pub fn seq_durable(&self) -> Result<Seq> {
+    pub fn seq_durable(&self) -> Result<Lsn> {
         let mark = self.directory.mark_seq()?;
         let attested = self.verdict.frames.iter().map(|frame| frame.seq_durable).max();
-        let durable = mark.max(self.store.tail().seq).max(attested.unwrap_or(Seq::ZERO));
+        let durable = mark.max(self.store.tail().seq).max(attested.unwrap_or(Lsn::ZERO));
         Ok(durable.min(self.verdict.tail.seq))
     }
 
@@ -180,7 +180,7 @@ impl<'d> Inspection<'d> {
     pub fn show(
         &self,
         start: impl Into<Start>,
-        mut visit: impl FnMut(Seq, &[u8]) -> VisitorResult,
+        mut visit: impl FnMut(Lsn, &[u8]) -> VisitorResult,
     ) -> Result<Recovered> {
         let start = start.into();
         let mut recovered = found(self.directory, self.mark, &self.store, &self.verdict, start.seq())?;
@@ -214,7 +214,7 @@ fn judge_head(directory: &Directory, segments: &Segments, store: &Store) -> Resu
 }
 
 /// The log's end against what is known to have been acknowledged: the mark, and the snapshot that `from` comes from.
-fn found(directory: &Directory, mark: Seq, store: &Store, verdict: &Verdict, from: Seq) -> Result<Recovered> {
+fn found(directory: &Directory, mark: Lsn, store: &Store, verdict: &Verdict, from: Lsn) -> Result<Recovered> {
     let have = verdict.tail.seq;
     let acknowledged = mark.max(from.prev());
     if have < acknowledged {
@@ -236,9 +236,9 @@ fn found(directory: &Directory, mark: Seq, store: &Store, verdict: &Verdict, fro
 
 fn show(
     mut walk: FrameWalk<'_>,
-    from: Seq,
+    from: Lsn,
     recovered: &mut Recovered,
-    visit: &mut impl FnMut(Seq, &[u8]) -> VisitorResult,
+    visit: &mut impl FnMut(Lsn, &[u8]) -> VisitorResult,
 ) -> Result<()> {
     while let Some((frame, home)) = walk.next_frame()? {
         recovered.records += show_frame(&frame, from, visit)?;
@@ -250,7 +250,7 @@ fn show(
     Ok(())
 }
 
-fn show_frame(frame: &Frame<'_>, from: Seq, visit: &mut impl FnMut(Seq, &[u8]) -> VisitorResult) -> Result<u64> {
+fn show_frame(frame: &Frame<'_>, from: Lsn, visit: &mut impl FnMut(Lsn, &[u8]) -> VisitorResult) -> Result<u64> {
     let mut count = 0;
     for (seq, record) in frame.records().filter(|(seq, _)| *seq >= from) {
         visit(seq, record).map_err(|source| WalError::Visitor { seq, source })?;

@@ -9,7 +9,7 @@ use crate::head::FRAMES_IN_FLIGHT_MAX;
 use crate::mutation::{self, Mutation};
 use crate::scan::{FramePlace, HeadScan};
 use crate::segment::{Place, SEGMENT_DATA_OFFSET, SegmentIdx};
-use crate::units::{Seq, Tail};
+use crate::units::{Lsn, Tail};
 
 /// The log's newest part and what to do about its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TornTail {
     /// The first sequence that is not there, and where it should have been.
-    pub seq: Seq,
+    pub seq: Lsn,
     pub place: Place,
     /// Whole frames behind the torn one.
     pub frames_whole: usize,
@@ -38,7 +38,7 @@ pub struct TornTail {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub place: Place,
-    pub seq: Seq,
+    pub seq: Lsn,
     pub damage: Damage,
 }
 
@@ -103,7 +103,7 @@ fn check_overlap(scan: &HeadScan, walked: &[FramePlace], tail: Tail) -> Result<(
 }
 
 /// Refuses where any frame behind the missing one proves that it was not torn but lost.
-fn check_attested(beyond: &[&FramePlace], place: Place, missing: Seq) -> Result<(), Refusal> {
+fn check_attested(beyond: &[&FramePlace], place: Place, missing: Lsn) -> Result<(), Refusal> {
     if mutation::is(Mutation::HoleAccepted) {
         return Ok(());
     }
@@ -119,7 +119,7 @@ fn check_attested(beyond: &[&FramePlace], place: Place, missing: Seq) -> Result<
 
 /// Where the missing frame lies or lay: at its own torn header, else in front of the frame that should follow it, else
 /// behind the last good one.
-fn missing_place(scan: &HeadScan, last: Option<&FramePlace>, beyond: &[&FramePlace], missing: Seq) -> Place {
+fn missing_place(scan: &HeadScan, last: Option<&FramePlace>, beyond: &[&FramePlace], missing: Lsn) -> Place {
     if let Some(suspect) = scan.suspects.iter().find(|suspect| suspect.seq_first == missing) {
         return suspect.place;
     }

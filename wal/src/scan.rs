@@ -9,16 +9,16 @@ use crate::block::{BLOCK_BYTES, Block, blocks, padded};
 use crate::error::{Result, WalError};
 use crate::frame::{FRAME_VERSION, Frame, FrameFault, FrameHeader};
 use crate::segment::{Place, SEGMENT_DATA_OFFSET, SegmentIdx, Segments};
-use crate::units::{ChainHash, Seq, Tail, Timeline};
+use crate::units::{ChainHash, Lsn, Tail, Timeline};
 
 /// A proved frame and where it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FramePlace {
     pub place: Place,
     pub frame_bytes: usize,
-    pub seq_first: Seq,
-    pub seq_last: Seq,
-    pub seq_durable: Seq,
+    pub seq_first: Lsn,
+    pub seq_last: Lsn,
+    pub seq_durable: Lsn,
     pub chain_prev: ChainHash,
     pub hash: ChainHash,
 }
@@ -45,7 +45,7 @@ impl FramePlace {
 pub struct Suspect {
     pub place: Place,
     /// As its unproved header has it.
-    pub seq_first: Seq,
+    pub seq_first: Lsn,
     pub fault: FrameFault,
 }
 
@@ -60,7 +60,7 @@ pub struct HeadScan {
 }
 
 /// Reads all segments and keeps what is of `timeline` and newer than `seq_stored`.
-pub fn scan(segments: &Segments, timeline: Timeline, seq_stored: Seq) -> Result<HeadScan> {
+pub fn scan(segments: &Segments, timeline: Timeline, seq_stored: Lsn) -> Result<HeadScan> {
     let mut found = HeadScan::default();
     // One buffer for one segment: its length is a named limit of the geometry, and a frame never straddles two.
     let mut buffer = blocks(segments.geometry().segment_bytes as usize);
@@ -76,7 +76,7 @@ fn scan_segment(
     segments: &Segments,
     segment: SegmentIdx,
     buffer: &mut [Block],
-    (timeline, seq_stored): (Timeline, Seq),
+    (timeline, seq_stored): (Timeline, Lsn),
     found: &mut HeadScan,
 ) -> Result<()> {
     let bytes = buffer.as_mut_bytes();
@@ -127,10 +127,10 @@ fn frame_place(place: Place, frame: &Frame<'_>) -> FramePlace {
     }
 }
 
-fn suspect(bytes: &[u8], place: Place, fault: FrameFault, newer_than: (Timeline, Seq)) -> Option<Suspect> {
+fn suspect(bytes: &[u8], place: Place, fault: FrameFault, newer_than: (Timeline, Lsn)) -> Option<Suspect> {
     let header = FrameHeader::peek(bytes)?;
     let (timeline, seq_stored) = newer_than;
-    let seq_first = Seq(header.seq_first.get());
+    let seq_first = Lsn(header.seq_first.get());
     let newer = header.timeline.get() == timeline.0 && seq_first > seq_stored;
     newer.then_some(Suspect { place, seq_first, fault })
 }

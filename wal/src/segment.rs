@@ -22,7 +22,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::block::{BLOCK_BYTES, Block, SECTOR_BYTES, blocks};
 use crate::error::{Action, ConfigFault, Damage, Result, WalError};
 use crate::medium::{FileSystem, Medium, MediumFile};
-use crate::units::{NodeId, Seq, Timeline};
+use crate::units::{Lsn, NodeId, Timeline};
 
 pub const SEGMENT_MAGIC: u32 = u32::from_le_bytes(*b"WSEG");
 pub const SEGMENT_VERSION: u16 = 1;
@@ -265,7 +265,7 @@ fn open_segment(
     let found = file.bytes_len().map_err(|source| WalError::io(Action::Open, &path, 0, source))?;
     let expected = owner.geometry.segment_bytes;
     if found != expected {
-        return Err(WalError::damaged(&path, 0, Seq::ZERO, Damage::LengthDiffers { expected, found }));
+        return Err(WalError::damaged(&path, 0, Lsn::ZERO, Damage::LengthDiffers { expected, found }));
     }
     let mut block = blocks(BLOCK_BYTES);
     file.read_whole(block.as_mut_bytes(), 0).map_err(|source| match source.raw_os_error() {
@@ -278,7 +278,7 @@ fn open_segment(
 
 fn open_file(medium: &dyn Medium, path: &Path, access: Access) -> Result<Box<dyn MediumFile>> {
     medium.open_file(path, access).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => WalError::damaged(path, 0, Seq::ZERO, Damage::FileMissing),
+        io::ErrorKind::NotFound => WalError::damaged(path, 0, Lsn::ZERO, Damage::FileMissing),
         _ if access == Access::Direct && source.raw_os_error() == Some(libc::EINVAL) => {
             WalError::DirectRefused { path: path.to_owned(), source }
         }
@@ -287,7 +287,7 @@ fn open_file(medium: &dyn Medium, path: &Path, access: Access) -> Result<Box<dyn
 }
 
 fn check_header(path: &Path, owner: SegmentOwner, idx: SegmentIdx, block: &[u8]) -> Result<()> {
-    let damaged = |damage| Err(WalError::damaged(path, 0, Seq::ZERO, damage));
+    let damaged = |damage| Err(WalError::damaged(path, 0, Lsn::ZERO, damage));
     let (header, _) = SegmentHeader::read_from_prefix(block).expect("a block holds a header");
     if header.magic.get() != SEGMENT_MAGIC {
         return damaged(Damage::Malformed("no segment magic"));

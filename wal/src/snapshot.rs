@@ -18,7 +18,7 @@ pub use files::{SnapshotFile, list, list_on, remove, remove_on, sweep, sweep_on}
 pub use read::SnapshotReader;
 pub use write::SnapshotWriter;
 
-use crate::units::{ChainHash, NodeId, Seq, Tail, Timeline};
+use crate::units::{ChainHash, Lsn, NodeId, Tail, Timeline};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -111,7 +111,7 @@ impl HeaderBytes {
         SnapshotHeader {
             node_id: NodeId(self.node_id),
             timeline: Timeline(self.timeline.get()),
-            tail: Tail { seq: Seq(self.seq.get()), chain: ChainHash(self.chain) },
+            tail: Tail { seq: Lsn(self.seq.get()), chain: ChainHash(self.chain) },
             time: self.time.get(),
             log_bytes: self.log_bytes.get(),
             state_hash: self.state_hash,

@@ -21,7 +21,7 @@ use crate::medium::{FileSystem, Medium};
 use crate::mutation::{self, Mutation};
 use crate::rocks::Rocks;
 use crate::table::{Change, Family, OpenFor, Table, TableFault, TableFaultKind, Walk};
-use crate::units::{ChainHash, NodeId, Seq, Tail, Timeline};
+use crate::units::{ChainHash, Lsn, NodeId, Tail, Timeline};
 
 const META_OURS: u8 = 0;
 const META_CALLERS: u8 = 1;
@@ -35,7 +35,7 @@ pub const LOG_KEY_BYTES: usize = 12;
 pub struct LogOrigin {
     pub node_id: NodeId,
     pub timeline: Timeline,
-    pub seq_base: Seq,
+    pub seq_base: Lsn,
 }
 
 impl LogOrigin {
@@ -49,7 +49,7 @@ impl LogOrigin {
 #[derive(Clone, Copy)]
 struct Ends {
     appended: Tail,
-    stored: Seq,
+    stored: Lsn,
     /// After a failed write RocksDB may or may not hold it; only a restart can tell.
     failed: bool,
 }
@@ -65,7 +65,7 @@ pub struct Store {
 impl Store {
     /// Makes an empty database where there is none.
     pub fn create(path: &Path) -> Result<()> {
-        Rocks::create(path).map_err(|fault| store_error(Action::Create, path, Seq::ZERO, fault))
+        Rocks::create(path).map_err(|fault| store_error(Action::Create, path, Lsn::ZERO, fault))
     }
 
     /// Opens a database that [`Store::create`] made and finds the end of its log. Never makes one.
@@ -89,7 +89,7 @@ impl Store {
     }
 
     /// Appends frames that follow the log's end. Not durable before [`Store::flush`].
-    pub fn append_frames<'a>(&self, frames: impl IntoIterator<Item = &'a [u8]>) -> Result<Seq> {
+    pub fn append_frames<'a>(&self, frames: impl IntoIterator<Item = &'a [u8]>) -> Result<Lsn> {
         let mut ends = self.lock_ends();
         let mut tail = ends.appended;
         let mut batch = Vec::new();
@@ -118,7 +118,7 @@ impl Store {
     }
 
     /// Makes everything appended and committed so far durable; returns the last such sequence. Blocks on the disk.
-    pub fn flush(&self) -> Result<Seq> {
+    pub fn flush(&self) -> Result<Lsn> {
         let seq = {
             let ends = self.lock_ends();
             self.still_whole(&ends)?;
@@ -136,7 +136,7 @@ impl Store {
     }
 
     /// Everything up to here survives a power cut without the head.
-    pub fn seq_stored(&self) -> Seq {
+    pub fn seq_stored(&self) -> Lsn {
         self.lock_ends().stored
     }
 
@@ -158,11 +158,11 @@ impl Store {
         let Some(value) = self.get(Family::Meta, META_BASE)? else { return Ok(self.origin.tail()) };
         let (seq, chain) = value.split_first_chunk::<8>().ok_or_else(|| self.malformed("base is too short"))?;
         let chain: [u8; 32] = chain.try_into().map_err(|_| self.malformed("base has the wrong length"))?;
-        Ok(Tail { seq: Seq(u64::from_le_bytes(*seq)), chain: ChainHash(chain) })
+        Ok(Tail { seq: Lsn(u64::from_le_bytes(*seq)), chain: ChainHash(chain) })
     }
 
     /// Frames in order, from the one that holds `from`, each proved and held against its predecessor.
-    pub fn frames(&self, from: Seq) -> Result<FrameCursor<'_>> {
+    pub fn frames(&self, from: Lsn) -> Result<FrameCursor<'_>> {
         let base = self.base()?;
         if from <= base.seq {
             let (wanted, begins) = (from, base.seq.next());
@@ -177,19 +177,19 @@ impl Store {
             }
             _ => base,
         };
-        iter.seek(&log_key(self.origin.timeline, start.unwrap_or(Seq::ZERO)));
+        iter.seek(&log_key(self.origin.timeline, start.unwrap_or(Lsn::ZERO)));
         Ok(FrameCursor { store: self, iter, expected, from, moved: true })
     }
 
     /// Forgets whole frames before the one that holds `seq`. Durable with the next flush, together with the new base.
-    pub fn truncate_before(&self, seq: Seq) -> Result<Tail> {
+    pub fn truncate_before(&self, seq: Lsn) -> Result<Tail> {
         let before = {
             let mut cursor = self.frames(seq)?;
             cursor.next_frame()?.map(|frame| Tail { seq: frame.seq_first().prev(), chain: frame.chain_prev() })
         };
         let Some(base) = before else { return self.base() };
         let (timeline, value) = (self.origin.timeline, base_value(base));
-        let (from, until) = (log_key(timeline, Seq::ZERO).into(), log_key(timeline, base.seq.next()).into());
+        let (from, until) = (log_key(timeline, Lsn::ZERO).into(), log_key(timeline, base.seq.next()).into());
         let batch =
             vec![put(Family::Meta, META_BASE, &value), Change::DeleteRange { family: Family::Log, from, until }];
         self.write(&mut self.lock_ends(), batch, base.seq)?;
@@ -200,7 +200,7 @@ impl Store {
     pub fn reclaim(&self) -> Result<()> {
         let (timeline, base) = (self.origin.timeline, self.base()?);
         // The last key that may go: both ends are included.
-        let (from, until) = (log_key(timeline, Seq::ZERO), log_key(timeline, base.seq));
+        let (from, until) = (log_key(timeline, Lsn::ZERO), log_key(timeline, base.seq));
         let reclaimed = self.table.reclaim(Family::Log, &from, &until);
         reclaimed.map_err(|fault| store_error(Action::Remove, &self.path, base.seq, fault))
     }
@@ -243,27 +243,27 @@ impl Store {
             }
             iter.next();
         }
-        self.check_walk(&*iter, Seq::ZERO)
+        self.check_walk(&*iter, Lsn::ZERO)
     }
 
     /// The last history key that begins with `prefix` and is not behind `key`.
     pub fn history_floor(&self, prefix: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut walk = self.table.walk(Family::History);
         walk.seek_for_prev(key);
-        self.check_walk(walk.as_ref(), Seq::ZERO)?;
+        self.check_walk(walk.as_ref(), Lsn::ZERO)?;
         Ok(walk.item().map(|(found, _)| found.to_vec()).filter(|found| found.starts_with(prefix)))
     }
 
     fn find_tail(&self) -> Result<Tail> {
         let mut iter = self.log_walk();
         iter.seek_to_last();
-        self.check_walk(&*iter, Seq::ZERO)?;
+        self.check_walk(&*iter, Lsn::ZERO)?;
         let last = iter.item().and_then(|(key, _)| split_key(key));
         if let Some((found, _)) = last.filter(|(found, _)| *found > self.origin.timeline) {
             return Err(WalError::TimelineDiffers { path: self.path.clone(), have: self.origin.timeline, found });
         }
-        self.seek_at_or_before(&mut *iter, Seq(u64::MAX))?;
-        match self.frame_at(&*iter, Seq::ZERO)? {
+        self.seek_at_or_before(&mut *iter, Lsn(u64::MAX))?;
+        match self.frame_at(&*iter, Lsn::ZERO)? {
             Some(frame) => Ok(frame.tail()),
             None => self.base(),
         }
@@ -274,7 +274,7 @@ impl Store {
     }
 
     /// Moves to the last frame of this timeline whose key is at or before `seq`; its first sequence, if there is one.
-    fn seek_at_or_before(&self, iter: &mut dyn Walk, seq: Seq) -> Result<Option<Seq>> {
+    fn seek_at_or_before(&self, iter: &mut dyn Walk, seq: Lsn) -> Result<Option<Lsn>> {
         iter.seek_for_prev(&log_key(self.origin.timeline, seq));
         self.check_walk(iter, seq)?;
         let key = iter.item().and_then(|(key, _)| split_key(key));
@@ -282,7 +282,7 @@ impl Store {
     }
 
     /// The proved frame under the iterator, if it is one of this timeline.
-    fn frame_at<'i>(&self, iter: &'i dyn Walk, seq: Seq) -> Result<Option<Frame<'i>>> {
+    fn frame_at<'i>(&self, iter: &'i dyn Walk, seq: Lsn) -> Result<Option<Frame<'i>>> {
         self.check_walk(iter, seq)?;
         let Some((key, value)) = iter.item() else { return Ok(None) };
         let (timeline, seq_first) = split_key(key).ok_or_else(|| self.malformed("a log key of another length"))?;
@@ -296,7 +296,7 @@ impl Store {
         Ok(Some(frame))
     }
 
-    fn prove<'f>(&self, bytes: &'f [u8], seq: Seq) -> Result<Frame<'f>> {
+    fn prove<'f>(&self, bytes: &'f [u8], seq: Lsn) -> Result<Frame<'f>> {
         let frame = Frame::decode(bytes).map_err(|fault| match fault {
             FrameFault::VersionUnknown(version) => {
                 let (found, known) = (u32::from(version), u32::from(FRAME_VERSION));
@@ -322,15 +322,15 @@ impl Store {
         Ok(())
     }
 
-    fn check_walk(&self, walk: &dyn Walk, seq: Seq) -> Result<()> {
+    fn check_walk(&self, walk: &dyn Walk, seq: Lsn) -> Result<()> {
         walk.status().map_err(|fault| store_error(Action::Read, &self.path, seq, fault))
     }
 
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.table.get(family, key).map_err(|fault| store_error(Action::Read, &self.path, Seq::ZERO, fault))
+        self.table.get(family, key).map_err(|fault| store_error(Action::Read, &self.path, Lsn::ZERO, fault))
     }
 
-    fn write(&self, ends: &mut Ends, batch: Vec<Change<'_>>, seq: Seq) -> Result<()> {
+    fn write(&self, ends: &mut Ends, batch: Vec<Change<'_>>, seq: Lsn) -> Result<()> {
         self.still_whole(ends)?;
         self.table.write(batch).map_err(|fault| {
             ends.failed = true;
@@ -350,7 +350,7 @@ impl Store {
     }
 
     fn malformed(&self, what: &'static str) -> WalError {
-        WalError::damaged(&self.path, 0, Seq::ZERO, Damage::Malformed(what))
+        WalError::damaged(&self.path, 0, Lsn::ZERO, Damage::Malformed(what))
     }
 }
 
@@ -359,7 +359,7 @@ pub struct FrameCursor<'s> {
     store: &'s Store,
     iter: Box<dyn Walk + 's>,
     expected: Tail,
-    from: Seq,
+    from: Lsn,
     /// True where the iterator stands on a frame that has not been lent yet.
     moved: bool,
 }
@@ -436,17 +436,17 @@ impl Rows {
 }
 
 /// Big-endian, so that byte order is sequence order.
-pub fn log_key(timeline: Timeline, seq_first: Seq) -> [u8; LOG_KEY_BYTES] {
+pub fn log_key(timeline: Timeline, seq_first: Lsn) -> [u8; LOG_KEY_BYTES] {
     let mut key = [0; LOG_KEY_BYTES];
     key[..4].copy_from_slice(&timeline.0.to_be_bytes());
     key[4..].copy_from_slice(&seq_first.0.to_be_bytes());
     key
 }
 
-fn split_key(key: &[u8]) -> Option<(Timeline, Seq)> {
+fn split_key(key: &[u8]) -> Option<(Timeline, Lsn)> {
     let (timeline, seq) = key.split_first_chunk::<4>()?;
     let seq: [u8; 8] = seq.try_into().ok()?;
-    Some((Timeline(u32::from_be_bytes(*timeline)), Seq(u64::from_be_bytes(seq))))
+    Some((Timeline(u32::from_be_bytes(*timeline)), Lsn(u64::from_be_bytes(seq))))
 }
 
 fn base_value(base: Tail) -> [u8; 40] {
@@ -464,7 +464,7 @@ fn put(family: Family, key: impl Into<Vec<u8>>, value: &[u8]) -> Change<'_> {
     Change::Put { family, key: key.into(), value: Cow::Borrowed(value) }
 }
 
-fn store_error(action: Action, path: &Path, seq: Seq, fault: TableFault) -> WalError {
+fn store_error(action: Action, path: &Path, seq: Lsn, fault: TableFault) -> WalError {
     let TableFault { kind, message } = fault;
     if kind == TableFaultKind::Corrupt {
         return WalError::damaged(path, 0, seq, Damage::Store(message));
@@ -476,7 +476,7 @@ fn store_error(action: Action, path: &Path, seq: Seq, fault: TableFault) -> WalE
 /// A database that IDENTITY promises and that is not there, or not whole, is damage.
 fn open_error(path: &Path, fault: TableFault) -> WalError {
     if fault.kind == TableFaultKind::Incomplete {
-        return WalError::damaged(path, 0, Seq::ZERO, Damage::Store(fault.message));
+        return WalError::damaged(path, 0, Lsn::ZERO, Damage::Store(fault.message));
     }
-    store_error(Action::Open, path, Seq::ZERO, fault)
+    store_error(Action::Open, path, Lsn::ZERO, fault)
 }

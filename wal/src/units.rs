@@ -6,29 +6,29 @@ use std::fmt;
 
 /// A record's place in the log, counted from 1 without gaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Seq(pub u64);
+pub struct Lsn(pub u64);
 
-impl Seq {
+impl Lsn {
     /// Before the first record.
-    pub const ZERO: Seq = Seq(0);
+    pub const ZERO: Lsn = Lsn(0);
 
     /// The sequence that follows.
-    pub fn next(self) -> Seq {
+    pub fn next(self) -> Lsn {
         self.advance(1)
     }
 
     /// The sequence `count` records later.
-    pub fn advance(self, count: u64) -> Seq {
-        Seq(self.0.checked_add(count).expect("a log of 2^64 records outlives the hardware"))
+    pub fn advance(self, count: u64) -> Lsn {
+        Lsn(self.0.checked_add(count).expect("a log of 2^64 records outlives the hardware"))
     }
 
     /// The sequence before this one.
-    pub fn prev(self) -> Seq {
-        Seq(self.0.checked_sub(1).expect("only a record's sequence has one before it"))
+    pub fn prev(self) -> Lsn {
+        Lsn(self.0.checked_sub(1).expect("only a record's sequence has one before it"))
     }
 }
 
-impl fmt::Display for Seq {
+impl fmt::Display for Lsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -98,7 +98,7 @@ impl fmt::Display for ChainHash {
 /// The end of a proven run of frames: what the next frame must follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tail {
-    pub seq: Seq,
+    pub seq: Lsn,
     pub chain: ChainHash,
 }
 

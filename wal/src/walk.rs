@@ -12,7 +12,7 @@ use crate::replay::Verdict;
 use crate::scan::FramePlace;
 use crate::segment::Segments;
 use crate::store::{FrameCursor, Store};
-use crate::units::{Seq, Tail};
+use crate::units::{Lsn, Tail};
 
 /// Where a frame was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct FrameWalk<'l> {
     head_idx: usize,
     /// One frame of the head.
     buffer: Box<[Block]>,
-    from: Seq,
+    from: Lsn,
     /// What the first frame must follow, until one has.
     after: Option<Tail>,
 }

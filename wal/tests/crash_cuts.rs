@@ -11,7 +11,7 @@ use wal::head::HeadPosition;
 use wal::replay::{Refusal, Verdict, judge};
 use wal::scan::scan;
 use wal::segment::{Access, Segments};
-use wal::units::{Seq, Tail};
+use wal::units::{Lsn, Tail};
 
 const RECORDS: usize = 3;
 
@@ -24,7 +24,7 @@ struct Image {
 impl Image {
     fn new() -> Image {
         let (_temp, path) = new_directory();
-        assert_eq!(write_frames(&path, 11, RECORDS), Seq(33));
+        assert_eq!(write_frames(&path, 11, RECORDS), Lsn(33));
         Image { _temp, path }
     }
 
@@ -33,7 +33,7 @@ impl Image {
     }
 
     fn judge(&self) -> Result<Verdict, Refusal> {
-        judge_from(&self.path, HeadPosition::fresh(common::NODE, common::TIMELINE, Seq::ZERO).tail)
+        judge_from(&self.path, HeadPosition::fresh(common::NODE, common::TIMELINE, Lsn::ZERO).tail)
     }
 }
 
@@ -50,7 +50,7 @@ fn frame_bytes(segment: &[u8], offset: usize) -> usize {
 #[test]
 fn whole_head_is_read_to_its_end() {
     let verdict = Image::new().judge().expect("nothing is wrong");
-    assert_eq!((verdict.tail.seq, verdict.frames.len(), verdict.cut), (Seq(33), 11, None));
+    assert_eq!((verdict.tail.seq, verdict.frames.len(), verdict.cut), (Lsn(33), 11, None));
     assert_eq!((verdict.place.segment.0, verdict.place.offset), (1, 5 * 4096));
 }
 
@@ -68,7 +68,7 @@ fn last_frame_cut_at_every_byte_is_a_torn_end() {
         }
         fs::write(image.segment(1), &torn).expect("writable");
         let verdict = image.judge().unwrap_or_else(|refusal| panic!("kept {kept}: {refusal:?}"));
-        assert_eq!(verdict.tail.seq, Seq(30), "kept {kept}");
+        assert_eq!(verdict.tail.seq, Lsn(30), "kept {kept}");
         // Without the low byte of its sequence nothing looks like a newer frame; with it, the block must be wiped.
         assert_eq!(verdict.cut.is_some(), kept >= 17, "kept {kept}");
     }
@@ -84,7 +84,7 @@ fn last_frame_flipped_at_every_byte_is_a_torn_end() {
         flipped[at] ^= 1 << (at % 8);
         fs::write(image.segment(1), &flipped).expect("writable");
         let verdict = image.judge().unwrap_or_else(|refusal| panic!("at {at}: {refusal:?}"));
-        assert_eq!(verdict.tail.seq, Seq(30), "at {at}");
+        assert_eq!(verdict.tail.seq, Lsn(30), "at {at}");
     }
 }
 
@@ -100,8 +100,8 @@ fn a_durable_frame_flipped_at_every_byte_is_refused_with_its_place() {
             flipped[at] ^= 1 << (at % 8);
             fs::write(image.segment(ordinal), &flipped).expect("writable");
             let refusal = image.judge().expect_err("a later frame attests it");
-            assert_eq!(refusal.damage, Damage::Hole { later: Seq(later) }, "at {at}");
-            assert_eq!((refusal.seq, refusal.place.segment.0), (Seq(seq), ordinal), "at {at}");
+            assert_eq!(refusal.damage, Damage::Hole { later: Lsn(later) }, "at {at}");
+            assert_eq!((refusal.seq, refusal.place.segment.0), (Lsn(seq), ordinal), "at {at}");
             assert_eq!(refusal.place.offset, start as u64, "at {at}");
         }
         fs::write(image.segment(ordinal), &whole).expect("writable");
@@ -115,23 +115,23 @@ fn the_mark_knows_what_no_later_frame_attests() {
     bytes[4 * 4096 + 75] ^= 1;
     fs::write(image.segment(1), &bytes).expect("writable");
     let directory = wal::directory::Directory::open(&image.path).expect("whole");
-    directory.mark().expect("whole").note(Seq(33)).expect("noted");
+    directory.mark().expect("whole").note(Lsn(33)).expect("noted");
     let store = directory.store().expect("whole");
     let error = common::recover_all(&directory, &store).expect_err("33 was acknowledged");
-    assert!(matches!(error, WalError::ShorterThanAcknowledged { have: Seq(30), mark: Seq(33), .. }));
+    assert!(matches!(error, WalError::ShorterThanAcknowledged { have: Lsn(30), mark: Lsn(33), .. }));
     assert!(bytes == fs::read(image.segment(1)).expect("readable"), "nothing is wiped when refusing");
 }
 
 #[test]
 fn more_whole_frames_than_can_be_in_flight_are_not_a_torn_end() {
     // Frames that attest nothing (their writer never saw a completion), behind a missing first one.
-    let at = HeadPosition::fresh(common::NODE, common::TIMELINE, Seq::ZERO);
+    let at = HeadPosition::fresh(common::NODE, common::TIMELINE, Lsn::ZERO);
     let verdict_with = |whole: u64| {
         let mut found = wal::scan::HeadScan::default();
-        for seq in (2..2 + whole).map(Seq) {
+        for seq in (2..2 + whole).map(Lsn) {
             let place = wal::segment::Place { segment: wal::segment::SegmentIdx(0), offset: seq.0 * 4096 };
             let (chain_prev, hash) = (at.tail.chain, at.tail.chain);
-            let seq_durable = Seq::ZERO;
+            let seq_durable = Lsn::ZERO;
             let (seq_first, seq_last) = (seq, seq);
             let frame_bytes = 100;
             found.frames.push(wal::scan::FramePlace {
@@ -153,15 +153,15 @@ fn more_whole_frames_than_can_be_in_flight_are_not_a_torn_end() {
 /// Its records may hold anything, also what looks like a frame at the start of a block.
 #[test]
 fn a_cut_takes_every_block_of_a_frame() {
-    let at = HeadPosition::fresh(common::NODE, common::TIMELINE, Seq::ZERO);
+    let at = HeadPosition::fresh(common::NODE, common::TIMELINE, Lsn::ZERO);
     let place = |offset| wal::segment::Place { segment: wal::segment::SegmentIdx(0), offset };
     let found = wal::scan::HeadScan {
         frames: vec![wal::scan::FramePlace {
             place: place(2 * 4096),
             frame_bytes: 2 * 4096 + 1,
-            seq_first: Seq(2),
-            seq_last: Seq(2),
-            seq_durable: Seq::ZERO,
+            seq_first: Lsn(2),
+            seq_last: Lsn(2),
+            seq_durable: Lsn::ZERO,
             chain_prev: at.tail.chain,
             hash: at.tail.chain,
         }],
@@ -183,8 +183,8 @@ fn refusing_writes_nothing() {
     let store = directory.store().expect("whole");
     let error = common::recover_all(&directory, &store).expect_err("a hole");
     let WalError::Damaged { path, offset, seq, .. } = error else { panic!("{error}") };
-    assert_eq!((path, offset, seq), (image.segment(0), 3 * 4096, Seq(7)));
-    assert_eq!(store.tail().seq, Seq::ZERO);
+    assert_eq!((path, offset, seq), (image.segment(0), 3 * 4096, Lsn(7)));
+    assert_eq!(store.tail().seq, Lsn::ZERO);
     let after: Vec<_> = (0..4).map(|ordinal| fs::read(image.segment(ordinal)).expect("readable")).collect();
     assert!(before == after);
 }
@@ -192,12 +192,12 @@ fn refusing_writes_nothing() {
 #[test]
 fn a_right_checksum_with_a_wrong_link_is_refused() {
     let image = Image::new();
-    let mut stored = HeadPosition::fresh(common::NODE, common::TIMELINE, Seq::ZERO).tail;
+    let mut stored = HeadPosition::fresh(common::NODE, common::TIMELINE, Lsn::ZERO).tail;
     stored.chain.0[0] ^= 1;
     let refusal = judge_from(&image.path, stored).expect_err("the first frame links to another genesis");
-    assert_eq!((refusal.seq, refusal.damage), (Seq(1), Damage::ChainBroken));
+    assert_eq!((refusal.seq, refusal.damage), (Lsn(1), Damage::ChainBroken));
     // The same where the head still has a copy of the store's last frame, and that copy tells another story.
-    stored.seq = Seq(33);
+    stored.seq = Lsn(33);
     assert_eq!(judge_from(&image.path, stored).expect_err("two stories").damage, Damage::ChainBroken);
 }
 
@@ -209,7 +209,7 @@ fn a_frame_copied_to_a_second_place_is_refused() {
     bytes[4096..8192].copy_from_slice(&copied);
     fs::write(image.segment(3), &bytes).expect("writable");
     let refusal = image.judge().expect_err("two frames for one sequence");
-    assert_eq!((refusal.damage, refusal.seq, refusal.place.segment.0), (Damage::Overlap, Seq(4), 3));
+    assert_eq!((refusal.damage, refusal.seq, refusal.place.segment.0), (Damage::Overlap, Lsn(4), 3));
 }
 
 #[test]
@@ -219,13 +219,13 @@ fn recovering_wipes_the_torn_end_and_looking_leaves_it() {
     bytes[4 * 4096 + 75] ^= 1;
     fs::write(image.segment(1), &bytes).expect("writable");
     let looker = wal::directory::Directory::open_read_only(&image.path).expect("whole");
-    let looked = wal::recover::inspect(&looker, Seq(1), |_, _| Ok(())).expect("a torn end");
+    let looked = wal::recover::inspect(&looker, Lsn(1), |_, _| Ok(())).expect("a torn end");
     assert!(bytes == fs::read(image.segment(1)).expect("readable"));
 
     let directory = wal::directory::Directory::open(&image.path).expect("whole");
     let store = directory.store().expect("whole");
     let (recovered, shown) = common::recover_all(&directory, &store).expect("a torn end");
-    assert_records(&shown, Seq(30));
+    assert_records(&shown, Lsn(30));
     assert_eq!(recovered.cut, looked.cut);
     bytes[4 * 4096..5 * 4096].fill(0);
     assert!(bytes == fs::read(image.segment(1)).expect("readable"), "the torn block is zeroed, nothing else");
@@ -237,10 +237,10 @@ fn the_log_goes_on_after_a_cut_and_the_cut_frame_never_returns() {
     let mut bytes = fs::read(image.segment(1)).expect("readable");
     bytes[4 * 4096 + 75] ^= 1;
     fs::write(image.segment(1), &bytes).expect("writable");
-    assert_eq!(write_frames(&image.path, 2, RECORDS), Seq(36));
+    assert_eq!(write_frames(&image.path, 2, RECORDS), Lsn(36));
     let directory = wal::directory::Directory::open(&image.path).expect("whole");
     let store = directory.store().expect("whole");
     let (recovered, shown) = common::recover_all(&directory, &store).expect("whole");
-    assert_eq!((recovered.tail.seq, recovered.cut), (Seq(36), None));
-    assert_records(&shown, Seq(36));
+    assert_eq!((recovered.tail.seq, recovered.cut), (Lsn(36), None));
+    assert_records(&shown, Lsn(36));
 }

@@ -17,11 +17,11 @@ use wal::mark::{MARK_SLOT_STRIDE_BYTES, MARK_SLOTS, Mark, MarkSlot};
 use wal::recover::{inspect, recover};
 use wal::segment::{Access, Segments};
 use wal::store::{Rows, Store};
-use wal::units::{NodeId, Seq, Timeline};
+use wal::units::{Lsn, NodeId, Timeline};
 use zerocopy::IntoBytes;
 
 /// Opens for writing and recovers everything.
-fn start(path: &Path) -> wal::error::Result<Seq> {
+fn start(path: &Path) -> wal::error::Result<Lsn> {
     let directory = Directory::open(path)?;
     let store = directory.store()?;
     let (recovered, shown) = recover_all(&directory, &store)?;
@@ -59,16 +59,16 @@ fn copy_tree(from: &Path, to: &Path) {
 fn a_log_goes_on_over_many_starts_and_both_places() {
     let (_temp, path) = new_directory();
     for round in 1..=6 {
-        assert_eq!(write_frames(&path, 5, 4), Seq(20 * round));
+        assert_eq!(write_frames(&path, 5, 4), Lsn(20 * round));
     }
     let directory = Directory::open(&path).expect("whole");
     let store = directory.store().expect("whole");
     // The last round is still in the head alone.
-    assert_eq!(store.seq_stored(), Seq(100));
+    assert_eq!(store.seq_stored(), Lsn(100));
     let (recovered, shown) = recover_all(&directory, &store).expect("whole");
     assert_eq!((recovered.frames_from_store, recovered.frames_from_head, recovered.records), (25, 5, 120));
-    assert_records(&shown, Seq(120));
-    assert_eq!((store.seq_stored(), store.flush().expect("flushes")), (Seq(120), Seq(120)));
+    assert_records(&shown, Lsn(120));
+    assert_eq!((store.seq_stored(), store.flush().expect("flushes")), (Lsn(120), Lsn(120)));
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_start_may_begin_anywhere_up_to_the_end() {
         let directory = Directory::open(&path).expect("whole");
         let store = directory.store().expect("whole");
         let mut shown = Vec::new();
-        let recovered = recover(&directory, &store, Seq(from), |seq, _| {
+        let recovered = recover(&directory, &store, Lsn(from), |seq, _| {
             shown.push(seq.0);
             Ok(())
         });
@@ -89,7 +89,7 @@ fn a_start_may_begin_anywhere_up_to_the_end() {
     }
     let directory = Directory::open(&path).expect("whole");
     let store = directory.store().expect("whole");
-    let beyond = recover(&directory, &store, Seq(34), |_, _| Ok(())).expect_err("a snapshot newer than the log");
+    let beyond = recover(&directory, &store, Lsn(34), |_, _| Ok(())).expect_err("a snapshot newer than the log");
     assert_eq!(beyond.kind(), ErrorKind::ShorterThanAcknowledged);
 }
 
@@ -101,7 +101,7 @@ fn ring_goes_round_while_the_store_follows() {
     let (recovered, _) = recover_all(&directory, &store).expect("whole");
     let mut head: BlockingHead = common::open_head(&directory, recovered.position);
     let mut waited = 0;
-    for seq in (1..=2000).map(Seq) {
+    for seq in (1..=2000).map(Lsn) {
         if head.append(&common::record(seq)).expect("the disk takes it").is_none() {
             waited += 1;
             head.store_all(&store).expect("the store takes it");
@@ -115,7 +115,7 @@ fn ring_goes_round_while_the_store_follows() {
     head.commit().expect("the disk takes it");
     assert!(waited >= 20, "the head waited for the store {waited} times");
     drop((head, store, directory));
-    assert_eq!(start(&path).expect("whole"), Seq(2000));
+    assert_eq!(start(&path).expect("whole"), Lsn(2000));
 }
 
 #[test]
@@ -126,12 +126,12 @@ fn a_looker_sees_all_and_writes_nothing_while_the_owner_runs() {
     let looker = Directory::open_read_only(&path).expect("whole");
     let before = fs::read(path.join("head/head-000.seg")).expect("readable");
     let mut count = 0;
-    let found = inspect(&looker, Seq(1), |seq, record| {
+    let found = inspect(&looker, Lsn(1), |seq, record| {
         assert_eq!(record, common::record(seq));
         count += 1;
         Ok(())
     });
-    assert_eq!((found.expect("whole").seq_stored_found, count), (Seq(0), 12));
+    assert_eq!((found.expect("whole").seq_stored_found, count), (Lsn(0), 12));
     assert!(before == fs::read(path.join("head/head-000.seg")).expect("readable"));
 }
 
@@ -141,9 +141,9 @@ fn a_visitor_may_stop_a_start_and_nothing_is_written() {
     write_frames(&path, 4, 3);
     let directory = Directory::open(&path).expect("whole");
     let store = directory.store().expect("whole");
-    let error = recover(&directory, &store, Seq(1), |seq, _| if seq == Seq(5) { Err("no".into()) } else { Ok(()) });
-    assert!(matches!(error, Err(WalError::Visitor { seq: Seq(5), .. })));
-    assert_eq!(store.tail().seq, Seq::ZERO);
+    let error = recover(&directory, &store, Lsn(1), |seq, _| if seq == Lsn(5) { Err("no".into()) } else { Ok(()) });
+    assert!(matches!(error, Err(WalError::Visitor { seq: Lsn(5), .. })));
+    assert_eq!(store.tail().seq, Lsn::ZERO);
 }
 
 #[test]
@@ -197,13 +197,13 @@ fn a_log_shorter_than_the_mark_is_refused() {
     let stale = temp.path().join("stale");
     copy_tree(&path, &stale);
     write_frames(&path, 2, 3);
-    Directory::open(&path).expect("whole").mark().expect("whole").note(Seq(12)).expect("noted");
-    assert_eq!(start(&path).expect("12 is there"), Seq(12));
+    Directory::open(&path).expect("whole").mark().expect("whole").note(Lsn(12)).expect("noted");
+    assert_eq!(start(&path).expect("12 is there"), Lsn(12));
     // The old copy is whole in itself; only the mark knows better.
     fs::copy(path.join("MARK"), stale.join("MARK")).expect("copied");
     let error = refused(&stale);
     assert_eq!(error.kind(), ErrorKind::ShorterThanAcknowledged);
-    assert!(matches!(error, WalError::ShorterThanAcknowledged { have: Seq(6), mark: Seq(12), .. }));
+    assert!(matches!(error, WalError::ShorterThanAcknowledged { have: Lsn(6), mark: Lsn(12), .. }));
 }
 
 #[test]
@@ -211,16 +211,16 @@ fn mark_survives_a_torn_slot_and_not_two() {
     let (_temp, path) = new_directory();
     let file = path.join("MARK");
     let mut mark = Mark::open(&file, TIMELINE).expect("whole");
-    (1..=5).for_each(|seq| mark.note(Seq(seq)).expect("noted"));
+    (1..=5).for_each(|seq| mark.note(Lsn(seq)).expect("noted"));
     drop(mark);
-    assert_eq!(Mark::read(&file, TIMELINE).expect("whole"), Seq(5));
+    assert_eq!(Mark::read(&file, TIMELINE).expect("whole"), Lsn(5));
     let whole = fs::read(&file).expect("readable");
     // Counter 1 was made with the file; note 5 has counter 6: slot 0.
     for at in 0..32 {
         let mut torn = whole.clone();
         torn[at] ^= 1;
         fs::write(&file, &torn).expect("writable");
-        assert_eq!(Mark::read(&file, TIMELINE).expect("the other slot"), Seq(4), "at {at}");
+        assert_eq!(Mark::read(&file, TIMELINE).expect("the other slot"), Lsn(4), "at {at}");
     }
     fs::write(&file, vec![0; whole.len()]).expect("writable");
     assert_eq!(refused(&path).kind(), ErrorKind::Damaged);
@@ -243,14 +243,14 @@ fn a_mark_in_the_other_slots_place_does_not_count() {
         fs::write(&file, bytes).expect("writable");
         Mark::read(&file, TIMELINE)
     };
-    let slot = |counter, seq| MarkSlot::new(TIMELINE, counter, Seq(seq));
-    assert_eq!(put([slot(6, 5), slot(5, 4)]).expect("each in its place"), Seq(5));
-    assert_eq!(put([slot(4, 3), slot(6, 5)]).expect("the first is in its place"), Seq(3));
+    let slot = |counter, seq| MarkSlot::new(TIMELINE, counter, Lsn(seq));
+    assert_eq!(put([slot(6, 5), slot(5, 4)]).expect("each in its place"), Lsn(5));
+    assert_eq!(put([slot(4, 3), slot(6, 5)]).expect("the first is in its place"), Lsn(3));
     assert_eq!(put([slot(5, 4), slot(6, 5)]).expect_err("swapped").kind(), ErrorKind::Damaged);
     // Nobody counts so far: it is read, and nothing is noted behind it.
-    assert_eq!(put([slot(4, 3), slot(u64::MAX, 9)]).expect("each in its place"), Seq(9));
+    assert_eq!(put([slot(4, 3), slot(u64::MAX, 9)]).expect("each in its place"), Lsn(9));
     let mut mark = Mark::open(&file, TIMELINE).expect("whole");
-    assert_eq!(mark.note(Seq(10)).expect_err("no next counter").kind(), ErrorKind::Damaged);
+    assert_eq!(mark.note(Lsn(10)).expect_err("no next counter").kind(), ErrorKind::Damaged);
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn segments_that_are_not_ours_are_refused() {
     let WalError::Damaged { path: named, damage, .. } = refused(&path) else { panic!("another error") };
     assert_eq!((named, damage), (file.clone(), Damage::FileMissing));
     fs::write(&file, &whole).expect("writable");
-    assert_eq!(start(&path).expect("whole again"), Seq(27));
+    assert_eq!(start(&path).expect("whole again"), Lsn(27));
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn an_old_copy_of_the_store_is_a_hole() {
     let old = temp.path().join("old");
     copy_tree(&path.join("db"), &old);
     // Five times round the ring: nothing of what the old copy lacks is left in the head.
-    (0..10).for_each(|round| assert_eq!(write_frames(&path, 14, 3), Seq(15 + 42 * (round + 1))));
+    (0..10).for_each(|round| assert_eq!(write_frames(&path, 14, 3), Lsn(15 + 42 * (round + 1))));
     start(&path).expect("whole");
     write_frames(&path, 2, 3);
     fs::remove_dir_all(path.join("db")).expect("removed");
@@ -316,7 +316,7 @@ fn an_old_copy_of_the_store_is_a_hole() {
 }
 
 /// Changes the frame at `seq` behind the store's back; `None` removes it.
-fn tamper(path: &Path, seq: Seq, change: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) {
+fn tamper(path: &Path, seq: Lsn, change: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) {
     let families = ["default", "log", "history", "meta"];
     let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), path.join("db"), families).expect("opens");
     let family = db.cf_handle("log").expect("there");
@@ -333,16 +333,16 @@ fn a_hole_in_the_store_is_refused_with_its_sequence() {
     let (_temp, path) = new_directory();
     write_frames(&path, 10, 3);
     start(&path).expect("everything moves into the store");
-    tamper(&path, Seq(13), |_| None);
+    tamper(&path, Lsn(13), |_| None);
     let error = refused(&path);
     assert!(
-        matches!(error, WalError::Damaged { seq: Seq(13), damage: Damage::SeqGap { found: Seq(16) }, .. }),
+        matches!(error, WalError::Damaged { seq: Lsn(13), damage: Damage::SeqGap { found: Lsn(16) }, .. }),
         "{error}"
     );
     // Whoever begins behind the hole meets it as well: a frame is held against its predecessor.
     let directory = Directory::open(&path).expect("whole");
     let store = directory.store().expect("whole");
-    assert!(recover(&directory, &store, Seq(17), |_, _| Ok(())).is_err());
+    assert!(recover(&directory, &store, Lsn(17), |_, _| Ok(())).is_err());
 }
 
 #[test]
@@ -361,14 +361,14 @@ fn a_flipped_bit_in_the_store_is_refused() {
     overwrite(&sst, at as u64, &[whole[at] ^ 1]);
     assert_eq!(refused(&path).kind(), ErrorKind::Damaged);
     overwrite(&sst, at as u64, &[whole[at]]);
-    assert_eq!(start(&path).expect("whole again"), Seq(30));
+    assert_eq!(start(&path).expect("whole again"), Lsn(30));
     // ... and by ours, where RocksDB was given wrong bytes to begin with.
-    tamper(&path, Seq(13), |mut frame| {
+    tamper(&path, Lsn(13), |mut frame| {
         frame[80] ^= 1;
         Some(frame)
     });
     let error = refused(&path);
-    assert!(matches!(error, WalError::Damaged { seq: Seq(13), damage: Damage::Frame(_), .. }), "{error}");
+    assert!(matches!(error, WalError::Damaged { seq: Lsn(13), damage: Damage::Frame(_), .. }), "{error}");
 }
 
 #[test]
@@ -378,10 +378,10 @@ fn the_store_takes_only_what_follows() {
     start(&path).expect("everything moves into the store");
     let directory = Directory::open(&path).expect("whole");
     let store = directory.store().expect("whole");
-    let second = store.frames(Seq(4)).expect("whole").next_frame().expect("whole").expect("there").bytes().to_vec();
+    let second = store.frames(Lsn(4)).expect("whole").next_frame().expect("whole").expect("there").bytes().to_vec();
     let error = store.append_frames([second.as_slice()]).expect_err("it is there already");
-    assert!(matches!(error, WalError::Damaged { damage: Damage::SeqGap { found: Seq(4) }, .. }));
-    assert_eq!(store.tail().seq, Seq(12));
+    assert!(matches!(error, WalError::Damaged { damage: Damage::SeqGap { found: Lsn(4) }, .. }));
+    assert_eq!(store.tail().seq, Lsn(12));
 }
 
 #[test]
@@ -391,14 +391,14 @@ fn truncation_keeps_whole_frames_and_the_chain() {
     start(&path).expect("everything moves into the store");
     let directory = Directory::open(&path).expect("whole");
     let store = directory.store().expect("whole");
-    assert_eq!(store.truncate_before(Seq(14)).expect("truncates").seq, Seq(12));
+    assert_eq!(store.truncate_before(Lsn(14)).expect("truncates").seq, Lsn(12));
     store.flush().expect("flushes");
     drop(store);
     let store = directory.store().expect("whole");
-    assert_eq!(store.base().expect("whole").seq, Seq(12));
-    assert_eq!(store.frames(Seq(12)).err().expect("gone").kind(), ErrorKind::NotRetained);
-    let recovered = recover(&directory, &store, Seq(13), |_, _| Ok(())).expect("whole");
-    assert_eq!((recovered.records, recovered.tail.seq), (18, Seq(30)));
+    assert_eq!(store.base().expect("whole").seq, Lsn(12));
+    assert_eq!(store.frames(Lsn(12)).err().expect("gone").kind(), ErrorKind::NotRetained);
+    let recovered = recover(&directory, &store, Lsn(13), |_, _| Ok(())).expect("whole");
+    assert_eq!((recovered.records, recovered.tail.seq), (18, Lsn(30)));
 }
 
 /// Each frame in a file of its own, as a quiet market between two snapshots leaves them.
@@ -412,16 +412,16 @@ fn a_cut_takes_no_file_with_a_frame_that_stays() {
     let (_temp, path) = new_directory();
     let directory = Directory::open(&path).expect("whole");
     let store = directory.store().expect("whole");
-    let mut frames = source.frames(Seq(1)).expect("whole");
+    let mut frames = source.frames(Lsn(1)).expect("whole");
     while let Some(frame) = frames.next_frame().expect("whole") {
         store.append_frames([frame.bytes()]).expect("appended");
         store.flush().expect("flushed");
     }
     for (cut, base) in [(4, 3), (14, 12), (34, 33)] {
-        assert_eq!(store.truncate_before(Seq(cut)).expect("truncates").seq, Seq(base));
+        assert_eq!(store.truncate_before(Lsn(cut)).expect("truncates").seq, Lsn(base));
         store.flush().expect("flushes");
         store.reclaim().expect("reclaims");
-        let mut left = store.frames(Seq(base + 1)).expect("whole");
+        let mut left = store.frames(Lsn(base + 1)).expect("whole");
         let mut count = 0;
         while left.next_frame().expect("whole").is_some() {
             count += 1;
@@ -480,13 +480,13 @@ fn ballast_comes_back_only_where_there_is_room() {
 fn a_later_timeline_begins_where_it_is_told_to() {
     let (temp, _) = new_directory();
     let path = temp.path().join("restored");
-    let restored = Identity { timeline: Timeline(2), seq_base: Seq(500), ..identity() };
+    let restored = Identity { timeline: Timeline(2), seq_base: Lsn(500), ..identity() };
     Directory::create(&path, &restored, BALLAST_BYTES).expect("made");
     let directory = Directory::open(&path).expect("whole");
     let store: Store = directory.store().expect("whole");
-    let recovered = recover(&directory, &store, Seq(501), |_, _| Ok(())).expect("whole");
+    let recovered = recover(&directory, &store, Lsn(501), |_, _| Ok(())).expect("whole");
     assert_eq!(recovered.tail, restored.origin().tail());
-    let earlier = recover(&directory, &store, Seq(500), |_, _| Ok(())).expect_err("another timeline's");
+    let earlier = recover(&directory, &store, Lsn(500), |_, _| Ok(())).expect_err("another timeline's");
     assert_eq!(earlier.kind(), ErrorKind::NotRetained);
 }
 

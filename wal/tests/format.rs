@@ -16,7 +16,7 @@ use wal::identity::DIRECTORY_FORMAT;
 use wal::mark::{MARK_MAGIC, MARK_VERSION, MarkSlot};
 use wal::segment::{SEGMENT_MAGIC, SEGMENT_VERSION, SEGMENTS_MAX, SegmentHeader, SegmentIdx};
 use wal::store::{LOG_KEY_BYTES, log_key};
-use wal::units::{ChainHash, Seq, Timeline};
+use wal::units::{ChainHash, Lsn, Timeline};
 use zerocopy::IntoBytes;
 
 const DOC: &str = include_str!("../../docs/STORAGE.md");
@@ -31,7 +31,7 @@ fn sealed(records: &[&[u8]]) -> (Vec<u8>, usize, ChainHash) {
     });
     let chain_prev = ChainHash::genesis(NODE, TIMELINE);
     let record_count = records.len() as u32;
-    let spec = FrameSpec { timeline: TIMELINE, seq_first: Seq(7), seq_durable: Seq(6), record_count, chain_prev };
+    let spec = FrameSpec { timeline: TIMELINE, seq_first: Lsn(7), seq_durable: Lsn(6), record_count, chain_prev };
     seal(&mut buffer, end, spec);
     let hash = ChainHash::of(&buffer[..end]);
     (buffer, end, hash)
@@ -48,17 +48,17 @@ fn golden_frame() {
     assert!(buffer[end..].iter().all(|byte| *byte == 0));
     assert_eq!(hash.to_string(), GOLDEN_FRAME_HASH);
     let frame = Frame::decode(&buffer).expect("what was sealed is a frame");
-    assert_eq!((frame.seq_first(), frame.seq_last(), frame.hash()), (Seq(7), Seq(9), hash));
+    assert_eq!((frame.seq_first(), frame.seq_last(), frame.hash()), (Lsn(7), Lsn(9), hash));
     let records: Vec<_> = frame.records().collect();
-    assert_eq!(records, [(Seq(7), &b"e4"[..]), (Seq(8), b""), (Seq(9), b"Nf3")]);
+    assert_eq!(records, [(Lsn(7), &b"e4"[..]), (Lsn(8), b""), (Lsn(9), b"Nf3")]);
 }
 
 #[test]
 fn golden_segment_mark_identity_and_key() {
     assert_eq!(hex(SegmentHeader::new(identity().owner(), SegmentIdx(3)).as_bytes()), GOLDEN_SEGMENT);
-    assert_eq!(hex(MarkSlot::new(TIMELINE, 5, Seq(9)).as_bytes()), GOLDEN_MARK);
+    assert_eq!(hex(MarkSlot::new(TIMELINE, 5, Lsn(9)).as_bytes()), GOLDEN_MARK);
     assert_eq!(identity().to_text(), GOLDEN_IDENTITY);
-    assert_eq!(hex(&log_key(Timeline(2), Seq(258))), "000000020000000000000102");
+    assert_eq!(hex(&log_key(Timeline(2), Lsn(258))), "000000020000000000000102");
 }
 
 #[test]

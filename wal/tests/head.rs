@@ -6,13 +6,13 @@ use common::{GEOMETRY, NODE, Rng, TIMELINE, config, record};
 use wal::frame::Frame;
 use wal::head::{FrameTicket, Head, HeadConfig, HeadPosition, WriteFault, WriteOp};
 use wal::segment::{Geometry, SegmentIdx};
-use wal::units::Seq;
+use wal::units::Lsn;
 
 fn fresh() -> Head {
-    Head::new(config(), HeadPosition::fresh(NODE, TIMELINE, Seq::ZERO)).expect("the configuration is valid")
+    Head::new(config(), HeadPosition::fresh(NODE, TIMELINE, Lsn::ZERO)).expect("the configuration is valid")
 }
 
-fn stage_next(head: &mut Head) -> Seq {
+fn stage_next(head: &mut Head) -> Lsn {
     let seq = head.seq_next();
     head.stage(seq, &record(seq));
     seq
@@ -40,22 +40,22 @@ fn durable_only_over_the_contiguous_run_in_any_order() {
     head.synced(ops[2].ticket, Ok(())).expect("whole");
     complete(&mut head, &ops[1]);
     complete(&mut head, &ops[3]);
-    assert_eq!(head.seq_durable(), Seq(0));
+    assert_eq!(head.seq_durable(), Lsn(0));
     head.written(ops[0].ticket, Ok(ops[0].bytes_len)).expect("whole");
-    assert_eq!(head.seq_durable(), Seq(0), "the first is written, not synced");
+    assert_eq!(head.seq_durable(), Lsn(0), "the first is written, not synced");
     head.synced(ops[0].ticket, Ok(())).expect("whole");
-    assert_eq!(head.seq_durable(), Seq(2), "the third is synced, not written");
+    assert_eq!(head.seq_durable(), Lsn(2), "the third is synced, not written");
     head.written(ops[2].ticket, Ok(ops[2].bytes_len)).expect("whole");
-    assert_eq!(head.seq_durable(), Seq(4));
+    assert_eq!(head.seq_durable(), Lsn(4));
     let last = head.next_write().expect("room again");
     let frame = Frame::decode(head.bytes(last.ticket)).expect("what is written is a frame");
-    assert_eq!((frame.seq_durable(), frame.seq_first()), (Seq(4), Seq(5)));
+    assert_eq!((frame.seq_durable(), frame.seq_first()), (Lsn(4), Lsn(5)));
 }
 
 #[test]
 fn frames_link_and_padding_is_zero_in_a_used_buffer() {
     let mut head = fresh();
-    let mut tail = HeadPosition::fresh(NODE, TIMELINE, Seq::ZERO).tail;
+    let mut tail = HeadPosition::fresh(NODE, TIMELINE, Lsn::ZERO).tail;
     let mut taken = vec![0; config().frame_bytes_max];
     for round in 0..40_u64 {
         // Long frames first, so that a short one finds their bytes in its buffer.
@@ -109,7 +109,7 @@ fn a_segment_is_never_written_before_all_it_holds_is_stored() {
 fn wrap_run(seed: u64) {
     let mut rng = Rng(seed);
     let mut head = fresh();
-    let mut held = vec![Seq::ZERO; (GEOMETRY.segment_count as u64 * GEOMETRY.segment_bytes / 4096) as usize];
+    let mut held = vec![Lsn::ZERO; (GEOMETRY.segment_count as u64 * GEOMETRY.segment_bytes / 4096) as usize];
     let mut taken = vec![0; config().frame_bytes_max];
     let (mut frames, mut refused) = (0, 0);
     for _ in 0..2000 {
@@ -135,7 +135,7 @@ fn wrap_run(seed: u64) {
         while head.take_durable_frame(&mut taken).is_some() {}
         if rng.one_in(12) {
             let lag = rng.below(1 + head.seq_durable().0 - head.seq_stored().0);
-            head.stored(Seq(head.seq_durable().0 - lag));
+            head.stored(Lsn(head.seq_durable().0 - lag));
         }
     }
     assert!(frames > 100, "seed {seed}: the ring went round ({frames} frames)");
@@ -155,9 +155,9 @@ fn a_store_that_stops_ends_room_and_stored_gives_it_back() {
     }
     assert_eq!(frames, 4 * 7, "four segments of seven blocks");
     assert_eq!(head.next_write(), None);
-    head.stored(Seq(6));
+    head.stored(Lsn(6));
     assert!(!head.has_room(8), "the first segment still holds sequence 7");
-    head.stored(Seq(7));
+    head.stored(Lsn(7));
     let op = write_one(&mut head);
     assert_eq!((op.place.segment, op.place.offset), (SegmentIdx(0), 4096));
 }
@@ -202,7 +202,7 @@ fn poisoned_by(fail: impl Fn(&mut Head, &WriteOp)) -> WriteFault {
     assert_eq!((poisoned.seq, poisoned.place), (second.seq_first, second.place));
     assert_eq!(head.written(first.ticket, Ok(first.bytes_len)), Err(poisoned));
     assert_eq!(head.synced(first.ticket, Ok(())), Err(poisoned));
-    assert_eq!(head.seq_durable(), Seq::ZERO);
+    assert_eq!(head.seq_durable(), Lsn::ZERO);
     assert_eq!(head.next_write(), None);
     assert!(!head.has_room(1));
     poisoned.fault
@@ -230,7 +230,7 @@ fn a_frame_completes_once() {
 #[test]
 #[should_panic(expected = "without gaps")]
 fn a_sequence_is_not_skipped() {
-    fresh().stage(Seq(2), b"x");
+    fresh().stage(Lsn(2), b"x");
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn configurations_that_cannot_work_are_refused() {
     let refuse = |change: fn(&mut HeadConfig)| {
         let mut bad = config();
         change(&mut bad);
-        assert!(Head::new(bad, HeadPosition::fresh(NODE, TIMELINE, Seq::ZERO)).is_err());
+        assert!(Head::new(bad, HeadPosition::fresh(NODE, TIMELINE, Lsn::ZERO)).is_err());
     };
     refuse(|config| config.frames_in_flight_max = 0);
     refuse(|config| config.frames_in_flight_max = 17);

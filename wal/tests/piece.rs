@@ -12,11 +12,11 @@ use wal::mark::Mark;
 use wal::piece::{PIECE_HEADER_BYTES, Piece, PieceBuilder};
 use wal::recover::Inspection;
 use wal::store::Store;
-use wal::units::{ChainHash, Seq, Tail};
+use wal::units::{ChainHash, Lsn, Tail};
 
 /// Three frames of two records each.
 fn three_frames() -> (Tail, Vec<Vec<u8>>) {
-    let begin = Tail { seq: Seq(6), chain: ChainHash::genesis(NODE, TIMELINE) };
+    let begin = Tail { seq: Lsn(6), chain: ChainHash::genesis(NODE, TIMELINE) };
     let (mut tail, mut frames) = (begin, Vec::new());
     for _ in 0..3 {
         let mut buffer = vec![0; 4096];
@@ -46,7 +46,7 @@ fn sealed() -> (Tail, Vec<Vec<u8>>, Vec<u8>) {
         builder.push(&Frame::decode(bytes).expect("whole"), idx as u64 * 10, idx as u64 * 10 + 5);
     }
     let (header, bytes) = builder.seal().expect("compresses");
-    assert_eq!((header.seq_first(), header.seq_last(), header.frame_count), (Seq(7), Seq(12), 3));
+    assert_eq!((header.seq_first(), header.seq_last(), header.frame_count), (Lsn(7), Lsn(12), 3));
     assert_eq!((header.time_first, header.time_last), (0, 25));
     (begin, frames, bytes)
 }
@@ -90,11 +90,11 @@ fn the_header_is_where_it_is() {
 fn a_walk_shows_the_frames_of_both_places_and_how_far_they_are_durable() {
     let (_temp, path) = new_directory();
     write_frames(&path, 5, 4);
-    assert_eq!(write_frames(&path, 3, 4), Seq(32));
+    assert_eq!(write_frames(&path, 3, 4), Lsn(32));
     let directory = Directory::open_read_only(&path).expect("whole");
     let inspection = Inspection::open(&directory).expect("whole");
     // The last frame is attested by nobody, and nobody has noted it.
-    assert_eq!(inspection.seq_durable().expect("readable"), Seq(28));
+    assert_eq!(inspection.seq_durable().expect("readable"), Lsn(28));
     inspection.sync().expect("a file opened for reading can be synced");
     let base = inspection.base().expect("readable");
     let (mut tail, mut count) = (base, 0);
@@ -105,9 +105,9 @@ fn a_walk_shows_the_frames_of_both_places_and_how_far_they_are_durable() {
     }
     assert_eq!((tail, count), (inspection.tail(), 8));
     drop(walk);
-    Mark::open(&directory.mark_path(), TIMELINE).expect("whole").note(Seq(32)).expect("written");
-    assert_eq!(inspection.seq_durable().expect("readable"), Seq(32));
-    let elsewhere = Tail { seq: Seq(8), chain: ChainHash::genesis(NODE, TIMELINE) };
+    Mark::open(&directory.mark_path(), TIMELINE).expect("whole").note(Lsn(32)).expect("written");
+    assert_eq!(inspection.seq_durable().expect("readable"), Lsn(32));
+    let elsewhere = Tail { seq: Lsn(8), chain: ChainHash::genesis(NODE, TIMELINE) };
     let mut walk = inspection.frames(elsewhere).expect("within the log");
     assert_eq!(walk.next_frame().map(|_| ()).expect_err("another log's state").kind(), ErrorKind::Damaged);
 }
@@ -135,11 +135,11 @@ fn a_follower_sees_each_new_frame_and_nothing_of_an_older_use() {
     let inspection = Inspection::open(&looker).expect("whole");
     let mut follower = inspection.follow(inspection.tail()).expect("readable").expect("its end is in the head");
     let mut rng = Rng(7);
-    let (mut seen, mut rounds) = (Seq(3), 0);
+    let (mut seen, mut rounds) = (Lsn(3), 0);
     // The ring has 28 blocks and goes round many times; a reader that keeps up misses nothing.
-    while seen < Seq(400) {
+    while seen < Lsn(400) {
         let end = write(1 + rng.below(9));
-        let held_back = Seq(end.0 - rng.below(2));
+        let held_back = Lsn(end.0 - rng.below(2));
         while let Some(frame) = follower.next_frame(held_back).expect("readable") {
             assert_eq!(frame.seq_first(), seen.next());
             seen = frame.seq_last();
@@ -165,11 +165,11 @@ fn an_empty_log_can_be_told_where_to_begin() {
     let store: Store = directory.store().expect("whole");
     store.begin_behind(begin).expect("empty");
     store.append_frames(frames.iter().map(Vec::as_slice)).expect("they follow");
-    assert_eq!(store.flush().expect("flushes"), Seq(12));
+    assert_eq!(store.flush().expect("flushes"), Lsn(12));
     drop((store, directory));
     let directory = Directory::open_read_only(&path).expect("whole");
     let inspection = Inspection::open(&directory).expect("whole");
-    assert_eq!((inspection.base().expect("readable"), inspection.tail().seq), (begin, Seq(12)));
+    assert_eq!((inspection.base().expect("readable"), inspection.tail().seq), (begin, Lsn(12)));
     let mut shown = Vec::new();
     inspection
         .show(begin, |seq, _| {

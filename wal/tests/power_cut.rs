@@ -14,7 +14,7 @@ use wal::head::{Head, HeadPosition, WriteOp};
 use wal::replay::{Verdict, judge};
 use wal::scan::scan;
 use wal::segment::{Access, Place, SegmentHeader, SegmentIdx, Segments};
-use wal::units::{Seq, Tail};
+use wal::units::{Lsn, Tail};
 use zerocopy::IntoBytes;
 
 const SECTOR: usize = 512;
@@ -66,8 +66,8 @@ impl Platter {
 
 /// What the outside world knows: every record ever staged under its sequence, and the highest that was acknowledged.
 struct World {
-    staged: BTreeMap<Seq, Vec<Vec<u8>>>,
-    acknowledged: BTreeMap<Seq, Vec<u8>>,
+    staged: BTreeMap<Lsn, Vec<Vec<u8>>>,
+    acknowledged: BTreeMap<Lsn, Vec<u8>>,
     /// What a store would hold: frames taken, proved, never lost.
     stored: Tail,
     salt: u64,
@@ -88,9 +88,9 @@ fn empty_head(dir: &Path) {
 fn run(seed: u64, disk: Disk, dir: &Path) -> Result<u64, String> {
     empty_head(dir);
     let mut rng = Rng(seed);
-    let stored = HeadPosition::fresh(NODE, TIMELINE, Seq::ZERO).tail;
+    let stored = HeadPosition::fresh(NODE, TIMELINE, Lsn::ZERO).tail;
     let mut world = World { staged: BTreeMap::new(), acknowledged: BTreeMap::new(), stored, salt: 0 };
-    let mut position = HeadPosition::fresh(NODE, TIMELINE, Seq::ZERO);
+    let mut position = HeadPosition::fresh(NODE, TIMELINE, Lsn::ZERO);
     for _ in 0..CUTS {
         let files = Segments::open(dir, identity().owner(), Access::ReadWrite).expect("whole").into_files();
         let mut platter = Platter { segments: files, cached: Vec::new() };
@@ -206,7 +206,7 @@ fn check(dir: &Path, verdict: &Verdict, world: &World) -> Result<(), String> {
     Ok(())
 }
 
-fn records(dir: &Path, verdict: &Verdict) -> BTreeMap<Seq, Vec<u8>> {
+fn records(dir: &Path, verdict: &Verdict) -> BTreeMap<Lsn, Vec<u8>> {
     let segments = Segments::open(dir, identity().owner(), Access::Read).expect("whole");
     let mut found = BTreeMap::new();
     for known in &verdict.frames {

@@ -10,7 +10,7 @@ use wal::error::{ErrorKind, Result};
 use wal::snapshot::{
     SNAPSHOT_PIECE_BYTES_MAX, SnapshotFile, SnapshotHeader, SnapshotReader, SnapshotWriter, list, remove, sweep,
 };
-use wal::units::{ChainHash, Seq, Tail, Timeline};
+use wal::units::{ChainHash, Lsn, Tail, Timeline};
 
 type Pieces = Vec<(u8, Vec<u8>)>;
 
@@ -18,7 +18,7 @@ fn header(seq: u64) -> SnapshotHeader {
     SnapshotHeader {
         node_id: NODE,
         timeline: TIMELINE,
-        tail: Tail { seq: Seq(seq), chain: ChainHash([7; 32]) },
+        tail: Tail { seq: Lsn(seq), chain: ChainHash([7; 32]) },
         time: 1_700_000_000_000_000_000,
         log_bytes: 77,
         state_hash: [9; 32],

@@ -3,15 +3,15 @@
 //! Shared by the golden bytes and the independent decoder.
 #![allow(dead_code)]
 
+use api::binary::decode::{Decoded, Sender, decode};
+use api::binary::encode::{EncodeContext, ExecIds, answers};
+use api::binary::feed::FeedEncoder;
+use api::binary::market;
+use api::binary::orders::*;
+use api::binary::requests::Target;
+use api::binary::sbe::{Framed, Message, PRICE_NULL};
 use api::decimal::{PriceE9, QtyE8};
-use api::decode::{Decoded, Sender, decode};
-use api::encode::{EncodeContext, ExecIds, answers};
-use api::feed::FeedEncoder;
 use api::instruments::Instruments;
-use api::market;
-use api::orders::*;
-use api::requests::Target;
-use api::sbe::{Framed, Message, PRICE_NULL};
 use book::command::{AccountKind, AccountSpec, Admin, CodMode, CodScope, Command, FundsMove, MarketLimits, MarketSpec};
 use book::command::{MarketStatus, MassScope, SessionSpec, Side, Throttle};
 use book::engine::{Capacity, Engine};
@@ -346,8 +346,8 @@ fn ack_entries() -> [MassQuoteAckEntry; 1] {
     }]
 }
 
-pub fn depth_of(messages: &[Vec<u8>]) -> api::depth::Depth {
-    let mut depth = api::depth::Depth::default();
+pub fn depth_of(messages: &[Vec<u8>]) -> api::binary::depth::Depth {
+    let mut depth = api::binary::depth::Depth::default();
     for message in messages {
         let message = market::MarketMessage::read(message).expect("a message of ours");
         depth.apply(&message).expect("the feed has no gap");
@@ -365,8 +365,8 @@ fn until_last_order(messages: &[Vec<u8>]) -> &[Vec<u8>] {
 fn snapshot_of(messages: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut snapshot = Vec::new();
     let depth = depth_of(until_last_order(messages));
-    let as_of = api::stream::SessionSeq(77);
-    api::snapshot::write_snapshot(&depth, as_of, TsNs(START), &mut |m| snapshot.push(m.to_vec()));
+    let as_of = api::binary::stream::SessionSeq(77);
+    api::binary::snapshot::write_snapshot(&depth, as_of, TsNs(START), &mut |m| snapshot.push(m.to_vec()));
     snapshot
 }
 
@@ -375,7 +375,7 @@ fn top_of(messages: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let depth = depth_of(until_last_order(&live));
     let book = depth.book(1).expect("the market is known");
     let mut update = vec![0; market::LEVEL_UPDATE_BYTES_MAX];
-    let len = api::top::TopState::default().update(book, TsNs(START), &mut update).expect("levels to tell");
+    let len = api::binary::top::TopState::default().update(book, TsNs(START), &mut update).expect("levels to tell");
     update.truncate(len);
-    vec![Framed::new(api::top::bbo(book, TsNs(START))).as_bytes().to_vec(), update]
+    vec![Framed::new(api::binary::top::bbo(book, TsNs(START))).as_bytes().to_vec(), update]
 }

@@ -7,8 +7,9 @@ use benches::machine::Machine;
 use benches::raw_write::RawWrites;
 use benches::rounds::{Latencies, Rounds, head};
 use clap::Parser;
-use node::fault::JournalFault;
-use node::reactor::{Reactor, Wait};
+use node::faults::fault::JournalFault;
+use node::reactor::ports::{Journaling, Wait};
+use node::reactor::uring::Reactor;
 use rocksdb::{DB, DBCompressionType, DBRecoveryMode, Options, WriteOptions};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -19,7 +20,7 @@ use wal::frame::{FRAME_HEADER_BYTES, RECORD_HEADER_BYTES};
 use wal::head::{Head, HeadConfig, HeadPosition};
 use wal::identity::Identity;
 use wal::segment::{Access, Geometry, SEGMENT_DATA_OFFSET};
-use wal::units::{NodeId, Seq, Timeline};
+use wal::units::{Lsn, NodeId, Timeline};
 
 const WIRING: &str = "\
 append: one durable write after the other, one thread
@@ -181,7 +182,7 @@ impl Pinion {
         let frames = case.total.div_ceil(u64::from(SEGMENTS)) + 1;
         let segment_bytes = SEGMENT_DATA_OFFSET + frames * case.bytes as u64;
         let geometry = Geometry { segment_count: SEGMENTS, segment_bytes };
-        let identity = Identity { node_id: NodeId([1; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
+        let identity = Identity { node_id: NodeId([1; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
         Directory::create(dir, &identity, 0)?;
         let directory = Directory::open(dir)?;
         let config = HeadConfig {
@@ -231,11 +232,11 @@ impl Appends for Pinion {
 
     fn check(self: Box<Self>, total: u64) -> Result<u64> {
         let Self { dir, reactor, record } = *self;
-        ensure!(reactor.head().seq_durable() == Seq(total), "durable up to {}", reactor.head().seq_durable());
+        ensure!(reactor.head().seq_durable() == Lsn(total), "durable up to {}", reactor.head().seq_durable());
         drop(reactor);
         let directory = Directory::open_read_only(&dir)?;
-        let mut next = Seq(1);
-        let found = wal::recover::inspect(&directory, Seq(1), |seq, bytes| {
+        let mut next = Lsn(1);
+        let found = wal::recover::inspect(&directory, Lsn(1), |seq, bytes| {
             if seq != next || bytes != record {
                 return Err(format!("sequence {seq} where {next} is due, or other bytes than were staged").into());
             }

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use benches::clock::Ticks;
+use benches::engine_bench::{self, Messages};
 use benches::machine::Machine;
 use benches::measure::{Check, Run, Work, Works, latencies, throughput};
-use benches::meb::{self, Messages};
 use benches::naive::Naive;
 use benches::options::Options;
 use benches::peers::lobster_book::Lobster;
@@ -58,7 +58,8 @@ fn run(options: &Options) -> Result<bool> {
     }
     let mut sheets = Vec::new();
     for path in &paths {
-        let sheet = if meb::is_meb(path) { meb_sheet(path, options)? } else { flow_sheet(path, options, &ticks)? };
+        let sheet =
+            if engine_bench::is_meb(path) { meb_sheet(path, options)? } else { flow_sheet(path, options, &ticks)? };
         if !options.json {
             println!("{}", sheet.text());
         }
@@ -141,14 +142,14 @@ fn meb_sheet(path: &Path, options: &Options) -> Result<Sheet> {
     let messages = Messages::read(path)?;
     let mut series =
         vec![Series::new(Pinion::<ClientIds>::NAME, true, "ids of the file"), Series::new(Naive::NAME, true, "")];
-    let first = meb::run(Naive::default(), &messages, messages.published)?;
+    let first = engine_bench::run(Naive::default(), &messages, messages.published)?;
     let expected = messages.published.unwrap_or(&first.sha256);
     for _ in 0..options.rounds() {
         for series in &mut series {
             let answered = if series.name == Naive::NAME {
-                meb::run(Naive::default(), &messages, Some(expected))?
+                engine_bench::run(Naive::default(), &messages, Some(expected))?
             } else {
-                meb::run(Pinion::<ClientIds>::new(1 << 16), &messages, Some(expected))?
+                engine_bench::run(Pinion::<ClientIds>::new(1 << 16), &messages, Some(expected))?
             };
             series.runs.push(answered.run);
         }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use benches::clock::Ticks;
 use benches::exchange::Exchange;
-use benches::full_house::{add_accounts, add_balances, add_markets, add_sessions, rest_orders};
+use benches::full_book::{add_accounts, add_balances, add_markets, add_sessions, rest_orders};
 use benches::machine::{Machine, resident_bytes};
 use book::engine::Capacity;
 use book::session::SESSIONS_MAX;

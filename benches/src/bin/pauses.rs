@@ -1,19 +1,19 @@
 //! What snapshots cost those who trade: the same load on a full house with snapshots and without, in turn.
 
 use anyhow::{Result, ensure};
+use benches::client::Subject;
 use benches::clock::Ticks;
 use benches::disk::place;
+use benches::fixture::{NODE_CORE, Sync, USER, furnishing};
 use benches::flow::RESTING;
-use benches::house::{NODE_CORE, Sync, USER, furnishing};
 use benches::machine::Machine;
 use benches::report::Spread;
 use benches::rounds::Latencies;
-use benches::seat::Subject;
 use book::command::{AccountKind, AccountSpec, Admin, Command, FundsMove, OrderKind, PlaceOrder, Side, StpMode, Tif};
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, SessionId};
 use book::units::{PriceTicks, QtyLots, TsNs, Units};
 use clap::Parser;
-use node::edge::stage_totals::StageTotals;
+use node::rings::stages::StageTotals;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,15 +1,15 @@
 //! Order to acknowledgement over loopback TCP through a whole node, beside what sockets and disk allow.
 
 use anyhow::{Context, Result, ensure};
+use benches::client::{Seat, Stages, Subject, on_core_zero};
 use benches::clock::Ticks;
 use benches::disk::{Disk, place};
 use benches::echo::Echo;
+use benches::fixture::{NODE_CORE, Sync};
 use benches::flow::RESTING;
-use benches::house::{NODE_CORE, Sync};
 use benches::machine::Machine;
 use benches::report::Spread;
 use benches::rounds::{Latencies, Rounds, head};
-use benches::seat::{Seat, Stages, Subject, on_core_zero};
 use benches::threads::CpuTimes;
 use clap::Parser;
 use serde_json::{Value, json};

@@ -2,13 +2,13 @@
 
 use anyhow::{Context, Result, ensure};
 use benches::clock::Ticks;
-use benches::crowd::Shape;
 use benches::disk::place;
+use benches::fixture::Sync;
+use benches::flood::serve;
 use benches::growth::Sweep;
-use benches::house::Sync;
 use benches::machine::{Machine, available_bytes};
+use benches::population::Shape;
 use benches::sessions::{Plan, Sessions};
-use benches::swarm::serve;
 use book::session::SESSIONS_MAX;
 use clap::Parser;
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use benches::clock::Ticks;
 use benches::disk::place;
 use benches::exchange::Exchange;
-use benches::full_house::{add_accounts, add_balances, add_markets, add_sessions, rest_orders};
+use benches::full_book::{add_accounts, add_balances, add_markets, add_sessions, rest_orders};
 use benches::machine::Machine;
 use book::engine::{Capacity, Engine};
 use book::session::SESSIONS_MAX;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use wal::snapshot::{SnapshotHeader, SnapshotReader, SnapshotWriter};
-use wal::units::{ChainHash, NodeId, Seq, Tail, Timeline};
+use wal::units::{ChainHash, Lsn, NodeId, Tail, Timeline};
 
 const WIRING: &str = "\
 snapshot: one engine filled through `apply`, then hashed, saved and loaded, each on one thread
@@ -132,7 +132,7 @@ fn round(engine: &Engine, dir: &Path) -> Result<Round> {
     let header = SnapshotHeader {
         node_id: NodeId([1; 16]),
         timeline: Timeline(1),
-        tail: Tail { seq: Seq(engine.stamp().seq.0), chain: ChainHash([0; 32]) },
+        tail: Tail { seq: Lsn(engine.stamp().seq.0), chain: ChainHash([0; 32]) },
         time: engine.stamp().ts.0,
         log_bytes: 0,
         state_hash: state_hash.0,

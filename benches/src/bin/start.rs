@@ -11,10 +11,10 @@ use book::command::Command;
 use book::engine::{Capacity, Engine};
 use book::event::{Event, Sink};
 use book::state_hash::StateHash;
+use book::testing::workload::{Profile, Workload};
 use book::units::{Seq, Stamp};
-use book::workload::{Profile, Workload};
 use clap::{Parser, ValueEnum};
-use node::recover::restore;
+use node::replica::recover::restore;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ use wal::units::{NodeId, Timeline};
 const WIRING: &str = "\
 start: from the log on disk to a node that can go on
 
-  whole    node::recover::restore, two threads: frames, decode and apply on this one (its CPU is shown), the rest on the
+  whole    node::replica::recover::restore, two threads: frames, decode and apply on this one (its CPU is shown), the rest on the
            other; and opening the store and looking at the head a second time
   parts    one after the other on this thread
            frames     frames read from the store, proved (crc32c, chain) and linked; the head's files scanned
@@ -39,7 +39,7 @@ start: from the log on disk to a node that can go on
            feed       items into the feed's books and its live stream
 
 log      written through the journal's head and the store, as a node that was stopped leaves it: all of it in the store
-flow     book::workload: places, amendments and cancels around a moving price, some trades
+flow     book::testing::workload: places, amendments and cancels around a moving price, some trades
 warm-up  one start that is not counted, so the log is in the page cache: the disk's own speed is not measured
 check    the state hash after each start, and after the parts, is that of the engine that made the log";
 
@@ -122,7 +122,7 @@ fn run(args: &Args) -> Result<()> {
 /// With the geometry that a node makes by default.
 fn make_directory(path: &Path) -> Result<Directory> {
     let geometry = Geometry { segment_count: 4, segment_bytes: 64 << 20 };
-    let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: wal::units::Seq(0), geometry };
+    let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: wal::units::Lsn(0), geometry };
     Directory::create(path, &identity, 0)?;
     Ok(Directory::open(path)?)
 }

@@ -4,8 +4,8 @@ use book::command::{Admin, Command, OrderRef, Refuse};
 use book::engine::Engine;
 use book::event::Event;
 use book::ids::{ClOrdId, ClientKey, MarketId, OrderId, SessionId};
-use book::naive::Naive;
 use book::reject::RejectReason;
+use book::testing::naive::Naive;
 use book::units::Stamp;
 use std::collections::{HashMap, HashSet};
 

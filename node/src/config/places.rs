@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::reader::Reader;
-use crate::secrets::Secret;
+use crate::config::secrets::Secret;
 use std::fs::OpenOptions;
 use std::path::Path;
 

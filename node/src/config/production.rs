@@ -3,7 +3,7 @@
 use super::places::quoted;
 use super::reader::Reader;
 use super::{Build, Config, Env, JournalSyncMode};
-use crate::secrets::Secret;
+use crate::config::secrets::Secret;
 
 pub(super) fn check(config: &Config, build: Build, r: &mut Reader) {
     if config.node.env != Env::Prod {

@@ -6,7 +6,7 @@ use super::{
     Config, Env, ExportConfig, HugePages, Idle, JournalConfig, JournalSyncMode, LimitsConfig, ListenConfig, Listener,
     LogConfig, LogFormat, NodeConfig, SessionConfig, ShadowConfig, SnapshotConfig, StoreConfig, Threads, TlsFiles,
 };
-use crate::engine_loop::CHECK_ROOM;
+use crate::engine::engine_loop::CHECK_ROOM;
 use book::command::CodMode;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;

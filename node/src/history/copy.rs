@@ -39,7 +39,7 @@ pub fn copy_until<E: From<WalError>>(
             Some(kept) => kept,
             None => {
                 let damage = Damage::Malformed("a row of the history");
-                outcome = Err(WalError::damaged(from.path(), 0, wal::units::Seq::ZERO, damage).into());
+                outcome = Err(WalError::damaged(from.path(), 0, wal::units::Lsn::ZERO, damage).into());
                 return ControlFlow::Break(());
             }
         };

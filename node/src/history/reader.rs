@@ -2,7 +2,7 @@
 
 use super::rows::{Entry, Kind, entries, number_of, prefix, stream_key, timed_key, unpack};
 use super::writer::{read_begins, read_watermark};
-use api::stream::SessionSeq;
+use api::binary::stream::SessionSeq;
 use book::codec;
 use book::event::Event;
 use book::ids::{AccountId, SessionId};
@@ -114,6 +114,6 @@ impl<'s> History<'s> {
     }
 
     fn malformed(&self, what: &'static str) -> WalError {
-        WalError::damaged(self.store.path(), 0, wal::units::Seq::ZERO, Damage::Malformed(what))
+        WalError::damaged(self.store.path(), 0, wal::units::Lsn::ZERO, Damage::Malformed(what))
     }
 }

@@ -2,9 +2,9 @@
 
 use super::rows::{Kind, ROW_BYTES_MAX, pack, push_entry, stream_key, timed_key};
 use super::{BEGINS_KEY, WATERMARK_KEY};
-use crate::mutation::{self, Mutation};
+use crate::faults::mutation::{self, Mutation};
 use crate::replica::Listener;
-use api::stream::SessionSeq;
+use api::binary::stream::SessionSeq;
 use book::codec;
 use book::event::{Event, LedgerAccount};
 use book::ids::{AccountId, SessionId};
@@ -173,7 +173,7 @@ fn read_seq(store: &Store, key: &[u8]) -> Result<Option<Seq>> {
     let Some(value) = store.meta(key)? else { return Ok(None) };
     let bytes: [u8; 8] = value.try_into().map_err(|_| {
         let damage = wal::error::Damage::Malformed("a sequence of the history has another length");
-        WalError::damaged(store.path(), 0, wal::units::Seq::ZERO, damage)
+        WalError::damaged(store.path(), 0, wal::units::Lsn::ZERO, damage)
     })?;
     Ok(Some(Seq(u64::from_le_bytes(bytes))))
 }

@@ -1,10 +1,10 @@
 //! Snapshots of the shadow's state, and what of older ones and of the log goes when there is a new one.
 
 use super::{Shadow, ShadowError};
-use crate::breather::Breather;
-use crate::retention::{self, Candidate, LogEnds};
-use crate::shadow_port::Taken;
-use crate::shelf;
+use crate::replica::questions::Taken;
+use crate::replica::snapshots;
+use crate::shadow::pacer::Breather;
+use crate::shadow::retention::{self, Candidate, LogEnds};
 use crate::status::Status;
 use book::units::TsNs;
 use std::time::Instant;
@@ -71,7 +71,7 @@ impl Shadow {
         let started = Instant::now();
         let Self { wiring, replica, tail, breather, .. } = self;
         let status = &wiring.status;
-        let taken = shelf::take(&wiring.directory, replica, *tail, &mut || rest(breather, status));
+        let taken = snapshots::take(&wiring.directory, replica, *tail, &mut || rest(breather, status));
         let took = started.elapsed();
         match taken {
             Ok((file, header)) => {
@@ -103,12 +103,12 @@ impl Shadow {
     fn prune(&mut self) -> Result<(), WalError> {
         let Self { wiring, patrol, breather, .. } = self;
         let (directory, store, status) = (&wiring.directory, &wiring.store, &wiring.status);
-        let files = shelf::list(directory)?;
+        let files = snapshots::list(directory)?;
         patrol.forget_all_but(&files);
         let candidates: Vec<Candidate> = files
             .iter()
             .filter(|file| patrol.is_whole(file, &mut || rest(breather, status)))
-            .filter_map(|file| shelf::open(directory, file).ok())
+            .filter_map(|file| snapshots::open(directory, file).ok())
             .map(|reader| candidate(reader.header()))
             .collect();
         let (stamp, log_bytes) = (self.replica.engine.stamp(), self.replica.numbers.log_bytes());

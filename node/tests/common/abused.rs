@@ -2,10 +2,10 @@
 
 use super::process::{Process, Start};
 use super::{PASSWORD, Place, limit, next};
+use api::binary::orders::{Answer, CancelOrder};
+use api::binary::requests::Target;
+use api::binary::stream::SessionSeq;
 use api::client::OrderClient;
-use api::orders::{Answer, CancelOrder};
-use api::requests::Target;
-use api::stream::SessionSeq;
 use book::command::{CodMode, Side};
 use book::ids::{ClOrdId, MarketId};
 

@@ -2,10 +2,10 @@
 
 use super::process::Start;
 use super::{PASSWORD, Running, limit, until};
+use api::binary::orders::{Answer, CancelOrder};
+use api::binary::requests::Target;
+use api::binary::stream::SessionSeq;
 use api::client::{ClientError, OrderClient};
-use api::orders::{Answer, CancelOrder};
-use api::requests::Target;
-use api::stream::SessionSeq;
 use book::command::Side;
 use book::ids::{ClOrdId, MarketId};
 use std::collections::BTreeSet;

@@ -8,10 +8,10 @@ pub mod load;
 pub mod process;
 pub mod raw;
 
+use api::binary::orders::{Answer, NewOrder};
+use api::binary::stream::SessionSeq;
 use api::client::{BookFollower, OrderClient, Received, book_sync};
 use api::decimal::{PriceE9, QtyE8};
-use api::orders::{Answer, NewOrder};
-use api::stream::SessionSeq;
 use argon2::password_hash::PasswordHasher;
 use argon2::{Algorithm, Argon2, Params, Version};
 use book::command::{
@@ -31,7 +31,7 @@ use tempfile::TempDir;
 use wal::directory::Directory;
 use wal::identity::Identity;
 use wal::segment::Geometry;
-use wal::units::{NodeId, Seq, Timeline};
+use wal::units::{Lsn, NodeId, Timeline};
 
 pub const PASSWORD: &str = "0123456789";
 /// No machine has so many: tests run beside each other, and none shall have a core to itself.
@@ -132,7 +132,7 @@ impl Place {
 /// A new data directory with a small head.
 pub fn create_directory(path: &Path) {
     let geometry = Geometry { segment_count: 4, segment_bytes: 4 << 20 };
-    let identity = Identity { node_id: NodeId([9; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
+    let identity = Identity { node_id: NodeId([9; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
     Directory::create(path, &identity, 1 << 20).expect("created");
 }
 

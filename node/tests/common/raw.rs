@@ -1,9 +1,9 @@
 //! A socket without a protocol: to say what no client of ours would say, and to see what comes back.
 
 use super::{PASSWORD, PATIENCE};
-use api::login::{LoginRequest, SessionName};
-use api::soup::{PacketKind, append_packet};
-use api::stream::SessionSeq;
+use api::binary::login::{LoginRequest, SessionName};
+use api::binary::soup::{PacketKind, append_packet};
+use api::binary::stream::SessionSeq;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};

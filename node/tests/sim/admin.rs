@@ -9,10 +9,10 @@ use crate::requests::{LOT, PRICE_ONE};
 use book::accounts::OPEN_ORDERS_MAX;
 use book::command::*;
 use book::ids::{AccountId, AssetId, ClientKey, MarketId, SessionId, Symbol, UserName};
+use book::testing::workload::rng::Rng;
+use book::testing::workload::{Profile, Workload};
 use book::units::{Ppm, QtyLots, UNITS_MAX, Units};
-use book::workload::rng::Rng;
-use book::workload::{Profile, Workload};
-use node::admin_port::AdminAnswer;
+use node::rings::admin_port::AdminAnswer;
 use std::collections::VecDeque;
 use tokio::sync::oneshot::Receiver;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -108,7 +108,7 @@ fn hear(answer: &AdminAnswer, oracle: &Oracle, options: &Options) -> Checked {
             format!("sequence {}: told {:?}, the log says {expected:?}", answer.seq, answer.events)
         });
     }
-    let early = options.release != node::engine_loop::Release::Durable;
+    let early = options.release != node::engine::engine_loop::Release::Durable;
     ensure(early, Invariant::ToldBeforeDurable, || {
         format!("an administrator is told of sequence {}, {} count", answer.seq, oracle.seq())
     })

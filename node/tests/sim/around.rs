@@ -5,8 +5,8 @@ use crate::oracle::Oracle;
 use crate::sockets::Net;
 use crate::struck::Struck;
 use crate::trace::Trace;
+use book::testing::workload::rng::Rng;
 use book::units::TsNs;
-use book::workload::rng::Rng;
 
 /// Bytes that a slow reader takes at most, when it takes any.
 const SLOW_BYTES_MAX: u32 = 200;
@@ -35,7 +35,7 @@ impl Around<'_> {
 
     /// Whether answers wait for the disk, so that nobody hears of what a power cut could take back.
     pub fn is_told_late(&self) -> bool {
-        self.options.release == node::engine_loop::Release::Durable
+        self.options.release == node::engine::engine_loop::Release::Durable
     }
 
     /// Bytes that somebody who looks now takes at most.

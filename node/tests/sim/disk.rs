@@ -13,7 +13,7 @@ mod rows;
 
 pub use calls::Failures;
 
-use book::workload::rng::Rng;
+use book::testing::workload::rng::Rng;
 use calls::{Calls, Fate};
 use file::FileState;
 use rows::{OpenTable, Rows};

@@ -6,27 +6,28 @@ use crate::journal::{Journal, segment_path};
 use crate::options::Options;
 use crate::oracle::small;
 use crate::sockets::Net;
-use api::session::SessionLimits;
+use api::binary::session::SessionLimits;
 use book::engine::Engine;
 use book::units::TsNs;
-use node::admin_port::{AdminPort, admin_port};
-use node::auth::{Attempt, Doorbell, Verdict};
-use node::engine_loop::{EngineLoop, Wiring};
-use node::gateway::{DoorLimits, DoorState, Gateway, GatewayWiring};
-use node::historian::{Archive, Recall, Recalled, gather};
-use node::keeper::{Keeper, flush_bytes, frames};
-use node::market_gate::MarketGate;
-use node::marks::marks;
-use node::outbox::outbox;
-use node::reactor::ListenerIdx;
-use node::recover::{Restored, restore};
-use node::retention::Retention;
-use node::schedule::Schedule;
+use node::engine::engine_loop::{EngineLoop, Wiring};
+use node::gateway::market_data::MarketGate;
+use node::gateway::order_entry::{DoorLimits, DoorState, Gateway, GatewayWiring};
+use node::gateway::passwords::{Attempt, Doorbell, Verdict};
+use node::gateway::resend::{Archive, Recall, Recalled, gather};
+use node::reactor::ports::ListenerIdx;
+use node::replica::questions::{ShadowInlet, Wish};
+use node::replica::recover::{Restored, restore};
+use node::replica::snapshots;
+use node::rings::admin_port::{AdminPort, admin_port};
+use node::rings::frames::frames;
+use node::rings::outbox::outbox;
+use node::rings::release_times::marks;
+use node::rings::stages::stages;
+use node::shadow::retention::Retention;
+use node::shadow::schedule::Schedule;
 use node::shadow::{Shadow, ShadowWiring};
-use node::shadow_port::{ShadowInlet, Wish};
-use node::shelf;
-use node::stages::stages;
 use node::status::Status;
+use node::store_writer::{Keeper, flush_bytes};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,7 +43,7 @@ use wal::recover::Recovered;
 use wal::segment::{Geometry, SegmentHeader, SegmentIdx};
 use wal::snapshot::SnapshotHeader;
 use wal::store::Store;
-use wal::units::{NodeId, Seq, Timeline};
+use wal::units::{Lsn, NodeId, Timeline};
 use zerocopy::IntoBytes;
 
 pub const DATA_DIR: &str = "/simulated";
@@ -77,13 +78,13 @@ pub fn beginnings(disk: &Disk, options: &Options) -> (u64, Vec<(PathBuf, u64)>) 
     let directory = directory(disk, options);
     let store = directory.store_read_only().expect("nobody has damaged it");
     let base = store.base().expect("nobody has damaged it");
-    let snapshots = shelf::list(&directory).expect("a simulated disk lists its files");
+    let snapshots = snapshots::list(&directory).expect("a simulated disk lists its files");
     (base.seq.0, snapshots.into_iter().map(|file| (file.path, file.seq.0)).collect())
 }
 
 fn identity(options: &Options) -> Identity {
     let geometry = Geometry { segment_count: options.segment_count, segment_bytes: options.segment_bytes };
-    Identity { node_id: NodeId([7; 16]), timeline: TIMELINE, seq_base: Seq(0), geometry }
+    Identity { node_id: NodeId([7; 16]), timeline: TIMELINE, seq_base: Lsn(0), geometry }
 }
 
 /// A disk with a new data directory.
@@ -98,7 +99,7 @@ pub fn format(options: &Options) -> Disk {
     }
     let mut bytes = vec![0; MARK_SLOTS as usize * BLOCK_BYTES];
     for counter in 0..MARK_SLOTS {
-        let slot = MarkSlot::new(TIMELINE, counter, Seq(0));
+        let slot = MarkSlot::new(TIMELINE, counter, Lsn(0));
         let at = (counter % MARK_SLOTS * MARK_SLOT_STRIDE_BYTES) as usize;
         bytes[at..at + slot.as_bytes().len()].copy_from_slice(slot.as_bytes());
     }
@@ -125,7 +126,7 @@ pub struct Exchange {
     pub closed: bool,
     /// What the log said at the start.
     pub log: Recovered,
-    _stage_totals: node::edge::stage_totals::StageTotals,
+    _stage_totals: node::rings::stages::StageTotals,
 }
 
 impl Exchange {
@@ -238,7 +239,7 @@ fn head_config(options: &Options) -> HeadConfig {
 }
 
 fn schedule(options: &Options, newest: Option<&SnapshotHeader>) -> Schedule {
-    let newest = newest.map_or(Seq(0), |header| header.tail.seq);
+    let newest = newest.map_or(Lsn(0), |header| header.tail.seq);
     Schedule::new(options.snapshot_every, Duration::from_secs(3_600), newest)
 }
 
@@ -246,7 +247,7 @@ fn retention(options: &Options) -> Retention {
     Retention { keep: options.snapshots_kept, retain_for: Duration::ZERO, retain_bytes: options.retain_bytes }
 }
 
-/// As `node::historian`, but for the waiting: it goes on when the shadow has told it that the history is there.
+/// As `node::gateway::resend`, but for the waiting: it goes on when the shadow has told it that the history is there.
 pub struct Historian {
     recalls: Consumer<Recall>,
     recalled: Producer<Recalled>,

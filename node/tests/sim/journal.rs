@@ -2,7 +2,7 @@
 
 use crate::disk::Disk;
 use crate::options::Fault;
-use node::machine::Journaling;
+use node::reactor::ports::Journaling;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use wal::frame::Frame;

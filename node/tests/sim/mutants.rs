@@ -50,7 +50,7 @@ const MUTANTS: [Mutant; 27] = [
 fn every_planted_fault_has_its_row() {
     let book = book::mutation::Mutation::ALL.map(|mutation| format!("{mutation:?}"));
     let wal = wal::mutation::Mutation::ALL.map(|mutation| format!("{mutation:?}"));
-    let node = node::mutation::Mutation::ALL.map(|mutation| format!("{mutation:?}"));
+    let node = node::faults::mutation::Mutation::ALL.map(|mutation| format!("{mutation:?}"));
     let all: BTreeSet<String> = book.into_iter().chain(wal).chain(node).collect();
     let rows: BTreeSet<String> = MUTANTS.iter().map(|mutant| mutant.name.to_owned()).collect();
     assert_eq!(rows, all);
@@ -62,9 +62,9 @@ fn every_planted_fault_is_noticed() {
     let mut missed = Vec::new();
     println!("{:<26} {:>5} of {:>3}  promise that broke", "planted fault", "seeds", "max");
     for Mutant { name, seeds_max, breaks } in MUTANTS {
-        assert!(node::mutation::plant_by_name(name), "there is no fault called {name}");
+        assert!(node::faults::mutation::plant_by_name(name), "there is no fault called {name}");
         let noticed = (0..seeds_max).find_map(|seed| run(&Options::of(seed)).err().map(|failure| (seed, failure)));
-        node::mutation::plant_none();
+        node::faults::mutation::plant_none();
         let Some((seed, Failure { broken, .. })) = noticed else {
             println!("{name:<26}     - of {seeds_max:>3}  none");
             missed.push(name.to_owned());

@@ -1,7 +1,7 @@
 //! What a seed switches on: each run has its own mix, so that no fault hides another one.
 
-use book::workload::rng::Rng;
-use node::engine_loop::Release;
+use book::testing::workload::rng::Rng;
+use node::engine::engine_loop::Release;
 
 /// Something that may go wrong. A run has some of them; a failing run is shrunk by taking them away one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,7 +179,8 @@ impl Options {
             segment_bytes: rng.pick(&[smallest, smallest, 131_072, 262_144]),
             client_window: rng.pick(&[4 << 10, 16 << 10, 64 << 10]),
             ingress_slots: rng.pick(&[700, 1_024, 1 << 14]),
-            feed_slots: rng.pick(&[node::feed::FEED_ITEMS_PER_COMMAND_MAX + 8, node::feed::FEED_ITEMS]),
+            feed_slots: rng
+                .pick(&[node::rings::feed_items::FEED_ITEMS_PER_COMMAND_MAX + 8, node::rings::feed_items::FEED_ITEMS]),
             control_slots: rng.pick(&[8, 1 << 10]),
             step_ns_max: rng.pick(&[2_000, 50_000, 500_000]),
             fault_every: rng.pick(&[60, 200, 500]),

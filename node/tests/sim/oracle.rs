@@ -13,8 +13,9 @@ use book::event::Event;
 use book::ids::SessionId;
 use book::state_hash::StateHash;
 use book::units::{Seq, Stamp};
-use node::feed::{FeedItem, FeedState};
-use node::translate::{Outlet, Translator};
+use node::replica::public_feed::FeedState;
+use node::replica::translate::{Outlet, Translator};
+use node::rings::feed_items::FeedItem;
 use std::collections::BTreeMap;
 
 /// Commands between two comparisons of everything that anybody owns, and between two full walks over the state.

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of the engine or of the log, so it finds what every application of the log would get wrong alike.
 
-use api::orders::*;
+use api::binary::orders::*;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug)]

@@ -5,12 +5,12 @@ use crate::broken::{Broken, Checked, Invariant, ensure};
 use crate::options::Fault;
 use crate::oracle::Oracle;
 use crate::wire::Wire;
-use api::depth::Depth;
-use api::login::{LoginAccepted, LoginRequest, SessionName};
-use api::market::MarketMessage;
-use api::snapshot::{SnapshotReader, write_snapshot};
-use api::soup::PacketKind;
-use api::stream::SessionSeq;
+use api::binary::depth::Depth;
+use api::binary::login::{LoginAccepted, LoginRequest, SessionName};
+use api::binary::market::MarketMessage;
+use api::binary::snapshot::{SnapshotReader, write_snapshot};
+use api::binary::soup::PacketKind;
+use api::binary::stream::SessionSeq;
 use book::units::TsNs;
 use std::collections::VecDeque;
 

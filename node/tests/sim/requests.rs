@@ -1,10 +1,10 @@
 //! What clients ask for.
 
 use crate::around::Around;
-use api::orders::*;
-use api::sbe::{Framed, Message, PRICE_NULL};
+use api::binary::orders::*;
+use api::binary::sbe::{Framed, Message, PRICE_NULL};
 use book::command::StpMode;
-use book::workload::rng::Rng;
+use book::testing::workload::rng::Rng;
 use zerocopy::IntoBytes;
 
 /// The only tick and the only lot of this house, in units of the wire.

@@ -7,9 +7,9 @@
 //! Behaves as the reactor does: one receive and one send at a time, a number never names two connections, an operation
 //! that was asked for ends in exactly one `Done`.
 
-use book::workload::rng::Rng;
-use node::machine::Sockets;
-use node::reactor::{ConnId, Done, ListenerIdx, RECEIVE_BYTES, SEND_BYTES};
+use book::testing::workload::rng::Rng;
+use node::reactor::ports::{ConnId, Done, ListenerIdx, Sockets};
+use node::reactor::uring::{RECEIVE_BYTES, SEND_BYTES};
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -3,8 +3,8 @@
 use crate::around::Around;
 use crate::broken::{Broken, Checked, Invariant};
 use crate::sockets::LineIdx;
-use api::login::LoginRequest;
-use api::soup::{PacketKind, PacketReader, append_packet};
+use api::binary::login::LoginRequest;
+use api::binary::soup::{PacketKind, PacketReader, append_packet};
 use book::units::TsNs;
 
 pub struct Wire {

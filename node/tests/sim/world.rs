@@ -21,15 +21,15 @@ use crate::struck::Struck;
 use crate::trace::Trace;
 use book::ids::SessionId;
 use book::state_hash::StateHash;
+use book::testing::workload::rng::Rng;
 use book::units::TsNs;
-use book::workload::rng::Rng;
-use node::auth::Verdict;
+use node::gateway::passwords::Verdict;
 use std::collections::VecDeque;
 
 /// Steps in which a healed node must have answered everything.
 const LIVENESS_STEPS: u32 = 200_000;
 const SETUP_STEPS: u32 = 100_000;
-/// As in `node::keeper`: how often the mark is noted.
+/// As in `node::store_writer`: how often the mark is noted.
 const MARK_EVERY_NS: u64 = 100_000_000;
 const START: TsNs = TsNs(1_700_000_000_000_000_000);
 const FAIR: Weather = Weather { calm: u32::MAX, bytes_max: 1 << 16 };

@@ -1,13 +1,13 @@
 //! A small exchange behind a decoder: what was decoded is done, and what comes of it is read back.
 
-use api::encode::{EncodeContext, ExecIds, answers};
-use api::feed::FeedEncoder;
+use api::binary::encode::{EncodeContext, ExecIds, answers};
+use api::binary::feed::FeedEncoder;
 use api::instruments::Instruments;
 use book::command::Command;
 use book::engine::{Capacity, Engine};
 use book::event::Event;
+use book::testing::workload::{Profile, Workload};
 use book::units::{Seq, Stamp, TsNs};
-use book::workload::{Profile, Workload};
 
 const START_NS: u64 = 1_700_000_000_000_000_000;
 

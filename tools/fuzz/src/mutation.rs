@@ -1,6 +1,6 @@
 //! Valid inputs made wrong: flips, numbers at the edge, cuts, insertions, pieces of other inputs.
 
-use book::workload::rng::Rng;
+use book::testing::workload::rng::Rng;
 
 const EDITS_MAX: u32 = 4;
 const RUN_BYTES_MAX: u32 = 64;

@@ -2,7 +2,7 @@
 
 use crate::mutation::{mutate, noise};
 use crate::target::{Outcome, Target};
-use book::workload::rng::Rng;
+use book::testing::workload::rng::Rng;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Inputs that a round builds on; a fixed number, so that a long one stays as fast as a short one.

@@ -1,6 +1,6 @@
 //! One input as the chunks in which a socket might bring it; the same bytes are always split the same way.
 
-use book::workload::rng::Rng;
+use book::testing::workload::rng::Rng;
 
 /// Cuts `bytes` anywhere, mostly into small chunks, some of them empty.
 pub fn split(bytes: &[u8]) -> Vec<&[u8]> {

@@ -9,11 +9,11 @@ use book::command::{
 use book::event::Event;
 use book::ids::{AccountId, AssetId, ClientKey, Symbol, UserName};
 use book::units::{Ppm, QtyLots, Units};
-use node::admin_port::AdminPort;
-use node::secrets::NewPassword;
+use node::config::secrets::NewPassword;
+use node::rings::admin_port::AdminPort;
 use std::sync::Arc;
 use std::time::Duration;
-use tools::setup::{Credentials, NewMarket, Setup};
+use tools::client::setup::{Credentials, NewMarket, Setup};
 
 /// A node in this process.
 pub struct LocalSetup {

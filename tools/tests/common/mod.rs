@@ -18,11 +18,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tools::setup::{Credentials, NewMarket, Setup};
+use tools::client::setup::{Credentials, NewMarket, Setup};
 use wal::directory::Directory;
 use wal::identity::Identity;
 use wal::segment::Geometry;
-use wal::units::{NodeId, Seq, Timeline};
+use wal::units::{Lsn, NodeId, Timeline};
 
 const ONE: i64 = 100_000_000;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,7 +36,7 @@ impl Place {
     pub fn new() -> Self {
         let place = Self::empty();
         let geometry = Geometry { segment_count: 4, segment_bytes: 16 << 20 };
-        let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Seq(0), geometry };
+        let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
         Directory::create(&place.data_dir(), &identity, 1 << 20).expect("created");
         place
     }

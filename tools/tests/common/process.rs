@@ -62,7 +62,7 @@ pub fn text(path: &Path) -> &str {
 /// The node beside the tool, if it was built with faults to inject.
 pub fn node_with_faults() -> Option<PathBuf> {
     let node = Path::new(env!("CARGO_BIN_EXE_pinion")).with_file_name("pinion-node");
-    if node::fault::ENABLED && node.exists() {
+    if node::faults::fault::ENABLED && node.exists() {
         return Some(node);
     }
     assert!(std::env::var("CI").as_deref() != Ok("true"), "CI builds the whole workspace, with faults");

@@ -6,13 +6,13 @@ use wal::directory::Directory;
 use wal::head::HeadConfig;
 use wal::recover::recover;
 use wal::segment::Access;
-use wal::units::Seq;
+use wal::units::Lsn;
 
 /// A frame for each, synced; that they were acknowledged is noted nowhere.
 pub fn append(data_dir: &Path, records: &[&[u8]]) {
     let directory = Directory::open(data_dir).expect("nobody is at it");
     let store = directory.store().expect("whole");
-    let recovered = recover(&directory, &store, Seq(1), |_, _| Ok(())).expect("whole");
+    let recovered = recover(&directory, &store, Lsn(1), |_, _| Ok(())).expect("whole");
     let (timeline, geometry) = (directory.identity().timeline, directory.identity().geometry);
     let config = HeadConfig { timeline, geometry, frame_bytes_max: 8192, frames_in_flight_max: 1 };
     let segments = directory.segments(Access::ReadWrite).expect("whole");

@@ -2,13 +2,13 @@
 
 use super::Running;
 use super::process::pinion;
+use api::binary::stream::SessionSeq;
 use api::client::OrderClient;
-use api::stream::SessionSeq;
 use book::units::Seq;
 use std::path::Path;
 use std::time::Duration;
-use tools::past::Past;
-use tools::setup::Credentials;
+use tools::client::setup::Credentials;
+use tools::offline::as_of::Past;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

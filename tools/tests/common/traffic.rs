@@ -1,16 +1,16 @@
 //! Orders for a node under test, one batch answered before the next is sent.
 
 use super::Running;
+use api::binary::stream::SessionSeq;
 use api::client::OrderClient;
-use api::stream::SessionSeq;
 use book::ids::ClOrdId;
 use std::time::{Duration, Instant};
-use tools::clock::fresh_cl_ord_id;
-use tools::flow::{Flow, Grid, Profile};
-use tools::line::Line;
-use tools::load::Tally;
-use tools::market_data::{definition, follow};
-use tools::setup::Credentials;
+use tools::client::market_data::{definition, follow};
+use tools::client::setup::Credentials;
+use tools::load_generator::connection::Line;
+use tools::load_generator::flow::{Flow, Grid, Profile};
+use tools::terminal::clock::fresh_cl_ord_id;
+use tools::verbs::load::Tally;
 
 const BATCH: usize = 50;
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);

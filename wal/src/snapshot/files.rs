@@ -2,7 +2,7 @@
 
 use crate::error::{Action, Result, WalError};
 use crate::medium::{FileSystem, Medium};
-use crate::units::{Seq, Timeline};
+use crate::units::{Lsn, Timeline};
 use std::path::{Path, PathBuf};
 
 const EXTENSION: &str = ".snap";
@@ -13,11 +13,11 @@ const TEMPORARY: &str = ".tmp";
 pub struct SnapshotFile {
     pub path: PathBuf,
     pub timeline: Timeline,
-    pub seq: Seq,
+    pub seq: Lsn,
     pub bytes: u64,
 }
 
-pub(super) fn name_of(timeline: Timeline, seq: Seq) -> String {
+pub(super) fn name_of(timeline: Timeline, seq: Lsn) -> String {
     format!("{:010}-{:020}{EXTENSION}", timeline.0, seq.0)
 }
 
@@ -27,9 +27,9 @@ pub(super) fn temporary_of(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn parse(name: &str) -> Option<(Timeline, Seq)> {
+fn parse(name: &str) -> Option<(Timeline, Lsn)> {
     let (timeline, seq) = name.strip_suffix(EXTENSION)?.split_once('-')?;
-    let (timeline, seq) = (Timeline(timeline.parse().ok()?), Seq(seq.parse().ok()?));
+    let (timeline, seq) = (Timeline(timeline.parse().ok()?), Lsn(seq.parse().ok()?));
     // One spelling only: two files never stand for the same snapshot.
     (name_of(timeline, seq) == name).then_some((timeline, seq))
 }

@@ -149,7 +149,7 @@ impl SnapshotReader {
 }
 
 fn damaged(path: &Path, offset: u64, damage: Damage) -> WalError {
-    WalError::damaged(path, offset, crate::units::Seq::ZERO, damage)
+    WalError::damaged(path, offset, crate::units::Lsn::ZERO, damage)
 }
 
 fn read_exact(file: &mut impl Read, path: &Path, offset: u64, bytes: &mut [u8]) -> Result<()> {

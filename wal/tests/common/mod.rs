@@ -11,7 +11,7 @@ use wal::identity::Identity;
 use wal::recover::{Recovered, recover};
 use wal::segment::{Access, Geometry};
 use wal::store::Store;
-use wal::units::{NodeId, Seq, Timeline};
+use wal::units::{Lsn, NodeId, Timeline};
 
 pub const NODE: NodeId = NodeId([0xab; 16]);
 pub const TIMELINE: Timeline = Timeline(1);
@@ -20,7 +20,7 @@ pub const GEOMETRY: Geometry = Geometry { segment_count: 4, segment_bytes: 8 * 4
 pub const BALLAST_BYTES: u64 = 4096;
 
 pub fn identity() -> Identity {
-    Identity { node_id: NODE, timeline: TIMELINE, seq_base: Seq::ZERO, geometry: GEOMETRY }
+    Identity { node_id: NODE, timeline: TIMELINE, seq_base: Lsn::ZERO, geometry: GEOMETRY }
 }
 
 pub fn config() -> HeadConfig {
@@ -35,19 +35,19 @@ pub fn new_directory() -> (TempDir, PathBuf) {
 }
 
 /// The record of a sequence: its number first, then filler of a length that depends on it.
-pub fn record(seq: Seq) -> Vec<u8> {
+pub fn record(seq: Lsn) -> Vec<u8> {
     let mut bytes = seq.0.to_le_bytes().to_vec();
     bytes.resize(8 + (seq.0 % 29) as usize, seq.0 as u8);
     bytes
 }
 
 /// Records as a start showed them.
-pub type Shown = Vec<(Seq, Vec<u8>)>;
+pub type Shown = Vec<(Lsn, Vec<u8>)>;
 
 /// Recovers for writing and returns every record shown.
 pub fn recover_all(directory: &Directory, store: &Store) -> wal::error::Result<(Recovered, Shown)> {
     let mut shown = Vec::new();
-    let recovered = recover(directory, store, Seq(1), |seq, record| {
+    let recovered = recover(directory, store, Lsn(1), |seq, record| {
         shown.push((seq, record.to_vec()));
         Ok(())
     })?;
@@ -55,13 +55,13 @@ pub fn recover_all(directory: &Directory, store: &Store) -> wal::error::Result<(
 }
 
 /// Records 1 to the end, each the one that its sequence calls for.
-pub fn assert_records(shown: &[(Seq, Vec<u8>)], seq_last: Seq) {
-    let expected: Vec<_> = (1..=seq_last.0).map(|seq| (Seq(seq), record(Seq(seq)))).collect();
+pub fn assert_records(shown: &[(Lsn, Vec<u8>)], seq_last: Lsn) {
+    let expected: Vec<_> = (1..=seq_last.0).map(|seq| (Lsn(seq), record(Lsn(seq)))).collect();
     assert!(shown == expected, "shown {} records, expected {}", shown.len(), expected.len());
 }
 
 /// Writes `frames` frames of `records` records each through the blocking driver; everything stays in the head.
-pub fn write_frames(path: &Path, frames: usize, records: usize) -> Seq {
+pub fn write_frames(path: &Path, frames: usize, records: usize) -> Lsn {
     let directory = Directory::open(path).expect("the directory is whole");
     let store = directory.store().expect("the store is whole");
     let (recovered, _) = recover_all(&directory, &store).expect("the log is whole");

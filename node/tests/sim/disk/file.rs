@@ -2,7 +2,7 @@
 //!
 //! Invariant: `now` is what is read; undone from the newest to the oldest, `unsynced` leads back to what is durable.
 
-use book::workload::rng::Rng;
+use book::testing::workload::rng::Rng;
 use wal::block::SECTOR_BYTES;
 
 #[derive(Clone, Debug, Default)]

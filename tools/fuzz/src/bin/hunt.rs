@@ -3,7 +3,7 @@
 //! libFuzzer reads the command line itself, so the target's name comes in `PINION_FUZZ_TARGET`.
 #![no_main]
 
-use book::workload::rng::Rng;
+use book::testing::workload::rng::Rng;
 use fuzz::mutation::mutate;
 use fuzz::target::{Outcome, Target};
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target, fuzzer_mutate};

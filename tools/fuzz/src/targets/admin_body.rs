@@ -5,12 +5,12 @@
 use crate::house::House;
 use crate::meter;
 use crate::target::{Outcome, Target, mend_nothing};
+use api::admin::*;
 use book::codec;
 use book::command::{Admin, CodMode, Command};
-use node::edge::intent::{Intent, funds_move, key_spec, session_spec};
-use node::edge::refusal::Refusal;
-use node::edge::requests::*;
-use node::registry::Registry;
+use node::ops::intent::{Intent, funds_move, key_spec, session_spec};
+use node::ops::refusal::Refusal;
+use node::ops::registry::Registry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;

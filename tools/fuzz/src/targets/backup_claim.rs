@@ -4,8 +4,8 @@ use super::frame::NODE;
 use super::identity;
 use crate::meter;
 use crate::target::{Outcome, Target};
-use tools::backup::claim::{parse, to_text};
-use tools::backup::error::BackupError;
+use tools::archive::claim::{parse, to_text};
+use tools::archive::error::BackupError;
 use wal::units::NodeId;
 
 pub const TARGET: Target =

@@ -3,8 +3,8 @@
 use crate::meter;
 use crate::target::{Outcome, Target, mend_nothing};
 use std::path::{Component, Path};
-use tools::backup::key::Key;
-use wal::units::{Seq, Timeline};
+use tools::archive::key::Key;
+use wal::units::{Lsn, Timeline};
 
 pub const TARGET: Target =
     Target { name: "backup_key", seeds, mend: mend_nothing, check, bytes_max: 96, round_inputs: 40_000 };
@@ -19,21 +19,21 @@ fn check(input: &[u8]) -> Outcome {
     assert_eq!(key.timeline().is_none(), key == Key::Claim, "only the claim is of all timelines");
     assert!(Path::new(text).components().all(|part| matches!(part, Component::Normal(_))), "{text:?} leads elsewhere");
     if let Key::Piece { seq_first, seq_last, .. } | Key::Gap { seq_first, seq_last, .. } = key {
-        assert!(Seq::ZERO < seq_first && seq_first <= seq_last, "{text:?} is about nothing");
+        assert!(Lsn::ZERO < seq_first && seq_first <= seq_last, "{text:?} is about nothing");
     }
     Outcome::Decoded
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    let (timeline, seq_first, seq_last) = (Timeline(3), Seq(501), Seq(77_000));
+    let (timeline, seq_first, seq_last) = (Timeline(3), Lsn(501), Lsn(77_000));
     let keys = [
         Key::Claim,
         Key::Identity(timeline),
         Key::Lineage(Timeline(u32::MAX)),
         Key::Quarantine { timeline, entry_count: 2 },
-        Key::Snapshot { timeline, seq: Seq(77) },
+        Key::Snapshot { timeline, seq: Lsn(77) },
         Key::Piece { timeline, seq_first, seq_last },
-        Key::Gap { timeline, seq_first, seq_last: Seq(u64::MAX) },
+        Key::Gap { timeline, seq_first, seq_last: Lsn(u64::MAX) },
     ];
     keys.map(|key| key.to_string().into_bytes()).into()
 }

@@ -5,7 +5,7 @@ use crate::seeds;
 use crate::target::{Outcome, Target, mend_nothing};
 use book::codec::{self, CodecError, RECORD_BYTES_MAX, Record};
 use book::units::Seq;
-use tools::command_json::{record_json, record_text};
+use tools::terminal::command_json::{record_json, record_text};
 
 pub const TARGET: Target = Target {
     name: "command",

@@ -5,7 +5,7 @@ use crate::target::{Outcome, Target, mend_nothing};
 use api::decimal::PriceE9;
 use book::command::Side;
 use std::fmt::Write;
-use tools::day::{Act, Check, Day, DayCommand, ExpectedTop, Life};
+use tools::recorded_day::day::{Act, Check, Day, DayCommand, ExpectedTop, Life};
 
 pub const TARGET: Target =
     Target { name: "day", seeds, mend: mend_nothing, check, bytes_max: 2048, round_inputs: 15_000 };

@@ -3,12 +3,12 @@
 use super::market_packets::{packets, payloads, published, renumber};
 use crate::meter;
 use crate::target::{Outcome, Target};
-use api::depth::{Depth, DepthBook};
-use api::market::{LEVEL_UPDATE_BYTES_MAX, MarketMessage};
-use api::top::{TopState, bbo};
+use api::binary::depth::{Depth, DepthBook};
+use api::binary::market::{LEVEL_UPDATE_BYTES_MAX, MarketMessage};
+use api::binary::top::{TopState, bbo};
 use book::command::Side;
+use book::testing::workload::Profile;
 use book::units::TsNs;
-use book::workload::Profile;
 
 pub const TARGET: Target = Target { name: "depth", seeds, mend: renumber, check, bytes_max: 8192, round_inputs: 4_000 };
 

@@ -4,7 +4,7 @@ use crate::house::House;
 use crate::meter;
 use crate::target::{Outcome, Target, mend_nothing};
 use book::codec::{CodecError, decode_event, encode_event};
-use book::workload::{Profile, Workload};
+use book::testing::workload::{Profile, Workload};
 use std::collections::HashSet;
 use std::mem::discriminant;
 

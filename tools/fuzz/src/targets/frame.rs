@@ -7,7 +7,7 @@ use wal::frame::{
     FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameFault, FrameHeader, FrameSpec, RECORD_BYTES_MAX,
     RECORD_HEADER_BYTES, RECORDS_MAX, put_record, seal,
 };
-use wal::units::{ChainHash, NodeId, Seq, Timeline};
+use wal::units::{ChainHash, Lsn, NodeId, Timeline};
 use zerocopy::FromBytes;
 
 pub const TARGET: Target = Target {
@@ -22,7 +22,7 @@ pub const TARGET: Target = Target {
 /// What a decoder made of a frame: what it says of itself, its records, how many bytes it has.
 pub struct Decoded {
     pub spec: FrameSpec,
-    pub records: Vec<(Seq, Vec<u8>)>,
+    pub records: Vec<(Lsn, Vec<u8>)>,
     pub frame_bytes: usize,
 }
 
@@ -121,8 +121,8 @@ pub fn mend(input: &mut [u8]) {
 pub fn sample(seq_first: u64, chain_prev: ChainHash, records: &[&[u8]]) -> Vec<u8> {
     let spec = FrameSpec {
         timeline: Timeline(1),
-        seq_first: Seq(seq_first),
-        seq_durable: Seq(seq_first - 1),
+        seq_first: Lsn(seq_first),
+        seq_durable: Lsn(seq_first - 1),
         record_count: records.len() as u32,
         chain_prev,
     };

@@ -17,7 +17,7 @@ use wal::frame::{Frame, FrameHeader};
 use wal::replay::{Verdict, judge};
 use wal::scan::{HeadScan, scan};
 use wal::segment::{Access, Geometry, Place, SegmentHeader, SegmentIdx, SegmentOwner, Segments};
-use wal::units::{ChainHash, Seq, Tail, Timeline};
+use wal::units::{ChainHash, Lsn, Tail, Timeline};
 use zerocopy::{FromBytes, IntoBytes};
 
 pub const TARGET: Target = Target { name: "head", seeds, mend, check, bytes_max: 8192, round_inputs: 2_000 };
@@ -41,7 +41,7 @@ fn check(input: &[u8]) -> Outcome {
         Ok(segments) => segments,
         Err(error) => return refused(&dir, &error),
     };
-    let found = match scan(&segments, TIMELINE, Seq::ZERO) {
+    let found = match scan(&segments, TIMELINE, Lsn::ZERO) {
         Ok(found) => found,
         Err(error) => return refused(&dir, &error),
     };
@@ -56,7 +56,7 @@ fn check(input: &[u8]) -> Outcome {
     }
 }
 
-const STORED: Tail = Tail { seq: Seq::ZERO, chain: ChainHash([0; 32]) };
+const STORED: Tail = Tail { seq: Lsn::ZERO, chain: ChainHash([0; 32]) };
 
 fn refused(dir: &Path, error: &WalError) -> Outcome {
     let known = matches!(error.kind(), ErrorKind::Damaged | ErrorKind::UnknownFormat | ErrorKind::TimelineDiffers);
@@ -99,7 +99,7 @@ fn judged(segments: &Segments, verdict: &Verdict) -> Outcome {
         let kept = |place: &Place| verdict.frames.iter().any(|frame| frame.blocks().any(|block| block == *place));
         assert!(!cut.wipes.iter().any(kept), "nothing of the log is wiped");
         segments.wipe(&cut.wipes).expect("the files take zeros");
-        let again = scan(segments, TIMELINE, Seq::ZERO).expect("less damage than before");
+        let again = scan(segments, TIMELINE, Lsn::ZERO).expect("less damage than before");
         let again = judge(&again, STORED).expect("less damage than before");
         assert_eq!((&again.frames, again.tail, &again.cut), (&verdict.frames, verdict.tail, &None));
     }

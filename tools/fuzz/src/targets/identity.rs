@@ -5,7 +5,7 @@ use crate::target::{Outcome, Target};
 use wal::error::ErrorKind;
 use wal::identity::Identity;
 use wal::segment::Geometry;
-use wal::units::{Seq, Timeline};
+use wal::units::{Lsn, Timeline};
 
 pub const TARGET: Target = Target { name: "identity", seeds, mend, check, bytes_max: 512, round_inputs: 8_000 };
 
@@ -41,7 +41,7 @@ fn seeds() -> Vec<Vec<u8>> {
     let identity = |timeline, seq_base| Identity {
         node_id: super::frame::NODE,
         timeline: Timeline(timeline),
-        seq_base: Seq(seq_base),
+        seq_base: Lsn(seq_base),
         geometry: Geometry { segment_count: 4, segment_bytes: 64 << 20 },
     };
     [identity(1, 0), identity(u32::MAX, u64::MAX)].iter().map(|identity| identity.to_text().into()).collect()

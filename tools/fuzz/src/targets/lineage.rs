@@ -7,7 +7,7 @@ use crate::target::{Outcome, Target};
 use std::fs;
 use wal::error::ErrorKind;
 use wal::lineage::{Ancestor, LINEAGE_FILE, Lineage};
-use wal::units::{NodeId, Seq, Timeline};
+use wal::units::{Lsn, NodeId, Timeline};
 
 pub const TARGET: Target =
     Target { name: "lineage", seeds, mend: identity::mend, check, bytes_max: 1024, round_inputs: 8_000 };
@@ -44,7 +44,7 @@ fn seeds() -> Vec<Vec<u8>> {
     let ancestor = |timeline, seq, time_ns| Ancestor {
         node_id: NodeId([timeline as u8; 16]),
         timeline: Timeline(timeline),
-        seq: Seq(seq),
+        seq: Lsn(seq),
         time_ns,
     };
     let first = ancestor(1, 4_711, 1_790_000_000_000_000_000);

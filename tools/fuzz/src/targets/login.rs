@@ -2,8 +2,8 @@
 
 use crate::meter;
 use crate::target::{Outcome, Target, mend_nothing};
-use api::login::{LoginAccepted, LoginReject, LoginRequest, SessionName};
-use api::stream::SessionSeq;
+use api::binary::login::{LoginAccepted, LoginReject, LoginRequest, SessionName};
+use api::binary::stream::SessionSeq;
 
 pub const TARGET: Target =
     Target { name: "login", seeds, mend: mend_nothing, check, bytes_max: 64, round_inputs: 40_000 };

@@ -7,7 +7,7 @@ use crate::target::{Outcome, Target};
 use std::mem::offset_of;
 use wal::error::ErrorKind;
 use wal::mark::{MARK_MAGIC, MARK_SLOT_STRIDE_BYTES, MARK_VERSION, Mark, MarkSlot};
-use wal::units::{Seq, Timeline};
+use wal::units::{Lsn, Timeline};
 use zerocopy::{FromBytes, IntoBytes};
 
 pub const TARGET: Target = Target { name: "mark", seeds, mend, check, bytes_max: 2 * SLOT_BYTES, round_inputs: 5_000 };
@@ -32,7 +32,7 @@ fn check(input: &[u8]) -> Outcome {
     assert_eq!(Some(seq.0), expected.map(|slot| slot.seq.get()));
     let mut mark = Mark::open(&path, TIMELINE).expect("what is read can be opened");
     assert_eq!(mark.seq(), seq);
-    let higher = Seq(seq.0.saturating_add(1));
+    let higher = Lsn(seq.0.saturating_add(1));
     if higher != seq && expected.is_some_and(|slot| slot.counter.get() == u64::MAX) {
         assert_eq!(mark.note(higher).expect_err("no next counter").kind(), ErrorKind::Damaged);
         return Outcome::Decoded;
@@ -76,7 +76,7 @@ fn mend(input: &mut [u8]) {
 fn seeds() -> Vec<Vec<u8>> {
     let pair = |first: MarkSlot, second: MarkSlot| [first.as_bytes(), second.as_bytes()].concat();
     vec![
-        pair(MarkSlot::new(TIMELINE, 0, Seq::ZERO), MarkSlot::new(TIMELINE, 1, Seq::ZERO)),
-        pair(MarkSlot::new(TIMELINE, 6, Seq(41)), MarkSlot::new(TIMELINE, 5, Seq(40))),
+        pair(MarkSlot::new(TIMELINE, 0, Lsn::ZERO), MarkSlot::new(TIMELINE, 1, Lsn::ZERO)),
+        pair(MarkSlot::new(TIMELINE, 6, Lsn(41)), MarkSlot::new(TIMELINE, 5, Lsn(40))),
     ]
 }

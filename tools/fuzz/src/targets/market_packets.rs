@@ -1,10 +1,10 @@
 //! Packets with market data, and numbers in them set right: without that, every change of one is a gap and nothing more.
 
 use crate::house::House;
-use api::market::*;
-use api::sbe::{Field, HEADER_BYTES, Message};
-use api::soup::{PACKET_HEADER_BYTES, PacketKind, append_packet};
-use book::workload::{Profile, Workload};
+use api::binary::market::*;
+use api::binary::sbe::{Field, HEADER_BYTES, Message};
+use api::binary::soup::{PACKET_HEADER_BYTES, PacketKind, append_packet};
+use book::testing::workload::{Profile, Workload};
 use std::collections::BTreeMap;
 use std::ops::Range;
 

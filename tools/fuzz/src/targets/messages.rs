@@ -3,12 +3,12 @@
 use crate::meter;
 use crate::seeds;
 use crate::target::{Outcome, Target, mend_nothing};
-use api::market::{
+use api::binary::market::{
     LEVEL_ENTRY_BLOCK, LEVEL_UPDATE_BYTES_MAX, LEVELS_PER_UPDATE_MAX, LevelEntry, MARKET_SCHEMA, MarketMessage,
     read_levels, write_level_update,
 };
-use api::orders::{Answer, ORDERS_SCHEMA, Request};
-use api::sbe::{HEADER_BYTES, Header, SbeError};
+use api::binary::orders::{Answer, ORDERS_SCHEMA, Request};
+use api::binary::sbe::{HEADER_BYTES, Header, SbeError};
 use std::fmt::Debug;
 use zerocopy::FromBytes;
 
@@ -72,7 +72,7 @@ fn refused(input: &[u8], schema: u16, error: SbeError) {
     }
 }
 
-fn levels(input: &[u8], update: api::market::LevelUpdate) {
+fn levels(input: &[u8], update: api::binary::market::LevelUpdate) {
     let bound = (input.len() / LEVEL_ENTRY_BLOCK + 1) * LEVEL_ENTRY_BLOCK * 4 + 256;
     let levels: Result<Vec<LevelEntry>, SbeError> =
         meter::within(bound, || read_levels(input).map(|entries| entries.collect()));

@@ -2,7 +2,7 @@
 
 use crate::meter;
 use crate::target::{Outcome, Target, mend_nothing};
-use tools::top::metrics::Metrics;
+use tools::verbs::top::metrics::Metrics;
 
 pub const TARGET: Target =
     Target { name: "metrics", seeds, mend: mend_nothing, check, bytes_max: 1024, round_inputs: 15_000 };

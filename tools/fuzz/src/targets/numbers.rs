@@ -6,7 +6,7 @@
 
 use crate::meter;
 use crate::target::{Outcome, Target, mend_nothing};
-use node::numbers::{Numbers, NumbersLoader};
+use node::replica::stream_positions::{Numbers, NumbersLoader};
 
 pub const TARGET: Target =
     Target { name: "numbers", seeds, mend: mend_nothing, check, bytes_max: 2048, round_inputs: 20_000 };

@@ -4,11 +4,11 @@ use crate::house::House;
 use crate::meter;
 use crate::seeds;
 use crate::target::{Outcome, Target, mend_nothing};
-use api::decode::{Decoded, Sender, decode};
-use api::depth::Depth;
-use api::market::MarketMessage;
-use api::orders::{Answer, Request};
-use api::soup::{PacketKind, PacketReader, append_packet};
+use api::binary::decode::{Decoded, Sender, decode};
+use api::binary::depth::Depth;
+use api::binary::market::MarketMessage;
+use api::binary::orders::{Answer, Request};
+use api::binary::soup::{PacketKind, PacketReader, append_packet};
 use book::codec;
 use book::command::Command;
 use book::ids::{AccountId, SessionId};
@@ -85,9 +85,9 @@ fn seeds() -> Vec<Vec<u8>> {
 
 /// Orders of two sessions that rest and meet.
 fn trades() -> Vec<Vec<u8>> {
+    use api::binary::orders::NewOrder;
+    use api::binary::sbe::Framed;
     use api::decimal::{PriceE9, QtyE8};
-    use api::orders::NewOrder;
-    use api::sbe::Framed;
     use book::command::Side;
     use book::ids::{ClOrdId, MarketId};
     use zerocopy::IntoBytes;

@@ -14,7 +14,7 @@ use std::path::Path;
 use wal::error::ErrorKind;
 use wal::frame::{Frame, FrameHeader};
 use wal::piece::{PIECE_HEADER_BYTES, PIECE_RAW_BYTES_MAX, Piece, PieceBuilder, PieceHeader};
-use wal::units::{ChainHash, Seq, Tail, Timeline};
+use wal::units::{ChainHash, Lsn, Tail, Timeline};
 use zerocopy::FromBytes;
 
 pub const TARGET: Target = Target { name: "piece", seeds, mend, check, bytes_max: 4096, round_inputs: 8_000 };
@@ -142,7 +142,7 @@ fn seeds() -> Vec<Vec<u8>> {
 /// A piece of frames with these records, as it is stored and with its frames raw.
 fn sealed(frames: &[&[&[u8]]]) -> (Vec<u8>, Vec<u8>) {
     let timeline = Timeline(1);
-    let mut tail = Tail { seq: Seq(41), chain: ChainHash::genesis(NODE, timeline) };
+    let mut tail = Tail { seq: Lsn(41), chain: ChainHash::genesis(NODE, timeline) };
     let mut builder = PieceBuilder::new(NODE, timeline, tail);
     let mut raw = Vec::new();
     for records in frames {

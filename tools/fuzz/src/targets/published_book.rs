@@ -3,13 +3,13 @@
 use super::market_packets::published;
 use crate::meter;
 use crate::target::{Outcome, Target, mend_nothing};
+use api::binary::depth::{Depth, DepthBook};
+use api::binary::market::MarketMessage;
 use api::decimal::PriceE9;
-use api::depth::{Depth, DepthBook};
-use api::market::MarketMessage;
 use book::command::Side;
-use book::workload::Profile;
+use book::testing::workload::Profile;
 use std::sync::LazyLock;
-use tools::published_book::PublishedBook;
+use tools::recorded_day::published_book::PublishedBook;
 
 pub const TARGET: Target =
     Target { name: "published_book", seeds, mend: mend_nothing, check, bytes_max: 1024, round_inputs: 8_000 };

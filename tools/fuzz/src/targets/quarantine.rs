@@ -5,7 +5,7 @@ use crate::scratch;
 use crate::target::{Outcome, Target};
 use wal::error::ErrorKind;
 use wal::quarantine::{QUARANTINE_FILE, QUARANTINED_MAX, Quarantine, Quarantined, REASON_BYTES_MAX};
-use wal::units::Seq;
+use wal::units::Lsn;
 
 pub const TARGET: Target =
     Target { name: "quarantine", seeds, mend: identity::mend, check, bytes_max: 1024, round_inputs: 8_000 };
@@ -37,8 +37,8 @@ fn seeds() -> Vec<Vec<u8>> {
         let mut list = Quarantine::default();
         for (seq, reason) in entries {
             let entry =
-                Quarantined { until: Seq(seq + 9), time_ns: 1_790_000_000_000_000_000, reason: (*reason).into() };
-            assert!(list.add(Seq(*seq), entry));
+                Quarantined { until: Lsn(seq + 9), time_ns: 1_790_000_000_000_000_000, reason: (*reason).into() };
+            assert!(list.add(Lsn(*seq), entry));
         }
         let dir = scratch::dir();
         list.write(&dir).expect("the scratch directory takes a file");

@@ -5,10 +5,10 @@
 use crate::seeds;
 use crate::splits::split;
 use crate::target::{Outcome, Target, mend_nothing};
-use api::login::{LoginReject, LoginRequest, SessionName};
-use api::session::{CloseReason, Flow, Session, SessionOutput};
-use api::soup::{PacketKind, append_packet};
-use api::stream::SessionSeq;
+use api::binary::login::{LoginReject, LoginRequest, SessionName};
+use api::binary::session::{CloseReason, Flow, Session, SessionOutput};
+use api::binary::soup::{PacketKind, append_packet};
+use api::binary::stream::SessionSeq;
 use book::units::TsNs;
 
 pub const TARGET: Target =

@@ -7,7 +7,7 @@ use crate::target::{Outcome, Target};
 use std::path::Path;
 use wal::error::{ErrorKind, Result, WalError};
 use wal::snapshot::{SNAPSHOT_PIECE_BYTES_MAX, SnapshotHeader, SnapshotReader, SnapshotWriter, remove};
-use wal::units::{ChainHash, Seq, Tail, Timeline};
+use wal::units::{ChainHash, Lsn, Tail, Timeline};
 
 pub const TARGET: Target = Target { name: "snapshot_file", seeds, mend, check, bytes_max: 8192, round_inputs: 2_500 };
 
@@ -102,7 +102,7 @@ fn seeds() -> Vec<Vec<u8>> {
     let header = SnapshotHeader {
         node_id: NODE,
         timeline: Timeline(1),
-        tail: Tail { seq: Seq(42), chain: ChainHash([7; 32]) },
+        tail: Tail { seq: Lsn(42), chain: ChainHash([7; 32]) },
         time: 1_700_000_000_000_000_000,
         state_hash: [9; 32],
         log_bytes: 4_711,

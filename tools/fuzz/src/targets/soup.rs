@@ -4,7 +4,7 @@ use crate::meter;
 use crate::seeds;
 use crate::splits::split;
 use crate::target::{Outcome, Target, mend_nothing};
-use api::soup::{PACKET_LEN_MAX, PacketError, PacketKind, PacketReader, append_packet};
+use api::binary::soup::{PACKET_LEN_MAX, PacketError, PacketKind, PacketReader, append_packet};
 
 pub const TARGET: Target = Target {
     name: "soup",

@@ -10,8 +10,8 @@ use book::command::{BlockChange, Command, MassCancel, MassScope};
 use book::engine::{Capacity, Engine};
 use book::ids::{AccountId, ClOrdId, MarketId, SessionId};
 use book::snapshot::{Loader, Section, SnapshotError};
+use book::testing::workload::{Profile, Workload};
 use book::units::{Seq, Stamp, TsNs};
-use book::workload::{Profile, Workload};
 
 pub const TARGET: Target =
     Target { name: "state", seeds, mend: mend_nothing, check, bytes_max: 16 << 10, round_inputs: 4_000 };

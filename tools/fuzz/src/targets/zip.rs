@@ -4,7 +4,7 @@ use crate::meter;
 use crate::target::{Outcome, Target};
 use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
-use tools::zip::extract;
+use tools::recorded_day::zip::extract;
 
 pub const TARGET: Target = Target { name: "zip", seeds, mend, check, bytes_max: 2048, round_inputs: 10_000 };
 

@@ -1,0 +1,295 @@
+//! Books rebuilt from market data: what a reader of the feed knows.
+//!
+//! Serves the client, the snapshots and the top of book alike, because it takes only what the wire says. Invariants: a
+//! level's quantity and count are the sums over its orders; `rptSeq` has no gap since the instrument was learned.
+
+use crate::binary::market::*;
+use crate::binary::orders::SIDE_BUY;
+use book::command::Side;
+use std::collections::{BTreeMap, HashMap};
+use thiserror::Error;
+
+/// Why a message does not follow from what was known. The reader takes a new snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum DepthError {
+    #[error("instrument {instrument} was not defined")]
+    UnknownInstrument { instrument: u32 },
+    #[error("instrument {instrument}: rptSeq {found} where {expected} follows")]
+    Gap { instrument: u32, expected: u64, found: u64 },
+    #[error("instrument {instrument}: order {order} is not in the book")]
+    UnknownOrder { instrument: u32, order: u64 },
+    #[error("instrument {instrument}: order {order} is in the book already")]
+    DuplicateOrder { instrument: u32, order: u64 },
+    #[error("instrument {instrument}: order {order} has {open} open, less than is taken off or otherwise than is said")]
+    QtyMismatch { instrument: u32, order: u64, open: i64 },
+    #[error("side {side} is neither buy nor sell")]
+    Side { side: u8 },
+}
+
+/// An order as the public sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DepthOrder {
+    pub order_id: u64,
+    pub side: Side,
+    pub price_e9: i64,
+    pub qty_e8: i64,
+    /// When it took its place in the queue.
+    arrival: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    pub price_e9: i64,
+    pub qty_e8: i64,
+    pub orders: u32,
+}
+
+/// Orders of one price, by arrival: the first is the next to trade. A tree because cancels come from anywhere.
+#[derive(Clone, Debug, Default)]
+struct Queue {
+    order_ids: BTreeMap<u64, u64>,
+    qty_e8: i64,
+}
+
+/// The book of one instrument.
+#[derive(Clone, Debug)]
+pub struct DepthBook {
+    definition: InstrumentDefinition,
+    rpt_seq: u64,
+    /// Found by id only, never walked, so the order of a hash map cannot show.
+    orders: HashMap<u64, DepthOrder>,
+    /// By price, ascending on both sides. Trees, because levels come and go anywhere and are walked in order.
+    buys: BTreeMap<i64, Queue>,
+    sells: BTreeMap<i64, Queue>,
+    arrivals: u64,
+}
+
+impl DepthBook {
+    fn new(definition: InstrumentDefinition) -> Self {
+        Self {
+            definition,
+            rpt_seq: definition.rpt_seq.get(),
+            orders: HashMap::new(),
+            buys: BTreeMap::new(),
+            sells: BTreeMap::new(),
+            arrivals: 0,
+        }
+    }
+
+    pub fn instrument(&self) -> u32 {
+        self.definition.instrument_id.get()
+    }
+
+    /// As announced, with the state as it is now.
+    pub fn definition(&self) -> &InstrumentDefinition {
+        &self.definition
+    }
+
+    pub fn rpt_seq(&self) -> u64 {
+        self.rpt_seq
+    }
+
+    pub fn order_count(&self) -> usize {
+        self.orders.len()
+    }
+
+    pub fn order(&self, order_id: u64) -> Option<&DepthOrder> {
+        self.orders.get(&order_id)
+    }
+
+    /// Levels of one side, the best price first.
+    pub fn levels(&self, side: Side) -> impl Iterator<Item = Level> + '_ {
+        self.queues(side).map(|(price_e9, queue)| Level {
+            price_e9,
+            qty_e8: queue.qty_e8,
+            orders: queue.order_ids.len() as u32,
+        })
+    }
+
+    /// The best `count` levels of a side.
+    pub fn top(&self, side: Side, count: usize) -> impl Iterator<Item = Level> + '_ {
+        self.levels(side).take(count)
+    }
+
+    /// Resting orders of one side in price-time priority.
+    pub fn orders(&self, side: Side) -> impl Iterator<Item = &DepthOrder> + '_ {
+        self.queues(side).flat_map(|(_, queue)| queue.order_ids.values()).map(|id| &self.orders[id])
+    }
+
+    fn queues(&self, side: Side) -> impl Iterator<Item = (i64, &Queue)> + '_ {
+        // One of the two is empty: a chain gives both directions one type without a box.
+        let (up, down) = match side {
+            Side::Sell => (Some(self.sells.iter()), None),
+            Side::Buy => (None, Some(self.buys.iter().rev())),
+        };
+        up.into_iter().flatten().chain(down.into_iter().flatten()).map(|(price, queue)| (*price, queue))
+    }
+
+    fn side_mut(&mut self, side: Side) -> &mut BTreeMap<i64, Queue> {
+        match side {
+            Side::Buy => &mut self.buys,
+            Side::Sell => &mut self.sells,
+        }
+    }
+
+    fn add(&mut self, order_id: u64, side: Side, price_e9: i64, qty_e8: i64) -> Result<(), DepthError> {
+        let instrument = self.instrument();
+        if self.orders.contains_key(&order_id) {
+            return Err(DepthError::DuplicateOrder { instrument, order: order_id });
+        }
+        if qty_e8 <= 0 {
+            return Err(DepthError::QtyMismatch { instrument, order: order_id, open: qty_e8 });
+        }
+        let arrival = self.arrivals;
+        let queue = self.side_mut(side).entry(price_e9).or_default();
+        let sum = queue.qty_e8.checked_add(qty_e8);
+        queue.qty_e8 = sum.ok_or(DepthError::QtyMismatch { instrument, order: order_id, open: qty_e8 })?;
+        queue.order_ids.insert(arrival, order_id);
+        self.arrivals += 1;
+        self.orders.insert(order_id, DepthOrder { order_id, side, price_e9, qty_e8, arrival });
+        Ok(())
+    }
+
+    fn remove(&mut self, order_id: u64) -> Result<DepthOrder, DepthError> {
+        let unknown = DepthError::UnknownOrder { instrument: self.instrument(), order: order_id };
+        let order = self.orders.remove(&order_id).ok_or(unknown)?;
+        let side = self.side_mut(order.side);
+        let queue = side.get_mut(&order.price_e9).expect("an order's level exists");
+        queue.qty_e8 -= order.qty_e8;
+        queue.order_ids.remove(&order.arrival);
+        assert!(0 <= queue.qty_e8 && (queue.qty_e8 == 0) == queue.order_ids.is_empty(), "a level sums its orders");
+        if queue.order_ids.is_empty() {
+            side.remove(&order.price_e9);
+        }
+        Ok(order)
+    }
+
+    /// Takes `qty_e8` off an order; one that has nothing left is gone.
+    fn take_off(&mut self, order_id: u64, qty_e8: i64) -> Result<i64, DepthError> {
+        let instrument = self.instrument();
+        let unknown = DepthError::UnknownOrder { instrument, order: order_id };
+        let order = self.orders.get_mut(&order_id).ok_or(unknown)?;
+        if qty_e8 <= 0 || order.qty_e8 < qty_e8 {
+            return Err(DepthError::QtyMismatch { instrument, order: order_id, open: order.qty_e8 });
+        }
+        if order.qty_e8 == qty_e8 {
+            self.remove(order_id)?;
+            return Ok(0);
+        }
+        order.qty_e8 -= qty_e8;
+        let order = *order;
+        let queue = self.side_mut(order.side).get_mut(&order.price_e9).expect("an order's level exists");
+        queue.qty_e8 -= qty_e8;
+        Ok(order.qty_e8)
+    }
+
+    fn executed(&mut self, m: &OrderExecuted) -> Result<(), DepthError> {
+        let order = m.order_id.get();
+        let leaves = self.take_off(order, m.qty_e8.get())?;
+        if leaves == m.leaves_qty_e8.get() {
+            return Ok(());
+        }
+        Err(DepthError::QtyMismatch { instrument: self.instrument(), order, open: leaves })
+    }
+
+    fn replaced(&mut self, m: &OrderReplace) -> Result<(), DepthError> {
+        let before = self.remove(m.order_id.get())?;
+        self.add(m.new_order_id.get(), before.side, m.price_e9.get(), m.qty_e8.get())
+    }
+
+    /// Counts the message in. A snapshot repeats one number for all its orders.
+    fn advance(&mut self, found: u64, flags: u8) -> Result<(), DepthError> {
+        let step = u64::from(flags & FLAG_SNAPSHOT == 0);
+        let expected = self.rpt_seq.saturating_add(step);
+        if found != expected {
+            return Err(DepthError::Gap { instrument: self.instrument(), expected, found });
+        }
+        self.rpt_seq = found;
+        Ok(())
+    }
+}
+
+/// Books of all instruments of the feed.
+#[derive(Clone, Debug, Default)]
+pub struct Depth {
+    /// By instrument id; a tree, because it is walked in order when a snapshot is sent.
+    books: BTreeMap<u32, DepthBook>,
+}
+
+impl Depth {
+    pub fn book(&self, instrument: u32) -> Option<&DepthBook> {
+        self.books.get(&instrument)
+    }
+
+    /// By id.
+    pub fn books(&self) -> impl Iterator<Item = &DepthBook> {
+        self.books.values()
+    }
+
+    /// Takes one message in, of the live stream or of a snapshot. After an error the instrument is not to be trusted.
+    pub fn apply(&mut self, message: &MarketMessage) -> Result<(), DepthError> {
+        match message {
+            MarketMessage::InstrumentDefinition(m) => self.define(m),
+            MarketMessage::TradingStatus(m) => {
+                self.book_mut(m.instrument_id.get())?.definition.state = m.state;
+                Ok(())
+            }
+            MarketMessage::OrderAdd(m) => {
+                let side = side_of(m.side)?;
+                let book = self.advanced(m.instrument_id.get(), m.rpt_seq.get(), m.flags)?;
+                book.add(m.order_id.get(), side, m.price_e9.get(), m.qty_e8.get())
+            }
+            MarketMessage::OrderReduce(m) => {
+                let book = self.advanced(m.instrument_id.get(), m.rpt_seq.get(), m.flags)?;
+                book.take_off(m.order_id.get(), m.canceled_qty_e8.get()).map(|_left| ())
+            }
+            MarketMessage::OrderDelete(m) => {
+                let book = self.advanced(m.instrument_id.get(), m.rpt_seq.get(), m.flags)?;
+                book.remove(m.order_id.get()).map(|_gone| ())
+            }
+            MarketMessage::OrderReplace(m) => {
+                self.advanced(m.instrument_id.get(), m.rpt_seq.get(), m.flags)?.replaced(m)
+            }
+            MarketMessage::OrderExecuted(m) => {
+                self.advanced(m.instrument_id.get(), m.rpt_seq.get(), m.flags)?.executed(m)
+            }
+            // The frame of a snapshot, and the conflated session, which is not about orders.
+            MarketMessage::SnapshotBegin(_)
+            | MarketMessage::SnapshotEnd(_)
+            | MarketMessage::Bbo(_)
+            | MarketMessage::LevelUpdate(_) => Ok(()),
+        }
+    }
+
+    /// A new instrument, or new rules of a known one, which must not have missed anything.
+    fn define(&mut self, m: &InstrumentDefinition) -> Result<(), DepthError> {
+        let instrument = m.instrument_id.get();
+        let Some(book) = self.books.get_mut(&instrument) else {
+            self.books.insert(instrument, DepthBook::new(*m));
+            return Ok(());
+        };
+        if book.rpt_seq != m.rpt_seq.get() {
+            return Err(DepthError::Gap { instrument, expected: book.rpt_seq, found: m.rpt_seq.get() });
+        }
+        book.definition = *m;
+        Ok(())
+    }
+
+    fn advanced(&mut self, instrument: u32, rpt_seq: u64, flags: u8) -> Result<&mut DepthBook, DepthError> {
+        let book = self.book_mut(instrument)?;
+        book.advance(rpt_seq, flags)?;
+        Ok(book)
+    }
+
+    fn book_mut(&mut self, instrument: u32) -> Result<&mut DepthBook, DepthError> {
+        self.books.get_mut(&instrument).ok_or(DepthError::UnknownInstrument { instrument })
+    }
+}
+
+fn side_of(side: u8) -> Result<Side, DepthError> {
+    match side {
+        SIDE_BUY => Ok(Side::Buy),
+        crate::binary::orders::SIDE_SELL => Ok(Side::Sell),
+        side => Err(DepthError::Side { side }),
+    }
+}

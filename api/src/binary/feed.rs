@@ -1,0 +1,304 @@
+//! Events to the public feed: every order that rests, every change of it, every trade, and nothing that tells the owner.
+//!
+//! Invariants: `rptSeq` of an instrument grows by one with every message about its book; the last message of a command
+//! that carries flags carries `lastInEvent`, and only there is the book known not to be crossed.
+
+use crate::binary::market::*;
+use crate::binary::orders::{SIDE_BUY, SIDE_SELL};
+use crate::instruments::{Instrument, Instruments};
+use book::command::{MarketStatus, Side};
+use book::event::{Amended, Event, Fill, Rested};
+use book::ids::{MarketId, OrderId, Symbol};
+use book::units::{PriceTicks, QtyLots, Stamp, TsNs};
+use zerocopy::little_endian::{I64, U32, U64};
+
+/// Turns commands' events into public messages.
+///
+/// One message is kept back until the next one or the end of the command is seen: whether it is the last decides a bit
+/// in it. So is an order that lost its place, until it is known whether it comes straight back.
+#[derive(Clone, Debug, Default)]
+pub struct FeedEncoder {
+    /// Last `rptSeq` by market, the first element belongs to id 1.
+    rpt_seqs: Vec<u64>,
+    kept: Option<MarketMessage>,
+    moving: Option<Moving>,
+}
+
+/// An order that left the book by an amendment.
+#[derive(Clone, Copy, Debug)]
+struct Moving {
+    order_id: OrderId,
+    market: MarketId,
+}
+
+impl FeedEncoder {
+    /// Continues a feed: the last `rptSeq` by market, as `rpt_seqs` told it.
+    pub fn resume(rpt_seqs: Vec<u64>) -> Self {
+        Self { rpt_seqs, kept: None, moving: None }
+    }
+
+    pub fn rpt_seqs(&self) -> &[u64] {
+        &self.rpt_seqs
+    }
+
+    /// All events of one command. `instruments` has taken them in already.
+    pub fn encode<'e>(
+        &mut self,
+        stamp: Stamp,
+        events: impl IntoIterator<Item = &'e Event>,
+        instruments: &Instruments,
+        out: &mut impl FnMut(&[u8]),
+    ) {
+        for event in events {
+            self.push(stamp, event, instruments, out);
+        }
+        self.finish(stamp, out);
+    }
+
+    /// One event of a command; `finish` follows its last one.
+    pub fn push(&mut self, stamp: Stamp, event: &Event, instruments: &Instruments, out: &mut impl FnMut(&[u8])) {
+        // Only some seats describe transfers, and all seats write the same feed.
+        if matches!(event, Event::Transfer(_)) {
+            return;
+        }
+        if let Some(moving) = self.moving.take() {
+            match event {
+                Event::Rested(e) if e.order_id == moving.order_id => {
+                    let instrument = instruments.at(e.market);
+                    let message = self.replaced(stamp.ts, e, instrument);
+                    return self.keep(message, out);
+                }
+                _ => self.delete(stamp.ts, moving, out),
+            }
+        }
+        self.push_plain(stamp.ts, event, instruments, out);
+    }
+
+    /// The command is over: what was kept back goes out, marked as its last.
+    pub fn finish(&mut self, stamp: Stamp, out: &mut impl FnMut(&[u8])) {
+        if let Some(moving) = self.moving.take() {
+            self.delete(stamp.ts, moving, out);
+        }
+        if let Some(mut last) = self.kept.take() {
+            if let Some(flags) = flags_mut(&mut last) {
+                *flags |= FLAG_LAST_IN_EVENT;
+            }
+            last.write(out);
+        }
+    }
+
+    fn push_plain(&mut self, ts: TsNs, event: &Event, instruments: &Instruments, out: &mut impl FnMut(&[u8])) {
+        match event {
+            Event::Rested(e) => {
+                let message = self.added(ts, e, instruments.at(e.market));
+                self.keep(message, out);
+            }
+            Event::Fill(e) => {
+                let message = self.executed(ts, e, instruments.at(e.market));
+                self.keep(message, out);
+            }
+            Event::Reduced(e) if e.was_resting => {
+                let qty = instruments.at(e.market).qty_e8(e.qty).0;
+                let message = self.reduced(ts, e.order_id, e.market, qty);
+                self.keep(message, out);
+            }
+            Event::Amended(e) => self.amended(ts, e, instruments, out),
+            Event::Canceled(e) if e.was_resting => {
+                self.delete(ts, Moving { order_id: e.order_id, market: e.market }, out);
+            }
+            Event::MarketAdded(rules) | Event::MarketRulesChanged(rules) => {
+                let rpt_seq = *self.rpt_seq(rules.id);
+                let message = definition(instruments.at(rules.id), ts, rpt_seq, 0);
+                self.keep(message.into(), out);
+            }
+            Event::MarketStatusChanged { market, status } => self.keep(trading_status(ts, *market, *status), out),
+            _ => {}
+        }
+    }
+
+    fn amended(&mut self, ts: TsNs, e: &Amended, instruments: &Instruments, out: &mut impl FnMut(&[u8])) {
+        if !e.kept_priority {
+            self.moving = Some(Moving { order_id: e.order_id, market: e.market });
+            return;
+        }
+        let less = e.leaves_before.0.checked_sub(e.leaves.0).expect("an order that keeps its place does not grow");
+        // An amendment that only renames the order changes nothing that the public sees.
+        if less > 0 {
+            let qty = instruments.at(e.market).qty_e8(QtyLots(less)).0;
+            let message = self.reduced(ts, e.order_id, e.market, qty);
+            self.keep(message, out);
+        }
+    }
+
+    fn delete(&mut self, ts: TsNs, gone: Moving, out: &mut impl FnMut(&[u8])) {
+        let message = OrderDelete {
+            event_time_ns: U64::new(ts.0),
+            order_id: U64::new(gone.order_id.0),
+            rpt_seq: self.next_rpt_seq(gone.market),
+            instrument_id: U32::new(gone.market.0),
+            flags: 0,
+            pad: [0; 3],
+        };
+        self.keep(message.into(), out);
+    }
+
+    fn reduced(&mut self, ts: TsNs, order_id: OrderId, market: MarketId, canceled_qty_e8: i64) -> MarketMessage {
+        let message = OrderReduce {
+            event_time_ns: U64::new(ts.0),
+            order_id: U64::new(order_id.0),
+            canceled_qty_e8: I64::new(canceled_qty_e8),
+            rpt_seq: self.next_rpt_seq(market),
+            instrument_id: U32::new(market.0),
+            flags: 0,
+            pad: [0; 3],
+        };
+        message.into()
+    }
+
+    fn added(&mut self, ts: TsNs, e: &Rested, instrument: &Instrument) -> MarketMessage {
+        let (price, qty) = wire_terms(instrument, e.price, e.qty);
+        let message = OrderAdd {
+            event_time_ns: U64::new(ts.0),
+            order_id: U64::new(e.order_id.0),
+            price_e9: price,
+            qty_e8: qty,
+            rpt_seq: self.next_rpt_seq(e.market),
+            instrument_id: U32::new(e.market.0),
+            side: side_code(e.side),
+            flags: 0,
+            pad: [0; 2],
+        };
+        message.into()
+    }
+
+    fn replaced(&mut self, ts: TsNs, e: &Rested, instrument: &Instrument) -> MarketMessage {
+        let (price, qty) = wire_terms(instrument, e.price, e.qty);
+        let message = OrderReplace {
+            event_time_ns: U64::new(ts.0),
+            order_id: U64::new(e.order_id.0),
+            new_order_id: U64::new(e.order_id.0),
+            price_e9: price,
+            qty_e8: qty,
+            rpt_seq: self.next_rpt_seq(e.market),
+            instrument_id: U32::new(e.market.0),
+            flags: 0,
+            pad: [0; 3],
+        };
+        message.into()
+    }
+
+    fn executed(&mut self, ts: TsNs, e: &Fill, instrument: &Instrument) -> MarketMessage {
+        let (price, qty) = wire_terms(instrument, e.price, e.qty);
+        let message = OrderExecuted {
+            event_time_ns: U64::new(ts.0),
+            order_id: U64::new(e.maker.order_id.0),
+            trade_id: U64::new(e.trade_id.0),
+            price_e9: price,
+            qty_e8: qty,
+            leaves_qty_e8: I64::new(instrument.qty_e8(e.maker.leaves).0),
+            rpt_seq: self.next_rpt_seq(e.market),
+            instrument_id: U32::new(e.market.0),
+            aggressor: side_code(e.taker_side),
+            flags: 0,
+            pad: [0; 2],
+        };
+        message.into()
+    }
+
+    #[inline]
+    fn keep(&mut self, message: MarketMessage, out: &mut impl FnMut(&[u8])) {
+        if let Some(before) = self.kept.replace(message) {
+            before.write(out);
+        }
+    }
+
+    fn next_rpt_seq(&mut self, market: MarketId) -> U64 {
+        let rpt_seq = self.rpt_seq(market);
+        *rpt_seq += 1;
+        U64::new(*rpt_seq)
+    }
+
+    fn rpt_seq(&mut self, market: MarketId) -> &mut u64 {
+        assert!(!market.is_none(), "an event names its market");
+        let idx = market.0 as usize - 1;
+        // Grows only when a market is announced, which is not on the hot path.
+        if self.rpt_seqs.len() <= idx {
+            self.rpt_seqs.resize(idx + 1, 0);
+        }
+        &mut self.rpt_seqs[idx]
+    }
+}
+
+/// What a market is, for the live stream and for snapshots.
+pub fn definition(instrument: &Instrument, ts: TsNs, rpt_seq: u64, flags: u8) -> InstrumentDefinition {
+    let rules = &instrument.rules;
+    InstrumentDefinition {
+        event_time_ns: U64::new(ts.0),
+        symbol: name_of(rules.symbol),
+        base_asset: name_of(instrument.base.symbol),
+        quote_asset: name_of(instrument.quote.symbol),
+        tick_size_e9: I64::new(instrument.price_e9(PriceTicks(1)).0),
+        lot_size_e8: I64::new(instrument.qty_e8(QtyLots(1)).0),
+        min_qty_e8: I64::new(instrument.qty_e8(rules.limits.qty_min).0),
+        max_qty_e8: I64::new(instrument.qty_e8(rules.limits.qty_max).0),
+        instrument_id: U32::new(rules.id.0),
+        state: state_code(rules.status),
+        flags,
+        base_scale: instrument.base.scale,
+        quote_scale: instrument.quote.scale,
+        rpt_seq: U64::new(rpt_seq),
+    }
+}
+
+fn trading_status(ts: TsNs, market: MarketId, status: MarketStatus) -> MarketMessage {
+    let message = TradingStatus {
+        event_time_ns: U64::new(ts.0),
+        instrument_id: U32::new(market.0),
+        state: state_code(status),
+        flags: 0,
+        pad: [0; 2],
+    };
+    message.into()
+}
+
+fn wire_terms(instrument: &Instrument, price: PriceTicks, qty: QtyLots) -> (I64, I64) {
+    (I64::new(instrument.price_e9(price).0), I64::new(instrument.qty_e8(qty).0))
+}
+
+pub fn state_code(status: MarketStatus) -> u8 {
+    match status {
+        MarketStatus::Trading => STATE_TRADING,
+        MarketStatus::Halt => STATE_HALT,
+        MarketStatus::CancelOnly => STATE_CANCEL_ONLY,
+        MarketStatus::PostOnly => STATE_POST_ONLY,
+        MarketStatus::Closed => STATE_CLOSED,
+    }
+}
+
+pub fn side_code(side: Side) -> u8 {
+    match side {
+        Side::Buy => SIDE_BUY,
+        Side::Sell => SIDE_SELL,
+    }
+}
+
+/// A symbol as the schema's fixed text, padded with zeros.
+pub fn name_of(symbol: Symbol) -> Name {
+    let text = symbol.as_str().as_bytes();
+    let mut name = Name::default();
+    name[..text.len()].copy_from_slice(text);
+    name
+}
+
+fn flags_mut(message: &mut MarketMessage) -> Option<&mut u8> {
+    Some(match message {
+        MarketMessage::InstrumentDefinition(m) => &mut m.flags,
+        MarketMessage::TradingStatus(m) => &mut m.flags,
+        MarketMessage::OrderAdd(m) => &mut m.flags,
+        MarketMessage::OrderReduce(m) => &mut m.flags,
+        MarketMessage::OrderDelete(m) => &mut m.flags,
+        MarketMessage::OrderReplace(m) => &mut m.flags,
+        MarketMessage::OrderExecuted(m) => &mut m.flags,
+        _ => return None,
+    })
+}

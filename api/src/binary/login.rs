@@ -1,0 +1,186 @@
+//! The log-in packets of SoupBinTCP: who, with what password, to which stream, from which number.
+//!
+//! Fields are ASCII of fixed width. They are written as the specification pads them (text left aligned, numbers right
+//! aligned) and read with spaces on either side, because implementations differ.
+
+use crate::binary::stream::SessionSeq;
+
+pub const USER_BYTES: usize = 6;
+pub const PASSWORD_BYTES: usize = 10;
+pub const SESSION_BYTES: usize = 10;
+pub const SEQUENCE_BYTES: usize = 20;
+pub const LOGIN_BYTES: usize = USER_BYTES + PASSWORD_BYTES + SESSION_BYTES + SEQUENCE_BYTES;
+pub const ACCEPT_BYTES: usize = SESSION_BYTES + SEQUENCE_BYTES;
+
+const _: () = assert!(LOGIN_BYTES == 46 && ACCEPT_BYTES == 30);
+
+/// The name of a numbered stream, 10 characters on the wire. Numbers never start again under the same name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionName([u8; SESSION_BYTES]);
+
+impl SessionName {
+    pub const BLANK: Self = Self([b' '; SESSION_BYTES]);
+    pub const LIVE: Self = Self(*b"LIVE      ");
+    pub const SNAP: Self = Self(*b"SNAP      ");
+    pub const TOP: Self = Self(*b"TOP       ");
+
+    /// The stream of an order-entry session: `PIN` and seven digits.
+    pub fn of_session(session: book::ids::SessionId) -> Self {
+        const { assert!(book::session::SESSIONS_MAX < 10_000_000) };
+        let mut name = *b"PIN0000000";
+        write_digits(u64::from(session.0), b'0', &mut name[3..]);
+        Self(name)
+    }
+
+    /// Up to 10 letters and digits, without regard to padding on either side.
+    pub fn new(text: &[u8]) -> Option<Self> {
+        let text = text.trim_ascii();
+        if SESSION_BYTES < text.len() || !text.iter().all(u8::is_ascii_alphanumeric) {
+            return None;
+        }
+        let mut name = [b' '; SESSION_BYTES];
+        name[..text.len()].copy_from_slice(text);
+        Some(Self(name))
+    }
+
+    pub fn is_blank(&self) -> bool {
+        *self == Self::BLANK
+    }
+
+    pub fn as_bytes(&self) -> &[u8; SESSION_BYTES] {
+        &self.0
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("?").trim_ascii()
+    }
+}
+
+impl std::fmt::Debug for SessionName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A login as it came, trimmed but not believed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct LoginRequest<'a> {
+    pub user: &'a str,
+    pub password: &'a [u8],
+    /// Blank asks for the current one.
+    pub session: SessionName,
+    /// The next number wanted; zero joins at the head.
+    pub sequence: SessionSeq,
+}
+
+impl std::fmt::Debug for LoginRequest<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LoginRequest {{ user: {:?}, session: {:?}, from: {:?} }}", self.user, self.session, self.sequence)
+    }
+}
+
+impl<'a> LoginRequest<'a> {
+    /// `None` when the payload has another length or a field holds what it cannot.
+    pub fn read(payload: &'a [u8]) -> Option<Self> {
+        if payload.len() != LOGIN_BYTES {
+            return None;
+        }
+        let (user, rest) = payload.split_at(USER_BYTES);
+        let (password, rest) = rest.split_at(PASSWORD_BYTES);
+        let (session, sequence) = rest.split_at(SESSION_BYTES);
+        let user = user.trim_ascii();
+        if !user.iter().all(u8::is_ascii_alphanumeric) {
+            return None;
+        }
+        Some(Self {
+            user: std::str::from_utf8(user).ok()?,
+            password: password.trim_ascii(),
+            session: SessionName::new(session)?,
+            sequence: SessionSeq(read_digits(sequence)?),
+        })
+    }
+
+    /// `None` when user or password do not fit their fields.
+    pub fn write(&self) -> Option<[u8; LOGIN_BYTES]> {
+        let mut payload = [b' '; LOGIN_BYTES];
+        let (user, rest) = payload.split_at_mut(USER_BYTES);
+        let (password, rest) = rest.split_at_mut(PASSWORD_BYTES);
+        let (session, sequence) = rest.split_at_mut(SESSION_BYTES);
+        user.get_mut(..self.user.len())?.copy_from_slice(self.user.as_bytes());
+        password.get_mut(..self.password.len())?.copy_from_slice(self.password);
+        session.copy_from_slice(self.session.as_bytes());
+        write_digits(self.sequence.0, b' ', sequence);
+        Some(payload)
+    }
+}
+
+/// The answer to a login that was let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginAccepted {
+    pub session: SessionName,
+    /// Number of the next sequenced packet that this connection will carry.
+    pub sequence: SessionSeq,
+}
+
+impl LoginAccepted {
+    pub fn read(payload: &[u8]) -> Option<Self> {
+        if payload.len() != ACCEPT_BYTES {
+            return None;
+        }
+        let (session, sequence) = payload.split_at(SESSION_BYTES);
+        Some(Self { session: SessionName::new(session)?, sequence: SessionSeq(read_digits(sequence)?) })
+    }
+
+    pub fn write(&self) -> [u8; ACCEPT_BYTES] {
+        let mut payload = [b' '; ACCEPT_BYTES];
+        let (session, sequence) = payload.split_at_mut(SESSION_BYTES);
+        session.copy_from_slice(self.session.as_bytes());
+        write_digits(self.sequence.0, b' ', sequence);
+        payload
+    }
+}
+
+/// Why a login was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum LoginReject {
+    /// Unknown user, wrong password, address not allowed; the answer does not say which.
+    NotAuthorised = b'A',
+    /// No such session, or a sequence that it does not have.
+    NoSession = b'S',
+}
+
+impl LoginReject {
+    pub fn read(payload: &[u8]) -> Option<Self> {
+        match payload {
+            [b'A'] => Some(Self::NotAuthorised),
+            [b'S'] => Some(Self::NoSession),
+            _ => None,
+        }
+    }
+}
+
+/// Digits right aligned in `out`, the rest filled with `pad`. The number fits: 20 digits hold any u64.
+fn write_digits(mut number: u64, pad: u8, out: &mut [u8]) {
+    out.fill(pad);
+    for digit in out.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return;
+        }
+    }
+    assert!(number == 0, "the field holds every number that is written to it");
+}
+
+/// A number between spaces; blank is zero.
+fn read_digits(field: &[u8]) -> Option<u64> {
+    let digits = field.trim_ascii();
+    if digits.is_empty() {
+        return Some(0);
+    }
+    digits.iter().try_fold(0u64, |number, &b| {
+        let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}

@@ -1,0 +1,5 @@
+//! The engine's loop: stamp, journal, apply, release; and the cycle of the pinned threads that drives it.
+
+pub mod engine_loop;
+pub mod events;
+pub mod run;

@@ -1,0 +1,384 @@
+//! Takes commands in, gives each its place and time, journals and applies it, and moves the watermark behind which
+//! answers may leave.
+//!
+//! ```text
+//!  ingress --> stamp --> stage in the journal --> apply --> outbox, feed     (answers wait there)
+//!                              |                                 ^
+//!                         write + sync -----------> seq_released |
+//! ```
+//!
+//! Invariants: a command is taken only when journal, outbox and feed have room for all of it, so nothing is ever dropped;
+//! its sequence is taken before it is applied, so a crash between the two cannot use a number twice; after the journal
+//! failed nothing is taken, applied or released.
+
+use crate::engine::events::Events;
+use crate::faults::fault::HashRecord;
+use crate::faults::mutation::{self, Mutation};
+use crate::reactor::ports::Journaling;
+use crate::replica::mass_cancels::{Unfinished, continued};
+use crate::replica::translate::{Outlet, Translator};
+use crate::rings::admin_port::{AdminAnswer, AdminInlet};
+use crate::rings::control::{CONTROLS_PER_COMMAND_MAX, Change, Control, SessionFacts};
+use crate::rings::feed_items::{FEED_ITEMS_PER_COMMAND_MAX, FeedItem};
+use crate::rings::frames::FramesIn;
+use crate::rings::ingress::Ingress;
+use crate::rings::outbox::{Origin, OutboxIn};
+use crate::rings::release_times::MarksIn;
+use crate::status::Status;
+use book::codec;
+use book::command::{Check, Command};
+use book::engine::{Capacity, Engine};
+use book::event::{Event, SessionState};
+use book::ids::SessionId;
+use book::look_ahead::DISTANCE_MAX;
+use book::units::{Seq, Stamp, TsNs};
+use rtrb::{Consumer, Producer};
+use std::sync::Arc;
+use wal::frame::RECORD_HEADER_BYTES;
+
+/// Commands that one cycle takes before it looks at the disk and the sockets again.
+const COMMANDS_PER_CYCLE_MAX: usize = 512;
+/// Events after which a check is due however few commands made them: bounds what the shadow holds before it may keep it.
+const EVENTS_PER_CHECK_MAX: u64 = 1 << 16;
+/// Upper bound of an encoded check, and what every frame keeps free for one.
+const CHECK_BYTES_MAX: usize = 32;
+pub const CHECK_ROOM: usize = CHECK_BYTES_MAX + RECORD_HEADER_BYTES;
+/// Upper bound of an encoded trading command; asserted against every kind in the tests.
+const TRADING_RECORD_BYTES_MAX: usize = 256;
+
+/// When answers may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// When the command is on disk and synced.
+    Durable,
+    /// When it is applied; the journal is written and synced at least this often.
+    Applied { write_every_ns: u64 },
+}
+
+/// All that the engine's loop is connected to.
+pub struct Wiring {
+    pub ingress: Consumer<Ingress>,
+    pub admin: AdminInlet,
+    pub outbox: OutboxIn,
+    pub marks: MarksIn,
+    pub feed: Producer<FeedItem>,
+    pub frames: FramesIn,
+    pub control: Producer<Control>,
+    pub status: Arc<Status>,
+}
+
+pub struct EngineLoop {
+    engine: Engine,
+    translator: Translator,
+    events: Events,
+    wiring: Wiring,
+    release: Release,
+    /// When the last frame was handed to the disk.
+    written_at_ns: u64,
+    /// Mass cancels that one command could not finish: their next part goes before anything else.
+    unfinished: Vec<Command>,
+    /// A frame ends with a check where the last one is so many commands behind it.
+    check_every: u64,
+    events_since_check: u64,
+    /// When the last cycle began.
+    cycle_at: TsNs,
+    counts: Counts,
+}
+
+/// Plain counters of the hot path, published once a cycle.
+#[derive(Debug, Default)]
+struct Counts {
+    commands: u64,
+    rejects: u64,
+    fills: u64,
+}
+
+impl EngineLoop {
+    /// `unfinished` is what the log owes: it goes before anything else.
+    pub fn new(
+        engine: Engine,
+        translator: Translator,
+        wiring: Wiring,
+        release: Release,
+        check_every: u64,
+        unfinished: Unfinished,
+    ) -> Self {
+        let mut unfinished = unfinished.into_commands();
+        unfinished.reserve(64);
+        assert!(check_every > 1, "there is something between two checks");
+        Self {
+            engine,
+            translator,
+            events: Events::new(),
+            wiring,
+            release,
+            written_at_ns: 0,
+            unfinished,
+            check_every,
+            events_since_check: 0,
+            cycle_at: TsNs(0),
+            counts: Counts::default(),
+        }
+    }
+
+    /// One cycle: what is durable, what may be freed, what comes in, what is to be written. Returns the work done.
+    pub fn poll(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
+        if reactor.poisoned().is_some() {
+            return 0;
+        }
+        let mut work = self.hand_over_frames(reactor);
+        work += self.take_commands(now, reactor);
+        work += self.write_when_due(now, reactor);
+        self.publish(now, reactor);
+        work
+    }
+
+    /// Whether everything taken in is applied, durable and handed to the keeper.
+    pub fn is_drained(&self, reactor: &impl Journaling) -> bool {
+        let head = reactor.head();
+        self.wiring.ingress.is_empty()
+            && self.unfinished.is_empty()
+            && self.engine.checked() == self.engine.stamp().seq
+            && head.seq_durable().next() == head.seq_next()
+            && head.durable_frame().is_none()
+    }
+
+    /// Durable frames go to the keeper; what it has stored frees segments.
+    fn hand_over_frames(&mut self, reactor: &mut impl Journaling) -> usize {
+        let head = reactor.head_mut();
+        // Before the frames: the keeper holds what it has stored against this.
+        self.wiring.status.seq_durable.set(head.seq_durable().0);
+        let mut count = 0;
+        while let Some(frame) = head.durable_frame() {
+            if !self.wiring.frames.push(frame) {
+                break;
+            }
+            head.release_durable_frame();
+            count += 1;
+        }
+        if count > 0 {
+            self.wiring.status.frames.add(count as u64);
+        }
+        let stored = wal::units::Lsn(self.wiring.status.seq_stored.get());
+        if head.seq_stored() < stored {
+            head.stored(stored);
+        }
+        count
+    }
+
+    fn take_commands(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
+        let mut count = 0;
+        while count < COMMANDS_PER_CYCLE_MAX && self.has_room(now, reactor, TRADING_RECORD_BYTES_MAX) {
+            if let Some(command) = self.unfinished.pop() {
+                self.run(now, now, &command, reactor);
+            } else if let Some(ingress) = self.next_ingress() {
+                self.run(now, ingress.received, &ingress.command, reactor);
+            } else {
+                break;
+            }
+            count += 1;
+        }
+        count + self.take_admin(now, reactor)
+    }
+
+    /// The next command of a client; the engine sees those behind it first.
+    #[inline]
+    fn next_ingress(&mut self) -> Option<Ingress> {
+        let Self { engine, wiring: Wiring { ingress, .. }, .. } = self;
+        if engine.looks_ahead() {
+            let len = ingress.slots().min(DISTANCE_MAX + 1);
+            let chunk = ingress.read_chunk(len).expect("so many are there");
+            let (front, back) = chunk.as_slices();
+            engine.look_ahead(|distance| {
+                let behind = front.get(distance).or_else(|| back.get(distance - front.len()));
+                behind.map(|ingress| &ingress.command)
+            });
+        }
+        ingress.pop().ok()
+    }
+
+    /// At most one administrative command a cycle: they are rare and may be large.
+    fn take_admin(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
+        if !self.has_room(now, reactor, codec::RECORD_BYTES_MAX) || self.wiring.admin.answers.is_full() {
+            return 0;
+        }
+        let Ok(request) = self.wiring.admin.requests.pop() else { return 0 };
+        let seq = self.run(now, now, &request.command, reactor);
+        let answer =
+            AdminAnswer { number: request.number, seq: seq.0, ts_ns: now.0, events: self.events.as_slice().to_vec() };
+        self.wiring.admin.answers.push(answer).expect("room was checked, and this loop alone fills it");
+        1
+    }
+
+    #[inline]
+    fn has_room(&mut self, now: TsNs, reactor: &mut impl Journaling, record_bytes: usize) -> bool {
+        let Wiring { outbox, feed, control, .. } = &self.wiring;
+        let outlets_have_room = outbox.has_room()
+            && feed.slots() >= FEED_ITEMS_PER_COMMAND_MAX
+            && control.slots() >= CONTROLS_PER_COMMAND_MAX;
+        if !outlets_have_room {
+            return false;
+        }
+        if reactor.head().has_room(record_bytes + CHECK_ROOM) {
+            return true;
+        }
+        // The open frame may just be full: close it and look again.
+        self.write_journal(now, reactor);
+        reactor.head().has_room(record_bytes + CHECK_ROOM)
+    }
+
+    /// Hands the open frame to the disk, if it may take one more. It ends with a check where one is due or wanted: a state
+    /// is kept at the end of a frame, and only where it has been compared. A log that ends for good ends with one.
+    #[inline]
+    fn write_journal(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
+        let (checked, applied) = (self.engine.checked().0, self.engine.stamp().seq.0);
+        let status = &self.wiring.status;
+        let due = self.check_every <= applied - checked
+            || EVENTS_PER_CHECK_MAX <= self.events_since_check
+            || checked < status.seq_check_wanted.get()
+            || status.is_stopping();
+        if due && checked < applied && reactor.head().may_close() && reactor.head().has_room(CHECK_BYTES_MAX) {
+            let check = Check { hash: self.engine.check_hash() };
+            self.run(now, now, &Command::Check(check), reactor);
+            self.events_since_check = 0;
+        }
+        reactor.write_journal()
+    }
+
+    /// Stamp, journal, apply, encode: one command from question to answers, which then wait for the disk.
+    fn run(&mut self, now: TsNs, received: TsNs, command: &Command, reactor: &mut impl Journaling) -> Seq {
+        let head = reactor.head_mut();
+        // Taken before apply: a crash between the two must not reuse a number that the journal has seen.
+        let seq = head.seq_next();
+        let record_bytes_max = record_bytes_max(command);
+        head.stage_with(seq, record_bytes_max, |into| {
+            codec::encode(now, command, into).expect("a command is smaller than its bound")
+        });
+        let stamp = Stamp { seq: Seq(seq.0), ts: now };
+        self.events.clear();
+        self.engine.apply(stamp, command, &mut self.events);
+        HashRecord::note(&self.engine);
+        self.counts.commands += 1;
+        self.events_since_check += self.events.as_slice().len() as u64;
+        let Wiring { outbox, feed, .. } = &mut self.wiring;
+        let mut outlet = Live { origin: Origin { seq: stamp.seq, received, sequenced: stamp.ts }, outbox, feed };
+        let summary = self.translator.translate(stamp, self.events.as_slice(), &mut outlet);
+        self.counts.fills += summary.fills;
+        self.counts.rejects += summary.rejects;
+        if summary.more && !mutation::is(Mutation::MassCancelAbandoned) {
+            self.unfinished.push(continued(command));
+        }
+        if matches!(command, Command::Admin(_) | Command::SetSession(_)) {
+            self.tell_gateway(stamp.seq);
+        }
+        stamp.seq
+    }
+
+    /// What changed that the gateway decides by: the grid of markets, and who may come in.
+    #[cold]
+    fn tell_gateway(&mut self, seq: Seq) {
+        for event in self.events.as_slice() {
+            let change = match event {
+                Event::AssetAdded(_) | Event::MarketAdded(_) | Event::MarketRulesChanged(_) => {
+                    Some(Change::Instruments(*event))
+                }
+                Event::SessionAdded { session, .. } | Event::SessionState(SessionState { session, .. }) => {
+                    SessionFacts::of(&self.engine, *session).map(|facts| Change::Session(Box::new(facts)))
+                }
+                _ => None,
+            };
+            if let Some(change) = change {
+                self.wiring
+                    .control
+                    .push(Control { seq, change })
+                    .expect("room was checked before the command was taken");
+            }
+        }
+    }
+
+    /// Hands what is staged to the disk: at once where answers wait for it, else when the interval is over. Until then the
+    /// commands gather in one frame, and the disk stays out of an order's way.
+    fn write_when_due(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
+        if let Release::Applied { write_every_ns } = self.release
+            && now.0 - self.written_at_ns < write_every_ns
+            && !self.wiring.status.is_stopping()
+        {
+            return 0;
+        }
+        let count = self.write_journal(now, reactor);
+        if count > 0 {
+            self.written_at_ns = now.0;
+        }
+        count
+    }
+
+    /// Moves the watermarks. Each asserts its own line.
+    fn publish(&mut self, now: TsNs, reactor: &impl Journaling) {
+        let Wiring { status, marks, .. } = &mut self.wiring;
+        let durable = reactor.head().seq_durable().0;
+        let applied = self.engine.stamp().seq.0;
+        let released = match self.release {
+            Release::Durable if mutation::is(Mutation::AnswerBeforeSync) => applied,
+            Release::Durable => durable,
+            Release::Applied { .. } => applied,
+        };
+        assert!(durable <= applied, "only what was applied is journaled");
+        let released_before = status.seq_released.get();
+        assert!(released_before <= released, "a watermark never falls");
+        if released_before < released {
+            // Before the watermark: whoever sees that answers may leave also finds since when.
+            marks.note(Seq(released), now);
+        }
+        status.seq_next.set(applied + 1);
+        status.seq_applied.set(applied);
+        status.seq_durable.set(durable);
+        status.seq_released.set(released);
+        status.commands.set(self.counts.commands);
+        status.rejects.set(self.counts.rejects);
+        status.fills.set(self.counts.fills);
+        // Against the gauge itself, so that whoever looks may set it back.
+        if self.cycle_at.0 > 0 && status.engine_cycle_ns_max.get() < now.0 - self.cycle_at.0 {
+            status.engine_cycle_ns_max.set(now.0 - self.cycle_at.0);
+        }
+        self.cycle_at = now;
+        status.engine.at_ns.set(now.0);
+        status.engine.cycles.add(1);
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+/// Where the live engine's events go: into rings, behind the watermark.
+struct Live<'a> {
+    origin: Origin,
+    outbox: &'a mut OutboxIn,
+    feed: &'a mut Producer<FeedItem>,
+}
+
+impl Outlet for Live<'_> {
+    #[inline]
+    fn answer(&mut self, session: SessionId, bytes: &[u8]) {
+        self.outbox.push(&self.origin, session, bytes);
+    }
+
+    #[inline]
+    fn public(&mut self, item: FeedItem) {
+        self.feed.push(item).expect("room for a whole command was checked before it was taken");
+    }
+}
+
+#[inline]
+fn record_bytes_max(command: &Command) -> usize {
+    match command {
+        Command::Admin(_) => codec::RECORD_BYTES_MAX,
+        Command::Check(_) => CHECK_BYTES_MAX,
+        _ => TRADING_RECORD_BYTES_MAX,
+    }
+}
+
+/// The engine's memory, as the configuration asks for it.
+pub fn capacity(orders: usize, markets: usize) -> Capacity {
+    Capacity { orders, leaves: (orders / 16).max(1 << 12), markets }
+}

@@ -1,0 +1,244 @@
+//! The operators' door: health, metrics and the admin API over HTTP/1.1, on a thread of its own.
+//!
+//! ```text
+//!  ops socket -> accept -> hyper -> /live /ready /health /metrics /version      reads `Status` and stage times only
+//!                                -> /admin/...  -> desk -> admin port -> engine -> answer once durable
+//! ```
+//! The pinned core never waits for anything here: commands go through a ring, answers come back through another.
+
+pub mod admin;
+pub mod answer;
+pub mod desk;
+pub mod health;
+pub mod intent;
+pub mod metrics;
+pub mod refusal;
+pub mod registry;
+
+use crate::config::Config;
+use crate::config::secrets::{Secret, SecretError};
+use crate::host::listen;
+use crate::ops::registry::Registry;
+use crate::replica::questions::ShadowPort;
+use crate::rings::admin_port::AdminPort;
+use crate::rings::stages::StageTotals;
+use crate::status::Status;
+use admin::{AdminState, is_bearer};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use desk::Desk;
+use health::Vitals;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use refusal::Refusal;
+use serde_json::json;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::sync::{Semaphore, watch};
+
+/// How often answers are handed on, ticks looked at and stage times taken in.
+const POLL_EVERY: Duration = Duration::from_millis(1);
+/// How long open requests may take to end once the edge is asked to stop.
+const DRAIN: Duration = Duration::from_secs(2);
+/// A moment without new connections when the process has no descriptor left.
+const PAUSE_AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Error)]
+pub enum EdgeError {
+    #[error("listen.ops {address}: {source}")]
+    Bind { address: SocketAddr, source: io::Error },
+    #[error("{key} {path}: {source}")]
+    Token { key: &'static str, path: PathBuf, source: SecretError },
+    #[error("the edge's thread: {0}")]
+    Thread(io::Error),
+}
+
+/// What the edge shares with the loops.
+#[derive(Clone)]
+pub struct Ends {
+    pub status: Arc<Status>,
+    pub admin: Arc<AdminPort>,
+    pub stages: Arc<StageTotals>,
+    pub shadow: ShadowPort,
+}
+
+/// The running edge.
+pub struct Edge {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<()>,
+}
+
+/// Binds `listen.ops`, so that an address in use is told before a long recovery.
+pub fn bind(config: &Config) -> Result<TcpListener, EdgeError> {
+    let address = config.listen.ops.address;
+    let failed = |source| EdgeError::Bind { address, source };
+    let listener = listen::patiently(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+impl Edge {
+    /// Starts to serve; `registry` is what the engine knew before its first command.
+    pub fn spawn(config: &Config, listener: TcpListener, ends: Ends, registry: Registry) -> Result<Self, EdgeError> {
+        let address = listener.local_addr().map_err(EdgeError::Thread)?;
+        let Ends { status, admin, stages, shadow } = ends;
+        let desk = Arc::new(Desk::new(admin, registry));
+        let vitals = Arc::new(Vitals::new(config, status));
+        let router = router(config, Arc::clone(&desk), shadow, Arc::clone(&vitals), Arc::clone(&stages))?;
+        let limits = ConnectionLimits {
+            connections_max: config.limits.ops_connections_max,
+            header_bytes_max: config.limits.header_bytes_max,
+            header_timeout: config.limits.header_timeout,
+        };
+        let (stop, stopped) = watch::channel(false);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(EdgeError::Thread)?;
+        let run = move || {
+            runtime.block_on(async move {
+                let polling = tokio::spawn(poll(desk, vitals, stages));
+                serve(listener, router, limits, stopped).await;
+                polling.abort();
+            });
+            // A hash that is being made ends within its tens of milliseconds.
+            runtime.shutdown_timeout(DRAIN);
+        };
+        let thread = std::thread::Builder::new().name("edge".to_owned()).spawn(run).map_err(EdgeError::Thread)?;
+        Ok(Self { address, stop, thread })
+    }
+
+    /// Where it listens; with port 0 in the configuration, the port that the system gave.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more connections, lets open requests end within `DRAIN`, and waits for that. To be called when the
+    /// engine has stopped: until then it hands out the engine's last answers.
+    pub fn stop(self) {
+        // Without a receiver the thread is gone already.
+        let _ = self.stop.send(true);
+        if self.thread.join().is_err() {
+            tracing::error!("the edge's thread panicked");
+        }
+    }
+}
+
+async fn poll(desk: Arc<Desk>, vitals: Arc<Vitals>, stages: Arc<StageTotals>) {
+    let mut interval = tokio::time::interval(POLL_EVERY);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        desk.poll();
+        vitals.observe();
+        stages.collect();
+    }
+}
+
+struct OpsState {
+    vitals: Arc<Vitals>,
+    stages: Arc<StageTotals>,
+    metrics_token: Option<Secret>,
+}
+
+fn router(
+    config: &Config,
+    desk: Arc<Desk>,
+    shadow: ShadowPort,
+    vitals: Arc<Vitals>,
+    stages: Arc<StageTotals>,
+) -> Result<Router, EdgeError> {
+    let listen = &config.listen;
+    let admin = AdminState {
+        desk,
+        shadow,
+        token: read_token("listen.ops_token_file", listen.ops_token_file.as_deref())?,
+        cancel_on_disconnect: config.session.cancel_on_disconnect,
+        cancel_window_ms: u32::try_from(config.session.cancel_window.as_millis()).unwrap_or(u32::MAX),
+        body_timeout: config.limits.header_timeout,
+    };
+    let metrics_token = read_token("listen.metrics_token_file", listen.metrics_token_file.as_deref())?;
+    let ops = Router::new()
+        .route("/live", get(async || Json(json!({ "live": true }))))
+        .route("/ready", get(async |State(ops): State<Arc<OpsState>>| ops.vitals.ready()))
+        .route("/health", get(async |State(ops): State<Arc<OpsState>>| ops.vitals.health()))
+        .route("/metrics", get(show_metrics))
+        .route("/version", get(async || health::version()))
+        .with_state(Arc::new(OpsState { vitals, stages, metrics_token }));
+    Ok(ops
+        .nest("/admin", admin::routes(Arc::new(admin)))
+        .fallback(async || Refusal::no_such_endpoint())
+        .layer(DefaultBodyLimit::max(config.limits.body_bytes_max)))
+}
+
+fn read_token(key: &'static str, path: Option<&Path>) -> Result<Option<Secret>, EdgeError> {
+    let Some(path) = path else { return Ok(None) };
+    let token = Secret::read(path).map_err(|source| EdgeError::Token { key, path: path.to_owned(), source })?;
+    Ok(Some(token))
+}
+
+async fn show_metrics(State(ops): State<Arc<OpsState>>, headers: HeaderMap) -> Response {
+    match &ops.metrics_token {
+        Some(token) if !is_bearer(&headers, token) => {
+            Refusal::unauthorized("send the token of listen.metrics_token_file").into_response()
+        }
+        _ => {
+            ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&ops.vitals, &ops.stages)).into_response()
+        }
+    }
+}
+
+struct ConnectionLimits {
+    /// Beyond, a connection is closed at once.
+    connections_max: usize,
+    header_bytes_max: usize,
+    header_timeout: Duration,
+}
+
+async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimits, mut stopped: watch::Receiver<bool>) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!("listen.ops: {error}"),
+    };
+    let slots = Arc::new(Semaphore::new(limits.connections_max));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(limits.header_bytes_max);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.wait_for(|stop| *stop) => break,
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(PAUSE_AFTER_ACCEPT_ERROR).await;
+            continue;
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
+        // Answers are small and somebody waits for each.
+        let _ = stream.set_nodelay(true);
+        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        let mut stopped = stopped.clone();
+        tokio::spawn(async move {
+            let mut connection = std::pin::pin!(connection);
+            let stopping = tokio::select! {
+                // How a connection ended is its client's business: broken bytes, a timeout, a reset.
+                _ = connection.as_mut() => false,
+                _ = stopped.wait_for(|stop| *stop) => true,
+            };
+            if stopping {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
+            drop(slot);
+        });
+    }
+    let all = u32::try_from(limits.connections_max).unwrap_or(u32::MAX);
+    // Whoever is not done by then is cut off.
+    let _ = tokio::time::timeout(DRAIN, slots.acquire_many(all)).await;
+}

@@ -1,0 +1,215 @@
+//! The admin API: one POST endpoint per command, each behind the bearer token, each answered when it is durable.
+//!
+//! `?dry_run=true` checks names and numbers and says which commands would be sent; nothing is.
+
+use super::answer::{describe, describe_registry};
+use super::desk::Desk;
+use super::intent::{Intent, funds_move, key_spec, session_spec};
+use super::refusal::Refusal;
+use crate::config::secrets::{NewPassword, Secret, random_text};
+use crate::replica::questions::ShadowPort;
+use api::admin::*;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use book::command::{Admin, CodMode, Command};
+use book::session::KEY_BYTES_MAX;
+use book::state_hash::StateHash;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Slows down whoever guesses tokens; connections are few.
+const PAUSE_AFTER_WRONG_TOKEN: Duration = Duration::from_millis(200);
+
+pub struct AdminState {
+    pub desk: Arc<Desk>,
+    pub shadow: ShadowPort,
+    /// `None` where the configuration names no token file: the API is closed.
+    pub token: Option<Secret>,
+    /// What a new session starts with.
+    pub cancel_on_disconnect: CodMode,
+    pub cancel_window_ms: u32,
+    /// Longest time that a client may take to send a body.
+    pub body_timeout: Duration,
+}
+
+pub type Shared = Arc<AdminState>;
+
+pub fn routes(state: Shared) -> Router {
+    Router::new()
+        .route("/registry", get(show_registry))
+        .route("/asset/add", post(run::<AddAsset>))
+        .route("/market/add", post(run::<AddMarket>))
+        .route("/market/status", post(run::<SetMarketStatus>))
+        .route("/market/fees", post(run::<SetMarketFees>))
+        .route("/market/limits", post(run::<SetMarketLimits>))
+        .route("/fee-tier", post(run::<SetFeeTier>))
+        .route("/account/add", post(run::<AddAccount>))
+        .route("/account/status", post(run::<SetAccountStatus>))
+        .route("/account/fee-tier", post(run::<SetAccountFeeTier>))
+        .route("/account/limits", post(run::<SetAccountLimits>))
+        .route("/account/block", post(run::<SetAccountBlock>))
+        .route("/session/add", post(add_session))
+        .route("/session/block", post(run::<SetSessionBlock>))
+        .route("/session/throttle", post(run::<SetSessionThrottle>))
+        .route("/key/add", post(add_key))
+        .route("/key/revoke", post(run::<RevokeKey>))
+        .route("/deposit", post(deposit))
+        .route("/withdraw", post(withdraw))
+        .route("/cancel-all", post(run::<CancelAll>))
+        .route("/snapshot", post(take_snapshot))
+        .fallback(async || Refusal::no_such_endpoint())
+        .layer(from_fn_with_state(Arc::clone(&state), authorize))
+        .with_state(state)
+}
+
+/// Lets a request through that carries the token.
+async fn authorize(State(state): State<Shared>, request: Request, next: Next) -> Response {
+    let Some(token) = &state.token else {
+        return Refusal::closed("the admin API is closed: listen.ops_token_file names no token").into_response();
+    };
+    if !is_bearer(request.headers(), token) {
+        tokio::time::sleep(PAUSE_AFTER_WRONG_TOKEN).await;
+        let refusal = Refusal::unauthorized("send the token of listen.ops_token_file: Authorization: Bearer ...");
+        return ([(header::WWW_AUTHENTICATE, "Bearer")], refusal).into_response();
+    }
+    let mut response = next.run(request).await;
+    // Answers may hold a password.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Whether the request carries this token, in constant time.
+pub fn is_bearer(headers: &HeaderMap, token: &Secret) -> bool {
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    given.is_some_and(|given| token.is(given))
+}
+
+/// A JSON body, or a refusal that says what is wrong with it.
+struct Body<T>(T);
+
+impl<T: DeserializeOwned> FromRequest<Shared> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &Shared) -> Result<Self, Refusal> {
+        let late = |_| Refusal::body(StatusCode::REQUEST_TIMEOUT, "the body took too long".to_owned());
+        let bytes =
+            tokio::time::timeout(state.body_timeout, Bytes::from_request(request, state)).await.map_err(late)?;
+        let bytes = bytes.map_err(|rejection| Refusal::body(rejection.status(), rejection.body_text()))?;
+        let wrong = |error: serde_json::Error| Refusal::body(StatusCode::BAD_REQUEST, format!("body: {error}"));
+        serde_json::from_slice(&bytes).map(Self).map_err(wrong)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mode {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+type Answer = Result<Json<Map<String, Value>>, Refusal>;
+
+async fn show_registry(State(state): State<Shared>) -> Json<Value> {
+    Json(describe_registry(&state.desk.registry()))
+}
+
+/// A request whose commands follow from its fields alone.
+async fn run<T>(State(state): State<Shared>, mode: Query<Mode>, Body(request): Body<T>) -> Answer
+where
+    T: Intent + DeserializeOwned + Send + 'static,
+{
+    if mode.dry_run {
+        return would_send(&request.commands(&state.desk.registry())?);
+    }
+    let done = Arc::clone(&state.desk).execute(move |registry| request.commands(registry)).await?;
+    Ok(Json(describe(&done, &state.desk.registry())))
+}
+
+async fn deposit(state: State<Shared>, mode: Query<Mode>, body: Body<MoveFunds>) -> Answer {
+    run_funds(state, mode, body, Admin::Deposit).await
+}
+
+async fn withdraw(state: State<Shared>, mode: Query<Mode>, body: Body<MoveFunds>) -> Answer {
+    run_funds(state, mode, body, Admin::Withdraw).await
+}
+
+async fn run_funds(
+    State(state): State<Shared>,
+    mode: Query<Mode>,
+    Body(request): Body<MoveFunds>,
+    direction: fn(book::command::FundsMove) -> Admin,
+) -> Answer {
+    let command = |admin| Command::Admin(Box::new(admin));
+    if mode.dry_run {
+        let funds = funds_move(&request, &state.desk.registry())?;
+        return would_send(&[command(direction(funds))]);
+    }
+    let intent = move |registry: &_| Ok(vec![command(direction(funds_move(&request, registry)?))]);
+    let done = Arc::clone(&state.desk).execute(intent).await?;
+    Ok(Json(describe(&done, &state.desk.registry())))
+}
+
+/// The password is in this answer and nowhere else: the log has its hash.
+async fn add_session(State(state): State<Shared>, mode: Query<Mode>, Body(request): Body<AddSession>) -> Answer {
+    let defaults = (state.cancel_on_disconnect, state.cancel_window_ms);
+    let command = |spec| Command::Admin(Box::new(Admin::AddSession(spec)));
+    // Checked before the hash is made, which costs tens of milliseconds.
+    let checked = session_spec(&request, defaults, String::new(), &state.desk.registry())?;
+    if mode.dry_run {
+        return would_send(&[command(checked)]);
+    }
+    let drawn = tokio::task::spawn_blocking(NewPassword::draw).await;
+    let drawn = drawn.map_err(|error| Refusal::internal(error.to_string()))?;
+    let NewPassword { password, hash } = drawn.map_err(|error| Refusal::internal(error.to_string()))?;
+    let intent = move |registry: &_| Ok(vec![command(session_spec(&request, defaults, hash, registry)?)]);
+    let done = Arc::clone(&state.desk).execute(intent).await?;
+    let mut answer = describe(&done, &state.desk.registry());
+    answer.insert("password".to_owned(), password.expose().into());
+    Ok(Json(answer))
+}
+
+async fn add_key(State(state): State<Shared>, mode: Query<Mode>, Body(request): Body<AddKey>) -> Answer {
+    let command = |spec| Command::Admin(Box::new(Admin::AddKey(spec)));
+    let key = random_text(KEY_BYTES_MAX).map_err(|error| Refusal::internal(error.to_string()))?;
+    if mode.dry_run {
+        let spec = key_spec(&request, key, &state.desk.registry())?;
+        return would_send(&[command(spec)]);
+    }
+    let name = key.clone();
+    let intent = move |registry: &_| Ok(vec![command(key_spec(&request, name, registry)?)]);
+    let done = Arc::clone(&state.desk).execute(intent).await?;
+    let mut answer = describe(&done, &state.desk.registry());
+    answer.insert("key".to_owned(), key.into());
+    Ok(Json(answer))
+}
+
+/// No command: it changes nothing that is traded. Answered when the file has its name.
+async fn take_snapshot(State(state): State<Shared>, mode: Query<Mode>) -> Answer {
+    let mut answer = Map::new();
+    if mode.dry_run {
+        answer.insert("dry_run".to_owned(), true.into());
+        return Ok(Json(answer));
+    }
+    let (header, bytes) = state.shadow.snapshot().await?.map_err(Refusal::no_snapshot)?;
+    answer.insert("seq".to_owned(), header.tail.seq.0.into());
+    answer.insert("ts_ns".to_owned(), header.time.into());
+    answer.insert("bytes".to_owned(), bytes.into());
+    answer.insert("state_hash".to_owned(), StateHash(header.state_hash).to_string().into());
+    Ok(Json(answer))
+}
+
+fn would_send(commands: &[Command]) -> Answer {
+    let commands: Vec<String> = commands.iter().map(|command| format!("{command:?}")).collect();
+    let mut answer = Map::new();
+    answer.insert("dry_run".to_owned(), true.into());
+    answer.insert("would_send".to_owned(), json!(commands));
+    Ok(Json(answer))
+}

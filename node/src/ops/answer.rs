@@ -1,0 +1,226 @@
+//! What commands did, as JSON: ids and amounts by name and in decimal text, events in the order in which they happened.
+
+use crate::ops::registry::Registry;
+use api::decimal::{Fixed, PriceE9, QtyE8};
+use api::instruments::{Instrument, amount_e8};
+use book::command::{AccountStatus, Command, MarketStatus};
+use book::event::Event;
+use book::ids::{AccountId, AssetId, MarketId};
+use book::instrument::Asset;
+use book::units::Units;
+use serde_json::{Map, Value, json};
+
+/// One command that is in the log, and what came of it.
+#[derive(Clone, Debug)]
+pub struct Done {
+    pub seq: u64,
+    pub ts_ns: u64,
+    pub command: Command,
+    pub events: Vec<Event>,
+}
+
+/// All of it: the last sequence and time, the facts that a caller needs next at the top, then every event.
+pub fn describe(done: &[Done], registry: &Registry) -> Map<String, Value> {
+    let mut answer = Map::new();
+    let mut events = Vec::new();
+    for step in done {
+        answer.insert("seq".to_owned(), step.seq.into());
+        answer.insert("ts_ns".to_owned(), step.ts_ns.into());
+        for event in &step.events {
+            let Some(Value::Object(mut fields)) = describe_event(event, registry) else { continue };
+            add_facts(event, &fields, &mut answer);
+            fields.insert("seq".to_owned(), step.seq.into());
+            events.push(Value::Object(fields));
+        }
+    }
+    answer.insert("events".to_owned(), Value::Array(events));
+    answer
+}
+
+/// Copies to the top what the event gave a name or a balance.
+fn add_facts(event: &Event, fields: &Map<String, Value>, answer: &mut Map<String, Value>) {
+    let names: &[&str] = match event {
+        Event::AssetAdded(_) => &["asset", "symbol"],
+        Event::MarketAdded(_) => &["market", "symbol"],
+        Event::AccountAdded { .. } => &["account", "name"],
+        Event::SessionAdded { .. } => &["session", "user", "account"],
+        Event::FundsMoved { .. } => &["account", "asset", "amount", "available", "repeated"],
+        Event::MassCanceled(_) => &["canceled", "more"],
+        _ => &[],
+    };
+    for name in names {
+        if let Some(value) = fields.get(*name) {
+            answer.insert((*name).to_owned(), value.clone());
+        }
+    }
+}
+
+/// `None` for events that no administrator's command causes.
+fn describe_event(event: &Event, registry: &Registry) -> Option<Value> {
+    Some(match event {
+        Event::AssetAdded(asset) => {
+            json!({ "event": "asset_added", "asset": asset.id.0, "symbol": asset.symbol.as_str(), "scale": asset.scale })
+        }
+        Event::MarketAdded(rules) | Event::MarketRulesChanged(rules) => {
+            let added = matches!(event, Event::MarketAdded(_));
+            let mut fields = registry.instruments().find(rules.id).map(describe_market).unwrap_or_default();
+            fields.insert("event".to_owned(), if added { "market_added" } else { "market_rules_changed" }.into());
+            Value::Object(fields)
+        }
+        Event::MarketStatusChanged { market, status } => json!({
+            "event": "market_status_changed",
+            "market": market.0,
+            "symbol": symbol_of(*market, registry),
+            "status": status_word(*status),
+        }),
+        Event::FeeTierChanged { tier } => json!({ "event": "fee_tier_changed", "tier": tier }),
+        Event::AccountAdded { account } => {
+            json!({ "event": "account_added", "account": account.0, "name": name_of(*account, registry) })
+        }
+        Event::AccountChanged { account, status, fee_tier, blocked } => json!({
+            "event": "account_changed",
+            "account": account.0,
+            "status": account_status_word(*status),
+            "fee_tier": fee_tier,
+            "blocked": blocked,
+        }),
+        Event::SessionAdded { session, account, user, drop_copy } => json!({
+            "event": "session_added",
+            "session": session.0,
+            "account": account.0,
+            "user": user.as_str(),
+            "drop_copy": drop_copy,
+        }),
+        Event::SessionChanged { session, blocked } => {
+            json!({ "event": "session_changed", "session": session.0, "blocked": blocked })
+        }
+        Event::KeyAdded { account } => json!({ "event": "key_added", "account": account.0 }),
+        Event::KeyRevoked { account } => json!({ "event": "key_revoked", "account": account.0 }),
+        Event::FundsMoved { account, asset, amount, available, repeated } => json!({
+            "event": "funds_moved",
+            "account": account.0,
+            "asset": registry.instruments().asset(*asset).map(|a| a.symbol.as_str().to_owned()),
+            "amount": amount_text(*amount, *asset, registry),
+            "available": amount_text(*available, *asset, registry),
+            "repeated": repeated,
+        }),
+        Event::Canceled(canceled) => json!({
+            "event": "canceled",
+            "order_id": canceled.order_id.0.to_string(),
+            "account": canceled.account.0,
+            "symbol": symbol_of(canceled.market, registry),
+            "qty": registry.instruments().find(canceled.market).map(|m| m.qty_e8(canceled.qty).to_string()),
+        }),
+        Event::MassCanceled(mass) => json!({
+            "event": "mass_canceled",
+            "canceled": mass.count,
+            "more": mass.more,
+            "blocked": mass.blocked,
+            "account": (!mass.account.is_none()).then_some(mass.account.0),
+            "symbol": symbol_of(mass.market, registry),
+        }),
+        _ => return None,
+    })
+}
+
+fn symbol_of(market: MarketId, registry: &Registry) -> Option<String> {
+    registry.instruments().find(market).map(|m| m.rules.symbol.as_str().to_owned())
+}
+
+fn name_of(account: AccountId, registry: &Registry) -> Option<String> {
+    registry.account(account).map(|entry| entry.name.clone())
+}
+
+fn amount_text(units: Units, asset: AssetId, registry: &Registry) -> Option<String> {
+    registry.instruments().asset(asset).map(|asset| units_text(units, asset))
+}
+
+fn units_text(units: Units, asset: &Asset) -> String {
+    match i64::try_from(units.0) {
+        Ok(value) => Fixed { value, scale: u32::from(asset.scale) }.to_string(),
+        Err(_) => amount_e8(units, asset).to_string(),
+    }
+}
+
+pub fn status_word(status: MarketStatus) -> &'static str {
+    match status {
+        MarketStatus::Trading => "trading",
+        MarketStatus::Halt => "halt",
+        MarketStatus::CancelOnly => "cancel_only",
+        MarketStatus::PostOnly => "post_only",
+        MarketStatus::Closed => "closed",
+    }
+}
+
+fn account_status_word(status: AccountStatus) -> &'static str {
+    match status {
+        AccountStatus::Active => "active",
+        AccountStatus::Suspended => "suspended",
+        AccountStatus::Closed => "closed",
+    }
+}
+
+/// A market's rules in decimal text.
+fn describe_market(instrument: &Instrument) -> Map<String, Value> {
+    let (rules, limits) = (&instrument.rules, &instrument.rules.limits);
+    let fields = json!({
+        "market": rules.id.0,
+        "symbol": rules.symbol.as_str(),
+        "base": instrument.base.symbol.as_str(),
+        "quote": instrument.quote.symbol.as_str(),
+        "tick": i64::try_from(rules.tick_e9).map(|tick| PriceE9(tick).to_string()).ok(),
+        "lot": i64::try_from(rules.lot_e8).map(|lot| QtyE8(lot).to_string()).ok(),
+        "min_qty": instrument.qty_e8(limits.qty_min).to_string(),
+        "max_qty": instrument.qty_e8(limits.qty_max).to_string(),
+        "min_notional": units_text(limits.notional_min, &instrument.quote),
+        "price_band_ppm": limits.price_band.0,
+        "maker_fee_ppm": rules.maker_fee.0,
+        "taker_fee_ppm": rules.taker_fee.0,
+        "status": status_word(rules.status),
+    });
+    match fields {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// Everything that has a name.
+pub fn describe_registry(registry: &Registry) -> Value {
+    let asset = |a: &Asset| json!({ "asset": a.id.0, "symbol": a.symbol.as_str(), "scale": a.scale });
+    let assets: Vec<Value> = registry.instruments().assets().iter().map(asset).collect();
+    let markets: Vec<Map<String, Value>> = registry.instruments().all().iter().map(describe_market).collect();
+    let accounts = registry.accounts().map(|(id, entry)| {
+        json!({
+            "account": id.0,
+            "name": entry.name,
+            "parent": (!entry.parent.is_none()).then_some(entry.parent.0),
+            "status": account_status_word(entry.status),
+            "fee_tier": entry.fee_tier,
+        })
+    });
+    let sessions = registry.sessions().map(|(id, entry)| {
+        json!({
+            "session": id.0, "user": entry.user.as_str(), "account": entry.account.0, "drop_copy": entry.drop_copy,
+        })
+    });
+    let keys = registry.keys().map(|(key, entry)| {
+        json!({
+            "key": key, "account": entry.account.0, "permissions": permission_words(entry.permissions), "revoked": entry.revoked,
+        })
+    });
+    json!({
+        "assets": assets,
+        "markets": markets,
+        "accounts": accounts.collect::<Vec<_>>(),
+        "sessions": sessions.collect::<Vec<_>>(),
+        "keys": keys.collect::<Vec<_>>(),
+    })
+}
+
+fn permission_words(bits: u8) -> Vec<&'static str> {
+    [(1, "read"), (2, "trade"), (4, "withdraw")]
+        .iter()
+        .filter(|(bit, _)| bits & bit != 0)
+        .map(|(_, word)| *word)
+        .collect()
+}

@@ -1,0 +1,136 @@
+//! Which command of the log crashed this node, start after start: a side file that a panic writes and the next start
+//! reads.
+//!
+//! A command that is in the log and crashes whoever applies it would end every start alike. After `STARTS_MAX` of them in
+//! a row the node says which sequence it is and stays down until an operator decides (`pinion log quarantine`).
+
+use crate::status::exit;
+use std::cell::Cell;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use wal::quarantine::Quarantine;
+
+/// Starts that may crash at one sequence before the next one is refused.
+pub const STARTS_MAX: usize = 3;
+const FILE: &str = "CRASHES";
+
+thread_local! {
+    /// The logged command that this thread applies; zero between commands.
+    static APPLYING: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Where the panic hook writes; one node per process.
+static RECORD: OnceLock<PathBuf> = OnceLock::new();
+
+/// Says what is applied from here to the end of the scope, and then again what was said before.
+pub struct Applying(u64);
+
+impl Applying {
+    #[inline]
+    pub fn of(seq: u64) -> Self {
+        Self(APPLYING.replace(seq))
+    }
+}
+
+impl Drop for Applying {
+    #[inline]
+    fn drop(&mut self) {
+        // A panic unwinds through here after its hook has read it.
+        APPLYING.set(self.0);
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "sequence {seq} crashed the last {STARTS_MAX} starts; look at it with `pinion log dump --data-dir {dir} --from {seq} --to {seq}`, \
+     and leave it out for good with `pinion log quarantine --data-dir {dir} --seq {seq} --reason ...`"
+)]
+pub struct CrashesAgain {
+    pub seq: u64,
+    pub dir: String,
+}
+
+impl CrashesAgain {
+    pub fn exit_code(&self) -> u8 {
+        exit::CRASHES_AGAIN
+    }
+}
+
+/// Refuses a start that would only crash again.
+pub fn check(data_dir: &Path, quarantine: &Quarantine) -> Result<(), CrashesAgain> {
+    let seqs = read(data_dir);
+    let Some(&last) = seqs.last() else { return Ok(()) };
+    let in_a_row = seqs.iter().rev().take_while(|seq| **seq == last).count();
+    if in_a_row < STARTS_MAX || quarantine.contains(wal::units::Lsn(last)) {
+        return Ok(());
+    }
+    Err(CrashesAgain { seq: last, dir: data_dir.display().to_string() })
+}
+
+/// From now on a panic while a logged command is applied is noted in this directory.
+pub fn watch(data_dir: &Path) {
+    // Set once; tests that start several nodes in a process keep the first.
+    if RECORD.set(data_dir.join(FILE)).is_err() {
+        return;
+    }
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let seq = APPLYING.get();
+        if let Some(path) = RECORD.get().filter(|_| seq > 0) {
+            note(path, seq);
+            tracing::error!(seq, "applying this sequence crashed");
+        }
+        before(info);
+    }));
+}
+
+/// Everything noted so far is behind us.
+pub fn clear(data_dir: &Path) {
+    // Not there in all but the rarest cases.
+    let _ = fs::remove_file(data_dir.join(FILE));
+}
+
+/// The sequences noted, oldest first.
+pub fn read(data_dir: &Path) -> Vec<u64> {
+    let text = fs::read_to_string(data_dir.join(FILE)).unwrap_or_default();
+    text.lines().filter_map(|line| line.strip_prefix("seq ")?.parse().ok()).collect()
+}
+
+fn note(path: &Path, seq: u64) {
+    let noted = OpenOptions::new().create(true).append(true).open(path).and_then(|mut file| {
+        file.write_all(format!("seq {seq}\n").as_bytes())?;
+        file.sync_all()
+    });
+    if let Err(error) = noted {
+        tracing::error!(seq, %error, "the crash could not be noted");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wal::quarantine::Quarantined;
+
+    #[test]
+    fn three_in_a_row_are_refused_until_the_sequence_is_quarantined() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(FILE);
+        let mut quarantine = Quarantine::default();
+        for seq in [7, 9, 9] {
+            note(&path, seq);
+            check(dir.path(), &quarantine).expect("not yet");
+        }
+        note(&path, 9);
+        let error = check(dir.path(), &quarantine).expect_err("the third in a row");
+        assert!(error.to_string().contains("sequence 9") && error.exit_code() == 22, "{error}");
+        quarantine.add(
+            wal::units::Lsn(9),
+            Quarantined { until: wal::units::Lsn(9), time_ns: 1, reason: "ticket".to_owned() },
+        );
+        check(dir.path(), &quarantine).expect("left out");
+        clear(dir.path());
+        assert_eq!(read(dir.path()), Vec::<u64>::new());
+    }
+}

@@ -1,0 +1,102 @@
+//! The snapshots of a data directory: taken whole, kept by number, read newest first.
+
+use crate::faults::mutation::{self, Mutation};
+use crate::replica::{LoadError, Replica};
+use crate::status::version::{COMMIT, VERSION};
+use book::engine::Engine;
+use std::path::PathBuf;
+use std::sync::Arc;
+use wal::directory::Directory;
+use wal::error::Result;
+use wal::snapshot::{self, SnapshotFile, SnapshotHeader, SnapshotReader, SnapshotWriter};
+use wal::units::{Lsn, Tail};
+
+/// Writes the replica as it stands behind `tail`. Durable, under its own name, when this returns.
+///
+/// `rest` is called every millisecond or so of work: a node that serves gives way there, everybody else goes on.
+pub fn take(
+    directory: &Directory,
+    replica: &Replica,
+    tail: Tail,
+    rest: &mut impl FnMut(),
+) -> Result<(SnapshotFile, SnapshotHeader)> {
+    let stamp = replica.engine.stamp();
+    assert!(stamp.seq.0 == tail.seq.0, "a snapshot stands at the end of a frame");
+    assert!(replica.engine.parted().is_none(), "a state that differs from the live one is not kept");
+    let mut said = tail;
+    if mutation::is(Mutation::SnapshotOffByOne) {
+        said.seq = tail.seq.prev();
+    }
+    let header = SnapshotHeader {
+        node_id: directory.identity().node_id,
+        timeline: directory.identity().timeline,
+        tail: said,
+        time: stamp.ts.0,
+        log_bytes: replica.numbers.log_bytes(),
+        state_hash: replica.engine.state_hash_resting(rest).0,
+        build: format!("pinion {VERSION} {COMMIT}"),
+    };
+    let mut writer =
+        SnapshotWriter::create_on(Arc::clone(directory.medium()), &directory.snapshots_dir(), header.clone())?;
+    replica.save(&mut |tag, piece| {
+        rest();
+        writer.piece(tag, piece)
+    })?;
+    Ok((writer.finish()?, header))
+}
+
+/// A snapshot that was passed over, and why.
+#[derive(Debug)]
+pub struct PassedOver {
+    pub path: PathBuf,
+    pub why: LoadError,
+}
+
+/// What a search found.
+pub struct Found {
+    pub newest: Option<(Replica, SnapshotHeader)>,
+    /// Newer ones that are of no use, newest first.
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// The newest snapshot of this directory that is whole and not behind `until`, loaded into what `engine` makes.
+pub fn newest(directory: &Directory, until: Lsn, engine: &mut impl FnMut() -> Engine) -> Result<Found> {
+    let mut passed_over = Vec::new();
+    for file in list(directory)?.into_iter().rev().filter(|file| file.seq <= until) {
+        match load(directory, &file, engine()) {
+            Ok(found) => return Ok(Found { newest: Some(found), passed_over }),
+            Err(why) => passed_over.push(PassedOver { path: file.path, why }),
+        }
+    }
+    Ok(Found { newest: None, passed_over })
+}
+
+/// One snapshot, believed only if it is of this directory's log.
+pub fn load(
+    directory: &Directory,
+    file: &SnapshotFile,
+    engine: Engine,
+) -> std::result::Result<(Replica, SnapshotHeader), LoadError> {
+    Replica::load(open(directory, file)?, file.path.clone(), engine)
+}
+
+/// Opens one whose header is whole and says what its name and its place say.
+pub fn open(directory: &Directory, file: &SnapshotFile) -> std::result::Result<SnapshotReader, LoadError> {
+    let reader = SnapshotReader::open_on(&**directory.medium(), &file.path)?;
+    let (identity, header) = (directory.identity(), reader.header());
+    let path = file.path.clone();
+    if header.node_id != identity.node_id || header.timeline != identity.timeline {
+        return Err(LoadError::Malformed { path, why: "it is another node's, or of another timeline" });
+    }
+    if header.tail.seq != file.seq {
+        return Err(LoadError::Malformed { path, why: "its name says another sequence than its header" });
+    }
+    Ok(reader)
+}
+
+/// Of this directory's timeline, oldest first.
+pub fn list(directory: &Directory) -> Result<Vec<SnapshotFile>> {
+    let timeline = directory.identity().timeline;
+    let files = snapshot::list_on(&**directory.medium(), &directory.snapshots_dir())?;
+    Ok(files.into_iter().filter(|file| file.timeline == timeline).collect())
+}

@@ -1,0 +1,117 @@
+//! From the events of one command to the answers of sessions and the items of the public feed: the same for the live
+//! engine, for recovery and for the historian, so that streams come out byte for byte the same.
+
+use crate::rings::feed_items::FeedItem;
+use api::binary::encode::{EncodeContext, ExecIds, answers};
+use api::instruments::Instruments;
+use book::engine::Engine;
+use book::event::Event;
+use book::ids::{AccountId, SessionId};
+use book::session::DROP_COPIES_PER_ACCOUNT_MAX;
+use book::units::Stamp;
+
+/// What a command's events were, for counters and for mass cancels that go on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    pub fills: u64,
+    pub rejects: u64,
+    /// The command met more orders than one command may cancel: it has to be continued.
+    pub more: bool,
+}
+
+/// Where translated events go.
+pub trait Outlet {
+    fn answer(&mut self, session: SessionId, bytes: &[u8]);
+    fn public(&mut self, item: FeedItem);
+}
+
+/// What translating needs to remember. Built from events alone, hence the same wherever the log is applied.
+#[derive(Clone, Debug, Default)]
+pub struct Translator {
+    instruments: Instruments,
+    copies: DropCopies,
+}
+
+impl Translator {
+    /// What it would remember if it had seen every event behind this state.
+    pub fn of(engine: &Engine) -> Self {
+        let mut translator = Self::default();
+        for book in engine.accounts().assets() {
+            translator.instruments.add_asset(book.asset);
+        }
+        for market in engine.markets() {
+            translator.instruments.set_market(market.rules);
+        }
+        for (id, session) in engine.sessions().iter() {
+            translator.copies.learn(id, session.account, session.drop_copy);
+        }
+        translator
+    }
+
+    pub fn instruments(&self) -> &Instruments {
+        &self.instruments
+    }
+
+    /// Nothing of the clock goes in but the command's own time, hence a replay gives the same bytes.
+    pub fn translate(&mut self, stamp: Stamp, events: &[Event], outlet: &mut impl Outlet) -> Summary {
+        let Self { instruments, copies } = self;
+        let mut summary = Summary::default();
+        let public_last = events.iter().rposition(FeedItem::is_public);
+        let mut exec_ids = ExecIds::of_command(stamp.seq);
+        for (idx, event) in events.iter().enumerate() {
+            instruments.apply(event);
+            let Some(exec_id) = exec_ids.next(event) else { continue };
+            let context = EncodeContext { stamp, exec_id, gateway_in: stamp.ts };
+            answers(event, instruments, &context, &mut |session, bytes| {
+                outlet.answer(session, bytes);
+                copies.of(session).for_each(|copy| outlet.answer(copy, bytes));
+            });
+            if FeedItem::is_public(event) {
+                outlet.public(FeedItem { stamp, event: *event, last: public_last == Some(idx) });
+            }
+            match event {
+                Event::Fill(_) => summary.fills += 1,
+                Event::Rejected(_) | Event::CancelRejected(_) => summary.rejects += 1,
+                Event::MassCanceled(mass) => summary.more |= mass.more,
+                Event::SessionAdded { session, account, drop_copy, .. } => {
+                    copies.learn(*session, *account, *drop_copy);
+                }
+                _ => {}
+            }
+        }
+        summary
+    }
+}
+
+type Copies = [SessionId; DROP_COPIES_PER_ACCOUNT_MAX];
+
+/// Which sessions read along with which: an account's drop copies get what its other sessions are told.
+#[derive(Clone, Debug, Default)]
+struct DropCopies {
+    /// By session: its account and whether it is a copy itself.
+    sessions: Vec<(AccountId, bool)>,
+    /// By account.
+    copies: Vec<Copies>,
+}
+
+impl DropCopies {
+    fn learn(&mut self, session: SessionId, account: AccountId, is_copy: bool) {
+        assert!(session.0 as usize == self.sessions.len() + 1, "session ids are dense");
+        self.sessions.push((account, is_copy));
+        if self.copies.len() < account.0 as usize {
+            self.copies.resize(account.0 as usize, [SessionId::NONE; DROP_COPIES_PER_ACCOUNT_MAX]);
+        }
+        if is_copy {
+            let copies = &mut self.copies[account.0 as usize - 1];
+            let free = copies.iter_mut().find(|c| c.is_none()).expect("the engine admits no more than fit");
+            *free = session;
+        }
+    }
+
+    #[inline]
+    fn of(&self, session: SessionId) -> impl Iterator<Item = SessionId> + '_ {
+        let (account, is_copy) = self.sessions[session.0 as usize - 1];
+        let copies = if is_copy { &[][..] } else { &self.copies[account.0 as usize - 1][..] };
+        copies.iter().copied().take_while(|copy| !copy.is_none())
+    }
+}

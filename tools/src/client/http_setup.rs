@@ -1,0 +1,77 @@
+//! Setting up through a running node's admin API: one JSON request per command.
+
+use crate::client::ops_client::OpsClient;
+use crate::client::setup::{Credentials, NewMarket, Setup};
+use anyhow::{Context, Result, bail};
+use api::decimal::QtyE8;
+use book::ids::AccountId;
+use serde_json::{Value, json};
+
+pub struct HttpSetup {
+    ops: OpsClient,
+}
+
+impl HttpSetup {
+    /// `ops` carries the administrator's token.
+    pub fn new(ops: OpsClient) -> Self {
+        Self { ops }
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        let answer = self.ops.post(path, body)?;
+        if answer.status == 200 { Ok(answer.body) } else { bail!("{path}: {} {}", answer.status, answer.body) }
+    }
+
+    /// Whether the node has a thing of that name.
+    fn has(&self, list: &str, symbol: &str) -> Result<bool> {
+        let answer = self.ops.get("/admin/registry")?;
+        let things = answer.body[list].as_array();
+        let things = things.with_context(|| format!("/admin/registry: {} {}", answer.status, answer.body))?;
+        Ok(things.iter().any(|thing| thing["symbol"] == symbol))
+    }
+}
+
+impl Setup for HttpSetup {
+    fn ensure_asset(&mut self, symbol: &str, scale: u8) -> Result<()> {
+        if !self.has("assets", symbol)? {
+            self.post("/admin/asset/add", &json!({ "symbol": symbol, "scale": scale }))?;
+        }
+        Ok(())
+    }
+
+    fn ensure_market(&mut self, market: &NewMarket) -> Result<()> {
+        if self.has("markets", &market.symbol)? {
+            return Ok(());
+        }
+        let body = json!({
+            "symbol": market.symbol,
+            "base": market.base,
+            "quote": market.quote,
+            "tick": market.tick.to_string(),
+            "lot": market.lot.to_string(),
+            "max_qty": market.qty_max.to_string(),
+            "maker_fee_ppm": market.maker_fee.0,
+            "taker_fee_ppm": market.taker_fee.0,
+        });
+        self.post("/admin/market/add", &body).map(|_answer| ())
+    }
+
+    fn add_account(&mut self, name: &str) -> Result<AccountId> {
+        let answer = self.post("/admin/account/add", &json!({ "name": name }))?;
+        let account = answer["account"].as_u64().and_then(|id| u32::try_from(id).ok());
+        account.map(AccountId).with_context(|| format!("the answer names no account: {answer}"))
+    }
+
+    fn deposit(&mut self, account: AccountId, asset: &str, amount: QtyE8) -> Result<()> {
+        let reference = format!("setup {} {asset}", account.0);
+        let body = json!({ "account": account.0, "asset": asset, "amount": amount.to_string(), "ref": reference });
+        self.post("/admin/deposit", &body).map(|_answer| ())
+    }
+
+    fn add_session(&mut self, account: AccountId, user: &str) -> Result<Credentials> {
+        let body = json!({ "account": account.0, "user": user, "cancel_on_disconnect": "off" });
+        let answer = self.post("/admin/session/add", &body)?;
+        let password = answer["password"].as_str().context("the answer holds no password")?.to_owned();
+        Ok(Credentials { user: user.to_owned(), password })
+    }
+}

@@ -1,0 +1,4 @@
+//! Seeded order flow over many connections, timed from when each request was due.
+
+pub mod connection;
+pub mod flow;

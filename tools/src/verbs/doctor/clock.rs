@@ -1,0 +1,99 @@
+//! The clock: what the kernel trusts, and what the node's own costs when it is read.
+
+use super::finding::{Area, Finding};
+use super::machine::Machine;
+use book::units::TsNs;
+use std::time::Instant;
+
+const CLOCK: Area = Area("clock");
+
+/// Sources that are a counter of the processor itself, on x86 and on Arm.
+const COUNTERS: [&str; 2] = ["tsc", "arch_sys_counter"];
+/// Reading a counter takes 10 to 30 ns, also in a virtual machine; a clock that asks the kernel takes more than this.
+const COST_NS_MAX: f64 = 100.0;
+/// Commands that follow each other within a step carry the same time.
+const STEP_NS_MAX: u64 = 1_000;
+
+const READINGS: usize = 100_000;
+/// The cost is a median over batches, because now and then something else runs in between.
+const BATCH: usize = 100;
+
+/// The node's clock, measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    pub cost_ns: f64,
+    /// The smallest difference between two readings that differ.
+    pub step_ns: u64,
+}
+
+pub fn look(machine: &Machine, reading: Reading) -> Vec<Finding> {
+    vec![source(machine), cost(reading)]
+}
+
+fn source(machine: &Machine) -> Finding {
+    let path = "sys/devices/system/clocksource/clocksource0/current_clocksource";
+    let Some(source) = machine.text(path) else { return CLOCK.not_told("source") };
+    if COUNTERS.contains(&source.as_str()) {
+        return CLOCK.ok("source", source);
+    }
+    let advice = "find out why the kernel does not use tsc (dmesg; in a virtual machine the host has to offer an \
+                  invariant one): the node reads that counter, and its time is only as steady";
+    CLOCK.advice("source", source, advice)
+}
+
+fn cost(reading: Reading) -> Finding {
+    let found = format!("{:.1} ns a reading, step {} ns", reading.cost_ns, reading.step_ns);
+    if reading.cost_ns <= COST_NS_MAX && reading.step_ns <= STEP_NS_MAX {
+        return CLOCK.ok("node's clock", found);
+    }
+    let advice = "find a machine with an invariant time stamp counter (constant_tsc and nonstop_tsc in /proc/cpuinfo): \
+                  without it every cycle of the node asks the kernel for the time";
+    CLOCK.advice("node's clock", found, advice)
+}
+
+impl Reading {
+    /// Takes a tenth of a second or two: the counter is held against the system's clock first.
+    pub fn take() -> Self {
+        let mut clock = node::host::clock::Clock::start(TsNs(0));
+        let mut costs: Vec<f64> = Vec::with_capacity(READINGS / BATCH);
+        let mut step_ns = u64::MAX;
+        let mut last = clock.now();
+        for _ in 0..READINGS / BATCH {
+            let started = Instant::now();
+            for _ in 0..BATCH {
+                let now = clock.now();
+                step_ns = if last < now { step_ns.min(now.0 - last.0) } else { step_ns };
+                last = now;
+            }
+            costs.push(started.elapsed().as_nanos() as f64 / BATCH as f64);
+        }
+        costs.sort_unstable_by(f64::total_cmp);
+        Self { cost_ns: costs[costs.len() / 2], step_ns }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{Fake, expect};
+    use super::*;
+
+    fn check(source: Option<&str>, cost_ns: f64, step_ns: u64, expected: &str) {
+        let path = "sys/devices/system/clocksource/clocksource0/current_clocksource";
+        let files: Vec<(&str, &str)> = source.map(|source| (path, source)).into_iter().collect();
+        expect(&look(&Fake::of(&files).machine(), Reading { cost_ns, step_ns }), expected);
+    }
+
+    #[test]
+    fn a_counter_is_wanted() {
+        check(Some("tsc\n"), 20.0, 10, "ok source: tsc\nok node's clock: 20.0 ns a reading, step 10 ns");
+        check(Some("hpet\n"), 20.0, 10, "advice source: hpet");
+        check(None, 700.0, 10, "ok source: not told\nadvice node's clock: 700.0 ns a reading, step 10 ns");
+        check(None, 20.0, 4_000_000, "advice node's clock: 20.0 ns a reading, step 4000000 ns");
+    }
+
+    #[test]
+    fn this_clock_moves() {
+        let reading = Reading::take();
+        assert!(0.0 < reading.cost_ns && 0 < reading.step_ns && reading.step_ns < u64::MAX, "{reading:?}");
+    }
+}

@@ -1,0 +1,159 @@
+//! How long the disk takes to make a block durable, measured the node's way: its reactor, its head, its core, on two files
+//! that have no name. What is timed goes from staging a record to `seq_durable`, so a microsecond or two of it is the
+//! frame's own hashing.
+
+use super::disk::DISK;
+use super::finding::Finding;
+use super::scratch;
+use anyhow::{Context, Result, anyhow, ensure};
+use node::faults::fault::JournalFault;
+use node::host::pin::pin_to;
+use node::reactor::ports::{Journaling, Wait};
+use node::reactor::uring::Reactor;
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use wal::block::BLOCK_BYTES;
+use wal::frame::{FRAME_HEADER_BYTES, RECORD_HEADER_BYTES};
+use wal::head::{Head, HeadConfig, HeadPosition};
+use wal::segment::{Geometry, SEGMENT_DATA_OFFSET};
+use wal::units::{Lsn, NodeId, Timeline};
+
+const CHECK: &str = "sync latency";
+const WARM_UP: usize = 20;
+const WRITES: usize = 200;
+/// A disk that needs longer for all of them has been judged by what it did until then.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const SEGMENTS: usize = 2;
+/// Each segment holds its header and half of the frames; nothing is ever written over.
+const SEGMENT_BLOCKS: usize = 1 + (WARM_UP + WRITES).div_ceil(SEGMENTS);
+
+/// An order waits this long for its answer when nothing else does; a good drive takes 20 to 100 us.
+const P50_MAX: Duration = Duration::from_micros(500);
+const P99_MAX: Duration = Duration::from_millis(5);
+
+#[derive(Clone, Debug)]
+pub struct Latencies {
+    /// In ascending order; at least one.
+    sorted: Vec<Duration>,
+    /// The core that it was measured on; none where the thread could not be pinned.
+    core: Option<usize>,
+}
+
+impl Latencies {
+    /// On a thread of its own: pinning and the slice that the reactor takes end with it.
+    pub fn measure(dir: &Path, core: usize) -> Result<Self> {
+        let dir = dir.to_owned();
+        let thread = std::thread::spawn(move || {
+            let pinned = pin_to(core);
+            let mut sorted = durable_writes(&dir)?;
+            sorted.sort_unstable();
+            Ok(Self { sorted, core: pinned.then_some(core) })
+        });
+        thread.join().map_err(|_| anyhow!("the measuring thread panicked"))?
+    }
+
+    fn quantile(&self, percent: usize) -> Duration {
+        self.sorted[(self.sorted.len() - 1) * percent / 100]
+    }
+
+    fn text(&self) -> String {
+        let us = |duration: Duration| format!("{:.0}", duration.as_nanos() as f64 / 1_000.0);
+        let place = self.core.map_or("not pinned".to_owned(), |core| format!("core {core}"));
+        format!(
+            "p50 {} us, p99 {} us, max {} us ({} durable writes of 4 KiB, one at a time, {place})",
+            us(self.quantile(50)),
+            us(self.quantile(99)),
+            us(self.quantile(100)),
+            self.sorted.len(),
+        )
+    }
+}
+
+pub fn judge(latencies: &Latencies) -> Finding {
+    let found = latencies.text();
+    if latencies.quantile(50) <= P50_MAX && latencies.quantile(99) <= P99_MAX {
+        return DISK.ok(CHECK, found);
+    }
+    let advice = "run this again when disk and core are idle, and if it stays, look for a faster drive, best with \
+                  power-loss protection: with journal.sync = \"always\" no order is answered sooner than this";
+    DISK.advice(CHECK, found, advice)
+}
+
+/// What stands in the way is a finding of its own.
+pub fn not_measured(why: &str) -> Finding {
+    DISK.ok(CHECK, format!("not measured: {why}"))
+}
+
+/// One after the other: how long each took.
+fn durable_writes(dir: &Path) -> Result<Vec<Duration>> {
+    let mut reactor = journal(dir)?;
+    let started = Instant::now();
+    for _ in 0..WARM_UP {
+        durable_write(&mut reactor)?;
+    }
+    let mut latencies = Vec::with_capacity(WRITES);
+    while latencies.len() < WRITES && (latencies.is_empty() || started.elapsed() < PATIENCE) {
+        latencies.push(durable_write(&mut reactor)?);
+    }
+    Ok(latencies)
+}
+
+/// A reactor that drives a head on nameless files. Their headers are left out: only a start reads them.
+fn journal(dir: &Path) -> Result<Reactor> {
+    let geometry = Geometry { segment_count: SEGMENTS as u32, segment_bytes: (SEGMENT_BLOCKS * BLOCK_BYTES) as u64 };
+    let files: Vec<File> = (0..SEGMENTS)
+        .map(|_| {
+            let file = scratch::nameless(dir, SEGMENT_BLOCKS)?;
+            scratch::write_past_the_cache(&file).map(|()| file)
+        })
+        .collect::<std::io::Result<_>>()
+        .context("a file to write to")?;
+    let timeline = Timeline(1);
+    let config = HeadConfig { timeline, geometry, frame_bytes_max: BLOCK_BYTES, frames_in_flight_max: 1 };
+    let head = Head::new(config, HeadPosition::fresh(NodeId([0; 16]), timeline, Lsn::ZERO)).context("a head")?;
+    Ok(Reactor::new(0)?.with_journal(head, files, JournalFault::default()))
+}
+
+fn durable_write(reactor: &mut Reactor) -> Result<Duration> {
+    const RECORD: [u8; BLOCK_BYTES - FRAME_HEADER_BYTES - RECORD_HEADER_BYTES] =
+        [0xA5; BLOCK_BYTES - FRAME_HEADER_BYTES - RECORD_HEADER_BYTES];
+    let started = Instant::now();
+    let head = reactor.head_mut();
+    head.stage(head.seq_next(), &RECORD);
+    ensure!(reactor.write_journal() == 1, "a full frame is closed at once");
+    while reactor.head().durable_frame().is_none() {
+        reactor.poll(Wait::Spin)?;
+        if let Some(poisoned) = reactor.poisoned() {
+            return Err((*poisoned).into());
+        }
+    }
+    let latency = started.elapsed();
+    reactor.head_mut().release_durable_frame();
+    Ok(latency)
+}
+
+const _: () = assert!(SEGMENT_DATA_OFFSET == BLOCK_BYTES as u64 && WARM_UP + WRITES <= SEGMENTS * (SEGMENT_BLOCKS - 1));
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::expect;
+    use super::*;
+
+    fn check(us: impl Fn(u64) -> u64, core: Option<usize>, expected: &str) {
+        let mut sorted: Vec<Duration> = (1..=WRITES as u64).map(|n| Duration::from_micros(us(n))).collect();
+        sorted.sort_unstable();
+        expect(&[judge(&Latencies { sorted, core })], expected);
+    }
+
+    #[test]
+    fn a_disk_is_slow_mostly_or_now_and_then() {
+        let tail = "(200 durable writes of 4 KiB, one at a time, core 1)";
+        check(|n| n, Some(1), &format!("ok sync latency: p50 100 us, p99 198 us, max 200 us {tail}"));
+        check(|n| 10 * n, Some(1), &format!("advice sync latency: p50 1000 us, p99 1980 us, max 2000 us {tail}"));
+        let tail = "(200 durable writes of 4 KiB, one at a time, not pinned)";
+        let rare = |n| if n < 195 { 50 } else { 9_000 };
+        check(rare, None, &format!("advice sync latency: p50 50 us, p99 9000 us, max 9000 us {tail}"));
+    }
+}

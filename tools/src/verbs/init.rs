@@ -1,0 +1,217 @@
+//! `pinion init`: a data directory, an admin token and a commented configuration, all new.
+//!
+//! ```text
+//! D/            0700, with its IDENTITY
+//! D/secrets/    0700: ops_token 0600
+//! D/pinion.toml or --config FILE
+//! ```
+//! Nothing that exists is ever written over.
+
+use crate::offline::durable_directory::{self, SHARED};
+use crate::terminal::failure::Failure;
+use anyhow::{Context, Result};
+use clap::Args;
+use node::config::secrets::Secret;
+use node::config::{Config, ConfigErrors, parse_bytes, show_bytes};
+use node::status::exit;
+use serde_json::json;
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use wal::directory::Directory;
+use wal::identity::Identity;
+use wal::segment::Geometry;
+use wal::units::{Lsn, NodeId, Timeline};
+
+/// Every key with its default, commented.
+const TEMPLATE: &str = include_str!("../../../config/pinion.toml");
+
+/// Make a data directory with its identity, an admin token and a commented configuration.
+#[derive(Args, Debug)]
+pub struct Init {
+    /// The data directory: absent or empty
+    #[arg(long, value_name = "D")]
+    pub data_dir: PathBuf,
+    #[arg(long, default_value = "dev", value_parser = ["dev", "prod"])]
+    pub env: String,
+    /// Where the configuration goes [default: D/pinion.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The node's name, shown by /health
+    #[arg(long, default_value = "pinion")]
+    pub name: String,
+    /// Length of a journal segment
+    #[arg(long, default_value = "64MiB", value_parser = size)]
+    pub segment_bytes: u64,
+    /// Number of journal segments
+    #[arg(long, default_value_t = 4)]
+    pub segments: u32,
+    /// Bytes to give away on a full disk
+    #[arg(long, default_value = "64MiB", value_parser = size)]
+    pub ballast_bytes: u64,
+    /// One line of JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Only say what would be made
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    parse_bytes(text).ok_or_else(|| "not a size such as 4096 or 64MiB".to_owned())
+}
+
+/// What is made where, in absolute paths.
+struct Plan {
+    data_dir: PathBuf,
+    config: PathBuf,
+    token: PathBuf,
+    text: String,
+}
+
+impl Init {
+    pub fn run(&self) -> Result<u8> {
+        let plan = self.plan()?;
+        if !self.dry_run {
+            plan.make(self)?;
+        }
+        self.report(&plan);
+        Ok(exit::OK)
+    }
+
+    fn plan(&self) -> Result<Plan> {
+        let data_dir = std::path::absolute(&self.data_dir)?;
+        let config = match &self.config {
+            Some(config) => std::path::absolute(config)?,
+            None => data_dir.join("pinion.toml"),
+        };
+        let token = data_dir.join("secrets").join("ops_token");
+        refuse_taken(&data_dir, &config)?;
+        let text = self.config_text(&data_dir, &token)?;
+        self.check(&text, &data_dir)?;
+        Ok(Plan { data_dir, config, token, text })
+    }
+
+    fn config_text(&self, data_dir: &Path, token: &Path) -> Result<String> {
+        let quoted = |path: &Path| -> Result<String> {
+            let text = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
+            Ok(toml::Value::String(text.to_owned()).to_string())
+        };
+        let mut text = TEMPLATE.to_owned();
+        let name = toml::Value::String(self.name.clone()).to_string();
+        let segment_bytes = format!("{:?}", show_bytes(self.segment_bytes));
+        let ballast_bytes = format!("{:?}", show_bytes(self.ballast_bytes));
+        for (key, value) in [
+            ("env", format!("{:?}", self.env)),
+            ("data_dir", quoted(data_dir)?),
+            ("name", name),
+            ("segment_bytes", segment_bytes),
+            ("segments", self.segments.to_string()),
+            ("ballast_bytes", ballast_bytes),
+            ("ops_token_file", quoted(token)?),
+        ] {
+            text = set(&text, key, &value);
+        }
+        Ok(text)
+    }
+
+    /// The node's own checks, but for the token that is not there yet and for the build of this tool.
+    fn check(&self, text: &str, data_dir: &Path) -> Result<()> {
+        let values = set(text, "env", "\"dev\"");
+        let values: String =
+            values.lines().filter(|line| !line.starts_with("ops_token_file")).map(|l| format!("{l}\n")).collect();
+        Config::from_parts(&values, Path::new("/"), [], &[], node::config::Build::of_this_binary())
+            .map(|_config| ())
+            .map_err(|errors| anyhow::Error::new(ConfigErrors { path: data_dir.to_owned(), errors }))
+    }
+
+    fn report(&self, plan: &Plan) {
+        if self.json {
+            println!(
+                "{}",
+                json!({
+                    "dry_run": self.dry_run,
+                    "data_dir": plan.data_dir,
+                    "config": plan.config,
+                    "ops_token_file": plan.token,
+                })
+            );
+            return;
+        }
+        let (data_dir, config, token) = (plan.data_dir.display(), plan.config.display(), plan.token.display());
+        if self.dry_run {
+            println!("would make data directory {data_dir}, configuration {config}, admin token {token}");
+            return;
+        }
+        println!("data directory  {data_dir}\nconfiguration   {config}\nadmin token     {token}");
+        println!("next            pinion-node --config {config}");
+    }
+}
+
+/// Sets a key of the commented file: its own line, whether commented or not. Every key stands there once by name,
+/// but for those that sections share, none of which is set here.
+fn set(text: &str, key: &str, value: &str) -> String {
+    let is_key = |line: &str| line.strip_prefix("# ").unwrap_or(line).split_once(" = ").is_some_and(|(k, _)| k == key);
+    let line = |line: &str| if is_key(line) { format!("{key} = {value}\n") } else { format!("{line}\n") };
+    assert!(text.lines().filter(|line| is_key(line)).count() == 1, "the commented file has each of these keys once");
+    text.lines().map(line).collect()
+}
+
+fn refuse_taken(data_dir: &Path, config: &Path) -> Result<()> {
+    let is_taken = match std::fs::read_dir(data_dir) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error).with_context(|| format!("data directory {}", data_dir.display())),
+    };
+    if is_taken {
+        let message = format!(
+            "{} is not empty: a data directory is made in an empty place only. Give another --data-dir, or move this one away",
+            data_dir.display()
+        );
+        return Err(Failure::of(exit::NOT_EMPTY, message));
+    }
+    if config.exists() {
+        let message = format!("{} exists and is not written over: give another --config", config.display());
+        return Err(Failure::of(exit::NOT_EMPTY, message));
+    }
+    Ok(())
+}
+
+impl Plan {
+    fn make(&self, init: &Init) -> Result<()> {
+        let geometry = Geometry { segment_count: init.segments, segment_bytes: init.segment_bytes };
+        let mut node_id = [0; 16];
+        getrandom::fill(&mut node_id).context("the system gives no randomness")?;
+        let identity = Identity { node_id: NodeId(node_id), timeline: Timeline(1), seq_base: Lsn(0), geometry };
+        let parent = self.data_dir.parent().unwrap_or(Path::new("/"));
+        durable_directory::make(parent, SHARED).with_context(|| format!("making {}", parent.display()))?;
+        // A directory that was there, such as a mount point, may have been open to others.
+        if self.data_dir.exists() {
+            let closed = std::fs::set_permissions(&self.data_dir, Permissions::from_mode(0o700));
+            closed.with_context(|| format!("closing {} to others", self.data_dir.display()))?;
+        }
+        Directory::create(&self.data_dir, &identity, init.ballast_bytes)?;
+        self.make_token()?;
+        self.write_config()
+    }
+
+    fn make_token(&self) -> Result<()> {
+        let dir = self.token.parent().context("a token lies in a directory")?;
+        DirBuilder::new().mode(0o700).create(dir).with_context(|| format!("making {}", dir.display()))?;
+        let token = Secret::new_token().context("the system gives no randomness")?;
+        token.write_new(&self.token).with_context(|| format!("writing {}", self.token.display()))
+    }
+
+    fn write_config(&self) -> Result<()> {
+        let context = || format!("writing {}", self.config.display());
+        if let Some(parent) = self.config.parent() {
+            durable_directory::make(parent, SHARED).with_context(context)?;
+        }
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&self.config);
+        let mut file = file.with_context(context)?;
+        file.write_all(self.text.as_bytes()).and_then(|()| file.sync_all()).with_context(context)?;
+
+        Ok(())
+    }
+}

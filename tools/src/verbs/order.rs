@@ -1,0 +1,118 @@
+//! `pinion order`: place one order over the binary port and print what becomes of it.
+
+use crate::client::market_data::{definition, market_id};
+use crate::client::trader::{Trader, Until};
+use crate::terminal::clock::fresh_cl_ord_id;
+use anyhow::{Context, Result, bail, ensure};
+use api::binary::market::InstrumentDefinition;
+use api::binary::orders::{EXEC_PERSIST_ON_DISCONNECT, EXEC_POST_ONLY, NewOrder, TIF_FOK, TIF_GTC, TIF_IOC};
+use api::binary::requests::Target;
+use api::decimal::{PriceE9, QtyE8};
+use book::command::Side;
+use book::ids::ClOrdId;
+use clap::{Args, ValueEnum};
+use node::status::exit;
+
+/// Place one order and print what becomes of it.
+#[derive(Args, Debug)]
+pub struct Order {
+    #[command(flatten)]
+    trader: Trader,
+    /// The market's name
+    #[arg(long, value_name = "MARKET")]
+    market: String,
+    #[arg(long, value_enum)]
+    side: SideWord,
+    #[arg(long = "type", value_enum, default_value = "limit")]
+    order_type: TypeWord,
+    /// Decimal, on the market's tick
+    #[arg(long)]
+    price: Option<String>,
+    /// Decimal, whole lots
+    #[arg(long)]
+    qty: String,
+    /// How long it lives [default: gtc for a limit, ioc for a market order]
+    #[arg(long, value_enum)]
+    tif: Option<TifWord>,
+    /// Refuse it rather than take
+    #[arg(long)]
+    post_only: bool,
+    /// Client order id, above all that the session used before [default: from the time of day]
+    #[arg(long, value_name = "ID")]
+    cl_ord_id: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SideWord {
+    Buy,
+    Sell,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TypeWord {
+    Limit,
+    Market,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TifWord {
+    Gtc,
+    Ioc,
+    Fok,
+}
+
+impl Order {
+    pub fn run(&self) -> Result<u8> {
+        let definition = definition(self.trader.market_address()?, &self.market)?;
+        let cl_ord_id = self.cl_ord_id.map_or_else(fresh_cl_ord_id, ClOrdId);
+        let order = self.order(cl_ord_id, &definition)?;
+        if self.trader.dry_run {
+            println!("would send {order:?} to {}", self.trader.orders_address()?);
+            return Ok(exit::OK);
+        }
+        let send = |client: &mut api::client::OrderClient| Ok(client.new_order(&order)?);
+        self.trader.ask(cl_ord_id, send, Until::StatusOf(Target::ClOrdId(cl_ord_id)))
+    }
+
+    fn order(&self, cl_ord_id: ClOrdId, definition: &InstrumentDefinition) -> Result<NewOrder> {
+        let market = market_id(definition);
+        let side = if self.side == SideWord::Buy { Side::Buy } else { Side::Sell };
+        let qty = on_grid("--qty", &self.qty, QtyE8::parse(&self.qty)?.0, definition.lot_size_e8.get(), show_qty)?;
+        let order = match (self.order_type, &self.price) {
+            (TypeWord::Market, None) => NewOrder::market(cl_ord_id, market, side, QtyE8(qty)),
+            (TypeWord::Limit, Some(price)) => {
+                let parsed = PriceE9::parse(price).with_context(|| format!("--price {price:?}"))?;
+                let price = on_grid("--price", price, parsed.0, definition.tick_size_e9.get(), show_price)?;
+                NewOrder::limit(cl_ord_id, market, side, PriceE9(price), QtyE8(qty))
+            }
+            (TypeWord::Market, Some(_)) => bail!("a market order has no --price"),
+            (TypeWord::Limit, None) => bail!("a limit order needs --price"),
+        };
+        let tif = match (self.tif, self.order_type) {
+            (None, TypeWord::Limit) | (Some(TifWord::Gtc), TypeWord::Limit) => TIF_GTC,
+            (None | Some(TifWord::Ioc), _) => TIF_IOC,
+            (Some(TifWord::Fok), _) => TIF_FOK,
+            (Some(TifWord::Gtc), TypeWord::Market) => bail!("a market order does not rest: --tif ioc or fok"),
+        };
+        ensure!(!self.post_only || tif == TIF_GTC, "--post-only is for orders that rest");
+        // This tool logs out right away, and the order shall outlive that.
+        let rests = if tif == TIF_GTC { EXEC_PERSIST_ON_DISCONNECT } else { 0 };
+        let post_only = if self.post_only { EXEC_POST_ONLY } else { 0 };
+        Ok(NewOrder { tif, exec_inst: rests | post_only, ..order })
+    }
+}
+
+/// The node would refuse what is off the grid; here the answer says what the grid is.
+fn on_grid(name: &str, text: &str, value: i64, step: i64, show: fn(i64) -> String) -> Result<i64> {
+    ensure!(0 < value, "{name} {text:?} is not above zero");
+    ensure!(value % step == 0, "{name} {text:?} is not a multiple of the market's step, {}", show(step));
+    Ok(value)
+}
+
+fn show_price(price_e9: i64) -> String {
+    PriceE9(price_e9).to_string()
+}
+
+fn show_qty(qty_e8: i64) -> String {
+    QtyE8(qty_e8).to_string()
+}

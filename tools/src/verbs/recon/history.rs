@@ -1,0 +1,280 @@
+//! Rules between the state and the history: the ledger sums to the balances, the streams are whole.
+
+use super::Finding;
+use crate::offline::as_of::Witness;
+use anyhow::Result;
+use api::binary::stream::SessionSeq;
+use book::codec;
+use book::command::Command;
+use book::event::{Event, LedgerAccount, Sink, Transfer, TransferKind};
+use book::ids::{AccountId, AssetId, SessionId};
+use book::units::{Seq, Stamp, TsNs};
+use node::history::{History, Kind};
+use node::replica::{Listener, Replica};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// What came behind the history's end, from the log.
+pub struct Since {
+    /// Behind here the history is whole.
+    begins: Seq,
+    /// It is written up to here.
+    written: Seq,
+    /// Where the log ends.
+    end: Seq,
+    pub checks: u64,
+    transfers: Vec<(Seq, Transfer)>,
+    messages: BTreeMap<SessionId, u64>,
+    events: Vec<Event>,
+}
+
+impl Since {
+    pub fn new(begins: Seq, written: Seq, end: Seq) -> Self {
+        let (transfers, messages, events) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Self { begins, written, end, checks: 0, transfers, messages, events }
+    }
+}
+
+impl Sink for Since {
+    const LEDGER: bool = true;
+
+    fn push(&mut self, event: Event) {
+        self.events.push(event);
+    }
+}
+
+impl Witness for Since {
+    fn applied(&mut self, replica: &mut Replica, stamp: Stamp, bytes: &[u8]) -> Result<()> {
+        let Self { written, checks, transfers, messages, events, .. } = self;
+        // What is left out may not even be readable.
+        *checks += u64::from(codec::decode(bytes).is_ok_and(|record| matches!(record.command, Command::Check(_))));
+        let is_news = *written < stamp.seq;
+        replica.tell(stamp, events, &mut Counting { messages, is_news });
+        if is_news {
+            let told = events.iter().filter_map(|event| match event {
+                Event::Transfer(transfer) => Some((stamp.seq, *transfer)),
+                _ => None,
+            });
+            transfers.extend(told);
+        }
+        events.clear();
+        Ok(())
+    }
+}
+
+struct Counting<'a> {
+    messages: &'a mut BTreeMap<SessionId, u64>,
+    is_news: bool,
+}
+
+impl Listener for Counting<'_> {
+    fn told(&mut self, session: SessionId, _number: SessionSeq, _bytes: &[u8]) {
+        if self.is_news {
+            *self.messages.entry(session).or_default() += 1;
+        }
+    }
+}
+
+pub fn of_history(history: &History<'_>, replica: &Replica, since: &Since) -> Result<Vec<Finding>> {
+    let mut ledger = Ledger { begins: since.begins, ..Ledger::default() };
+    let at = replica.engine.stamp().seq;
+    for (account, _) in replica.engine.accounts().iter() {
+        history.events(Kind::Ledger, account, TsNs(0)..TsNs(u64::MAX), |stamp, event| {
+            if at < stamp.seq {
+                return ControlFlow::Break(());
+            }
+            match event {
+                _ if stamp.seq <= since.begins => {}
+                Event::Transfer(transfer) => ledger.post(account, stamp.seq, &transfer),
+                other => ledger.breaks.push(format!("account {}: {other:?} is no posting", account.0)),
+            }
+            ControlFlow::Continue(())
+        })?;
+        for (seq, transfer) in &since.transfers {
+            if [transfer.debit, transfer.credit].into_iter().any(|place| owner(place) == Some(account)) {
+                ledger.post(account, *seq, transfer);
+            }
+        }
+    }
+    let (balances, house) = (ledger.against_balances(replica), ledger.against_house(replica));
+    Ok(vec![balances, house, streams(history, replica, since)?, sequences(replica, since)])
+}
+
+/// Both accounts of a client, as the postings leave them; `None` before the first one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Running {
+    available: Option<u64>,
+    held: Option<u64>,
+}
+
+/// All postings, summed.
+#[derive(Debug, Default)]
+struct Ledger {
+    /// Zero: from the first posting on. Else nobody can say what was there before the first one that is left.
+    begins: Seq,
+    running: BTreeMap<(AccountId, AssetId), Running>,
+    /// Custody and fees by asset: in, out.
+    custody: BTreeMap<AssetId, (u128, u128)>,
+    fees: BTreeMap<AssetId, (u128, u128)>,
+    postings: u64,
+    breaks: Vec<String>,
+}
+
+impl Ledger {
+    /// A posting as the history of one account has it; postings between two clients come once for each.
+    fn post(&mut self, account: AccountId, seq: Seq, transfer: &Transfer) {
+        self.postings += 1;
+        let Transfer { amount, asset, debit, credit, .. } = *transfer;
+        let opening = self.opening();
+        let running = self.running.entry((account, asset)).or_default();
+        let mut wrong = None;
+        let after = [
+            (debit, transfer.debit_after.0, transfer.debit_after.0.checked_add(amount.0)),
+            (credit, transfer.credit_after.0, transfer.credit_after.0.checked_sub(amount.0)),
+        ];
+        for (side, after, expected) in after.into_iter().filter(|(side, ..)| owner(*side) == Some(account)) {
+            let place = place(running, side);
+            let differs = place.or(opening).filter(|have| Some(*have) != expected);
+            wrong = wrong.or(differs.map(|have| (have, expected)));
+            *place = Some(after);
+        }
+        if let Some((have, expected)) = wrong {
+            let expected = expected.map_or("a figure out of range".to_owned(), |units| units.to_string());
+            let (account, asset, kind) = (account.0, asset.0, transfer.kind);
+            self.breaks.push(format!(
+                "account {account}, asset {asset}: before the {kind:?} of sequence {} the postings sum to {have}, it says {expected}",
+                seq.0
+            ));
+        }
+        let amount = u128::from(amount.0);
+        match transfer.kind {
+            TransferKind::Deposit => self.custody.entry(asset).or_default().0 += amount,
+            TransferKind::Withdrawal => self.custody.entry(asset).or_default().1 += amount,
+            TransferKind::Fee => self.fees.entry(asset).or_default().0 += amount,
+            TransferKind::Rebate => self.fees.entry(asset).or_default().1 += amount,
+            TransferKind::Hold | TransferKind::Release | TransferKind::Trade => {}
+        }
+    }
+
+    /// What an account has before its first posting, where that is known.
+    fn opening(&self) -> Option<u64> {
+        (self.begins == Seq(0)).then_some(0)
+    }
+
+    fn against_balances(&mut self, replica: &Replica) -> Finding {
+        let mut breaks = std::mem::take(&mut self.breaks);
+        let (mut compared, opening) = (0, self.opening());
+        for (id, account) in replica.engine.accounts().iter() {
+            for balance in account.balances() {
+                compared += 1;
+                let posted = self.running.remove(&(id, balance.asset)).unwrap_or_default();
+                let sides =
+                    [("available", posted.available, balance.available.0), ("held", posted.held, balance.held.0)];
+                for (side, posted, have) in sides {
+                    if let Some(posted) = posted.or(opening).filter(|posted| *posted != have) {
+                        let (id, asset) = (id.0, balance.asset.0);
+                        breaks.push(format!(
+                            "account {id}, asset {asset}: postings sum to {posted} {side}, the balance is {have}"
+                        ));
+                    }
+                }
+            }
+        }
+        for ((account, asset), posted) in std::mem::take(&mut self.running) {
+            if [posted.available, posted.held].into_iter().flatten().any(|left| left > 0) {
+                breaks.push(format!("account {}, asset {}: postings and no balance", account.0, asset.0));
+            }
+        }
+        let figures = format!("{} postings sum to {compared} balances, each behind the one before it", self.postings);
+        Finding::new("ledger", figures, breaks)
+    }
+
+    fn against_house(&self, replica: &Replica) -> Finding {
+        if self.begins > Seq(0) {
+            let figures = format!("not compared: the history begins behind sequence {}", self.begins.0);
+            return Finding::new("house", figures, Vec::new());
+        }
+        let mut breaks = Vec::new();
+        let mut figures = Vec::new();
+        for book in replica.engine.accounts().assets() {
+            let symbol = book.asset.symbol.as_str();
+            let (paid_in, paid_out) = self.custody.get(&book.asset.id).copied().unwrap_or_default();
+            let (earned, shared) = self.fees.get(&book.asset.id).copied().unwrap_or_default();
+            let (custody, fees) = (u128::from(book.custody.0), u128::from(book.fees.0));
+            if paid_in.checked_sub(paid_out) != Some(custody) {
+                breaks
+                    .push(format!("{symbol}: {paid_in} deposited less {paid_out} withdrawn is not custody {custody}"));
+            }
+            if earned.checked_sub(shared) != Some(fees) {
+                breaks.push(format!("{symbol}: fees of {earned} less rebates of {shared} are not {fees}"));
+            }
+            figures.push(format!("{symbol}: {paid_in} in - {paid_out} out, fees {earned} - rebates {shared}"));
+        }
+        Finding::new("house", figures.join("; "), breaks)
+    }
+}
+
+fn owner(place: LedgerAccount) -> Option<AccountId> {
+    match place {
+        LedgerAccount::Available(account) | LedgerAccount::Held(account) => Some(account),
+        LedgerAccount::Custody | LedgerAccount::Fees => None,
+    }
+}
+
+fn place(running: &mut Running, place: LedgerAccount) -> &mut Option<u64> {
+    if matches!(place, LedgerAccount::Held(_)) { &mut running.held } else { &mut running.available }
+}
+
+/// Every message from where the history begins, numbered without a gap up to what the state says.
+fn streams(history: &History<'_>, replica: &Replica, since: &Since) -> Result<Finding> {
+    let at = replica.engine.stamp().seq;
+    let (mut breaks, mut total) = (Vec::new(), 0);
+    for (session, _) in replica.engine.sessions().iter() {
+        let next = replica.numbers.sessions().get(session.0 as usize - 1).copied().unwrap_or(SessionSeq::FIRST);
+        // The newest number that is there; unknown before the first one where the history begins late.
+        let mut found = (since.begins == Seq(0)).then_some(0);
+        let (mut seq_before, mut gap) = (since.begins, None);
+        history.messages(session, SessionSeq::FIRST..SessionSeq(u64::MAX), |number, stamp, _| {
+            if at < stamp.seq {
+                return ControlFlow::Break(());
+            }
+            if stamp.seq <= since.begins {
+                return ControlFlow::Continue(());
+            }
+            let before = found.unwrap_or(number.0 - 1);
+            if number.0 != before + 1 || stamp.seq < seq_before {
+                gap = Some((before, number.0));
+                return ControlFlow::Break(());
+            }
+            (found, seq_before) = (Some(number.0), stamp.seq);
+            total += 1;
+            ControlFlow::Continue(())
+        })?;
+        let news = since.messages.get(&session).copied().unwrap_or(0);
+        total += news;
+        let (session, expected) = (session.0, next.0 - 1);
+        match (gap, found) {
+            (Some((before, number)), _) => {
+                breaks.push(format!("session {session}: message {number} follows message {before}"));
+            }
+            (None, Some(found)) if found + news != expected => {
+                let told = found + news;
+                breaks.push(format!("session {session}: {told} messages, and the state says {expected}"));
+            }
+            (None, _) => {}
+        }
+    }
+    let sessions = replica.engine.sessions().len();
+    Ok(Finding::new("streams", format!("{total} messages of {sessions} sessions, numbered without a gap"), breaks))
+}
+
+/// The history is never ahead of the log: nobody could prove what it tells.
+fn sequences(replica: &Replica, since: &Since) -> Finding {
+    let (at, written, end) = (replica.engine.stamp().seq.0, since.written.0, since.end.0);
+    let behind = at.saturating_sub(written);
+    let from = since.begins.0 + 1;
+    let figures =
+        format!("history from {from} up to {written}, {behind} commands behind sequence {at} taken from the log");
+    let ahead = (end < written).then(|| format!("the history is written up to {written}, the log ends at {end}"));
+    Finding::new("sequences", figures, ahead.into_iter().collect())
+}

@@ -1,0 +1,111 @@
+//! `pinion snapshot create`: by the running node's own shadow, or, where none runs, by one that is started for it.
+
+use crate::client::ops_client::OpsAddress;
+use crate::verbs::admin::refused;
+use anyhow::{Context, Result, anyhow};
+use book::engine::{Capacity, Engine};
+use clap::Args;
+use node::replica::questions::shadow_port;
+use node::replica::recover::{Restored, restore};
+use node::shadow::retention::Retention;
+use node::shadow::schedule::Schedule;
+use node::shadow::{Shadow, ShadowWiring};
+use node::status::Status;
+use node::status::exit;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use wal::directory::Directory;
+use wal::quarantine::Quarantine;
+
+#[derive(Args, Debug)]
+pub struct Create {
+    #[command(flatten)]
+    ops: OpsAddress,
+    /// The data directory of a stopped node
+    #[arg(long, value_name = "D", conflicts_with_all = ["url", "token_file"])]
+    data_dir: Option<PathBuf>,
+    /// One line of JSON
+    #[arg(long)]
+    json: bool,
+    /// Ask whether it could be taken and take none
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Create {
+    pub fn run(&self) -> Result<u8> {
+        let taken = match &self.data_dir {
+            Some(data_dir) => self.offline(data_dir)?,
+            None => self.online()?,
+        };
+        if self.json {
+            println!("{taken}");
+        } else {
+            self.say(&taken);
+        }
+        Ok(exit::OK)
+    }
+
+    fn say(&self, taken: &Value) {
+        let seq = taken["seq"].as_u64().unwrap_or_default();
+        if self.dry_run {
+            println!("a snapshot can be taken; none was");
+        } else if taken["was_there"] == true {
+            println!("nothing happened since the snapshot at sequence {seq}: it stays the newest");
+        } else {
+            let (bytes, hash) = (&taken["bytes"], taken["state_hash"].as_str().unwrap_or("-"));
+            println!("snapshot at sequence {seq}, {bytes} bytes, state hash {hash}");
+        }
+    }
+
+    fn online(&self) -> Result<Value> {
+        let client = self.ops.administrator()?;
+        let path = if self.dry_run { "/admin/snapshot?dry_run=true" } else { "/admin/snapshot" };
+        let answer = client.post(path, &Value::Null)?;
+        if answer.status == 200 { Ok(answer.body) } else { Err(refused(&answer)) }
+    }
+
+    /// What a start does and what the shadow does at a clean stop, without anybody to serve in between.
+    fn offline(&self, data_dir: &Path) -> Result<Value> {
+        let directory = Arc::new(Directory::open(data_dir).with_context(
+            || "a snapshot of a running node is taken by the node: give --config or --url instead of --data-dir",
+        )?);
+        if self.dry_run {
+            return Ok(json!({ "dry_run": true }));
+        }
+        let quarantine = Quarantine::read(directory.path())?;
+        let engine = || Engine::new(Capacity::default());
+        let (Restored { engine: live, snapshot, log, .. }, store) = restore(&directory, &quarantine, engine, 1)?;
+        let newest = snapshot.as_ref().map_or(directory.identity().seq_base, |header| header.tail.seq);
+        let hash_of =
+            |header: &wal::snapshot::SnapshotHeader| book::state_hash::StateHash(header.state_hash).to_string();
+        if newest == log.tail.seq {
+            let hash = snapshot.as_ref().map(hash_of);
+            return Ok(json!({ "seq": newest.0, "was_there": true, "state_hash": hash }));
+        }
+        let status = Arc::new(Status::default());
+        let (_port, inlet) = shadow_port();
+        let wiring = ShadowWiring {
+            directory: Arc::clone(&directory),
+            store: Arc::new(store),
+            quarantine,
+            inlet,
+            status: Arc::clone(&status),
+            schedule: Schedule::new(u64::MAX, Duration::MAX, newest),
+            // What goes is for the node and for `prune` to say.
+            retention: Retention { keep: u32::MAX, retain_for: Duration::ZERO, retain_bytes: 0 },
+            snapshot_on_stop: false,
+            patrol_bytes_per_second: 0,
+        };
+        let mut shadow = Shadow::begin(wiring, engine)?;
+        let taken = shadow.snapshot_at_end(live.state_hash())?;
+        let (header, bytes) = taken.map_err(|why| anyhow!("no snapshot was taken: {why}"))?;
+        let file = node::replica::snapshots::list(&directory)?.into_iter().find(|file| file.seq == header.tail.seq);
+        let path = file.context("it was taken away again")?.path;
+        Ok(json!({
+            "seq": header.tail.seq.0, "ts_ns": header.time, "bytes": bytes, "state_hash": hash_of(&header), "path": path,
+        }))
+    }
+}

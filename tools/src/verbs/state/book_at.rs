@@ -1,0 +1,158 @@
+//! `pinion state book`: a market's book as of a sequence, as levels, as orders, or as a row of LOBSTER's order book file.
+
+use super::When;
+use super::parts::order;
+use crate::offline::as_of::Moment;
+use crate::recorded_day::published_book::DUMMY_PRICE;
+use crate::terminal::failure::Failure;
+use crate::terminal::output::Output;
+use crate::terminal::time_text;
+use anyhow::{Result, ensure};
+use api::instruments::Instrument;
+use book::command::Side;
+use book::engine::Market;
+use book::order_book::DepthLevel;
+use clap::Args;
+use node::status::exit;
+use serde_json::{Value, json};
+
+/// LOBSTER counts prices in 1e-4 of the currency and quantities in whole shares.
+const LOBSTER_PRICE_E9: i64 = 100_000;
+const SHARE_E8: i64 = 100_000_000;
+
+#[derive(Args, Debug)]
+pub struct BookAt {
+    /// The market's name
+    #[arg(value_name = "MARKET")]
+    symbol: String,
+    #[command(flatten)]
+    when: When,
+    /// Levels of each side
+    #[arg(long, default_value_t = 10)]
+    depth: usize,
+    /// Single orders in the order in which they would trade, instead of levels
+    #[arg(long)]
+    orders: bool,
+    /// One row of so many levels as LOBSTER's order book files have them: ask price, ask size, bid price, bid size, ..
+    #[arg(long, value_name = "LEVELS", conflicts_with_all = ["orders", "json"])]
+    lobster: Option<usize>,
+}
+
+impl BookAt {
+    pub fn run(&self) -> Result<u8> {
+        let moment = self.when.moment()?;
+        let mut out = Output::new();
+        out.piece(self.show(&moment)?)?;
+        out.flush().map(|()| exit::OK)
+    }
+
+    fn show(&self, moment: &Moment) -> Result<String> {
+        let engine = &moment.replica.engine;
+        let Some(market) = engine.markets().iter().find(|market| market.rules.symbol.as_str() == self.symbol) else {
+            let names: Vec<&str> = engine.markets().iter().map(|market| market.rules.symbol.as_str()).collect();
+            let (symbol, seq, names) = (&self.symbol, moment.seq().0, names.join(", "));
+            let message = format!("there is no market {symbol} at sequence {seq}; there is: {names}");
+            return Err(Failure::of(exit::NOT_FOUND, message));
+        };
+        let shown = Shown { moment, market, instrument: moment.replica.translator.instruments().at(market.rules.id) };
+        match self.lobster {
+            Some(levels) => shown.lobster(levels),
+            None if self.when.json => Ok(format!("{}\n", shown.json(self.depth, self.orders))),
+            None if self.orders => Ok(shown.orders_text()),
+            None => Ok(shown.text(self.depth)),
+        }
+    }
+}
+
+struct Shown<'a> {
+    moment: &'a Moment,
+    market: &'a Market,
+    instrument: &'a Instrument,
+}
+
+impl Shown<'_> {
+    fn levels(&self, side: Side, depth: usize) -> impl Iterator<Item = DepthLevel> {
+        self.market.book.depth(self.moment.replica.engine.pool(), side).take(depth)
+    }
+
+    fn json(&self, depth: usize, orders: bool) -> Value {
+        let stamp = self.moment.replica.engine.stamp();
+        let pool = self.moment.replica.engine.pool();
+        let levels = |side| -> Vec<Value> {
+            self.levels(side, depth)
+                .map(|level| {
+                    let price = self.instrument.price_e9(level.price).to_string();
+                    json!({ "price": price, "qty": self.instrument.qty_e8(level.qty).to_string(), "orders": level.order_count })
+                })
+                .collect()
+        };
+        let queue =
+            |side| -> Vec<Value> { self.market.book.queue(pool, side).map(|(_, resting)| order(resting)).collect() };
+        let side = |side| if orders { queue(side) } else { levels(side) };
+        json!({
+            "market": self.market.rules.symbol.as_str(), "seq": stamp.seq.0, "ts_ns": stamp.ts.0,
+            "orders": self.market.tape.open_count, "bids": side(Side::Buy), "asks": side(Side::Sell),
+        })
+    }
+
+    fn head(&self) -> String {
+        let stamp = self.moment.replica.engine.stamp();
+        let (symbol, orders) = (self.market.rules.symbol.as_str(), self.market.tape.open_count);
+        format!("{symbol} at sequence {}, {}, {orders} orders\n", stamp.seq.0, time_text::show(stamp.ts.0))
+    }
+
+    fn text(&self, depth: usize) -> String {
+        let mut text = self.head();
+        text += &format!("{:>6} {:>16} {:>16} | {:<16} {:<16} {:<6}\n", "orders", "qty", "bid", "ask", "qty", "orders");
+        let cells = |level: Option<DepthLevel>| -> [String; 3] {
+            level.map_or_else(Default::default, |level| {
+                let (price, qty) = (self.instrument.price_e9(level.price), self.instrument.qty_e8(level.qty));
+                [level.order_count.to_string(), qty.to_string(), price.to_string()]
+            })
+        };
+        let (mut bids, mut asks) = (self.levels(Side::Buy, depth), self.levels(Side::Sell, depth));
+        loop {
+            let (bid, ask) = (bids.next(), asks.next());
+            if bid.is_none() && ask.is_none() {
+                return text;
+            }
+            let ([bid_orders, bid_qty, bid], [ask_orders, ask_qty, ask]) = (cells(bid), cells(ask));
+            let line = format!("{bid_orders:>6} {bid_qty:>16} {bid:>16} | {ask:<16} {ask_qty:<16} {ask_orders:<6}");
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+    }
+
+    fn orders_text(&self) -> String {
+        let mut text = self.head();
+        let pool = self.moment.replica.engine.pool();
+        for (word, side) in [("buy", Side::Buy), ("sell", Side::Sell)] {
+            for (_, order) in self.market.book.queue(pool, side) {
+                let (price, leaves) = (self.instrument.price_e9(order.price), self.instrument.qty_e8(order.leaves));
+                let (id, account) = (order.id.0, order.account.0);
+                text += &format!("{word:<4} {leaves:>16} at {price:<16} order {id} of account {account}\n");
+            }
+        }
+        text
+    }
+
+    /// A level that is not there has a price that no order has, and no size.
+    fn lobster(&self, depth: usize) -> Result<String> {
+        let (mut bids, mut asks) = (self.levels(Side::Buy, depth), self.levels(Side::Sell, depth));
+        let mut columns = Vec::with_capacity(4 * depth);
+        for _ in 0..depth {
+            for (level, none) in [(asks.next(), DUMMY_PRICE), (bids.next(), -DUMMY_PRICE)] {
+                let (price, size) = level.map_or(Ok((none, 0)), |level| self.lobster_level(&level))?;
+                columns.extend([price.to_string(), size.to_string()]);
+            }
+        }
+        Ok(columns.join(",") + "\n")
+    }
+
+    fn lobster_level(&self, level: &DepthLevel) -> Result<(i64, i64)> {
+        let (price, qty) = (self.instrument.price_e9(level.price).0, self.instrument.qty_e8(level.qty).0);
+        let exact = price % LOBSTER_PRICE_E9 == 0 && qty % SHARE_E8 == 0;
+        ensure!(exact, "LOBSTER's files have prices in 1e-4 and whole shares, and this market's are finer");
+        Ok((price / LOBSTER_PRICE_E9, qty / SHARE_E8))
+    }
+}

@@ -1,0 +1,96 @@
+//! `pinion top`: a running node at work, as a live page, as one page, or as JSON.
+//!
+//! ```text
+//!  ops listener --/metrics, /health--> Sample, Sample --(before, after)--> page -----> screen, or standard output
+//!                                                                     \--> document -> standard output
+//! ```
+//! Two samples make one page: rates are what the counters did between them. Page and document are pure functions.
+
+pub mod change;
+pub mod document;
+pub mod metrics;
+pub mod page;
+pub mod sample;
+pub mod screen;
+
+use crate::client::ops_client::{OpsAddress, OpsClient};
+use anyhow::{Context, Result};
+use clap::Args;
+use node::config::parse_duration;
+use node::status::exit;
+use sample::Sample;
+use std::io::{Write, stdout};
+use std::time::{Duration, Instant};
+
+/// The node hands its stage times over every 50 ms: below a few of those there is nothing to see.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// Watch a running node: rates, watermarks, latencies per stage, loops, sessions. `q` or Ctrl-C ends.
+#[derive(Args, Debug)]
+pub struct Top {
+    #[command(flatten)]
+    pub ops: OpsAddress,
+    /// Time between two looks, as in 500ms, 1s, 1m
+    #[arg(long, default_value = "1s", value_parser = interval)]
+    pub interval: Duration,
+    /// One page after one interval, then the end; needs no terminal
+    #[arg(long)]
+    pub once: bool,
+    /// One line of JSON an interval, instead of a live page
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text).ok_or_else(|| format!("{text:?} does not look like 1s"))?;
+    if interval < INTERVAL_MIN { Err(format!("at least {} ms", INTERVAL_MIN.as_millis())) } else { Ok(interval) }
+}
+
+impl Top {
+    pub fn run(&self) -> Result<u8> {
+        let client = self.ops.observer()?;
+        if self.once || self.json {
+            self.print(&client)?;
+        } else {
+            screen::watch(client, self.interval)?;
+        }
+        Ok(exit::OK)
+    }
+
+    fn print(&self, client: &OpsClient) -> Result<()> {
+        let mut before = Sample::take(client)?;
+        let mut due = Instant::now();
+        loop {
+            due += self.interval;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let after = Sample::take(client)?;
+            let text = if self.json { format!("{}\n", document::of(&before, &after)) } else { plain(&before, &after) };
+            let mut out = stdout().lock();
+            out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("writing to standard output")?;
+            if self.once {
+                return Ok(());
+            }
+            before = after;
+        }
+    }
+}
+
+fn plain(before: &Sample, after: &Sample) -> String {
+    page::of(before, after).iter().map(|line| format!("{}\n", line.text.trim_end())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_is_one_that_shows_something() {
+        assert_eq!(interval("500ms"), Ok(Duration::from_millis(500)));
+        for (text, expected) in
+            [("1", "does not look like"), ("fast", "does not look like"), ("99ms", "at least 100 ms")]
+        {
+            let error = interval(text).expect_err("refused");
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}

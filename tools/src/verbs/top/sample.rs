@@ -1,0 +1,171 @@
+//! What a node said of itself at one moment.
+
+use super::metrics::{Metrics, Series};
+use crate::client::ops_client::OpsClient;
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// Quantiles of a stage, in the order in which they are kept, as the node labels them.
+pub const QUANTILES: [&str; 5] = ["0.5", "0.9", "0.99", "0.999", "max"];
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    pub name: String,
+    pub version: String,
+    /// `ok`, or `not_ready` and why.
+    pub status: String,
+    pub detail: Option<String>,
+    pub journal_sync: String,
+    pub ready: bool,
+    /// The node's own, hence the clock by which rates are counted.
+    pub uptime_ms: u64,
+    pub counts: Counts,
+    pub seqs: Watermarks,
+    pub loops: Vec<Loop>,
+    pub stages: Vec<Stage>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counts {
+    pub commands: u64,
+    pub fills: u64,
+    pub rejects: u64,
+    pub sessions: u64,
+    pub connections: u64,
+    pub market_readers: u64,
+    /// None where the node's system does not tell.
+    pub memory_bytes: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Watermarks {
+    pub next: u64,
+    pub applied: u64,
+    pub durable: u64,
+    pub released: u64,
+    pub stored: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loop {
+    pub name: String,
+    pub state: String,
+    pub age_ms: u64,
+    pub cycles: u64,
+}
+
+/// Times of commands in one stage, since the node's start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stage {
+    pub name: String,
+    pub count: u64,
+    pub sum_s: f64,
+    /// Upper bound and how many took no longer; bounds rise, the last is infinite.
+    pub buckets: Vec<(f64, u64)>,
+    /// In the order of [`QUANTILES`].
+    pub quantiles_ns: [u64; QUANTILES.len()],
+}
+
+impl Sample {
+    pub fn take(client: &OpsClient) -> Result<Self> {
+        let metrics = client.get("/metrics")?;
+        let url = client.url();
+        ensure!(
+            metrics.status != 401,
+            "{url}/metrics wants the token of listen.metrics_token_file: give --config or --token-file"
+        );
+        let text = metrics.body.as_str().filter(|_| metrics.status == 200);
+        let text = text.with_context(|| format!("{url}/metrics answers {} {}", metrics.status, metrics.body))?;
+        let metrics = Metrics::parse(text).with_context(|| format!("{url}/metrics"))?;
+        let health = client.get("/health")?;
+        ensure!(health.status == 200, "{url}/health answers {} {}", health.status, health.body);
+        Self::of(&health.body, &metrics).with_context(|| format!("what {url} says of itself"))
+    }
+
+    pub fn of(health: &Value, metrics: &Metrics) -> Result<Self> {
+        let text = |name: &str| health[name].as_str().map(str::to_owned);
+        Ok(Self {
+            name: text("node").unwrap_or_default(),
+            version: text("version").unwrap_or_default(),
+            status: text("status").context("/health has no status")?,
+            detail: text("detail"),
+            journal_sync: text("journal_sync").unwrap_or_default(),
+            ready: metrics.whole("pinion_ready")? == 1,
+            uptime_ms: metrics.whole("pinion_uptime_ms")?,
+            counts: Counts::of(metrics)?,
+            seqs: Watermarks::of(metrics)?,
+            loops: loops(health, metrics)?,
+            stages: stages(metrics)?,
+        })
+    }
+}
+
+impl Counts {
+    fn of(metrics: &Metrics) -> Result<Self> {
+        Ok(Self {
+            commands: metrics.whole("pinion_commands_total")?,
+            fills: metrics.whole("pinion_fills_total")?,
+            rejects: metrics.whole("pinion_rejects_total")?,
+            sessions: metrics.whole("pinion_sessions_open")?,
+            connections: metrics.whole("pinion_connections")?,
+            market_readers: metrics.whole("pinion_market_readers")?,
+            memory_bytes: metrics.find("pinion_memory_resident_bytes").transpose()?,
+        })
+    }
+}
+
+impl Watermarks {
+    fn of(metrics: &Metrics) -> Result<Self> {
+        Ok(Self {
+            next: metrics.whole("pinion_seq_next")?,
+            applied: metrics.whole("pinion_seq_applied")?,
+            durable: metrics.whole("pinion_seq_durable")?,
+            released: metrics.whole("pinion_seq_released")?,
+            stored: metrics.whole("pinion_seq_stored")?,
+        })
+    }
+}
+
+fn loops(health: &Value, metrics: &Metrics) -> Result<Vec<Loop>> {
+    let components = health["components"].as_array();
+    let state_of = |name: &str| {
+        let component = components.into_iter().flatten().find(|component| component["name"] == name)?;
+        component["state"].as_str().map(str::to_owned)
+    };
+    let looped = |age: &Series| {
+        let name = age.label("loop").context("an age without its loop")?.to_owned();
+        let cycles = one(metrics, "pinion_loop_cycles_total", ("loop", &name))?.whole()?;
+        Ok(Loop { state: state_of(&name).unwrap_or_default(), age_ms: age.whole()?, cycles, name })
+    };
+    metrics.all("pinion_loop_age_ms").map(looped).collect()
+}
+
+fn stages(metrics: &Metrics) -> Result<Vec<Stage>> {
+    let staged = |count: &Series| {
+        let name = count.label("stage").context("a count without its stage")?;
+        let stage = ("stage", name);
+        let bound = |series: &Series| -> Result<(f64, u64)> {
+            let le = series.label("le").context("a bucket without its bound")?;
+            Ok((le.parse().with_context(|| format!("a bucket up to {le:?}"))?, series.whole()?))
+        };
+        let mut quantiles_ns = [0; QUANTILES.len()];
+        for series in metrics.labeled("pinion_stage_quantile_ns", stage) {
+            let idx = QUANTILES.iter().position(|quantile| series.label("quantile") == Some(quantile));
+            if let Some(idx) = idx {
+                quantiles_ns[idx] = series.whole()?;
+            }
+        }
+        Ok(Stage {
+            name: name.to_owned(),
+            count: count.whole()?,
+            sum_s: one(metrics, "pinion_stage_seconds_sum", stage)?.decimal()?,
+            buckets: metrics.labeled("pinion_stage_seconds_bucket", stage).map(bound).collect::<Result<_>>()?,
+            quantiles_ns,
+        })
+    };
+    metrics.all("pinion_stage_seconds_count").map(staged).collect()
+}
+
+fn one<'a>(metrics: &'a Metrics, name: &'a str, label: (&'a str, &'a str)) -> Result<&'a Series> {
+    metrics.labeled(name, label).next().with_context(|| format!("the node tells no {name} of {}", label.1))
+}
