@@ -126,10 +126,10 @@ impl Seat<'_> {
             waited_ns < ANSWER_NS_MAX,
             "command {number} is not answered after {} s: applied {}, durable {}, released {}, stored {}, {} entries into the ring",
             waited_ns / 1_000_000_000,
-            status.seq_applied.get(),
-            status.seq_durable.get(),
-            status.seq_released.get(),
-            status.seq_stored.get(),
+            status.watermarks.applied.get().0,
+            status.watermarks.durable.get().0,
+            status.watermarks.released.get().0,
+            status.watermarks.stored.get().0,
             status.ring_entries.get()
         );
         Ok(())

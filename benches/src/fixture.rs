@@ -20,7 +20,6 @@ use node::topology::{Node, start};
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::atomic::Ordering;
 use std::task::{Context as Waking, Poll, Waker};
 use std::time::{Duration, Instant};
 use wal::directory::Directory;
@@ -149,7 +148,7 @@ impl Open {
 
     fn end(&mut self) -> Option<u8> {
         let node = self.node.take()?;
-        node.status.stopping.store(true, Ordering::Release);
+        node.lifecycle.stop();
         Some(node.join())
     }
 

@@ -10,6 +10,10 @@ use bincode::config::{Configuration, standard};
 
 /// Upper bound of one encoded record; the largest are keys with address lists.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024;
+/// Upper bound of an encoded trading command.
+pub const TRADING_RECORD_BYTES_MAX: usize = 256;
+/// Upper bound of an encoded check.
+pub const CHECK_BYTES_MAX: usize = 32;
 
 const CONFIG: Configuration = standard();
 

@@ -5,3 +5,4 @@ pub mod listen;
 pub mod pages;
 pub mod pin;
 pub mod slice;
+pub mod threads;

@@ -2,14 +2,14 @@
 
 use clap::Parser;
 use node::config::Config;
+use node::host::threads::leave_cores;
 use node::ops::registry::Registry;
-use node::ops::{self, Edge};
+use node::ops::{self, OpsServer};
 use node::status::exit;
 use node::topology;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// One exchange in one process.
@@ -49,7 +49,7 @@ fn serve(config: &Config) -> u8 {
         eprintln!("pinion-node: {error}");
         return exit::CONFIG;
     }
-    let _kept_off = topology::leave_cores(&config.node);
+    let _kept_off = leave_cores(&config.node);
     let claim = match topology::claim(config) {
         Ok(claim) => claim,
         Err(error) => return refuse(error.exit_code(), &error),
@@ -63,10 +63,10 @@ fn serve(config: &Config) -> u8 {
         Ok(node) => node,
         Err(error) => return refuse(error.exit_code(), &error),
     };
-    let edge = match Edge::spawn(config, ops, node.ends(), registry) {
+    let edge = match OpsServer::spawn(config, ops, node.ends(), registry) {
         Ok(edge) => edge,
         Err(error) => {
-            node.status.fail(exit::CONFIG, error.to_string());
+            node.lifecycle.fail(exit::CONFIG, error.to_string());
             return node.join();
         }
     };
@@ -82,7 +82,7 @@ fn refuse(code: u8, error: &dyn std::error::Error) -> u8 {
 }
 
 /// One line that people, scripts and tests can wait for.
-fn announce(node: &topology::Node, edge: &Edge) {
+fn announce(node: &topology::Node, edge: &OpsServer) {
     let line = format!(
         "ready orders={} market={} ops={} seq={} state_hash={}",
         node.addresses.orders,
@@ -107,7 +107,7 @@ fn wait_for_end(node: &topology::Node, announce: impl FnOnce()) {
             let mut interrupt = signal(SignalKind::interrupt())?;
             announce();
             let failed = async {
-                while !node.status.is_stopping() {
+                while !node.lifecycle.is_stopping() {
                     tokio::time::sleep(WATCH_EVERY).await;
                 }
             };
@@ -120,7 +120,7 @@ fn wait_for_end(node: &topology::Node, announce: impl FnOnce()) {
         })
     });
     if let Err(error) = outcome {
-        node.status.fail(exit::FAILED, format!("waiting for signals: {error}"));
+        node.lifecycle.fail(exit::FAILED, format!("waiting for signals: {error}"));
     }
-    node.status.stopping.store(true, Ordering::Release);
+    node.lifecycle.stop();
 }

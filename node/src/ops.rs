@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!  ops socket -> accept -> hyper -> /live /ready /health /metrics /version      reads `Status` and stage times only
-//!                                -> /admin/...  -> desk -> admin port -> engine -> answer once durable
+//!                                -> /admin/...  -> command_queue -> admin port -> engine -> answer once durable
 //! ```
 //! The pinned core never waits for anything here: commands go through a ring, answers come back through another.
 
 pub mod admin;
 pub mod answer;
-pub mod desk;
+pub mod command_queue;
 pub mod health;
 pub mod intent;
 pub mod metrics;
@@ -23,13 +23,14 @@ use crate::replica::questions::ShadowPort;
 use crate::rings::admin_port::AdminPort;
 use crate::rings::stages::StageTotals;
 use crate::status::Status;
+use crate::status::lifecycle::Lifecycle;
 use admin::{AdminState, is_bearer};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use desk::Desk;
+use command_queue::CommandQueue;
 use health::Vitals;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -53,7 +54,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 const PAUSE_AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Error)]
-pub enum EdgeError {
+pub enum OpsError {
     #[error("listen.ops {address}: {source}")]
     Bind { address: SocketAddr, source: io::Error },
     #[error("{key} {path}: {source}")]
@@ -65,6 +66,7 @@ pub enum EdgeError {
 /// What the edge shares with the loops.
 #[derive(Clone)]
 pub struct Ends {
+    pub lifecycle: Arc<Lifecycle>,
     pub status: Arc<Status>,
     pub admin: Arc<AdminPort>,
     pub stages: Arc<StageTotals>,
@@ -72,46 +74,46 @@ pub struct Ends {
 }
 
 /// The running edge.
-pub struct Edge {
+pub struct OpsServer {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     thread: JoinHandle<()>,
 }
 
 /// Binds `listen.ops`, so that an address in use is told before a long recovery.
-pub fn bind(config: &Config) -> Result<TcpListener, EdgeError> {
+pub fn bind(config: &Config) -> Result<TcpListener, OpsError> {
     let address = config.listen.ops.address;
-    let failed = |source| EdgeError::Bind { address, source };
+    let failed = |source| OpsError::Bind { address, source };
     let listener = listen::patiently(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(listener)
 }
 
-impl Edge {
+impl OpsServer {
     /// Starts to serve; `registry` is what the engine knew before its first command.
-    pub fn spawn(config: &Config, listener: TcpListener, ends: Ends, registry: Registry) -> Result<Self, EdgeError> {
-        let address = listener.local_addr().map_err(EdgeError::Thread)?;
-        let Ends { status, admin, stages, shadow } = ends;
-        let desk = Arc::new(Desk::new(admin, registry));
-        let vitals = Arc::new(Vitals::new(config, status));
-        let router = router(config, Arc::clone(&desk), shadow, Arc::clone(&vitals), Arc::clone(&stages))?;
+    pub fn spawn(config: &Config, listener: TcpListener, ends: Ends, registry: Registry) -> Result<Self, OpsError> {
+        let address = listener.local_addr().map_err(OpsError::Thread)?;
+        let Ends { lifecycle, status, admin, stages, shadow } = ends;
+        let command_queue = Arc::new(CommandQueue::new(admin, registry));
+        let vitals = Arc::new(Vitals::new(config, lifecycle, status));
+        let router = router(config, Arc::clone(&command_queue), shadow, Arc::clone(&vitals), Arc::clone(&stages))?;
         let limits = ConnectionLimits {
             connections_max: config.limits.ops_connections_max,
             header_bytes_max: config.limits.header_bytes_max,
             header_timeout: config.limits.header_timeout,
         };
         let (stop, stopped) = watch::channel(false);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(EdgeError::Thread)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(OpsError::Thread)?;
         let run = move || {
             runtime.block_on(async move {
-                let polling = tokio::spawn(poll(desk, vitals, stages));
+                let polling = tokio::spawn(poll(command_queue, vitals, stages));
                 serve(listener, router, limits, stopped).await;
                 polling.abort();
             });
             // A hash that is being made ends within its tens of milliseconds.
             runtime.shutdown_timeout(DRAIN);
         };
-        let thread = std::thread::Builder::new().name("edge".to_owned()).spawn(run).map_err(EdgeError::Thread)?;
+        let thread = std::thread::Builder::new().name("ops".to_owned()).spawn(run).map_err(OpsError::Thread)?;
         Ok(Self { address, stop, thread })
     }
 
@@ -126,17 +128,17 @@ impl Edge {
         // Without a receiver the thread is gone already.
         let _ = self.stop.send(true);
         if self.thread.join().is_err() {
-            tracing::error!("the edge's thread panicked");
+            tracing::error!("the ops thread panicked");
         }
     }
 }
 
-async fn poll(desk: Arc<Desk>, vitals: Arc<Vitals>, stages: Arc<StageTotals>) {
+async fn poll(command_queue: Arc<CommandQueue>, vitals: Arc<Vitals>, stages: Arc<StageTotals>) {
     let mut interval = tokio::time::interval(POLL_EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        desk.poll();
+        command_queue.poll();
         vitals.observe();
         stages.collect();
     }
@@ -150,14 +152,14 @@ struct OpsState {
 
 fn router(
     config: &Config,
-    desk: Arc<Desk>,
+    command_queue: Arc<CommandQueue>,
     shadow: ShadowPort,
     vitals: Arc<Vitals>,
     stages: Arc<StageTotals>,
-) -> Result<Router, EdgeError> {
+) -> Result<Router, OpsError> {
     let listen = &config.listen;
     let admin = AdminState {
-        desk,
+        command_queue,
         shadow,
         token: read_token("listen.ops_token_file", listen.ops_token_file.as_deref())?,
         cancel_on_disconnect: config.session.cancel_on_disconnect,
@@ -178,9 +180,9 @@ fn router(
         .layer(DefaultBodyLimit::max(config.limits.body_bytes_max)))
 }
 
-fn read_token(key: &'static str, path: Option<&Path>) -> Result<Option<Secret>, EdgeError> {
+fn read_token(key: &'static str, path: Option<&Path>) -> Result<Option<Secret>, OpsError> {
     let Some(path) = path else { return Ok(None) };
-    let token = Secret::read(path).map_err(|source| EdgeError::Token { key, path: path.to_owned(), source })?;
+    let token = Secret::read(path).map_err(|source| OpsError::Token { key, path: path.to_owned(), source })?;
     Ok(Some(token))
 }
 

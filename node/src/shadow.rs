@@ -29,12 +29,14 @@ use crate::replica::crash_guard::{self, Applying};
 use crate::replica::questions::{ShadowInlet, Taken, Wish};
 use crate::replica::recover::{self, Beginning, RestoreError};
 use crate::replica::{RecordError, Replica, apply_record};
-use crate::shadow::pacer::Breather;
+use crate::shadow::pacer::Pacer;
 use crate::shadow::retention::Retention;
 use crate::shadow::schedule::Schedule;
-use crate::shadow::scrubber::Patrol;
+use crate::shadow::scrubber::Scrubber;
 use crate::status::Status;
 use crate::status::exit;
+use crate::status::lifecycle::Lifecycle;
+use crate::status::watermarks::ShadowWatermarks;
 use book::engine::{EVENTS_PER_COMMAND_MAX, Engine};
 use book::event::Event;
 use book::state_hash::StateHash;
@@ -90,11 +92,13 @@ pub struct ShadowWiring {
     pub store: Arc<Store>,
     pub quarantine: Quarantine,
     pub inlet: ShadowInlet,
+    pub watermarks: ShadowWatermarks,
+    pub lifecycle: Arc<Lifecycle>,
     pub status: Arc<Status>,
     pub schedule: Schedule,
     pub retention: Retention,
     pub snapshot_on_stop: bool,
-    /// Pace of the patrol.
+    /// Pace of the scrubber.
     pub patrol_bytes_per_second: u64,
 }
 
@@ -117,14 +121,14 @@ pub struct Shadow {
     /// Where an earlier start crashed; forgotten when we are past it.
     crashed_at: Option<u64>,
     /// Gives way where the shadow has a thread of its own; whoever drives it by hand decides by themselves.
-    breather: Breather,
-    patrol: Patrol,
+    pacer: Pacer,
+    scrubber: Scrubber,
 }
 
 impl Shadow {
     /// Begins with a snapshot that the history has reached, so that it goes on without a gap; where there is none, with
     /// the newest.
-    pub fn begin(wiring: ShadowWiring, mut engine: impl FnMut() -> Engine) -> Result<Self, ShadowError> {
+    pub fn begin(mut wiring: ShadowWiring, mut engine: impl FnMut() -> Engine) -> Result<Self, ShadowError> {
         let mut history = HistoryWriter::open(Arc::clone(&wiring.store))?;
         let (base, watermark) = (wiring.store.base()?, history.watermark());
         let reached = wal::units::Lsn(watermark.0).max(base.seq);
@@ -140,12 +144,15 @@ impl Shadow {
             tracing::warn!(from, until, "the history lacks these sequences: the log of them is gone");
             history.begin_behind(Seq(until))?;
         }
-        let status = &wiring.status;
-        status.seq_shadow.set(tail.seq.0);
-        status.seq_history.set(history.watermark().0);
-        status.seq_truncated.set(wiring.store.base()?.seq.0);
+        let (at, begins_after) = (Seq(tail.seq.0), Seq(wiring.store.base()?.seq.0));
+        let ShadowWatermarks { shadow, history: rows, snapshot, truncated, .. } = &mut wiring.watermarks;
+        shadow.advance(at);
+        rows.advance(history.watermark());
+        // The state came from a snapshot, or from the beginning of the log, where none is needed.
+        snapshot.advance(at);
+        truncated.advance(begins_after);
         let (directory, store) = (Arc::clone(&wiring.directory), Arc::clone(&wiring.store));
-        let patrol = Patrol::new(directory, store, wiring.patrol_bytes_per_second);
+        let scrubber = Scrubber::new(directory, store, wiring.patrol_bytes_per_second);
         let crashed_at = crash_guard::read(wiring.directory.path()).last().copied();
         Ok(Self {
             replica,
@@ -159,8 +166,8 @@ impl Shadow {
             snapshots: Snapshots::default(),
             events: Vec::with_capacity(EVENTS_PER_COMMAND_MAX),
             crashed_at,
-            breather: Breather::default(),
-            patrol,
+            pacer: Pacer::default(),
+            scrubber,
         })
     }
 
@@ -170,7 +177,7 @@ impl Shadow {
         let count = self.follow(now)?;
         self.tend(now)?;
         self.answer_questions();
-        if let Some(finding) = self.patrol.poll(now, &mut || self.breather.rest()) {
+        if let Some(finding) = self.scrubber.poll(now, &mut || self.pacer.rest()) {
             self.wiring.status.note_damage(finding.to_string());
         }
         self.publish(now);
@@ -194,8 +201,9 @@ impl Shadow {
             let Some(frame) = cursor.next_frame()? else { break };
             self.apply(&frame)?;
             self.tail = cursor.tail();
+            self.wiring.watermarks.shadow.advance(Seq(self.tail.seq.0));
             self.tend(now)?;
-            self.breather.rest();
+            self.pacer.rest();
             count += 1;
         }
         Ok(count)
@@ -235,7 +243,7 @@ impl Shadow {
         let is_asked = snapshots.wished_for() > 0 || is_asked_for_history;
         let is_due = (self.history_due || snapshots.due) && self.found < self.tail.seq;
         if (is_asked || is_due) && !self.is_vouched_for() {
-            self.wiring.status.seq_check_wanted.set(self.tail.seq.0);
+            self.wiring.watermarks.check_wanted.advance(Seq(self.tail.seq.0));
         }
     }
 
@@ -267,7 +275,7 @@ impl Shadow {
     fn commit_history(&mut self, now: TsNs) -> Result<(), ShadowError> {
         self.history.commit()?;
         (self.history_due, self.history_at_ns) = (false, self.history_at_ns.max(now.0));
-        self.wiring.status.seq_history.set(self.history.watermark().0);
+        self.wiring.watermarks.history.advance(self.history.watermark());
         Ok(())
     }
 
@@ -292,8 +300,7 @@ impl Shadow {
             self.crashed_at = None;
         }
         let status = &self.wiring.status;
-        status.seq_shadow.set(self.tail.seq.0);
-        status.patrol_rounds.set(self.patrol.rounds());
+        status.scrub_rounds.set(self.scrubber.rounds());
         status.shadow.at_ns.set(now.0);
         status.shadow.cycles.add(1);
     }
@@ -301,7 +308,7 @@ impl Shadow {
     /// The last round of a clean stop, whose log ends with a check.
     pub fn finish(&mut self, now: TsNs) -> Result<(), ShadowError> {
         while self.follow(now)? > 0 {}
-        let wanted = self.wiring.snapshot_on_stop && self.wiring.status.failure().is_none();
+        let wanted = self.wiring.snapshot_on_stop && !self.wiring.lifecycle.has_failed();
         self.history_due = true;
         self.snapshots.due |= wanted && self.wiring.schedule.has_news(self.tail.seq);
         self.keep(now)?;
@@ -333,11 +340,11 @@ impl Shadow {
         let _ = rustix::process::setpriority_process(None, NICE);
         loop {
             let now = clock.now();
-            self.breather.give_way(self.behind() < BEHIND_MAX && !self.wiring.status.is_stopping());
+            self.pacer.give_way(self.behind() < BEHIND_MAX && !self.wiring.lifecycle.is_stopping());
             let done = keeper_done.load(Ordering::Acquire);
             let outcome = if done { self.finish(now).map(|()| 0) } else { self.poll(now) };
             match outcome {
-                Err(error) => return self.wiring.status.fail(error.exit_code(), error.to_string()),
+                Err(error) => return self.wiring.lifecycle.fail(error.exit_code(), error.to_string()),
                 Ok(_) if done => return,
                 Ok(0) => std::thread::sleep(IDLE),
                 Ok(_) => {}

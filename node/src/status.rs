@@ -1,12 +1,15 @@
-//! What the loops tell the rest of the process about themselves: watermarks, ticks, counts. Plain atomics, written by one
-//! loop each, read by anybody; nothing is decided from them but what to show.
+//! What the loops report about themselves, to be shown: watermarks, ticks, counts. Each number is written by one loop and
+//! read by anyone; no loop decides anything by it.
 
 pub mod exit;
+pub mod lifecycle;
 pub mod logging;
 pub mod version;
+pub mod watermarks;
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use watermarks::Watermarks;
 
 /// A number that one loop writes and others read.
 #[derive(Debug, Default)]
@@ -38,30 +41,16 @@ pub struct Tick {
     pub cycles: Gauge,
 }
 
-/// One per process. `seq_next > seq_applied >= seq_released`, `seq_released <= seq_durable` (or `seq_applied` where the
-/// journal is synced by interval), `seq_stored <= seq_durable`, `seq_snapshot <= seq_shadow <= seq_durable`,
-/// `seq_truncated <= min(seq_snapshot, seq_stored)`.
-#[derive(Debug, Default)]
+/// Telemetry of one process. Nothing is decided by it: positions that gate something are typed [`Watermarks`], of which
+/// readers stand here to be shown, and the process starts and ends by its [`Lifecycle`](lifecycle::Lifecycle).
+#[derive(Debug)]
 pub struct Status {
-    pub seq_next: Gauge,
-    pub seq_applied: Gauge,
-    /// What may leave: `seq_durable`, or `seq_applied` where `journal.sync = "interval"`.
-    pub seq_released: Gauge,
-    pub seq_durable: Gauge,
-    pub seq_stored: Gauge,
-    pub seq_exported: Gauge,
-    /// Applied by the shadow, written to the history, kept in a snapshot, and no longer in the log.
-    pub seq_shadow: Gauge,
-    pub seq_history: Gauge,
-    pub seq_snapshot: Gauge,
-    pub seq_truncated: Gauge,
+    pub watermarks: Watermarks,
     /// The check at which the shadow found that its state differs from the live one; zero while they agree.
     pub seq_hash_differs: Gauge,
-    /// Up to here somebody wants the state to be compared before anything of it is kept.
-    pub seq_check_wanted: Gauge,
-    /// What the patrol found damaged since the start, and how often it has read everything.
+    /// Damaged frames and snapshots that the scrubber has found since the start, and how often it has read everything.
     pub damage_found: Gauge,
-    pub patrol_rounds: Gauge,
+    pub scrub_rounds: Gauge,
     pub snapshots: Gauge,
     pub snapshots_failed: Gauge,
     /// Since the last one that could be taken.
@@ -72,7 +61,7 @@ pub struct Status {
 
     pub engine: Tick,
     pub gateway: Tick,
-    pub keeper: Tick,
+    pub store_writer: Tick,
     pub feed: Tick,
     pub shadow: Tick,
 
@@ -90,55 +79,50 @@ pub struct Status {
     pub market_readers: Gauge,
     pub market_readers_dropped: Gauge,
 
-    /// Recovered and serving.
-    pub ready: AtomicBool,
-    /// Asked to stop: loops drain and end.
-    pub stopping: AtomicBool,
     /// The newest of `damage_found`, in words.
     damage: Mutex<Option<String>>,
-    /// The failure that ends the process, first one wins.
-    failure: Mutex<Option<Failure>>,
-}
-
-/// Why the process must end, and with which exit code.
-#[derive(Debug, Clone)]
-pub struct Failure {
-    pub exit_code: u8,
-    pub message: String,
 }
 
 impl Status {
-    /// Notes a failure that ends the process and asks every loop to stop.
-    pub fn fail(&self, exit_code: u8, message: impl Into<String>) {
-        let message = message.into();
-        let mut failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if failure.is_none() {
-            tracing::error!(exit_code, "{message}");
-            *failure = Some(Failure { exit_code, message });
+    pub fn new(watermarks: Watermarks) -> Self {
+        Self {
+            watermarks,
+            seq_hash_differs: Gauge::default(),
+            damage_found: Gauge::default(),
+            scrub_rounds: Gauge::default(),
+            snapshots: Gauge::default(),
+            snapshots_failed: Gauge::default(),
+            snapshots_failed_in_a_row: Gauge::default(),
+            snapshot_ns: Gauge::default(),
+            snapshot_bytes: Gauge::default(),
+            engine: Tick::default(),
+            gateway: Tick::default(),
+            store_writer: Tick::default(),
+            feed: Tick::default(),
+            shadow: Tick::default(),
+            engine_cycle_ns_max: Gauge::default(),
+            connections: Gauge::default(),
+            sessions_open: Gauge::default(),
+            logins_refused: Gauge::default(),
+            commands: Gauge::default(),
+            rejects: Gauge::default(),
+            fills: Gauge::default(),
+            frames: Gauge::default(),
+            ring_entries: Gauge::default(),
+            market_readers: Gauge::default(),
+            market_readers_dropped: Gauge::default(),
+            damage: Mutex::default(),
         }
-        self.stopping.store(true, Ordering::Release);
     }
 
-    pub fn failure(&self) -> Option<Failure> {
-        self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
-    }
-
-    /// Notes damage that the node lives with.
+    /// Records damage that stops nothing: the state in memory does not depend on what was read.
     pub fn note_damage(&self, message: String) {
         tracing::error!("{message}");
-        *self.damage.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(message);
+        *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
         self.damage_found.add(1);
     }
 
     pub fn damage(&self) -> Option<String> {
-        self.damage.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
-    }
-
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
-    }
-
-    pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -4,11 +4,16 @@
 //! Invariants: frames arrive and are stored in the order of the log; `seq_stored` is told only after a flush, because
 //! RocksDB's own log is off; the mark never runs ahead of what is durable.
 
-use crate::faults::mutation::{self, Mutation};
+use crate::faults::mutation::{self, Mutation, Planted};
+use crate::host::clock::Clock;
 use crate::rings::frames::FramesOut;
 use crate::status::Status;
+use crate::status::exit;
+use crate::status::lifecycle::Lifecycle;
+use crate::status::watermarks::{Watermark, WatermarkWriter};
+use book::units::Seq;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use wal::block::padded;
 use wal::error::WalError;
 use wal::frame::FRAME_BYTES_MAX;
@@ -32,11 +37,12 @@ pub fn flush_bytes(head: &HeadConfig) -> u64 {
 }
 
 /// The loop. `poll` blocks on RocksDB and is given a thread of its own.
-pub struct Keeper {
+pub struct StoreWriter {
     frames: FramesOut,
     store: Arc<Store>,
     mark: Mark,
-    status: Arc<Status>,
+    stored: WatermarkWriter<Seq>,
+    durable: Watermark<Seq>,
     batch: Vec<u8>,
     ends: Vec<usize>,
     /// What the frames stored since the last flush take in the head.
@@ -45,15 +51,23 @@ pub struct Keeper {
     mark_noted_ns: u64,
 }
 
-impl Keeper {
+impl StoreWriter {
     /// `flush_bytes`, of the head's own bytes, decides how often its segments become free again.
-    pub fn new(frames: FramesOut, store: Arc<Store>, mark: Mark, status: Arc<Status>, flush_bytes: u64) -> Self {
-        status.seq_stored.set(store.seq_stored().0);
+    pub fn new(
+        frames: FramesOut,
+        store: Arc<Store>,
+        mark: Mark,
+        mut stored: WatermarkWriter<Seq>,
+        durable: Watermark<Seq>,
+        flush_bytes: u64,
+    ) -> Self {
+        stored.advance(Seq(store.seq_stored().0));
         Self {
             frames,
             store,
             mark,
-            status,
+            stored,
+            durable,
             batch: Vec::with_capacity(2 * FRAME_BYTES_MAX),
             ends: Vec::with_capacity(BATCH_FRAMES_MAX),
             unflushed_bytes: 0,
@@ -89,26 +103,20 @@ impl Keeper {
         // Counted as they lie in the head, padding included: a head full of small frames has few bytes to store.
         self.unflushed_bytes += frames.clone().map(|frame| padded(frame.len()) as u64).sum::<u64>();
         let appended = self.store.append_frames(frames)?;
-        if mutation::is(Mutation::StoredBeforeFlush) {
-            self.status.seq_stored.set(appended.0);
-        }
+        mutation::when(Mutation::StoredBeforeFlush, || self.stored.advance(Seq(appended.0)));
         Ok(self.ends.len())
     }
 
     fn flush(&mut self) -> Result<(), WalError> {
         let stored = self.store.flush()?;
         self.unflushed_bytes = 0;
-        assert!(stored.0 <= self.status.seq_durable.get(), "only durable frames are handed to the keeper");
-        self.status.seq_stored.set(stored.0);
+        self.stored.advance(Seq(stored.0));
         Ok(())
     }
 
     /// What is durable may have been acknowledged: a log that ends before it has lost something.
     fn note_mark(&mut self) -> Result<(), WalError> {
-        let durable = Lsn(self.status.seq_durable.get());
-        if mutation::is(Mutation::MarkNotNoted) {
-            return Ok(());
-        }
+        let durable = Lsn(self.durable.get().0).planted(Mutation::MarkNotNoted, || Lsn(0));
         if self.mark.seq() < durable { self.mark.note(durable) } else { Ok(()) }
     }
 
@@ -119,17 +127,17 @@ impl Keeper {
         self.note_mark()
     }
 
-    /// Runs until the engine is done (its end of the ring is gone) or the process must end.
-    pub fn run(mut self, engine_done: &std::sync::atomic::AtomicBool, clock: &mut crate::host::clock::Clock) {
+    /// Runs until the engine is done and everything is stored, or the process must end.
+    pub fn run(mut self, engine_done: &AtomicBool, clock: &mut Clock, lifecycle: &Lifecycle, status: &Status) {
         const IDLE: std::time::Duration = std::time::Duration::from_micros(500);
         loop {
             let now = clock.now().0;
             let done = engine_done.load(Ordering::Acquire);
             let outcome = if done { self.finish().map(|()| 0) } else { self.poll(now) };
-            self.status.keeper.at_ns.set(now);
-            self.status.keeper.cycles.add(1);
+            status.store_writer.at_ns.set(now);
+            status.store_writer.cycles.add(1);
             match outcome {
-                Err(error) => return self.status.fail(crate::status::exit::code_of(&error), error.to_string()),
+                Err(error) => return lifecycle.fail(exit::code_of(&error), error.to_string()),
                 Ok(_) if done => return,
                 // Frames come in bursts; half a millisecond costs no acknowledgement anything.
                 Ok(0) => std::thread::sleep(IDLE),

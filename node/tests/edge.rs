@@ -5,7 +5,7 @@ use book::ids::{AccountId, AssetId, SessionId};
 use book::units::{Seq, Stamp, TsNs, Units};
 use node::config::{Build, Config};
 use node::ops::registry::Registry;
-use node::ops::{Edge, Ends, bind};
+use node::ops::{Ends, OpsServer, bind};
 use node::replica::questions::shadow_port;
 use node::rings::admin_port::{AdminAnswer, AdminInlet, admin_port};
 use node::rings::stages::stages;
@@ -82,7 +82,7 @@ fn run(
 }
 
 struct Fixture {
-    edge: Option<Edge>,
+    edge: Option<OpsServer>,
     address: SocketAddr,
     status: Arc<Status>,
     engine: FakeLoop,
@@ -98,7 +98,7 @@ impl Fixture {
         let text = format!("node.data_dir = 'd'\nlisten.ops = '127.0.0.1:0'\n{extra}");
         let config = Config::from_parts(&text, dir.path(), [], &[], Build::Release).expect("valid");
         let status = Arc::new(Status::default());
-        status.ready.store(true, Ordering::Release);
+        lifecycle.serve();
         let (port, inlet) = admin_port(Arc::clone(&status));
         let engine = FakeLoop::start(Arc::clone(&status), inlet);
         let listener = bind(&config).expect("a free port");
@@ -106,7 +106,7 @@ impl Fixture {
         let (shadow, _nobody) = shadow_port();
         let stages = Arc::new(totals);
         let ends = Ends { status: Arc::clone(&status), admin: Arc::new(port), stages, shadow };
-        let edge = Edge::spawn(&config, listener, ends, Registry::default());
+        let edge = OpsServer::spawn(&config, listener, ends, Registry::default());
         let edge = edge.expect("the edge starts");
         Self { address: edge.address(), edge: Some(edge), status, engine, _dir: dir }
     }
@@ -226,8 +226,8 @@ fn a_node_that_recovers_stops_or_failed_is_not_ready() {
     let fixture = Fixture::open();
     fixture.status.ready.store(false, Ordering::Release);
     assert_eq!(fixture.get("/ready").1["detail"], "recovering");
-    fixture.status.ready.store(true, Ordering::Release);
-    fixture.status.fail(20, "journal poisoned");
+    fixture.lifecycle.serve();
+    fixture.lifecycle.fail(20, "journal poisoned");
     let (status, answer) = fixture.get("/ready");
     assert_eq!((status, answer["detail"].as_str()), (503, Some("journal poisoned")));
     assert_eq!(fixture.get("/health").1["last_error"], "journal poisoned");
@@ -544,7 +544,7 @@ fn bodies_heads_and_connections_are_bounded() {
 #[test]
 fn a_stopping_node_says_so_and_ends() {
     let mut fixture = Fixture::open();
-    fixture.status.stopping.store(true, Ordering::Release);
+    fixture.lifecycle.stop();
     fixture.refused("/admin/asset/add", json!({ "symbol": "BTC", "scale": 8 }), 503, "stopping");
     assert_eq!(fixture.get("/ready").1["detail"], "stopping");
     // A connection that idles does not hold it up.

@@ -94,13 +94,13 @@ fn a_start_from_a_snapshot_and_a_tail_is_the_state_of_the_whole_log() {
     let mut traders = two_traders(&running);
     trade_so_many(&running, &mut traders, 5_000);
     let status = std::sync::Arc::clone(&running.node().status);
-    assert_eq!(take_snapshot(&running), status.seq_snapshot.get());
+    assert_eq!(take_snapshot(&running), status.watermarks.snapshot.get().0);
     trade_so_many(&running, &mut traders, 500);
     assert_eq!(running.stop(), 0);
-    assert_eq!(status.seq_shadow.get(), status.seq_durable.get(), "the shadow goes to the end");
+    assert_eq!(status.watermarks.shadow.get().0, status.watermarks.durable.get().0, "the shadow goes to the end");
     assert_eq!(status.seq_hash_differs.get(), 0);
     let whole = replayed(&place);
-    assert!(status.seq_snapshot.get() < whole.0, "there is a tail behind the snapshot");
+    assert!(status.watermarks.snapshot.get().0 < whole.0, "there is a tail behind the snapshot");
     assert_eq!(comes_back(&place, &mut traders), whole);
 }
 
@@ -112,17 +112,17 @@ fn the_log_is_cut_behind_kept_snapshots_and_no_session_loses_its_past() {
     let status = std::sync::Arc::clone(&running.node().status);
     for _ in 0..20 {
         trade_so_many(&running, &mut traders, 1_000);
-        if status.seq_truncated.get() > 0 {
+        if status.watermarks.truncated.get().0 > 0 {
             break;
         }
     }
-    until("a cut", || status.seq_truncated.get() > 0);
+    until("a cut", || status.watermarks.truncated.get().0 > 0);
     assert_eq!(running.stop(), 0);
     let kept = snapshots(&place);
     assert!((2..=3).contains(&kept.len()), "two are kept and the one that the log begins behind: {kept:?}");
     let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
     let inspection = Inspection::open(&directory).expect("whole");
-    assert_eq!(inspection.base().expect("readable").seq.0, status.seq_truncated.get());
+    assert_eq!(inspection.base().expect("readable").seq.0, status.watermarks.truncated.get().0);
     let error = inspection.show(wal::units::Lsn(1), |_, _| Ok(())).expect_err("the log begins later");
     assert_eq!(exit::code_of(&error), 15, "{error}");
     drop(inspection);
@@ -162,10 +162,14 @@ fn kept_twice() -> (Place, Vec<Trader>, std::sync::Arc<Status>) {
 #[test]
 fn nothing_is_kept_that_no_check_vouches_for() {
     let (place, _traders, status) = kept_twice();
-    assert_eq!(status.seq_history.get(), status.seq_durable.get(), "a log that ends for good ends with a check");
+    assert_eq!(
+        status.watermarks.history.get().0,
+        status.watermarks.durable.get().0,
+        "a log that ends for good ends with a check"
+    );
     let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
     let kept: Vec<u64> = snapshots::list(&directory).expect("readable").into_iter().map(|file| file.seq.0).collect();
-    assert!(3 <= kept.len() && kept.contains(&status.seq_durable.get()), "two and one at the stop: {kept:?}");
+    assert!(3 <= kept.len() && kept.contains(&status.watermarks.durable.get().0), "two and one at the stop: {kept:?}");
     let inspection = Inspection::open(&directory).expect("whole");
     let mut walk = inspection.frames(wal::units::Lsn(1)).expect("whole");
     let mut found = Vec::new();
@@ -248,11 +252,11 @@ fn a_rotten_snapshot_keeps_nothing_alive_and_takes_no_place() {
     let running = place.start();
     let status = std::sync::Arc::clone(&running.node().status);
     let third = taken(&running);
-    assert_eq!(status.seq_truncated.get(), first, "{second} is of no use, so the one before it is needed");
+    assert_eq!(status.watermarks.truncated.get().0, first, "{second} is of no use, so the one before it is needed");
     assert!(files[0].exists());
     until("the rotten one is told", || status.damage().is_some_and(|said| said.contains(&*name)));
     taken(&running);
-    assert_eq!(status.seq_truncated.get(), third);
+    assert_eq!(status.watermarks.truncated.get().0, third);
     assert!(!files[0].exists() && files[1].exists(), "the rotten one is left for whoever wants to look at it");
     assert_eq!(running.stop(), 0);
     comes_back(&place, &mut traders);
@@ -300,7 +304,7 @@ fn the_patrol_finds_what_rots_and_trading_goes_on() {
     assert_eq!(running.stop(), 0);
     assert_eq!(status.damage_found.get(), 2);
     let process = Start::new(&place.config_file()).run();
-    assert_eq!(process.seq, status.seq_durable.get());
+    assert_eq!(process.seq, status.watermarks.durable.get().0);
     let ended = process.terminate();
     assert_eq!(ended.code, Some(0), "{}", ended.said);
 }
@@ -333,7 +337,7 @@ fn without_a_whole_snapshot_a_short_log_is_refused() {
     let running = place.start();
     let mut traders = two_traders(&running);
     let status = std::sync::Arc::clone(&running.node().status);
-    while status.seq_truncated.get() == 0 {
+    while status.watermarks.truncated.get().0 == 0 {
         trade_so_many(&running, &mut traders, 1_000);
     }
     assert_eq!(running.stop(), 0);
@@ -359,17 +363,17 @@ fn questions_see_what_they_name_and_the_history_adds_up() {
     let (port, status) = (running.node().port.clone(), std::sync::Arc::clone(&running.node().status));
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     // The events were told, so the command is released: a question that names its sequence sees it.
-    let seen = runtime.block_on(port.ask(Seq(status.seq_released.get()), move |replica| {
+    let seen = runtime.block_on(port.ask(Seq(status.watermarks.released.get().0), move |replica| {
         replica.engine.accounts().get(account).expect("there").available(AssetId(2))
     }));
     assert_eq!(seen.expect("answered"), available);
-    runtime.block_on(port.wait_for_history(Seq(status.seq_durable.get()))).expect("written");
+    runtime.block_on(port.wait_for_history(Seq(status.watermarks.durable.get().0))).expect("written");
     assert_eq!(running.stop(), 0);
 
     let directory = Directory::open_read_only(&place.data_dir()).expect("a data directory");
     let inspection = Inspection::open(&directory).expect("whole");
     let history = History::of(inspection.store());
-    assert_eq!(history.watermark().expect("readable").0, status.seq_durable.get());
+    assert_eq!(history.watermark().expect("readable").0, status.watermarks.durable.get().0);
     let (mut engine, none) = (Engine::new(Capacity::default()), Quarantine::default());
     let mut events: Vec<Event> = Vec::new();
     inspection

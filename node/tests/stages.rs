@@ -8,7 +8,7 @@ use book::command::Side;
 use book::ids::MarketId;
 use common::{PATIENCE, Place, Running, limit, next};
 use node::ops::registry::Registry;
-use node::ops::{Edge, bind};
+use node::ops::{OpsServer, bind};
 use node::rings::stage_times::STAGE_NAMES;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -74,7 +74,8 @@ fn every_answered_command_is_in_the_times_of_each_stage() {
         let running = place.start();
         let config = place.config();
         let listener = bind(&config).expect("a free port");
-        let edge = Edge::spawn(&config, listener, running.node().ends(), Registry::default()).expect("the edge starts");
+        let edge =
+            OpsServer::spawn(&config, listener, running.node().ends(), Registry::default()).expect("the edge starts");
         let told = format!("{threads} {extra}");
 
         let started = Instant::now();

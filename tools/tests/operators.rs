@@ -2,7 +2,7 @@
 
 use node::config::Config;
 use node::ops::registry::Registry;
-use node::ops::{Edge, bind};
+use node::ops::{OpsServer, bind};
 use node::topology;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
@@ -179,7 +179,7 @@ fn without_a_node_the_way_to_find_it_is_told() {
 /// A node on a directory that `pinion init` made, in this process, with its ops listener on a free port.
 struct Running {
     node: Option<topology::Node>,
-    edge: Option<Edge>,
+    edge: Option<OpsServer>,
     config: PathBuf,
     url: String,
     place: tempfile::TempDir,
@@ -197,7 +197,7 @@ impl Running {
         let listener = bind(&config).expect("a free port");
         let mut registry = Registry::default();
         let node = topology::start(&config, |engine| registry = Registry::of(engine)).expect("the node starts");
-        let edge = Edge::spawn(&config, listener, node.ends(), registry);
+        let edge = OpsServer::spawn(&config, listener, node.ends(), registry);
         let edge = edge.expect("the edge starts");
         let url = format!("http://{}", edge.address());
         Self { node: Some(node), edge: Some(edge), config: path, url, place }
@@ -218,7 +218,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let node = self.node.take().expect("running");
-        node.status.stopping.store(true, Ordering::Release);
+        node.lifecycle.stop();
         assert_eq!(node.join(), 0, "the node ends well");
         self.edge.take().expect("running").stop();
     }

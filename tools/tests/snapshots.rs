@@ -142,7 +142,7 @@ fn a_command_is_left_out_for_good_and_everybody_leaves_it_out() {
     stage(&running);
     let status = std::sync::Arc::clone(&running.node().status);
     assert_eq!(running.stop(), 0);
-    let last = status.seq_durable.get();
+    let last = status.watermarks.durable.get().0;
     let leave_out = |seq: u64, reason: &str, more: &[&str]| {
         let seq = seq.to_string();
         let arguments = ["log", "quarantine", "--data-dir", text(&dir), "--seq", &seq, "--reason", reason];

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Place, Running, stage};
 use node::ops::registry::Registry;
-use node::ops::{Edge, bind};
+use node::ops::{OpsServer, bind};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
@@ -30,7 +30,7 @@ fn said(code: i32, arguments: &[&str]) -> String {
 /// A node and its ops listener.
 struct Served {
     running: Running,
-    edge: Edge,
+    edge: OpsServer,
     url: String,
     place: Place,
 }
@@ -41,7 +41,8 @@ impl Served {
         let running = place.start();
         let config = place.config_with(&listen(&place));
         let listener = bind(&config).expect("a free port");
-        let edge = Edge::spawn(&config, listener, running.node().ends(), Registry::default()).expect("the edge starts");
+        let edge =
+            OpsServer::spawn(&config, listener, running.node().ends(), Registry::default()).expect("the edge starts");
         let url = format!("http://{}", edge.address());
         Self { running, edge, url, place }
     }

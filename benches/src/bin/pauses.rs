@@ -130,13 +130,14 @@ fn load(args: &Args, path: &std::path::Path, every: Option<u64>, ticks: &Ticks) 
     let load = subject.session(|seat| {
         // The shadow begins with the whole log; the load begins when it has caught up.
         let status = &seat.open.node().status;
-        while status.seq_shadow.get() < status.seq_durable.get() {
+        while status.watermarks.shadow.get().0 < status.watermarks.durable.get().0 {
             std::thread::park_timeout(Duration::from_millis(5));
         }
         seat.closed_loop(2 * RESTING, ticks)?;
         status.engine_cycle_ns_max.set(0);
         let latencies = collecting(&seat.open.node().stages.clone(), || seat.open_loop(args.rate, length, ticks))?;
-        let behind = status.seq_durable.get() - status.seq_shadow.get().min(status.seq_durable.get());
+        let behind =
+            status.watermarks.durable.get().0 - status.watermarks.shadow.get().0.min(status.watermarks.durable.get().0);
         let stage = |wanted: &str, quantile| {
             seat.open.node().stages.read(|set| {
                 set.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, times)| times.quantile_ns(quantile))

@@ -6,7 +6,7 @@ use super::{
     Config, Env, ExportConfig, HugePages, Idle, JournalConfig, JournalSyncMode, LimitsConfig, ListenConfig, Listener,
     LogConfig, LogFormat, NodeConfig, SessionConfig, ShadowConfig, SnapshotConfig, StoreConfig, Threads, TlsFiles,
 };
-use crate::engine::engine_loop::CHECK_ROOM;
+use book::codec::{CHECK_BYTES_MAX, RECORD_BYTES_MAX};
 use book::command::CodMode;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -22,7 +22,7 @@ const TIB: u64 = 1 << 40;
 const SECOND: Duration = Duration::from_secs(1);
 /// An administrator's command must fit a frame, with the check that may end it, or it would wait for ever.
 const FRAME_BYTES_MIN: u64 =
-    padded(FRAME_HEADER_BYTES + RECORD_HEADER_BYTES + book::codec::RECORD_BYTES_MAX + CHECK_ROOM) as u64;
+    padded(FRAME_HEADER_BYTES + 2 * RECORD_HEADER_BYTES + RECORD_BYTES_MAX + CHECK_BYTES_MAX) as u64;
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 

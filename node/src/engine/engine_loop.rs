@@ -13,7 +13,7 @@
 
 use crate::engine::events::Events;
 use crate::faults::fault::HashRecord;
-use crate::faults::mutation::{self, Mutation};
+use crate::faults::mutation::{Mutation, Planted};
 use crate::reactor::ports::Journaling;
 use crate::replica::mass_cancels::{Unfinished, continued};
 use crate::replica::translate::{Outlet, Translator};
@@ -23,8 +23,10 @@ use crate::rings::feed_items::{FEED_ITEMS_PER_COMMAND_MAX, FeedItem};
 use crate::rings::frames::FramesIn;
 use crate::rings::ingress::Ingress;
 use crate::rings::outbox::{Origin, OutboxIn};
-use crate::rings::release_times::MarksIn;
+use crate::rings::release_times::ReleaseTimesIn;
 use crate::status::Status;
+use crate::status::lifecycle::Lifecycle;
+use crate::status::watermarks::{EngineWatermarks, Watermark};
 use book::codec;
 use book::command::{Check, Command};
 use book::engine::{Capacity, Engine};
@@ -35,24 +37,33 @@ use book::units::{Seq, Stamp, TsNs};
 use rtrb::{Consumer, Producer};
 use std::sync::Arc;
 use wal::frame::RECORD_HEADER_BYTES;
+use wal::units::Lsn;
 
 /// Commands that one cycle takes before it looks at the disk and the sockets again.
 const COMMANDS_PER_CYCLE_MAX: usize = 512;
 /// Events after which a check is due however few commands made them: bounds what the shadow holds before it may keep it.
 const EVENTS_PER_CHECK_MAX: u64 = 1 << 16;
-/// Upper bound of an encoded check, and what every frame keeps free for one.
-const CHECK_BYTES_MAX: usize = 32;
-pub const CHECK_ROOM: usize = CHECK_BYTES_MAX + RECORD_HEADER_BYTES;
-/// Upper bound of an encoded trading command; asserted against every kind in the tests.
-const TRADING_RECORD_BYTES_MAX: usize = 256;
+/// What every frame keeps free for a check at its end.
+const CHECK_ROOM: usize = codec::CHECK_BYTES_MAX + RECORD_HEADER_BYTES;
 
 /// When answers may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
     /// When the command is on disk and synced.
     Durable,
-    /// When it is applied; the journal is written and synced at least this often.
+    /// When it is applied, before the sync. A power cut can lose up to `write_every_ns` of acknowledged commands.
     Applied { write_every_ns: u64 },
+}
+
+impl Release {
+    /// The release rule: the last sequence whose answers may leave.
+    #[inline]
+    fn upto(self, durable: Seq, applied: Seq) -> Seq {
+        match self {
+            Self::Durable => durable,
+            Self::Applied { .. } => applied,
+        }
+    }
 }
 
 /// All that the engine's loop is connected to.
@@ -60,10 +71,16 @@ pub struct Wiring {
     pub ingress: Consumer<Ingress>,
     pub admin: AdminInlet,
     pub outbox: OutboxIn,
-    pub marks: MarksIn,
+    pub release_times: ReleaseTimesIn,
     pub feed: Producer<FeedItem>,
     pub frames: FramesIn,
     pub control: Producer<Control>,
+    pub watermarks: EngineWatermarks,
+    /// What the store has made durable by itself: the head may overwrite it.
+    pub stored: Watermark<Seq>,
+    /// Up to here the shadow wants the state to be compared.
+    pub check_wanted: Watermark<Seq>,
+    pub lifecycle: Arc<Lifecycle>,
     pub status: Arc<Status>,
 }
 
@@ -111,7 +128,7 @@ impl EngineLoop {
             translator,
             events: Events::new(),
             wiring,
-            release,
+            release: release.planted(Mutation::AnswerBeforeSync, || Release::Applied { write_every_ns: 0 }),
             written_at_ns: 0,
             unfinished,
             check_every,
@@ -147,7 +164,7 @@ impl EngineLoop {
     fn hand_over_frames(&mut self, reactor: &mut impl Journaling) -> usize {
         let head = reactor.head_mut();
         // Before the frames: the keeper holds what it has stored against this.
-        self.wiring.status.seq_durable.set(head.seq_durable().0);
+        self.wiring.watermarks.durable.advance(Seq(head.seq_durable().0));
         let mut count = 0;
         while let Some(frame) = head.durable_frame() {
             if !self.wiring.frames.push(frame) {
@@ -159,7 +176,7 @@ impl EngineLoop {
         if count > 0 {
             self.wiring.status.frames.add(count as u64);
         }
-        let stored = wal::units::Lsn(self.wiring.status.seq_stored.get());
+        let stored = Lsn(self.wiring.stored.get().0);
         if head.seq_stored() < stored {
             head.stored(stored);
         }
@@ -168,7 +185,7 @@ impl EngineLoop {
 
     fn take_commands(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
         let mut count = 0;
-        while count < COMMANDS_PER_CYCLE_MAX && self.has_room(now, reactor, TRADING_RECORD_BYTES_MAX) {
+        while count < COMMANDS_PER_CYCLE_MAX && self.has_room(now, reactor, codec::TRADING_RECORD_BYTES_MAX) {
             if let Some(command) = self.unfinished.pop() {
                 self.run(now, now, &command, reactor);
             } else if let Some(ingress) = self.next_ingress() {
@@ -232,12 +249,11 @@ impl EngineLoop {
     #[inline]
     fn write_journal(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
         let (checked, applied) = (self.engine.checked().0, self.engine.stamp().seq.0);
-        let status = &self.wiring.status;
         let due = self.check_every <= applied - checked
             || EVENTS_PER_CHECK_MAX <= self.events_since_check
-            || checked < status.seq_check_wanted.get()
-            || status.is_stopping();
-        if due && checked < applied && reactor.head().may_close() && reactor.head().has_room(CHECK_BYTES_MAX) {
+            || checked < self.wiring.check_wanted.get().0
+            || self.wiring.lifecycle.is_stopping();
+        if due && checked < applied && reactor.head().may_close() && reactor.head().has_room(codec::CHECK_BYTES_MAX) {
             let check = Check { hash: self.engine.check_hash() };
             self.run(now, now, &Command::Check(check), reactor);
             self.events_since_check = 0;
@@ -265,7 +281,7 @@ impl EngineLoop {
         let summary = self.translator.translate(stamp, self.events.as_slice(), &mut outlet);
         self.counts.fills += summary.fills;
         self.counts.rejects += summary.rejects;
-        if summary.more && !mutation::is(Mutation::MassCancelAbandoned) {
+        if summary.more.planted(Mutation::MassCancelAbandoned, || false) {
             self.unfinished.push(continued(command));
         }
         if matches!(command, Command::Admin(_) | Command::SetSession(_)) {
@@ -301,7 +317,7 @@ impl EngineLoop {
     fn write_when_due(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
         if let Release::Applied { write_every_ns } = self.release
             && now.0 - self.written_at_ns < write_every_ns
-            && !self.wiring.status.is_stopping()
+            && !self.wiring.lifecycle.is_stopping()
         {
             return 0;
         }
@@ -312,27 +328,20 @@ impl EngineLoop {
         count
     }
 
-    /// Moves the watermarks. Each asserts its own line.
+    /// Moves the watermarks. Each asserts that it rises and stays within its bounds.
     fn publish(&mut self, now: TsNs, reactor: &impl Journaling) {
-        let Wiring { status, marks, .. } = &mut self.wiring;
-        let durable = reactor.head().seq_durable().0;
-        let applied = self.engine.stamp().seq.0;
-        let released = match self.release {
-            Release::Durable if mutation::is(Mutation::AnswerBeforeSync) => applied,
-            Release::Durable => durable,
-            Release::Applied { .. } => applied,
-        };
-        assert!(durable <= applied, "only what was applied is journaled");
-        let released_before = status.seq_released.get();
-        assert!(released_before <= released, "a watermark never falls");
-        if released_before < released {
-            // Before the watermark: whoever sees that answers may leave also finds since when.
-            marks.note(Seq(released), now);
+        let Wiring { status, release_times, watermarks, .. } = &mut self.wiring;
+        let durable = Seq(reactor.head().seq_durable().0);
+        let applied = self.engine.stamp().seq;
+        let released = self.release.upto(durable, applied);
+        if watermarks.released.get() < released {
+            // Before the watermark: a reader that sees that answers may leave also finds since when.
+            release_times.note(released, now);
         }
-        status.seq_next.set(applied + 1);
-        status.seq_applied.set(applied);
-        status.seq_durable.set(durable);
-        status.seq_released.set(released);
+        watermarks.next.advance(applied.next());
+        watermarks.applied.advance(applied);
+        watermarks.durable.advance(durable);
+        watermarks.released.advance(released);
         status.commands.set(self.counts.commands);
         status.rejects.set(self.counts.rejects);
         status.fills.set(self.counts.fills);
@@ -373,8 +382,8 @@ impl Outlet for Live<'_> {
 fn record_bytes_max(command: &Command) -> usize {
     match command {
         Command::Admin(_) => codec::RECORD_BYTES_MAX,
-        Command::Check(_) => CHECK_BYTES_MAX,
-        _ => TRADING_RECORD_BYTES_MAX,
+        Command::Check(_) => codec::CHECK_BYTES_MAX,
+        _ => codec::TRADING_RECORD_BYTES_MAX,
     }
 }
 

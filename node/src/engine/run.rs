@@ -8,6 +8,7 @@ use crate::reactor::ports::{Journaling, Wait};
 use crate::reactor::uring::Reactor;
 use crate::status::Status;
 use crate::status::exit;
+use crate::status::lifecycle::Lifecycle;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -45,6 +46,7 @@ pub struct Single {
     pub gateway: Gateway,
     pub engine: EngineLoop,
     pub clock: Clock,
+    pub lifecycle: Arc<Lifecycle>,
     pub status: Arc<Status>,
     pub idler: Idler,
 }
@@ -56,25 +58,25 @@ impl Single {
         let mut deadline = None;
         loop {
             if let Err(error) = self.reactor.poll(wait) {
-                return self.status.fail(exit::FAILED, error.to_string());
+                return self.lifecycle.fail(exit::FAILED, error.to_string());
             }
             let now = self.clock.now();
             let mut work = self.gateway.take_in(now, &mut self.reactor);
             work += self.engine.poll(now, &mut self.reactor);
             if let Some(poisoned) = self.reactor.poisoned() {
                 // Nothing leaves any more: whether the failed frame is on disk only a restart can tell.
-                return fail_poisoned(&self.status, poisoned);
+                return fail_poisoned(&self.lifecycle, poisoned);
             }
             work += self.gateway.give_out(now, &mut self.reactor);
             self.status.gateway.at_ns.set(now.0);
             self.status.gateway.cycles.add(1);
             self.status.ring_entries.set(self.reactor.enter_count());
-            if self.status.is_stopping() {
+            if self.lifecycle.is_stopping() {
                 self.gateway.close_to_new();
                 let deadline = *deadline.get_or_insert(now.0 + DRAIN_NS);
                 let drained = self.engine.is_drained(&self.reactor);
                 let sent = self.gateway.is_drained(&self.reactor) || deadline <= now.0;
-                if self.status.failure().is_some() || drained && sent {
+                if self.lifecycle.has_failed() || drained && sent {
                     return;
                 }
                 work = 1;
@@ -86,9 +88,9 @@ impl Single {
 
 /// A full disk has an exit code of its own, because it has a remedy of its own.
 #[cold]
-fn fail_poisoned(status: &Status, poisoned: &Poisoned) {
+fn fail_poisoned(lifecycle: &Lifecycle, poisoned: &Poisoned) {
     let error = WalError::from(*poisoned);
-    status.fail(exit::code_of(&error), error.to_string());
+    lifecycle.fail(exit::code_of(&error), error.to_string());
 }
 
 /// The engine's thread of a pipeline.
@@ -96,6 +98,7 @@ pub struct EngineSeat {
     pub reactor: Reactor,
     pub engine: EngineLoop,
     pub clock: Clock,
+    pub lifecycle: Arc<Lifecycle>,
     pub status: Arc<Status>,
     pub idler: Idler,
     /// The gateway takes nothing in any more: what is in the ingress is all there will be.
@@ -107,17 +110,17 @@ impl EngineSeat {
         let mut wait = Wait::Spin;
         loop {
             if let Err(error) = self.reactor.poll(wait) {
-                return self.status.fail(exit::FAILED, error.to_string());
+                return self.lifecycle.fail(exit::FAILED, error.to_string());
             }
             let now = self.clock.now();
             let closed = self.closed.load(Ordering::Acquire);
             let work = self.engine.poll(now, &mut self.reactor);
             if let Some(poisoned) = self.reactor.poisoned() {
-                return fail_poisoned(&self.status, poisoned);
+                return fail_poisoned(&self.lifecycle, poisoned);
             }
             self.status.ring_entries.set(self.reactor.enter_count());
             // After a failure the gateway may never have begun, and never close.
-            let failed = self.status.is_stopping() && self.status.failure().is_some();
+            let failed = self.lifecycle.is_stopping() && self.lifecycle.has_failed();
             if failed || closed && self.engine.is_drained(&self.reactor) {
                 return;
             }
@@ -131,6 +134,7 @@ pub struct GatewaySeat {
     pub reactor: Reactor,
     pub gateway: Gateway,
     pub clock: Clock,
+    pub lifecycle: Arc<Lifecycle>,
     pub status: Arc<Status>,
     pub idler: Idler,
     pub engine_stopped: Arc<AtomicBool>,
@@ -144,19 +148,19 @@ impl GatewaySeat {
         loop {
             if let Err(error) = self.reactor.poll(wait) {
                 self.closed.store(true, Ordering::Release);
-                return self.status.fail(exit::FAILED, error.to_string());
+                return self.lifecycle.fail(exit::FAILED, error.to_string());
             }
             let now = self.clock.now();
             let mut work = self.gateway.take_in(now, &mut self.reactor);
             work += self.gateway.give_out(now, &mut self.reactor);
             self.status.gateway.at_ns.set(now.0);
             self.status.gateway.cycles.add(1);
-            if self.status.is_stopping() {
+            if self.lifecycle.is_stopping() {
                 self.gateway.close_to_new();
                 self.closed.store(true, Ordering::Release);
                 let deadline = *deadline.get_or_insert(now.0 + DRAIN_NS);
                 let sent = self.gateway.is_drained(&self.reactor) || deadline <= now.0;
-                if self.engine_stopped.load(Ordering::Acquire) && sent || self.status.failure().is_some() {
+                if self.engine_stopped.load(Ordering::Acquire) && sent || self.lifecycle.has_failed() {
                     return;
                 }
                 work = 1;

@@ -71,6 +71,24 @@ pub const fn is(_mutation: Mutation) -> bool {
     false
 }
 
+/// A hook that is a statement: runs `wrong` where the fault is planted.
+#[inline]
+pub fn when(mutation: Mutation, wrong: impl FnOnce()) {
+    if is(mutation) {
+        wrong();
+    }
+}
+
+/// A hook at the end of a statement: the value as it is, or `wrong` where the fault is planted.
+pub trait Planted: Sized {
+    #[inline]
+    fn planted(self, mutation: Mutation, wrong: impl FnOnce() -> Self) -> Self {
+        if is(mutation) { wrong() } else { self }
+    }
+}
+
+impl<T> Planted for T {}
+
 /// Plants a fault for this thread, or takes it away.
 #[cfg(feature = "mutation")]
 pub fn plant(mutation: Option<Mutation>) {

@@ -7,13 +7,14 @@
 //! may be silent, is disconnected and joins again by snapshot; a snapshot is written once per reader into memory of its own, at most `SNAPSHOTS_MAX` at a time; a top reader
 //! gets what changed since it could last take something.
 
-use crate::faults::mutation::{self, Mutation};
 use crate::gateway::send_buffer::Filling;
 use crate::reactor::ports::{ConnId, Done, Sockets, Wait};
 use crate::reactor::uring::Reactor;
 use crate::replica::public_feed::FeedState;
 use crate::rings::feed_items::FeedItem;
 use crate::status::Status;
+use crate::status::lifecycle::Lifecycle;
+use crate::status::watermarks::Watermark;
 use api::binary::login::{LoginReject, LoginRequest, SessionName};
 use api::binary::sbe::Framed;
 use api::binary::session::{CloseReason, Flow, Session, SessionLimits, SessionOutput, State};
@@ -21,7 +22,7 @@ use api::binary::snapshot::write_snapshot;
 use api::binary::soup::{PACKET_HEADER_BYTES, PacketKind, append_packet};
 use api::binary::stream::{SessionSeq, StreamError, first_to_send};
 use api::binary::top::{TopState, bbo};
-use book::units::TsNs;
+use book::units::{Seq, TsNs};
 use rtrb::Consumer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,14 +78,22 @@ pub struct MarketGate {
     items: Consumer<FeedItem>,
     state: FeedState,
     readers: Vec<Option<Box<Reader>>>,
+    released: Watermark<Seq>,
     status: Arc<Status>,
     limits: SessionLimits,
     housekeeping_at_ns: u64,
 }
 
 impl MarketGate {
-    pub fn new(items: Consumer<FeedItem>, state: FeedState, status: Arc<Status>, limits: SessionLimits) -> Self {
-        Self { items, state, readers: Vec::new(), status, limits, housekeeping_at_ns: 0 }
+    /// Items are published once `released` has reached their command.
+    pub fn new(
+        items: Consumer<FeedItem>,
+        state: FeedState,
+        released: Watermark<Seq>,
+        status: Arc<Status>,
+        limits: SessionLimits,
+    ) -> Self {
+        Self { items, state, readers: Vec::new(), released, status, limits, housekeeping_at_ns: 0 }
     }
 
     /// One cycle. Returns the work done.
@@ -116,12 +125,9 @@ impl MarketGate {
     }
 
     fn take_items(&mut self) -> usize {
-        let mut released = self.status.seq_released.get();
-        if mutation::is(Mutation::FeedBeforeSync) {
-            released = self.status.seq_applied.get();
-        }
+        let released = self.released.get();
         let mut count = 0;
-        while count < ITEMS_PER_CYCLE_MAX && self.items.peek().is_ok_and(|item| item.stamp.seq.0 <= released) {
+        while count < ITEMS_PER_CYCLE_MAX && self.items.peek().is_ok_and(|item| item.stamp.seq <= released) {
             let Ok(item) = self.items.pop() else { break };
             self.state.apply(&item);
             count += 1;
@@ -264,13 +270,14 @@ impl MarketGate {
         mut reactor: Reactor,
         mut clock: crate::host::clock::Clock,
         engine_done: &std::sync::atomic::AtomicBool,
+        lifecycle: &Lifecycle,
         idle: std::time::Duration,
     ) {
         let mut wait = Wait::Spin;
         let mut deadline = None;
         loop {
             if let Err(error) = reactor.poll(wait) {
-                return self.status.fail(crate::status::exit::FAILED, error.to_string());
+                return lifecycle.fail(crate::status::exit::FAILED, error.to_string());
             }
             let now = clock.now();
             let work = self.poll(now, &mut reactor);
@@ -279,7 +286,7 @@ impl MarketGate {
             if engine_done.load(std::sync::atomic::Ordering::Acquire) {
                 // Readers that keep asking must not keep the node from ending.
                 let deadline = *deadline.get_or_insert(now.0 + DRAIN_NS);
-                let published = self.is_drained() || self.status.failure().is_some();
+                let published = self.is_drained() || lifecycle.has_failed();
                 if published && work == 0 || deadline <= now.0 {
                     return;
                 }

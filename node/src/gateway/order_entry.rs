@@ -22,9 +22,10 @@ use crate::replica::translate::Translator;
 use crate::rings::control::{Change, Control, SessionFacts};
 use crate::rings::ingress::Ingress;
 use crate::rings::outbox::OutboxOut;
-use crate::rings::release_times::MarksOut;
+use crate::rings::release_times::ReleaseTimesOut;
 use crate::rings::stages::StageRecorder;
 use crate::status::Status;
+use crate::status::watermarks::Watermark;
 use api::binary::login::SessionName;
 use api::binary::session::{Session, SessionLimits};
 use api::binary::stream::SessionSeq;
@@ -32,7 +33,7 @@ use api::instruments::Instruments;
 use book::command::DownCause;
 use book::engine::Engine;
 use book::ids::{SessionId, UserName};
-use book::units::TsNs;
+use book::units::{Seq, TsNs};
 use rtrb::{Consumer, Producer};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -78,11 +79,13 @@ const ADDRESSES_MAX: usize = 1 << 16;
 pub struct GatewayWiring {
     pub ingress: Producer<Ingress>,
     pub outbox: OutboxOut,
-    pub marks: MarksOut,
+    pub release_times: ReleaseTimesOut,
     pub stages: StageRecorder,
     pub control: Consumer<Control>,
     pub door: Doorbell,
     pub archive: Archive,
+    /// What is at or below it may leave.
+    pub released: Watermark<Seq>,
     pub status: Arc<Status>,
 }
 
@@ -241,9 +244,9 @@ impl Gateway {
     }
 
     fn take_control(&mut self) -> usize {
-        let released = self.wiring.status.seq_released.get();
+        let released = self.wiring.released.get();
         let mut count = 0;
-        while self.wiring.control.peek().is_ok_and(|control| control.seq.0 <= released) {
+        while self.wiring.control.peek().is_ok_and(|control| control.seq <= released) {
             let Ok(control) = self.wiring.control.pop() else { break };
             match control.change {
                 Change::Instruments(event) => self.instruments.apply(&event),

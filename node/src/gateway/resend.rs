@@ -6,7 +6,7 @@
 use crate::history::History;
 use crate::reactor::ports::ConnId;
 use crate::replica::questions::ShadowPort;
-use crate::status::Status;
+use crate::status::watermarks::Watermark;
 use api::binary::stream::SessionSeq;
 use book::ids::SessionId;
 use book::units::Seq;
@@ -68,13 +68,13 @@ pub struct Historian {
     found: Producer<Recalled>,
     store: Arc<Store>,
     shadow: ShadowPort,
-    status: Arc<Status>,
+    durable: Watermark<Seq>,
 }
 
-pub fn archive(store: Arc<Store>, shadow: ShadowPort, status: Arc<Status>) -> (Archive, Historian) {
+pub fn archive(store: Arc<Store>, shadow: ShadowPort, durable: Watermark<Seq>) -> (Archive, Historian) {
     let (wanted, wanted_out) = RingBuffer::new(RECALLS_MAX);
     let (found_in, found) = RingBuffer::new(RECALLS_MAX);
-    (Archive { wanted, found }, Historian { wanted: wanted_out, found: found_in, store, shadow, status })
+    (Archive { wanted, found }, Historian { wanted: wanted_out, found: found_in, store, shadow, durable })
 }
 
 impl Historian {
@@ -107,8 +107,7 @@ impl Historian {
 
     fn read_into(&self, recalled: &mut Recalled, session: SessionId, until: SessionSeq) -> Result<(), String> {
         // What memory no longer has was told long ago, hence released: the shadow has it or is about to.
-        let released = Seq(self.status.seq_durable.get());
-        self.shadow.block_for_history(released).map_err(|error| error.to_string())?;
+        self.shadow.block_for_history(self.durable.get()).map_err(|error| error.to_string())?;
         gather(&self.store, recalled, session, until)
     }
 }

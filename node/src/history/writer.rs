@@ -146,16 +146,20 @@ impl HistoryWriter {
         for chunk in long.into_iter().chain(std::mem::take(&mut self.chunks).into_values()) {
             rows.put_history(chunk.key, pack(&chunk.raw));
         }
-        if mutation::is(Mutation::CursorApart) {
-            let mut cursor = Rows::new();
-            cursor.put_meta(WATERMARK_KEY, self.gathered.0.to_le_bytes());
-            self.store.commit(cursor)?;
-        }
+        mutation::when(Mutation::CursorApart, || self.commit_cursor_alone());
         rows.put_meta(WATERMARK_KEY, self.gathered.0.to_le_bytes());
         self.store.commit(rows)?;
         self.watermark = self.gathered;
         self.raw_bytes = 0;
         Ok(())
+    }
+
+    /// What the planted fault `CursorApart` does.
+    fn commit_cursor_alone(&self) {
+        let mut cursor = Rows::new();
+        cursor.put_meta(WATERMARK_KEY, self.gathered.0.to_le_bytes());
+        // The fault: the rows may fail where this succeeded, and the reverse.
+        let _ = self.store.commit(cursor);
     }
 }
 

@@ -3,7 +3,7 @@
 //! `?dry_run=true` checks names and numbers and says which commands would be sent; nothing is.
 
 use super::answer::{describe, describe_registry};
-use super::desk::Desk;
+use super::command_queue::CommandQueue;
 use super::intent::{Intent, funds_move, key_spec, session_spec};
 use super::refusal::Refusal;
 use crate::config::secrets::{NewPassword, Secret, random_text};
@@ -29,7 +29,7 @@ use std::time::Duration;
 const PAUSE_AFTER_WRONG_TOKEN: Duration = Duration::from_millis(200);
 
 pub struct AdminState {
-    pub desk: Arc<Desk>,
+    pub command_queue: Arc<CommandQueue>,
     pub shadow: ShadowPort,
     /// `None` where the configuration names no token file: the API is closed.
     pub token: Option<Secret>,
@@ -118,7 +118,7 @@ struct Mode {
 type Answer = Result<Json<Map<String, Value>>, Refusal>;
 
 async fn show_registry(State(state): State<Shared>) -> Json<Value> {
-    Json(describe_registry(&state.desk.registry()))
+    Json(describe_registry(&state.command_queue.registry()))
 }
 
 /// A request whose commands follow from its fields alone.
@@ -127,10 +127,10 @@ where
     T: Intent + DeserializeOwned + Send + 'static,
 {
     if mode.dry_run {
-        return would_send(&request.commands(&state.desk.registry())?);
+        return would_send(&request.commands(&state.command_queue.registry())?);
     }
-    let done = Arc::clone(&state.desk).execute(move |registry| request.commands(registry)).await?;
-    Ok(Json(describe(&done, &state.desk.registry())))
+    let done = Arc::clone(&state.command_queue).execute(move |registry| request.commands(registry)).await?;
+    Ok(Json(describe(&done, &state.command_queue.registry())))
 }
 
 async fn deposit(state: State<Shared>, mode: Query<Mode>, body: Body<MoveFunds>) -> Answer {
@@ -149,12 +149,12 @@ async fn run_funds(
 ) -> Answer {
     let command = |admin| Command::Admin(Box::new(admin));
     if mode.dry_run {
-        let funds = funds_move(&request, &state.desk.registry())?;
+        let funds = funds_move(&request, &state.command_queue.registry())?;
         return would_send(&[command(direction(funds))]);
     }
     let intent = move |registry: &_| Ok(vec![command(direction(funds_move(&request, registry)?))]);
-    let done = Arc::clone(&state.desk).execute(intent).await?;
-    Ok(Json(describe(&done, &state.desk.registry())))
+    let done = Arc::clone(&state.command_queue).execute(intent).await?;
+    Ok(Json(describe(&done, &state.command_queue.registry())))
 }
 
 /// The password is in this answer and nowhere else: the log has its hash.
@@ -162,7 +162,7 @@ async fn add_session(State(state): State<Shared>, mode: Query<Mode>, Body(reques
     let defaults = (state.cancel_on_disconnect, state.cancel_window_ms);
     let command = |spec| Command::Admin(Box::new(Admin::AddSession(spec)));
     // Checked before the hash is made, which costs tens of milliseconds.
-    let checked = session_spec(&request, defaults, String::new(), &state.desk.registry())?;
+    let checked = session_spec(&request, defaults, String::new(), &state.command_queue.registry())?;
     if mode.dry_run {
         return would_send(&[command(checked)]);
     }
@@ -170,8 +170,8 @@ async fn add_session(State(state): State<Shared>, mode: Query<Mode>, Body(reques
     let drawn = drawn.map_err(|error| Refusal::internal(error.to_string()))?;
     let NewPassword { password, hash } = drawn.map_err(|error| Refusal::internal(error.to_string()))?;
     let intent = move |registry: &_| Ok(vec![command(session_spec(&request, defaults, hash, registry)?)]);
-    let done = Arc::clone(&state.desk).execute(intent).await?;
-    let mut answer = describe(&done, &state.desk.registry());
+    let done = Arc::clone(&state.command_queue).execute(intent).await?;
+    let mut answer = describe(&done, &state.command_queue.registry());
     answer.insert("password".to_owned(), password.expose().into());
     Ok(Json(answer))
 }
@@ -180,13 +180,13 @@ async fn add_key(State(state): State<Shared>, mode: Query<Mode>, Body(request): 
     let command = |spec| Command::Admin(Box::new(Admin::AddKey(spec)));
     let key = random_text(KEY_BYTES_MAX).map_err(|error| Refusal::internal(error.to_string()))?;
     if mode.dry_run {
-        let spec = key_spec(&request, key, &state.desk.registry())?;
+        let spec = key_spec(&request, key, &state.command_queue.registry())?;
         return would_send(&[command(spec)]);
     }
     let name = key.clone();
     let intent = move |registry: &_| Ok(vec![command(key_spec(&request, name, registry)?)]);
-    let done = Arc::clone(&state.desk).execute(intent).await?;
-    let mut answer = describe(&done, &state.desk.registry());
+    let done = Arc::clone(&state.command_queue).execute(intent).await?;
+    let mut answer = describe(&done, &state.command_queue.registry());
     answer.insert("key".to_owned(), key.into());
     Ok(Json(answer))
 }

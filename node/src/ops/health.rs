@@ -4,6 +4,7 @@
 //! clocks, and a loop that hangs grows old whatever it last wrote.
 
 use crate::config::{Config, JournalSyncMode};
+use crate::status::lifecycle::Lifecycle;
 use crate::status::version::{COMMIT, PROFILE, VERSION};
 use crate::status::{Status, Tick};
 use axum::Json;
@@ -19,7 +20,7 @@ pub const ENGINE_AGE_MAX: Duration = Duration::from_secs(1);
 pub const LOOP_AGE_MAX: Duration = Duration::from_secs(45);
 
 /// A shadow further behind than this many commands is worth a look; it costs no order anything.
-pub const SHADOW_BEHIND_MAX: u64 = 1 << 20;
+pub const SHADOW_LAG_MAX: u64 = 1 << 20;
 
 /// A trading loop: its name, where it ticks, how old its tick may be.
 struct Watched {
@@ -31,7 +32,7 @@ struct Watched {
 const LOOPS: [Watched; 4] = [
     Watched { name: "engine", tick: |status| &status.engine, age_max: ENGINE_AGE_MAX },
     Watched { name: "gateway", tick: |status| &status.gateway, age_max: LOOP_AGE_MAX },
-    Watched { name: "keeper", tick: |status| &status.keeper, age_max: LOOP_AGE_MAX },
+    Watched { name: "store_writer", tick: |status| &status.store_writer, age_max: LOOP_AGE_MAX },
     Watched { name: "feed", tick: |status| &status.feed, age_max: LOOP_AGE_MAX },
 ];
 
@@ -57,6 +58,7 @@ impl Pulse {
 }
 
 pub struct Vitals {
+    lifecycle: Arc<Lifecycle>,
     status: Arc<Status>,
     seen: Mutex<[Seen; LOOPS.len()]>,
     started: Instant,
@@ -65,11 +67,11 @@ pub struct Vitals {
 }
 
 impl Vitals {
-    pub fn new(config: &Config, status: Arc<Status>) -> Self {
+    pub fn new(config: &Config, lifecycle: Arc<Lifecycle>, status: Arc<Status>) -> Self {
         let now = Instant::now();
         let seen = LOOPS.map(|watched| Seen { at_ns: (watched.tick)(&status).at_ns.get(), moved: now });
         let name = config.node.name.clone();
-        Self { status, seen: Mutex::new(seen), started: now, name, journal_sync: config.journal.sync }
+        Self { lifecycle, status, seen: Mutex::new(seen), started: now, name, journal_sync: config.journal.sync }
     }
 
     pub fn status(&self) -> &Status {
@@ -106,13 +108,13 @@ impl Vitals {
 
     /// What keeps the node from being ready, if anything: a name and a sentence.
     fn obstacle(&self) -> Option<(&'static str, String)> {
-        if let Some(failure) = self.status.failure() {
+        if let Some(failure) = self.lifecycle.failure() {
             return Some(("node", failure.message));
         }
-        if self.status.is_stopping() {
+        if self.lifecycle.is_stopping() {
             return Some(("node", "stopping".to_owned()));
         }
-        if !self.status.is_ready() {
+        if !self.lifecycle.is_ready() {
             return Some(("node", "recovering".to_owned()));
         }
         let late = self.pulses().into_iter().find(Pulse::is_late)?;
@@ -132,24 +134,24 @@ impl Vitals {
             return Some(("shadow", format!("{detail}; it keeps and answers nothing more")));
         }
         if let Some(damage) = status.damage() {
-            return Some(("patrol", damage));
+            return Some(("scrubber", damage));
         }
         if failed > 0 {
             return Some(("shadow", format!("the last {failed} tries to take a snapshot failed: see the log")));
         }
-        let behind = self.shadow_behind();
-        (SHADOW_BEHIND_MAX < behind).then(|| ("shadow", format!("{behind} commands behind the live engine")))
+        let behind = self.shadow_lag();
+        (SHADOW_LAG_MAX < behind).then(|| ("shadow", format!("{behind} commands behind the live engine")))
     }
 
-    fn shadow_behind(&self) -> u64 {
-        self.status.seq_durable.get().saturating_sub(self.status.seq_shadow.get())
+    fn shadow_lag(&self) -> u64 {
+        self.status.watermarks.durable.get().0.saturating_sub(self.status.watermarks.shadow.get().0)
     }
 
     fn shadow(&self) -> Value {
         let status = &self.status;
-        let (differs_at, behind) = (status.seq_hash_differs.get(), self.shadow_behind());
+        let (differs_at, behind) = (status.seq_hash_differs.get(), self.shadow_lag());
         json!({
-            "state": if differs_at > 0 { "differs" } else if SHADOW_BEHIND_MAX < behind { "behind" } else { "following" },
+            "state": if differs_at > 0 { "differs" } else if SHADOW_LAG_MAX < behind { "behind" } else { "following" },
             "hash_differs_at": (differs_at > 0).then_some(differs_at),
             "behind": behind,
             "cycles": status.shadow.cycles.get(),
@@ -171,8 +173,8 @@ impl Vitals {
     }
 
     pub fn health(&self) -> Json<Value> {
-        let status = &self.status;
-        let last_error = status.failure().map(|failure| failure.message);
+        let (status, watermarks) = (&self.status, &self.status.watermarks);
+        let last_error = self.lifecycle.failure().map(|failure| failure.message);
         let component = |pulse: &Pulse| {
             json!({
                 "name": pulse.name,
@@ -204,16 +206,17 @@ impl Vitals {
             "last_error": last_error,
             "components": self.pulses().iter().map(component).collect::<Vec<_>>(),
             "watermarks": {
-                "seq_next": status.seq_next.get(),
-                "seq_applied": status.seq_applied.get(),
-                "seq_released": status.seq_released.get(),
-                "seq_durable": status.seq_durable.get(),
-                "seq_stored": status.seq_stored.get(),
-                "seq_exported": status.seq_exported.get(),
-                "seq_shadow": status.seq_shadow.get(),
-                "seq_history": status.seq_history.get(),
-                "seq_snapshot": status.seq_snapshot.get(),
-                "seq_truncated": status.seq_truncated.get(),
+                "seq_next": watermarks.next.get().0,
+                "seq_applied": watermarks.applied.get().0,
+                "seq_released": watermarks.released.get().0,
+                "seq_durable": watermarks.durable.get().0,
+                "seq_stored": watermarks.stored.get().0,
+                // No exporter is built yet.
+                "seq_exported": 0,
+                "seq_shadow": watermarks.shadow.get().0,
+                "seq_history": watermarks.history.get().0,
+                "seq_snapshot": watermarks.snapshot.get().0,
+                "seq_truncated": watermarks.truncated.get().0,
             },
             "shadow": self.shadow(),
             "counts": {

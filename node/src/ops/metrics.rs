@@ -3,8 +3,8 @@
 use super::health::Vitals;
 use crate::rings::stage_times::StageSet;
 use crate::rings::stages::StageTotals;
+use crate::status::Status;
 use crate::status::version::{COMMIT, PROFILE, VERSION};
-use crate::status::{Gauge, Status};
 use std::fmt::Write;
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -13,52 +13,59 @@ struct Metric {
     name: &'static str,
     kind: &'static str,
     help: &'static str,
-    read: fn(&Status) -> &Gauge,
+    read: fn(&Status) -> u64,
 }
 
-const fn gauge(name: &'static str, help: &'static str, read: fn(&Status) -> &Gauge) -> Metric {
+const fn gauge(name: &'static str, help: &'static str, read: fn(&Status) -> u64) -> Metric {
     Metric { name, kind: "gauge", help, read }
 }
 
-const fn counter(name: &'static str, help: &'static str, read: fn(&Status) -> &Gauge) -> Metric {
+const fn counter(name: &'static str, help: &'static str, read: fn(&Status) -> u64) -> Metric {
     Metric { name, kind: "counter", help, read }
 }
 
 const METRICS: &[Metric] = &[
-    gauge("pinion_seq_next", "Sequence that the next command gets.", |s| &s.seq_next),
-    gauge("pinion_seq_applied", "Last command applied by the engine.", |s| &s.seq_applied),
-    gauge("pinion_seq_released", "Last command whose outcome may leave.", |s| &s.seq_released),
-    gauge("pinion_seq_durable", "Last command that survives a power cut.", |s| &s.seq_durable),
-    gauge("pinion_seq_stored", "Last command in the store.", |s| &s.seq_stored),
-    gauge("pinion_seq_exported", "Last command in the reporting database.", |s| &s.seq_exported),
-    gauge("pinion_seq_shadow", "Last command applied by the shadow.", |s| &s.seq_shadow),
-    gauge("pinion_seq_history", "Last command in the history.", |s| &s.seq_history),
-    gauge("pinion_seq_snapshot", "Last command in the newest snapshot.", |s| &s.seq_snapshot),
-    gauge("pinion_seq_truncated", "Last command that is no longer in the log.", |s| &s.seq_truncated),
+    gauge("pinion_seq_next", "Sequence that the next command gets.", |s| s.watermarks.next.get().0),
+    gauge("pinion_seq_applied", "Last command applied by the engine.", |s| s.watermarks.applied.get().0),
+    gauge("pinion_seq_released", "Last command whose outcome may leave.", |s| s.watermarks.released.get().0),
+    gauge("pinion_seq_durable", "Last command that survives a power cut.", |s| s.watermarks.durable.get().0),
+    gauge("pinion_seq_stored", "Last command in the store.", |s| s.watermarks.stored.get().0),
+    gauge("pinion_seq_exported", "Last command in the reporting database.", |_| 0),
+    gauge("pinion_seq_shadow", "Last command applied by the shadow.", |s| s.watermarks.shadow.get().0),
+    gauge("pinion_seq_history", "Last command in the history.", |s| s.watermarks.history.get().0),
+    gauge("pinion_seq_snapshot", "Last command in the newest snapshot.", |s| s.watermarks.snapshot.get().0),
+    gauge("pinion_seq_truncated", "Last command that is no longer in the log.", |s| s.watermarks.truncated.get().0),
     gauge("pinion_seq_hash_differs", "Check at which shadow and engine differ; 0 while they agree.", |s| {
-        &s.seq_hash_differs
+        s.seq_hash_differs.get()
     }),
     counter("pinion_damage_found_total", "Log frames and snapshots found damaged since the start.", |s| {
-        &s.damage_found
+        s.damage_found.get()
     }),
-    counter("pinion_patrol_rounds_total", "Times that the whole log and all snapshots were read.", |s| {
-        &s.patrol_rounds
+    counter("pinion_scrub_rounds_total", "Times that the scrubber has read the log and all snapshots.", |s| {
+        s.scrub_rounds.get()
     }),
-    gauge("pinion_snapshot_ns", "Time that the newest snapshot took.", |s| &s.snapshot_ns),
-    gauge("pinion_snapshot_bytes", "Size of the newest snapshot's file.", |s| &s.snapshot_bytes),
-    counter("pinion_snapshots_total", "Snapshots since the start.", |s| &s.snapshots),
-    counter("pinion_snapshots_failed_total", "Snapshots that could not be taken.", |s| &s.snapshots_failed),
-    gauge("pinion_engine_cycle_ns_max", "The engine loop's longest cycle since the start.", |s| &s.engine_cycle_ns_max),
-    gauge("pinion_connections", "Connections to the orders port.", |s| &s.connections),
-    gauge("pinion_sessions_open", "Sessions that are logged in.", |s| &s.sessions_open),
-    gauge("pinion_market_readers", "Readers of market data.", |s| &s.market_readers),
-    counter("pinion_logins_refused_total", "Logins that failed.", |s| &s.logins_refused),
-    counter("pinion_commands_total", "Commands since the start.", |s| &s.commands),
-    counter("pinion_rejects_total", "Orders and cancels refused since the start.", |s| &s.rejects),
-    counter("pinion_fills_total", "Trades since the start.", |s| &s.fills),
-    counter("pinion_frames_total", "Journal frames that became durable since the start.", |s| &s.frames),
-    counter("pinion_ring_entries_total", "Entries into the kernel since the start.", |s| &s.ring_entries),
-    counter("pinion_market_readers_dropped_total", "Readers dropped for being slow.", |s| &s.market_readers_dropped),
+    counter("pinion_patrol_rounds_total", "Old name of pinion_scrub_rounds_total, kept for one release.", |s| {
+        s.scrub_rounds.get()
+    }),
+    gauge("pinion_snapshot_ns", "Time that the newest snapshot took.", |s| s.snapshot_ns.get()),
+    gauge("pinion_snapshot_bytes", "Size of the newest snapshot's file.", |s| s.snapshot_bytes.get()),
+    counter("pinion_snapshots_total", "Snapshots since the start.", |s| s.snapshots.get()),
+    counter("pinion_snapshots_failed_total", "Snapshots that could not be taken.", |s| s.snapshots_failed.get()),
+    gauge("pinion_engine_cycle_ns_max", "The engine loop's longest cycle since the start.", |s| {
+        s.engine_cycle_ns_max.get()
+    }),
+    gauge("pinion_connections", "Connections to the orders port.", |s| s.connections.get()),
+    gauge("pinion_sessions_open", "Sessions that are logged in.", |s| s.sessions_open.get()),
+    gauge("pinion_market_readers", "Readers of market data.", |s| s.market_readers.get()),
+    counter("pinion_logins_refused_total", "Logins that failed.", |s| s.logins_refused.get()),
+    counter("pinion_commands_total", "Commands since the start.", |s| s.commands.get()),
+    counter("pinion_rejects_total", "Orders and cancels refused since the start.", |s| s.rejects.get()),
+    counter("pinion_fills_total", "Trades since the start.", |s| s.fills.get()),
+    counter("pinion_frames_total", "Journal frames that became durable since the start.", |s| s.frames.get()),
+    counter("pinion_ring_entries_total", "Entries into the kernel since the start.", |s| s.ring_entries.get()),
+    counter("pinion_market_readers_dropped_total", "Readers dropped for being slow.", |s| {
+        s.market_readers_dropped.get()
+    }),
 ];
 
 /// Upper bounds of the histograms' buckets: 1, 2, 5 in each decade from 1 us to 10 s.
@@ -82,7 +89,7 @@ pub fn render(vitals: &Vitals, stages: &StageTotals) -> String {
     let mut text = String::with_capacity(16 << 10);
     let status = vitals.status();
     for metric in METRICS {
-        line(&mut text, metric.name, metric.kind, metric.help, (metric.read)(status).get());
+        line(&mut text, metric.name, metric.kind, metric.help, (metric.read)(status));
     }
     line(&mut text, "pinion_ready", "gauge", "Whether orders are taken.", u64::from(vitals.is_ready()));
     line(&mut text, "pinion_uptime_ms", "gauge", "Time since the start.", vitals.uptime().as_millis() as u64);

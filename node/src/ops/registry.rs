@@ -3,7 +3,7 @@
 //! Seeded from the engine before its thread takes it, then kept by what administrators' commands did. Only what those
 //! commands change is here; balances, orders and blocks change by other ways and are asked for where they are.
 //!
-//! Invariant: commands are applied in the order of the log, each once (`edge::desk` sends one at a time).
+//! Invariant: commands are applied in the order of the log, each once (`edge::command_queue` sends one at a time).
 
 use api::instruments::{Instrument, Instruments};
 use book::command::{AccountKind, AccountStatus, Admin, Command};

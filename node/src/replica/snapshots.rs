@@ -1,6 +1,6 @@
 //! The snapshots of a data directory: taken whole, kept by number, read newest first.
 
-use crate::faults::mutation::{self, Mutation};
+use crate::faults::mutation::{Mutation, Planted};
 use crate::replica::{LoadError, Replica};
 use crate::status::version::{COMMIT, VERSION};
 use book::engine::Engine;
@@ -23,14 +23,10 @@ pub fn take(
     let stamp = replica.engine.stamp();
     assert!(stamp.seq.0 == tail.seq.0, "a snapshot stands at the end of a frame");
     assert!(replica.engine.parted().is_none(), "a state that differs from the live one is not kept");
-    let mut said = tail;
-    if mutation::is(Mutation::SnapshotOffByOne) {
-        said.seq = tail.seq.prev();
-    }
     let header = SnapshotHeader {
         node_id: directory.identity().node_id,
         timeline: directory.identity().timeline,
-        tail: said,
+        tail: tail.planted(Mutation::SnapshotOffByOne, || Tail { seq: tail.seq.prev(), ..tail }),
         time: stamp.ts.0,
         log_bytes: replica.numbers.log_bytes(),
         state_hash: replica.engine.state_hash_resting(rest).0,

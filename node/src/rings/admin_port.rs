@@ -3,10 +3,11 @@
 //! The edge's threads share one ring to the engine; answers come back by request number. At most `REQUESTS_MAX` are under
 //! way, more are refused at once.
 
-use crate::faults::mutation::{self, Mutation};
-use crate::status::Status;
+use crate::status::lifecycle::Lifecycle;
+use crate::status::watermarks::Watermark;
 use book::command::Command;
 use book::event::Event;
+use book::units::Seq;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +43,8 @@ pub enum AdminPortError {
 /// The edge's end.
 pub struct AdminPort {
     state: Mutex<PortState>,
-    status: Arc<Status>,
+    released: Watermark<Seq>,
+    lifecycle: Arc<Lifecycle>,
 }
 
 struct PortState {
@@ -60,7 +62,8 @@ pub struct AdminInlet {
     pub answers: Producer<AdminAnswer>,
 }
 
-pub fn admin_port(status: Arc<Status>) -> (AdminPort, AdminInlet) {
+/// Answers leave the port once `released` has reached their command.
+pub fn admin_port(released: Watermark<Seq>, lifecycle: Arc<Lifecycle>) -> (AdminPort, AdminInlet) {
     let (requests, requests_out) = RingBuffer::new(REQUESTS_MAX);
     let (answers_in, answers) = RingBuffer::new(REQUESTS_MAX);
     let state = PortState {
@@ -70,7 +73,8 @@ pub fn admin_port(status: Arc<Status>) -> (AdminPort, AdminInlet) {
         waiting: HashMap::new(),
         number_last: 0,
     };
-    (AdminPort { state: Mutex::new(state), status }, AdminInlet { requests: requests_out, answers: answers_in })
+    let port = AdminPort { state: Mutex::new(state), released, lifecycle };
+    (port, AdminInlet { requests: requests_out, answers: answers_in })
 }
 
 impl AdminPort {
@@ -83,7 +87,7 @@ impl AdminPort {
     /// Sends one command. The answer comes by a later [`AdminPort::poll`], once what it did is durable.
     pub fn send(&self, command: Command) -> Result<oneshot::Receiver<AdminAnswer>, AdminPortError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.status.is_stopping() {
+        if self.lifecycle.is_stopping() {
             return Err(AdminPortError::Stopping);
         }
         // Bounded by what is waited for, so the answers' ring can hold every answer and the engine never blocks on it.
@@ -104,10 +108,7 @@ impl AdminPort {
         while let Ok(answer) = state.answers.pop() {
             state.held.push_back(answer);
         }
-        let mut released = self.status.seq_released.get();
-        if mutation::is(Mutation::AdminAnswerBeforeRelease) {
-            released = self.status.seq_applied.get();
-        }
+        let released = self.released.get().0;
         let mut count = 0;
         while state.held.front().is_some_and(|a| a.seq <= released) {
             let Some(answer) = state.held.pop_front() else { break };
@@ -117,7 +118,7 @@ impl AdminPort {
             }
             count += 1;
         }
-        if self.status.is_stopping() && state.held.is_empty() && state.requests.is_abandoned() {
+        if self.lifecycle.is_stopping() && state.held.is_empty() && state.requests.is_abandoned() {
             state.waiting.clear();
         }
         count

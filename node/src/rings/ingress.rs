@@ -2,7 +2,6 @@
 
 use book::command::Command;
 use book::units::TsNs;
-use rtrb::{Consumer, Producer, RingBuffer};
 
 /// Commands between gateway and engine. A full ring leaves bytes in the sockets.
 pub const INGRESS_COMMANDS: usize = 1 << 14;
@@ -13,8 +12,4 @@ pub struct Ingress {
     /// When its bytes were read.
     pub received: TsNs,
     pub command: Command,
-}
-
-pub fn ingress() -> (Producer<Ingress>, Consumer<Ingress>) {
-    RingBuffer::new(INGRESS_COMMANDS)
 }

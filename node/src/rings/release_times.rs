@@ -23,23 +23,23 @@ struct Mark {
 }
 
 /// The engine loop's end.
-pub struct MarksIn {
+pub struct ReleaseTimesIn {
     ring: Producer<Mark>,
 }
 
 /// The gateway's end.
-pub struct MarksOut {
+pub struct ReleaseTimesOut {
     ring: Consumer<Mark>,
     /// The newest mark taken out.
     last: Mark,
 }
 
-pub fn marks() -> (MarksIn, MarksOut) {
+pub fn release_times() -> (ReleaseTimesIn, ReleaseTimesOut) {
     let (producer, consumer) = RingBuffer::new(MARKS);
-    (MarksIn { ring: producer }, MarksOut { ring: consumer, last: Mark { seq: Seq(0), at: TsNs(0) } })
+    (ReleaseTimesIn { ring: producer }, ReleaseTimesOut { ring: consumer, last: Mark { seq: Seq(0), at: TsNs(0) } })
 }
 
-impl MarksIn {
+impl ReleaseTimesIn {
     #[inline]
     pub fn note(&mut self, seq: Seq, at: TsNs) {
         // A full ring is no failure: see `MARKS`.
@@ -47,7 +47,7 @@ impl MarksIn {
     }
 }
 
-impl MarksOut {
+impl ReleaseTimesOut {
     /// Since when `seq` may leave; none where its mark was left out and no later one is there. Sequences asked for do
     /// not fall.
     #[inline]
@@ -65,13 +65,13 @@ impl MarksOut {
 mod tests {
     use super::*;
 
-    fn since(marks: &mut MarksOut, seqs: &[u64]) -> Vec<Option<u64>> {
+    fn since(marks: &mut ReleaseTimesOut, seqs: &[u64]) -> Vec<Option<u64>> {
         seqs.iter().map(|&seq| marks.since(Seq(seq)).map(|at| at.0)).collect()
     }
 
     #[test]
     fn a_sequence_has_the_time_of_the_first_move_past_it() {
-        let (mut inward, mut outward) = marks();
+        let (mut inward, mut outward) = release_times();
         for (seq, at) in [(7, 100), (9, 200), (12, 300)] {
             inward.note(Seq(seq), TsNs(at));
         }
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn what_a_full_ring_left_out_reads_late_and_never_early() {
-        let (mut inward, mut outward) = marks();
+        let (mut inward, mut outward) = release_times();
         let len = MARKS as u64;
         (1..=len + 5).for_each(|seq| inward.note(Seq(seq), TsNs(seq)));
         assert_eq!(since(&mut outward, &[1, len, len + 1]), [Some(1), Some(len), None]);

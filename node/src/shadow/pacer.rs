@@ -11,13 +11,13 @@ const WORK_AT_ONCE: Duration = Duration::from_millis(1);
 
 /// Of the thread that asks it. Begins in haste.
 #[derive(Debug, Default)]
-pub struct Breather {
+pub struct Pacer {
     gives_way: bool,
     /// What the thread had used when its last rest ended.
     used: Duration,
 }
 
-impl Breather {
+impl Pacer {
     /// Whether it rests at all from now on.
     pub fn give_way(&mut self, gives_way: bool) {
         if gives_way && !self.gives_way {
@@ -58,18 +58,18 @@ mod tests {
     /// How long a call of `rest` took is nothing to assert; what it has accounted for is.
     #[test]
     fn rests_after_enough_work_and_never_in_haste() {
-        let mut breather = Breather::default();
+        let mut pacer = Pacer::default();
         work_for(2 * WORK_AT_ONCE);
-        breather.rest();
-        assert_eq!(breather.used, Duration::ZERO, "in haste nothing is counted");
-        breather.give_way(true);
-        let begun = breather.used;
+        pacer.rest();
+        assert_eq!(pacer.used, Duration::ZERO, "in haste nothing is counted");
+        pacer.give_way(true);
+        let begun = pacer.used;
         assert!(Duration::ZERO < begun, "work before that is not rested for");
         work_for(2 * WORK_AT_ONCE);
-        breather.rest();
-        assert!(begun + 2 * WORK_AT_ONCE <= breather.used);
-        let rested = breather.used;
-        breather.give_way(true);
-        assert_eq!(breather.used, rested, "said twice, it counts on");
+        pacer.rest();
+        assert!(begun + 2 * WORK_AT_ONCE <= pacer.used);
+        let rested = pacer.used;
+        pacer.give_way(true);
+        assert_eq!(pacer.used, rested, "said twice, it counts on");
     }
 }

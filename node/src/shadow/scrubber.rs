@@ -23,10 +23,10 @@ use wal::units::Lsn;
 const PORTION_BYTES: u64 = 256 << 10;
 const SECOND_NS: u64 = 1_000_000_000;
 
-pub struct Patrol {
+pub struct Scrubber {
     directory: Arc<Directory>,
     store: Arc<Store>,
-    /// Between two portions; `None` where nobody wants a patrol.
+    /// Between two portions; `None` where nobody wants a scrubber.
     pause_ns: Option<u64>,
     due: TsNs,
     beat: Beat,
@@ -45,7 +45,7 @@ enum Beat {
     Snapshots { behind: Lsn, open: Option<SnapshotReader> },
 }
 
-impl Patrol {
+impl Scrubber {
     /// Zero bytes a second: never.
     pub fn new(directory: Arc<Directory>, store: Arc<Store>, bytes_per_second: u64) -> Self {
         let pause_ns = (PORTION_BYTES * SECOND_NS).checked_div(bytes_per_second);

@@ -3,10 +3,10 @@
 use super::{Shadow, ShadowError};
 use crate::replica::questions::Taken;
 use crate::replica::snapshots;
-use crate::shadow::pacer::Breather;
+use crate::shadow::pacer::Pacer;
 use crate::shadow::retention::{self, Candidate, LogEnds};
-use crate::status::Status;
-use book::units::TsNs;
+use crate::status::lifecycle::Lifecycle;
+use book::units::{Seq, TsNs};
 use std::time::Instant;
 use tokio::sync::oneshot;
 use wal::error::WalError;
@@ -69,19 +69,20 @@ impl Shadow {
     pub(super) fn try_snapshot(&mut self) -> Result<Taken, ShadowError> {
         self.wiring.store.flush()?;
         let started = Instant::now();
-        let Self { wiring, replica, tail, breather, .. } = self;
-        let status = &wiring.status;
-        let taken = snapshots::take(&wiring.directory, replica, *tail, &mut || rest(breather, status));
+        let Self { wiring, replica, tail, pacer, .. } = self;
+        let lifecycle = &wiring.lifecycle;
+        let taken = snapshots::take(&wiring.directory, replica, *tail, &mut || rest(pacer, lifecycle));
         let took = started.elapsed();
+        let status = &wiring.status;
         match taken {
             Ok((file, header)) => {
-                status.seq_snapshot.set(header.tail.seq.0);
+                wiring.watermarks.snapshot.advance(Seq(tail.seq.0));
                 status.snapshots.add(1);
                 status.snapshots_failed_in_a_row.set(0);
                 status.snapshot_ns.set(took.as_nanos() as u64);
                 status.snapshot_bytes.set(file.bytes);
                 tracing::info!(seq = header.tail.seq.0, bytes = file.bytes, ms = took.as_millis() as u64, "snapshot");
-                self.patrol.note_whole(file.seq);
+                self.scrubber.note_whole(file.seq);
                 self.snapshots.newest = Some((header.clone(), file.bytes));
                 if let Err(error) = self.prune() {
                     // More is kept than was asked for; the next one tries again. A store that failed ends the keeper.
@@ -101,13 +102,13 @@ impl Shadow {
     /// Takes away what is kept no longer: first the log, whose new beginning is durable before an older snapshot goes.
     /// What justifies it is proved first: a snapshot that cannot be read keeps nothing alive.
     fn prune(&mut self) -> Result<(), WalError> {
-        let Self { wiring, patrol, breather, .. } = self;
-        let (directory, store, status) = (&wiring.directory, &wiring.store, &wiring.status);
+        let Self { wiring, scrubber, pacer, .. } = self;
+        let (directory, store, lifecycle) = (&wiring.directory, &wiring.store, &wiring.lifecycle);
         let files = snapshots::list(directory)?;
-        patrol.forget_all_but(&files);
+        scrubber.forget_all_but(&files);
         let candidates: Vec<Candidate> = files
             .iter()
-            .filter(|file| patrol.is_whole(file, &mut || rest(breather, status)))
+            .filter(|file| scrubber.is_whole(file, &mut || rest(pacer, lifecycle)))
             .filter_map(|file| snapshots::open(directory, file).ok())
             .map(|reader| candidate(reader.header()))
             .collect();
@@ -119,7 +120,8 @@ impl Shadow {
             let base = store.truncate_before(seq.next())?;
             store.flush()?;
             store.reclaim()?;
-            status.seq_truncated.set(base.seq.0);
+            assert!(base.seq <= store.seq_stored(), "only what the store has flushed leaves the log");
+            wiring.watermarks.truncated.advance(Seq(base.seq.0));
             tracing::info!(begins = base.seq.0 + 1, "the log behind the oldest kept snapshot is gone");
         }
         for file in files.iter().filter(|file| plan.drop.contains(&file.seq)) {
@@ -130,9 +132,9 @@ impl Shadow {
 }
 
 /// A node that stops serves nobody, and waits for nothing.
-fn rest(breather: &mut Breather, status: &Status) {
-    if !status.is_stopping() {
-        breather.rest();
+fn rest(pacer: &mut Pacer, lifecycle: &Lifecycle) {
+    if !lifecycle.is_stopping() {
+        pacer.rest();
     }
 }
 

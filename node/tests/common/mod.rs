@@ -153,7 +153,7 @@ impl Running {
 
     fn end(&mut self) -> Option<u8> {
         let node = self.node.take()?;
-        node.status.stopping.store(true, Ordering::Release);
+        node.lifecycle.stop();
         Some(node.join())
     }
 

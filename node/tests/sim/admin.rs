@@ -92,7 +92,7 @@ impl Admins {
             }
         }
         if self.under_way.is_none()
-            && !node.status.is_stopping()
+            && !node.lifecycle.is_stopping()
             && let Some(command) = self.todo.pop_front()
         {
             let answer = node.admin.send(command.clone()).expect("one at a time");

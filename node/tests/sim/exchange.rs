@@ -9,25 +9,24 @@ use crate::sockets::Net;
 use api::binary::session::SessionLimits;
 use book::engine::Engine;
 use book::units::TsNs;
-use node::engine::engine_loop::{EngineLoop, Wiring};
+use node::engine::engine_loop::EngineLoop;
 use node::gateway::market_data::MarketGate;
-use node::gateway::order_entry::{DoorLimits, DoorState, Gateway, GatewayWiring};
+use node::gateway::order_entry::{DoorLimits, DoorState, Gateway};
 use node::gateway::passwords::{Attempt, Doorbell, Verdict};
 use node::gateway::resend::{Archive, Recall, Recalled, gather};
 use node::reactor::ports::ListenerIdx;
 use node::replica::questions::{ShadowInlet, Wish};
 use node::replica::recover::{Restored, restore};
 use node::replica::snapshots;
-use node::rings::admin_port::{AdminPort, admin_port};
-use node::rings::frames::frames;
-use node::rings::outbox::outbox;
-use node::rings::release_times::marks;
-use node::rings::stages::stages;
+use node::rings::admin_port::AdminPort;
 use node::shadow::retention::Retention;
 use node::shadow::schedule::Schedule;
 use node::shadow::{Shadow, ShadowWiring};
 use node::status::Status;
-use node::store_writer::{Keeper, flush_bytes};
+use node::status::lifecycle::Lifecycle;
+use node::status::watermarks::{Watermark, watermarks};
+use node::store_writer::{StoreWriter, flush_bytes};
+use node::topology::wiring::{GatewayHelpers, make_rings};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,10 +108,11 @@ pub fn format(options: &Options) -> Disk {
 
 /// The running loops and the ends of their rings that belong to nobody here.
 pub struct Exchange {
+    pub lifecycle: Arc<Lifecycle>,
     pub status: Arc<Status>,
     pub gateway: Gateway,
     pub engine: EngineLoop,
-    pub keeper: Keeper,
+    pub keeper: StoreWriter,
     pub gate: MarketGate,
     pub journal: Journal,
     pub orders: Net,
@@ -154,30 +154,27 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
     let head = Head::new(config, log.position).expect("options are a valid configuration");
     let mark = directory.mark()?;
 
-    let status = Arc::new(Status::default());
-    let (frames_in, frames_out) = frames();
-    let (outbox_in, outbox_out) = outbox();
-    let (marks_in, marks_out) = marks();
-    let (stage_recorder, stage_totals) = stages();
-    let (ingress_in, ingress_out) = RingBuffer::new(options.ingress_slots);
-    let (control_in, control_out) = RingBuffer::new(options.control_slots);
-    let (feed_in, feed_out) = RingBuffer::new(options.feed_slots);
+    let (writers, readers) = watermarks(engine.stamp().seq);
+    let (lifecycle, status) = (Arc::new(Lifecycle::default()), Arc::new(Status::new(readers.clone())));
     let (attempts_in, attempts) = RingBuffer::new(64);
     let (verdicts, verdicts_out) = RingBuffer::new(128);
     let (recalls_in, recalls) = RingBuffer::new(16);
     let (recalled, recalled_out) = RingBuffer::new(16);
-    let (admin, inlet) = admin_port(Arc::clone(&status));
-    let seq = engine.stamp().seq.0;
-    for gauge in [&status.seq_applied, &status.seq_released, &status.seq_durable, &status.seq_stored] {
-        gauge.set(seq);
-    }
-    let keeper = Keeper::new(frames_out, Arc::clone(&store), mark, Arc::clone(&status), flush_bytes(&config));
+    let helpers = GatewayHelpers {
+        door: Doorbell { attempts: attempts_in, verdicts: verdicts_out },
+        archive: Archive { wanted: recalls_in, found: recalled_out },
+    };
+    let rings = make_rings(options.rings, writers.engine, helpers, &lifecycle, &status);
+    let (stored, durable) = (writers.stored, readers.durable.clone());
+    let keeper = StoreWriter::new(rings.frames, Arc::clone(&store), mark, stored, durable, flush_bytes(&config));
     let (wishes, wishes_out) = sync_channel(64);
     let shadow = ShadowWiring {
         directory,
         store: Arc::clone(&store),
         quarantine,
         inlet: ShadowInlet { wishes: wishes_out },
+        watermarks: writers.shadow,
+        lifecycle: Arc::clone(&lifecycle),
         status: Arc::clone(&status),
         schedule: schedule(options, snapshot.as_ref()),
         retention: retention(options),
@@ -186,45 +183,26 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
     };
     let shadow = Shadow::begin(shadow, || Engine::new(small()))?;
     let (told, ready) = channel();
-    let historian = Historian { recalls, recalled, store, wishes, told, ready, status: Arc::clone(&status) };
-    let gate = MarketGate::new(feed_out, feed, Arc::clone(&status), SESSION_LIMITS);
+    let historian = Historian { recalls, recalled, store, wishes, told, ready, durable: readers.durable };
+    let gate = MarketGate::new(rings.market.items, feed, rings.market.released, Arc::clone(&status), SESSION_LIMITS);
     let door_state = DoorState::of(&engine, &translator, streams);
-    let wiring = Wiring {
-        ingress: ingress_out,
-        admin: inlet,
-        outbox: outbox_in,
-        marks: marks_in,
-        feed: feed_in,
-        frames: frames_in,
-        control: control_in,
-        status: Arc::clone(&status),
-    };
-    let gateway_wiring = GatewayWiring {
-        ingress: ingress_in,
-        outbox: outbox_out,
-        marks: marks_out,
-        stages: stage_recorder,
-        control: control_out,
-        door: Doorbell { attempts: attempts_in, verdicts: verdicts_out },
-        archive: Archive { wanted: recalls_in, found: recalled_out },
-        status: Arc::clone(&status),
-    };
     Ok(Exchange {
-        gateway: Gateway::new(door_state, ListenerIdx(0), gateway_wiring, DOOR_LIMITS, now),
-        engine: EngineLoop::new(engine, translator, wiring, options.release, options.check_every, unfinished),
+        gateway: Gateway::new(door_state, ListenerIdx(0), rings.gateway, DOOR_LIMITS, now),
+        engine: EngineLoop::new(engine, translator, rings.engine, options.release, options.check_every, unfinished),
         keeper,
         gate,
         journal: Journal::new(head, disk.clone()),
         orders: Net::new(options.client_window),
         market: Net::new(options.client_window),
-        admin,
+        admin: rings.admin,
         attempts,
         verdicts,
         closed: false,
         log,
         shadow,
         historian,
-        _stage_totals: stage_totals,
+        _stage_totals: rings.stages,
+        lifecycle,
         status,
     })
 }
@@ -255,14 +233,14 @@ pub struct Historian {
     wishes: SyncSender<Wish>,
     told: Sender<Recall>,
     ready: Receiver<Recall>,
-    status: Arc<Status>,
+    durable: Watermark<book::units::Seq>,
 }
 
 impl Historian {
     pub fn poll(&mut self) {
         while let Ok(recall) = self.recalls.pop() {
             let told = self.told.clone();
-            let seq = book::units::Seq(self.status.seq_durable.get());
+            let seq = self.durable.get();
             let question = Box::new(move |_: &node::replica::Replica| {
                 // Nobody waits any more once the process is gone.
                 let _ = told.send(recall);

@@ -2,6 +2,8 @@
 
 use book::testing::workload::rng::Rng;
 use node::engine::engine_loop::Release;
+use node::rings::feed_items::{FEED_ITEMS, FEED_ITEMS_PER_COMMAND_MAX};
+use node::topology::wiring::RingSizes;
 
 /// Something that may go wrong. A run has some of them; a failing run is shrunk by taking them away one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,9 +119,7 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Bytes that wait for a client at most before the node's sends wait.
     pub client_window: usize,
-    pub ingress_slots: usize,
-    pub feed_slots: usize,
-    pub control_slots: usize,
+    pub rings: RingSizes,
     /// Nanoseconds that a step takes at most.
     pub step_ns_max: u32,
     /// One in so many steps a fault strikes.
@@ -178,10 +178,11 @@ impl Options {
             segment_count: rng.pick(&[2, 3, 4]),
             segment_bytes: rng.pick(&[smallest, smallest, 131_072, 262_144]),
             client_window: rng.pick(&[4 << 10, 16 << 10, 64 << 10]),
-            ingress_slots: rng.pick(&[700, 1_024, 1 << 14]),
-            feed_slots: rng
-                .pick(&[node::rings::feed_items::FEED_ITEMS_PER_COMMAND_MAX + 8, node::rings::feed_items::FEED_ITEMS]),
-            control_slots: rng.pick(&[8, 1 << 10]),
+            rings: RingSizes {
+                ingress: rng.pick(&[700, 1_024, 1 << 14]),
+                feed: rng.pick(&[FEED_ITEMS_PER_COMMAND_MAX + 8, FEED_ITEMS]),
+                control: rng.pick(&[8, 1 << 10]),
+            },
             step_ns_max: rng.pick(&[2_000, 50_000, 500_000]),
             fault_every: rng.pick(&[60, 200, 500]),
             price_levels: rng.pick(&[1, 3, 12, 40]),

@@ -189,7 +189,7 @@ impl<'o> World<'o> {
 
     /// Everything that was applied is durable.
     fn all_counts(&self) -> bool {
-        let applied = self.node.as_ref().map(|node| node.status.seq_applied.get());
+        let applied = self.node.as_ref().map(|node| node.status.watermarks.applied.get().0);
         self.oracle.seq() == self.oracle.seq_written() && applied == Some(self.oracle.seq())
     }
 
@@ -241,12 +241,14 @@ impl<'o> World<'o> {
             self.reader.check_early(&self.oracle)?;
         }
         let status = &node.status;
-        let (released, applied) = (status.seq_released.get(), status.seq_applied.get());
-        let said = status.seq_durable.get();
+        let (released, applied) = (status.watermarks.released.get().0, status.watermarks.applied.get().0);
+        let said = status.watermarks.durable.get().0;
         ensure(said <= durable, Invariant::Watermark, || format!("durable up to {said}, synced up to {durable}"))?;
-        ensure(released <= applied && status.seq_stored.get() <= status.seq_durable.get(), Invariant::Watermark, || {
-            format!("released {released}, applied {applied}, {status:?}")
-        })
+        ensure(
+            released <= applied && status.watermarks.stored.get().0 <= status.watermarks.durable.get().0,
+            Invariant::Watermark,
+            || format!("released {released}, applied {applied}, {status:?}"),
+        )
     }
 
     fn weather(&mut self) -> Weather {
@@ -316,14 +318,14 @@ impl<'o> World<'o> {
             return Ok(());
         }
         let Some(node) = &mut self.node else { return Ok(()) };
-        let durable = node.status.seq_durable.get();
+        let durable = node.status.watermarks.durable.get().0;
         let before = self.disk.failures();
         let outcome = node.keeper.poll(self.now.0);
         if let Some(end) = self.end_of_step(before, outcome)? {
             return self.crash(end, None);
         }
         let Some(node) = &self.node else { return Ok(()) };
-        let (stored, flushed) = (node.status.seq_stored.get(), self.disk.seq_flushed());
+        let (stored, flushed) = (node.status.watermarks.stored.get().0, self.disk.seq_flushed());
         ensure(stored <= flushed, Invariant::Watermark, || format!("stored up to {stored}, flushed {flushed}"))?;
         if MARK_EVERY_NS <= self.now.0 - self.mark_noted_ns {
             (self.mark_noted_ns, self.mark_promised) = (self.now.0, durable);

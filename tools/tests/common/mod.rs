@@ -98,7 +98,7 @@ impl Running {
     pub fn settle(&self) {
         let status = &self.node().status;
         let deadline = Instant::now() + PATIENCE;
-        while status.seq_history.get() < status.seq_durable.get() {
+        while status.watermarks.history.get().0 < status.watermarks.durable.get().0 {
             assert!(Instant::now() < deadline, "the history is not written in {PATIENCE:?}");
             std::thread::park_timeout(Duration::from_millis(1));
         }
@@ -118,7 +118,7 @@ impl Running {
 
     fn end(&mut self) -> Option<u8> {
         let node = self.node.take()?;
-        node.status.stopping.store(true, Ordering::Release);
+        node.lifecycle.stop();
         Some(node.join())
     }
 }

@@ -67,5 +67,5 @@ pub fn trade(running: &Running, login: &Credentials, rounds: usize) {
 }
 
 pub fn seq_of(running: &Running) -> u64 {
-    running.node().status.seq_durable.get()
+    running.node().status.watermarks.durable.get().0
 }

@@ -2,7 +2,7 @@
 
 use super::inbound::{Aside, Happened, Taking};
 use super::{ADDRESSES_MAX, COMMANDS_PER_RECEIVE_MAX, Closing, Down, Gateway, OrderConn, Past};
-use crate::faults::mutation::{self, Mutation};
+use crate::faults::mutation::{Mutation, Planted};
 use crate::reactor::ports::{ConnId, Sockets};
 use api::binary::login::SessionName;
 use api::binary::session::{CloseReason, Session};
@@ -149,9 +149,7 @@ impl Gateway {
         for &id in &stalled {
             if let Some(conn) = self.conn_mut(id) {
                 conn.stalled = false;
-                if mutation::is(Mutation::StalledBytesForgotten) {
-                    conn.taken = reactor.received(id).len();
-                }
+                conn.taken = conn.taken.planted(Mutation::StalledBytesForgotten, || reactor.received(id).len());
                 self.received(now, id, reactor);
             }
         }

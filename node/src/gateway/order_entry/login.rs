@@ -2,7 +2,7 @@
 
 use super::inbound::{Aside, Login};
 use super::{Closing, Gateway, Past};
-use crate::faults::mutation::{self, Mutation};
+use crate::faults::mutation::{Mutation, Planted};
 use crate::gateway::passwords::{Attempt, Verdict};
 use crate::reactor::ports::{ConnId, Sockets};
 use api::binary::login::{LoginReject, SessionName};
@@ -72,7 +72,7 @@ impl Gateway {
             return;
         }
         conn.session = Some(session);
-        conn.next = if mutation::is(Mutation::ResumeOffByOne) { first.next() } else { first };
+        conn.next = first.planted(Mutation::ResumeOffByOne, || first.next());
         conn.came_at = next;
         conn.past = if first < oldest { Past::Wanted } else { Past::Caught };
         self.mark_dirty(id);

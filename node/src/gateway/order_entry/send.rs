@@ -3,7 +3,7 @@
 
 use super::inbound::Aside;
 use super::{CONTROL_BYTES_MAX, Gateway, OrderConn, Past, SEND_CONTROL_BYTES_MAX};
-use crate::faults::mutation::{self, Mutation};
+use crate::faults::mutation::{Mutation, Planted};
 use crate::gateway::resend::Recall;
 use crate::gateway::send_buffer::Filling;
 use crate::reactor::ports::{ConnId, Sockets};
@@ -16,26 +16,22 @@ use api::binary::session::State;
 use api::binary::soup::{PACKET_HEADER_BYTES, PacketKind, append_packet};
 use api::binary::stream::{Stream, StreamError};
 use book::command::{CodMode, Command, DownCause, SessionDown};
-use book::units::{Seq, TsNs};
+use book::units::TsNs;
 
 impl Gateway {
     /// Moves released answers into their streams and as much as fits into the sockets. Returns the work done.
     pub fn give_out(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
-        let mut released = Seq(self.wiring.status.seq_released.get());
-        if mutation::is(Mutation::WatermarkIgnored) {
-            released = Seq(self.wiring.status.seq_applied.get());
-        }
+        let released = self.wiring.released.get();
         let mut work = 0;
         while let Some(message) = self.wiring.outbox.next(released) {
             work += 1;
             let moments = self.moments(&message, now);
             self.wiring.stages.record(message.seq, &moments);
-            let lost = mutation::is(Mutation::MessageLostWhileAway)
-                && self.desk(message.session).is_some_and(|desk| desk.conn.is_none());
-            if !lost {
+            let conn = self.desk(message.session).and_then(|desk| desk.conn);
+            if true.planted(Mutation::MessageLostWhileAway, || conn.is_some()) {
                 self.streams.push(message.session, message.bytes());
             }
-            let Some(conn) = self.desk(message.session).and_then(|desk| desk.conn) else { continue };
+            let Some(conn) = conn else { continue };
             let Some(state) = self.conn_mut(conn) else { continue };
             if state.stage_times && state.control.len() < SEND_CONTROL_BYTES_MAX {
                 append_stage_times(&message, &moments, &mut state.control);
@@ -43,7 +39,7 @@ impl Gateway {
             self.mark_dirty(conn);
         }
         // Marks of commands that answered nobody would fill their ring.
-        self.wiring.marks.since(released);
+        self.wiring.release_times.since(released);
         self.flush(now, reactor);
         work
     }
@@ -51,7 +47,7 @@ impl Gateway {
     /// When what happened to the command of an answer that is handed over in this cycle.
     #[inline]
     fn moments(&mut self, message: &Message, now: TsNs) -> Moments {
-        let durable = self.wiring.marks.since(message.seq).unwrap_or(now);
+        let durable = self.wiring.release_times.since(message.seq).unwrap_or(now);
         let Message { received, sequenced, .. } = *message;
         Moments { received, sequenced, durable, released: now }.in_order()
     }

@@ -9,7 +9,7 @@ impl World<'_> {
     /// Asks the node to stop. It goes on in steps like everything else, and things may still go wrong.
     pub(super) fn ask_to_stop(&mut self) {
         if let Some(node) = &self.node {
-            node.status.stopping.store(true, Ordering::Release);
+            node.lifecycle.stop();
             self.stop_asked.get_or_insert(self.step);
         }
     }
@@ -26,7 +26,7 @@ impl World<'_> {
 
     /// The gateway's part in a cycle of a node that stops.
     pub(super) fn close_door(&mut self) {
-        if let Some(node) = self.node.as_mut().filter(|node| node.status.is_stopping()) {
+        if let Some(node) = self.node.as_mut().filter(|node| node.lifecycle.is_stopping()) {
             node.gateway.close_to_new();
             node.closed = true;
         }

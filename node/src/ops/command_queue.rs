@@ -11,14 +11,14 @@ use book::command::Command;
 use book::event::Event;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-pub struct Desk {
+pub struct CommandQueue {
     port: Arc<AdminPort>,
     registry: RwLock<Registry>,
     /// Held while a command is under way. Administration is rare: order is worth more than speed.
     turn: tokio::sync::Mutex<()>,
 }
 
-impl Desk {
+impl CommandQueue {
     pub fn new(port: Arc<AdminPort>, registry: Registry) -> Self {
         Self { port, registry: RwLock::new(registry), turn: tokio::sync::Mutex::new(()) }
     }

@@ -1,0 +1,172 @@
+//! The threads beside the pinned ones: store writer, shadow, market data, passwords, resend. None is on an order's way.
+
+use super::error::StartError;
+use super::wiring::MarketWiring;
+use crate::config::Config;
+use crate::gateway::market_data::MarketGate;
+use crate::gateway::passwords::Doorman;
+use crate::gateway::resend::Historian;
+use crate::host::clock::Clock;
+use crate::host::threads::spawn;
+use crate::reactor::uring::Reactor;
+use crate::replica::public_feed::FeedState;
+use crate::replica::questions::ShadowInlet;
+use crate::shadow::retention::Retention;
+use crate::shadow::schedule::Schedule;
+use crate::shadow::{Shadow, ShadowWiring};
+use crate::status::Status;
+use crate::status::exit;
+use crate::status::lifecycle::Lifecycle;
+use crate::status::watermarks::ShadowWatermarks;
+use crate::store_writer::StoreWriter;
+use api::binary::session::SessionLimits;
+use book::engine::{Capacity, Engine};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use wal::directory::Directory;
+use wal::quarantine::Quarantine;
+use wal::store::Store;
+use wal::units::Lsn;
+
+/// Readers of market data at once.
+pub const MARKET_READERS_MAX: u16 = 256;
+/// Longest wait of the market-data loop in the kernel: an item of the engine's ring is seen this late at most.
+const FEED_IDLE: Duration = Duration::from_micros(200);
+
+/// What every follower is given.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub lifecycle: Arc<Lifecycle>,
+    pub status: Arc<Status>,
+    pub clock: Clock,
+    /// The engine has released its last command.
+    pub engine_done: Arc<AtomicBool>,
+    /// The store writer has stored it.
+    pub store_writer_done: Arc<AtomicBool>,
+}
+
+/// The running threads, in the order in which they end.
+pub(super) struct Followers {
+    feed: JoinHandle<()>,
+    store_writer: JoinHandle<()>,
+    shadow: JoinHandle<()>,
+    passwords: JoinHandle<()>,
+    resend: JoinHandle<()>,
+    common: Common,
+}
+
+/// The loops to be given a thread.
+pub(super) struct Loops {
+    pub store_writer: StoreWriter,
+    pub shadow: ShadowWiring,
+    pub capacity: Capacity,
+    pub passwords: Doorman,
+    pub resend: Historian,
+    pub market: MarketWiring,
+    pub feed: FeedState,
+    pub market_listener: TcpListener,
+    pub limits: SessionLimits,
+}
+
+impl Followers {
+    pub(super) fn spawn(loops: Loops, common: Common) -> Result<Self, StartError> {
+        let Loops { store_writer, shadow, capacity, passwords, resend, .. } = loops;
+        let lifecycle = &common.lifecycle;
+        let threads = (|| {
+            Ok(Self {
+                store_writer: spawn_store_writer(store_writer, Arc::clone(&shadow.directory), &common)?,
+                shadow: spawn_shadow(shadow, capacity, &common)?,
+                passwords: spawn(lifecycle, "passwords", move || passwords.run())?,
+                resend: spawn(lifecycle, "resend", move || resend.run())?,
+                feed: spawn_feed(loops.market, loops.feed, loops.market_listener, loops.limits, &common)?,
+                common: common.clone(),
+            })
+        })();
+        threads.map_err(StartError::Thread)
+    }
+
+    /// Waits for all of them once the engine is done; false when one of them panicked.
+    pub(super) fn join(self) -> bool {
+        let mut sound = true;
+        // Also when the core ended by a failure: the store writer stores what was durable and ends.
+        self.common.engine_done.store(true, Ordering::Release);
+        for thread in [self.feed, self.store_writer] {
+            sound &= thread.join().is_ok();
+        }
+        self.common.store_writer_done.store(true, Ordering::Release);
+        for thread in [self.shadow, self.passwords, self.resend] {
+            sound &= thread.join().is_ok();
+        }
+        sound
+    }
+}
+
+fn spawn_store_writer(
+    writer: StoreWriter,
+    directory: Arc<Directory>,
+    common: &Common,
+) -> std::io::Result<JoinHandle<()>> {
+    let Common { lifecycle, status, mut clock, engine_done, .. } = common.clone();
+    spawn(&common.lifecycle, "store_writer", move || {
+        writer.run(&engine_done, &mut clock, &lifecycle, &status);
+        // The lock goes with the directory, hence with the last thread that writes to it.
+        drop(directory);
+    })
+}
+
+fn spawn_shadow(wiring: ShadowWiring, capacity: Capacity, common: &Common) -> std::io::Result<JoinHandle<()>> {
+    let Common { lifecycle, mut clock, store_writer_done, .. } = common.clone();
+    // Loading the state again takes its time, and no order waits for it.
+    spawn(&common.lifecycle, "shadow", move || match Shadow::begin(wiring, || Engine::new(capacity)) {
+        Ok(shadow) => shadow.run(&store_writer_done, &mut clock),
+        Err(error) => lifecycle.fail(error.exit_code(), error.to_string()),
+    })
+}
+
+fn spawn_feed(
+    market: MarketWiring,
+    feed: FeedState,
+    listener: TcpListener,
+    limits: SessionLimits,
+    common: &Common,
+) -> std::io::Result<JoinHandle<()>> {
+    let Common { lifecycle, status, clock, engine_done, .. } = common.clone();
+    let gate = MarketGate::new(market.items, feed, market.released, status, limits);
+    spawn(&common.lifecycle, "feed", move || match Reactor::new(MARKET_READERS_MAX) {
+        Ok(mut reactor) => {
+            reactor.listen(listener);
+            gate.run(reactor, clock, &engine_done, &lifecycle, FEED_IDLE);
+        }
+        Err(error) => lifecycle.fail(exit::FAILED, error.to_string()),
+    })
+}
+
+/// What the shadow works on and how, as the configuration says.
+pub(super) fn shadow_wiring(
+    config: &Config,
+    (directory, store, quarantine): (Arc<Directory>, Arc<Store>, Quarantine),
+    newest: Lsn,
+    (inlet, watermarks): (ShadowInlet, ShadowWatermarks),
+    common: &Common,
+) -> ShadowWiring {
+    ShadowWiring {
+        directory,
+        store,
+        quarantine,
+        inlet,
+        watermarks,
+        lifecycle: Arc::clone(&common.lifecycle),
+        status: Arc::clone(&common.status),
+        schedule: Schedule::new(config.snapshot.every_commands, config.snapshot.every, newest),
+        retention: Retention {
+            keep: config.snapshot.keep,
+            retain_for: config.store.retain_for,
+            retain_bytes: config.store.retain_bytes,
+        },
+        snapshot_on_stop: config.snapshot.on_stop,
+        patrol_bytes_per_second: config.shadow.patrol_bytes_per_second,
+    }
+}
