@@ -36,7 +36,7 @@ use crate::shadow::scrubber::Scrubber;
 use crate::status::Status;
 use crate::status::exit;
 use crate::status::lifecycle::Lifecycle;
-use crate::status::watermarks::ShadowWatermarks;
+use crate::status::watermarks::{ShadowWatermarks, watermarks};
 use book::engine::{EVENTS_PER_COMMAND_MAX, Engine};
 use book::event::Event;
 use book::state_hash::StateHash;
@@ -100,6 +100,33 @@ pub struct ShadowWiring {
     pub snapshot_on_stop: bool,
     /// Pace of the scrubber.
     pub patrol_bytes_per_second: u64,
+}
+
+impl ShadowWiring {
+    /// For a directory without a running node, whose log was recovered up to `end`: a snapshot is taken on demand only,
+    /// and nothing is pruned or scrubbed.
+    pub fn offline(
+        directory: Arc<Directory>,
+        store: Arc<Store>,
+        quarantine: Quarantine,
+        inlet: ShadowInlet,
+        end: Seq,
+    ) -> Self {
+        let (writers, readers) = watermarks(end);
+        Self {
+            directory,
+            store,
+            quarantine,
+            inlet,
+            watermarks: writers.shadow,
+            lifecycle: Arc::default(),
+            status: Arc::new(Status::new(readers)),
+            schedule: Schedule::new(u64::MAX, Duration::MAX, wal::units::Lsn(end.0)),
+            retention: Retention { keep: u32::MAX, retain_for: Duration::ZERO, retain_bytes: 0 },
+            snapshot_on_stop: false,
+            patrol_bytes_per_second: 0,
+        }
+    }
 }
 
 pub struct Shadow {

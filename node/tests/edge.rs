@@ -10,6 +10,8 @@ use node::replica::questions::shadow_port;
 use node::rings::admin_port::{AdminAnswer, AdminInlet, admin_port};
 use node::rings::stages::stages;
 use node::status::Status;
+use node::status::lifecycle::Lifecycle;
+use node::status::watermarks::{EngineWatermarks, watermarks};
 use serde_json::{Value, json};
 use std::fs::Permissions;
 use std::io::{Read, Write};
@@ -37,14 +39,14 @@ struct FakeLoop {
 }
 
 impl FakeLoop {
-    fn start(status: Arc<Status>, inlet: AdminInlet) -> Self {
+    fn start(status: Arc<Status>, watermarks: EngineWatermarks, inlet: AdminInlet) -> Self {
         let engine = Arc::new(Mutex::new(Engine::new(Capacity { orders: 1_024, leaves: 1_024, markets: 4 })));
         let (ends, hangs) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let waiting = Arc::new(AtomicUsize::new(0));
         let thread = std::thread::spawn({
             let (engine, ends) = (Arc::clone(&engine), Arc::clone(&ends));
             let (hangs, waiting) = (Arc::clone(&hangs), Arc::clone(&waiting));
-            move || run(&status, inlet, &engine, &ends, &hangs, &waiting)
+            move || run(&status, watermarks, inlet, &engine, &ends, &hangs, &waiting)
         });
         Self { engine, ends, hangs, waiting, thread: Some(thread) }
     }
@@ -52,6 +54,7 @@ impl FakeLoop {
 
 fn run(
     status: &Status,
+    mut watermarks: EngineWatermarks,
     mut inlet: AdminInlet,
     engine: &Mutex<Engine>,
     ends: &AtomicBool,
@@ -66,7 +69,7 @@ fn run(
             continue;
         }
         cycle += 1;
-        for tick in [&status.engine, &status.gateway, &status.keeper, &status.feed] {
+        for tick in [&status.engine, &status.gateway, &status.store_writer, &status.feed] {
             tick.at_ns.set(cycle);
         }
         while let Ok(request) = inlet.requests.pop() {
@@ -76,7 +79,8 @@ fn run(
             engine.apply(stamp, &request.command, &mut events);
             let answer = AdminAnswer { number: request.number, seq: stamp.seq.0, ts_ns: stamp.ts.0, events };
             inlet.answers.push(answer).expect("one answer per request");
-            status.seq_released.set(stamp.seq.0);
+            watermarks.applied.advance(stamp.seq);
+            watermarks.released.advance(stamp.seq);
         }
     }
 }
@@ -84,31 +88,40 @@ fn run(
 struct Fixture {
     edge: Option<OpsServer>,
     address: SocketAddr,
+    lifecycle: Arc<Lifecycle>,
     status: Arc<Status>,
     engine: FakeLoop,
     _dir: tempfile::TempDir,
 }
 
 impl Fixture {
+    /// Of a node that serves.
     fn new(extra: &str) -> Self {
+        let fixture = Self::recovering(extra, Seq(0));
+        fixture.lifecycle.serve();
+        fixture
+    }
+
+    /// Of a node whose log ends at `end`, and which does not serve yet.
+    fn recovering(extra: &str, end: Seq) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let token = dir.path().join("token");
         std::fs::write(&token, TOKEN).expect("ours");
         std::fs::set_permissions(&token, Permissions::from_mode(0o600)).expect("ours");
         let text = format!("node.data_dir = 'd'\nlisten.ops = '127.0.0.1:0'\n{extra}");
         let config = Config::from_parts(&text, dir.path(), [], &[], Build::Release).expect("valid");
-        let status = Arc::new(Status::default());
-        lifecycle.serve();
-        let (port, inlet) = admin_port(Arc::clone(&status));
-        let engine = FakeLoop::start(Arc::clone(&status), inlet);
+        let (writers, readers) = watermarks(end);
+        let (lifecycle, status) = (Arc::new(Lifecycle::default()), Arc::new(Status::new(readers.clone())));
+        let (port, inlet) = admin_port(readers.released, Arc::clone(&lifecycle));
+        let engine = FakeLoop::start(Arc::clone(&status), writers.engine, inlet);
         let listener = bind(&config).expect("a free port");
         let (_, totals) = stages();
         let (shadow, _nobody) = shadow_port();
         let stages = Arc::new(totals);
-        let ends = Ends { status: Arc::clone(&status), admin: Arc::new(port), stages, shadow };
+        let ends = Ends { lifecycle: Arc::clone(&lifecycle), status: Arc::clone(&status), admin: Arc::new(port), stages, shadow };
         let edge = OpsServer::spawn(&config, listener, ends, Registry::default());
         let edge = edge.expect("the edge starts");
-        Self { address: edge.address(), edge: Some(edge), status, engine, _dir: dir }
+        Self { address: edge.address(), edge: Some(edge), lifecycle, status, engine, _dir: dir }
     }
 
     fn open() -> Self {
@@ -223,8 +236,7 @@ fn a_loop_that_hangs_makes_the_node_unready_and_is_named() {
 
 #[test]
 fn a_node_that_recovers_stops_or_failed_is_not_ready() {
-    let fixture = Fixture::open();
-    fixture.status.ready.store(false, Ordering::Release);
+    let fixture = Fixture::recovering("listen.ops_token_file = 'token'", Seq(0));
     assert_eq!(fixture.get("/ready").1["detail"], "recovering");
     fixture.lifecycle.serve();
     fixture.lifecycle.fail(20, "journal poisoned");
@@ -235,15 +247,15 @@ fn a_node_that_recovers_stops_or_failed_is_not_ready() {
 
 #[test]
 fn health_and_version_say_what_there_is() {
-    let fixture = Fixture::open();
-    fixture.status.seq_durable.set(41);
+    let fixture = Fixture::recovering("listen.ops_token_file = 'token'", Seq(41));
+    fixture.lifecycle.serve();
     let (status, health) = fixture.get("/health");
     assert_eq!(status, 200);
     assert_eq!(health["watermarks"]["seq_durable"], 41);
     assert_eq!(health["journal_sync"], "always");
     let names: Vec<&str> =
         health["components"].as_array().into_iter().flatten().filter_map(|c| c["name"].as_str()).collect();
-    assert_eq!(names, ["engine", "gateway", "keeper", "feed"]);
+    assert_eq!(names, ["engine", "gateway", "store_writer", "feed"]);
     let version = fixture.get("/version").1;
     assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
     assert!(version["commit"].is_string() && version["profile"].is_string());

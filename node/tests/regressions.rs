@@ -19,8 +19,6 @@ use common::process::Start;
 use common::{ONE, Place, Running, limit, next};
 use node::replica::questions::shadow_port;
 use node::replica::recover::restore;
-use node::shadow::retention::Retention;
-use node::shadow::schedule::Schedule;
 use node::shadow::{Shadow, ShadowWiring};
 use std::sync::Arc;
 use std::time::Duration;
@@ -279,17 +277,8 @@ fn a_mass_cancel_that_a_snapshot_cut_is_finished_by_the_next_start() {
         let (restored, store) = restore(&directory, &Quarantine::default(), new_engine, 1).expect("a whole log");
         assert!(!restored.unfinished.is_empty());
         let (_port, inlet) = shadow_port();
-        let wiring = ShadowWiring {
-            directory: Arc::clone(&directory),
-            store: Arc::new(store),
-            quarantine: Quarantine::default(),
-            inlet,
-            status: Arc::default(),
-            schedule: Schedule::new(u64::MAX, Duration::MAX, Lsn(0)),
-            retention: Retention { keep: 1, retain_for: Duration::ZERO, retain_bytes: 0 },
-            snapshot_on_stop: false,
-            patrol_bytes_per_second: 0,
-        };
+        let (quarantine, end) = (Quarantine::default(), restored.engine.stamp().seq);
+        let wiring = ShadowWiring::offline(Arc::clone(&directory), Arc::new(store), quarantine, inlet, end);
         let mut shadow = Shadow::begin(wiring, new_engine).expect("begun");
         let (header, _) = shadow.snapshot_at_end(restored.engine.state_hash()).expect("sound").expect("taken");
         assert_eq!(header.tail, restored.log.tail, "a start has nothing to apply behind it");

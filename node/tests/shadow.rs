@@ -279,8 +279,8 @@ fn the_patrol_finds_what_rots_and_trading_goes_on() {
     take_snapshot(&running);
     let read_through = || {
         // The one under way may have been past it already.
-        let enough = status.patrol_rounds.get() + 2;
-        until("two more rounds", || enough <= status.patrol_rounds.get());
+        let enough = status.scrub_rounds.get() + 2;
+        until("two more rounds", || enough <= status.scrub_rounds.get());
     };
     read_through();
     assert_eq!((status.damage_found.get(), status.damage()), (0, None), "all of it is whole");

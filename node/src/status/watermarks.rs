@@ -152,7 +152,8 @@ pub fn watermarks(end: Seq) -> (WatermarkWriters, Watermarks) {
     let released = WatermarkWriter::new("seq_released", end, &[&applied.reader]);
     let stored = WatermarkWriter::new("seq_stored", Seq(0), &[&durable.reader]);
     let shadow = WatermarkWriter::new("seq_shadow", Seq(0), &[&durable.reader]);
-    let history = WatermarkWriter::new("seq_history", Seq(0), &[&durable.reader]);
+    // Read from the disk, where it may be damaged: no bound of ours would be a fault of ours.
+    let history = WatermarkWriter::new("seq_history", Seq(0), &[]);
     let snapshot = WatermarkWriter::new("seq_snapshot", Seq(0), &[&shadow.reader]);
     let truncated = WatermarkWriter::new("seq_truncated", Seq(0), &[&snapshot.reader]);
     let check_wanted = WatermarkWriter::new("the check that is wanted", Seq(0), &[&shadow.reader]);

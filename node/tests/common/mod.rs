@@ -25,7 +25,6 @@ use node::config::{Build, Config};
 use node::topology::{Node, start};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use wal::directory::Directory;
@@ -124,7 +123,7 @@ impl Place {
         self.try_start().expect("the node starts")
     }
 
-    pub fn try_start(&self) -> Result<Running, node::topology::StartError> {
+    pub fn try_start(&self) -> Result<Running, node::topology::error::StartError> {
         start(&self.config(), |_| {}).map(|node| Running { node: Some(node) })
     }
 }

@@ -15,7 +15,6 @@ use node::config::{Build, Config};
 use node::topology::{Node, start};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tools::client::setup::{Credentials, NewMarket, Setup};

@@ -3,7 +3,6 @@
 use super::{LIVENESS_STEPS, World};
 use crate::broken::{Broken, Checked, Invariant, ensure};
 use crate::options::Fault;
-use std::sync::atomic::Ordering;
 
 impl World<'_> {
     /// Asks the node to stop. It goes on in steps like everything else, and things may still go wrong.

@@ -4,20 +4,14 @@ use crate::client::ops_client::OpsAddress;
 use crate::verbs::admin::refused;
 use anyhow::{Context, Result, anyhow};
 use book::engine::{Capacity, Engine};
-use book::units::Seq;
 use clap::Args;
 use node::replica::questions::shadow_port;
 use node::replica::recover::{Restored, restore};
-use node::shadow::retention::Retention;
-use node::shadow::schedule::Schedule;
 use node::shadow::{Shadow, ShadowWiring};
-use node::status::Status;
 use node::status::exit;
-use node::status::watermarks::watermarks;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use wal::directory::Directory;
 use wal::quarantine::Quarantine;
 
@@ -87,22 +81,9 @@ impl Create {
             let hash = snapshot.as_ref().map(hash_of);
             return Ok(json!({ "seq": newest.0, "was_there": true, "state_hash": hash }));
         }
-        let (writers, watermarks) = watermarks(Seq(log.tail.seq.0));
         let (_port, inlet) = shadow_port();
-        let wiring = ShadowWiring {
-            directory: Arc::clone(&directory),
-            store: Arc::new(store),
-            quarantine,
-            inlet,
-            watermarks: writers.shadow,
-            lifecycle: Arc::default(),
-            status: Arc::new(Status::new(watermarks)),
-            schedule: Schedule::new(u64::MAX, Duration::MAX, newest),
-            // What goes is for the node and for `prune` to say.
-            retention: Retention { keep: u32::MAX, retain_for: Duration::ZERO, retain_bytes: 0 },
-            snapshot_on_stop: false,
-            patrol_bytes_per_second: 0,
-        };
+        let end = live.stamp().seq;
+        let wiring = ShadowWiring::offline(Arc::clone(&directory), Arc::new(store), quarantine, inlet, end);
         let mut shadow = Shadow::begin(wiring, engine)?;
         let taken = shadow.snapshot_at_end(live.state_hash())?;
         let (header, bytes) = taken.map_err(|why| anyhow!("no snapshot was taken: {why}"))?;
