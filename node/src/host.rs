@@ -1,4 +1,4 @@
-//! What the machine gives: time, cores, memory pages, listeners, threads.
+//! Access to the machine: time, cores, memory pages, listening sockets, threads.
 
 pub mod clock;
 pub mod listen;

@@ -1,9 +1,9 @@
 //! The node: everything that names a thread, a core, a socket, a path or the time.
 //!
-//! Read in this order: the machine (`host`), the kernel's one ring (`reactor`), the seams between threads (`rings`), the
-//! loops (`engine`, `gateway`, `store_writer`), what follows from the log alone (`replica`, `history`, `shadow`), the
-//! operators' listener (`ops`), and how all of it is started and wired (`topology`). Used by all of them: `config`,
-//! `status`, `faults`.
+//! Read in this order: the machine (`host`), sockets and journal on one io_uring (`reactor`), the queues between
+//! threads (`rings`), the loops (`engine`, `gateway`, `store_writer`), what is computed from the log alone (`replica`,
+//! `history`, `shadow`), the operators' listener (`ops`), and how all of it is started and wired (`topology`). All of
+//! them use `config`, `status` and `faults`.
 
 pub mod host;
 pub mod reactor;

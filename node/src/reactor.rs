@@ -1,4 +1,4 @@
-//! One io_uring per pinned thread: everything that a loop asks of the kernel, sockets and journal alike.
+//! Sockets and journal on one io_uring: the traits that loops are written against, and their implementation.
 
 pub mod ports;
 pub mod uring;

@@ -1,4 +1,4 @@
-//! Every seam between two threads: what passes, how much fits, and what happens when it is full.
+//! The queues between threads: what each carries, its capacity, and what happens when it is full.
 
 pub mod admin_port;
 pub mod control;

@@ -1,5 +1,5 @@
-//! What the loops report about themselves, to be shown: watermarks, ticks, counts. Each number is written by one loop and
-//! read by anyone; no loop decides anything by it.
+//! Telemetry of the loops: watermarks, ticks, counters. Each number is written by one loop and read by any thread; no
+//! loop bases a decision on it.
 
 pub mod exit;
 pub mod lifecycle;
@@ -27,33 +27,34 @@ impl Gauge {
         self.0.load(Ordering::Acquire)
     }
 
-    /// For counters with one writer.
+    /// Not atomic: for counters with one writer.
     #[inline]
     pub fn add(&self, more: u64) {
         self.set(self.get() + more);
     }
 }
 
-/// A loop's last sign of life, in the node's own nanoseconds.
+/// A loop's heartbeat: the node's time in its last cycle, and the number of cycles.
 #[derive(Debug, Default)]
 pub struct Tick {
     pub at_ns: Gauge,
     pub cycles: Gauge,
 }
 
-/// Telemetry of one process. Nothing is decided by it: positions that gate something are typed [`Watermarks`], of which
-/// readers stand here to be shown, and the process starts and ends by its [`Lifecycle`](lifecycle::Lifecycle).
+/// Telemetry of one process. No decision is based on it: positions that gate something are [`Watermarks`], whose
+/// readers are here only to be shown, and start and stop of the process are in [`Lifecycle`](lifecycle::Lifecycle).
 #[derive(Debug)]
 pub struct Status {
     pub watermarks: Watermarks,
-    /// The check at which the shadow found that its state differs from the live one; zero while they agree.
+    /// The check at which the shadow's state differed from the live one; zero while they agree.
     pub seq_hash_differs: Gauge,
-    /// Damaged frames and snapshots that the scrubber has found since the start, and how often it has read everything.
+    /// Damaged frames and snapshots that the scrubber has found since the start.
     pub damage_found: Gauge,
+    /// How often the scrubber has read everything.
     pub scrub_rounds: Gauge,
     pub snapshots: Gauge,
     pub snapshots_failed: Gauge,
-    /// Since the last one that could be taken.
+    /// Failed attempts since the last success.
     pub snapshots_failed_in_a_row: Gauge,
     /// Of the newest snapshot of this process.
     pub snapshot_ns: Gauge,
@@ -79,7 +80,7 @@ pub struct Status {
     pub market_readers: Gauge,
     pub market_readers_dropped: Gauge,
 
-    /// The newest of `damage_found`, in words.
+    /// The newest damage that was found, as a message.
     damage: Mutex<Option<String>>,
 }
 
@@ -115,7 +116,7 @@ impl Status {
         }
     }
 
-    /// Records damage that stops nothing: the state in memory does not depend on what was read.
+    /// Records damaged data on disk. It does not stop the node, because the state in memory does not depend on it.
     pub fn note_damage(&self, message: String) {
         tracing::error!("{message}");
         *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);

@@ -1,8 +1,8 @@
-//! Moves durable frames from the head into RocksDB and keeps the high-water mark: all that may block on a disk, off the
-//! ack path.
+//! The store writer: moves durable frames from the head of the log into RocksDB, and writes the high-water mark. It may
+//! block on the disk; no order waits for it.
 //!
-//! Invariants: frames arrive and are stored in the order of the log; `seq_stored` is told only after a flush, because
-//! RocksDB's own log is off; the mark never runs ahead of what is durable.
+//! Invariants: frames are stored in the order of the log; `seq_stored` advances only after a flush, because RocksDB's
+//! own write-ahead log is off; the mark never passes what is durable.
 
 use crate::faults::mutation::{self, Mutation, Planted};
 use crate::host::clock::Clock;
@@ -22,21 +22,22 @@ use wal::mark::Mark;
 use wal::store::Store;
 use wal::units::Lsn;
 
-/// Frames stored in one batch.
+/// The most frames stored in one batch.
 const BATCH_FRAMES_MAX: usize = 64;
-/// RocksDB is flushed so often that most of the head is always free for what comes.
+/// RocksDB is flushed once per quarter of the head, so that most of the head is free for new frames.
 const FLUSHES_PER_HEAD: u64 = 4;
-/// How often the mark is noted while commands come in.
+/// How often the mark is written while commands arrive.
 const MARK_EVERY_NS: u64 = 100_000_000;
 
-/// How many bytes of the head may be stored and not flushed. A head of few and small segments waits for more of them
-/// than its share: with the share alone it would wait for a flush, and the flush for more frames, for ever.
+/// How many bytes of the head may be stored and not yet flushed. In a head of few, small segments the quarter can be
+/// more than it can write before its next segment must be free: then the head would wait for a flush, and the flush for
+/// more frames, forever. Hence the second bound.
 pub fn flush_bytes(head: &HeadConfig) -> u64 {
     let head_bytes = head.geometry.segment_bytes * u64::from(head.geometry.segment_count);
     (head_bytes / FLUSHES_PER_HEAD).min(head.bytes_behind_next_segment()).max(1)
 }
 
-/// The loop. `poll` blocks on RocksDB and is given a thread of its own.
+/// The store writer's loop. `poll` blocks on RocksDB, so it has a thread of its own.
 pub struct StoreWriter {
     frames: FramesOut,
     store: Arc<Store>,
@@ -45,14 +46,14 @@ pub struct StoreWriter {
     durable: Watermark<Seq>,
     batch: Vec<u8>,
     ends: Vec<usize>,
-    /// What the frames stored since the last flush take in the head.
+    /// Bytes in the head of the frames stored since the last flush.
     unflushed_bytes: u64,
     flush_bytes: u64,
     mark_noted_ns: u64,
 }
 
 impl StoreWriter {
-    /// `flush_bytes`, of the head's own bytes, decides how often its segments become free again.
+    /// `flush_bytes` counts bytes of the head, and determines how often its segments become free again.
     pub fn new(
         frames: FramesOut,
         store: Arc<Store>,
@@ -76,7 +77,8 @@ impl StoreWriter {
         }
     }
 
-    /// Stores what has come, flushes when it is time, notes the mark. Returns the number of frames.
+    /// Stores the frames that have arrived, flushes and writes the mark when they are due. Returns the number of
+    /// frames.
     pub fn poll(&mut self, now_ns: u64) -> Result<usize, WalError> {
         let count = self.store_batch()?;
         if self.unflushed_bytes >= self.flush_bytes {
@@ -100,7 +102,7 @@ impl StoreWriter {
         }
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         let frames = starts.zip(&self.ends).map(|(start, &end)| &self.batch[start..end]);
-        // Counted as they lie in the head, padding included: a head full of small frames has few bytes to store.
+        // Counted as in the head, padding included: a head full of small frames holds few bytes of records.
         self.unflushed_bytes += frames.clone().map(|frame| padded(frame.len()) as u64).sum::<u64>();
         let appended = self.store.append_frames(frames)?;
         mutation::when(Mutation::StoredBeforeFlush, || self.stored.advance(Seq(appended.0)));
@@ -114,20 +116,21 @@ impl StoreWriter {
         Ok(())
     }
 
-    /// What is durable may have been acknowledged: a log that ends before it has lost something.
+    /// Writes the high-water mark: everything durable may have been acknowledged, so a log that later ends before the
+    /// mark has lost acknowledged commands, and a start must refuse it.
     fn note_mark(&mut self) -> Result<(), WalError> {
         let durable = Lsn(self.durable.get().0).planted(Mutation::MarkNotNoted, || Lsn(0));
         if self.mark.seq() < durable { self.mark.note(durable) } else { Ok(()) }
     }
 
-    /// The last round of a clean stop: all that is durable goes to RocksDB, so that the next start is short.
+    /// The last round of a clean stop: moves everything durable into RocksDB, so that the next start is short.
     pub fn finish(&mut self) -> Result<(), WalError> {
         while self.store_batch()? > 0 {}
         self.flush()?;
         self.note_mark()
     }
 
-    /// Runs until the engine is done and everything is stored, or the process must end.
+    /// Runs until the engine has stopped and everything is stored, or the store has failed.
     pub fn run(mut self, engine_done: &AtomicBool, clock: &mut Clock, lifecycle: &Lifecycle, status: &Status) {
         const IDLE: std::time::Duration = std::time::Duration::from_micros(500);
         loop {
@@ -139,7 +142,7 @@ impl StoreWriter {
             match outcome {
                 Err(error) => return lifecycle.fail(exit::code_of(&error), error.to_string()),
                 Ok(_) if done => return,
-                // Frames come in bursts; half a millisecond costs no acknowledgement anything.
+                // Frames arrive in bursts, and no acknowledgement waits for this loop.
                 Ok(0) => std::thread::sleep(IDLE),
                 Ok(_) => {}
             }

@@ -1,7 +1,7 @@
-//! The one reader of time: UTC nanoseconds that never run back.
+//! The node's clock: UTC in nanoseconds, never running backwards.
 //!
-//! The wall clock is read once at start; from then on the processor's counter is added to it (`quanta`), so that a step
-//! of the wall clock cannot reorder the log and a reading costs nanoseconds, not a system call.
+//! The wall clock is read once at start; after that the processor's time-stamp counter is added to it (crate `quanta`).
+//! So a step of the wall clock cannot reorder the log, and a reading costs nanoseconds instead of a system call.
 
 use book::units::TsNs;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,7 +15,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Starts at the wall clock's time, or right after `not_before` where the log is ahead of the wall clock.
+    /// Starts at the wall clock's time, or at `not_before` if the log is ahead of the wall clock.
     pub fn start(not_before: TsNs) -> Self {
         let counter = quanta::Clock::new();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);

@@ -1,10 +1,10 @@
-//! Listening where a node listened a moment ago.
+//! Binding a listening socket whose address a node that has just ended may still hold.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-/// Waits a while for an address in use: the kernel ends the ring of a killed node, and with it its listeners, a moment
-/// after the process is gone.
+/// Binds, and retries for three seconds while the address is in use: the kernel tears down a killed process's io_uring,
+/// and the listeners that it holds, shortly after the process has ended.
 pub fn patiently(address: SocketAddr) -> std::io::Result<TcpListener> {
     const PAUSE: Duration = Duration::from_millis(50);
     const ATTEMPTS: u32 = 60;

@@ -1,26 +1,27 @@
-//! Which cores a thread may run on.
+//! CPU affinity: which cores a thread may run on.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Whether the calling thread now runs on this core only.
+/// Pins the calling thread to one core; false if the system refused.
 pub fn pin_to(core: usize) -> bool {
     if core >= CpuSet::MAX_CPU {
         return false;
     }
     let mut only = CpuSet::new();
     only.set(core);
-    // Refused where the machine, or a container's share of it, has no such core.
+    // Refused if the machine, or the container's cpuset, has no such core.
     sched_setaffinity(None, &only).is_ok()
 }
 
-/// The calling thread is off some cores, and with it every thread that it starts meanwhile; undone when dropped.
+/// Keeps the calling thread, and every thread that it starts meanwhile, off some cores. Dropping it restores the
+/// affinity that the thread had before.
 #[derive(Debug)]
 pub struct KeptOff {
     before: CpuSet,
 }
 
 impl KeptOff {
-    /// None, and nothing is changed, where no other core would be left.
+    /// `None`, and nothing is changed, if no other core would be left.
     pub fn from(cores: &[usize]) -> Option<Self> {
         let before = sched_getaffinity(None).ok()?;
         let mut rest = before;
@@ -31,7 +32,7 @@ impl KeptOff {
 
 impl Drop for KeptOff {
     fn drop(&mut self) {
-        // Refused only where the machine lost these cores meanwhile; then the thread stays where it is.
+        // Refused only if the machine has lost these cores meanwhile; then the thread stays where it is.
         let _ = sched_setaffinity(None, &self.before);
     }
 }

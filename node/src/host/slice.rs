@@ -1,6 +1,6 @@
-//! The time slice of a thread that spins: longest of all, so that the kernel's own workers run before it.
+//! The scheduler's time slice of a thread that spins: the longest of all, so that io_uring's kernel workers preempt it.
 //!
-//! `unsafe`: two system calls that have no safe wrapper; one reads a number, the other reads a struct of ours.
+//! `unsafe`: two system calls without a safe wrapper; one returns a number, the other reads a struct of ours.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -8,14 +8,15 @@ use std::io;
 /// A slice longer than any other thread's.
 const SLICE_NS: u64 = 100_000_000;
 
-/// Lets the kernel's workers for this thread's ring run as soon as they wake, also on this thread's core.
+/// Lets the kernel workers of this thread's io_uring run as soon as they wake, even on this thread's core.
 ///
-/// A sync is done by such a worker. A thread that spins never sleeps, and where no other core is idle the worker waits for
-/// the end of a tick: 4 ms on a kernel of 250 Hz, 130 times as long as the write and its sync. A thread that wakes with a
-/// shorter slice than the running one goes first (Linux 6.12 and later), so this thread takes the longest slice there is,
-/// and threads made for it, its workers among them, start with the usual one. An older kernel keeps the usual slice.
+/// Such a worker performs the sync. A spinning thread never sleeps, so when no other core is idle, the worker waits for
+/// the end of a scheduler tick: 4 ms at 250 Hz, 130 times as long as the write and its sync. Since Linux 6.12 a thread
+/// that wakes with a shorter slice than the running one preempts it. So this thread requests the longest slice there
+/// is, and threads created for it, its workers among them, keep the default (`SCHED_FLAG_RESET_ON_FORK`). An older
+/// kernel keeps the default for all.
 pub fn own_longest_slice() {
-    // SAFETY: asks for a number.
+    // SAFETY: no pointer is passed; the call returns a number.
     let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
     let attributes = libc::sched_attr {
         size: size_of::<libc::sched_attr>() as u32,
@@ -30,6 +31,7 @@ pub fn own_longest_slice() {
     // SAFETY: the kernel reads `size` bytes of a struct that lives through the call; 0 is the calling thread.
     let refused = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) } != 0;
     if refused {
-        tracing::info!(error = %io::Error::last_os_error(), "the kernel keeps the usual time slice: a sync may wait for a tick");
+        let error = io::Error::last_os_error();
+        tracing::info!(%error, "the kernel refused a longer time slice: a journal sync may wait for a scheduler tick");
     }
 }

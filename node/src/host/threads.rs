@@ -1,4 +1,4 @@
-//! Threads of the node: which cores they may run on, and what a panic of one of them means.
+//! Starting the node's threads: which cores they may run on, and what happens when one of them panics.
 
 use crate::config::{Idle, NodeConfig};
 use crate::host::pin::{KeptOff, pin_to};
@@ -8,8 +8,9 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// A core that spins belongs to its thread alone: RocksDB, the store writer, the feed and log-ins stay off it, because
-/// threads inherit where they may run from the one that starts them. A core that backs off is shared.
+/// With `node.idle = "spin"` a pinned core belongs to its thread alone: every other thread of the process, RocksDB's
+/// among them, is started from a thread that stays off that core, and inherits its affinity. A core that backs off is
+/// shared.
 pub fn leave_cores(node: &NodeConfig) -> Option<KeptOff> {
     if node.idle != Idle::Spin {
         return None;
@@ -31,7 +32,8 @@ pub fn pin_or_warn(core: usize) {
     }
 }
 
-/// Starts a thread whose panic ends the process like any other failure: a node without one of its loops serves no client.
+/// Starts a thread. If it panics, the process fails as after any other error: a node that has lost one of its loops
+/// must not go on serving.
 pub fn spawn(
     lifecycle: &Arc<Lifecycle>,
     name: &'static str,
@@ -45,7 +47,7 @@ pub fn spawn(
     std::thread::Builder::new().name(name.to_owned()).spawn(run)
 }
 
-/// Dropped at a thread's end; notices whether that was a panic.
+/// Dropped when its thread ends; records a failure if the thread panicked.
 struct PanicWatch {
     lifecycle: Arc<Lifecycle>,
     name: &'static str,

@@ -1,14 +1,14 @@
-//! What a loop asks of the reactor: sockets, and the disk under the journal.
+//! What a loop requires of a reactor: sockets, and a disk for the journal.
 //!
-//! The product has one implementation, [`Reactor`](super::uring::Reactor); the simulator has another and steps the very
-//! same loops with it. Loops take these traits as type parameters, so each loop is compiled for one implementation and no
-//! call is looked up at run time.
+//! The product has one implementation, [`Reactor`](super::uring::Reactor). The simulator has another, with which it
+//! steps the same loops. Loops take these traits as type parameters, so that no call is dispatched at run time.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 use wal::head::{Head, Poisoned};
 
-/// Names a connection. The generation makes it unique: a slot that is used again gets another `ConnId`.
+/// Identifies a connection. A slot that is used again gets another generation, so an old `ConnId` never means a new
+/// connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnId {
     pub(super) slot: u16,
@@ -25,27 +25,27 @@ impl ConnId {
     }
 }
 
-/// The listener that accepted a connection, by position in the order of the calls to `listen`.
+/// Identifies a listener, by the order of the calls to `listen`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenerIdx(pub usize);
 
-/// What completed in the last cycle.
+/// A completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
     Accepted {
         conn: ConnId,
         listener: ListenerIdx,
     },
-    /// So many bytes are in `received(conn)`; ask for more with `receive`.
+    /// This many bytes are in `received(conn)`; `receive` asks for more.
     Received {
         conn: ConnId,
         bytes: usize,
     },
-    /// The kernel has taken all bytes of the last `send`.
+    /// The kernel has accepted all bytes of the last `send`.
     Sent {
         conn: ConnId,
     },
-    /// The peer closed, or the connection failed; call `close`.
+    /// The peer has closed the connection, or it has failed; to be followed by `close`.
     Lost {
         conn: ConnId,
     },
@@ -54,24 +54,24 @@ pub enum Done {
 /// How long a poll may wait in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// Not at all.
+    /// Do not wait.
     Spin,
-    /// Until something completes, or this long.
+    /// Wait until something completes, this long at most.
     Upto(Duration),
 }
 
-/// Connections by number. No call here waits: completions are found with `done` after a later poll.
+/// Sockets. No call here waits: a later poll brings completions, which `done` returns.
 pub trait Sockets {
     /// The completions of the last poll, by position.
     fn done(&self, idx: usize) -> Option<Done>;
 
-    /// Asks for the next bytes. The bytes of the previous receive are discarded by this call.
+    /// Asks for the next bytes, and discards those of the previous receive.
     fn receive(&mut self, id: ConnId);
 
     /// The bytes of the last `Done::Received` of this connection.
     fn received(&self, id: ConnId) -> &[u8];
 
-    /// The buffer to fill before `send`; `None` while a send is under way or the connection is closing.
+    /// The buffer to fill before `send`; `None` while a send is in progress or the connection is closing.
     fn send_buffer(&mut self, id: ConnId) -> Option<&mut [u8]>;
 
     /// Sends the first `bytes` of the send buffer.
@@ -81,10 +81,10 @@ pub trait Sockets {
 
     fn peer(&self, id: ConnId) -> Option<SocketAddr>;
 
-    /// Shuts the sending side down; what the client still sends is received.
+    /// Shuts down the sending side. Bytes that the client still sends are received.
     fn finish_sending(&mut self, id: ConnId);
 
-    /// Ends a connection. Its slot is used again once the kernel no longer uses its buffers.
+    /// Closes a connection. Its slot is reused once the kernel no longer uses its buffers.
     fn close(&mut self, id: ConnId);
 }
 
@@ -94,9 +94,9 @@ pub trait Journaling {
 
     fn head_mut(&mut self) -> &mut Head;
 
-    /// Closes staged frames and submits their writes, as many as may be in flight at once. Returns how many.
+    /// Closes staged frames and submits their writes, as many as may be in flight. Returns how many.
     fn write_journal(&mut self) -> usize;
 
-    /// The failure that ended the journal, if there was one: from then on nothing more becomes durable.
+    /// The failed write or sync that ended the journal, if there was one: nothing becomes durable after it.
     fn poisoned(&self) -> Option<&Poisoned>;
 }

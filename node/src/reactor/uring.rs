@@ -1,13 +1,13 @@
-//! One io_uring for sockets and journal: everything that a pinned core asks of the kernel, in one entry a cycle.
+//! The reactor: one io_uring for sockets and journal, entered by at most one system call per cycle.
 //!
-//! The owner of a reactor calls `poll`, looks at what is `done`, asks for more (sends, receives, journal writes), and polls
-//! again. Nothing here decides anything: no protocol, no order, no time.
+//! The owner of a reactor calls `poll`, looks at what is `done`, requests more operations (sends, receives, journal
+//! writes), and polls again. The reactor knows no protocol, no order and no time.
 //!
-//! `unsafe`: the kernel reads and writes memory while an operation is under way, so the
-//! obligation of every submission is the same: the memory must not move, be freed or be written by us before its
-//! completion is seen. It is met by ownership: receive and send buffers are boxes inside a connection's slot, which is
-//! emptied only when nothing of it is under way; journal buffers are boxes inside `Head`, which leaves a frame's bytes
-//! alone from `next_write` until it is durable and taken; and the ring is dropped, hence closed, before either.
+//! `unsafe`: the kernel reads and writes memory while an operation is in flight, so every submission has the same
+//! obligation: until its completion is seen, the memory must not move, be freed or be written by us. Ownership meets
+//! it: receive and send buffers are boxes in a connection's slot, which is emptied only when no operation of it is in
+//! flight; journal buffers are boxes in `Head`, which does not touch a frame's bytes from `next_write` until the frame
+//! is durable and released; and the ring is dropped, which closes it, before either.
 #![allow(unsafe_code)]
 
 use crate::faults::fault::JournalFault;
@@ -21,17 +21,17 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use wal::head::{FRAMES_IN_FLIGHT_MAX, FrameTicket, Head, Poisoned};
 
-/// Entries of the submission ring; more than a cycle asks for, else the rest waits for the next cycle.
+/// Entries of the submission ring. Operations beyond it wait for the next cycle.
 const RING_ENTRIES: u32 = 1024;
 const COMPLETION_ENTRIES: u32 = 4096;
 
-/// Cycles without anything to do, while the disk works, after which each further one yields the core. A thread that spins
-/// holds its core until a tick, also against the kernel's workers for this very core, which carry a sync; without this the
-/// slowest hundredth of all commands waited 4 ms (250 Hz), with it less than 1 ms. Not from the first cycle on: a sync
-/// that takes no longer than usual needs no help, and a yield costs what an answer then waits.
+/// After this many idle cycles with a frame in flight, each further idle cycle yields the core. A spinning thread holds
+/// its core until the next scheduler tick, even against the kernel worker of this core that performs the sync: without
+/// the yield the slowest hundredth of all commands waited 4 ms (at 250 Hz), with it less than 1 ms. The first cycles do
+/// not yield: a sync of usual duration needs no help, and an answer would wait for the yield.
 const SPINS_BEFORE_YIELD: u32 = 1_000;
 
-/// Cycles since the kernel was last entered. A node that nobody talks to spins for days, so the count stays at its end.
+/// Cycles since the kernel was last entered. The count saturates, because a node without clients may spin for days.
 #[derive(Clone, Copy, Debug, Default)]
 struct Idling(u32);
 
@@ -47,9 +47,9 @@ impl Idling {
     }
 }
 
-/// What one receive can bring.
+/// Capacity of a connection's receive buffer.
 pub const RECEIVE_BYTES: usize = 16 * 1024;
-/// What one send can take.
+/// Capacity of a connection's send buffer.
 pub const SEND_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +87,7 @@ struct Conn {
 
 /// Sockets and journal of one thread.
 pub struct Reactor {
-    // Dropped first: closing the ring ends every operation, so that the buffers below may go.
+    // Dropped first: closing the ring ends every operation, after which the buffers below may be freed.
     ring: IoUring,
     journal: Option<Journal>,
     conns: Vec<Conn>,
@@ -100,10 +100,11 @@ pub struct Reactor {
     idling: Idling,
 }
 
-/// What this cycle asks of the kernel, in the order in which it is handed over; what does not fit the ring waits for the
-/// next cycle. The kernel works through a submission one by one, and starting a write takes several times as long as a
-/// send: an answer does not wait until the next frame is under way, nor a frame until an empty socket was looked at. With
-/// the journal synced by interval this took a fifth off the way of an order.
+/// The operations that this cycle submits, in order of submission; what does not fit into the ring waits for the next
+/// cycle. The kernel starts the operations of a submission one by one, and starting a write takes several times as long
+/// as a send. So sends go first, then journal writes, then receives: an answer does not wait for a write to start, nor
+/// a write for a receive on an empty socket. With `journal.sync = "interval"` this order made an order's round trip a
+/// fifth shorter.
 struct Asked {
     sends: Vec<squeue::Entry>,
     /// A write and the sync that is linked to it. A link holds only between neighbours of one submission.
@@ -111,7 +112,7 @@ struct Asked {
     rest: Vec<squeue::Entry>,
 }
 
-// User data: what kind of operation in the top byte, whose in the rest.
+// User data of an operation: its kind in the top byte, and the connection, listener or frame in the rest.
 const KIND_SHIFT: u32 = 56;
 const KIND_ACCEPT: u64 = 1;
 const KIND_RECEIVE: u64 = 2;
@@ -136,7 +137,7 @@ impl ConnId {
 }
 
 impl Reactor {
-    /// Must be called on the thread that will poll: the ring serves a single issuer.
+    /// Must be called on the thread that will poll, because the ring is set up for a single issuer.
     pub fn new(connections_max: u16) -> Result<Self, ReactorError> {
         let ring = IoUring::builder()
             .setup_single_issuer()
@@ -171,7 +172,7 @@ impl Reactor {
         self
     }
 
-    /// Accepts on `listener` from now on; its connections carry the index returned.
+    /// Accepts connections on `listener` from now on; their `Done::Accepted` carries the index returned.
     pub fn listen(&mut self, listener: TcpListener) -> ListenerIdx {
         self.listeners.push(listener);
         let idx = ListenerIdx(self.listeners.len() - 1);
@@ -179,8 +180,8 @@ impl Reactor {
         idx
     }
 
-    /// Hands pending work to the kernel and collects what is done. The only system call of a cycle, and none when
-    /// there is nothing to hand over and nothing to collect.
+    /// Submits pending operations and collects completions. The only system call of a cycle; there is none if there is
+    /// nothing to submit and nothing to collect.
     pub fn poll(&mut self, wait: Wait) -> Result<(), ReactorError> {
         self.done.clear();
         self.hand_over();
@@ -203,7 +204,7 @@ impl Reactor {
         cq.sync();
         let pending = sq.len() as u32;
         if !cq.is_empty() {
-            // Completions are here already: hand over, do not wait.
+            // There are completions already: submit, and do not wait.
             if pending == 0 {
                 return Ok(());
             }
@@ -230,7 +231,7 @@ impl Reactor {
         match result {
             Ok(_) => Ok(()),
             Err(e) => match e.raw_os_error() {
-                // Timed out, interrupted, or the completion ring must be emptied first: the next cycle goes on.
+                // Timed out, interrupted, or the completion ring must be emptied first: the next cycle continues.
                 Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
                 _ => Err(ReactorError::Ring(e)),
             },
@@ -259,7 +260,7 @@ impl Reactor {
         self.ring.completion().next()
     }
 
-    /// Moves as much as fits into the submission ring.
+    /// Moves operations into the submission ring, as many as fit.
     fn hand_over(&mut self) {
         let Asked { sends, journal, rest } = &mut self.asked;
         let mut queue = self.ring.submission();
@@ -270,7 +271,7 @@ impl Reactor {
         }
         let fit = ((queue.capacity() - queue.len()) / 2).min(journal.len());
         for linked in journal.drain(..fit) {
-            // SAFETY: a frame's bytes stay where they are until it is durable and taken (`Head::next_write`).
+            // SAFETY: a frame's bytes stay where they are until it is durable and released (`Head::next_write`).
             unsafe { queue.push_multiple(&linked) }.expect("room for two was checked");
         }
         let fit = (queue.capacity() - queue.len()).min(rest.len());
@@ -303,7 +304,7 @@ impl Reactor {
 
     fn accepted(&mut self, listener: ListenerIdx, entry: &cqueue::Entry) {
         if entry.result() >= 0 {
-            // SAFETY: a successful accept gives a descriptor that nobody else owns.
+            // SAFETY: a successful accept returns a new descriptor, which has no other owner.
             let stream = unsafe { TcpStream::from_raw_fd(entry.result()) };
             self.admit(listener, stream);
         }
@@ -312,10 +313,10 @@ impl Reactor {
         }
     }
 
-    /// Gives the connection a slot and starts to receive; without a free slot it is closed on the spot.
+    /// Gives the connection a slot and starts to receive. If no slot is free, the connection is closed at once.
     fn admit(&mut self, listener: ListenerIdx, stream: TcpStream) {
         let Some(slot) = self.free.pop() else { return };
-        // A connection that is gone already shows so at the first receive.
+        // If the connection is closed already, the first receive reports it.
         let _ = stream.set_nodelay(true);
         let conn = &mut self.conns[usize::from(slot)];
         conn.open(stream);
@@ -409,7 +410,7 @@ impl Conn {
         }
     }
 
-    /// Buffers are made at a slot's first use and kept: a node with few clients pays for few.
+    /// Buffers are allocated at a slot's first use and kept, so memory grows with the number of clients.
     fn open(&mut self, stream: TcpStream) {
         if self.receive.is_empty() {
             self.receive = vec![0; RECEIVE_BYTES].into_boxed_slice();
@@ -432,7 +433,7 @@ impl Reactor {
         self.journal.as_ref().expect("the reactor of the engine's thread drives the journal")
     }
 
-    /// A cycle that brought nothing has the time to hash the frame that is on its way.
+    /// Computes the chain hash of a closed frame in a cycle without completions, when there is time for it.
     #[inline]
     fn link_journal(&mut self) {
         if let Some(journal) = &mut self.journal {
@@ -463,7 +464,7 @@ impl Reactor {
 
     fn sync_done(&mut self, ticket: FrameTicket, result: i32) {
         let Some(journal) = self.journal.as_mut() else { return };
-        // The write before it failed and the link was cut: the write's own completion tells why.
+        // The linked write failed and the kernel cancelled this sync: the write's own completion has the reason.
         if result == -libc::ECANCELED && journal.head.poisoned().is_some() {
             return;
         }
@@ -535,7 +536,7 @@ impl Sockets for Reactor {
     #[inline]
     fn finish_sending(&mut self, id: ConnId) {
         if let Some(stream) = self.conn(id).and_then(|conn| conn.stream.as_ref()) {
-            // A connection that is gone already shows so at the next receive.
+            // If the connection is closed already, the next receive reports it.
             let _ = stream.shutdown(std::net::Shutdown::Write);
         }
     }
@@ -546,7 +547,7 @@ impl Sockets for Reactor {
         if !conn.closing {
             conn.closing = true;
             if let Some(stream) = &conn.stream {
-                // Wakes the operations under way; a connection that is gone already needs no waking.
+                // Completes the operations in flight; fails only if the connection is closed already.
                 let _ = stream.shutdown(std::net::Shutdown::Both);
             }
         }

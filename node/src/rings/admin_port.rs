@@ -1,7 +1,7 @@
-//! The administrators' way into the log: commands in, their events out once they are durable.
+//! Administrative commands on their way to the engine, and their events on the way back once they are released.
 //!
-//! The edge's threads share one ring to the engine; answers come back by request number. At most `REQUESTS_MAX` are under
-//! way, more are refused at once.
+//! The ops listener's tasks share one ring to the engine; answers are matched to requests by number. At most
+//! `REQUESTS_MAX` requests are pending; more are refused at once.
 
 use crate::status::lifecycle::Lifecycle;
 use crate::status::watermarks::Watermark;
@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
-/// Commands of administrators under way at once.
+/// Administrative commands that may be pending at once.
 pub const REQUESTS_MAX: usize = 256;
 
 /// A command on its way to the engine.
@@ -23,7 +23,7 @@ pub struct AdminRequest {
     pub command: Command,
 }
 
-/// What a command did. May be looked at only when `seq` is released.
+/// The events of a command. They may be read only once `seq` is released.
 #[derive(Debug)]
 pub struct AdminAnswer {
     pub number: u64,
@@ -34,13 +34,13 @@ pub struct AdminAnswer {
 
 #[derive(Debug, thiserror::Error)]
 pub enum AdminPortError {
-    #[error("too many administrative commands are under way; try again")]
+    #[error("too many administrative commands are pending; try again")]
     Busy,
-    #[error("the node is stopping; whether the command took effect shows in the log")]
+    #[error("the node is stopping; the log shows whether the command took effect (pinion log dump)")]
     Stopping,
 }
 
-/// The edge's end.
+/// The end of the ops listener.
 pub struct AdminPort {
     state: Mutex<PortState>,
     released: Watermark<Seq>,
@@ -50,13 +50,13 @@ pub struct AdminPort {
 struct PortState {
     requests: Producer<AdminRequest>,
     answers: Consumer<AdminAnswer>,
-    /// Answers that came and are not durable yet, oldest first.
+    /// Answers that have arrived and are not yet released, oldest first.
     held: std::collections::VecDeque<AdminAnswer>,
     waiting: HashMap<u64, oneshot::Sender<AdminAnswer>>,
     number_last: u64,
 }
 
-/// The engine's end.
+/// The engine loop's end.
 pub struct AdminInlet {
     pub requests: Consumer<AdminRequest>,
     pub answers: Producer<AdminAnswer>,
@@ -78,19 +78,19 @@ pub fn admin_port(released: Watermark<Seq>, lifecycle: Arc<Lifecycle>) -> (Admin
 }
 
 impl AdminPort {
-    /// Sends one command and waits until what it did is durable.
+    /// Sends one command and waits until its effect is released.
     pub async fn submit(&self, command: Command) -> Result<AdminAnswer, AdminPortError> {
         let receiver = self.send(command)?;
         receiver.await.map_err(|_| AdminPortError::Stopping)
     }
 
-    /// Sends one command. The answer comes by a later [`AdminPort::poll`], once what it did is durable.
+    /// Sends one command. A later [`AdminPort::poll`] delivers the answer, once the command is released.
     pub fn send(&self, command: Command) -> Result<oneshot::Receiver<AdminAnswer>, AdminPortError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if self.lifecycle.is_stopping() {
             return Err(AdminPortError::Stopping);
         }
-        // Bounded by what is waited for, so the answers' ring can hold every answer and the engine never blocks on it.
+        // No more requests than the ring of answers has places, so the engine loop never finds that ring full.
         if state.waiting.len() >= REQUESTS_MAX {
             return Err(AdminPortError::Busy);
         }
@@ -102,7 +102,8 @@ impl AdminPort {
         Ok(receiver)
     }
 
-    /// Hands released answers to whoever waits; called every millisecond or so by the edge. Returns how many.
+    /// Delivers released answers to the tasks that wait for them; the ops listener calls this about every millisecond.
+    /// Returns how many were released.
     pub fn poll(&self) -> usize {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         while let Ok(answer) = state.answers.pop() {
@@ -113,7 +114,7 @@ impl AdminPort {
         while state.held.front().is_some_and(|a| a.seq <= released) {
             let Some(answer) = state.held.pop_front() else { break };
             if let Some(sender) = state.waiting.remove(&answer.number) {
-                // Nobody waits any more when the client went away; the command stands all the same.
+                // The client may have disconnected meanwhile; the command stays in force.
                 let _ = sender.send(answer);
             }
             count += 1;

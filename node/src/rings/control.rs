@@ -1,4 +1,7 @@
-//! What the engine tells the gateway about itself: the grid of prices and quantities, and who may come in.
+//! Changes of reference data on their way from the engine to the gateway: assets, markets and sessions.
+//!
+//! A full ring stops the engine from running commands. A change is in force for the gateway once its command is
+//! released.
 
 use api::binary::decode::Sender;
 use book::command::CodMode;
@@ -7,12 +10,12 @@ use book::event::Event;
 use book::ids::{AccountId, SessionId, UserName};
 use book::units::Seq;
 
-/// Things to learn between engine and gateway.
+/// Changes between engine and gateway.
 pub const CONTROLS: usize = 1 << 10;
-/// One command tells at most this many.
+/// The most changes that one command can cause.
 pub const CONTROLS_PER_COMMAND_MAX: usize = 4;
 
-/// In force once `seq` is released.
+/// One change, in force once `seq` is released.
 #[derive(Debug)]
 pub struct Control {
     pub seq: Seq,
@@ -21,12 +24,13 @@ pub struct Control {
 
 #[derive(Debug)]
 pub enum Change {
-    /// Assets and markets, for the grid of prices and quantities.
+    /// An asset or market was added or changed: the gateway checks prices against ticks and quantities against lots.
     Instruments(Event),
+    /// A session was added or changed.
     Session(Box<SessionFacts>),
 }
 
-/// What the door has to know of a session.
+/// What the gateway knows of a session: how to check its login, and its cancel-on-disconnect settings.
 #[derive(Debug, Clone)]
 pub struct SessionFacts {
     pub session: SessionId,

@@ -1,25 +1,25 @@
-//! From the engine to the feed thread: every event that the public may see, in the order of the log.
+//! Public events on their way from the engine to the market-data thread, in the order of the log.
 //!
-//! A full ring holds the engine's intake up: a command is taken only when there is room for all of its items. An item is
-//! published only when the log is released up to its command.
+//! A full ring stops the engine from running commands: a command runs only when there is room for all of its items. An
+//! item is published only once its command is released.
 
 use book::event::Event;
 use book::units::Stamp;
 
-/// Events between engine and feed.
+/// Events between engine and market data.
 pub const FEED_ITEMS: usize = 1 << 16;
-/// What one command may push.
+/// The most events that one command can push.
 pub const FEED_ITEMS_PER_COMMAND_MAX: usize =
     2 * book::order_book::FILLS_PER_COMMAND_MAX as usize + book::engine::CANCELS_PER_COMMAND_MAX as usize + 16;
 
 const _: () = assert!(2 * FEED_ITEMS_PER_COMMAND_MAX <= FEED_ITEMS);
 
-/// One event that the public sees, or that the feed needs to render others.
+/// An event that is published, or that the feed needs to encode others.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedItem {
     pub stamp: Stamp,
     pub event: Event,
-    /// The last such event of its command.
+    /// Whether this is the last such event of its command.
     pub last: bool,
 }
 

@@ -1,17 +1,17 @@
-//! From the engine to the store writer: a copy of every durable frame, each preceded by its length.
+//! Copies of durable frames on their way from the engine to the store writer, each preceded by its length.
 //!
-//! A full ring stops no loop: a frame that finds no room stays in the head, and is offered again in the next cycle.
+//! A full ring stops no loop: a frame that does not fit stays in the head, and is offered again in the next cycle.
 
 use rtrb::{Consumer, Producer, RingBuffer};
 use wal::frame::FRAME_BYTES_MAX;
 
-/// Bytes of frames on their way. A store writer whose lag is larger leaves the rest of them in the head.
+/// Bytes of frames in the ring. If the store writer's lag is larger, further frames stay in the head.
 const RING_BYTES: usize = 32 << 20;
 const LENGTH_BYTES: usize = 4;
 
 const _: () = assert!(RING_BYTES >= 4 * (FRAME_BYTES_MAX + LENGTH_BYTES));
 
-/// The engine's end.
+/// The engine loop's end.
 pub struct FramesIn {
     ring: Producer<u8>,
 }
@@ -19,7 +19,7 @@ pub struct FramesIn {
 /// The store writer's end.
 pub struct FramesOut {
     ring: Consumer<u8>,
-    /// Length of the frame whose bytes come next, once read.
+    /// Length of the next frame, once it has been read.
     pending: Option<usize>,
 }
 
@@ -29,7 +29,7 @@ pub fn frames() -> (FramesIn, FramesOut) {
 }
 
 impl FramesIn {
-    /// Takes a copy of the frame, or nothing when there is no room now.
+    /// Copies the frame into the ring; false, and nothing is copied, if it does not fit now.
     #[inline]
     pub fn push(&mut self, frame: &[u8]) -> bool {
         if self.ring.slots() < LENGTH_BYTES + frame.len() {
@@ -58,7 +58,7 @@ impl FramesOut {
         }
         let start = into.len();
         into.resize(start + len, 0);
-        self.ring.pop_entire_slice(&mut into[start..]).expect("the bytes are there");
+        self.ring.pop_entire_slice(&mut into[start..]).expect("the ring holds at least this many bytes");
         self.pending = None;
         true
     }

@@ -1,12 +1,12 @@
-//! Answers on their way out: encoded when the command is applied, held here until it is durable.
+//! Answers on their way from the engine to the gateway: encoded when the command is applied, held until it is released.
 //!
 //! ```text
 //!  engine loop --push--> | seq 7 | seq 7 | seq 8 | seq 9 | --next(released = 8)--> gateway
-//!                                                 ^ not durable: stays
+//!                                                 ^ not released: stays
 //! ```
 //!
-//! The gate is at the taking end: `next` is the only way to a message, and it asks for the watermark. Invariant: sequences
-//! in the ring never fall.
+//! The gate is at the reading end: `next` is the only way to get a message, and it requires the watermark. Invariant:
+//! sequences in the ring never fall.
 
 use book::ids::SessionId;
 use book::units::{Seq, TsNs};
@@ -15,10 +15,12 @@ use rtrb::{Consumer, Producer, RingBuffer};
 /// Largest answer, SBE header included; asserted against the schema where answers are encoded.
 pub const MESSAGE_BYTES_MAX: usize = 128;
 
-/// Answers between engine and gateway. A gateway that falls this far behind stops the engine from taking more.
+/// Answers between engine and gateway. When fewer places are free than one command may need, the engine runs no
+/// commands until the gateway has caught up.
 pub const OUTBOX_MESSAGES: usize = 1 << 16;
 
-/// What one command may push: two answers a fill, two a cancelled order, its own report, and drop copies of all.
+/// The most answers that one command can push: two per fill, two per cancelled order, its own report, and drop copies
+/// of all of them.
 pub const MESSAGES_PER_COMMAND_MAX: usize = (1 + book::session::DROP_COPIES_PER_ACCOUNT_MAX)
     * (2 * book::order_book::FILLS_PER_COMMAND_MAX as usize + 2 * book::engine::CANCELS_PER_COMMAND_MAX as usize + 16);
 
@@ -28,9 +30,9 @@ const _: () = assert!(2 * MESSAGES_PER_COMMAND_MAX <= OUTBOX_MESSAGES);
 #[derive(Clone, Copy, Debug)]
 pub struct Message {
     pub seq: Seq,
-    /// When the command's bytes were read.
+    /// The time of the gateway's cycle in which the command's bytes were decoded.
     pub received: TsNs,
-    /// The command's own time.
+    /// The command's own time, as it is in the log.
     pub sequenced: TsNs,
     pub session: SessionId,
     len: u16,
@@ -43,7 +45,7 @@ impl Message {
     }
 }
 
-/// The engine's end.
+/// The engine loop's end.
 pub struct OutboxIn {
     ring: Producer<Message>,
     seq_last: Seq,
@@ -59,7 +61,7 @@ pub fn outbox() -> (OutboxIn, OutboxOut) {
     (OutboxIn { ring: producer, seq_last: Seq(0) }, OutboxOut { ring: consumer })
 }
 
-/// Which command an answer belongs to.
+/// The command that an answer belongs to, and its times.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin {
     pub seq: Seq,
@@ -88,12 +90,12 @@ impl OutboxIn {
             len: answer.len() as u16,
             bytes,
         };
-        self.ring.push(message).expect("room for a whole command was checked before it was taken");
+        self.ring.push(message).expect("room for all answers of a command was checked before it ran");
     }
 }
 
 impl OutboxOut {
-    /// The next answer, if its command may leave.
+    /// The next answer, if its command is released.
     #[inline]
     pub fn next(&mut self, released: Seq) -> Option<Message> {
         if self.ring.peek().is_ok_and(|message| message.seq <= released) { self.ring.pop().ok() } else { None }

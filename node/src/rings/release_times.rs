@@ -1,8 +1,8 @@
-//! When commands came to be allowed to leave: noted by the engine loop, looked up by the gateway.
+//! The time at which each command was released: recorded by the engine loop, looked up by the gateway.
 //!
-//! A mark is a move of `seq_released`: every sequence up to it that no earlier mark covers may leave since that cycle
-//! of the engine loop. The watermark alone does not say so: a gateway on a core of its own may look after several
-//! moves.
+//! A mark records one advance of `seq_released`: the commands after the previous mark, up to this one, were released in
+//! that cycle of the engine loop. The watermark alone does not give the time, because a gateway on its own core may see
+//! only the last of several advances.
 //!
 //! ```text
 //!  engine loop --note(seq_released, now)--> | 7 at t1 | 9 at t2 | 12 at t3 | --since(8) = t2--> gateway
@@ -12,8 +12,8 @@
 use book::units::{Seq, TsNs};
 use rtrb::{Consumer, Producer, RingBuffer};
 
-/// Moves of the watermark that the gateway may be behind. At a full ring a mark is left out, and the commands under it
-/// have the time of the next one: for them the wait for the disk reads longer than it was, never shorter.
+/// Marks that the gateway has not read yet. If the ring is full, a mark is skipped, and its commands get the time of
+/// the next mark: their measured journal time is then longer than it was, never shorter.
 const MARKS: usize = 1 << 12;
 
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ pub struct ReleaseTimesIn {
 /// The gateway's end.
 pub struct ReleaseTimesOut {
     ring: Consumer<Mark>,
-    /// The newest mark taken out.
+    /// The newest mark that was read.
     last: Mark,
 }
 
@@ -42,14 +42,14 @@ pub fn release_times() -> (ReleaseTimesIn, ReleaseTimesOut) {
 impl ReleaseTimesIn {
     #[inline]
     pub fn note(&mut self, seq: Seq, at: TsNs) {
-        // A full ring is no failure: see `MARKS`.
+        // A full ring is not an error: see `MARKS`.
         let _ = self.ring.push(Mark { seq, at });
     }
 }
 
 impl ReleaseTimesOut {
-    /// Since when `seq` may leave; none where its mark was left out and no later one is there. Sequences asked for do
-    /// not fall.
+    /// The time at which `seq` was released; `None` if its mark was skipped and no later one has arrived. The sequences
+    /// of consecutive calls must not fall.
     #[inline]
     pub fn since(&mut self, seq: Seq) -> Option<TsNs> {
         while self.last.seq < seq {
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_full_ring_left_out_reads_late_and_never_early() {
+    fn a_mark_that_a_full_ring_skipped_reads_late_and_never_early() {
         let (mut inward, mut outward) = release_times();
         let len = MARKS as u64;
         (1..=len + 5).for_each(|seq| inward.note(Seq(seq), TsNs(seq)));

@@ -1,4 +1,4 @@
-//! How long commands take, stage by stage: the moments of one command, and histograms of many.
+//! Stage latencies: the times of one command at each stage, and histograms over many commands.
 
 use book::units::TsNs;
 use hdrhistogram::Histogram;
@@ -6,29 +6,30 @@ use hdrhistogram::Histogram;
 /// Names of the stages, in the order of [`Moments::stages`].
 pub const STAGE_NAMES: [&str; 4] = ["queue", "journal", "release", "total"];
 
-/// Bounds of what is told apart: 1 ns to a minute, what takes longer counts as a minute; two digits, 30 KiB a stage.
+/// Range of the histograms: 1 ns to one minute. A longer time counts as a minute. Two significant digits take 30 KiB
+/// per stage.
 pub(super) const NS_MAX: u64 = 60_000_000_000;
 const SIGNIFICANT_DIGITS: u8 = 2;
 
-/// The moments of one command and its first answer.
+/// The times of one command at each stage, up to its first answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moments {
-    /// The gateway took the command out of its connection's bytes; bytes that wait because the ingress is full are not
-    /// yet.
+    /// The gateway decoded the command from its connection's bytes. Bytes that wait because the ingress is full do not
+    /// count as received yet.
     pub received: TsNs,
-    /// The engine loop gave it its place in the log: the command's own time.
+    /// The engine loop gave it its sequence: the command's own time in the log.
     pub sequenced: TsNs,
-    /// The engine loop saw that its frame, and all before it, are written and synced. Where `journal.sync =
-    /// "interval"`: it was applied, which is when its answers may leave there.
+    /// The engine loop saw that its frame, and all before it, are written and synced. With `journal.sync = "interval"`:
+    /// the engine loop applied it, because in that mode its answers may leave then.
     pub durable: TsNs,
-    /// The gateway took its first answer and filled the session's send buffer with it, or queued it behind a send under
-    /// way.
+    /// The gateway took its first answer from the outbox and put it into the session's send buffer, or queued it while
+    /// an earlier send was in progress.
     pub released: TsNs,
 }
 
 impl Moments {
-    /// Two cores read their clocks at the beginning of their own cycles, so what happens later may carry the earlier
-    /// reading. `sequenced` is in the log and stays; the others move to it.
+    /// Each core reads its clock at the beginning of its own cycle, so a later step may carry an earlier reading.
+    /// `sequenced` is in the log and is kept; the other times are clamped to it.
     #[inline]
     pub fn in_order(self) -> Self {
         let received = self.received.min(self.sequenced);
@@ -36,7 +37,7 @@ impl Moments {
         Self { received, sequenced: self.sequenced, durable, released: self.released.max(durable) }
     }
 
-    /// Nanoseconds of queue, journal, release and total; the moments are in order.
+    /// Nanoseconds of queue, journal, release and total. The times must be in order.
     #[inline]
     pub fn stages(&self) -> [u64; STAGE_NAMES.len()] {
         let Self { received, sequenced, durable, released } = *self;
@@ -44,11 +45,11 @@ impl Moments {
     }
 }
 
-/// What one stage took, of many commands.
+/// The distribution of one stage's latency over many commands.
 #[derive(Clone, Debug)]
 pub struct StageTimes {
     histogram: Histogram<u64>,
-    /// Exact, where the histogram knows two digits of each.
+    /// Exact, whereas the histogram keeps two digits of each value.
     sum_ns: u64,
 }
 
@@ -82,12 +83,12 @@ impl StageTimes {
         self.sum_ns
     }
 
-    /// How many took at most `ns`, to two digits.
+    /// How many commands took at most `ns`, to two digits.
     pub fn count_upto(&self, ns: u64) -> u64 {
         self.histogram.count_between(0, ns)
     }
 
-    /// What this share of them did not exceed, to two digits; 0 where there is none.
+    /// The latency that this share of commands did not exceed, to two digits; 0 if there are no commands.
     pub fn quantile_ns(&self, quantile: f64) -> u64 {
         self.histogram.value_at_quantile(quantile)
     }
@@ -97,7 +98,7 @@ impl StageTimes {
     }
 }
 
-/// All stages of the same commands.
+/// The latency distributions of all stages, over the same commands.
 #[derive(Clone, Debug)]
 pub struct StageSet {
     stages: [StageTimes; STAGE_NAMES.len()],
@@ -133,7 +134,7 @@ impl StageSet {
         self.stages[0].histogram.is_empty()
     }
 
-    /// From the first byte received to the answer sent.
+    /// From the command received to its first answer sent.
     pub fn total(&self) -> &StageTimes {
         &self.stages[STAGE_NAMES.len() - 1]
     }

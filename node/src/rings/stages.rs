@@ -1,26 +1,26 @@
-//! How long commands take, stage by stage: recorded by the gateway on its pinned core, added up by the edge.
+//! Stage latencies on their way from the gateway, which records them on its pinned core, to the ops thread, which adds
+//! them up.
 //!
 //! ```text
 //!  received ---- queue ----> sequenced ---- journal ----> durable ---- release ----> released
 //!     +------------------------------------ total -----------------------------------+
 //!
-//!  gateway: StageRecorder ---- full set ----> edge: StageTotals
+//!  gateway: StageRecorder ---- full set ----> ops: StageTotals
 //!                         <--- empty set ----
 //! ```
-//! A loop reads its clock once a cycle, so each moment is the beginning of the cycle in which something was seen or
-//! done, and what happens within one cycle of one loop takes no time here. With `threads = "single"` that is most of
-//! `queue` and `release`.
+//! A loop reads its clock once per cycle, so each time is the beginning of the cycle in which the step was done or
+//! seen, and steps within one cycle of one loop count as zero. With `threads = "single"` this holds for most of `queue`
+//! and `release`.
 //!
-//! Invariants: a set has one owner at a time, so recording shares nothing, locks nothing and allocates nothing; one
-//! sample a command that answers a session, however many answers it has; the three stages of a command add up to its
-//! total.
+//! Invariants: a set has one owner at a time, so recording shares, locks and allocates nothing; each command that
+//! answers a session is counted once, however many answers it has; the three stages of a command add up to its total.
 
 use crate::rings::stage_times::{Moments, StageSet};
 use book::units::Seq;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Sets that go round: the gateway records into one while the other is on its way, added up, or waiting empty.
+/// Sets in circulation: the gateway records into one while the other is in a ring or being added up.
 const SETS: usize = 2;
 
 /// The gateway's end.
@@ -28,7 +28,7 @@ pub struct StageRecorder {
     set: Box<StageSet>,
     full: Producer<Box<StageSet>>,
     empty: Consumer<Box<StageSet>>,
-    /// The command of the last answer.
+    /// The command of the last recorded answer.
     seq_last: Seq,
 }
 
@@ -36,7 +36,7 @@ pub fn stages() -> (StageRecorder, StageTotals) {
     let (full_in, full_out) = RingBuffer::new(SETS);
     let (mut empty_in, empty_out) = RingBuffer::new(SETS);
     for _ in 1..SETS {
-        empty_in.push(Box::new(StageSet::new())).expect("a ring for all sets");
+        empty_in.push(Box::new(StageSet::new())).expect("the ring has room for all sets");
     }
     let set = Box::new(StageSet::new());
     let recorder = StageRecorder { set, full: full_in, empty: empty_out, seq_last: Seq(0) };
@@ -44,29 +44,29 @@ pub fn stages() -> (StageRecorder, StageTotals) {
 }
 
 impl StageRecorder {
-    /// Counts a command at its first answer. Answers come in the order of the log.
+    /// Counts a command at its first answer. Answers arrive in the order of the log.
     #[inline]
     pub fn record(&mut self, seq: Seq, moments: &Moments) {
         if self.seq_last != seq {
-            assert!(self.seq_last < seq, "answers are taken in the order of the log");
+            assert!(self.seq_last < seq, "answers arrive in the order of the log");
             self.seq_last = seq;
             self.set.record(moments);
         }
     }
 
-    /// Gives away what was recorded if an empty set has come back; otherwise that goes on in the set at hand.
+    /// Hands over the recorded set if an empty one has come back; otherwise recording continues in the same set.
     pub fn publish(&mut self) {
         if self.set.is_empty() {
             return;
         }
         let Ok(empty) = self.empty.pop() else { return };
         let full = std::mem::replace(&mut self.set, empty);
-        self.full.push(full).expect("a ring for all sets");
+        self.full.push(full).expect("the ring has room for all sets");
     }
 }
 
-/// The other end: what the gateway recorded, added up since the start. The lock is between the readers of metrics; the
-/// gateway never takes it.
+/// Everything that the gateway has recorded since the start, added up. The lock is shared by the readers of metrics;
+/// the gateway never takes it.
 pub struct StageTotals {
     state: Mutex<TotalsState>,
 }
@@ -78,17 +78,17 @@ struct TotalsState {
 }
 
 impl StageTotals {
-    /// Full sets come by one ring; emptied ones go back by the other, which has room for all there are.
+    /// Full sets arrive by one ring; emptied sets return by the other, which has room for all of them.
     pub fn new(full: Consumer<Box<StageSet>>, empty: Producer<Box<StageSet>>) -> Self {
         Self { state: Mutex::new(TotalsState { full, empty, total: StageSet::new() }) }
     }
 
-    /// Adds up what has come and sends the sets back. Bounded by the sets there are.
+    /// Adds up the sets that have arrived and returns them empty. At most `SETS` are there.
     pub fn collect(&self) {
         drop(self.collected());
     }
 
-    /// Looks at everything that has come so far; what the gateway records now comes within its housekeeping.
+    /// Reads the totals of all sets that have arrived. What the gateway records now arrives within 50 ms.
     pub fn read<T>(&self, look: impl FnOnce(&StageSet) -> T) -> T {
         look(&self.collected().total)
     }
@@ -99,7 +99,7 @@ impl StageTotals {
         while let Ok(mut set) = state.full.pop() {
             state.total.merge(&set);
             set.reset();
-            state.empty.push(set).expect("a ring for all sets");
+            state.empty.push(set).expect("the ring has room for all sets");
         }
         guard
     }
@@ -144,7 +144,7 @@ mod tests {
         recorder.record(Seq(3), &moments(0, 10, 30, 60));
         recorder.record(Seq(3), &moments(0, 10, 30, 99));
         recorder.publish();
-        // The second set is not given away while the first is not back.
+        // The second set is not handed over until the first has come back.
         recorder.record(Seq(4), &moments(100, 100, 101, 101));
         recorder.publish();
         recorder.record(Seq(7), &moments(100, 100, 102, 102));
@@ -153,7 +153,7 @@ mod tests {
         recorder.publish();
         assert_eq!(seen(&totals), [(3, 10, 10), (3, 23, 20), (3, 30, 30), (3, 63, 60)]);
         recorder.publish();
-        assert_eq!(seen(&totals)[0].0, 3, "an empty set is not given away");
+        assert_eq!(seen(&totals)[0].0, 3, "an empty set is not handed over");
     }
 
     #[test]

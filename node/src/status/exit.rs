@@ -1,4 +1,4 @@
-//! Exit codes, a contract with scripts and service managers.
+//! The exit codes of node and tools: a contract with scripts and service managers, described in docs/OPERATIONS.md.
 
 use wal::error::{ErrorKind, WalError};
 
@@ -20,7 +20,7 @@ pub const JOURNAL_FAILED: u8 = 20;
 pub const SHORTER_THAN_ACKNOWLEDGED: u8 = 21;
 pub const CRASHES_AGAIN: u8 = 22;
 
-/// The exit code for a failure of the log.
+/// The exit code for an error of the log.
 pub fn code_of(error: &WalError) -> u8 {
     match error.kind() {
         ErrorKind::Locked => LOCKED,

@@ -1,12 +1,12 @@
-//! From the start to the end of the process: whether it serves, whether it was asked to stop, and why it failed.
+//! The lifecycle of the process: whether it serves, whether it was asked to stop, and why it failed.
 //!
-//! Loops decide by this. Invariants: a process that stops never serves again, and the first failure is the one that gives
-//! the exit code.
+//! Loops decide by it when to stop. Invariants: a process that was asked to stop never serves again, and the first
+//! failure determines the exit code.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// One per process; every loop has a handle.
+/// One per process, shared by all loops.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
     ready: AtomicBool,
@@ -22,7 +22,7 @@ pub struct Failure {
 }
 
 impl Lifecycle {
-    /// The log is recovered and every loop runs.
+    /// Marks the node as ready: the log is recovered and every loop runs.
     pub fn serve(&self) {
         self.ready.store(true, Ordering::Release);
     }

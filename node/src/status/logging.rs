@@ -1,4 +1,4 @@
-//! Where log lines go: standard error, or files of bounded size and number. The pinned core writes none.
+//! Log lines, to standard error or to files of bounded size and number. A pinned loop logs nothing while it serves.
 
 use crate::config::{LogConfig, LogFormat};
 use std::fs::{File, OpenOptions};
@@ -17,13 +17,13 @@ const FILE_NAME: &str = "pinion.log";
 
 #[derive(Debug, Error)]
 pub enum LogError {
-    #[error("log.dir {path}: {source}")]
+    #[error("opening the log file in log.dir {path}: {source}")]
     Dir { path: PathBuf, source: io::Error },
-    #[error("logging was set up before: {0}")]
+    #[error("logging has already been started in this process: {0}")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Sends the process's log lines where the configuration says; once per process.
+/// Starts logging as configured. To be called once per process.
 pub fn start(config: &LogConfig) -> Result<(), LogError> {
     let writer = match &config.dir {
         None => BoxMakeWriter::new(io::stderr),
@@ -38,7 +38,7 @@ pub fn start(config: &LogConfig) -> Result<(), LogError> {
         LogFormat::Text => layer.boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
-    // Libraries speak up only when something is wrong: their debug lines would drown ours.
+    // Libraries log warnings and errors only: their debug lines would drown ours.
     let libraries = config.level.min(Level::WARN);
     let ours = ["node", "wal", "book", "api", "pinion_node"].map(|target| (target, config.level));
     let filter = Targets::new().with_default(libraries).with_targets(ours);
@@ -46,13 +46,14 @@ pub fn start(config: &LogConfig) -> Result<(), LogError> {
     Ok(())
 }
 
-/// `pinion.log` and older ones, `pinion.log.1` the youngest of them. A line never straddles two files.
+/// `pinion.log`, and older files `pinion.log.1` (the youngest), `pinion.log.2` and so on. No line is split across
+/// files.
 pub struct RotatingFile {
     dir: PathBuf,
     file: File,
     bytes: u64,
     bytes_max: u64,
-    /// The current one included; the oldest goes when there would be more.
+    /// The current file included; the oldest is deleted when there would be more.
     files_max: u32,
 }
 

@@ -1,13 +1,16 @@
-//! How far the log has come, stage by stage: each position has one writer, held by one loop, and any number of readers.
+//! Watermarks: how far the log has come at each stage. Each has one writer, held by one loop, and any number of
+//! readers.
 //!
 //! ```text
 //!  seq_next > seq_applied >= seq_durable >= seq_stored                    engine loop, store writer
 //!             seq_applied >= seq_released  (<= seq_durable, unless acknowledged before the sync)
 //!                            seq_durable >= seq_shadow >= seq_snapshot    shadow
-//!                            seq_snapshot >= seq_truncated               shadow (and never past what the store has flushed)
+//!                            seq_durable >= seq_history                   shadow
+//!                            seq_snapshot >= seq_truncated                shadow (at most what is flushed)
 //! ```
-//! Invariants: a watermark never falls, and its writer refuses a value above the watermarks that bound it. So a reader
-//! may decide by one: what is at or below `seq_released` may leave, what is at or below `seq_stored` may be overwritten.
+//! Invariants: a watermark never falls, and its writer asserts that it stays within the watermarks that bound it. So a
+//! reader may base a decision on it: answers of commands at or before `seq_released` may be sent, and frames of
+//! commands at or before `seq_stored` may be overwritten in the head.
 
 use book::units::Seq;
 use std::fmt;
@@ -15,7 +18,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A position that can be counted from the beginning of the log.
+/// A position in the log, as a number.
 pub trait Position: Copy + Ord + fmt::Debug {
     fn from_number(number: u64) -> Self;
     fn number(self) -> u64;
@@ -31,12 +34,13 @@ impl Position for Seq {
     }
 }
 
-/// On a cache line of its own: it is written by one core and polled by others.
+/// On a cache line of its own, because one core writes it while others poll it.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Cell(AtomicU64);
 
-/// A reader of one position. Cheap to clone; it sees every value once the writer has advanced to it.
+/// A reader of one watermark. Cheap to clone. After it has read a value, everything that the writer wrote before
+/// advancing to that value is visible.
 #[derive(Clone, Debug)]
 pub struct Watermark<P> {
     cell: Arc<Cell>,
@@ -50,7 +54,7 @@ impl<P: Position> Watermark<P> {
     }
 }
 
-/// The only writer of one position; the loop that holds it is the loop that moves it.
+/// The only writer of one watermark, held by the loop that advances it.
 #[derive(Debug)]
 pub struct WatermarkWriter<P> {
     name: &'static str,
@@ -75,7 +79,7 @@ impl<P: Position> WatermarkWriter<P> {
         self.reader.get()
     }
 
-    /// Moves the position up to `to`, and publishes everything written before this call to whoever reads it.
+    /// Advances to `to`, and makes everything that was written before this call visible to readers of the new value.
     #[inline]
     pub fn advance(&mut self, to: P) {
         let from = self.get();
@@ -90,18 +94,18 @@ impl<P: Position> WatermarkWriter<P> {
     }
 }
 
-/// Readers of all positions. `seq_exported` joins them with the exporter.
+/// Readers of all watermarks. `seq_exported` will join them with the exporter.
 #[derive(Clone, Debug)]
 pub struct Watermarks {
-    /// The sequence that the next command gets.
+    /// The sequence of the next command.
     pub next: Watermark<Seq>,
     /// The last command that the engine has applied.
     pub applied: Watermark<Seq>,
-    /// The last command whose frame, and all before it, are written and synced.
+    /// The last command whose frame, and all frames before it, are written and synced.
     pub durable: Watermark<Seq>,
-    /// The last command whose outcome may leave: it gates every answer.
+    /// The last command whose answers may be sent. It gates every output of the node.
     pub released: Watermark<Seq>,
-    /// The last command that the store keeps without the head.
+    /// The last command that RocksDB holds durably, so that the head is no longer needed for it.
     pub stored: Watermark<Seq>,
     /// The last command that the shadow has applied.
     pub shadow: Watermark<Seq>,
@@ -109,13 +113,13 @@ pub struct Watermarks {
     pub history: Watermark<Seq>,
     /// The last command in the newest snapshot.
     pub snapshot: Watermark<Seq>,
-    /// The last command that is no longer in the log.
+    /// The last command that was truncated from the log.
     pub truncated: Watermark<Seq>,
-    /// The last command whose state somebody wants to be compared by a check before anything of it is kept.
+    /// The shadow asks the engine for a check at or after this command.
     pub check_wanted: Watermark<Seq>,
 }
 
-/// The engine loop's own.
+/// The writers of the engine loop.
 #[derive(Debug)]
 pub struct EngineWatermarks {
     pub next: WatermarkWriter<Seq>,
@@ -124,7 +128,7 @@ pub struct EngineWatermarks {
     pub released: WatermarkWriter<Seq>,
 }
 
-/// The shadow's own. They begin at zero, and say something as soon as the shadow has loaded its state.
+/// The writers of the shadow. They are zero until the shadow has loaded its state.
 #[derive(Debug)]
 pub struct ShadowWatermarks {
     pub shadow: WatermarkWriter<Seq>,
@@ -134,21 +138,21 @@ pub struct ShadowWatermarks {
     pub check_wanted: WatermarkWriter<Seq>,
 }
 
-/// Every writer, to be handed to its loop.
+/// Every writer, to be handed to the loop that it belongs to.
 #[derive(Debug)]
 pub struct WatermarkWriters {
     pub engine: EngineWatermarks,
-    /// The store writer's own.
+    /// The writer of the store writer.
     pub stored: WatermarkWriter<Seq>,
     pub shadow: ShadowWatermarks,
 }
 
-/// All positions of a log that was recovered up to `end`.
+/// The watermarks of a node whose log was recovered up to `end`.
 pub fn watermarks(end: Seq) -> (WatermarkWriters, Watermarks) {
     let next = WatermarkWriter::new("seq_next", end.next(), &[]);
     let applied = WatermarkWriter::new("seq_applied", end, &[]);
     let durable = WatermarkWriter::new("seq_durable", end, &[&applied.reader]);
-    // The bound that holds in both modes; the release rule in the engine loop is the stricter one.
+    // The bound that holds in both sync modes. The release rule in the engine loop (`Release::upto`) is stricter.
     let released = WatermarkWriter::new("seq_released", end, &[&applied.reader]);
     let stored = WatermarkWriter::new("seq_stored", Seq(0), &[&durable.reader]);
     let shadow = WatermarkWriter::new("seq_shadow", Seq(0), &[&durable.reader]);
@@ -156,7 +160,7 @@ pub fn watermarks(end: Seq) -> (WatermarkWriters, Watermarks) {
     let history = WatermarkWriter::new("seq_history", Seq(0), &[]);
     let snapshot = WatermarkWriter::new("seq_snapshot", Seq(0), &[&shadow.reader]);
     let truncated = WatermarkWriter::new("seq_truncated", Seq(0), &[&snapshot.reader]);
-    let check_wanted = WatermarkWriter::new("the check that is wanted", Seq(0), &[&shadow.reader]);
+    let check_wanted = WatermarkWriter::new("seq_check_wanted", Seq(0), &[&shadow.reader]);
     let readers = Watermarks {
         next: next.reader(),
         applied: applied.reader(),
