@@ -14,9 +14,9 @@ use book::engine::{Capacity, Engine};
 use book::ids::SessionId;
 use book::state_hash::StateHash;
 use book::units::{Seq, Stamp};
-use node::replica::public_feed::FeedState;
+use node::replica::public_feed::PublicFeed;
 use node::replica::recover::Batch;
-use node::replica::session_streams::Streams;
+use node::replica::session_streams::SessionStreams;
 use node::replica::translate::{Outlet, Translator};
 use node::rings::feed_items::FeedItem;
 use std::ops::AddAssign;
@@ -80,8 +80,8 @@ struct Records {
 struct Parts {
     engine: Engine,
     translator: Translator,
-    streams: Streams,
-    feed: FeedState,
+    streams: SessionStreams,
+    feed: PublicFeed,
     records: Vec<codec::Record>,
     heard: Batch,
     said: Said,
@@ -132,8 +132,8 @@ impl Parts {
         Self {
             engine: Engine::new(Capacity::default()),
             translator: Translator::default(),
-            streams: Streams::new(RESEND_MAX),
-            feed: FeedState::new(),
+            streams: SessionStreams::new(RESEND_MAX),
+            feed: PublicFeed::new(),
             records: Vec::with_capacity(CHUNK_RECORDS),
             heard: Batch::default(),
             said: Said::default(),

@@ -1,4 +1,4 @@
-//! The engine's loop: stamp, journal, apply, release; and the cycle of the pinned threads that drives it.
+//! The engine loop (stamp, journal, apply, release) and the cycle of the pinned threads that drives it.
 
 pub mod engine_loop;
 pub mod events;

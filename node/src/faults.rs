@@ -1,5 +1,5 @@
-//! Faults on demand, for tests only: errors injected into the journal's completions, and planted mistakes that a
-//! harness must catch. Without their features nothing of them is compiled.
+//! Fault injection, for tests only: I/O errors in the journal's completions, and planted faults that a test harness
+//! must catch. Without their features none of it is compiled.
 
 pub mod fault;
 pub mod mutation;

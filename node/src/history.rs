@@ -1,5 +1,5 @@
-//! What every account and every session has behind it, kept for good: orders, fills and ledger of accounts by time, and
-//! each binary session's outbound stream by number.
+//! The permanent history: orders, fills and ledger entries of every account by time, and the outbound stream of every
+//! binary session by message number.
 //!
 //! ```text
 //! key    kind u8 | owner u32 BE | ts u64 BE | seq u64 BE      orders, fills, ledger of an account
@@ -8,9 +8,9 @@
 //! entry  seq u64 LE | ts u64 LE | bytes u16 LE | bytes        an event (bincode), or a message as it was sent
 //! ```
 //! A row holds what happened to one owner in one batch; its key names the first entry. Invariant: rows and the
-//! watermark that counts them are written together, and nothing at or below the watermark is written again, so a crash
-//! at any point loses and repeats nothing. Where the log that it would have been made from is gone, it says from where on
-//! it is whole.
+//! history's watermark are written in one batch, and nothing at or below the watermark is written again, so a crash at
+//! any point neither loses nor repeats an entry. If the log before some sequence was truncated before the history was
+//! built from it, the history records after which sequence it is complete.
 
 mod copy;
 mod reader;
@@ -22,7 +22,8 @@ pub use reader::History;
 pub use rows::{Entry, Kind};
 pub use writer::HistoryWriter;
 
-/// Where the watermark is kept: all of the history up to and including this sequence is there.
+/// Metadata key of the watermark: the history is complete up to and including this sequence.
 pub const WATERMARK_KEY: &[u8] = b"history";
-/// Where it is kept behind which sequence that is so. Absent: from the first one on.
+/// Metadata key of the sequence after which the history is complete. Absent if it is complete from the first one on.
+/// The bytes are part of the format on disk.
 pub const BEGINS_KEY: &[u8] = b"history begins behind";

@@ -1,4 +1,4 @@
-//! `pinion-node --config FILE`: the node.
+//! The node's binary: `pinion-node --config FILE`.
 
 use clap::Parser;
 use node::config::Config;
@@ -16,19 +16,19 @@ use std::time::Duration;
 #[derive(Parser)]
 #[command(name = "pinion-node", version = node::status::version::TEXT)]
 struct Arguments {
-    /// Configuration, as `pinion init` writes it.
+    /// Configuration file, as written by `pinion init`
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
 }
 
-/// How often the main thread looks whether a loop has failed.
+/// How often the main thread checks whether a loop has failed.
 const WATCH_EVERY: Duration = Duration::from_millis(20);
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version are no mistakes.
+            // `--help` and `--version` arrive here too, and are not errors.
             let code = if error.use_stderr() { exit::USAGE } else { exit::OK };
             let _ = error.print();
             return ExitCode::from(code);
@@ -63,7 +63,7 @@ fn serve(config: &Config) -> u8 {
         Ok(node) => node,
         Err(error) => return refuse(error.exit_code(), &error),
     };
-    let edge = match OpsServer::spawn(config, ops, node.ends(), registry) {
+    let edge = match OpsServer::spawn(config, ops, node.ops_handles(), registry) {
         Ok(edge) => edge,
         Err(error) => {
             node.lifecycle.fail(exit::CONFIG, error.to_string());
@@ -81,7 +81,7 @@ fn refuse(code: u8, error: &dyn std::error::Error) -> u8 {
     code
 }
 
-/// One line that people, scripts and tests can wait for.
+/// Prints the line that scripts and tests wait for.
 fn announce(node: &topology::Node, edge: &OpsServer) {
     let line = format!(
         "ready orders={} market={} ops={} seq={} state_hash={}",
@@ -91,13 +91,13 @@ fn announce(node: &topology::Node, edge: &OpsServer) {
         node.log.tail.seq.0,
         node.state_hash
     );
-    // Nobody may be listening on standard output.
+    // Standard output may be closed; the same line goes to the log.
     let _ = writeln!(std::io::stdout(), "{line}").and_then(|()| std::io::stdout().flush());
     tracing::info!("{line}");
 }
 
-/// Returns when a signal asks for the end or a loop has failed; every loop has been asked to stop then. `announce` is
-/// called when signals are heard: who has seen the node ready may ask it to stop.
+/// Returns after SIGTERM, SIGINT or the failure of a loop, with every loop asked to stop. `announce` is called once the
+/// signal handlers are in place, so that a script that has read the line may send a signal at once.
 fn wait_for_end(node: &topology::Node, announce: impl FnOnce()) {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -1,19 +1,20 @@
-//! The operators' door: health, metrics and the admin API over HTTP/1.1, on a thread of its own.
+//! The ops listener: health, metrics and the admin API over HTTP/1.1, on a thread of its own.
 //!
 //! ```text
 //!  ops socket -> accept -> hyper -> /live /ready /health /metrics /version      reads `Status` and stage times only
-//!                                -> /admin/...  -> command_queue -> admin port -> engine -> answer once durable
+//!                                -> /admin/...  -> command_queue -> admin port -> engine -> answer once released
 //! ```
-//! The pinned core never waits for anything here: commands go through a ring, answers come back through another.
+//! Invariant: no trading loop ever waits for this thread. Commands and answers pass through rings.
 
 pub mod admin;
 pub mod answer;
 pub mod command_queue;
 pub mod health;
-pub mod intent;
+
 pub mod metrics;
 pub mod refusal;
 pub mod registry;
+pub mod to_commands;
 
 use crate::config::Config;
 use crate::config::secrets::{Secret, SecretError};
@@ -31,7 +32,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use command_queue::CommandQueue;
-use health::Vitals;
+use health::Health;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -46,26 +47,26 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 
-/// How often answers are handed on, ticks looked at and stage times taken in.
+/// How often answers are delivered, ticks observed and stage times collected.
 const POLL_EVERY: Duration = Duration::from_millis(1);
-/// How long open requests may take to end once the edge is asked to stop.
+/// How long open requests may take to finish once the listener is asked to stop.
 const DRAIN: Duration = Duration::from_secs(2);
-/// A moment without new connections when the process has no descriptor left.
+/// Pause after a failed accept, which usually means that the process has no file descriptor left.
 const PAUSE_AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Error)]
 pub enum OpsError {
-    #[error("listen.ops {address}: {source}")]
+    #[error("binding listen.ops to {address}: {source}")]
     Bind { address: SocketAddr, source: io::Error },
-    #[error("{key} {path}: {source}")]
+    #[error("reading the token that {key} names, {path}: {source}")]
     Token { key: &'static str, path: PathBuf, source: SecretError },
-    #[error("the edge's thread: {0}")]
+    #[error("starting the ops thread: {0}")]
     Thread(io::Error),
 }
 
-/// What the edge shares with the loops.
+/// What the ops listener shares with the loops.
 #[derive(Clone)]
-pub struct Ends {
+pub struct OpsHandles {
     pub lifecycle: Arc<Lifecycle>,
     pub status: Arc<Status>,
     pub admin: Arc<AdminPort>,
@@ -73,14 +74,14 @@ pub struct Ends {
     pub shadow: ShadowPort,
 }
 
-/// The running edge.
+/// The running ops listener.
 pub struct OpsServer {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     thread: JoinHandle<()>,
 }
 
-/// Binds `listen.ops`, so that an address in use is told before a long recovery.
+/// Binds `listen.ops`, so that an address in use is reported before a long recovery and not after it.
 pub fn bind(config: &Config) -> Result<TcpListener, OpsError> {
     let address = config.listen.ops.address;
     let failed = |source| OpsError::Bind { address, source };
@@ -90,13 +91,18 @@ pub fn bind(config: &Config) -> Result<TcpListener, OpsError> {
 }
 
 impl OpsServer {
-    /// Starts to serve; `registry` is what the engine knew before its first command.
-    pub fn spawn(config: &Config, listener: TcpListener, ends: Ends, registry: Registry) -> Result<Self, OpsError> {
+    /// Starts to serve. `registry` holds the names that the recovered engine knows.
+    pub fn spawn(
+        config: &Config,
+        listener: TcpListener,
+        ends: OpsHandles,
+        registry: Registry,
+    ) -> Result<Self, OpsError> {
         let address = listener.local_addr().map_err(OpsError::Thread)?;
-        let Ends { lifecycle, status, admin, stages, shadow } = ends;
+        let OpsHandles { lifecycle, status, admin, stages, shadow } = ends;
         let command_queue = Arc::new(CommandQueue::new(admin, registry));
-        let vitals = Arc::new(Vitals::new(config, lifecycle, status));
-        let router = router(config, Arc::clone(&command_queue), shadow, Arc::clone(&vitals), Arc::clone(&stages))?;
+        let health = Arc::new(Health::new(config, lifecycle, status));
+        let router = router(config, Arc::clone(&command_queue), shadow, Arc::clone(&health), Arc::clone(&stages))?;
         let limits = ConnectionLimits {
             connections_max: config.limits.ops_connections_max,
             header_bytes_max: config.limits.header_bytes_max,
@@ -106,11 +112,11 @@ impl OpsServer {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(OpsError::Thread)?;
         let run = move || {
             runtime.block_on(async move {
-                let polling = tokio::spawn(poll(command_queue, vitals, stages));
+                let polling = tokio::spawn(poll(command_queue, health, stages));
                 serve(listener, router, limits, stopped).await;
                 polling.abort();
             });
-            // A hash that is being made ends within its tens of milliseconds.
+            // A password hash in progress finishes within tens of milliseconds.
             runtime.shutdown_timeout(DRAIN);
         };
         let thread = std::thread::Builder::new().name("ops".to_owned()).spawn(run).map_err(OpsError::Thread)?;
@@ -122,10 +128,10 @@ impl OpsServer {
         self.address
     }
 
-    /// Takes no more connections, lets open requests end within `DRAIN`, and waits for that. To be called when the
-    /// engine has stopped: until then it hands out the engine's last answers.
+    /// Accepts no more connections, lets open requests finish within `DRAIN`, and waits for that. To be called after
+    /// the engine has stopped, because until then this thread delivers the engine's last answers.
     pub fn stop(self) {
-        // Without a receiver the thread is gone already.
+        // Fails only if the thread has already ended.
         let _ = self.stop.send(true);
         if self.thread.join().is_err() {
             tracing::error!("the ops thread panicked");
@@ -133,19 +139,19 @@ impl OpsServer {
     }
 }
 
-async fn poll(command_queue: Arc<CommandQueue>, vitals: Arc<Vitals>, stages: Arc<StageTotals>) {
+async fn poll(command_queue: Arc<CommandQueue>, health: Arc<Health>, stages: Arc<StageTotals>) {
     let mut interval = tokio::time::interval(POLL_EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
         command_queue.poll();
-        vitals.observe();
+        health.observe();
         stages.collect();
     }
 }
 
 struct OpsState {
-    vitals: Arc<Vitals>,
+    health: Arc<Health>,
     stages: Arc<StageTotals>,
     metrics_token: Option<Secret>,
 }
@@ -154,7 +160,7 @@ fn router(
     config: &Config,
     command_queue: Arc<CommandQueue>,
     shadow: ShadowPort,
-    vitals: Arc<Vitals>,
+    health: Arc<Health>,
     stages: Arc<StageTotals>,
 ) -> Result<Router, OpsError> {
     let listen = &config.listen;
@@ -169,11 +175,11 @@ fn router(
     let metrics_token = read_token("listen.metrics_token_file", listen.metrics_token_file.as_deref())?;
     let ops = Router::new()
         .route("/live", get(async || Json(json!({ "live": true }))))
-        .route("/ready", get(async |State(ops): State<Arc<OpsState>>| ops.vitals.ready()))
-        .route("/health", get(async |State(ops): State<Arc<OpsState>>| ops.vitals.health()))
+        .route("/ready", get(async |State(ops): State<Arc<OpsState>>| ops.health.ready_response()))
+        .route("/health", get(async |State(ops): State<Arc<OpsState>>| ops.health.report()))
         .route("/metrics", get(show_metrics))
         .route("/version", get(async || health::version()))
-        .with_state(Arc::new(OpsState { vitals, stages, metrics_token }));
+        .with_state(Arc::new(OpsState { health, stages, metrics_token }));
     Ok(ops
         .nest("/admin", admin::routes(Arc::new(admin)))
         .fallback(async || Refusal::no_such_endpoint())
@@ -192,13 +198,13 @@ async fn show_metrics(State(ops): State<Arc<OpsState>>, headers: HeaderMap) -> R
             Refusal::unauthorized("send the token of listen.metrics_token_file").into_response()
         }
         _ => {
-            ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&ops.vitals, &ops.stages)).into_response()
+            ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&ops.health, &ops.stages)).into_response()
         }
     }
 }
 
 struct ConnectionLimits {
-    /// Beyond, a connection is closed at once.
+    /// A connection beyond this number is closed at once.
     connections_max: usize,
     header_bytes_max: usize,
     header_timeout: Duration,
@@ -222,14 +228,14 @@ async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimits, 
             continue;
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
-        // Answers are small and somebody waits for each.
+        // Answers are small, and a client waits for each: send them at once. A failure only delays them.
         let _ = stream.set_nodelay(true);
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
         let mut stopped = stopped.clone();
         tokio::spawn(async move {
             let mut connection = std::pin::pin!(connection);
             let stopping = tokio::select! {
-                // How a connection ended is its client's business: broken bytes, a timeout, a reset.
+                // How a connection ended is not logged: malformed bytes, a timeout or a reset are the client's.
                 _ = connection.as_mut() => false,
                 _ = stopped.wait_for(|stop| *stop) => true,
             };
@@ -241,6 +247,6 @@ async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimits, 
         });
     }
     let all = u32::try_from(limits.connections_max).unwrap_or(u32::MAX);
-    // Whoever is not done by then is cut off.
+    // Requests that are not finished by then are cut off.
     let _ = tokio::time::timeout(DRAIN, slots.acquire_many(all)).await;
 }

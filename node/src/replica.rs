@@ -1,5 +1,8 @@
-//! A second pair of hands on the log: the state, what translating it needs, and how far every stream is numbered. The
-//! shadow is one, a start begins with one, tools travel in time with one.
+//! A replica: the exchange's state at some sequence, computed from the log alone, with everything that is needed to
+//! continue from there. The shadow keeps one, a start begins with one, and tools build one to show the state at any
+//! sequence of the past.
+//!
+//! Invariant: the same log gives the same state, the same answers and the same market data, byte for byte.
 
 pub mod crash_guard;
 pub mod mass_cancels;
@@ -13,8 +16,8 @@ pub mod translate;
 
 use crate::faults::fault::ApplyFault;
 use crate::replica::crash_guard::Applying;
-use crate::replica::mass_cancels::Unfinished;
-use crate::replica::stream_positions::{Numbers, NumbersLoader};
+use crate::replica::mass_cancels::Continuations;
+use crate::replica::stream_positions::{StreamPositions, StreamPositionsLoader};
 use crate::replica::translate::{Outlet, Translator};
 use crate::rings::feed_items::FeedItem;
 use crate::status::exit;
@@ -34,14 +37,14 @@ use wal::snapshot::{SnapshotHeader, SnapshotReader};
 
 const _: () = assert!(book::snapshot::PIECE_BYTES_MAX <= wal::snapshot::SNAPSHOT_PIECE_BYTES_MAX);
 
-/// Why a record of a proved log cannot be applied.
+/// Why a record of an intact log cannot be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     #[error("sequence {seq}: {source}")]
     Undecodable { seq: u64, source: CodecError },
-    #[error("sequence {seq}: its time {ts_ns} is before the time of the command before it")]
+    #[error("sequence {seq}: its time {ts_ns} is earlier than that of the command before it")]
     TimeRunsBack { seq: u64, ts_ns: u64 },
-    #[error("this build gives another state than the one that wrote the log: {0}")]
+    #[error("replaying the log with this build gives a different state than the build that wrote it: {0}")]
     HashDiffers(#[from] Parted),
 }
 
@@ -55,9 +58,9 @@ impl RecordError {
     }
 }
 
-/// Applies one record as the live engine did, or leaves it out if an operator said so.
+/// Applies one record as the live engine did, or skips it if an operator has quarantined it. Returns its stamp.
 ///
-/// Returns its stamp. A check that does not agree is the caller's to look for (`Engine::parted`).
+/// A check record whose hash differs is not an error here: the caller asks the engine for it (`Engine::parted`).
 #[inline]
 pub fn apply_record<S: Sink>(
     engine: &mut Engine,
@@ -70,7 +73,7 @@ pub fn apply_record<S: Sink>(
     let before = engine.stamp().ts;
     let decoded = codec::decode(bytes);
     if quarantine.contains(wal::units::Lsn(seq.0)) {
-        // What cannot even be read keeps the time of the command before it.
+        // A record that cannot even be decoded gets the time of the command before it.
         let stamp = Stamp { seq, ts: decoded.map_or(before, |record| record.ts.max(before)) };
         engine.skip(stamp);
         return Ok(stamp);
@@ -82,7 +85,8 @@ pub fn apply_record<S: Sink>(
     let stamp = Stamp { seq, ts: record.ts };
     ApplyFault::strike(seq);
     if matches!(record.command, Command::Check(_)) && quarantine.is_overtaken(wal::units::Lsn(seq.0)) {
-        // Recorded by an engine that had applied what is left out now: nobody can agree with it any more.
+        // Recorded by an engine that had applied the record that is skipped now, so no replay can agree with it. The
+        // replay's own hash is put in its place, so that later checks compare from here on.
         let hash = engine.check_hash();
         engine.apply(stamp, &Command::Check(Check { hash }), sink);
         return Ok(stamp);
@@ -91,14 +95,14 @@ pub fn apply_record<S: Sink>(
     Ok(stamp)
 }
 
-/// Why a snapshot file is of no use.
+/// Why a snapshot file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error(transparent)]
     File(#[from] WalError),
     #[error("{path}: {source}")]
     State { path: PathBuf, source: SnapshotError },
-    #[error("{path}: the state in it hashes to {found}, its header says {said}")]
+    #[error("{path}: the loaded state has the hash {found}, the snapshot's header says {said}")]
     Hash { path: PathBuf, said: String, found: String },
     #[error("{path}: {why}")]
     Malformed { path: PathBuf, why: &'static str },
@@ -114,55 +118,61 @@ impl LoadError {
     }
 }
 
-/// Takes what a replica tells, with the number it has.
-pub trait Listener {
-    fn told(&mut self, session: SessionId, number: SessionSeq, bytes: &[u8]);
+/// Receives the messages that a replica's commands send to sessions, each with its number in the session's stream.
+pub trait StreamSink {
+    fn message(&mut self, session: SessionId, number: SessionSeq, bytes: &[u8]);
 }
 
-/// Nobody: for following the numbers alone.
-impl Listener for () {
-    fn told(&mut self, _session: SessionId, _number: SessionSeq, _bytes: &[u8]) {}
+/// Discards the messages, for a replica that only needs to count them.
+impl StreamSink for () {
+    fn message(&mut self, _session: SessionId, _number: SessionSeq, _bytes: &[u8]) {}
 }
 
-/// The state after some record of the log, with everything that follows from the log alone.
+/// The state after some record of the log: the engine, the translator from events to messages, how far every stream is
+/// numbered, and which mass cancels are unfinished.
 pub struct Replica {
     pub engine: Engine,
     pub translator: Translator,
-    pub numbers: Numbers,
-    pub unfinished: Unfinished,
-    /// Public events of the command at hand; empty between commands.
+    pub positions: StreamPositions,
+    pub continuations: Continuations,
+    /// Public events of the command being translated; empty between commands.
     public: Vec<FeedItem>,
 }
 
 impl Replica {
-    /// Before the first record.
+    /// The state before the first record; `engine` is empty.
     pub fn new(engine: Engine) -> Self {
-        let (translator, numbers, unfinished) = (Translator::default(), Numbers::default(), Unfinished::default());
-        Self { engine, translator, numbers, unfinished, public: Vec::new() }
+        Self {
+            engine,
+            translator: Translator::default(),
+            positions: StreamPositions::default(),
+            continuations: Continuations::default(),
+            public: Vec::new(),
+        }
     }
 
-    /// Gives everything to `put`, piece by piece with its tag.
+    /// Writes the replica as the pieces of a snapshot, each with its tag.
     pub fn save<E>(&self, put: &mut impl FnMut(u8, &[u8]) -> Result<(), E>) -> Result<(), E> {
         self.engine.save(&mut |section, piece| put(section as u8, piece))?;
-        self.numbers.save(put)?;
-        self.unfinished.save(put)
+        self.positions.save(put)?;
+        self.continuations.save(put)
     }
 
-    /// Reads a snapshot to its end and believes it only if the state has the hash that the header names.
+    /// Loads a snapshot. It is accepted only if all of it can be read and the loaded state has the hash in its header.
     pub fn load(
         mut reader: SnapshotReader,
         path: PathBuf,
         engine: Engine,
     ) -> Result<(Self, SnapshotHeader), LoadError> {
         let header = reader.header().clone();
-        let (mut loader, mut numbers, mut unfinished) =
-            (Loader::new(engine), NumbersLoader::default(), Unfinished::default());
+        let (mut loader, mut positions, mut continuations) =
+            (Loader::new(engine), StreamPositionsLoader::default(), Continuations::default());
         while let Some((tag, piece)) = reader.next_piece()? {
             match Section::of(tag) {
                 Some(section) => {
                     loader.take(section, piece).map_err(|source| LoadError::State { path: path.clone(), source })?;
                 }
-                None if numbers.take(tag, piece) || unfinished.take(tag, piece) => {}
+                None if positions.take(tag, piece) || continuations.take(tag, piece) => {}
                 None => {
                     return Err(LoadError::Malformed { path, why: "a piece of a kind that this build does not know" });
                 }
@@ -174,34 +184,34 @@ impl Replica {
             let said = book::state_hash::StateHash(header.state_hash).to_string();
             return Err(LoadError::Hash { path, said, found: found.to_string() });
         }
-        let why = "the numbers of the streams are not whole";
-        let numbers = numbers.finish().ok_or(LoadError::Malformed { path, why })?;
+        let why = "the pieces with the positions of the streams are missing or incomplete";
+        let positions = positions.finish().ok_or(LoadError::Malformed { path, why })?;
         let translator = Translator::of(&engine);
-        Ok((Self { engine, translator, numbers, unfinished, public: Vec::new() }, header))
+        Ok((Self { engine, translator, positions, continuations, public: Vec::new() }, header))
     }
 
-    /// Translates the events of a command that was just applied, and counts what is told.
-    pub fn tell(&mut self, stamp: Stamp, events: &[Event], listener: &mut impl Listener) {
-        let Self { translator, numbers, public, .. } = self;
-        translator.translate(stamp, events, &mut Counting { numbers, listener, public });
-        // The instruments are the translator's, so public events follow when it is done.
+    /// Translates the events of the command that was just applied into messages, and numbers them.
+    pub fn translate(&mut self, stamp: Stamp, events: &[Event], sink: &mut impl StreamSink) {
+        let Self { translator, positions, public, .. } = self;
+        translator.translate(stamp, events, &mut Counting { positions, sink, public });
+        // Encoding public events needs the translator's instruments, so it starts after the translator is done.
         for item in public.drain(..) {
-            numbers.publish(&item, translator.instruments());
+            positions.count_public(&item, translator.instruments());
         }
     }
 }
 
-struct Counting<'a, L> {
-    numbers: &'a mut Numbers,
-    listener: &'a mut L,
+struct Counting<'a, S> {
+    positions: &'a mut StreamPositions,
+    sink: &'a mut S,
     public: &'a mut Vec<FeedItem>,
 }
 
-impl<L: Listener> Outlet for Counting<'_, L> {
+impl<S: StreamSink> Outlet for Counting<'_, S> {
     #[inline]
     fn answer(&mut self, session: SessionId, bytes: &[u8]) {
-        let number = self.numbers.take(session);
-        self.listener.told(session, number, bytes);
+        let number = self.positions.assign(session);
+        self.sink.message(session, number, bytes);
     }
 
     #[inline]

@@ -1,19 +1,20 @@
-//! A second engine that follows the durable log: it proves the live one, keeps the history, takes the snapshots, answers
-//! questions. Never on the ack path.
+//! The shadow: a second engine that applies the durable log. It verifies the live engine, writes the history, takes
+//! snapshots, truncates the log, and answers questions about the state. No order ever waits for it.
 //!
 //! ```text
-//!  keeper --frames--> store --frames--> shadow --apply--> events --> history rows --> store
-//!                       ^                 |- check: the live engine's hash against its own
-//!                       `-- truncation ---|- snapshots, at the end of a frame
-//!                                         `- questions, once the sequence they name is applied
+//!  store writer --frames--> store --frames--> shadow --apply--> events --> history rows --> store
+//!                             ^                 |- checks: the live engine's hash against its own
+//!                             `-- truncation ---|- snapshots, at the end of a frame
+//!                                               `- questions, once the sequence they name is applied
 //! ```
-//! The store is the only way in, because the keeper puts every durable frame there first: a shadow that keeps up reads
-//! from RocksDB's memory, one that fell behind from its files, and neither holds up anybody or needs memory for what it
-//! has not reached.
+//! The store is its only input, because the store writer puts every durable frame there first. A shadow without lag
+//! reads frames from RocksDB's memory, one with a lag reads them from its files. Either way it delays no other loop,
+//! and needs no memory for frames that it has not reached.
 //!
-//! Invariants: applies durable frames only, each once, in order; keeps nothing, row or snapshot, beyond a check that
-//! agreed (but for `ROWS_HELD_MAX`), so what it keeps is what was live; from a check on that does not agree it keeps and answers nothing; the store
-//! is flushed before a snapshot, so log and history are never behind it.
+//! Invariants: durable frames are applied in order, each once; history rows and snapshots are written only up to a
+//! check that agreed with the live engine (except beyond `ROWS_HELD_MAX`); after a check that differs, nothing is
+//! applied, written or answered any more; the store is flushed before a snapshot is taken, so log and history always
+//! reach it.
 
 pub mod pacer;
 mod requests;
@@ -26,7 +27,7 @@ use crate::faults::fault::ApplyFault;
 use crate::history::HistoryWriter;
 use crate::host::clock::Clock;
 use crate::replica::crash_guard::{self, Applying};
-use crate::replica::questions::{ShadowInlet, Taken, Wish};
+use crate::replica::questions::{ShadowInlet, ShadowRequest, SnapshotOutcome};
 use crate::replica::recover::{self, Beginning, RestoreError};
 use crate::replica::{RecordError, Replica, apply_record};
 use crate::shadow::pacer::Pacer;
@@ -52,20 +53,21 @@ use wal::quarantine::Quarantine;
 use wal::store::Store;
 use wal::units::Tail;
 
-/// Frames applied before questions, snapshots and the history are looked at again.
+/// Frames applied in one round, before new requests are received again.
 const FRAMES_PER_POLL: usize = 64;
-/// Pause when there is nothing to follow.
+/// Pause after a round without a frame.
 const IDLE: Duration = Duration::from_millis(1);
-/// The history is written at least this often while there is something to write.
+/// The history is written at least this often while rows are gathered.
 const HISTORY_EVERY_NS: u64 = 1_000_000_000;
-/// Of rows that wait for a check. Only a log whose checks lie far apart makes so many; then memory goes first.
+/// Limit on the bytes of rows that wait for a check. Only the log of an older build, whose checks may be far apart,
+/// reaches it; then rows are written without a check, to bound memory.
 const ROWS_HELD_MAX: usize = 64 << 20;
-/// Further behind than this it rests no more: the log waits in the store, but answers and checks wait with it.
-const BEHIND_MAX: u64 = 1 << 21;
-/// Behind every loop that answers somebody.
+/// With a lag of more commands than this the shadow no longer pauses: questions and checks wait for it to catch up.
+const LAG_MAX: u64 = 1 << 21;
+/// Niceness of the shadow's thread: lower priority than every loop that serves clients.
 const NICE: i32 = 10;
 
-/// Why the shadow cannot go on.
+/// Why the shadow, and with it the node, cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum ShadowError {
     #[error("shadow: {0}")]
@@ -86,7 +88,7 @@ impl ShadowError {
     }
 }
 
-/// What a shadow works on and how.
+/// What a shadow is given: its log, its inputs and outputs, and its configuration.
 pub struct ShadowWiring {
     pub directory: Arc<Directory>,
     pub store: Arc<Store>,
@@ -98,8 +100,8 @@ pub struct ShadowWiring {
     pub schedule: Schedule,
     pub retention: Retention,
     pub snapshot_on_stop: bool,
-    /// Pace of the scrubber.
-    pub patrol_bytes_per_second: u64,
+    /// Pace of the scrubber; zero turns it off.
+    pub scrub_bytes_per_second: u64,
 }
 
 impl ShadowWiring {
@@ -124,37 +126,38 @@ impl ShadowWiring {
             schedule: Schedule::new(u64::MAX, Duration::MAX, wal::units::Lsn(end.0)),
             retention: Retention { keep: u32::MAX, retain_for: Duration::ZERO, retain_bytes: 0 },
             snapshot_on_stop: false,
-            patrol_bytes_per_second: 0,
+            scrub_bytes_per_second: 0,
         }
     }
 }
 
 pub struct Shadow {
     replica: Replica,
-    /// Behind the last frame that was applied.
+    /// Sequence and chain hash of the last frame that was applied.
     tail: Tail,
-    /// What the log held when this began. As long as nothing comes behind it, nobody asks for a check by himself: a start
-    /// that nothing follows leaves the log as it was.
-    found: wal::units::Lsn,
+    /// The last sequence of the log at the start. Until the log grows past it, the shadow asks for no check of its own
+    /// accord, so that a start without new commands writes nothing into the log.
+    log_end_at_start: wal::units::Lsn,
     history: HistoryWriter,
     history_at_ns: u64,
-    /// The history is to be written at the next check.
+    /// Whether the history is to be written at the next check.
     history_due: bool,
     wiring: ShadowWiring,
-    /// Questions about sequences that are still to come.
-    questions: Vec<Wish>,
+    /// Questions whose sequence is not applied yet.
+    questions: Vec<ShadowRequest>,
     snapshots: Snapshots,
     events: Vec<Event>,
-    /// Where an earlier start crashed; forgotten when we are past it.
+    /// The sequence at which an earlier start crashed, until it has been applied.
     crashed_at: Option<u64>,
-    /// Gives way where the shadow has a thread of its own; whoever drives it by hand decides by themselves.
+    /// Active only in `run`, where the shadow has its own thread: a test or a tool that calls `poll` is never put to
+    /// sleep.
     pacer: Pacer,
     scrubber: Scrubber,
 }
 
 impl Shadow {
-    /// Begins with a snapshot that the history has reached, so that it goes on without a gap; where there is none, with
-    /// the newest.
+    /// Begins with the newest snapshot that the history reaches, so that the history continues without a gap; if there
+    /// is none, with the newest snapshot, and the gap is recorded.
     pub fn begin(mut wiring: ShadowWiring, mut engine: impl FnMut() -> Engine) -> Result<Self, ShadowError> {
         let mut history = HistoryWriter::open(Arc::clone(&wiring.store))?;
         let (base, watermark) = (wiring.store.base()?, history.watermark());
@@ -168,23 +171,23 @@ impl Shadow {
         let Beginning { replica, tail, .. } = begun?;
         if watermark.0 < tail.seq.0 {
             let (from, until) = (watermark.0 + 1, tail.seq.0);
-            tracing::warn!(from, until, "the history lacks these sequences: the log of them is gone");
-            history.begin_behind(Seq(until))?;
+            tracing::warn!(from, until, "the history lacks these sequences, because they were truncated from the log");
+            history.begin_after(Seq(until))?;
         }
         let (at, begins_after) = (Seq(tail.seq.0), Seq(wiring.store.base()?.seq.0));
         let ShadowWatermarks { shadow, history: rows, snapshot, truncated, .. } = &mut wiring.watermarks;
         shadow.advance(at);
         rows.advance(history.watermark());
-        // The state came from a snapshot, or from the beginning of the log, where none is needed.
+        // The state came from a snapshot, or from the beginning of the log, where no snapshot is needed.
         snapshot.advance(at);
         truncated.advance(begins_after);
         let (directory, store) = (Arc::clone(&wiring.directory), Arc::clone(&wiring.store));
-        let scrubber = Scrubber::new(directory, store, wiring.patrol_bytes_per_second);
+        let scrubber = Scrubber::new(directory, store, wiring.scrub_bytes_per_second);
         let crashed_at = crash_guard::read(wiring.directory.path()).last().copied();
         Ok(Self {
             replica,
             tail,
-            found: wiring.store.tail().seq,
+            log_end_at_start: wiring.store.tail().seq,
             history,
             history_at_ns: 0,
             history_due: false,
@@ -198,27 +201,27 @@ impl Shadow {
         })
     }
 
-    /// One round: follow, answer, keep. Returns the frames applied.
+    /// One round: applies frames, writes what is due, answers requests, scrubs one portion. Returns the frames applied.
     pub fn poll(&mut self, now: TsNs) -> Result<usize, ShadowError> {
-        self.take_wishes();
+        self.take_requests();
         let count = self.follow(now)?;
         self.tend(now)?;
         self.answer_questions();
-        if let Some(finding) = self.scrubber.poll(now, &mut || self.pacer.rest()) {
+        if let Some(finding) = self.scrubber.poll(now, &mut || self.pacer.pause()) {
             self.wiring.status.note_damage(finding.to_string());
         }
         self.publish(now);
         Ok(count)
     }
 
-    /// Commands that the store has beyond ours.
-    fn behind(&self) -> u64 {
+    /// Commands in the store that are not applied yet.
+    fn lag(&self) -> u64 {
         self.wiring.store.tail().seq.0.saturating_sub(self.tail.seq.0)
     }
 
-    /// Applies the frames that the store has beyond ours.
+    /// Applies frames of the store, at most `FRAMES_PER_POLL`, and stops at a check that differs.
     fn follow(&mut self, now: TsNs) -> Result<usize, ShadowError> {
-        if self.behind() == 0 {
+        if self.lag() == 0 {
             return Ok(0);
         }
         let store = Arc::clone(&self.wiring.store);
@@ -230,7 +233,7 @@ impl Shadow {
             self.tail = cursor.tail();
             self.wiring.watermarks.shadow.advance(Seq(self.tail.seq.0));
             self.tend(now)?;
-            self.pacer.rest();
+            self.pacer.pause();
             count += 1;
         }
         Ok(count)
@@ -242,51 +245,52 @@ impl Shadow {
             let Self { replica, events, history, wiring, .. } = self;
             let _applying = Applying::of(seq.0);
             events.clear();
-            if ApplyFault::is_left_out(Seq(seq.0)) {
+            if ApplyFault::is_skipped(Seq(seq.0)) {
                 replica.engine.skip(Stamp { seq: Seq(seq.0), ts: replica.engine.stamp().ts });
                 continue;
             }
             let stamp = apply_record(&mut replica.engine, &wiring.quarantine, Seq(seq.0), bytes, events)?;
-            replica.unfinished.follow(bytes, events);
+            replica.continuations.follow(bytes, events);
             history.gather(stamp, events);
-            replica.tell(stamp, events, &mut history.listening(stamp));
+            replica.translate(stamp, events, &mut history.stream_rows(stamp));
         }
-        self.replica.numbers.frame(frame.bytes().len());
+        self.replica.positions.count_frame(frame.bytes().len());
         Ok(())
     }
 
-    /// Whether all that was applied is known to be what the live engine had: the frame ended with a check that agreed.
-    fn is_vouched_for(&self) -> bool {
+    /// Whether the state is confirmed: the last frame ended with a check that agreed with the live engine.
+    fn is_checked(&self) -> bool {
         self.replica.engine.checked().0 == self.tail.seq.0
     }
 
-    /// Asks for a check where something is to be kept. The engine records one at the end of its next frame.
-    fn want_check(&mut self, now: TsNs) {
+    /// Asks the live engine for a check if history or a snapshot is due. It records one at the end of its next frame.
+    fn request_check(&mut self, now: TsNs) {
         let is_asked_for_history = self.is_asked_for_history();
         let Self { history, wiring, snapshots, tail, .. } = self;
         let is_time = HISTORY_EVERY_NS <= now.0.saturating_sub(self.history_at_ns);
         self.history_due |= history.is_full() || is_time && history.has_rows() || is_asked_for_history;
         snapshots.due |= wiring.schedule.is_due(tail.seq, now);
-        let is_asked = snapshots.wished_for() > 0 || is_asked_for_history;
-        let is_due = (self.history_due || snapshots.due) && self.found < self.tail.seq;
-        if (is_asked || is_due) && !self.is_vouched_for() {
+        let is_asked = snapshots.requests_len() > 0 || is_asked_for_history;
+        let is_due = (self.history_due || snapshots.due) && self.log_end_at_start < self.tail.seq;
+        if (is_asked || is_due) && !self.is_checked() {
             self.wiring.watermarks.check_wanted.advance(Seq(self.tail.seq.0));
         }
     }
 
-    /// Asks for what is missing and keeps what is due.
+    /// Asks for a check if one is needed, and writes what is due.
     fn tend(&mut self, now: TsNs) -> Result<(), ShadowError> {
         if self.replica.engine.parted().is_none() {
-            self.want_check(now);
+            self.request_check(now);
         }
         self.keep(now)
     }
 
-    /// Keeps what is due, as far as the live engine vouches for it; nothing any more where it contradicts.
+    /// Writes history and snapshot if they are due and the state is confirmed. After a check that differs it writes
+    /// nothing more.
     fn keep(&mut self, now: TsNs) -> Result<(), ShadowError> {
         if self.replica.engine.parted().is_some() {
-            self.stand_aside();
-        } else if self.is_vouched_for() {
+            self.stop_on_divergence();
+        } else if self.is_checked() {
             if self.history_due {
                 self.commit_history(now)?;
             }
@@ -306,17 +310,20 @@ impl Shadow {
         Ok(())
     }
 
-    /// This state is not the live one: nothing more of it is applied, kept or told.
+    /// After a check that differs: drops the gathered rows, and refuses all questions and snapshots from now on.
     #[cold]
-    fn stand_aside(&mut self) {
+    fn stop_on_divergence(&mut self) {
         let Some(parted) = self.replica.engine.parted() else { return };
         let gauge = &self.wiring.status.seq_hash_differs;
         if gauge.get() == 0 {
             gauge.set(parted.seq.0);
             self.history.discard();
-            tracing::error!(%parted, "the shadow's state differs from the live engine's: it keeps and answers nothing more");
+            tracing::error!(
+                %parted,
+                "the shadow's state differs from the live engine's: it writes and answers nothing more"
+            );
         }
-        // Whoever asked hears that nobody answers.
+        // Dropping the questions answers each with `ShadowPortError::Gone`.
         self.questions.clear();
         self.snapshots.refuse(&format!("no snapshot of a state that differs from the live engine's: {parted}"));
     }
@@ -332,7 +339,8 @@ impl Shadow {
         status.shadow.cycles.add(1);
     }
 
-    /// The last round of a clean stop, whose log ends with a check.
+    /// The last round of a clean stop, at which the log ends with a check: applies the rest, writes the history, and
+    /// takes a snapshot if the configuration says so.
     pub fn finish(&mut self, now: TsNs) -> Result<(), ShadowError> {
         while self.follow(now)? > 0 {}
         let wanted = self.wiring.snapshot_on_stop && !self.wiring.lifecycle.has_failed();
@@ -344,9 +352,9 @@ impl Shadow {
         Ok(())
     }
 
-    /// Follows to the log's end and takes a snapshot there, if the state is the one that the caller made of the same log.
-    /// For whoever has no live engine at hand.
-    pub fn snapshot_at_end(&mut self, live: StateHash) -> Result<Taken, ShadowError> {
+    /// Applies the log to its end and takes a snapshot there, if the state has the hash `live`, which the caller has
+    /// computed by a replay of its own. For tools, which have no live engine to compare with.
+    pub fn snapshot_at_end(&mut self, live: StateHash) -> Result<SnapshotOutcome, ShadowError> {
         while self.follow(TsNs(0))? > 0 {}
         if let Some(parted) = self.replica.engine.parted() {
             return Ok(Err(parted.to_string()));
@@ -354,21 +362,21 @@ impl Shadow {
         let found = self.replica.engine.state_hash();
         if found != live {
             return Ok(Err(format!(
-                "applied twice, the log gave the states {live} and {found}: this machine is not sound"
+                "two replays of one log gave the states {live} and {found}: suspect this machine's memory or CPU"
             )));
         }
         self.commit_history(TsNs(0))?;
         self.try_snapshot()
     }
 
-    /// Runs until the keeper has stored the last frame, or the process must end.
-    pub fn run(mut self, keeper_done: &AtomicBool, clock: &mut Clock) {
-        // Refused at worst, and then it competes like any other thread.
+    /// Runs until the store writer has stored the last frame and it is applied, or the shadow has failed.
+    pub fn run(mut self, store_writer_done: &AtomicBool, clock: &mut Clock) {
+        // If the system refuses, the thread keeps its usual priority.
         let _ = rustix::process::setpriority_process(None, NICE);
         loop {
             let now = clock.now();
-            self.pacer.give_way(self.behind() < BEHIND_MAX && !self.wiring.lifecycle.is_stopping());
-            let done = keeper_done.load(Ordering::Acquire);
+            self.pacer.set_active(self.lag() < LAG_MAX && !self.wiring.lifecycle.is_stopping());
+            let done = store_writer_done.load(Ordering::Acquire);
             let outcome = if done { self.finish(now).map(|()| 0) } else { self.poll(now) };
             match outcome {
                 Err(error) => return self.wiring.lifecycle.fail(error.exit_code(), error.to_string()),

@@ -1,4 +1,4 @@
-//! Every thread, ring and core, wired in one place.
+//! Topology: starts every thread, and connects the loops by rings. The only place that knows all of them.
 //!
 //! ```text
 //!              +------------------------- core (threads = "single") ---------------------------+
@@ -11,8 +11,9 @@
 //! ```
 //! With `threads = "pipeline"` gateway and engine loop have a core and a reactor each; the rings are the same.
 //!
-//! Order of a stop: the gateway accepts nothing more, the engine loop makes durable what it accepted, the answers leave,
-//! the store writer stores all of it, the shadow follows to the end and keeps a snapshot, and only then the process ends.
+//! A stop has this order: the gateway accepts no more commands; the engine loop makes the accepted ones durable; the
+//! answers are sent; the store writer stores all frames; the shadow applies them and takes a snapshot; the process
+//! ends.
 
 pub mod error;
 mod followers;
@@ -29,7 +30,7 @@ use crate::host::clock::Clock;
 use crate::host::listen;
 use crate::host::pages;
 use crate::host::threads::leave_cores;
-use crate::ops::Ends;
+use crate::ops::OpsHandles;
 use crate::replica::crash_guard;
 use crate::replica::questions::{ShadowPort, shadow_port};
 use crate::replica::recover::{Restored, restore};
@@ -44,7 +45,7 @@ use api::binary::session::SessionLimits;
 use book::engine::{Capacity, Engine};
 use error::StartError;
 use followers::{Common, Followers, Loops, shadow_wiring};
-use pinned::{JournalParts, Seats};
+use pinned::{JournalParts, PinnedThreads};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -56,30 +57,30 @@ use wiring::{GatewayHelpers, RingSizes, make_rings};
 
 pub use followers::MARKET_READERS_MAX;
 
-/// A node that serves.
+/// A running node.
 pub struct Node {
     pub lifecycle: Arc<Lifecycle>,
     pub status: Arc<Status>,
     pub admin: Arc<AdminPort>,
     pub stages: Arc<StageTotals>,
     pub addresses: Addresses,
-    /// What the log said when it was recovered.
+    /// The log as it was recovered at the start.
     pub log: wal::recover::Recovered,
     pub state_hash: book::state_hash::StateHash,
     core: Vec<JoinHandle<()>>,
     followers: Followers,
-    /// The way to the shadow.
+    /// Sends requests to the shadow.
     pub port: ShadowPort,
 }
 
-/// Where the node listens; with port 0 in the configuration, the port that the system gave.
+/// Where the node listens. If the configuration says port 0, this is the port that the system chose.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
     pub orders: SocketAddr,
     pub market: SocketAddr,
 }
 
-/// What a node has before it reads its log: the directory for itself alone, and its listeners.
+/// What a node claims before it reads its log: exclusive use of its directory, and its listening sockets.
 pub struct Claim {
     directory: Directory,
     orders: TcpListener,
@@ -87,8 +88,8 @@ pub struct Claim {
     fault: JournalFault,
 }
 
-/// Takes the lock first: of two nodes on one directory the second has to report that, not that its ports are taken. Then
-/// the listeners: an address in use is reported before a long recovery, not after it.
+/// Locks the directory first, so that a second node on the same directory reports that, and not that its ports are in
+/// use. Then binds the listeners, so that an address in use is reported before a long recovery and not after it.
 pub fn claim(config: &Config) -> Result<Claim, StartError> {
     let fault = JournalFault::from_env().map_err(StartError::Fault)?;
     let directory = Directory::open(&config.node.data_dir)?;
@@ -97,17 +98,18 @@ pub fn claim(config: &Config) -> Result<Claim, StartError> {
     Ok(Claim { directory, orders, market, fault })
 }
 
-/// `leave_cores`, `claim` and `start_claimed` in one.
+/// Starts a node: `leave_cores`, `claim` and `start_claimed` in one call.
 pub fn start(config: &Config, observe: impl FnOnce(&Engine)) -> Result<Node, StartError> {
     let _kept_off = leave_cores(&config.node);
     start_claimed(config, claim(config)?, observe)
 }
 
-/// Proves and applies the log, then starts every thread. `observe` sees the recovered engine before it starts.
+/// Verifies and applies the log, then starts every thread. `observe` sees the recovered engine before its thread
+/// starts.
 pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine)) -> Result<Node, StartError> {
     let addresses = Addresses { orders: local(&claim.orders)?, market: local(&claim.market)? };
     let Opened { directory, store, quarantine, capacity, restored } = open_state(config, claim.directory)?;
-    let Restored { engine, translator, streams, feed, log, snapshot, unfinished } = restored;
+    let Restored { engine, translator, streams, feed, log, snapshot, continuations } = restored;
     let state_hash = engine.state_hash();
     observe(&engine);
     let journal = JournalParts::open(config, &directory, log.position, claim.fault)?;
@@ -146,12 +148,12 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     let release = release(config.journal.sync, config.journal.interval, &claim.fault);
     let door_state = DoorState::of(&engine, &translator, streams);
     let check_every = config.shadow.check_every_commands;
-    let seats = Seats {
+    let pinned = PinnedThreads {
         door_state,
         gateway_wiring: rings.gateway,
         limits: door_limits(config),
         orders: claim.orders,
-        engine_loop: EngineLoop::new(engine, translator, rings.engine, release, check_every, unfinished),
+        engine_loop: EngineLoop::new(engine, translator, rings.engine, release, check_every, continuations),
         journal,
         connections_max: config.limits.connections_max as u16,
         clock: common.clock.clone(),
@@ -162,8 +164,8 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
         engine_done: Arc::clone(&common.engine_done),
     };
     let core = match config.node.threads {
-        Threads::Single => seats.single()?,
-        Threads::Pipeline => seats.pipeline()?,
+        Threads::Single => pinned.single()?,
+        Threads::Pipeline => pinned.pipeline()?,
     };
     common.lifecycle.serve();
     Ok(Node {
@@ -180,7 +182,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     })
 }
 
-/// A data directory whose log is proved, and the state that it gives.
+/// A data directory whose log is verified, and the state computed from it.
 struct Opened {
     directory: Arc<Directory>,
     store: Arc<Store>,
@@ -195,28 +197,28 @@ fn open_state(config: &Config, directory: Directory) -> Result<Opened, StartErro
     crash_guard::check(directory.path(), &quarantine)?;
     crash_guard::watch(directory.path());
     let capacity = engine_loop::capacity(config.node.orders_capacity, config.node.markets_capacity);
-    let mut laid = pages::Laid::default();
+    let mut advice = pages::PageAdvice::default();
     let make_engine = || {
         let engine = Engine::new(capacity);
-        laid = pages::lay(&engine, &config.node);
+        advice = pages::advise_pages(&engine, &config.node);
         engine
     };
     let (restored, store) = restore(&directory, &quarantine, make_engine, config.session.resend_max)?;
     tracing::info!(
-        state_bytes = laid.state_bytes,
-        refused = laid.refused_count,
+        state_bytes = advice.state_bytes,
+        refused = advice.refused_count,
         huge_bytes = pages::huge_bytes(),
-        "memory"
+        "memory of the state"
     );
-    // Not before the log is proved: a refused directory stays as it was found.
+    // Only after the log is verified: a refused directory stays as it was found.
     restore_ballast(config, &directory)?;
     Ok(Opened { directory, store: Arc::new(store), quarantine, capacity, restored })
 }
 
 impl Node {
-    /// What the ops listener needs of this node.
-    pub fn ends(&self) -> Ends {
-        Ends {
+    /// What the ops listener shares with this node.
+    pub fn ops_handles(&self) -> OpsHandles {
+        OpsHandles {
             lifecycle: Arc::clone(&self.lifecycle),
             status: Arc::clone(&self.status),
             admin: Arc::clone(&self.admin),
@@ -225,7 +227,7 @@ impl Node {
         }
     }
 
-    /// Waits until every thread is done; the exit code of the process.
+    /// Waits until every thread has ended. Returns the exit code of the process.
     pub fn join(self) -> u8 {
         let mut sound = true;
         for thread in self.core {
@@ -281,12 +283,12 @@ fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
-/// Puts the ballast back that an operator may have deleted on a full disk, when there is room for it again.
+/// Recreates the ballast file, which an operator may have deleted on a full disk, if there is enough free space again.
 fn restore_ballast(config: &Config, directory: &Directory) -> Result<(), StartError> {
-    // Without the figure there is no room that we know of, and the ballast stays as it is.
+    // If the free space cannot be determined, assume that there is none: the ballast then stays as it is.
     let free_bytes = rustix::fs::statvfs(directory.path()).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
     let ballast = directory.restore_ballast(config.store.ballast_bytes, free_bytes)?;
-    tracing::info!(?ballast, free_bytes, "ballast");
+    tracing::info!(?ballast, free_bytes, "ballast file");
     Ok(())
 }
 

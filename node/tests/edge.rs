@@ -5,7 +5,7 @@ use book::ids::{AccountId, AssetId, SessionId};
 use book::units::{Seq, Stamp, TsNs, Units};
 use node::config::{Build, Config};
 use node::ops::registry::Registry;
-use node::ops::{Ends, OpsServer, bind};
+use node::ops::{OpsHandles, OpsServer, bind};
 use node::replica::questions::shadow_port;
 use node::rings::admin_port::{AdminAnswer, AdminInlet, admin_port};
 use node::rings::stages::stages;
@@ -118,7 +118,7 @@ impl Fixture {
         let (_, totals) = stages();
         let (shadow, _nobody) = shadow_port();
         let stages = Arc::new(totals);
-        let ends = Ends { lifecycle: Arc::clone(&lifecycle), status: Arc::clone(&status), admin: Arc::new(port), stages, shadow };
+        let ends = OpsHandles { lifecycle: Arc::clone(&lifecycle), status: Arc::clone(&status), admin: Arc::new(port), stages, shadow };
         let edge = OpsServer::spawn(&config, listener, ends, Registry::default());
         let edge = edge.expect("the edge starts");
         Self { address: edge.address(), edge: Some(edge), lifecycle, status, engine, _dir: dir }
@@ -277,6 +277,10 @@ fn metrics_are_prometheus_text() {
             if bare.ends_with("_sum") { value.parse::<f64>().is_ok() } else { value.parse::<u64>().is_ok() };
         assert!(name.starts_with("pinion_") && is_number, "{line}");
         assert!(text.contains(&format!("# TYPE {family} ")), "{bare} has no type");
+    }
+    // A loop that was renamed is there under its old name too, for one release.
+    for (metric, name) in [("age_ms", "store_writer"), ("age_ms", "keeper"), ("cycles_total", "keeper")] {
+        assert!(text.contains(&format!("\npinion_loop_{metric}{{loop=\"{name}\"}} ")), "{text}");
     }
 }
 

@@ -275,7 +275,7 @@ fn a_mass_cancel_that_a_snapshot_cut_is_finished_by_the_next_start() {
         let directory = Arc::new(Directory::open(&place.data_dir()).expect("nobody else has it"));
         let new_engine = || Engine::new(Capacity::default());
         let (restored, store) = restore(&directory, &Quarantine::default(), new_engine, 1).expect("a whole log");
-        assert!(!restored.unfinished.is_empty());
+        assert!(!restored.continuations.is_empty());
         let (_port, inlet) = shadow_port();
         let (quarantine, end) = (Quarantine::default(), restored.engine.stamp().seq);
         let wiring = ShadowWiring::offline(Arc::clone(&directory), Arc::new(store), quarantine, inlet, end);

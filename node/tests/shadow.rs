@@ -16,7 +16,7 @@ use common::process::Start;
 use common::{ONE, PRICE_ONE, Place, until};
 use node::history::{History, Kind};
 use node::replica::apply_record;
-use node::replica::questions::{ShadowPort, ShadowPortError, WISHES_MAX};
+use node::replica::questions::{SHADOW_REQUESTS_MAX, ShadowPort, ShadowPortError};
 use node::replica::snapshots;
 use node::status::Status;
 use node::status::exit;
@@ -430,7 +430,7 @@ fn questions_about_what_never_comes_are_refused_beyond_a_bound() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
     let refused = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     // The shadow takes them in as fast as it can, so each is asked until it is taken in or was refused for a while.
-    const ASKED: usize = 3 * WISHES_MAX;
+    const ASKED: usize = 3 * SHADOW_REQUESTS_MAX;
     for _ in 0..ASKED {
         let (port, refused) = (port.clone(), std::sync::Arc::clone(&refused));
         runtime.spawn(async move {
@@ -444,7 +444,7 @@ fn questions_about_what_never_comes_are_refused_beyond_a_bound() {
         });
     }
     until("what fits no more is refused", || {
-        ASKED - 2 * WISHES_MAX <= refused.load(std::sync::atomic::Ordering::Relaxed)
+        ASKED - 2 * SHADOW_REQUESTS_MAX <= refused.load(std::sync::atomic::Ordering::Relaxed)
     });
     assert_eq!(running.stop(), 0);
 }

@@ -74,8 +74,8 @@ fn every_answered_command_is_in_the_times_of_each_stage() {
         let running = place.start();
         let config = place.config();
         let listener = bind(&config).expect("a free port");
-        let edge =
-            OpsServer::spawn(&config, listener, running.node().ends(), Registry::default()).expect("the edge starts");
+        let edge = OpsServer::spawn(&config, listener, running.node().ops_handles(), Registry::default())
+            .expect("the edge starts");
         let told = format!("{threads} {extra}");
 
         let started = Instant::now();

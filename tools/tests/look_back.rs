@@ -343,7 +343,7 @@ fn every_rule_holds_and_a_lost_row_breaks_one() {
     let store = Arc::new(directory.store().expect("whole"));
     let mut writer = HistoryWriter::open(Arc::clone(&store)).expect("whole");
     let ahead = Seq(writer.watermark().0 + 1_000);
-    writer.begin_behind(ahead).expect("written");
+    writer.begin_after(ahead).expect("written");
     store.flush().expect("written");
     drop((writer, store, directory));
     let said = pinion(&["recon", "--data-dir", text(&dir)]).expect(17).out;

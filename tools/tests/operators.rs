@@ -196,7 +196,7 @@ impl Running {
         let listener = bind(&config).expect("a free port");
         let mut registry = Registry::default();
         let node = topology::start(&config, |engine| registry = Registry::of(engine)).expect("the node starts");
-        let edge = OpsServer::spawn(&config, listener, node.ends(), registry);
+        let edge = OpsServer::spawn(&config, listener, node.ops_handles(), registry);
         let edge = edge.expect("the edge starts");
         let url = format!("http://{}", edge.address());
         Self { node: Some(node), edge: Some(edge), config: path, url, place }

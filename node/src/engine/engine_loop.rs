@@ -1,5 +1,5 @@
-//! Takes commands in, gives each its place and time, journals and applies it, and moves the watermark behind which
-//! answers may leave.
+//! The engine loop: gives each command its sequence and time, journals it, applies it, and moves the watermark up to
+//! which answers may leave.
 //!
 //! ```text
 //!  ingress --> stamp --> stage in the journal --> apply --> outbox, feed     (answers wait there)
@@ -7,15 +7,15 @@
 //!                         write + sync -----------> seq_released |
 //! ```
 //!
-//! Invariants: a command is taken only when journal, outbox and feed have room for all of it, so nothing is ever dropped;
-//! its sequence is taken before it is applied, so a crash between the two cannot use a number twice; after the journal
-//! failed nothing is taken, applied or released.
+//! Invariants: a command leaves the ingress only when journal, outbox, feed and control have room for everything that
+//! it can produce, so nothing is ever dropped; its sequence is assigned before it is applied, so a crash between the
+//! two cannot use a number twice; once the journal has failed, no command is accepted, applied or released.
 
 use crate::engine::events::Events;
 use crate::faults::fault::HashRecord;
 use crate::faults::mutation::{Mutation, Planted};
 use crate::reactor::ports::Journaling;
-use crate::replica::mass_cancels::{Unfinished, continued};
+use crate::replica::mass_cancels::{Continuations, continuation};
 use crate::replica::translate::{Outlet, Translator};
 use crate::rings::admin_port::{AdminAnswer, AdminInlet};
 use crate::rings::control::{CONTROLS_PER_COMMAND_MAX, Change, Control, SessionFacts};
@@ -39,19 +39,20 @@ use std::sync::Arc;
 use wal::frame::RECORD_HEADER_BYTES;
 use wal::units::Lsn;
 
-/// Commands that one cycle takes before it looks at the disk and the sockets again.
+/// Commands that one cycle runs before it looks at the disk and the sockets again.
 const COMMANDS_PER_CYCLE_MAX: usize = 512;
-/// Events after which a check is due however few commands made them: bounds what the shadow holds before it may keep it.
+/// A check is due after this many events, however few commands made them: this bounds what the shadow holds in memory
+/// while it waits for a check.
 const EVENTS_PER_CHECK_MAX: u64 = 1 << 16;
-/// What every frame keeps free for a check at its end.
+/// Bytes that every frame keeps free for a check as its last record.
 const CHECK_ROOM: usize = codec::CHECK_BYTES_MAX + RECORD_HEADER_BYTES;
 
-/// When answers may leave.
+/// When the answers of a command may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
-    /// When the command is on disk and synced.
+    /// After its frame is written and synced. A power cut loses nothing that was acknowledged.
     Durable,
-    /// When it is applied, before the sync. A power cut can lose up to `write_every_ns` of acknowledged commands.
+    /// After it is applied, before the sync. A power cut can lose up to `write_every_ns` of acknowledged commands.
     Applied { write_every_ns: u64 },
 }
 
@@ -66,7 +67,7 @@ impl Release {
     }
 }
 
-/// All that the engine's loop is connected to.
+/// The engine loop's ends of all rings, its watermarks, and what it shares with the process.
 pub struct Wiring {
     pub ingress: Consumer<Ingress>,
     pub admin: AdminInlet,
@@ -76,9 +77,9 @@ pub struct Wiring {
     pub frames: FramesIn,
     pub control: Producer<Control>,
     pub watermarks: EngineWatermarks,
-    /// What the store has made durable by itself: the head may overwrite it.
+    /// The head may overwrite what the store holds durably, up to this command.
     pub stored: Watermark<Seq>,
-    /// Up to here the shadow wants the state to be compared.
+    /// The shadow asks for a check at or after this command, because it has something to keep.
     pub check_wanted: Watermark<Seq>,
     pub lifecycle: Arc<Lifecycle>,
     pub status: Arc<Status>,
@@ -90,11 +91,11 @@ pub struct EngineLoop {
     events: Events,
     wiring: Wiring,
     release: Release,
-    /// When the last frame was handed to the disk.
+    /// When a frame was last submitted to the disk.
     written_at_ns: u64,
-    /// Mass cancels that one command could not finish: their next part goes before anything else.
-    unfinished: Vec<Command>,
-    /// A frame ends with a check where the last one is so many commands behind it.
+    /// Continuations of mass cancels that one command could not finish. They run before any other command.
+    continuations: Vec<Command>,
+    /// A frame ends with a check when this many commands have been applied since the last check.
     check_every: u64,
     events_since_check: u64,
     /// When the last cycle began.
@@ -111,17 +112,17 @@ struct Counts {
 }
 
 impl EngineLoop {
-    /// `unfinished` is what the log owes: it goes before anything else.
+    /// `continuations` are the rests of mass cancels that the log began and did not finish: they run first.
     pub fn new(
         engine: Engine,
         translator: Translator,
         wiring: Wiring,
         release: Release,
         check_every: u64,
-        unfinished: Unfinished,
+        continuations: Continuations,
     ) -> Self {
-        let mut unfinished = unfinished.into_commands();
-        unfinished.reserve(64);
+        let mut continuations = continuations.into_commands();
+        continuations.reserve(64);
         assert!(check_every > 1, "there is something between two checks");
         Self {
             engine,
@@ -130,7 +131,7 @@ impl EngineLoop {
             wiring,
             release: release.planted(Mutation::AnswerBeforeSync, || Release::Applied { write_every_ns: 0 }),
             written_at_ns: 0,
-            unfinished,
+            continuations,
             check_every,
             events_since_check: 0,
             cycle_at: TsNs(0),
@@ -138,7 +139,8 @@ impl EngineLoop {
         }
     }
 
-    /// One cycle: what is durable, what may be freed, what comes in, what is to be written. Returns the work done.
+    /// One cycle: hands durable frames to the store writer, runs commands, submits a frame when one is due, and moves
+    /// the watermarks. Returns the number of frames and commands handled; zero means that the loop is idle.
     pub fn poll(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
         if reactor.poisoned().is_some() {
             return 0;
@@ -150,20 +152,21 @@ impl EngineLoop {
         work
     }
 
-    /// Whether everything taken in is applied, durable and handed to the keeper.
+    /// Whether every accepted command is applied, durable and handed to the store writer, and the log ends with a
+    /// check.
     pub fn is_drained(&self, reactor: &impl Journaling) -> bool {
         let head = reactor.head();
         self.wiring.ingress.is_empty()
-            && self.unfinished.is_empty()
+            && self.continuations.is_empty()
             && self.engine.checked() == self.engine.stamp().seq
             && head.seq_durable().next() == head.seq_next()
             && head.durable_frame().is_none()
     }
 
-    /// Durable frames go to the keeper; what it has stored frees segments.
+    /// Copies durable frames to the store writer, and frees the segments whose frames it has stored.
     fn hand_over_frames(&mut self, reactor: &mut impl Journaling) -> usize {
         let head = reactor.head_mut();
-        // Before the frames: the keeper holds what it has stored against this.
+        // Before the frames: `seq_stored` is bounded by this watermark, so it must have moved first.
         self.wiring.watermarks.durable.advance(Seq(head.seq_durable().0));
         let mut count = 0;
         while let Some(frame) = head.durable_frame() {
@@ -186,7 +189,7 @@ impl EngineLoop {
     fn take_commands(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
         let mut count = 0;
         while count < COMMANDS_PER_CYCLE_MAX && self.has_room(now, reactor, codec::TRADING_RECORD_BYTES_MAX) {
-            if let Some(command) = self.unfinished.pop() {
+            if let Some(command) = self.continuations.pop() {
                 self.run(now, now, &command, reactor);
             } else if let Some(ingress) = self.next_ingress() {
                 self.run(now, ingress.received, &ingress.command, reactor);
@@ -198,23 +201,23 @@ impl EngineLoop {
         count + self.take_admin(now, reactor)
     }
 
-    /// The next command of a client; the engine sees those behind it first.
+    /// The next command of a client. The engine first sees the commands after it, to prefetch what they will touch.
     #[inline]
     fn next_ingress(&mut self) -> Option<Ingress> {
         let Self { engine, wiring: Wiring { ingress, .. }, .. } = self;
         if engine.looks_ahead() {
             let len = ingress.slots().min(DISTANCE_MAX + 1);
-            let chunk = ingress.read_chunk(len).expect("so many are there");
+            let chunk = ingress.read_chunk(len).expect("the ring holds at least this many");
             let (front, back) = chunk.as_slices();
             engine.look_ahead(|distance| {
-                let behind = front.get(distance).or_else(|| back.get(distance - front.len()));
-                behind.map(|ingress| &ingress.command)
+                let ahead = front.get(distance).or_else(|| back.get(distance - front.len()));
+                ahead.map(|ingress| &ingress.command)
             });
         }
         ingress.pop().ok()
     }
 
-    /// At most one administrative command a cycle: they are rare and may be large.
+    /// Runs at most one administrative command a cycle: they are rare and may be large.
     fn take_admin(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
         if !self.has_room(now, reactor, codec::RECORD_BYTES_MAX) || self.wiring.admin.answers.is_full() {
             return 0;
@@ -223,10 +226,12 @@ impl EngineLoop {
         let seq = self.run(now, now, &request.command, reactor);
         let answer =
             AdminAnswer { number: request.number, seq: seq.0, ts_ns: now.0, events: self.events.as_slice().to_vec() };
-        self.wiring.admin.answers.push(answer).expect("room was checked, and this loop alone fills it");
+        self.wiring.admin.answers.push(answer).expect("room was checked, and only this loop fills the ring");
         1
     }
 
+    /// Whether one more command can run: all of its answers, public events and changes fit into their rings, and its
+    /// record fits into the open frame. A full frame is submitted first, if the disk may take one more.
     #[inline]
     fn has_room(&mut self, now: TsNs, reactor: &mut impl Journaling, record_bytes: usize) -> bool {
         let Wiring { outbox, feed, control, .. } = &self.wiring;
@@ -239,13 +244,14 @@ impl EngineLoop {
         if reactor.head().has_room(record_bytes + CHECK_ROOM) {
             return true;
         }
-        // The open frame may just be full: close it and look again.
+        // The open frame may be full: close it and try again.
         self.write_journal(now, reactor);
         reactor.head().has_room(record_bytes + CHECK_ROOM)
     }
 
-    /// Hands the open frame to the disk, if it may take one more. It ends with a check where one is due or wanted: a state
-    /// is kept at the end of a frame, and only where it has been compared. A log that ends for good ends with one.
+    /// Closes the open frame and submits it, if one more may be in flight. The frame ends with a check when one is due,
+    /// asked for by the shadow, or the node stops: the shadow keeps a state only at the end of a frame whose check
+    /// agreed.
     #[inline]
     fn write_journal(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
         let (checked, applied) = (self.engine.checked().0, self.engine.stamp().seq.0);
@@ -261,14 +267,14 @@ impl EngineLoop {
         reactor.write_journal()
     }
 
-    /// Stamp, journal, apply, encode: one command from question to answers, which then wait for the disk.
+    /// Stamps, journals and applies one command and encodes its answers, which wait in the outbox until it is released.
     fn run(&mut self, now: TsNs, received: TsNs, command: &Command, reactor: &mut impl Journaling) -> Seq {
         let head = reactor.head_mut();
-        // Taken before apply: a crash between the two must not reuse a number that the journal has seen.
+        // Assigned before apply: a crash between the two must not reuse a number that the journal has seen.
         let seq = head.seq_next();
         let record_bytes_max = record_bytes_max(command);
         head.stage_with(seq, record_bytes_max, |into| {
-            codec::encode(now, command, into).expect("a command is smaller than its bound")
+            codec::encode(now, command, into).expect("an encoded command is no larger than its bound")
         });
         let stamp = Stamp { seq: Seq(seq.0), ts: now };
         self.events.clear();
@@ -282,17 +288,17 @@ impl EngineLoop {
         self.counts.fills += summary.fills;
         self.counts.rejects += summary.rejects;
         if summary.more.planted(Mutation::MassCancelAbandoned, || false) {
-            self.unfinished.push(continued(command));
+            self.continuations.push(continuation(command));
         }
         if matches!(command, Command::Admin(_) | Command::SetSession(_)) {
-            self.tell_gateway(stamp.seq);
+            self.send_changes(stamp.seq);
         }
         stamp.seq
     }
 
-    /// What changed that the gateway decides by: the grid of markets, and who may come in.
+    /// Sends the gateway what it decides by: new or changed assets, markets and sessions.
     #[cold]
-    fn tell_gateway(&mut self, seq: Seq) {
+    fn send_changes(&mut self, seq: Seq) {
         for event in self.events.as_slice() {
             let change = match event {
                 Event::AssetAdded(_) | Event::MarketAdded(_) | Event::MarketRulesChanged(_) => {
@@ -304,16 +310,13 @@ impl EngineLoop {
                 _ => None,
             };
             if let Some(change) = change {
-                self.wiring
-                    .control
-                    .push(Control { seq, change })
-                    .expect("room was checked before the command was taken");
+                self.wiring.control.push(Control { seq, change }).expect("room was checked before the command ran");
             }
         }
     }
 
-    /// Hands what is staged to the disk: at once where answers wait for it, else when the interval is over. Until then the
-    /// commands gather in one frame, and the disk stays out of an order's way.
+    /// Submits staged commands to the disk: at once when answers wait for the sync, otherwise once per interval.
+    /// Between two intervals commands gather in one frame, so that no order waits for the disk.
     fn write_when_due(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
         if let Release::Applied { write_every_ns } = self.release
             && now.0 - self.written_at_ns < write_every_ns
@@ -328,14 +331,14 @@ impl EngineLoop {
         count
     }
 
-    /// Moves the watermarks. Each asserts that it rises and stays within its bounds.
+    /// Advances the watermarks; each asserts that it rises and stays within its bounds.
     fn publish(&mut self, now: TsNs, reactor: &impl Journaling) {
         let Wiring { status, release_times, watermarks, .. } = &mut self.wiring;
         let durable = Seq(reactor.head().seq_durable().0);
         let applied = self.engine.stamp().seq;
         let released = self.release.upto(durable, applied);
         if watermarks.released.get() < released {
-            // Before the watermark: a reader that sees that answers may leave also finds since when.
+            // Before the watermark: a reader that sees `released` also finds the time at which it was reached.
             release_times.note(released, now);
         }
         watermarks.next.advance(applied.next());
@@ -345,7 +348,7 @@ impl EngineLoop {
         status.commands.set(self.counts.commands);
         status.rejects.set(self.counts.rejects);
         status.fills.set(self.counts.fills);
-        // Against the gauge itself, so that whoever looks may set it back.
+        // Compared with the gauge itself, so that a test or a bench may set the maximum back to zero.
         if self.cycle_at.0 > 0 && status.engine_cycle_ns_max.get() < now.0 - self.cycle_at.0 {
             status.engine_cycle_ns_max.set(now.0 - self.cycle_at.0);
         }
@@ -359,7 +362,7 @@ impl EngineLoop {
     }
 }
 
-/// Where the live engine's events go: into rings, behind the watermark.
+/// The output of the live engine: rings, whose readers take an item only once its command is released.
 struct Live<'a> {
     origin: Origin,
     outbox: &'a mut OutboxIn,
@@ -374,7 +377,7 @@ impl Outlet for Live<'_> {
 
     #[inline]
     fn public(&mut self, item: FeedItem) {
-        self.feed.push(item).expect("room for a whole command was checked before it was taken");
+        self.feed.push(item).expect("room for all items of a command was checked before it ran");
     }
 }
 
@@ -387,7 +390,7 @@ fn record_bytes_max(command: &Command) -> usize {
     }
 }
 
-/// The engine's memory, as the configuration asks for it.
+/// The memory to set aside for the engine, from the configured numbers of orders and markets.
 pub fn capacity(orders: usize, markets: usize) -> Capacity {
     Capacity { orders, leaves: (orders / 16).max(1 << 12), markets }
 }

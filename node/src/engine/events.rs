@@ -1,8 +1,9 @@
-//! The events of one command, in a buffer that is made once.
+//! A buffer for the events of one command, allocated once.
 
 use book::event::{Event, Sink};
 
-/// Events of one command, in a buffer made once.
+/// The events of the command at hand. The capacity covers the largest number that one command can cause, so that
+/// pushing never allocates.
 #[derive(Debug)]
 pub struct Events(Vec<Event>);
 
@@ -27,7 +28,7 @@ impl Default for Events {
 }
 
 impl Sink for Events {
-    /// The live engine books every transfer; describing them is the shadow's work.
+    /// The live engine moves balances without describing each transfer: ledger events are made by the shadow.
     const LEDGER: bool = false;
 
     #[inline]

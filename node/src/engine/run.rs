@@ -1,4 +1,4 @@
-//! The loops of the pinned threads: what a cycle does, in which order, and how it ends.
+//! The loops of the pinned threads: what one cycle does, in which order, and how the loop ends.
 
 use crate::config::Idle;
 use crate::engine::engine_loop::EngineLoop;
@@ -15,14 +15,14 @@ use std::time::Duration;
 use wal::error::WalError;
 use wal::head::Poisoned;
 
-/// Idle cycles before a loop that may back off waits in the kernel.
+/// Idle cycles after which a loop with `node.idle = "backoff"` waits in the kernel.
 const SPINS_BEFORE_BACKOFF: u32 = 2_000;
-/// Longest such wait: what other threads hand over by ring is seen this late at most.
+/// Longest such wait, and so the longest time for which an item that another thread put into a ring goes unseen.
 const BACKOFF: Duration = Duration::from_micros(500);
-/// How long a stopping node waits for answers to leave through slow sockets.
+/// How long a stopping node waits for clients with slow connections to receive their answers.
 const DRAIN_NS: u64 = 2_000_000_000;
 
-/// Decides between spinning and waiting.
+/// Decides whether the next cycle spins or waits in the kernel.
 pub struct Idler {
     idle: Idle,
     spins: u32,
@@ -33,14 +33,14 @@ impl Idler {
         Self { idle, spins: 0 }
     }
 
-    /// How to enter the kernel next, given what the last cycle did.
+    /// How the next cycle enters the kernel, given the work that the last one did.
     fn wait(&mut self, work: usize) -> Wait {
         self.spins = if work > 0 { 0 } else { self.spins.saturating_add(1) };
         if self.idle == Idle::Spin || self.spins < SPINS_BEFORE_BACKOFF { Wait::Spin } else { Wait::Upto(BACKOFF) }
     }
 }
 
-/// Gateway and engine on one thread and one ring: the product's shape.
+/// `threads = "single"`: gateway and engine loop on one pinned thread with one io_uring. The default.
 pub struct Single {
     pub reactor: Reactor,
     pub gateway: Gateway,
@@ -52,7 +52,8 @@ pub struct Single {
 }
 
 impl Single {
-    /// Runs until the node has stopped or the journal failed.
+    /// Runs until the node has stopped or failed. A stop drains: every accepted command becomes durable and its answers
+    /// are sent, or `DRAIN_NS` has passed.
     pub fn run(mut self) {
         let mut wait = Wait::Spin;
         let mut deadline = None;
@@ -64,7 +65,7 @@ impl Single {
             let mut work = self.gateway.take_in(now, &mut self.reactor);
             work += self.engine.poll(now, &mut self.reactor);
             if let Some(poisoned) = self.reactor.poisoned() {
-                // Nothing leaves any more: whether the failed frame is on disk only a restart can tell.
+                // No answer leaves after this: only a restart can find out whether the failed frame is on disk.
                 return fail_poisoned(&self.lifecycle, poisoned);
             }
             work += self.gateway.give_out(now, &mut self.reactor);
@@ -86,26 +87,26 @@ impl Single {
     }
 }
 
-/// A full disk has an exit code of its own, because it has a remedy of its own.
+/// A full disk has its own exit code, because the operator's next step is a different one.
 #[cold]
 fn fail_poisoned(lifecycle: &Lifecycle, poisoned: &Poisoned) {
     let error = WalError::from(*poisoned);
     lifecycle.fail(exit::code_of(&error), error.to_string());
 }
 
-/// The engine's thread of a pipeline.
-pub struct EngineSeat {
+/// `threads = "pipeline"`: the pinned thread of the engine loop, with the journal on its io_uring.
+pub struct EngineThread {
     pub reactor: Reactor,
     pub engine: EngineLoop,
     pub clock: Clock,
     pub lifecycle: Arc<Lifecycle>,
     pub status: Arc<Status>,
     pub idler: Idler,
-    /// The gateway takes nothing in any more: what is in the ingress is all there will be.
+    /// The gateway accepts no more commands: what the ingress holds now are the last ones.
     pub closed: Arc<AtomicBool>,
 }
 
-impl EngineSeat {
+impl EngineThread {
     pub fn run(mut self) {
         let mut wait = Wait::Spin;
         loop {
@@ -119,7 +120,7 @@ impl EngineSeat {
                 return fail_poisoned(&self.lifecycle, poisoned);
             }
             self.status.ring_entries.set(self.reactor.enter_count());
-            // After a failure the gateway may never have begun, and never close.
+            // After a failure the gateway may never have started, and then it would never close.
             let failed = self.lifecycle.is_stopping() && self.lifecycle.has_failed();
             if failed || closed && self.engine.is_drained(&self.reactor) {
                 return;
@@ -129,8 +130,8 @@ impl EngineSeat {
     }
 }
 
-/// The gateway's thread of a pipeline.
-pub struct GatewaySeat {
+/// `threads = "pipeline"`: the pinned thread of the gateway, with the sockets on its io_uring.
+pub struct GatewayThread {
     pub reactor: Reactor,
     pub gateway: Gateway,
     pub clock: Clock,
@@ -141,7 +142,7 @@ pub struct GatewaySeat {
     pub closed: Arc<AtomicBool>,
 }
 
-impl GatewaySeat {
+impl GatewayThread {
     pub fn run(mut self) {
         let mut wait = Wait::Spin;
         let mut deadline = None;

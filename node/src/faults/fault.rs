@@ -1,23 +1,25 @@
-//! Faults to inject into the journal's completions, and the planted mistake that the power-cut harness must catch.
+//! Faults that a test injects through `PINION_FAULT`: failing journal writes and syncs, crashes while a record is
+//! applied, and an acknowledgement before the sync, which the power-cut test must catch.
 //!
-//! io_uring hides its writes from strace, so the reactor asks here. Without the feature `fault-injection` this is an
-//! empty struct and its checks are nothing.
+//! Writes through io_uring are not system calls that strace could make fail, so the reactor asks here instead. Without
+//! the feature `fault-injection` the struct is empty and its checks compile to nothing.
 
 use book::units::Seq;
 #[cfg(feature = "fault-injection")]
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Whether this build has faults to inject: tests that need them prove nothing without.
+/// Whether this build can inject faults. Tests that depend on them must fail without it, because they would prove
+/// nothing.
 pub const ENABLED: bool = cfg!(feature = "fault-injection");
 
-/// What shall go wrong, and when.
+/// Which journal operations fail, and from which one on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JournalFault {
     #[cfg(feature = "fault-injection")]
     write: Option<FaultAt>,
     #[cfg(feature = "fault-injection")]
     sync: Option<FaultAt>,
-    /// The planted mistake: answers leave when a command is applied, before it is durable.
+    /// Planted fault: answers leave when a command is applied, before it is durable.
     #[cfg(feature = "fault-injection")]
     pub acknowledge_before_sync: bool,
 }
@@ -48,10 +50,14 @@ impl JournalFault {
 
 #[cfg(feature = "fault-injection")]
 impl JournalFault {
-    /// Reads `PINION_FAULT`: a comma-separated list of `write:ERRNO:N`, `sync:ERRNO:N` (the N-th fails and all after)
-    /// `ack-before-sync`, `crash-at:SEQ` (whoever replays that sequence panics) and `die-at:SEQ` (the process is killed
-    /// there), `differ-at:SEQ` (the shadow leaves that sequence out), `record-hashes:EVERY:PATH` (the live engine notes
-    /// its state hash after every EVERY-th sequence).
+    /// Reads `PINION_FAULT`, a comma-separated list of:
+    ///
+    /// - `write:ERRNO:N`, `sync:ERRNO:N`: the N-th operation fails, and all after it
+    /// - `ack-before-sync`: answers leave before their command is durable
+    /// - `crash-at:SEQ`: recovery and shadow panic when they apply that sequence
+    /// - `die-at:SEQ`: the process is killed there instead
+    /// - `differ-at:SEQ`: the shadow skips that sequence, so that its state differs from the live one
+    /// - `record-hashes:EVERY:PATH`: the live engine appends its state hash to PATH after every EVERY-th sequence
     pub fn from_env() -> Result<Self, String> {
         let Ok(text) = std::env::var("PINION_FAULT") else { return Ok(Self::default()) };
         let mut fault = Self::default();
@@ -65,7 +71,7 @@ impl JournalFault {
                 ["die-at", seq] => ApplyFault::arm(&DIE_AT, seq)?,
                 ["differ-at", seq] => ApplyFault::arm(&DIFFER_AT, seq)?,
                 ["record-hashes", every, path] => HashRecord::arm(every, path)?,
-                _ => return Err(format!("PINION_FAULT: no fault is called {part:?}")),
+                _ => return Err(format!("PINION_FAULT: unknown fault {part:?}")),
             }
         }
         Ok(fault)
@@ -102,7 +108,7 @@ impl FaultAt {
     }
 }
 
-/// Ends of whoever applies the log: recovery and shadow, not the live engine.
+/// Faults of a replay: recovery and shadow have them, the live engine does not.
 pub struct ApplyFault;
 
 #[cfg(feature = "fault-injection")]
@@ -118,7 +124,7 @@ impl ApplyFault {
     pub fn strike(_seq: Seq) {}
 
     #[inline]
-    pub fn is_left_out(_seq: Seq) -> bool {
+    pub fn is_skipped(_seq: Seq) -> bool {
         false
     }
 }
@@ -134,17 +140,18 @@ impl ApplyFault {
         assert!(CRASH_AT.load(Ordering::Relaxed) != seq.0, "crash-at: the fault that was asked for");
         if DIE_AT.load(Ordering::Relaxed) == seq.0 {
             let me = rustix::process::getpid();
-            // Nothing runs behind this, as after a kill from outside.
+            // No destructor and no hook runs after this, as after a kill from outside.
             let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
         }
     }
 
-    pub fn is_left_out(seq: Seq) -> bool {
+    pub fn is_skipped(seq: Seq) -> bool {
         DIFFER_AT.load(Ordering::Relaxed) == seq.0
     }
 }
 
-/// No fault, but seen with the same eyes: what the live engine's state was, for whoever builds it again later.
+/// Not a fault, but configured by the same variable: records state hashes of the live engine, with which a test
+/// compares the state that tools build from the log.
 pub struct HashRecord;
 
 #[cfg(feature = "fault-injection")]
@@ -160,15 +167,15 @@ impl HashRecord {
 impl HashRecord {
     fn arm(every: &str, path: &str) -> Result<(), String> {
         let every = every.parse().ok().filter(|every| 0 < *every);
-        let every = every.ok_or_else(|| "PINION_FAULT: record-hashes wants a count".to_owned())?;
+        let every = every.ok_or_else(|| "PINION_FAULT: record-hashes needs a count above zero".to_owned())?;
         let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
         let file = file.map_err(|error| format!("PINION_FAULT: {path}: {error}"))?;
-        // A second node of this process goes on in the first one's file.
+        // A second node in this process appends to the first one's file.
         let _ = HASHES.set((every, file));
         Ok(())
     }
 
-    /// Appends `seq hash` where the engine has just applied a sequence that is to be noted.
+    /// Appends `seq hash` if the engine has just applied an EVERY-th sequence.
     pub fn note(engine: &book::engine::Engine) {
         use std::io::Write;
         let Some((every, file)) = HASHES.get() else { return };

@@ -1,7 +1,7 @@
-//! Planted faults: what a simulation must notice. Without the feature `mutation` none of them exists.
+//! Planted faults (mutations): each breaks one promise of the node, and the simulator must catch it.
 //!
-//! A fault is chosen by name for the calling thread, so that one build tries them all. Invariant: without the feature
-//! [`is`] is a constant, and nothing of a fault is left in what is compiled.
+//! A fault is planted by name for the calling thread, so that one build can try them all. Invariant: without the
+//! feature `mutation`, [`is`] is the constant `false` and the compiled node contains no part of any fault.
 
 #[cfg(feature = "mutation")]
 use std::cell::Cell;
@@ -9,29 +9,29 @@ use std::cell::Cell;
 /// One planted fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutation {
-    /// Answers leave when a command is applied.
+    /// Answers leave when a command is applied, before it is durable.
     AnswerBeforeSync,
-    /// The gateway hands out what is not released.
+    /// The gateway sends answers that are applied and not yet released.
     WatermarkIgnored,
-    /// The public is told before a command is durable.
+    /// Market data is published before its command is durable.
     FeedBeforeSync,
-    /// An administrator is told before a command is durable.
+    /// The admin API answers before its command is durable.
     AdminAnswerBeforeRelease,
-    /// A session that comes back misses a message.
+    /// A session that resumes misses one message.
     ResumeOffByOne,
-    /// A session without a line is told nothing.
+    /// Messages for a session without a connection are lost.
     MessageLostWhileAway,
-    /// Bytes that had to wait for room are dropped.
+    /// Received bytes that had to wait for room in the ingress are dropped.
     StalledBytesForgotten,
-    /// A mass cancel that one command cannot finish stays unfinished.
+    /// A mass cancel that one command cannot finish is never continued.
     MassCancelAbandoned,
-    /// The high-water mark stays where it was.
+    /// The high-water mark is never written.
     MarkNotNoted,
-    /// The head is told stored when a frame is handed to the store.
+    /// `seq_stored` advances when a frame is appended to the store, before the flush.
     StoredBeforeFlush,
-    /// A snapshot says the sequence before its own.
+    /// A snapshot's header names the sequence before its own.
     SnapshotOffByOne,
-    /// The history and the cursor that counts it are written apart.
+    /// The history's rows and its watermark are written in two batches.
     CursorApart,
 }
 
@@ -57,21 +57,21 @@ thread_local! {
     static CHOSEN: Cell<Option<Mutation>> = const { Cell::new(None) };
 }
 
-/// Whether this fault is planted here.
+/// Whether this fault is planted in the calling thread.
 #[cfg(feature = "mutation")]
 #[inline]
 pub fn is(mutation: Mutation) -> bool {
     CHOSEN.get() == Some(mutation)
 }
 
-/// Whether this fault is planted here: never.
+/// Without the feature no fault is ever planted.
 #[cfg(not(feature = "mutation"))]
 #[inline(always)]
 pub const fn is(_mutation: Mutation) -> bool {
     false
 }
 
-/// A hook that is a statement: runs `wrong` where the fault is planted.
+/// A hook that is a statement of its own: runs `wrong` if the fault is planted.
 #[inline]
 pub fn when(mutation: Mutation, wrong: impl FnOnce()) {
     if is(mutation) {
@@ -79,7 +79,7 @@ pub fn when(mutation: Mutation, wrong: impl FnOnce()) {
     }
 }
 
-/// A hook at the end of a statement: the value as it is, or `wrong` where the fault is planted.
+/// A hook at the end of a statement: gives the value itself, or `wrong` if the fault is planted.
 pub trait Planted: Sized {
     #[inline]
     fn planted(self, mutation: Mutation, wrong: impl FnOnce() -> Self) -> Self {
@@ -89,13 +89,13 @@ pub trait Planted: Sized {
 
 impl<T> Planted for T {}
 
-/// Plants a fault for this thread, or takes it away.
+/// Plants a fault in the calling thread, or removes the planted one.
 #[cfg(feature = "mutation")]
 pub fn plant(mutation: Option<Mutation>) {
     CHOSEN.set(mutation);
 }
 
-/// Plants a fault of any crate by its name, for this thread; false where there is none of that name.
+/// Plants a fault of any crate in the calling thread, by its name; false if there is none of that name.
 #[cfg(feature = "mutation")]
 pub fn plant_by_name(name: &str) -> bool {
     let book = book::mutation::Mutation::ALL.into_iter().find(|mutation| format!("{mutation:?}") == name);
@@ -108,7 +108,7 @@ pub fn plant_by_name(name: &str) -> bool {
     found
 }
 
-/// Takes every planted fault away again.
+/// Removes every planted fault from the calling thread.
 #[cfg(feature = "mutation")]
 pub fn plant_none() {
     book::mutation::plant(None);

@@ -10,7 +10,7 @@
 use crate::gateway::send_buffer::Filling;
 use crate::reactor::ports::{ConnId, Done, Sockets, Wait};
 use crate::reactor::uring::Reactor;
-use crate::replica::public_feed::FeedState;
+use crate::replica::public_feed::PublicFeed;
 use crate::rings::feed_items::FeedItem;
 use crate::status::Status;
 use crate::status::lifecycle::Lifecycle;
@@ -76,7 +76,7 @@ struct Reader {
 /// The feed's loop: takes released items in, sends to readers what they can take.
 pub struct MarketGate {
     items: Consumer<FeedItem>,
-    state: FeedState,
+    state: PublicFeed,
     readers: Vec<Option<Box<Reader>>>,
     released: Watermark<Seq>,
     status: Arc<Status>,
@@ -88,7 +88,7 @@ impl MarketGate {
     /// Items are published once `released` has reached their command.
     pub fn new(
         items: Consumer<FeedItem>,
-        state: FeedState,
+        state: PublicFeed,
         released: Watermark<Seq>,
         status: Arc<Status>,
         limits: SessionLimits,
@@ -297,7 +297,7 @@ impl MarketGate {
 }
 
 /// Fills a send with what the reader wants next. False when it has fallen behind what is kept.
-fn fill(now: TsNs, reader: &mut Reader, state: &FeedState, filling: &mut Filling<'_>) -> bool {
+fn fill(now: TsNs, reader: &mut Reader, state: &PublicFeed, filling: &mut Filling<'_>) -> bool {
     let Reader { protocol, wish, .. } = reader;
     match wish {
         Wish::Nothing | Wish::Said { .. } => {}
@@ -327,7 +327,7 @@ fn fill_top(
     protocol: &mut Session,
     told: &mut BTreeMap<u32, TopState>,
     from: &mut u32,
-    state: &FeedState,
+    state: &PublicFeed,
     filling: &mut Filling<'_>,
 ) {
     let mut scratch = [0; TOP_ROOM_BYTES];

@@ -17,7 +17,7 @@ mod send;
 use crate::gateway::passwords::Doorbell;
 use crate::gateway::resend::{Archive, Recalled};
 use crate::reactor::ports::{ConnId, Done, ListenerIdx, Sockets};
-use crate::replica::session_streams::Streams;
+use crate::replica::session_streams::SessionStreams;
 use crate::replica::translate::Translator;
 use crate::rings::control::{Change, Control, SessionFacts};
 use crate::rings::ingress::Ingress;
@@ -154,7 +154,7 @@ pub struct Gateway {
     desks: Vec<Desk>,
     by_user: HashMap<UserName, SessionId>,
     by_address: HashMap<IpAddr, AddressRecord>,
-    streams: Streams,
+    streams: SessionStreams,
     instruments: Instruments,
     wiring: GatewayWiring,
     limits: DoorLimits,
@@ -167,7 +167,7 @@ pub struct Gateway {
 
 /// What the door starts with.
 pub struct DoorState {
-    streams: Streams,
+    streams: SessionStreams,
     instruments: Instruments,
     sessions: Vec<SessionFacts>,
     /// Sessions whose orders outlived the last run: they have their grace window to come back.
@@ -176,7 +176,7 @@ pub struct DoorState {
 
 impl DoorState {
     /// As the log left it.
-    pub fn of(engine: &Engine, translator: &Translator, streams: Streams) -> Self {
+    pub fn of(engine: &Engine, translator: &Translator, streams: SessionStreams) -> Self {
         let sessions = engine.sessions();
         Self {
             streams,

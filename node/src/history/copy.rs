@@ -1,4 +1,4 @@
-//! Copies a history into another store up to a sequence: what a restore takes along.
+//! Copies a history up to a sequence into another store, for `pinion restore`.
 
 use super::rows::{entries, pack, push_entry, unpack};
 use super::writer::{read_begins, read_watermark};
@@ -11,19 +11,19 @@ use wal::store::{Rows, Store};
 /// Bytes of rows written as one batch.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// What went over.
+/// What was copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Copied {
     pub rows: u64,
-    /// Rows that had entries behind the sequence, which stayed behind.
+    /// Rows of which only a part was copied, because they also had entries after the sequence.
     pub rows_cut: u64,
     pub bytes: u64,
-    /// The copy has everything up to and including this sequence.
+    /// The copy is complete up to and including this sequence.
     pub watermark: Seq,
 }
 
-/// Copies every entry of `from` with a sequence up to and including `until`, and says how far that is. `going_on` is
-/// asked before every batch. Durable with the next flush of `into`.
+/// Copies every entry of `from` with a sequence up to and including `until`, and the watermark that goes with them.
+/// `going_on` is called after every batch; its error ends the copy. Durable with the next flush of `into`.
 pub fn copy_until<E: From<WalError>>(
     from: &Store,
     into: &Store,
@@ -64,7 +64,8 @@ pub fn copy_until<E: From<WalError>>(
         if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     outcome?;
-    // Behind the rows that it counts: the store keeps a prefix of what it was given.
+    // Last, after all rows: the store keeps a prefix of its batches, so the watermark never covers a row that is
+    // missing.
     rows.put_meta(WATERMARK_KEY, watermark.0.to_le_bytes());
     let begins = read_begins(from)?.min(watermark);
     if begins.0 > 0 {
@@ -80,23 +81,24 @@ enum Kept {
     Nothing,
 }
 
-/// What of a row is not behind `until`. Entries of a row are in the order of their sequences.
+/// The entries of a row with sequences up to and including `until`; `None` if the row cannot be read. The entries of a
+/// row are in the order of their sequences.
 fn kept_of(value: &[u8], until: Seq) -> Option<Kept> {
     let raw = unpack(value)?;
     let mut kept = Vec::new();
-    let mut whole = true;
+    let mut is_cut = false;
     for entry in entries(&raw) {
         let entry = entry?;
         if until < entry.stamp.seq {
-            whole = false;
+            is_cut = true;
             break;
         }
         push_entry(&mut kept, entry.stamp, entry.bytes);
     }
-    Some(match (whole, kept.is_empty()) {
-        (true, _) => Kept::All,
-        (false, false) => Kept::Part(pack(&kept)),
-        (false, true) => Kept::Nothing,
+    Some(match (is_cut, kept.is_empty()) {
+        (false, _) => Kept::All,
+        (true, false) => Kept::Part(pack(&kept)),
+        (true, true) => Kept::Nothing,
     })
 }
 
@@ -111,7 +113,7 @@ mod tests {
         for seq in [3, 3, 5, 9] {
             push_entry(&mut raw, Stamp { seq: Seq(seq), ts: TsNs(seq) }, b"bytes");
         }
-        let seqs_until = |until| match kept_of(&pack(&raw), Seq(until)).expect("whole") {
+        let seqs_until = |until| match kept_of(&pack(&raw), Seq(until)).expect("a row that was just packed") {
             Kept::All => 4,
             Kept::Part(value) => entries(&unpack(&value).expect("packed")).count(),
             Kept::Nothing => 0,

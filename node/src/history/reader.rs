@@ -1,4 +1,4 @@
-//! Reads the history back: events of an account between two times, messages of a session between two numbers.
+//! Reads the history: events of an account between two times, messages of a session between two numbers.
 
 use super::rows::{Entry, Kind, entries, number_of, prefix, stream_key, timed_key, unpack};
 use super::writer::{read_begins, read_watermark};
@@ -11,7 +11,7 @@ use std::ops::{ControlFlow, Range};
 use wal::error::{Damage, Result, WalError};
 use wal::store::Store;
 
-/// The reading end. Many may read while the shadow writes.
+/// A reader of the history. Any number of readers may read while the shadow writes.
 pub struct History<'s> {
     store: &'s Store,
 }
@@ -21,12 +21,12 @@ impl<'s> History<'s> {
         Self { store }
     }
 
-    /// Everything behind this sequence is here, up to the watermark; zero where nothing was ever missing.
+    /// The history is complete after this sequence, up to the watermark; zero if it is complete from the beginning.
     pub fn begins(&self) -> Result<Seq> {
         read_begins(self.store)
     }
 
-    /// Everything up to this sequence is here.
+    /// The history is complete up to and including this sequence.
     pub fn watermark(&self) -> Result<Seq> {
         read_watermark(self.store)
     }
@@ -75,7 +75,7 @@ impl<'s> History<'s> {
         })
     }
 
-    /// Entries from the row on that may hold `key`.
+    /// Shows every entry from the row on that may hold `key`.
     fn walk(
         &self,
         prefix: &[u8],

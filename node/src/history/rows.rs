@@ -1,12 +1,12 @@
-//! Rows as bytes.
+//! The bytes of the history's rows: keys that sort by owner and time, values that are packed entries.
 
 use book::units::{Seq, Stamp, TsNs};
 
-/// Raw bytes of one row; a batch ends before any row gets there.
+/// Limit of one row's bytes before compression; a batch ends before any row reaches it.
 pub const ROW_BYTES_MAX: usize = 16 << 20;
-/// Shorter rows are not worth compressing.
+/// Shorter rows are stored uncompressed.
 const COMPRESS_BYTES_MIN: usize = 256;
-/// The fastest level that is worth its time.
+/// The compression level of zstd: the fastest one.
 const LEVEL: i32 = 1;
 
 const CODING_PLAIN: u8 = 0;
@@ -14,7 +14,7 @@ const CODING_ZSTD: u8 = 1;
 const VALUE_HEAD_BYTES: usize = 5;
 const ENTRY_HEAD_BYTES: usize = 18;
 
-/// What a row is about.
+/// The kind of entries in a row; each kind is keyed separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Kind {
@@ -24,21 +24,21 @@ pub enum Kind {
     Stream = b's',
 }
 
-/// One thing that happened.
+/// One event of an account, or one message of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
     pub stamp: Stamp,
     pub bytes: &'a [u8],
 }
 
-/// `kind | owner`, in front of every key of that owner.
+/// `kind | owner`: the prefix of every key of that owner.
 pub fn prefix(kind: Kind, owner: u32) -> Vec<u8> {
     let mut key = vec![kind as u8];
     key.extend_from_slice(&owner.to_be_bytes());
     key
 }
 
-/// The key of a row of an account's history that begins with this stamp.
+/// The key of a row of an account whose first entry has this stamp.
 pub fn timed_key(kind: Kind, owner: u32, stamp: Stamp) -> Vec<u8> {
     let mut key = prefix(kind, owner);
     key.extend_from_slice(&stamp.ts.0.to_be_bytes());
@@ -46,14 +46,14 @@ pub fn timed_key(kind: Kind, owner: u32, stamp: Stamp) -> Vec<u8> {
     key
 }
 
-/// The key of a row of a stream that begins with this number.
+/// The key of a row of a stream whose first message has this number.
 pub fn stream_key(owner: u32, number: u64) -> Vec<u8> {
     let mut key = prefix(Kind::Stream, owner);
     key.extend_from_slice(&number.to_be_bytes());
     key
 }
 
-/// The number in a stream's key.
+/// The message number in a stream's key; `None` if the key is no such key.
 pub fn number_of(key: &[u8]) -> Option<u64> {
     key.get(5..).and_then(|number| number.try_into().ok()).map(u64::from_be_bytes)
 }
@@ -66,7 +66,7 @@ pub fn push_entry(raw: &mut Vec<u8>, stamp: Stamp, bytes: &[u8]) {
     raw.extend_from_slice(bytes);
 }
 
-/// Entries as a row's value.
+/// Packs entries into a row's value, compressed if that makes it smaller.
 pub fn pack(raw: &[u8]) -> Vec<u8> {
     assert!(raw.len() <= ROW_BYTES_MAX, "a batch ends before its rows get too long");
     let mut value = Vec::with_capacity(VALUE_HEAD_BYTES + raw.len());
@@ -84,7 +84,7 @@ pub fn pack(raw: &[u8]) -> Vec<u8> {
     value
 }
 
-/// The entries of a row's value; `None` for bytes that no row has.
+/// The entries of a row's value; `None` if the value is malformed.
 pub fn unpack(value: &[u8]) -> Option<Vec<u8>> {
     let (head, body) = value.split_first_chunk::<VALUE_HEAD_BYTES>()?;
     let raw_bytes = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
@@ -99,7 +99,7 @@ pub fn unpack(value: &[u8]) -> Option<Vec<u8>> {
     (raw.len() == raw_bytes).then_some(raw)
 }
 
-/// Walks over entries; ends with `None` in place of one that is cut.
+/// Iterates over entries; a truncated entry gives `None`, and ends the iteration.
 pub fn entries(raw: &[u8]) -> impl Iterator<Item = Option<Entry<'_>>> {
     let mut rest = raw;
     std::iter::from_fn(move || {
@@ -117,8 +117,8 @@ pub fn entries(raw: &[u8]) -> impl Iterator<Item = Option<Entry<'_>>> {
 fn split_entry<'a>(rest: &mut &'a [u8]) -> Option<Entry<'a>> {
     let (head, body) = rest.split_first_chunk::<ENTRY_HEAD_BYTES>()?;
     let (seq, ts, len) = (head.first_chunk::<8>()?, head[8..].first_chunk::<8>()?, head[16..].first_chunk::<2>()?);
-    let (bytes, behind) = body.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
-    *rest = behind;
+    let (bytes, after) = body.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
+    *rest = after;
     let stamp = Stamp { seq: Seq(u64::from_le_bytes(*seq)), ts: TsNs(u64::from_le_bytes(*ts)) };
     Some(Entry { stamp, bytes })
 }
@@ -140,7 +140,7 @@ mod tests {
         for count in [1, 2, 50, 1_000] {
             let raw = raw_of(count);
             assert_eq!(unpack(&pack(&raw)).as_deref(), Some(raw.as_slice()));
-            let seqs: Vec<u64> = entries(&raw).map(|entry| entry.expect("whole").stamp.seq.0).collect();
+            let seqs: Vec<u64> = entries(&raw).map(|entry| entry.expect("an intact entry").stamp.seq.0).collect();
             assert_eq!(seqs, (1..=count).collect::<Vec<_>>());
         }
     }

@@ -1,9 +1,9 @@
-//! Gathers what happened into rows and writes them in batches.
+//! Gathers events and messages into rows and writes them in batches, each with the watermark that counts it.
 
 use super::rows::{Kind, ROW_BYTES_MAX, pack, push_entry, stream_key, timed_key};
 use super::{BEGINS_KEY, WATERMARK_KEY};
 use crate::faults::mutation::{self, Mutation};
-use crate::replica::Listener;
+use crate::replica::StreamSink;
 use api::binary::stream::SessionSeq;
 use book::codec;
 use book::event::{Event, LedgerAccount};
@@ -15,11 +15,11 @@ use std::sync::Arc;
 use wal::error::{Result, WalError};
 use wal::store::{Rows, Store};
 
-/// Gathered bytes behind which a batch is worth writing.
+/// A batch is written once this many bytes are gathered.
 const BATCH_BYTES: usize = 2 << 20;
-/// A row that is so long gets no more entries: its owner's next one begins another row.
+/// A row of this length gets no more entries: the owner's next entry begins another row.
 const ROW_BYTES: usize = 4 << 20;
-/// No command alone makes a row so long, so no two rows of an owner have one key.
+// No single command makes a row this long, so two rows of an owner never have the same key.
 const _: () = assert!(book::engine::EVENTS_PER_COMMAND_MAX * 160 < ROW_BYTES && 2 * ROW_BYTES <= ROW_BYTES_MAX);
 
 /// A row being gathered.
@@ -28,15 +28,15 @@ struct Chunk {
     raw: Vec<u8>,
 }
 
-/// The writing end; the shadow owns it.
+/// The only writer of a history; the shadow owns it.
 pub struct HistoryWriter {
     store: Arc<Store>,
-    /// Everything up to here is written.
+    /// The history is written up to and including this sequence.
     watermark: Seq,
-    /// The newest command gathered.
+    /// The last command whose events are gathered.
     gathered: Seq,
     chunks: BTreeMap<(Kind, u32), Chunk>,
-    /// Rows that are long enough.
+    /// Rows of this batch that have reached `ROW_BYTES`.
     long: Vec<Chunk>,
     raw_bytes: usize,
     event_bytes: Vec<u8>,
@@ -60,9 +60,10 @@ impl HistoryWriter {
         self.watermark
     }
 
-    /// Goes on behind `seq`: what lies between is not to be had any more, and the history says so from now on.
-    pub fn begin_behind(&mut self, seq: Seq) -> Result<()> {
-        assert!(!self.is_behind() && self.watermark < seq, "a gap lies between what is written and what comes");
+    /// Continues after `seq`. The commands between the watermark and `seq` are no longer in the log, and from now on
+    /// the history records that it is complete only after `seq`.
+    pub fn begin_after(&mut self, seq: Seq) -> Result<()> {
+        assert!(!self.has_pending() && self.watermark < seq, "a gap begins after the watermark, with nothing gathered");
         let mut rows = Rows::new();
         rows.put_meta(BEGINS_KEY, seq.0.to_le_bytes());
         rows.put_meta(WATERMARK_KEY, seq.0.to_le_bytes());
@@ -71,12 +72,12 @@ impl HistoryWriter {
         Ok(())
     }
 
-    /// Whether anything waits to be written.
-    pub fn is_behind(&self) -> bool {
+    /// Whether commands are gathered and not yet written, with or without rows.
+    pub fn has_pending(&self) -> bool {
         self.watermark < self.gathered
     }
 
-    /// Whether anything but the watermark would be written.
+    /// Whether a batch would contain rows, not only the watermark.
     pub fn has_rows(&self) -> bool {
         self.raw_bytes > 0
     }
@@ -85,12 +86,13 @@ impl HistoryWriter {
         BATCH_BYTES <= self.raw_bytes
     }
 
-    /// Bytes that are gathered and not written.
+    /// Bytes that are gathered and not yet written.
     pub fn bytes_held(&self) -> usize {
         self.raw_bytes
     }
 
-    /// Forgets what was gathered. The writer is of no use afterwards: a later start gathers it again.
+    /// Drops what was gathered, because it must not be kept. The writer must not be used afterwards; the next start
+    /// gathers the same commands again.
     pub fn discard(&mut self) {
         self.chunks.clear();
         self.long.clear();
@@ -98,7 +100,8 @@ impl HistoryWriter {
         self.gathered = self.watermark;
     }
 
-    /// Takes in what a command did. Its answers come through `listening`.
+    /// Gathers the events of a command. Its messages to sessions are gathered through
+    /// [`stream_rows`](Self::stream_rows).
     pub fn gather(&mut self, stamp: Stamp, events: &[Event]) {
         self.gathered = self.gathered.max(stamp.seq);
         if stamp.seq <= self.watermark {
@@ -116,9 +119,9 @@ impl HistoryWriter {
         }
     }
 
-    /// Takes in what sessions are told by the command with this stamp.
-    pub fn listening(&mut self, stamp: Stamp) -> Listening<'_> {
-        Listening { writer: self, stamp }
+    /// Gathers the messages that the command with this stamp sends to sessions.
+    pub fn stream_rows(&mut self, stamp: Stamp) -> StreamRows<'_> {
+        StreamRows { writer: self, stamp }
     }
 
     fn push(&mut self, kind: Kind, owner: u32, stamp: Stamp, bytes: &[u8], key: impl FnOnce(u32) -> Vec<u8>) {
@@ -136,9 +139,9 @@ impl HistoryWriter {
         self.raw_bytes += chunk.raw.len() - before;
     }
 
-    /// Writes what was gathered, and how far that is, as one. Durable with the store's next flush.
+    /// Writes the gathered rows and the watermark in one batch. Durable with the store's next flush.
     pub fn commit(&mut self) -> Result<()> {
-        if !self.is_behind() {
+        if !self.has_pending() {
             return Ok(());
         }
         let mut rows = Rows::new();
@@ -154,21 +157,21 @@ impl HistoryWriter {
         Ok(())
     }
 
-    /// What the planted fault `CursorApart` does.
+    /// The planted fault `CursorApart`: the watermark in a batch of its own.
     fn commit_cursor_alone(&self) {
         let mut cursor = Rows::new();
         cursor.put_meta(WATERMARK_KEY, self.gathered.0.to_le_bytes());
-        // The fault: the rows may fail where this succeeded, and the reverse.
+        // The fault: one of the two batches may succeed where the other fails.
         let _ = self.store.commit(cursor);
     }
 }
 
-/// How far the history of a store goes.
+/// The history of a store is complete up to and including this sequence.
 pub fn read_watermark(store: &Store) -> Result<Seq> {
     Ok(read_seq(store, WATERMARK_KEY)?.unwrap_or(Seq(store.origin().seq_base.0)))
 }
 
-/// Behind which sequence it is whole.
+/// The history of a store is complete after this sequence; zero if it is complete from the beginning.
 pub fn read_begins(store: &Store) -> Result<Seq> {
     Ok(read_seq(store, BEGINS_KEY)?.unwrap_or(Seq(0)))
 }
@@ -176,26 +179,27 @@ pub fn read_begins(store: &Store) -> Result<Seq> {
 fn read_seq(store: &Store, key: &[u8]) -> Result<Option<Seq>> {
     let Some(value) = store.meta(key)? else { return Ok(None) };
     let bytes: [u8; 8] = value.try_into().map_err(|_| {
-        let damage = wal::error::Damage::Malformed("a sequence of the history has another length");
+        let damage = wal::error::Damage::Malformed("a sequence in the history's metadata is not 8 bytes long");
         WalError::damaged(store.path(), 0, wal::units::Lsn::ZERO, damage)
     })?;
     Ok(Some(Seq(u64::from_le_bytes(bytes))))
 }
 
-pub struct Listening<'a> {
+/// Gathers messages of one command as rows of their sessions' streams.
+pub struct StreamRows<'a> {
     writer: &'a mut HistoryWriter,
     stamp: Stamp,
 }
 
-impl Listener for Listening<'_> {
-    fn told(&mut self, session: SessionId, number: SessionSeq, bytes: &[u8]) {
+impl StreamSink for StreamRows<'_> {
+    fn message(&mut self, session: SessionId, number: SessionSeq, bytes: &[u8]) {
         if self.writer.watermark < self.stamp.seq {
             self.writer.push(Kind::Stream, session.0, self.stamp, bytes, |owner| stream_key(owner, number.0));
         }
     }
 }
 
-/// Whose history an event belongs to, and to which part of it.
+/// The kind of history that an event belongs to, and the one or two accounts that it concerns.
 fn owners(event: &Event) -> Option<(Kind, [AccountId; 2])> {
     let one = |account| Some((Kind::Orders, [account, AccountId::NONE]));
     match event {

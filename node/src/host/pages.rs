@@ -1,10 +1,10 @@
-//! Which pages lie under the large arrays of the state.
+//! Huge pages and prefaulting for the large arrays of the state.
 //!
-//! An order is one line of an array of many megabytes, and orders are met in no order: with pages of 4 KiB nearly every
-//! one of them costs a walk through the page tables besides its load. Pages of 2 MiB take that away. Touching all pages at
-//! start takes the page faults out of trading.
+//! An order is one cache line in an array of many megabytes, and orders are touched at random: with pages of 4 KiB
+//! nearly every access misses the TLB and costs a page walk. Pages of 2 MiB avoid that. Touching every page at start
+//! keeps page faults out of trading.
 //!
-//! `unsafe`: advice about memory that is ours and stays ours changes what pages it consists of, never what it holds.
+//! `unsafe`: `madvise` on memory that the engine owns changes which pages back it, never what it holds.
 #![allow(unsafe_code)]
 
 use crate::config::{HugePages, NodeConfig};
@@ -13,32 +13,32 @@ use book::extent::Extent;
 
 const PAGE_BYTES: usize = 4096;
 
-/// What was asked of the kernel, for the log.
+/// What the kernel was asked for and what it refused, for a log line at start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Laid {
+pub struct PageAdvice {
     pub state_bytes: usize,
-    /// Extents for which the kernel refused the advice: a kernel without huge pages, or without `MADV_POPULATE_WRITE`.
+    /// Extents for which the kernel refused: it has no transparent huge pages, or no `MADV_POPULATE_WRITE`.
     pub refused_count: usize,
 }
 
-/// Asks for the pages that the configuration wants. Call it before the state is touched: what is there already stays
-/// where it is until the kernel finds time to move it.
-pub fn lay(engine: &Engine, config: &NodeConfig) -> Laid {
-    let mut laid = Laid::default();
+/// Asks the kernel for the pages that the configuration names. To be called before the state is touched: a page that
+/// exists already stays small until the kernel collapses it in the background.
+pub fn advise_pages(engine: &Engine, config: &NodeConfig) -> PageAdvice {
+    let mut given = PageAdvice::default();
     for extent in engine.extents() {
-        laid.state_bytes += extent.bytes;
-        if config.huge_pages == HugePages::Advise && !advise(&extent, libc::MADV_HUGEPAGE) {
-            laid.refused_count += 1;
+        given.state_bytes += extent.bytes;
+        if config.huge_pages == HugePages::Advise && !madvise(&extent, libc::MADV_HUGEPAGE) {
+            given.refused_count += 1;
         }
-        if config.prefault && !advise(&extent, libc::MADV_POPULATE_WRITE) {
-            laid.refused_count += 1;
+        if config.prefault && !madvise(&extent, libc::MADV_POPULATE_WRITE) {
+            given.refused_count += 1;
         }
     }
-    laid
+    given
 }
 
-/// Gives the advice for the whole pages inside `extent`.
-fn advise(extent: &Extent, advice: libc::c_int) -> bool {
+/// Gives the advice for the pages that lie entirely inside `extent`; false if the kernel refused.
+fn madvise(extent: &Extent, advice: libc::c_int) -> bool {
     let start = extent.address.next_multiple_of(PAGE_BYTES);
     let end = (extent.address + extent.bytes) / PAGE_BYTES * PAGE_BYTES;
     if end <= start {
@@ -48,7 +48,7 @@ fn advise(extent: &Extent, advice: libc::c_int) -> bool {
     unsafe { libc::madvise(std::ptr::without_provenance_mut(start), end - start, advice) == 0 }
 }
 
-/// Bytes of this process that lie on huge pages, as the kernel counts them.
+/// Anonymous memory of this process that lies on huge pages, as the kernel counts it.
 pub fn huge_bytes() -> Option<u64> {
     let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("AnonHugePages:"))?;
@@ -67,9 +67,9 @@ mod tests {
         let bytes: usize = engine.extents().map(|extent| extent.bytes).sum();
         assert!((1 << 16) * 64 <= bytes, "{bytes} bytes are less than the orders alone");
         for extent in engine.extents() {
-            assert!(advise(&extent, libc::MADV_POPULATE_WRITE), "{} at {:#x}", extent.name, extent.address);
+            assert!(madvise(&extent, libc::MADV_POPULATE_WRITE), "{} at {:#x}", extent.name, extent.address);
         }
-        // Every page is there now, and holds what it held: nothing.
+        // Every page exists now, and its contents have not changed.
         assert!(engine.pool().orders.is_empty() && engine.verify().is_ok());
     }
 }

@@ -1,11 +1,12 @@
-//! The admin API: one POST endpoint per command, each behind the bearer token, each answered when it is durable.
+//! The admin API: one POST endpoint per command. Each requires the bearer token and is answered once the command is
+//! released, which by default means durable.
 //!
-//! `?dry_run=true` checks names and numbers and says which commands would be sent; nothing is.
+//! `?dry_run=true` checks names and numbers and answers with the commands that would be sent, without sending them.
 
 use super::answer::{describe, describe_registry};
 use super::command_queue::CommandQueue;
-use super::intent::{Intent, funds_move, key_spec, session_spec};
 use super::refusal::Refusal;
+use super::to_commands::{ToCommands, funds_move, key_spec, session_spec};
 use crate::config::secrets::{NewPassword, Secret, random_text};
 use crate::replica::questions::ShadowPort;
 use api::admin::*;
@@ -25,15 +26,15 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Slows down whoever guesses tokens; connections are few.
+/// Slows down guessing of tokens; the number of connections is limited too.
 const PAUSE_AFTER_WRONG_TOKEN: Duration = Duration::from_millis(200);
 
 pub struct AdminState {
     pub command_queue: Arc<CommandQueue>,
     pub shadow: ShadowPort,
-    /// `None` where the configuration names no token file: the API is closed.
+    /// `None` if the configuration names no token file: the API then refuses every request.
     pub token: Option<Secret>,
-    /// What a new session starts with.
+    /// Defaults of a new session.
     pub cancel_on_disconnect: CodMode,
     pub cancel_window_ms: u32,
     /// Longest time that a client may take to send a body.
@@ -70,10 +71,10 @@ pub fn routes(state: Shared) -> Router {
         .with_state(state)
 }
 
-/// Lets a request through that carries the token.
+/// Passes on only requests that carry the token.
 async fn authorize(State(state): State<Shared>, request: Request, next: Next) -> Response {
     let Some(token) = &state.token else {
-        return Refusal::closed("the admin API is closed: listen.ops_token_file names no token").into_response();
+        return Refusal::closed("the admin API is closed: set listen.ops_token_file").into_response();
     };
     if !is_bearer(request.headers(), token) {
         tokio::time::sleep(PAUSE_AFTER_WRONG_TOKEN).await;
@@ -99,7 +100,7 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &Shared) -> Result<Self, Refusal> {
-        let late = |_| Refusal::body(StatusCode::REQUEST_TIMEOUT, "the body took too long".to_owned());
+        let late = |_| Refusal::body(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned());
         let bytes =
             tokio::time::timeout(state.body_timeout, Bytes::from_request(request, state)).await.map_err(late)?;
         let bytes = bytes.map_err(|rejection| Refusal::body(rejection.status(), rejection.body_text()))?;
@@ -121,10 +122,10 @@ async fn show_registry(State(state): State<Shared>) -> Json<Value> {
     Json(describe_registry(&state.command_queue.registry()))
 }
 
-/// A request whose commands follow from its fields alone.
+/// Runs a request whose commands depend on its fields and the registry alone.
 async fn run<T>(State(state): State<Shared>, mode: Query<Mode>, Body(request): Body<T>) -> Answer
 where
-    T: Intent + DeserializeOwned + Send + 'static,
+    T: ToCommands + DeserializeOwned + Send + 'static,
 {
     if mode.dry_run {
         return would_send(&request.commands(&state.command_queue.registry())?);
@@ -152,16 +153,16 @@ async fn run_funds(
         let funds = funds_move(&request, &state.command_queue.registry())?;
         return would_send(&[command(direction(funds))]);
     }
-    let intent = move |registry: &_| Ok(vec![command(direction(funds_move(&request, registry)?))]);
-    let done = Arc::clone(&state.command_queue).execute(intent).await?;
+    let to_commands = move |registry: &_| Ok(vec![command(direction(funds_move(&request, registry)?))]);
+    let done = Arc::clone(&state.command_queue).execute(to_commands).await?;
     Ok(Json(describe(&done, &state.command_queue.registry())))
 }
 
-/// The password is in this answer and nowhere else: the log has its hash.
+/// Draws the session's password. It is shown in this answer only; the log holds its hash.
 async fn add_session(State(state): State<Shared>, mode: Query<Mode>, Body(request): Body<AddSession>) -> Answer {
     let defaults = (state.cancel_on_disconnect, state.cancel_window_ms);
     let command = |spec| Command::Admin(Box::new(Admin::AddSession(spec)));
-    // Checked before the hash is made, which costs tens of milliseconds.
+    // Checked before hashing, which takes tens of milliseconds.
     let checked = session_spec(&request, defaults, String::new(), &state.command_queue.registry())?;
     if mode.dry_run {
         return would_send(&[command(checked)]);
@@ -169,8 +170,8 @@ async fn add_session(State(state): State<Shared>, mode: Query<Mode>, Body(reques
     let drawn = tokio::task::spawn_blocking(NewPassword::draw).await;
     let drawn = drawn.map_err(|error| Refusal::internal(error.to_string()))?;
     let NewPassword { password, hash } = drawn.map_err(|error| Refusal::internal(error.to_string()))?;
-    let intent = move |registry: &_| Ok(vec![command(session_spec(&request, defaults, hash, registry)?)]);
-    let done = Arc::clone(&state.command_queue).execute(intent).await?;
+    let to_commands = move |registry: &_| Ok(vec![command(session_spec(&request, defaults, hash, registry)?)]);
+    let done = Arc::clone(&state.command_queue).execute(to_commands).await?;
     let mut answer = describe(&done, &state.command_queue.registry());
     answer.insert("password".to_owned(), password.expose().into());
     Ok(Json(answer))
@@ -184,14 +185,14 @@ async fn add_key(State(state): State<Shared>, mode: Query<Mode>, Body(request): 
         return would_send(&[command(spec)]);
     }
     let name = key.clone();
-    let intent = move |registry: &_| Ok(vec![command(key_spec(&request, name, registry)?)]);
-    let done = Arc::clone(&state.command_queue).execute(intent).await?;
+    let to_commands = move |registry: &_| Ok(vec![command(key_spec(&request, name, registry)?)]);
+    let done = Arc::clone(&state.command_queue).execute(to_commands).await?;
     let mut answer = describe(&done, &state.command_queue.registry());
     answer.insert("key".to_owned(), key.into());
     Ok(Json(answer))
 }
 
-/// No command: it changes nothing that is traded. Answered when the file has its name.
+/// Takes a snapshot. It is not a command and not in the log. Answered once the file is durable under its own name.
 async fn take_snapshot(State(state): State<Shared>, mode: Query<Mode>) -> Answer {
     let mut answer = Map::new();
     if mode.dry_run {

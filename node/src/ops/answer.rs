@@ -1,4 +1,5 @@
-//! What commands did, as JSON: ids and amounts by name and in decimal text, events in the order in which they happened.
+//! The effects of commands as JSON: ids with their names, amounts as decimal text, events in the order in which they
+//! happened.
 
 use crate::ops::registry::Registry;
 use api::decimal::{Fixed, PriceE9, QtyE8};
@@ -10,7 +11,7 @@ use book::instrument::Asset;
 use book::units::Units;
 use serde_json::{Map, Value, json};
 
-/// One command that is in the log, and what came of it.
+/// One executed command and its events.
 #[derive(Clone, Debug)]
 pub struct Done {
     pub seq: u64,
@@ -19,7 +20,8 @@ pub struct Done {
     pub events: Vec<Event>,
 }
 
-/// All of it: the last sequence and time, the facts that a caller needs next at the top, then every event.
+/// The answer to a request: the last command's sequence and time, the ids and balances that a caller needs next at the
+/// top, then every event.
 pub fn describe(done: &[Done], registry: &Registry) -> Map<String, Value> {
     let mut answer = Map::new();
     let mut events = Vec::new();
@@ -37,7 +39,7 @@ pub fn describe(done: &[Done], registry: &Registry) -> Map<String, Value> {
     answer
 }
 
-/// Copies to the top what the event gave a name or a balance.
+/// Copies ids, names and balances of an event to the top of the answer.
 fn add_facts(event: &Event, fields: &Map<String, Value>, answer: &mut Map<String, Value>) {
     let names: &[&str] = match event {
         Event::AssetAdded(_) => &["asset", "symbol"],
@@ -55,7 +57,7 @@ fn add_facts(event: &Event, fields: &Map<String, Value>, answer: &mut Map<String
     }
 }
 
-/// `None` for events that no administrator's command causes.
+/// `None` for events that no administrative command causes.
 fn describe_event(event: &Event, registry: &Registry) -> Option<Value> {
     Some(match event {
         Event::AssetAdded(asset) => {
@@ -184,7 +186,7 @@ fn describe_market(instrument: &Instrument) -> Map<String, Value> {
     }
 }
 
-/// Everything that has a name.
+/// The registry as JSON: all assets, markets, accounts, sessions and keys.
 pub fn describe_registry(registry: &Registry) -> Value {
     let asset = |a: &Asset| json!({ "asset": a.id.0, "symbol": a.symbol.as_str(), "scale": a.scale });
     let assets: Vec<Value> = registry.instruments().assets().iter().map(asset).collect();

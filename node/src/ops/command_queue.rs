@@ -1,7 +1,7 @@
-//! Where administrators' requests become commands, one at a time, and the registry follows.
+//! Executes administrative commands one at a time, and keeps the registry up to date with their effects.
 //!
-//! Invariant: from the moment a command is sent until the registry has taken in what it did, no other is sent; and that
-//! does not end when the client goes away.
+//! Invariant: after a command is sent, no other is sent until the registry contains its effects, even if the client
+//! that sent it disconnects.
 
 use super::answer::Done;
 use super::refusal::Refusal;
@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 pub struct CommandQueue {
     port: Arc<AdminPort>,
     registry: RwLock<Registry>,
-    /// Held while a command is under way. Administration is rare: order is worth more than speed.
+    /// Held while a command is pending. Administrative commands are rare, so order matters more than speed.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -27,20 +27,22 @@ impl CommandQueue {
         self.registry.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands on what has become durable. Returns how many answers.
+    /// Delivers answers whose commands are released. Returns how many.
     pub fn poll(&self) -> usize {
         self.port.poll()
     }
 
-    /// Sends the commands that `intent` names, in order, until one is refused. Ends when all is durable.
+    /// Sends the commands that `to_commands` makes, in order, until one is refused. Returns once all of them are
+    /// released.
     pub async fn execute(
         self: Arc<Self>,
-        intent: impl FnOnce(&Registry) -> Result<Vec<Command>, Refusal> + Send + 'static,
+        to_commands: impl FnOnce(&Registry) -> Result<Vec<Command>, Refusal> + Send + 'static,
     ) -> Result<Vec<Done>, Refusal> {
-        // A task of its own: when the client goes away this future is dropped, and the registry must follow all the same.
+        // A task of its own: when the client disconnects this future is dropped, and the registry must be updated
+        // anyway.
         let work = tokio::spawn(async move {
             let _turn = self.turn.lock().await;
-            let commands = intent(&self.registry())?;
+            let commands = to_commands(&self.registry())?;
             let mut done = Vec::with_capacity(commands.len());
             for command in commands {
                 done.push(self.submit(command).await?);

@@ -1,7 +1,7 @@
-//! Whether the node lives and is ready, and how each of its parts is.
+//! `/ready` and `/health`: whether the node accepts orders, and the state of each of its loops.
 //!
-//! A loop's age is counted here: from the moment at which its tick was last seen to move. So it needs no agreement on
-//! clocks, and a loop that hangs grows old whatever it last wrote.
+//! The age of a loop is measured here, from when its tick was last seen to change. So the loops' clocks need not agree
+//! with this one, and a loop that hangs ages whatever it last wrote.
 
 use crate::config::{Config, JournalSyncMode};
 use crate::status::lifecycle::Lifecycle;
@@ -14,26 +14,26 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The engine's tick is older than this: not ready.
+/// The node is not ready if the engine loop's tick is older than this.
 pub const ENGINE_AGE_MAX: Duration = Duration::from_secs(1);
-/// The same for the other trading loops, which may wait for a disk or a slow reader.
+/// The same limit for the other trading loops, which may wait for a disk or for slow clients.
 pub const LOOP_AGE_MAX: Duration = Duration::from_secs(45);
 
-/// A shadow further behind than this many commands is worth a look; it costs no order anything.
+/// A shadow with a lag of more commands than this makes the node degraded. Orders are not affected.
 pub const SHADOW_LAG_MAX: u64 = 1 << 20;
 
-/// A trading loop: its name, where it ticks, how old its tick may be.
-struct Watched {
+/// A trading loop: its name, its tick, and how old the tick may be.
+struct WatchedLoop {
     name: &'static str,
     tick: fn(&Status) -> &Tick,
     age_max: Duration,
 }
 
-const LOOPS: [Watched; 4] = [
-    Watched { name: "engine", tick: |status| &status.engine, age_max: ENGINE_AGE_MAX },
-    Watched { name: "gateway", tick: |status| &status.gateway, age_max: LOOP_AGE_MAX },
-    Watched { name: "store_writer", tick: |status| &status.store_writer, age_max: LOOP_AGE_MAX },
-    Watched { name: "feed", tick: |status| &status.feed, age_max: LOOP_AGE_MAX },
+const LOOPS: [WatchedLoop; 4] = [
+    WatchedLoop { name: "engine", tick: |status| &status.engine, age_max: ENGINE_AGE_MAX },
+    WatchedLoop { name: "gateway", tick: |status| &status.gateway, age_max: LOOP_AGE_MAX },
+    WatchedLoop { name: "store_writer", tick: |status| &status.store_writer, age_max: LOOP_AGE_MAX },
+    WatchedLoop { name: "feed", tick: |status| &status.feed, age_max: LOOP_AGE_MAX },
 ];
 
 #[derive(Clone, Copy)]
@@ -42,22 +42,23 @@ struct Seen {
     moved: Instant,
 }
 
-/// How a loop is now.
+/// The health of one loop.
 #[derive(Clone, Copy, Debug)]
-pub struct Pulse {
+pub struct LoopHealth {
     pub name: &'static str,
     pub age: Duration,
     pub age_max: Duration,
     pub cycles: u64,
 }
 
-impl Pulse {
+impl LoopHealth {
     pub fn is_late(&self) -> bool {
         self.age > self.age_max
     }
 }
 
-pub struct Vitals {
+/// What `/ready`, `/health` and `/metrics` are computed from.
+pub struct Health {
     lifecycle: Arc<Lifecycle>,
     status: Arc<Status>,
     seen: Mutex<[Seen; LOOPS.len()]>,
@@ -66,7 +67,7 @@ pub struct Vitals {
     journal_sync: JournalSyncMode,
 }
 
-impl Vitals {
+impl Health {
     pub fn new(config: &Config, lifecycle: Arc<Lifecycle>, status: Arc<Status>) -> Self {
         let now = Instant::now();
         let seen = LOOPS.map(|watched| Seen { at_ns: (watched.tick)(&status).at_ns.get(), moved: now });
@@ -78,7 +79,7 @@ impl Vitals {
         &self.status
     }
 
-    /// Looks at every tick; called some hundred times a second.
+    /// Looks at every tick, to measure ages. To be called much more often than the shortest allowed age.
     pub fn observe(&self) {
         let now = Instant::now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,11 +91,11 @@ impl Vitals {
         }
     }
 
-    pub fn pulses(&self) -> [Pulse; LOOPS.len()] {
+    pub fn loops(&self) -> [LoopHealth; LOOPS.len()] {
         self.observe();
         let now = Instant::now();
         let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        std::array::from_fn(|idx| Pulse {
+        std::array::from_fn(|idx| LoopHealth {
             name: LOOPS[idx].name,
             age: now.saturating_duration_since(seen[idx].moved),
             age_max: LOOPS[idx].age_max,
@@ -106,8 +107,8 @@ impl Vitals {
         self.started.elapsed()
     }
 
-    /// What keeps the node from being ready, if anything: a name and a sentence.
-    fn obstacle(&self) -> Option<(&'static str, String)> {
+    /// Why the node is not ready, if it is not: the name of a part, and a sentence.
+    fn not_ready_reason(&self) -> Option<(&'static str, String)> {
         if let Some(failure) = self.lifecycle.failure() {
             return Some(("node", failure.message));
         }
@@ -117,16 +118,16 @@ impl Vitals {
         if !self.lifecycle.is_ready() {
             return Some(("node", "recovering".to_owned()));
         }
-        let late = self.pulses().into_iter().find(Pulse::is_late)?;
+        let late = self.loops().into_iter().find(LoopHealth::is_late)?;
         Some((late.name, format!("last tick {} ms ago, allowed {} ms", late.age.as_millis(), late.age_max.as_millis())))
     }
 
     pub fn is_ready(&self) -> bool {
-        self.obstacle().is_none()
+        self.not_ready_reason().is_none()
     }
 
-    /// What somebody should look into although orders are taken.
-    fn complaint(&self) -> Option<(&'static str, String)> {
+    /// What an operator should look into although orders are accepted: the name of a part, and a sentence.
+    fn degraded_reason(&self) -> Option<(&'static str, String)> {
         let status = &self.status;
         let (differs_at, failed) = (status.seq_hash_differs.get(), status.snapshots_failed_in_a_row.get());
         if differs_at > 0 {
@@ -137,23 +138,24 @@ impl Vitals {
             return Some(("scrubber", damage));
         }
         if failed > 0 {
-            return Some(("shadow", format!("the last {failed} tries to take a snapshot failed: see the log")));
+            return Some(("shadow", format!("the last {failed} attempts to take a snapshot failed: see the log file")));
         }
-        let behind = self.shadow_lag();
-        (SHADOW_LAG_MAX < behind).then(|| ("shadow", format!("{behind} commands behind the live engine")))
+        let lag = self.shadow_lag();
+        (SHADOW_LAG_MAX < lag).then(|| ("shadow", format!("its lag is {lag} commands; trading is not affected")))
     }
 
+    /// Durable commands that the shadow has not applied yet.
     fn shadow_lag(&self) -> u64 {
         self.status.watermarks.durable.get().0.saturating_sub(self.status.watermarks.shadow.get().0)
     }
 
     fn shadow(&self) -> Value {
         let status = &self.status;
-        let (differs_at, behind) = (status.seq_hash_differs.get(), self.shadow_lag());
+        let (differs_at, lag) = (status.seq_hash_differs.get(), self.shadow_lag());
         json!({
-            "state": if differs_at > 0 { "differs" } else if SHADOW_LAG_MAX < behind { "behind" } else { "following" },
+            "state": if differs_at > 0 { "differs" } else if SHADOW_LAG_MAX < lag { "behind" } else { "following" },
             "hash_differs_at": (differs_at > 0).then_some(differs_at),
-            "behind": behind,
+            "behind": lag,
             "cycles": status.shadow.cycles.get(),
             "snapshots": status.snapshots.get(),
             "snapshots_failed": status.snapshots_failed.get(),
@@ -162,8 +164,8 @@ impl Vitals {
         })
     }
 
-    pub fn ready(&self) -> Response {
-        match self.obstacle() {
+    pub fn ready_response(&self) -> Response {
+        match self.not_ready_reason() {
             None => Json(json!({ "ready": true })).into_response(),
             Some((name, detail)) => {
                 let body = json!({ "ready": false, "loop": name, "detail": detail });
@@ -172,46 +174,46 @@ impl Vitals {
         }
     }
 
-    pub fn health(&self) -> Json<Value> {
+    pub fn report(&self) -> Json<Value> {
         let (status, watermarks) = (&self.status, &self.status.watermarks);
         let last_error = self.lifecycle.failure().map(|failure| failure.message);
-        let component = |pulse: &Pulse| {
+        let component = |health: &LoopHealth| {
             json!({
-                "name": pulse.name,
-                "state": if pulse.is_late() { "late" } else { "ok" },
-                "age_ms": pulse.age.as_millis() as u64,
-                "age_ms_max": pulse.age_max.as_millis() as u64,
-                "cycles": pulse.cycles,
+                "name": health.name,
+                "state": if health.is_late() { "late" } else { "ok" },
+                "age_ms": health.age.as_millis() as u64,
+                "age_ms_max": health.age_max.as_millis() as u64,
+                "cycles": health.cycles,
                 "last_error": Value::Null,
             })
         };
-        let (obstacle, complaint) = (self.obstacle(), self.complaint());
+        let (not_ready_reason, degraded_reason) = (self.not_ready_reason(), self.degraded_reason());
         let sync = match self.journal_sync {
             JournalSyncMode::Always => "always",
             JournalSyncMode::Interval => "interval",
         };
         Json(json!({
             "node": self.name,
-            "status": match (&obstacle, &complaint) {
+            "status": match (&not_ready_reason, &degraded_reason) {
                 (Some(_), _) => "not_ready",
                 (None, Some(_)) => "degraded",
                 (None, None) => "ok",
             },
-            "detail": obstacle.or(complaint).map(|(name, detail)| format!("{name}: {detail}")),
+            "detail": not_ready_reason.or(degraded_reason).map(|(name, detail)| format!("{name}: {detail}")),
             "uptime_ms": self.uptime().as_millis() as u64,
             "version": VERSION,
             "journal_sync": sync,
-            // What was acknowledged may be lost in a power cut only where the journal is synced by interval.
+            // A power cut can lose acknowledged commands only if the journal is synced by interval.
             "acknowledged_is_durable": self.journal_sync == JournalSyncMode::Always,
             "last_error": last_error,
-            "components": self.pulses().iter().map(component).collect::<Vec<_>>(),
+            "components": self.loops().iter().map(component).collect::<Vec<_>>(),
             "watermarks": {
                 "seq_next": watermarks.next.get().0,
                 "seq_applied": watermarks.applied.get().0,
                 "seq_released": watermarks.released.get().0,
                 "seq_durable": watermarks.durable.get().0,
                 "seq_stored": watermarks.stored.get().0,
-                // No exporter is built yet.
+                // There is no exporter yet.
                 "seq_exported": 0,
                 "seq_shadow": watermarks.shadow.get().0,
                 "seq_history": watermarks.history.get().0,

@@ -1,6 +1,6 @@
-//! `/metrics` in the Prometheus text format, version 0.0.4. Every number is read when it is asked for.
+//! `/metrics` in the Prometheus text format, version 0.0.4. Every value is read when the page is requested.
 
-use super::health::Vitals;
+use super::health::{Health, LoopHealth};
 use crate::rings::stage_times::StageSet;
 use crate::rings::stages::StageTotals;
 use crate::status::Status;
@@ -25,50 +25,56 @@ const fn counter(name: &'static str, help: &'static str, read: fn(&Status) -> u6
 }
 
 const METRICS: &[Metric] = &[
-    gauge("pinion_seq_next", "Sequence that the next command gets.", |s| s.watermarks.next.get().0),
+    gauge("pinion_seq_next", "Sequence of the next command.", |s| s.watermarks.next.get().0),
     gauge("pinion_seq_applied", "Last command applied by the engine.", |s| s.watermarks.applied.get().0),
-    gauge("pinion_seq_released", "Last command whose outcome may leave.", |s| s.watermarks.released.get().0),
+    gauge("pinion_seq_released", "Last command whose answers may be sent.", |s| s.watermarks.released.get().0),
     gauge("pinion_seq_durable", "Last command that survives a power cut.", |s| s.watermarks.durable.get().0),
-    gauge("pinion_seq_stored", "Last command in the store.", |s| s.watermarks.stored.get().0),
-    gauge("pinion_seq_exported", "Last command in the reporting database.", |_| 0),
-    gauge("pinion_seq_shadow", "Last command applied by the shadow.", |s| s.watermarks.shadow.get().0),
+    gauge("pinion_seq_stored", "Last command flushed to RocksDB.", |s| s.watermarks.stored.get().0),
+    gauge("pinion_seq_exported", "Last command in the reporting database; 0 without an exporter.", |_| 0),
+    gauge("pinion_seq_shadow", "Last command applied by the shadow engine.", |s| s.watermarks.shadow.get().0),
     gauge("pinion_seq_history", "Last command in the history.", |s| s.watermarks.history.get().0),
     gauge("pinion_seq_snapshot", "Last command in the newest snapshot.", |s| s.watermarks.snapshot.get().0),
-    gauge("pinion_seq_truncated", "Last command that is no longer in the log.", |s| s.watermarks.truncated.get().0),
-    gauge("pinion_seq_hash_differs", "Check at which shadow and engine differ; 0 while they agree.", |s| {
+    gauge("pinion_seq_truncated", "Last command that was truncated from the log.", |s| s.watermarks.truncated.get().0),
+    gauge("pinion_seq_hash_differs", "First check at which shadow and live engine differ; 0 while they agree.", |s| {
         s.seq_hash_differs.get()
     }),
-    counter("pinion_damage_found_total", "Log frames and snapshots found damaged since the start.", |s| {
+    counter("pinion_damage_found_total", "Damaged log frames and snapshots found since the start.", |s| {
         s.damage_found.get()
     }),
-    counter("pinion_scrub_rounds_total", "Times that the scrubber has read the log and all snapshots.", |s| {
+    counter("pinion_scrub_rounds_total", "Complete reads of the log and all snapshots by the scrubber.", |s| {
         s.scrub_rounds.get()
     }),
     counter("pinion_patrol_rounds_total", "Old name of pinion_scrub_rounds_total, kept for one release.", |s| {
         s.scrub_rounds.get()
     }),
-    gauge("pinion_snapshot_ns", "Time that the newest snapshot took.", |s| s.snapshot_ns.get()),
-    gauge("pinion_snapshot_bytes", "Size of the newest snapshot's file.", |s| s.snapshot_bytes.get()),
-    counter("pinion_snapshots_total", "Snapshots since the start.", |s| s.snapshots.get()),
-    counter("pinion_snapshots_failed_total", "Snapshots that could not be taken.", |s| s.snapshots_failed.get()),
-    gauge("pinion_engine_cycle_ns_max", "The engine loop's longest cycle since the start.", |s| {
+    gauge("pinion_snapshot_ns", "Time to take the newest snapshot.", |s| s.snapshot_ns.get()),
+    gauge("pinion_snapshot_bytes", "File size of the newest snapshot.", |s| s.snapshot_bytes.get()),
+    counter("pinion_snapshots_total", "Snapshots taken since the start.", |s| s.snapshots.get()),
+    counter("pinion_snapshots_failed_total", "Failed attempts to take a snapshot since the start.", |s| {
+        s.snapshots_failed.get()
+    }),
+    gauge("pinion_engine_cycle_ns_max", "Longest cycle of the engine loop since the start.", |s| {
         s.engine_cycle_ns_max.get()
     }),
-    gauge("pinion_connections", "Connections to the orders port.", |s| s.connections.get()),
+    gauge("pinion_connections", "Open connections to the orders port.", |s| s.connections.get()),
     gauge("pinion_sessions_open", "Sessions that are logged in.", |s| s.sessions_open.get()),
-    gauge("pinion_market_readers", "Readers of market data.", |s| s.market_readers.get()),
-    counter("pinion_logins_refused_total", "Logins that failed.", |s| s.logins_refused.get()),
-    counter("pinion_commands_total", "Commands since the start.", |s| s.commands.get()),
-    counter("pinion_rejects_total", "Orders and cancels refused since the start.", |s| s.rejects.get()),
-    counter("pinion_fills_total", "Trades since the start.", |s| s.fills.get()),
-    counter("pinion_frames_total", "Journal frames that became durable since the start.", |s| s.frames.get()),
-    counter("pinion_ring_entries_total", "Entries into the kernel since the start.", |s| s.ring_entries.get()),
-    counter("pinion_market_readers_dropped_total", "Readers dropped for being slow.", |s| {
+    gauge("pinion_market_readers", "Connected readers of market data.", |s| s.market_readers.get()),
+    counter("pinion_logins_refused_total", "Refused logins since the start.", |s| s.logins_refused.get()),
+    counter("pinion_commands_total", "Commands applied since the start.", |s| s.commands.get()),
+    counter("pinion_rejects_total", "Rejected orders and cancels since the start.", |s| s.rejects.get()),
+    counter("pinion_fills_total", "Fills since the start.", |s| s.fills.get()),
+    counter("pinion_frames_total", "Durable journal frames passed to the store writer since the start.", |s| {
+        s.frames.get()
+    }),
+    counter("pinion_ring_entries_total", "System calls of the engine's io_uring since the start.", |s| {
+        s.ring_entries.get()
+    }),
+    counter("pinion_market_readers_dropped_total", "Market-data readers disconnected because they were slow.", |s| {
         s.market_readers_dropped.get()
     }),
 ];
 
-/// Upper bounds of the histograms' buckets: 1, 2, 5 in each decade from 1 us to 10 s.
+/// Upper bounds of the histogram's buckets: 1, 2 and 5 in each decade from 1 us to 10 s.
 const BOUNDS_NS: [u64; 22] = {
     let mut bounds = [0; 22];
     let (mut idx, mut decade) = (0, 1_000);
@@ -85,31 +91,48 @@ const _: () = assert!(BOUNDS_NS[0] == 1_000 && BOUNDS_NS[BOUNDS_NS.len() - 1] ==
 
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 
-pub fn render(vitals: &Vitals, stages: &StageTotals) -> String {
+/// Loops that were renamed: the name, and the old one, under which their samples stay for one release.
+pub const LOOP_ALIASES: [(&str, &str); 1] = [("store_writer", "keeper")];
+
+pub fn render(health: &Health, stages: &StageTotals) -> String {
     let mut text = String::with_capacity(16 << 10);
-    let status = vitals.status();
+    let status = health.status();
     for metric in METRICS {
         line(&mut text, metric.name, metric.kind, metric.help, (metric.read)(status));
     }
-    line(&mut text, "pinion_ready", "gauge", "Whether orders are taken.", u64::from(vitals.is_ready()));
-    line(&mut text, "pinion_uptime_ms", "gauge", "Time since the start.", vitals.uptime().as_millis() as u64);
+    line(&mut text, "pinion_ready", "gauge", "1 while the node accepts orders, else 0.", u64::from(health.is_ready()));
+    line(&mut text, "pinion_uptime_ms", "gauge", "Time since the start.", health.uptime().as_millis() as u64);
     if let Some(bytes) = resident_bytes() {
-        line(&mut text, "pinion_memory_resident_bytes", "gauge", "Memory of the process.", bytes);
+        line(&mut text, "pinion_memory_resident_bytes", "gauge", "Resident memory of the process.", bytes);
     }
-    header(&mut text, "pinion_loop_age_ms", "gauge", "Time since the loop's last tick.");
-    for pulse in vitals.pulses() {
-        put(&mut text, format_args!("pinion_loop_age_ms{{loop=\"{}\"}} {}\n", pulse.name, pulse.age.as_millis()));
-    }
-    header(&mut text, "pinion_loop_cycles_total", "counter", "Cycles of the loop since the start.");
-    for pulse in vitals.pulses() {
-        put(&mut text, format_args!("pinion_loop_cycles_total{{loop=\"{}\"}} {}\n", pulse.name, pulse.cycles));
-    }
+    put_loops(&mut text, &health.loops());
     stages.read(|set| put_stages(&mut text, set));
-    header(&mut text, "pinion_build_info", "gauge", "Which code this is.");
+    header(&mut text, "pinion_build_info", "gauge", "Version, commit and profile of this build; always 1.");
     let build =
         format_args!("pinion_build_info{{version=\"{VERSION}\",commit=\"{COMMIT}\",profile=\"{PROFILE}\"}} 1\n");
     put(&mut text, build);
     text
+}
+
+/// Labels of a loop: its name, and the name that it had in the release before.
+fn loop_labels(name: &'static str) -> impl Iterator<Item = &'static str> {
+    let old_name = LOOP_ALIASES.iter().find(|(now, _)| *now == name).map(|(_, old)| *old);
+    std::iter::once(name).chain(old_name)
+}
+
+fn put_loops(text: &mut String, loops: &[LoopHealth]) {
+    header(text, "pinion_loop_age_ms", "gauge", "Time since the last tick of the loop.");
+    for health in loops {
+        for label in loop_labels(health.name) {
+            put(text, format_args!("pinion_loop_age_ms{{loop=\"{label}\"}} {}\n", health.age.as_millis()));
+        }
+    }
+    header(text, "pinion_loop_cycles_total", "counter", "Cycles of the loop since the start.");
+    for health in loops {
+        for label in loop_labels(health.name) {
+            put(text, format_args!("pinion_loop_cycles_total{{loop=\"{label}\"}} {}\n", health.cycles));
+        }
+    }
 }
 
 fn put_stages(text: &mut String, set: &StageSet) {
@@ -117,7 +140,7 @@ fn put_stages(text: &mut String, set: &StageSet) {
         text,
         "pinion_stage_seconds",
         "histogram",
-        "Time of commands in each stage, to two digits, since the start.",
+        "Latency of commands in each stage since the start, to two digits.",
     );
     for (stage, times) in set.iter() {
         for ns in BOUNDS_NS {
@@ -130,7 +153,7 @@ fn put_stages(text: &mut String, set: &StageSet) {
         put(text, format_args!("pinion_stage_seconds_sum{{stage=\"{stage}\"}} {s}.{ns:09}\n"));
         put(text, format_args!("pinion_stage_seconds_count{{stage=\"{stage}\"}} {count}\n"));
     }
-    header(text, "pinion_stage_quantile_ns", "gauge", "What this share of commands did not exceed since the start.");
+    header(text, "pinion_stage_quantile_ns", "gauge", "Latency quantile of commands in each stage since the start.");
     for (stage, times) in set.iter() {
         for quantile in QUANTILES {
             let ns = times.quantile_ns(quantile);
@@ -151,11 +174,36 @@ fn header(text: &mut String, name: &str, kind: &str, help: &str) {
 }
 
 fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    text.write_fmt(arguments).expect("a String takes whatever is written");
+    text.write_fmt(arguments).expect("writing to a String cannot fail");
 }
 
-/// From `/proc/self/statm`, in pages of 4096 bytes as on every machine this runs on.
+/// Resident memory, from `/proc/self/statm`, which counts pages of 4096 bytes.
 fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     Some(statm.split(' ').nth(1)?.parse::<u64>().ok()? * 4_096)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_renamed_loop_keeps_its_old_label() {
+        let mut text = String::new();
+        let (age, age_max) = (Duration::from_millis(7), Duration::from_secs(1));
+        put_loops(&mut text, &["store_writer", "feed"].map(|name| LoopHealth { name, age, age_max, cycles: 9 }));
+        let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            samples,
+            [
+                "pinion_loop_age_ms{loop=\"store_writer\"} 7",
+                "pinion_loop_age_ms{loop=\"keeper\"} 7",
+                "pinion_loop_age_ms{loop=\"feed\"} 7",
+                "pinion_loop_cycles_total{loop=\"store_writer\"} 9",
+                "pinion_loop_cycles_total{loop=\"keeper\"} 9",
+                "pinion_loop_cycles_total{loop=\"feed\"} 9",
+            ]
+        );
+    }
 }

@@ -1,4 +1,4 @@
-//! How the admin API says no: `{"error": code, "detail": text}` with a status that means the same.
+//! Refusals of the ops listener: `{"error": code, "detail": text}` with a matching HTTP status.
 
 use crate::replica::questions::ShadowPortError;
 use crate::rings::admin_port::AdminPortError;
@@ -14,7 +14,7 @@ pub struct Refusal {
     pub status: StatusCode,
     pub error: &'static str,
     pub detail: String,
-    /// The command in the log that was refused; refusals at the door have none.
+    /// The logged command that the engine refused; `None` if no command was sent.
     pub seq: Option<u64>,
 }
 
@@ -52,7 +52,8 @@ impl Refusal {
     }
 
     pub fn no_such_endpoint() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "no_such_endpoint", "see docs/ADMINISTRATION.md for what there is".to_owned())
+        let detail = "no such endpoint: see docs/ADMINISTRATION.md for the list".to_owned();
+        Self::new(StatusCode::NOT_FOUND, "no_such_endpoint", detail)
     }
 
     pub fn internal(detail: String) -> Self {
@@ -69,7 +70,7 @@ impl Refusal {
     }
 
     pub fn mass_cancel_rejected(reason: RejectReason, seq: u64) -> Self {
-        let detail = format!("the engine refused the cancel: {reason:?}");
+        let detail = format!("the engine refused the mass cancel: {reason:?}");
         Self { seq: Some(seq), ..Self::new(StatusCode::CONFLICT, "rejected", detail) }
     }
 }

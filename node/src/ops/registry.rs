@@ -1,9 +1,9 @@
-//! The edge's replica of what has a name: assets, markets, accounts, sessions, keys.
+//! The ops listener's copy of everything that has a name: assets, markets, accounts, sessions, keys.
 //!
-//! Seeded from the engine before its thread takes it, then kept by what administrators' commands did. Only what those
-//! commands change is here; balances, orders and blocks change by other ways and are asked for where they are.
+//! It is filled from the recovered engine before the engine's thread starts, and then updated with the events of
+//! administrative commands. It holds only what those commands change: not balances, orders or blocks.
 //!
-//! Invariant: commands are applied in the order of the log, each once (`edge::command_queue` sends one at a time).
+//! Invariant: commands are applied in the order of the log, each once (`ops::command_queue` sends one at a time).
 
 use api::instruments::{Instrument, Instruments};
 use book::command::{AccountKind, AccountStatus, Admin, Command};
@@ -40,7 +40,7 @@ pub struct KeyEntry {
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     instruments: Instruments,
-    /// By id; sorted, because it is shown in that order.
+    /// Sorted by id, because they are listed in that order.
     accounts: BTreeMap<AccountId, AccountEntry>,
     accounts_by_name: BTreeMap<String, AccountId>,
     sessions: BTreeMap<SessionId, SessionEntry>,
@@ -49,7 +49,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// What the engine knows now.
+    /// The names that the engine knows now.
     pub fn of(engine: &Engine) -> Self {
         let mut registry = Self::default();
         for book in engine.accounts().assets() {
@@ -80,7 +80,7 @@ impl Registry {
         registry
     }
 
-    /// Takes in what an administrator's command did.
+    /// Applies the events of an administrative command.
     pub fn apply(&mut self, command: &Command, events: &[Event]) {
         let Command::Admin(admin) = command else { return };
         for event in events {

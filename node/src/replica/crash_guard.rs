@@ -1,8 +1,8 @@
-//! Which command of the log crashed this node, start after start: a side file that a panic writes and the next start
-//! reads.
+//! Crash-loop protection: a panic while a logged command is applied writes its sequence to the file `CRASHES`, which
+//! the next start reads.
 //!
-//! A command that is in the log and crashes whoever applies it would end every start alike. After `STARTS_MAX` of them in
-//! a row the node says which sequence it is and stays down until an operator decides (`pinion log quarantine`).
+//! A logged command that crashes the engine would crash every start in the same way. After `STARTS_MAX` crashes in a
+//! row at one sequence the node refuses to start and names it, until an operator decides (`pinion log quarantine`).
 
 use crate::status::exit;
 use std::cell::Cell;
@@ -12,19 +12,19 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use wal::quarantine::Quarantine;
 
-/// Starts that may crash at one sequence before the next one is refused.
+/// Starts in a row that may crash at one sequence before the next start is refused.
 pub const STARTS_MAX: usize = 3;
 const FILE: &str = "CRASHES";
 
 thread_local! {
-    /// The logged command that this thread applies; zero between commands.
+    /// The logged command that this thread is applying; zero between commands.
     static APPLYING: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Where the panic hook writes; one node per process.
+/// The file that the panic hook appends to; one node per process.
 static RECORD: OnceLock<PathBuf> = OnceLock::new();
 
-/// Says what is applied from here to the end of the scope, and then again what was said before.
+/// Marks a command as being applied by this thread until dropped; then the mark before it is restored.
 pub struct Applying(u64);
 
 impl Applying {
@@ -44,34 +44,35 @@ impl Drop for Applying {
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "sequence {seq} crashed the last {STARTS_MAX} starts; look at it with `pinion log dump --data-dir {dir} --from {seq} --to {seq}`, \
-     and leave it out for good with `pinion log quarantine --data-dir {dir} --seq {seq} --reason ...`"
+    "applying sequence {seq} crashed the last {STARTS_MAX} starts; show it with \
+     `pinion log dump --data-dir {dir} --from {seq} --to {seq}`; \
+     `pinion log quarantine --data-dir {dir} --seq {seq} --reason ...` skips it for good"
 )]
-pub struct CrashesAgain {
+pub struct CrashLoop {
     pub seq: u64,
     pub dir: String,
 }
 
-impl CrashesAgain {
+impl CrashLoop {
     pub fn exit_code(&self) -> u8 {
         exit::CRASHES_AGAIN
     }
 }
 
-/// Refuses a start that would only crash again.
-pub fn check(data_dir: &Path, quarantine: &Quarantine) -> Result<(), CrashesAgain> {
+/// Refuses a start that would crash again at the same sequence.
+pub fn check(data_dir: &Path, quarantine: &Quarantine) -> Result<(), CrashLoop> {
     let seqs = read(data_dir);
     let Some(&last) = seqs.last() else { return Ok(()) };
     let in_a_row = seqs.iter().rev().take_while(|seq| **seq == last).count();
     if in_a_row < STARTS_MAX || quarantine.contains(wal::units::Lsn(last)) {
         return Ok(());
     }
-    Err(CrashesAgain { seq: last, dir: data_dir.display().to_string() })
+    Err(CrashLoop { seq: last, dir: data_dir.display().to_string() })
 }
 
-/// From now on a panic while a logged command is applied is noted in this directory.
+/// Installs a panic hook: from now on a panic while a logged command is applied is recorded in this directory.
 pub fn watch(data_dir: &Path) {
-    // Set once; tests that start several nodes in a process keep the first.
+    // Set once: a process that starts several nodes, as tests do, keeps the first one's directory.
     if RECORD.set(data_dir.join(FILE)).is_err() {
         return;
     }
@@ -80,19 +81,19 @@ pub fn watch(data_dir: &Path) {
         let seq = APPLYING.get();
         if let Some(path) = RECORD.get().filter(|_| seq > 0) {
             note(path, seq);
-            tracing::error!(seq, "applying this sequence crashed");
+            tracing::error!(seq, "the node crashed while it applied this sequence");
         }
         before(info);
     }));
 }
 
-/// Everything noted so far is behind us.
+/// Forgets the recorded crashes, once a replay has passed the sequence that caused them.
 pub fn clear(data_dir: &Path) {
-    // Not there in all but the rarest cases.
+    // The file is missing unless the node has crashed; a failure to remove it only means that the next start reads it.
     let _ = fs::remove_file(data_dir.join(FILE));
 }
 
-/// The sequences noted, oldest first.
+/// The recorded sequences, oldest first.
 pub fn read(data_dir: &Path) -> Vec<u64> {
     let text = fs::read_to_string(data_dir.join(FILE)).unwrap_or_default();
     text.lines().filter_map(|line| line.strip_prefix("seq ")?.parse().ok()).collect()
@@ -104,7 +105,7 @@ fn note(path: &Path, seq: u64) {
         file.sync_all()
     });
     if let Err(error) = noted {
-        tracing::error!(seq, %error, "the crash could not be noted");
+        tracing::error!(seq, %error, path = %path.display(), "the crash could not be recorded");
     }
 }
 
@@ -129,7 +130,7 @@ mod tests {
             wal::units::Lsn(9),
             Quarantined { until: wal::units::Lsn(9), time_ns: 1, reason: "ticket".to_owned() },
         );
-        check(dir.path(), &quarantine).expect("left out");
+        check(dir.path(), &quarantine).expect("a quarantined sequence does not stop a start");
         clear(dir.path());
         assert_eq!(read(dir.path()), Vec::<u64>::new());
     }

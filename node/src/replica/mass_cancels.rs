@@ -1,30 +1,31 @@
-//! Mass cancels that one command could not finish: which command has to follow, whoever looks at the log.
+//! Continuations of mass cancels: one command cancels a bounded number of orders, and a mass cancel that meets more is
+//! continued by further commands.
 //!
-//! The engine loop lets the rest follow at once, as a command of its own. A node that ends between the two finds in the
-//! log that the rest is owed, and begins with it. Invariant: what is owed follows from the log alone, so whoever keeps a
-//! state instead of the log before it keeps this too.
+//! The engine loop logs a continuation right after the command that needs it. If the node ends between the two, the
+//! next start finds in the log that a continuation is pending, and runs it first. Invariant: pending continuations
+//! depend on the log alone; a snapshot contains them, because it stands for the log before it.
 
 use book::codec;
 use book::command::Command;
 use book::event::Event;
 use book::units::TsNs;
 
-/// Pieces of a snapshot, one for each command; beside those of `numbers`.
-const TAG_UNFINISHED: u8 = 66;
-/// Of a command that cancels, as a record.
+/// Tag of a snapshot's pieces, one for each pending continuation. Tags 64 and 65 are in `stream_positions`.
+const TAG_CONTINUATION: u8 = 66;
+/// Limit of an encoded continuation.
 const COMMAND_BYTES_MAX: usize = 256;
 
-/// Rests of mass cancels that the log does not have yet, oldest first. At most a handful: whatever is owed goes before
-/// anything of a client.
+/// Continuations that are not in the log yet, oldest first. Never more than a few: they run before any command of a
+/// client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unfinished(Vec<Command>);
+pub struct Continuations(Vec<Command>);
 
-impl Unfinished {
+impl Continuations {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Takes in one record of the log and what it did.
+    /// Updates the pending continuations after one record of the log and its events.
     #[inline]
     pub fn follow(&mut self, record: &[u8], events: &[Event]) {
         let more = events.iter().any(|event| matches!(event, Event::MassCanceled(mass) if mass.more));
@@ -35,37 +36,38 @@ impl Unfinished {
 
     #[cold]
     fn note(&mut self, record: &[u8], more: bool) {
-        // What cannot be read did nothing, and owes nothing.
+        // A record that cannot be decoded was skipped, so it needs no continuation.
         let Ok(record) = codec::decode(record) else { return };
-        if let Some(idx) = self.0.iter().position(|owed| *owed == record.command) {
+        if let Some(idx) = self.0.iter().position(|pending| *pending == record.command) {
             self.0.remove(idx);
         }
         if more {
-            self.0.push(continued(&record.command));
+            self.0.push(continuation(&record.command));
         }
     }
 
-    /// Gives each command that is owed to `put`, with its tag.
+    /// Writes each pending continuation as a piece of a snapshot.
     pub fn save<E>(&self, put: &mut impl FnMut(u8, &[u8]) -> Result<(), E>) -> Result<(), E> {
         for command in &self.0 {
             let mut bytes = [0; COMMAND_BYTES_MAX];
-            let len = codec::encode(TsNs(0), command, &mut bytes).expect("a cancel is smaller than its bound");
-            put(TAG_UNFINISHED, &bytes[..len])?;
+            let len =
+                codec::encode(TsNs(0), command, &mut bytes).expect("an encoded cancel is no larger than its bound");
+            put(TAG_CONTINUATION, &bytes[..len])?;
         }
         Ok(())
     }
 
-    /// Takes one back. False when the piece is none of these.
+    /// Loads one piece; false if it is not a continuation.
     pub fn take(&mut self, tag: u8, piece: &[u8]) -> bool {
-        let owed = match codec::decode(piece) {
-            Ok(record) if tag == TAG_UNFINISHED => record.command,
+        let pending = match codec::decode(piece) {
+            Ok(record) if tag == TAG_CONTINUATION => record.command,
             _ => return false,
         };
-        let can_be = matches!(owed, Command::MassCancel(_) | Command::SessionDown(_));
-        if can_be {
-            self.0.push(owed);
+        let is_mass_cancel = matches!(pending, Command::MassCancel(_) | Command::SessionDown(_));
+        if is_mass_cancel {
+            self.0.push(pending);
         }
-        can_be
+        is_mass_cancel
     }
 
     pub fn into_commands(self) -> Vec<Command> {
@@ -73,9 +75,9 @@ impl Unfinished {
     }
 }
 
-/// The next part of a command that reached the bound of orders that one command may cancel.
+/// The command that continues a mass cancel which has reached the number of orders that one command may cancel.
 #[cold]
-pub fn continued(command: &Command) -> Command {
+pub fn continuation(command: &Command) -> Command {
     let mut next = command.clone();
     match &mut next {
         Command::MassCancel(mass) => mass.continued = true,

@@ -1,10 +1,10 @@
-//! What the public may see, on its way from the engine to the market-data readers.
+//! The public market-data feed: encodes public events into the numbered live stream, and keeps the books for snapshots.
 //!
-//! The feed has a thread and a ring of its own: readers cost the pinned core one copy per event, however many they are.
-//! Invariants: an item is taken from the ring only when its command is released; the live stream is built from the log
-//! alone, so its numbers go on after a restart where they stopped.
+//! The feed has its own thread and ring: however many readers there are, the pinned core pays for one copy per event.
+//! Invariants: an event is published only once its command is released; the live stream depends on the log alone, so
+//! after a restart its numbers continue where they stopped.
 
-use crate::replica::stream_positions::Numbers;
+use crate::replica::stream_positions::StreamPositions;
 use crate::replica::translate::Translator;
 use crate::rings::feed_items::FeedItem;
 use api::binary::depth::Depth;
@@ -17,12 +17,12 @@ use book::engine::{Engine, Market};
 use book::units::Stamp;
 use zerocopy::little_endian::{I64, U32, U64};
 
-/// Live messages kept in memory for readers that join late or were away for a moment.
+/// Live messages kept in memory, for readers that resume after a short absence.
 pub const LIVE_MESSAGES: usize = 1 << 20;
 const LIVE_BYTES: usize = 72 * LIVE_MESSAGES;
 
-/// The feed's own state: every market as the public sees it, and the newest part of the live stream.
-pub struct FeedState {
+/// The state of the feed: the public depth of every market, and the newest messages of the live stream.
+pub struct PublicFeed {
     instruments: Instruments,
     encoder: FeedEncoder,
     depth: Depth,
@@ -30,7 +30,7 @@ pub struct FeedState {
     stamp: Stamp,
 }
 
-impl FeedState {
+impl PublicFeed {
     pub fn new() -> Self {
         Self {
             instruments: Instruments::default(),
@@ -41,33 +41,33 @@ impl FeedState {
         }
     }
 
-    /// Goes on where the numbers stand: books of what rests now, and nothing yet of the stream's past.
-    pub fn resume(engine: &Engine, numbers: &Numbers) -> Self {
+    /// Continues at these positions: the books hold the orders that rest now, the live stream holds no past messages.
+    pub fn resume(engine: &Engine, positions: &StreamPositions) -> Self {
         let translator = Translator::of(engine);
         let instruments = translator.instruments().clone();
         let mut depth = Depth::default();
-        for (market, rpt_seq) in engine.markets().iter().zip(numbers.rpt_seqs().iter().chain(std::iter::repeat(&0))) {
-            let mut apply = |message| depth.apply(&message).expect("a market's own orders come in order");
-            resting(market, *rpt_seq, engine, &instruments, numbers.feed_stamp(), &mut apply);
+        for (market, rpt_seq) in engine.markets().iter().zip(positions.rpt_seqs().iter().chain(std::iter::repeat(&0))) {
+            let mut apply = |message| depth.apply(&message).expect("resting orders are in the order of their book");
+            resting(market, *rpt_seq, engine, &instruments, positions.feed_stamp(), &mut apply);
         }
         Self {
             instruments,
-            encoder: FeedEncoder::resume(numbers.rpt_seqs().to_vec()),
+            encoder: FeedEncoder::resume(positions.rpt_seqs().to_vec()),
             depth,
-            live: Stream::new(numbers.live(), LIVE_BYTES, LIVE_MESSAGES),
-            stamp: numbers.feed_stamp(),
+            live: Stream::new(positions.live(), LIVE_BYTES, LIVE_MESSAGES),
+            stamp: positions.feed_stamp(),
         }
     }
 
-    /// Takes in one item: encodes it, numbers it, and applies it to the feed's own books.
+    /// Publishes one item: encodes it, numbers its messages, and applies them to the feed's own books.
     pub fn apply(&mut self, item: &FeedItem) {
         let Self { instruments, encoder, depth, live, stamp } = self;
         *stamp = item.stamp;
         instruments.apply(&item.event);
         let mut publish = |bytes: &[u8]| {
             live.push(bytes);
-            let message = MarketMessage::read(bytes).expect("the feed reads what it wrote");
-            depth.apply(&message).expect("the feed's own messages come in order");
+            let message = MarketMessage::read(bytes).expect("the feed can decode what it encoded");
+            depth.apply(&message).expect("the feed's own messages are in order");
         };
         encoder.push(item.stamp, &item.event, instruments, &mut publish);
         if item.last {
@@ -88,7 +88,7 @@ impl FeedState {
     }
 }
 
-/// A market as a snapshot of the feed would tell it: its definition, then what rests, by price and time.
+/// The messages of a market in a snapshot of the feed: its definition, then its resting orders by price and time.
 fn resting(
     market: &Market,
     rpt_seq: u64,
@@ -117,7 +117,7 @@ fn resting(
     }
 }
 
-impl Default for FeedState {
+impl Default for PublicFeed {
     fn default() -> Self {
         Self::new()
     }

@@ -1,8 +1,8 @@
-//! The way to the shadow: questions about the state, answered from memory as of a sequence or later, and wishes for a
-//! snapshot.
+//! Requests to the shadow: questions about the state, and snapshots.
 //!
-//! A question names the sequence that it must see: who waited for the answer to a command and asks with its sequence
-//! reads what that command wrote. A bounded number waits; more are refused at once.
+//! A question names a sequence, and is answered from a state that contains that command: a client that asks with the
+//! sequence of its own answered command reads its own write. At most `SHADOW_REQUESTS_MAX` requests wait in the channel
+//! and as many at the shadow; more are refused at once.
 
 use crate::replica::Replica;
 use book::units::Seq;
@@ -10,52 +10,48 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use tokio::sync::oneshot;
 use wal::snapshot::SnapshotHeader;
 
-/// Questions and wishes on their way to the shadow, and as many questions that wait there for their sequence.
-pub const WISHES_MAX: usize = 256;
+/// Requests in the channel to the shadow; as many more may wait at the shadow for their sequence.
+pub const SHADOW_REQUESTS_MAX: usize = 256;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ShadowPortError {
-    #[error("too many questions wait for the shadow; try again")]
+    #[error("too many requests wait for the shadow; try again")]
     Busy,
     #[error("the shadow answers no more: the node is stopping, or its state differs from the live one (see /health)")]
     Gone,
 }
 
-/// What a snapshot on demand came to: its header and its bytes on disk, or why there is none.
-pub type Taken = Result<(SnapshotHeader, u64), String>;
+/// The outcome of a snapshot on demand: its header and its size in bytes, or why it could not be taken.
+pub type SnapshotOutcome = Result<(SnapshotHeader, u64), String>;
 
 type Question = Box<dyn FnOnce(&Replica) + Send>;
 
-pub enum Wish {
-    /// Run when the shadow has applied `seq`; with `history`, when that is written too.
-    Ask {
-        seq: Seq,
-        history: bool,
-        question: Question,
-    },
-    Snapshot {
-        reply: oneshot::Sender<Taken>,
-    },
+/// A request, answered on the shadow's thread.
+pub enum ShadowRequest {
+    /// Runs `question` once the shadow has applied `seq`; with `history`, once the history is written up to it too.
+    Ask { seq: Seq, history: bool, question: Question },
+    /// Takes a snapshot once a check has confirmed the state.
+    Snapshot { reply: oneshot::Sender<SnapshotOutcome> },
 }
 
-/// The asking end.
+/// The end that sends requests. Cheap to clone.
 #[derive(Clone)]
 pub struct ShadowPort {
-    wishes: SyncSender<Wish>,
+    requests: SyncSender<ShadowRequest>,
 }
 
 /// The shadow's end.
 pub struct ShadowInlet {
-    pub wishes: Receiver<Wish>,
+    pub requests: Receiver<ShadowRequest>,
 }
 
 pub fn shadow_port() -> (ShadowPort, ShadowInlet) {
-    let (wishes, inlet) = sync_channel(WISHES_MAX);
-    (ShadowPort { wishes }, ShadowInlet { wishes: inlet })
+    let (requests, inlet) = sync_channel(SHADOW_REQUESTS_MAX);
+    (ShadowPort { requests }, ShadowInlet { requests: inlet })
 }
 
 impl ShadowPort {
-    /// Asks about the state behind `seq` or a later command.
+    /// Asks about the state after `seq` or a later command.
     pub async fn ask<A: Send + 'static>(
         &self,
         seq: Seq,
@@ -64,7 +60,7 @@ impl ShadowPort {
         self.send_question(seq, false, question)?.await.map_err(|_| ShadowPortError::Gone)
     }
 
-    /// Returns when the history holds everything up to `seq`.
+    /// Returns once the history is written up to and including `seq`.
     pub async fn wait_for_history(&self, seq: Seq) -> Result<(), ShadowPortError> {
         self.send_question(seq, true, |_| ())?.await.map_err(|_| ShadowPortError::Gone)
     }
@@ -74,10 +70,10 @@ impl ShadowPort {
         self.send_question(seq, true, |_| ())?.blocking_recv().map_err(|_| ShadowPortError::Gone)
     }
 
-    /// Takes a snapshot now.
-    pub async fn snapshot(&self) -> Result<Taken, ShadowPortError> {
+    /// Returns once a snapshot has been taken, or has failed.
+    pub async fn snapshot(&self) -> Result<SnapshotOutcome, ShadowPortError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Wish::Snapshot { reply })?;
+        self.send(ShadowRequest::Snapshot { reply })?;
         answer.await.map_err(|_| ShadowPortError::Gone)
     }
 
@@ -89,15 +85,15 @@ impl ShadowPort {
     ) -> Result<oneshot::Receiver<A>, ShadowPortError> {
         let (reply, answer) = oneshot::channel();
         let question = Box::new(move |replica: &Replica| {
-            // Nobody waits any more when the client went away.
+            // The client may have disconnected meanwhile.
             let _ = reply.send(question(replica));
         });
-        self.send(Wish::Ask { seq, history, question })?;
+        self.send(ShadowRequest::Ask { seq, history, question })?;
         Ok(answer)
     }
 
-    fn send(&self, wish: Wish) -> Result<(), ShadowPortError> {
-        self.wishes.try_send(wish).map_err(|error| match error {
+    fn send(&self, request: ShadowRequest) -> Result<(), ShadowPortError> {
+        self.requests.try_send(request).map_err(|error| match error {
             TrySendError::Full(_) => ShadowPortError::Busy,
             TrySendError::Disconnected(_) => ShadowPortError::Gone,
         })

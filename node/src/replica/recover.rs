@@ -1,17 +1,20 @@
-//! From the data directory to a node that can go on: the newest snapshot that is whole, then the log behind it, proved and
-//! applied; every stream goes on at its number.
+//! Recovery: from a data directory to a state that can continue. The newest intact snapshot is loaded, then the log
+//! after it is verified and applied; every stream continues at its number.
 //!
 //! ```text
-//!  snapshot --load--> | frames --prove, decode, apply--> | events of some commands | --translate--> streams, feed
-//!                        the calling thread                a few batches on the way    a thread of its own
+//!  snapshot --load--> | frames --verify, decode, apply--> | batches of events | --translate--> streams, feed
+//!                        the calling thread                 at most BATCHES     a thread of its own
 //! ```
-//! What sessions and the public were told costs as much to build again as the state itself, and needs nothing of it but
-//! the events. What was told before the snapshot is in the history.
+//! Building the streams and the feed costs as much as building the state, and needs only the events: hence two threads.
+//! Messages from before the snapshot are in the history.
+//!
+//! Invariant: nothing is written, and the store is not opened, before the log is verified and applied: a log that is
+//! refused stays as it was found.
 
 use crate::replica::crash_guard::Applying;
-use crate::replica::mass_cancels::Unfinished;
-use crate::replica::public_feed::FeedState;
-use crate::replica::session_streams::Streams;
+use crate::replica::mass_cancels::Continuations;
+use crate::replica::public_feed::PublicFeed;
+use crate::replica::session_streams::SessionStreams;
 use crate::replica::snapshots::{self, PassedOver};
 use crate::replica::translate::{Outlet, Translator};
 use crate::replica::{RecordError, Replica, apply_record};
@@ -31,10 +34,10 @@ use wal::snapshot::SnapshotHeader;
 use wal::store::Store;
 use wal::units::Tail;
 
-/// Events of a batch, beyond which it is handed over, and batches on their way at once.
+/// A batch is handed over once it holds this many events; this many batches may be in the channel at once.
 const BATCH_EVENTS: usize = 4_096;
 const BATCHES: usize = 4;
-/// How often a long replay says how far it is, and how many records it applies between two looks at the time.
+/// How often a long replay logs its progress, and how many records it applies between two looks at the time.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 const PROGRESS_RECORDS: u64 = 1 << 14;
 
@@ -42,13 +45,13 @@ const PROGRESS_RECORDS: u64 = 1 << 14;
 pub struct Restored {
     pub engine: Engine,
     pub translator: Translator,
-    pub streams: Streams,
-    pub feed: FeedState,
+    pub streams: SessionStreams,
+    pub feed: PublicFeed,
     pub log: Recovered,
     /// The snapshot that the replay began with.
     pub snapshot: Option<SnapshotHeader>,
-    /// What the log owes.
-    pub unfinished: Unfinished,
+    /// Continuations of mass cancels that have to run first.
+    pub continuations: Continuations,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +60,9 @@ pub enum RestoreError {
     Log(#[from] WalError),
     #[error(transparent)]
     Record(#[from] RecordError),
-    #[error("the log begins behind sequence {begins}, and no snapshot there is whole: {tried}; restore from a backup")]
+    #[error(
+        "the log begins after sequence {begins}, and no intact snapshot leads to it: {tried}; restore from a backup"
+    )]
     NoBeginning { begins: u64, tried: String },
 }
 
@@ -71,17 +76,17 @@ impl RestoreError {
     }
 }
 
-/// Where a replay begins: a state, what was told up to there, and the frame that the log goes on behind.
+/// Where a replay begins: a state, and the frame after which the log continues.
 pub struct Beginning {
     pub replica: Replica,
     pub tail: Tail,
     pub snapshot: Option<SnapshotHeader>,
-    /// Newer snapshots that are of no use, newest first.
+    /// Newer snapshots that cannot be used, newest first.
     pub passed_over: Vec<PassedOver>,
 }
 
-/// The newest snapshot at or before `until`, or the beginning of the log. Newer ones that are damaged are passed over
-/// and told. `base` is what the log's first record follows.
+/// Loads the newest intact snapshot at or before `until`, or begins at the beginning of the log. Damaged snapshots are
+/// passed over and logged. `base` is the position after which the log begins.
 pub fn begin(
     directory: &Directory,
     base: Tail,
@@ -90,11 +95,12 @@ pub fn begin(
 ) -> Result<Beginning, RestoreError> {
     let found = snapshots::newest(directory, until, engine)?;
     for PassedOver { path, why } in &found.passed_over {
-        tracing::error!(path = %path.display(), %why, "a snapshot is of no use: the one before it is tried");
+        tracing::error!(path = %path.display(), %why, "a snapshot cannot be used; trying the one before it");
     }
     match found.newest {
         Some((replica, header)) if base.seq <= header.tail.seq => {
-            tracing::info!(seq = header.tail.seq.0, time_ns = header.time, build = header.build, "from a snapshot");
+            let (seq, time_ns, build) = (header.tail.seq.0, header.time, &header.build);
+            tracing::info!(seq, time_ns, build, "loaded a snapshot");
             let (tail, passed_over) = (header.tail, found.passed_over);
             Ok(Beginning { replica, tail, snapshot: Some(header), passed_over })
         }
@@ -105,14 +111,14 @@ pub fn begin(
                 return Ok(Beginning { replica, tail: origin, snapshot: None, passed_over });
             }
             let mut tried: Vec<String> = found.passed_over.iter().map(|passed| passed.why.to_string()).collect();
-            tried.extend(older.map(|(_, header)| format!("the one at {} is before that", header.tail.seq)));
+            tried.extend(older.map(|(_, header)| format!("the one at {} is older than that", header.tail.seq)));
             let tried = if tried.is_empty() { "there is none".to_owned() } else { tried.join("; ") };
             Err(RestoreError::NoBeginning { begins: base.seq.0, tried })
         }
     }
 }
 
-/// The events of consecutive commands, and where each command's end.
+/// The events of consecutive commands, and the position at which each command's events end.
 #[derive(Default)]
 pub struct Batch {
     pub events: Vec<Event>,
@@ -132,7 +138,7 @@ impl Batch {
 }
 
 impl Sink for Batch {
-    /// As the live engine: describing transfers is the shadow's work.
+    /// As in the live engine: ledger events are made by the shadow.
     const LEDGER: bool = false;
 
     #[inline]
@@ -141,12 +147,12 @@ impl Sink for Batch {
     }
 }
 
-/// Applies the log's records, exactly as the live engine did, and hands their events on.
+/// Applies the log's records exactly as the live engine did, and hands over their events in batches.
 struct Replay<'q> {
     engine: Engine,
     quarantine: &'q Quarantine,
     progress: Progress,
-    unfinished: Unfinished,
+    continuations: Continuations,
     batch: Batch,
     full: SyncSender<Batch>,
     empty: Receiver<Batch>,
@@ -156,68 +162,68 @@ impl Replay<'_> {
     fn apply(&mut self, seq: Seq, bytes: &[u8]) -> Result<(), RecordError> {
         let before = self.batch.events.len();
         let stamp = apply_record(&mut self.engine, self.quarantine, seq, bytes, &mut self.batch)?;
-        self.unfinished.follow(bytes, &self.batch.events[before..]);
+        self.continuations.follow(bytes, &self.batch.events[before..]);
         self.batch.end_command(stamp);
         if BATCH_EVENTS <= self.batch.events.len() {
             self.hand_over();
         }
         if seq.0.is_multiple_of(PROGRESS_RECORDS) {
-            self.progress.tell(seq);
+            self.progress.log(seq);
         }
-        // A state that differs is not gone on with, and nothing was written yet.
+        // A replay stops at the first check that differs; nothing has been written yet.
         self.engine.parted().map_or(Ok(()), |parted| Err(parted.into()))
     }
 
     fn hand_over(&mut self) {
         let full = std::mem::replace(&mut self.batch, self.empty.try_recv().unwrap_or_default());
-        // Refused only when the other thread panicked, which shows when it is joined.
+        // Fails only if the other thread panicked, which is reported when it is joined.
         let _ = self.full.send(full);
     }
 }
 
-/// Says from time to time how far a replay is.
+/// Logs the progress of a replay.
 struct Progress {
     from: Seq,
     until: Seq,
     started: Instant,
-    told: Instant,
+    logged: Instant,
 }
 
 impl Progress {
     fn new(from: Seq, until: Seq) -> Self {
         let now = Instant::now();
-        Self { from, until, started: now, told: now }
+        Self { from, until, started: now, logged: now }
     }
 
     #[cold]
-    fn tell(&mut self, seq: Seq) {
-        if self.told.elapsed() < PROGRESS_EVERY {
+    fn log(&mut self, seq: Seq) {
+        if self.logged.elapsed() < PROGRESS_EVERY {
             return;
         }
-        self.told = Instant::now();
+        self.logged = Instant::now();
         let (done, all) = (seq.0 - self.from.0, self.until.0 - self.from.0);
         let per_second = (done as f64 / self.started.elapsed().as_secs_f64()) as u64;
         tracing::info!(seq = seq.0, until = self.until.0, percent = done * 100 / all.max(1), per_second, "recovering");
     }
 }
 
-/// What was told to sessions and to the public.
-struct Told {
+/// The outputs of the log: messages to sessions, and the public feed.
+struct Outputs {
     translator: Translator,
-    streams: Streams,
-    feed: FeedState,
+    streams: SessionStreams,
+    feed: PublicFeed,
 }
 
-impl Told {
+impl Outputs {
     fn after(beginning: &Replica, resend_max: usize) -> Self {
         Self {
             translator: beginning.translator.clone(),
-            streams: Streams::resume(beginning.numbers.sessions(), resend_max),
-            feed: FeedState::resume(&beginning.engine, &beginning.numbers),
+            streams: SessionStreams::resume(beginning.positions.sessions(), resend_max),
+            feed: PublicFeed::resume(&beginning.engine, &beginning.positions),
         }
     }
 
-    /// Takes batches until there are no more; empty ones go back.
+    /// Translates batches until the channel closes; emptied ones are returned for reuse.
     fn rebuild(mut self, full: &Receiver<Batch>, empty: &Sender<Batch>) -> Self {
         let Self { translator, streams, feed } = &mut self;
         for mut batch in full {
@@ -228,17 +234,17 @@ impl Told {
                 start = end;
             }
             batch.clear();
-            // Nobody takes it back at the very end.
+            // At the very end the other thread no longer receives.
             let _ = empty.send(batch);
         }
         self
     }
 }
 
-/// Where a replay's events go: straight into the streams, because all of it was durable long ago.
+/// The output of a replay: straight into the streams, because everything in the log is durable already.
 struct Rebuild<'a> {
-    streams: &'a mut Streams,
-    feed: &'a mut FeedState,
+    streams: &'a mut SessionStreams,
+    feed: &'a mut PublicFeed,
 }
 
 impl Outlet for Rebuild<'_> {
@@ -251,9 +257,9 @@ impl Outlet for Rebuild<'_> {
     }
 }
 
-/// Proves the log of a directory that this process owns, applies what is behind the newest snapshot, and only then opens
-/// its store for writing: opening a RocksDB writes, and a log that is refused must stay as it was found. `engine` makes
-/// the memory that the state goes into.
+/// Verifies the log of a directory that this process owns, applies what comes after the newest snapshot, and only then
+/// opens its store for writing: opening a RocksDB writes files, and a log that is refused must stay as it was found.
+/// `engine` allocates the memory for the state.
 pub fn restore(
     directory: &Directory,
     quarantine: &Quarantine,
@@ -263,37 +269,37 @@ pub fn restore(
     let inspection = Inspection::open(directory)?;
     let any = wal::units::Lsn(u64::MAX);
     let Beginning { replica, tail, snapshot, .. } = begin(directory, inspection.base()?, any, &mut engine)?;
-    let (engine, told, seen, unfinished) = replay(&inspection, replica, tail, quarantine, resend_max)?;
+    let (engine, outputs, seen, continuations) = replay(&inspection, replica, tail, quarantine, resend_max)?;
     assert!(engine.stamp().seq.0 == seen.tail.seq.0, "every record was applied");
     drop(inspection);
     wal::snapshot::sweep_on(&**directory.medium(), &directory.snapshots_dir())?;
     let store = directory.store()?;
     let ready = wal::recover::recover(directory, &store, seen.tail, |seq, _| {
-        Err(format!("sequence {seq} appeared behind the log's end while this process owned the log").into())
+        Err(format!("sequence {seq} appeared after the log's end although this process owns the log").into())
     })?;
-    assert!(ready.tail == seen.tail, "what was applied is what goes on");
+    assert!(ready.tail == seen.tail, "the log ends where the replay ended");
     let log = Recovered { position: ready.position, ..seen };
-    let Told { translator, streams, feed } = told;
-    Ok((Restored { engine, translator, streams, feed, log, snapshot, unfinished }, store))
+    let Outputs { translator, streams, feed } = outputs;
+    Ok((Restored { engine, translator, streams, feed, log, snapshot, continuations }, store))
 }
 
-/// Applies the log behind `tail`; writes nothing.
+/// Applies the log after `tail`; writes nothing.
 fn replay(
     inspection: &Inspection<'_>,
     beginning: Replica,
     tail: Tail,
     quarantine: &Quarantine,
     resend_max: usize,
-) -> Result<(Engine, Told, Recovered, Unfinished), RestoreError> {
+) -> Result<(Engine, Outputs, Recovered, Continuations), RestoreError> {
     let (full_in, full_out) = sync_channel(BATCHES);
     let (empty_in, empty_out) = channel();
-    let told = Told::after(&beginning, resend_max);
+    let outputs = Outputs::after(&beginning, resend_max);
     std::thread::scope(|scope| {
-        let told = scope.spawn(move || told.rebuild(&full_out, &empty_in));
+        let outputs = scope.spawn(move || outputs.rebuild(&full_out, &empty_in));
         let mut replay = Replay {
             engine: beginning.engine,
             quarantine,
-            unfinished: beginning.unfinished,
+            continuations: beginning.continuations,
             progress: Progress::new(Seq(tail.seq.0), Seq(inspection.tail().seq.0)),
             batch: Batch::default(),
             full: full_in,
@@ -308,13 +314,13 @@ fn replay(
             })
         });
         replay.hand_over();
-        let Replay { engine, full, unfinished, .. } = replay;
+        let Replay { engine, full, continuations, .. } = replay;
         drop(full);
-        let told = told.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        // The log's own error would only wrap what stopped the replay.
+        let outputs = outputs.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // The log's own error would only wrap the one that stopped the replay.
         match failed {
             Some(error) => Err(error.into()),
-            None => Ok((engine, told, outcome?, unfinished)),
+            None => Ok((engine, outputs, outcome?, continuations)),
         }
     })
 }

@@ -1,4 +1,4 @@
-//! The snapshots of a data directory: taken whole, kept by number, read newest first.
+//! The snapshot files of a data directory: written under a temporary name until complete, loaded newest first.
 
 use crate::faults::mutation::{Mutation, Planted};
 use crate::replica::{LoadError, Replica};
@@ -11,14 +11,16 @@ use wal::error::Result;
 use wal::snapshot::{self, SnapshotFile, SnapshotHeader, SnapshotReader, SnapshotWriter};
 use wal::units::{Lsn, Tail};
 
-/// Writes the replica as it stands behind `tail`. Durable, under its own name, when this returns.
+/// Writes a snapshot of the replica, whose log ends at `tail`. The file is durable under its own name when this
+/// returns.
 ///
-/// `rest` is called every millisecond or so of work: a node that serves gives way there, everybody else goes on.
+/// `pause` is called after about every millisecond of work: a serving node sleeps there, to leave the processor to the
+/// trading loops; a tool passes a function that does nothing.
 pub fn take(
     directory: &Directory,
     replica: &Replica,
     tail: Tail,
-    rest: &mut impl FnMut(),
+    pause: &mut impl FnMut(),
 ) -> Result<(SnapshotFile, SnapshotHeader)> {
     let stamp = replica.engine.stamp();
     assert!(stamp.seq.0 == tail.seq.0, "a snapshot stands at the end of a frame");
@@ -28,14 +30,14 @@ pub fn take(
         timeline: directory.identity().timeline,
         tail: tail.planted(Mutation::SnapshotOffByOne, || Tail { seq: tail.seq.prev(), ..tail }),
         time: stamp.ts.0,
-        log_bytes: replica.numbers.log_bytes(),
-        state_hash: replica.engine.state_hash_resting(rest).0,
+        log_bytes: replica.positions.log_bytes(),
+        state_hash: replica.engine.state_hash_resting(pause).0,
         build: format!("pinion {VERSION} {COMMIT}"),
     };
     let mut writer =
         SnapshotWriter::create_on(Arc::clone(directory.medium()), &directory.snapshots_dir(), header.clone())?;
     replica.save(&mut |tag, piece| {
-        rest();
+        pause();
         writer.piece(tag, piece)
     })?;
     Ok((writer.finish()?, header))
@@ -48,14 +50,14 @@ pub struct PassedOver {
     pub why: LoadError,
 }
 
-/// What a search found.
+/// The result of a search for the newest usable snapshot.
 pub struct Found {
     pub newest: Option<(Replica, SnapshotHeader)>,
-    /// Newer ones that are of no use, newest first.
+    /// Newer snapshots that cannot be used, newest first.
     pub passed_over: Vec<PassedOver>,
 }
 
-/// The newest snapshot of this directory that is whole and not behind `until`, loaded into what `engine` makes.
+/// Loads the newest intact snapshot of this directory at or before `until` into an engine that `engine` makes.
 pub fn newest(directory: &Directory, until: Lsn, engine: &mut impl FnMut() -> Engine) -> Result<Found> {
     let mut passed_over = Vec::new();
     for file in list(directory)?.into_iter().rev().filter(|file| file.seq <= until) {
@@ -67,7 +69,7 @@ pub fn newest(directory: &Directory, until: Lsn, engine: &mut impl FnMut() -> En
     Ok(Found { newest: None, passed_over })
 }
 
-/// One snapshot, believed only if it is of this directory's log.
+/// Loads one snapshot; it is accepted only if it belongs to this directory's log.
 pub fn load(
     directory: &Directory,
     file: &SnapshotFile,
@@ -76,21 +78,21 @@ pub fn load(
     Replica::load(open(directory, file)?, file.path.clone(), engine)
 }
 
-/// Opens one whose header is whole and says what its name and its place say.
+/// Opens a snapshot and verifies its header against the directory's identity and the file's name.
 pub fn open(directory: &Directory, file: &SnapshotFile) -> std::result::Result<SnapshotReader, LoadError> {
     let reader = SnapshotReader::open_on(&**directory.medium(), &file.path)?;
     let (identity, header) = (directory.identity(), reader.header());
     let path = file.path.clone();
     if header.node_id != identity.node_id || header.timeline != identity.timeline {
-        return Err(LoadError::Malformed { path, why: "it is another node's, or of another timeline" });
+        return Err(LoadError::Malformed { path, why: "the snapshot belongs to another node or another timeline" });
     }
     if header.tail.seq != file.seq {
-        return Err(LoadError::Malformed { path, why: "its name says another sequence than its header" });
+        return Err(LoadError::Malformed { path, why: "the sequence in the file's name is not the one in its header" });
     }
     Ok(reader)
 }
 
-/// Of this directory's timeline, oldest first.
+/// The snapshot files of this directory's timeline, oldest first.
 pub fn list(directory: &Directory) -> Result<Vec<SnapshotFile>> {
     let timeline = directory.identity().timeline;
     let files = snapshot::list_on(&**directory.medium(), &directory.snapshots_dir())?;

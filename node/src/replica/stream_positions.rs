@@ -1,7 +1,7 @@
-//! How far every stream has been numbered: what a snapshot keeps, beside the state, of what was told.
+//! How far every outbound stream is numbered: what a snapshot holds about streams, beside the state.
 //!
-//! Content of streams is in the history and in memory; a replica that only follows the log needs to know which number
-//! the next message gets. Invariant: numbers depend on the log alone.
+//! The messages themselves are in memory and in the history; a replica only needs the number of the next one.
+//! Invariant: numbers depend on the log alone.
 
 use crate::rings::feed_items::FeedItem;
 use api::binary::feed::FeedEncoder;
@@ -10,21 +10,22 @@ use api::instruments::Instruments;
 use book::ids::SessionId;
 use book::units::{Seq, Stamp, TsNs};
 
-/// Pieces of a snapshot that are not the engine's; the engine's sections have smaller numbers.
+/// Tags of a snapshot's pieces. The engine's own sections have smaller ones.
 const TAG_SESSIONS: u8 = 64;
 const TAG_FEED: u8 = 65;
 
 const NUMBER_BYTES: usize = 8;
-/// Numbers in a piece.
+/// The most numbers in one piece.
 const NUMBERS_PER_PIECE: usize = 1 << 16;
 const _: () = assert!(NUMBERS_PER_PIECE * NUMBER_BYTES <= wal::snapshot::SNAPSHOT_PIECE_BYTES_MAX);
-/// In front of the `rptSeq`s: the next number of the live stream, the stamp of the last public event, the log's bytes.
+/// Numbers before the `rptSeq`s in the feed's piece: the live stream's next number, sequence and time of the last
+/// public event, and the log's bytes.
 const FEED_HEAD: usize = 4;
 
-/// Next numbers of all streams.
+/// The next number of every stream.
 #[derive(Clone, Debug)]
-pub struct Numbers {
-    /// By session, from id 1: what its next message will be.
+pub struct StreamPositions {
+    /// By session, from id 1: the number of its next message.
     sessions: Vec<SessionSeq>,
     encoder: FeedEncoder,
     live: SessionSeq,
@@ -32,17 +33,17 @@ pub struct Numbers {
     log_bytes: u64,
 }
 
-impl Default for Numbers {
+impl Default for StreamPositions {
     fn default() -> Self {
         let (encoder, feed_stamp) = (FeedEncoder::default(), Stamp::default());
         Self { sessions: Vec::new(), encoder, live: SessionSeq::FIRST, feed_stamp, log_bytes: 0 }
     }
 }
 
-impl Numbers {
-    /// Gives the session's next message its number.
+impl StreamPositions {
+    /// Assigns a number to the session's next message.
     #[inline]
-    pub fn take(&mut self, session: SessionId) -> SessionSeq {
+    pub fn assign(&mut self, session: SessionId) -> SessionSeq {
         let idx = session.0 as usize - 1;
         if idx >= self.sessions.len() {
             self.sessions.resize(idx + 1, SessionSeq::FIRST);
@@ -52,13 +53,13 @@ impl Numbers {
         number
     }
 
-    /// By session, from id 1; sessions behind the end were told nothing yet.
+    /// By session, from id 1: the number of its next message. Sessions beyond the end have no messages yet.
     pub fn sessions(&self) -> &[SessionSeq] {
         &self.sessions
     }
 
-    /// Counts what the feed makes of an event.
-    pub fn publish(&mut self, item: &FeedItem, instruments: &Instruments) {
+    /// Counts the messages that the feed encodes for an event.
+    pub fn count_public(&mut self, item: &FeedItem, instruments: &Instruments) {
         let Self { encoder, live, feed_stamp, .. } = self;
         *feed_stamp = item.stamp;
         let mut count = |_: &[u8]| *live = live.next();
@@ -81,12 +82,12 @@ impl Numbers {
         self.feed_stamp
     }
 
-    /// Counts a frame of the log.
-    pub fn frame(&mut self, bytes: usize) {
+    /// Counts the bytes of a frame of the log.
+    pub fn count_frame(&mut self, bytes: usize) {
         self.log_bytes += bytes as u64;
     }
 
-    /// Bytes of all frames so far.
+    /// Bytes of all frames up to here, since the log began.
     pub fn log_bytes(&self) -> u64 {
         self.log_bytes
     }
@@ -108,15 +109,15 @@ fn save_numbers<E>(tag: u8, numbers: &[u64], put: &mut impl FnMut(u8, &[u8]) -> 
     Ok(())
 }
 
-/// Reads them back.
+/// Loads positions from the pieces of a snapshot.
 #[derive(Debug, Default)]
-pub struct NumbersLoader {
+pub struct StreamPositionsLoader {
     sessions: Vec<u64>,
     feed: Vec<u64>,
 }
 
-impl NumbersLoader {
-    /// False when the piece is none of these.
+impl StreamPositionsLoader {
+    /// Loads one piece; false if it does not hold positions.
     pub fn take(&mut self, tag: u8, piece: &[u8]) -> bool {
         let into = match tag {
             TAG_SESSIONS => &mut self.sessions,
@@ -128,13 +129,13 @@ impl NumbersLoader {
         rest.is_empty()
     }
 
-    /// `None` when a part is missing or no number can be so.
-    pub fn finish(self) -> Option<Numbers> {
+    /// `None` if a part is missing or a number is impossible.
+    pub fn finish(self) -> Option<StreamPositions> {
         let (head, rpt_seqs) = self.feed.split_at_checked(FEED_HEAD)?;
         if head[0] == 0 || self.sessions.contains(&0) {
             return None;
         }
-        Some(Numbers {
+        Some(StreamPositions {
             sessions: self.sessions.into_iter().map(SessionSeq).collect(),
             encoder: FeedEncoder::resume(rpt_seqs.to_vec()),
             live: SessionSeq(head[0]),

@@ -1,5 +1,6 @@
-//! From the events of one command to the answers of sessions and the items of the public feed: the same for the live
-//! engine, for recovery and for the historian, so that streams come out byte for byte the same.
+//! Translates the events of one command into answers for sessions and items of the public feed.
+//!
+//! The live engine, recovery and the shadow use the same code, so that they give the same streams, byte for byte.
 
 use crate::rings::feed_items::FeedItem;
 use api::binary::encode::{EncodeContext, ExecIds, answers};
@@ -10,22 +11,23 @@ use book::ids::{AccountId, SessionId};
 use book::session::DROP_COPIES_PER_ACCOUNT_MAX;
 use book::units::Stamp;
 
-/// What a command's events were, for counters and for mass cancels that go on.
+/// What the events of a command were, for counters and for continuing a mass cancel.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Summary {
     pub fills: u64,
     pub rejects: u64,
-    /// The command met more orders than one command may cancel: it has to be continued.
+    /// The command met more orders than one command may cancel, so it has to be continued.
     pub more: bool,
 }
 
-/// Where translated events go.
+/// Receives translated events.
 pub trait Outlet {
     fn answer(&mut self, session: SessionId, bytes: &[u8]);
     fn public(&mut self, item: FeedItem);
 }
 
-/// What translating needs to remember. Built from events alone, hence the same wherever the log is applied.
+/// What translation has to know about earlier commands. It depends on events alone, so it is the same wherever the log
+/// is applied.
 #[derive(Clone, Debug, Default)]
 pub struct Translator {
     instruments: Instruments,
@@ -33,7 +35,7 @@ pub struct Translator {
 }
 
 impl Translator {
-    /// What it would remember if it had seen every event behind this state.
+    /// The translator that has seen every event up to this state.
     pub fn of(engine: &Engine) -> Self {
         let mut translator = Self::default();
         for book in engine.accounts().assets() {
@@ -52,7 +54,7 @@ impl Translator {
         &self.instruments
     }
 
-    /// Nothing of the clock goes in but the command's own time, hence a replay gives the same bytes.
+    /// Translates the events of one command. The only time used is the command's own, so a replay gives the same bytes.
     pub fn translate(&mut self, stamp: Stamp, events: &[Event], outlet: &mut impl Outlet) -> Summary {
         let Self { instruments, copies } = self;
         let mut summary = Summary::default();
@@ -85,12 +87,12 @@ impl Translator {
 
 type Copies = [SessionId; DROP_COPIES_PER_ACCOUNT_MAX];
 
-/// Which sessions read along with which: an account's drop copies get what its other sessions are told.
+/// Drop copies: sessions that receive a copy of every message to the other sessions of their account.
 #[derive(Clone, Debug, Default)]
 struct DropCopies {
-    /// By session: its account and whether it is a copy itself.
+    /// By session: its account, and whether it is a drop copy itself.
     sessions: Vec<(AccountId, bool)>,
-    /// By account.
+    /// By account: its drop copies.
     copies: Vec<Copies>,
 }
 
@@ -103,7 +105,7 @@ impl DropCopies {
         }
         if is_copy {
             let copies = &mut self.copies[account.0 as usize - 1];
-            let free = copies.iter_mut().find(|c| c.is_none()).expect("the engine admits no more than fit");
+            let free = copies.iter_mut().find(|c| c.is_none()).expect("the engine limits drop copies per account");
             *free = session;
         }
     }

@@ -1,34 +1,34 @@
-//! Giving way in the middle of long work: as long as it had the processor, a thread then rests.
+//! Pacing of long background work: a thread sleeps as long as it has worked, so that it uses half a processor at most.
 //!
-//! A low priority is not enough. Where the machine is a virtual one, its disk is served by the host on the same share of
-//! processors, and a core kept busy for half a second holds up every sync for as long.
+//! A low priority is not enough. On a virtual machine the host serves the disk within the same share of processors, so
+//! a core that is kept busy for half a second delays every journal sync by as much.
 
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
-/// Work between two rests.
+/// Processor time between two pauses.
 const WORK_AT_ONCE: Duration = Duration::from_millis(1);
 
-/// Of the thread that asks it. Begins in haste.
+/// Paces the thread that calls it. Inactive at first.
 #[derive(Debug, Default)]
 pub struct Pacer {
-    gives_way: bool,
-    /// What the thread had used when its last rest ended.
+    is_active: bool,
+    /// Processor time of the thread for which it has already paused.
     used: Duration,
 }
 
 impl Pacer {
-    /// Whether it rests at all from now on.
-    pub fn give_way(&mut self, gives_way: bool) {
-        if gives_way && !self.gives_way {
+    /// Turns pacing on or off. Work done while it was off is not paused for.
+    pub fn set_active(&mut self, is_active: bool) {
+        if is_active && !self.is_active {
             self.used = used_by_this_thread();
         }
-        self.gives_way = gives_way;
+        self.is_active = is_active;
     }
 
-    /// To be called often.
-    pub fn rest(&mut self) {
-        if !self.gives_way {
+    /// Sleeps if pacing is active and enough work has been done since the last pause. To be called often.
+    pub fn pause(&mut self) {
+        if !self.is_active {
             return;
         }
         let worked = used_by_this_thread().saturating_sub(self.used);
@@ -41,7 +41,7 @@ impl Pacer {
 }
 
 fn used_by_this_thread() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).expect("a thread has used no negative time")
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).expect("a thread's processor time is not negative")
 }
 
 #[cfg(test)]
@@ -55,21 +55,21 @@ mod tests {
         }
     }
 
-    /// How long a call of `rest` took is nothing to assert; what it has accounted for is.
+    /// The duration of a call to `pause` depends on the machine; the time that it has accounted for does not.
     #[test]
-    fn rests_after_enough_work_and_never_in_haste() {
+    fn pauses_after_enough_work_and_never_while_inactive() {
         let mut pacer = Pacer::default();
         work_for(2 * WORK_AT_ONCE);
-        pacer.rest();
-        assert_eq!(pacer.used, Duration::ZERO, "in haste nothing is counted");
-        pacer.give_way(true);
+        pacer.pause();
+        assert_eq!(pacer.used, Duration::ZERO, "nothing is counted while inactive");
+        pacer.set_active(true);
         let begun = pacer.used;
-        assert!(Duration::ZERO < begun, "work before that is not rested for");
+        assert!(Duration::ZERO < begun, "earlier work is not paused for");
         work_for(2 * WORK_AT_ONCE);
-        pacer.rest();
+        pacer.pause();
         assert!(begun + 2 * WORK_AT_ONCE <= pacer.used);
-        let rested = pacer.used;
-        pacer.give_way(true);
-        assert_eq!(pacer.used, rested, "said twice, it counts on");
+        let paused = pacer.used;
+        pacer.set_active(true);
+        assert_eq!(pacer.used, paused, "activating it again changes nothing");
     }
 }

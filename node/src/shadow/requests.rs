@@ -1,37 +1,42 @@
-//! What others want of the shadow: answers as of a sequence, snapshots.
+//! Requests to the shadow: receives them, and answers questions once their sequence is applied.
 
 use super::Shadow;
-use crate::replica::questions::{WISHES_MAX, Wish};
+use crate::replica::questions::{SHADOW_REQUESTS_MAX, ShadowRequest};
 use book::units::Seq;
 
 impl Shadow {
-    pub(super) fn take_wishes(&mut self) {
-        // Those beyond stay in the port, which refuses more when it is full too.
-        while self.questions.len() + self.snapshots.wished_for() < WISHES_MAX {
-            let Ok(wish) = self.wiring.inlet.wishes.try_recv() else { break };
-            match wish {
-                Wish::Ask { .. } => self.questions.push(wish),
-                Wish::Snapshot { reply } => self.snapshots.wish(reply),
+    /// Receives requests, up to `SHADOW_REQUESTS_MAX` waiting ones. Further requests stay in the channel, which refuses
+    /// more when it is full too.
+    pub(super) fn take_requests(&mut self) {
+        while self.questions.len() + self.snapshots.requests_len() < SHADOW_REQUESTS_MAX {
+            let Ok(request) = self.wiring.inlet.requests.try_recv() else { break };
+            match request {
+                ShadowRequest::Ask { .. } => self.questions.push(request),
+                ShadowRequest::Snapshot { reply } => self.snapshots.request(reply),
             }
         }
     }
 
+    /// Answers every question whose sequence is applied, or written to the history if it asks for that.
     pub(super) fn answer_questions(&mut self) {
         let (applied, written) = (Seq(self.tail.seq.0), self.history.watermark());
-        let is_ready = |wish: &mut Wish| match wish {
-            Wish::Ask { seq, history, .. } => *seq <= if *history { written } else { applied },
-            Wish::Snapshot { .. } => false,
+        let is_ready = |request: &mut ShadowRequest| match request {
+            ShadowRequest::Ask { seq, history, .. } => *seq <= if *history { written } else { applied },
+            ShadowRequest::Snapshot { .. } => false,
         };
-        for wish in self.questions.extract_if(.., is_ready) {
-            if let Wish::Ask { question, .. } = wish {
+        for request in self.questions.extract_if(.., is_ready) {
+            if let ShadowRequest::Ask { question, .. } = request {
                 question(&self.replica);
             }
         }
     }
 
-    /// Whether somebody waits for the history of what is applied.
+    /// Whether a question waits for the history of a command that is applied.
     pub(super) fn is_asked_for_history(&self) -> bool {
         let applied = Seq(self.tail.seq.0);
-        self.questions.iter().any(|wish| matches!(wish, Wish::Ask { seq, history: true, .. } if *seq <= applied))
+        self.questions.iter().any(|request| match request {
+            ShadowRequest::Ask { seq, history, .. } => *history && *seq <= applied,
+            ShadowRequest::Snapshot { .. } => false,
+        })
     }
 }

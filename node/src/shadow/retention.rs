@@ -1,69 +1,70 @@
-//! What a directory keeps: which snapshots, and the log from where. Pure: figures in, a plan out.
+//! Retention: which snapshots are kept, and where the log begins. A pure function from figures to a plan.
 //!
 //! ```text
 //!  oldest                                                                        now
 //!  | drop .. | base of the log | thinned: one in each eighth | newest `keep` ...  |
-//!            `- at least retain_for and retain_bytes lie behind it -'
+//!            `- at least retain_for and retain_bytes of log after it -'
 //! ```
-//! Invariants: the newest `keep` snapshots stay; the log is cut at a snapshot that stays, or not at all, so every state
-//! that the retained log can reach can be built; never past what is stored or what the export still needs.
+//! Invariants: the newest `keep` snapshots are kept; the log is truncated up to a snapshot that is kept, or not at all,
+//! so that the state at every retained sequence can be rebuilt; never past what is stored and exported.
 
 use std::time::Duration;
 use wal::units::Lsn;
 
-/// Snapshots kept between the log's base and the newest ones, at most: they bound how far a replay has to go, and how much
-/// more than asked the log can grow.
+/// The most snapshots kept between the log's base and the newest ones. More of them shorten a replay to a past
+/// sequence, and let the log be truncated closer to what was asked for.
 const BETWEEN_MAX: u64 = 8;
 
-/// One snapshot, in figures.
+/// One snapshot, as figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     pub seq: Lsn,
-    /// Time of its last command, in nanoseconds.
+    /// Time of its last command.
     pub time_ns: u64,
     /// Bytes of log before it, since the log began.
     pub log_bytes: u64,
 }
 
-/// What an operator asked for.
+/// The configured retention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     pub keep: u32,
-    /// Both zero: all of the log stays. One of them: that one decides. Both: the log satisfies both.
+    /// If both are zero, all of the log is kept. If one is zero, the other decides. Otherwise the kept log satisfies
+    /// both.
     pub retain_for: Duration,
     pub retain_bytes: u64,
 }
 
-/// What may go.
+/// What may be deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The log may begin right behind this snapshot.
+    /// The log may be truncated up to this snapshot, so that it begins right after it.
     pub cut_at: Option<Lsn>,
-    /// Snapshots of no more use.
+    /// Snapshots that are no longer needed.
     pub drop: Vec<Lsn>,
 }
 
 /// The log as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogEnds {
-    /// It begins right behind this sequence.
+    /// The log begins right after this sequence.
     pub base: Lsn,
-    /// Up to and including here it is stored and exported.
+    /// It is stored and exported up to and including this sequence.
     pub releasable: Lsn,
     pub end: Candidate,
 }
 
-/// `snapshots` oldest first.
+/// Plans what may be deleted. `snapshots` are sorted, oldest first.
 pub fn plan(snapshots: &[Candidate], log: &LogEnds, asked: &Retention) -> Plan {
     assert!(snapshots.is_sorted_by(|a, b| a.seq < b.seq), "oldest first");
     let kept_from = snapshots.len().saturating_sub(asked.keep.max(1) as usize);
     let (older, kept) = snapshots.split_at(kept_from);
     let base = kept.first().and_then(|oldest_kept| {
         let mut candidates = snapshots.iter().rev().filter(|s| s.seq <= oldest_kept.seq && s.seq <= log.releasable);
-        candidates.find(|s| asked.is_satisfied_behind(s, &log.end))
+        candidates.find(|s| asked.is_satisfied_after(s, &log.end))
     });
     let Some(base) = base else {
-        // The log stays as it is, and so does the snapshot that it begins behind, if any.
+        // The log stays as it is, and so does the snapshot after which it begins, if any.
         let mut drop = if asked.keeps_all() { older.iter().map(|s| s.seq).collect() } else { thinned(older, kept) };
         drop.retain(|seq| *seq != log.base);
         return Plan { cut_at: None, drop };
@@ -74,7 +75,8 @@ pub fn plan(snapshots: &[Candidate], log: &LogEnds, asked: &Retention) -> Plan {
     Plan { cut_at: Some(base.seq), drop }
 }
 
-/// Of those between the first and the newest: all but one in each part of the time between them.
+/// Divides the time between the first snapshot and the newest ones into `BETWEEN_MAX` parts, and gives all snapshots
+/// but one in each part.
 fn thinned(between: &[Candidate], kept: &[Candidate]) -> Vec<Lsn> {
     let (Some(first), Some(end)) = (between.first(), kept.first()) else { return Vec::new() };
     let step_ns = (end.time_ns - first.time_ns) / BETWEEN_MAX + 1;
@@ -95,7 +97,7 @@ impl Retention {
         self.retain_for.is_zero() && self.retain_bytes == 0
     }
 
-    fn is_satisfied_behind(&self, base: &Candidate, now: &Candidate) -> bool {
+    fn is_satisfied_after(&self, base: &Candidate, now: &Candidate) -> bool {
         !self.keeps_all()
             && self.retain_for.as_nanos() <= u128::from(now.time_ns.saturating_sub(base.time_ns))
             && self.retain_bytes <= now.log_bytes.saturating_sub(base.log_bytes)
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_is_cut_where_enough_lies_behind() {
+    fn the_log_is_cut_where_enough_is_left_after_it() {
         check(10, 10, asked(2, 4, 0), Some(6), &[1, 2, 3, 4, 5]);
         check(10, 10, asked(2, 0, 5 << 20), Some(5), &[1, 2, 3, 4]);
         // Both: the one that asks for more.
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_snapshot_that_the_log_begins_behind_stays() {
+    fn the_snapshot_after_which_the_log_begins_stays() {
         let log = LogEnds { base: Lsn(200), releasable: Lsn(1_000), end: at(10) };
         let plan = plan(&each_second(10)[1..], &log, &asked(3, 0, 0));
         assert!(plan.cut_at.is_none() && !plan.drop.contains(&Lsn(200)), "{plan:?}");
@@ -185,9 +187,9 @@ mod tests {
             base = plan.cut_at.unwrap_or(base);
             held.retain(|s| !plan.drop.contains(&s.seq));
             if let Some(cut) = plan.cut_at {
-                assert!(held.iter().any(|s| s.seq == cut), "the log begins behind a snapshot that is kept");
-                let behind = second - cut.0 / 100;
-                assert!((100..=130).contains(&behind), "second {second}: {behind} s of log");
+                assert!(held.iter().any(|s| s.seq == cut), "the log begins after a snapshot that is kept");
+                let retained = second - cut.0 / 100;
+                assert!((100..=130).contains(&retained), "second {second}: {retained} s of log");
             }
             assert!(held.len() <= 12 + 2, "second {second}: {} snapshots", held.len());
         }

@@ -1,4 +1,5 @@
-//! When the next snapshot is due: after so many commands or so much time, whichever comes first, and never without news.
+//! The snapshot schedule: due after so many commands or so much time, whichever comes first, and never without new
+//! commands.
 
 use book::units::TsNs;
 use std::time::Duration;
@@ -8,18 +9,19 @@ use wal::units::Lsn;
 pub struct Schedule {
     every_commands: u64,
     every_ns: u64,
-    /// The newest snapshot, or the newest try.
+    /// Sequence of the last snapshot, or of the last attempt.
     seq: Lsn,
-    /// Of the first look at the clock, then of the newest try.
+    /// Time of the last attempt; before the first one, of the first look at the clock.
     tried_at: Option<TsNs>,
 }
 
 impl Schedule {
-    /// `newest` is what a snapshot is there of already.
+    /// `newest` is the sequence of the newest snapshot that exists already.
     pub fn new(every_commands: u64, every: Duration, newest: Lsn) -> Self {
         Self { every_commands, every_ns: every.as_nanos() as u64, seq: newest, tried_at: None }
     }
 
+    /// Whether `seq` is after the last snapshot or attempt.
     pub fn has_news(&self, seq: Lsn) -> bool {
         self.seq < seq
     }
@@ -30,6 +32,7 @@ impl Schedule {
         self.has_news(seq) && (self.every_commands <= seq.0 - self.seq.0 || self.every_ns <= passed_ns)
     }
 
+    /// Records an attempt, successful or not.
     pub fn tried(&mut self, seq: Lsn, now: TsNs) {
         self.seq = seq;
         if now.0 > 0 {

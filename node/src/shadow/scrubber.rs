@@ -1,12 +1,13 @@
-//! Reads what is kept, slowly, again and again. What rots unread is found out on the day that it is needed, and by then
-//! the backup that could have mended it may be gone.
+//! The scrubber: slowly reads and verifies the log and all snapshots, over and over, as in databases and file systems.
+//! Otherwise a bit flip in a file that is rarely read is found only when the file is needed, and by then the backup
+//! that could have repaired it may have expired.
 //!
 //! ```text
 //!  |--> log, from its base to where it ended when this round began --> each snapshot, oldest first --|
 //!  '-------------------------------------------------------------------------------------------------'
 //! ```
-//! Invariants: one small portion at a time, so that it holds up nobody; a finding is told once and stops nothing, because
-//! what the live engine knows it knows from memory.
+//! Invariants: it reads one small portion at a time, so that it delays no other work; each damage is reported once, and
+//! stops nothing, because the live engine works from memory.
 
 use crate::replica::LoadError;
 use crate::replica::snapshots;
@@ -19,74 +20,74 @@ use wal::snapshot::{SnapshotFile, SnapshotReader};
 use wal::store::Store;
 use wal::units::Lsn;
 
-/// Read at once, and then only after a pause that keeps the pace; a frame or a piece may go beyond it.
+/// Bytes read at once, before a pause that keeps the pace. The last frame or piece may exceed it.
 const PORTION_BYTES: u64 = 256 << 10;
 const SECOND_NS: u64 = 1_000_000_000;
 
 pub struct Scrubber {
     directory: Arc<Directory>,
     store: Arc<Store>,
-    /// Between two portions; `None` where nobody wants a scrubber.
+    /// Pause between two portions; `None` if the scrubber is turned off.
     pause_ns: Option<u64>,
     due: TsNs,
-    beat: Beat,
+    position: Position,
     rounds: u64,
-    /// Where the log was found damaged.
+    /// Sequences at which the log was found damaged. Bounded by what one log can hold; usually empty.
     log_damaged_at: BTreeSet<Lsn>,
-    /// Of the snapshots that were read: whether a start may rely on them.
+    /// By snapshot that was read: whether it is intact.
     snapshots: BTreeMap<Lsn, bool>,
-    /// Damage that was found when somebody asked, at most one for each snapshot; `poll` tells it.
-    untold: Vec<LoadError>,
+    /// Damage that `is_intact` found and `poll` has not reported yet, at most one per snapshot.
+    unreported: Vec<LoadError>,
 }
 
-/// Where it is.
-enum Beat {
+/// Where the current round is.
+enum Position {
     Log { next: Lsn, until: Lsn },
-    Snapshots { behind: Lsn, open: Option<SnapshotReader> },
+    Snapshots { after: Lsn, open: Option<SnapshotReader> },
 }
 
 impl Scrubber {
-    /// Zero bytes a second: never.
+    /// `bytes_per_second` is the pace; zero turns the scrubber off.
     pub fn new(directory: Arc<Directory>, store: Arc<Store>, bytes_per_second: u64) -> Self {
         let pause_ns = (PORTION_BYTES * SECOND_NS).checked_div(bytes_per_second);
-        let beat = Beat::Log { next: Lsn(1), until: store.tail().seq };
-        let (log_damaged_at, snapshots, untold) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
-        Self { directory, store, pause_ns, due: TsNs(0), beat, rounds: 0, log_damaged_at, snapshots, untold }
+        let position = Position::Log { next: Lsn(1), until: store.tail().seq };
+        let (log_damaged_at, snapshots, unreported) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
+        Self { directory, store, pause_ns, due: TsNs(0), position, rounds: 0, log_damaged_at, snapshots, unreported }
     }
 
-    /// Times that everything has been read.
+    /// How many times everything has been read.
     pub fn rounds(&self) -> u64 {
         self.rounds
     }
 
-    /// A snapshot that this process has just written.
-    pub fn note_whole(&mut self, snapshot: Lsn) {
+    /// Records a snapshot that this process has just written.
+    pub fn note_intact(&mut self, snapshot: Lsn) {
         self.snapshots.insert(snapshot, true);
     }
 
-    /// Forgets what it knows of snapshots that are gone.
+    /// Forgets snapshots that no longer exist.
     pub fn forget_all_but(&mut self, files: &[SnapshotFile]) {
         self.snapshots.retain(|seq, _| files.iter().any(|file| file.seq == *seq));
     }
 
-    /// Whether a start may rely on a snapshot. One that nobody has read yet is read now.
-    pub fn is_whole(&mut self, file: &SnapshotFile, rest: &mut impl FnMut()) -> bool {
+    /// Whether a start may rely on a snapshot. One that was not verified before is verified now.
+    pub fn is_intact(&mut self, file: &SnapshotFile, pause: &mut impl FnMut()) -> bool {
         if let Some(known) = self.snapshots.get(&file.seq) {
             return *known;
         }
-        let Err(error) = prove(&self.directory, file, rest) else {
-            self.judge(file.seq, None);
+        let Err(error) = verify(&self.directory, file, pause) else {
+            self.record(file.seq, None);
             return true;
         };
-        if self.judge(file.seq, Some(&error)) {
-            self.untold.push(error);
+        if self.record(file.seq, Some(&error)) {
+            self.unreported.push(error);
         }
         false
     }
 
-    /// Reads a portion if it is time; gives a finding that was not told before.
-    pub fn poll(&mut self, now: TsNs, rest: &mut impl FnMut()) -> Option<LoadError> {
-        if let Some(finding) = self.untold.pop() {
+    /// Reads one portion if it is due. Returns damage that was not reported before.
+    pub fn poll(&mut self, now: TsNs, pause: &mut impl FnMut()) -> Option<LoadError> {
+        if let Some(finding) = self.unreported.pop() {
             return Some(finding);
         }
         let pause_ns = self.pause_ns?;
@@ -94,32 +95,32 @@ impl Scrubber {
             return None;
         }
         self.due = TsNs(now.0.saturating_add(pause_ns));
-        match &self.beat {
-            Beat::Log { next, until } => self.read_log(*next, *until, rest).map(LoadError::from),
-            Beat::Snapshots { .. } => self.read_snapshots(rest),
+        match &self.position {
+            Position::Log { next, until } => self.read_log(*next, *until, pause).map(LoadError::from),
+            Position::Snapshots { .. } => self.read_snapshots(pause),
         }
     }
 
-    fn read_log(&mut self, mut next: Lsn, until: Lsn, rest: &mut impl FnMut()) -> Option<WalError> {
-        let outcome = log_portion(&self.store, &mut next, until, rest);
-        let goes_on_at = match outcome {
+    fn read_log(&mut self, mut next: Lsn, until: Lsn, pause: &mut impl FnMut()) -> Option<WalError> {
+        let outcome = read_log_portion(&self.store, &mut next, until, pause);
+        let continue_at = match outcome {
             Ok(true) => None,
             Ok(false) => Some(next),
-            // What lies behind may be whole: the next place that is sure to be the beginning of a frame.
+            // The log after the damage may be intact. A frame is known to begin right after each snapshot.
             Err(_) => self.first_snapshot(|seq| next <= seq).map(|file| file.seq.next()),
         };
-        self.beat = match goes_on_at {
-            Some(next) => Beat::Log { next, until },
-            None => Beat::Snapshots { behind: Lsn::ZERO, open: None },
+        self.position = match continue_at {
+            Some(next) => Position::Log { next, until },
+            None => Position::Snapshots { after: Lsn::ZERO, open: None },
         };
-        // Where a round finds the same again, it has been told.
+        // Damage that an earlier round found at the same place has been reported.
         outcome.err().filter(|_| self.log_damaged_at.insert(next))
     }
 
-    fn read_snapshots(&mut self, rest: &mut impl FnMut()) -> Option<LoadError> {
-        let Beat::Snapshots { behind, open } = &mut self.beat else { unreachable!("asked for snapshots") };
-        let (seq, Some(mut reader)) = (*behind, open.take()) else { return self.next_snapshot() };
-        let error = match snapshot_portion(&mut reader, rest) {
+    fn read_snapshots(&mut self, pause: &mut impl FnMut()) -> Option<LoadError> {
+        let Position::Snapshots { after, open } = &mut self.position else { unreachable!("called among snapshots") };
+        let (seq, Some(mut reader)) = (*after, open.take()) else { return self.next_snapshot() };
+        let error = match read_snapshot_portion(&mut reader, pause) {
             Ok(false) => {
                 *open = Some(reader);
                 return None;
@@ -127,52 +128,52 @@ impl Scrubber {
             Ok(true) => None,
             Err(error) => Some(LoadError::from(error)),
         };
-        let is_news = self.judge(seq, error.as_ref());
-        error.filter(|_| is_news)
+        let is_new = self.record(seq, error.as_ref());
+        error.filter(|_| is_new)
     }
 
-    /// Opens the first snapshot behind the last one, or ends the round.
+    /// Opens the first snapshot after the last one, or ends the round.
     fn next_snapshot(&mut self) -> Option<LoadError> {
-        let Beat::Snapshots { behind, .. } = self.beat else { unreachable!("asked for snapshots") };
-        let Some(file) = self.first_snapshot(|seq| behind < seq) else {
+        let Position::Snapshots { after, .. } = self.position else { unreachable!("called among snapshots") };
+        let Some(file) = self.first_snapshot(|seq| after < seq) else {
             self.rounds += 1;
-            self.beat = Beat::Log { next: Lsn(1), until: self.store.tail().seq };
+            self.position = Position::Log { next: Lsn(1), until: self.store.tail().seq };
             return None;
         };
         let (open, error) = match snapshots::open(&self.directory, &file) {
             Ok(reader) => (Some(reader), None),
             Err(error) => (None, Some(error)),
         };
-        self.beat = Beat::Snapshots { behind: file.seq, open };
-        error.filter(|error| self.judge(file.seq, Some(error)))
+        self.position = Position::Snapshots { after: file.seq, open };
+        error.filter(|error| self.record(file.seq, Some(error)))
     }
 
-    /// None, too, where the directory cannot be listed now: whoever needs it finds that out.
+    /// Also `None` if the directory cannot be listed: taking the next snapshot will report that.
     fn first_snapshot(&self, wanted: impl Fn(Lsn) -> bool) -> Option<SnapshotFile> {
         snapshots::list(&self.directory).ok()?.into_iter().find(|file| wanted(file.seq))
     }
 
-    /// Takes down what reading a snapshot came to; true where that is damage, and new. A read that failed says nothing
-    /// about the file, and whoever takes one away by hand has done no damage.
-    fn judge(&mut self, snapshot: Lsn, error: Option<&LoadError>) -> bool {
-        let is_whole = match error {
+    /// Records the result of reading a snapshot; true if it is damaged and was not known to be. A failed read says
+    /// nothing about the file, and a file that was removed by hand is not damage.
+    fn record(&mut self, snapshot: Lsn, error: Option<&LoadError>) -> bool {
+        let is_intact = match error {
             None => true,
             Some(LoadError::File(WalError::Damaged { damage: Damage::FileMissing, .. })) => return false,
             Some(LoadError::File(WalError::Damaged { .. }) | LoadError::Malformed { .. }) => false,
             Some(_) => return false,
         };
-        self.snapshots.insert(snapshot, is_whole) != Some(is_whole) && !is_whole
+        self.snapshots.insert(snapshot, is_intact) != Some(is_intact) && !is_intact
     }
 }
 
-fn prove(directory: &Directory, file: &SnapshotFile, rest: &mut impl FnMut()) -> std::result::Result<(), LoadError> {
+fn verify(directory: &Directory, file: &SnapshotFile, pause: &mut impl FnMut()) -> std::result::Result<(), LoadError> {
     let mut reader = snapshots::open(directory, file)?;
-    while !snapshot_portion(&mut reader, rest)? {}
+    while !read_snapshot_portion(&mut reader, pause)? {}
     Ok(())
 }
 
-/// A portion of the log, each frame proved and held against its predecessor; true at the end.
-fn log_portion(store: &Store, next: &mut Lsn, until: Lsn, rest: &mut impl FnMut()) -> Result<bool> {
+/// Reads a portion of the log, and verifies each frame and its link to the one before; true at the end.
+fn read_log_portion(store: &Store, next: &mut Lsn, until: Lsn, pause: &mut impl FnMut()) -> Result<bool> {
     *next = (*next).max(store.base()?.seq.next());
     if until < *next {
         return Ok(true);
@@ -183,18 +184,18 @@ fn log_portion(store: &Store, next: &mut Lsn, until: Lsn, rest: &mut impl FnMut(
         let Some(frame) = cursor.next_frame()? else { return Ok(true) };
         bytes += frame.bytes().len() as u64;
         *next = frame.seq_last().next();
-        rest();
+        pause();
     }
     Ok(until < *next)
 }
 
-/// A portion of a snapshot; true at the end of one that is whole.
-fn snapshot_portion(reader: &mut SnapshotReader, rest: &mut impl FnMut()) -> Result<bool> {
+/// Reads and verifies a portion of a snapshot; true at the end of an intact one.
+fn read_snapshot_portion(reader: &mut SnapshotReader, pause: &mut impl FnMut()) -> Result<bool> {
     let mut bytes = 0;
     while bytes < PORTION_BYTES {
         let Some((_, piece)) = reader.next_piece()? else { return Ok(true) };
         bytes += piece.len() as u64;
-        rest();
+        pause();
     }
     Ok(false)
 }

@@ -1,7 +1,7 @@
-//! Snapshots of the shadow's state, and what of older ones and of the log goes when there is a new one.
+//! Snapshots of the shadow's state, and the deletion of older snapshots and log once there is a new one.
 
 use super::{Shadow, ShadowError};
-use crate::replica::questions::Taken;
+use crate::replica::questions::SnapshotOutcome;
 use crate::replica::snapshots;
 use crate::shadow::pacer::Pacer;
 use crate::shadow::retention::{self, Candidate, LogEnds};
@@ -12,66 +12,67 @@ use tokio::sync::oneshot;
 use wal::error::WalError;
 use wal::snapshot::SnapshotHeader;
 
-/// What is wanted, by whom, and what was taken last.
+/// Whether a snapshot is due, who waits for one, and the last one taken.
 #[derive(Default)]
 pub(super) struct Snapshots {
-    /// By the schedule, or by a clean stop.
+    /// Due by the schedule, or because of a clean stop.
     pub due: bool,
-    wishes: Vec<oneshot::Sender<Taken>>,
+    requests: Vec<oneshot::Sender<SnapshotOutcome>>,
     newest: Option<(SnapshotHeader, u64)>,
 }
 
 impl Snapshots {
-    pub fn wish(&mut self, reply: oneshot::Sender<Taken>) {
-        self.wishes.push(reply);
+    pub fn request(&mut self, reply: oneshot::Sender<SnapshotOutcome>) {
+        self.requests.push(reply);
     }
 
-    pub fn wished_for(&self) -> usize {
-        self.wishes.len()
+    pub fn requests_len(&self) -> usize {
+        self.requests.len()
     }
 
     pub fn is_wanted(&self) -> bool {
-        self.due || !self.wishes.is_empty()
+        self.due || !self.requests.is_empty()
     }
 
     pub fn refuse(&mut self, why: &str) {
         self.answer(&Err(why.to_owned()));
     }
 
-    /// One snapshot is for all who waited for one.
-    fn answer(&mut self, taken: &Taken) {
+    /// One snapshot answers all pending requests.
+    fn answer(&mut self, outcome: &SnapshotOutcome) {
         self.due = false;
-        for reply in self.wishes.drain(..) {
-            // Nobody waits any more when the client went away.
-            let _ = reply.send(taken.clone());
+        for reply in self.requests.drain(..) {
+            // The client may have disconnected meanwhile.
+            let _ = reply.send(outcome.clone());
         }
     }
 }
 
 impl Shadow {
-    /// Keeps the state as it is now, for all who want it.
+    /// Takes a snapshot of the state as it is now, unless the last one is of the same sequence, and answers all
+    /// requests.
     pub(super) fn take_snapshot(&mut self, now: TsNs) -> Result<(), ShadowError> {
         self.wiring.schedule.tried(self.tail.seq, now);
-        let is_there = |newest: &&(SnapshotHeader, u64)| newest.0.tail == self.tail;
-        let taken = match self.snapshots.newest.as_ref().filter(is_there) {
+        let is_current = |newest: &&(SnapshotHeader, u64)| newest.0.tail == self.tail;
+        let outcome = match self.snapshots.newest.as_ref().filter(is_current) {
             Some(newest) => Ok(newest.clone()),
             None => {
                 self.commit_history(now)?;
                 self.try_snapshot()?
             }
         };
-        self.snapshots.answer(&taken);
+        self.snapshots.answer(&outcome);
         Ok(())
     }
 
-    /// The inner error is one that the node lives with: it is told and tried again when a snapshot is due again, because
-    /// trading does not depend on it.
-    pub(super) fn try_snapshot(&mut self) -> Result<Taken, ShadowError> {
+    /// The inner error does not stop the node, because trading does not depend on snapshots: it is logged, and the next
+    /// attempt is made when a snapshot is due again.
+    pub(super) fn try_snapshot(&mut self) -> Result<SnapshotOutcome, ShadowError> {
         self.wiring.store.flush()?;
         let started = Instant::now();
         let Self { wiring, replica, tail, pacer, .. } = self;
         let lifecycle = &wiring.lifecycle;
-        let taken = snapshots::take(&wiring.directory, replica, *tail, &mut || rest(pacer, lifecycle));
+        let taken = snapshots::take(&wiring.directory, replica, *tail, &mut || pause(pacer, lifecycle));
         let took = started.elapsed();
         let status = &wiring.status;
         match taken {
@@ -81,26 +82,32 @@ impl Shadow {
                 status.snapshots_failed_in_a_row.set(0);
                 status.snapshot_ns.set(took.as_nanos() as u64);
                 status.snapshot_bytes.set(file.bytes);
-                tracing::info!(seq = header.tail.seq.0, bytes = file.bytes, ms = took.as_millis() as u64, "snapshot");
-                self.scrubber.note_whole(file.seq);
+                tracing::info!(
+                    seq = header.tail.seq.0,
+                    bytes = file.bytes,
+                    ms = took.as_millis() as u64,
+                    "took a snapshot"
+                );
+                self.scrubber.note_intact(file.seq);
                 self.snapshots.newest = Some((header.clone(), file.bytes));
                 if let Err(error) = self.prune() {
-                    // More is kept than was asked for; the next one tries again. A store that failed ends the keeper.
-                    tracing::error!(%error, "what is kept no longer could not be taken away");
+                    // More is kept than configured, and the next snapshot tries again. If the store itself has failed,
+                    // the store writer ends the node.
+                    tracing::error!(%error, "deleting old snapshots and log failed; retried after the next snapshot");
                 }
                 Ok(Ok((header, file.bytes)))
             }
             Err(error) => {
                 status.snapshots_failed.add(1);
                 status.snapshots_failed_in_a_row.add(1);
-                tracing::error!(%error, "no snapshot could be taken");
+                tracing::error!(%error, "taking a snapshot failed; retried when the next one is due");
                 Ok(Err(error.to_string()))
             }
         }
     }
 
-    /// Takes away what is kept no longer: first the log, whose new beginning is durable before an older snapshot goes.
-    /// What justifies it is proved first: a snapshot that cannot be read keeps nothing alive.
+    /// Deletes what retention no longer keeps: first the log, whose new beginning is durable before an older snapshot
+    /// is deleted. Only intact snapshots count as kept, so they are verified first.
     fn prune(&mut self) -> Result<(), WalError> {
         let Self { wiring, scrubber, pacer, .. } = self;
         let (directory, store, lifecycle) = (&wiring.directory, &wiring.store, &wiring.lifecycle);
@@ -108,11 +115,11 @@ impl Shadow {
         scrubber.forget_all_but(&files);
         let candidates: Vec<Candidate> = files
             .iter()
-            .filter(|file| scrubber.is_whole(file, &mut || rest(pacer, lifecycle)))
+            .filter(|file| scrubber.is_intact(file, &mut || pause(pacer, lifecycle)))
             .filter_map(|file| snapshots::open(directory, file).ok())
             .map(|reader| candidate(reader.header()))
             .collect();
-        let (stamp, log_bytes) = (self.replica.engine.stamp(), self.replica.numbers.log_bytes());
+        let (stamp, log_bytes) = (self.replica.engine.stamp(), self.replica.positions.log_bytes());
         let end = Candidate { seq: self.tail.seq, time_ns: stamp.ts.0, log_bytes };
         let log = LogEnds { base: store.base()?.seq, releasable: store.seq_stored(), end };
         let plan = retention::plan(&candidates, &log, &wiring.retention);
@@ -122,7 +129,7 @@ impl Shadow {
             store.reclaim()?;
             assert!(base.seq <= store.seq_stored(), "only what the store has flushed leaves the log");
             wiring.watermarks.truncated.advance(Seq(base.seq.0));
-            tracing::info!(begins = base.seq.0 + 1, "the log behind the oldest kept snapshot is gone");
+            tracing::info!(begins = base.seq.0 + 1, "truncated the log up to the oldest kept snapshot");
         }
         for file in files.iter().filter(|file| plan.drop.contains(&file.seq)) {
             wal::snapshot::remove_on(&**directory.medium(), file)?;
@@ -131,10 +138,10 @@ impl Shadow {
     }
 }
 
-/// A node that stops serves nobody, and waits for nothing.
-fn rest(pacer: &mut Pacer, lifecycle: &Lifecycle) {
+/// Pauses only while the node serves: a node that stops has no trading to leave the processor to.
+fn pause(pacer: &mut Pacer, lifecycle: &Lifecycle) {
     if !lifecycle.is_stopping() {
-        pacer.rest();
+        pacer.pause();
     }
 }
 

@@ -1,7 +1,7 @@
-//! Why a node does not start, and the exit code of each reason.
+//! Why a node cannot start, and the exit code for each reason.
 
 use crate::reactor::uring::ReactorError;
-use crate::replica::crash_guard::CrashesAgain;
+use crate::replica::crash_guard::CrashLoop;
 use crate::replica::recover::RestoreError;
 use crate::status::exit;
 use std::net::SocketAddr;
@@ -15,10 +15,10 @@ pub enum StartError {
     Log(#[from] WalError),
     #[error(transparent)]
     Reactor(#[from] ReactorError),
-    #[error("listening on {address} ({key}): {source}")]
+    #[error("binding {key} to {address}: {source}")]
     Listen { key: &'static str, address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
-    CrashesAgain(#[from] CrashesAgain),
+    CrashLoop(#[from] CrashLoop),
     #[error("{0}")]
     Fault(String),
     #[error("starting a thread: {0}")]
@@ -30,7 +30,7 @@ impl StartError {
         match self {
             Self::Restore(error) => error.exit_code(),
             Self::Log(error) => exit::code_of(error),
-            Self::CrashesAgain(error) => error.exit_code(),
+            Self::CrashLoop(error) => error.exit_code(),
             Self::Fault(_) => exit::CONFIG,
             Self::Listen { .. } | Self::Reactor(_) | Self::Thread(_) => exit::FAILED,
         }

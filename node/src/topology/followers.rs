@@ -1,4 +1,4 @@
-//! The threads beside the pinned ones: store writer, shadow, market data, passwords, resend. None is on an order's way.
+//! The threads beside the pinned ones: store writer, shadow, market data, passwords, resend. No order waits for them.
 
 use super::error::StartError;
 use super::wiring::MarketWiring;
@@ -9,7 +9,7 @@ use crate::gateway::resend::Historian;
 use crate::host::clock::Clock;
 use crate::host::threads::spawn;
 use crate::reactor::uring::Reactor;
-use crate::replica::public_feed::FeedState;
+use crate::replica::public_feed::PublicFeed;
 use crate::replica::questions::ShadowInlet;
 use crate::shadow::retention::Retention;
 use crate::shadow::schedule::Schedule;
@@ -31,20 +31,20 @@ use wal::quarantine::Quarantine;
 use wal::store::Store;
 use wal::units::Lsn;
 
-/// Readers of market data at once.
+/// The most market-data readers connected at once.
 pub const MARKET_READERS_MAX: u16 = 256;
-/// Longest wait of the market-data loop in the kernel: an item of the engine's ring is seen this late at most.
+/// Longest wait of the market-data loop in the kernel, and so the longest time for which a new item goes unseen.
 const FEED_IDLE: Duration = Duration::from_micros(200);
 
-/// What every follower is given.
+/// What every follower shares with the process.
 #[derive(Clone)]
 pub(super) struct Common {
     pub lifecycle: Arc<Lifecycle>,
     pub status: Arc<Status>,
     pub clock: Clock,
-    /// The engine has released its last command.
+    /// The engine loop has ended: no further frames or items will come.
     pub engine_done: Arc<AtomicBool>,
-    /// The store writer has stored it.
+    /// The store writer has ended: every durable frame is stored.
     pub store_writer_done: Arc<AtomicBool>,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Followers {
     common: Common,
 }
 
-/// The loops to be given a thread.
+/// The loops, before each is given a thread.
 pub(super) struct Loops {
     pub store_writer: StoreWriter,
     pub shadow: ShadowWiring,
@@ -66,7 +66,7 @@ pub(super) struct Loops {
     pub passwords: Doorman,
     pub resend: Historian,
     pub market: MarketWiring,
-    pub feed: FeedState,
+    pub feed: PublicFeed,
     pub market_listener: TcpListener,
     pub limits: SessionLimits,
 }
@@ -88,10 +88,11 @@ impl Followers {
         threads.map_err(StartError::Thread)
     }
 
-    /// Waits for all of them once the engine is done; false when one of them panicked.
+    /// Lets all of them finish and waits for that; false if one of them panicked. To be called after the pinned threads
+    /// have ended.
     pub(super) fn join(self) -> bool {
         let mut sound = true;
-        // Also when the core ended by a failure: the store writer stores what was durable and ends.
+        // The pinned threads set this themselves, unless they panicked: then the store writer stores what is durable.
         self.common.engine_done.store(true, Ordering::Release);
         for thread in [self.feed, self.store_writer] {
             sound &= thread.join().is_ok();
@@ -112,14 +113,14 @@ fn spawn_store_writer(
     let Common { lifecycle, status, mut clock, engine_done, .. } = common.clone();
     spawn(&common.lifecycle, "store_writer", move || {
         writer.run(&engine_done, &mut clock, &lifecycle, &status);
-        // The lock goes with the directory, hence with the last thread that writes to it.
+        // The directory's lock is released with it, so this thread holds it until its last write.
         drop(directory);
     })
 }
 
 fn spawn_shadow(wiring: ShadowWiring, capacity: Capacity, common: &Common) -> std::io::Result<JoinHandle<()>> {
     let Common { lifecycle, mut clock, store_writer_done, .. } = common.clone();
-    // Loading the state again takes its time, and no order waits for it.
+    // The shadow loads the state a second time, on its own thread: the node serves meanwhile.
     spawn(&common.lifecycle, "shadow", move || match Shadow::begin(wiring, || Engine::new(capacity)) {
         Ok(shadow) => shadow.run(&store_writer_done, &mut clock),
         Err(error) => lifecycle.fail(error.exit_code(), error.to_string()),
@@ -128,7 +129,7 @@ fn spawn_shadow(wiring: ShadowWiring, capacity: Capacity, common: &Common) -> st
 
 fn spawn_feed(
     market: MarketWiring,
-    feed: FeedState,
+    feed: PublicFeed,
     listener: TcpListener,
     limits: SessionLimits,
     common: &Common,
@@ -144,7 +145,7 @@ fn spawn_feed(
     })
 }
 
-/// What the shadow works on and how, as the configuration says.
+/// The shadow's wiring, from the configuration.
 pub(super) fn shadow_wiring(
     config: &Config,
     (directory, store, quarantine): (Arc<Directory>, Arc<Store>, Quarantine),
@@ -167,6 +168,6 @@ pub(super) fn shadow_wiring(
             retain_bytes: config.store.retain_bytes,
         },
         snapshot_on_stop: config.snapshot.on_stop,
-        patrol_bytes_per_second: config.shadow.patrol_bytes_per_second,
+        scrub_bytes_per_second: config.shadow.patrol_bytes_per_second,
     }
 }

@@ -1,9 +1,9 @@
-//! The pinned threads: gateway and engine on one core, or on a core each, joined by the same rings.
+//! The pinned threads: gateway and engine loop on one core, or on a core each, connected by the same rings.
 
 use super::error::StartError;
 use crate::config::{Config, Idle};
 use crate::engine::engine_loop::EngineLoop;
-use crate::engine::run::{EngineSeat, GatewaySeat, Idler, Single};
+use crate::engine::run::{EngineThread, GatewayThread, Idler, Single};
 use crate::faults::fault::JournalFault;
 use crate::gateway::order_entry::{DoorLimits, DoorState, Gateway, GatewayWiring};
 use crate::host::clock::Clock;
@@ -23,8 +23,8 @@ use wal::error::WalError;
 use wal::head::{Head, HeadPosition};
 use wal::segment::Access;
 
-/// All that the pinned threads are made of.
-pub(super) struct Seats {
+/// Everything that the pinned threads are built from.
+pub(super) struct PinnedThreads {
     pub(super) door_state: DoorState,
     pub(super) gateway_wiring: GatewayWiring,
     pub(super) limits: DoorLimits,
@@ -40,8 +40,8 @@ pub(super) struct Seats {
     pub(super) engine_done: Arc<AtomicBool>,
 }
 
-impl Seats {
-    /// One thread, one ring, one core.
+impl PinnedThreads {
+    /// `threads = "single"`: one thread, one io_uring, one core.
     pub(super) fn single(self) -> Result<Vec<JoinHandle<()>>, StartError> {
         let watched = Arc::clone(&self.lifecycle);
         let thread = spawn(&watched, "core", move || {
@@ -63,7 +63,7 @@ impl Seats {
         Ok(vec![thread])
     }
 
-    /// Gateway and engine on a core each, joined by the same rings.
+    /// `threads = "pipeline"`: gateway and engine loop on a core each.
     pub(super) fn pipeline(self) -> Result<Vec<JoinHandle<()>>, StartError> {
         let engine_stopped = Arc::new(AtomicBool::new(false));
         let gateway_closed = Arc::new(AtomicBool::new(false));
@@ -80,7 +80,8 @@ impl Seats {
                     Ok(reactor) => {
                         let reactor = journal.drive(reactor);
                         clock.now();
-                        EngineSeat { reactor, engine, clock, lifecycle, status, idler: Idler::new(idle), closed }.run();
+                        EngineThread { reactor, engine, clock, lifecycle, status, idler: Idler::new(idle), closed }
+                            .run();
                     }
                     Err(error) => lifecycle.fail(exit::FAILED, error.to_string()),
                 }
@@ -100,7 +101,7 @@ impl Seats {
             let gateway = Gateway::new(self.door_state, listener, self.gateway_wiring, self.limits, clock.now());
             let idler = Idler::new(self.idle);
             let (lifecycle, status) = (self.lifecycle, self.status);
-            GatewaySeat { reactor, gateway, clock, lifecycle, status, idler, engine_stopped, closed: gateway_closed }
+            GatewayThread { reactor, gateway, clock, lifecycle, status, idler, engine_stopped, closed: gateway_closed }
                 .run();
         })
         .map_err(StartError::Thread)?;
@@ -108,7 +109,7 @@ impl Seats {
     }
 }
 
-/// The journal, ready to be driven by the reactor of whichever thread runs the engine.
+/// The journal, to be driven by the reactor of the thread that runs the engine loop.
 pub(super) struct JournalParts {
     head: Head,
     files: Vec<File>,

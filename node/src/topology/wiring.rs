@@ -1,11 +1,11 @@
-//! The rings between the loops of one node: made here for the product, and for the simulator with smaller sizes.
+//! Creates the rings between the loops of one node, for the product and, with smaller sizes, for the simulator.
 //!
 //! ```text
 //!  gateway --ingress--> engine loop --outbox, release times, control--> gateway --stage times--> ops
 //!                ops <--admin--> engine loop --feed--> market data
 //!                                engine loop --frames--> store writer
 //! ```
-//! Invariant: each ring has one end on either side, so a loop can be given a thread without any other loop noticing.
+//! Invariant: each ring has one writing and one reading loop, so any loop can run on a thread of its own.
 
 use crate::engine::engine_loop::Wiring;
 use crate::faults::mutation::{Mutation, Planted};
@@ -27,7 +27,7 @@ use book::units::Seq;
 use rtrb::{Consumer, RingBuffer};
 use std::sync::Arc;
 
-/// How many items the rings hold whose fullness decides something.
+/// Capacities of the rings whose filling up changes what the node does. The simulator makes them small.
 #[derive(Clone, Copy, Debug)]
 pub struct RingSizes {
     pub ingress: usize,
@@ -41,13 +41,13 @@ impl Default for RingSizes {
     }
 }
 
-/// The gateway's ways to the threads that check passwords and read the history.
+/// The gateway's channels to the threads that check passwords and read the history.
 pub struct GatewayHelpers {
     pub door: Doorbell,
     pub archive: Archive,
 }
 
-/// Every end, to be handed to its loop.
+/// Every end of every ring, to be handed to its loop.
 pub struct Rings {
     pub engine: Wiring,
     pub gateway: GatewayWiring,

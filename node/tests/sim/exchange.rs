@@ -15,7 +15,7 @@ use node::gateway::order_entry::{DoorLimits, DoorState, Gateway};
 use node::gateway::passwords::{Attempt, Doorbell, Verdict};
 use node::gateway::resend::{Archive, Recall, Recalled, gather};
 use node::reactor::ports::ListenerIdx;
-use node::replica::questions::{ShadowInlet, Wish};
+use node::replica::questions::{ShadowInlet, ShadowRequest};
 use node::replica::recover::{Restored, restore};
 use node::replica::snapshots;
 use node::rings::admin_port::AdminPort;
@@ -147,7 +147,7 @@ pub type BootError = Box<dyn std::error::Error + Send + Sync>;
 pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootError> {
     let directory = Arc::new(directory(disk, options));
     let quarantine = Quarantine::default();
-    let (Restored { engine, translator, streams, feed, log, snapshot, unfinished }, store) =
+    let (Restored { engine, translator, streams, feed, log, snapshot, continuations }, store) =
         restore(&directory, &quarantine, || Engine::new(small()), options.resend_max)?;
     let store = Arc::new(store);
     let config = head_config(options);
@@ -167,28 +167,28 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
     let rings = make_rings(options.rings, writers.engine, helpers, &lifecycle, &status);
     let (stored, durable) = (writers.stored, readers.durable.clone());
     let keeper = StoreWriter::new(rings.frames, Arc::clone(&store), mark, stored, durable, flush_bytes(&config));
-    let (wishes, wishes_out) = sync_channel(64);
+    let (requests, wishes_out) = sync_channel(64);
     let shadow = ShadowWiring {
         directory,
         store: Arc::clone(&store),
         quarantine,
-        inlet: ShadowInlet { wishes: wishes_out },
+        inlet: ShadowInlet { requests: wishes_out },
         watermarks: writers.shadow,
         lifecycle: Arc::clone(&lifecycle),
         status: Arc::clone(&status),
         schedule: schedule(options, snapshot.as_ref()),
         retention: retention(options),
         snapshot_on_stop: options.snapshot_on_stop,
-        patrol_bytes_per_second: options.patrol_bytes_per_second,
+        scrub_bytes_per_second: options.patrol_bytes_per_second,
     };
     let shadow = Shadow::begin(shadow, || Engine::new(small()))?;
     let (told, ready) = channel();
-    let historian = Historian { recalls, recalled, store, wishes, told, ready, durable: readers.durable };
+    let historian = Historian { recalls, recalled, store, requests, told, ready, durable: readers.durable };
     let gate = MarketGate::new(rings.market.items, feed, rings.market.released, Arc::clone(&status), SESSION_LIMITS);
     let door_state = DoorState::of(&engine, &translator, streams);
     Ok(Exchange {
         gateway: Gateway::new(door_state, ListenerIdx(0), rings.gateway, DOOR_LIMITS, now),
-        engine: EngineLoop::new(engine, translator, rings.engine, options.release, options.check_every, unfinished),
+        engine: EngineLoop::new(engine, translator, rings.engine, options.release, options.check_every, continuations),
         keeper,
         gate,
         journal: Journal::new(head, disk.clone()),
@@ -230,7 +230,7 @@ pub struct Historian {
     recalls: Consumer<Recall>,
     recalled: Producer<Recalled>,
     store: Arc<Store>,
-    wishes: SyncSender<Wish>,
+    requests: SyncSender<ShadowRequest>,
     told: Sender<Recall>,
     ready: Receiver<Recall>,
     durable: Watermark<book::units::Seq>,
@@ -245,7 +245,9 @@ impl Historian {
                 // Nobody waits any more once the process is gone.
                 let _ = told.send(recall);
             });
-            self.wishes.try_send(Wish::Ask { seq, history: true, question }).expect("fewer recalls than wishes");
+            self.requests
+                .try_send(ShadowRequest::Ask { seq, history: true, question })
+                .expect("fewer recalls than requests");
         }
         while let Ok(recall) = self.ready.try_recv() {
             let mut recalled = Recalled::from(recall.conn, recall.from);

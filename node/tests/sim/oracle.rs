@@ -13,7 +13,7 @@ use book::event::Event;
 use book::ids::SessionId;
 use book::state_hash::StateHash;
 use book::units::{Seq, Stamp};
-use node::replica::public_feed::FeedState;
+use node::replica::public_feed::PublicFeed;
 use node::replica::translate::{Outlet, Translator};
 use node::rings::feed_items::FeedItem;
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ pub struct Oracle {
     twin: Twin,
     translator: Translator,
     told: Vec<Told>,
-    feed: FeedState,
+    feed: PublicFeed,
     /// What administrators' commands did, by sequence.
     pub admin_events: BTreeMap<u64, Vec<Event>>,
     /// Mass cancels that have to go on.
@@ -56,7 +56,7 @@ impl Oracle {
             twin: Twin::default(),
             translator: Translator::default(),
             told: Vec::new(),
-            feed: FeedState::new(),
+            feed: PublicFeed::new(),
             admin_events: BTreeMap::new(),
             owed: Vec::new(),
             events: Vec::new(),
@@ -242,14 +242,14 @@ impl Oracle {
         Some(&told.bytes[start..end])
     }
 
-    pub fn feed(&self) -> &FeedState {
+    pub fn feed(&self) -> &PublicFeed {
         &self.feed
     }
 }
 
 struct Telling<'a> {
     told: &'a mut Vec<Told>,
-    feed: &'a mut FeedState,
+    feed: &'a mut PublicFeed,
 }
 
 impl Outlet for Telling<'_> {

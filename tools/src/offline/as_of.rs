@@ -67,7 +67,7 @@ impl Sink for Telling {
 impl Witness for Telling {
     #[inline]
     fn applied(&mut self, replica: &mut Replica, stamp: Stamp, _bytes: &[u8]) -> Result<()> {
-        replica.tell(stamp, &self.0, &mut ());
+        replica.translate(stamp, &self.0, &mut ());
         self.0.clear();
         Ok(())
     }

@@ -270,7 +270,7 @@ fn state_and_history(look: &Look<'_>, store: Arc<Store>, seq: Seq) -> Result<Mom
     let reached = History::of(look.inspection().store()).watermark()?.max(look.reach.first);
     let begin = reached.min(seq);
     if history.watermark() < begin {
-        history.begin_behind(begin)?;
+        history.begin_after(begin)?;
     }
     let mut scribe = Scribe { history, events: Vec::new() };
     let moment = look.walk(begin, seq, &mut scribe)?;
@@ -298,11 +298,11 @@ impl Witness for Scribe {
     fn applied(&mut self, replica: &mut Replica, stamp: Stamp, bytes: &[u8]) -> Result<()> {
         let Self { history, events } = self;
         history.gather(stamp, events);
-        replica.tell(stamp, events, &mut history.listening(stamp));
+        replica.translate(stamp, events, &mut history.stream_rows(stamp));
         // A restore to between two parts of a mass cancel owes the second one, as a start behind a crash there does.
-        replica.unfinished.follow(bytes, events);
+        replica.continuations.follow(bytes, events);
         // Frames are not seen here: near enough for what it is used for, how much log to keep.
-        replica.numbers.frame(bytes.len());
+        replica.positions.count_frame(bytes.len());
         events.clear();
         if history.is_full() { Ok(history.commit()?) } else { Ok(()) }
     }

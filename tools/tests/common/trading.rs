@@ -30,7 +30,7 @@ pub fn past_of(running: &Running, login: &Credentials, count: u64) -> Vec<Vec<u8
 
 pub fn messages_at(dir: &Path, seq: Option<u64>) -> u64 {
     let moment = Past::open(dir).and_then(|past| past.state(seq.map(Seq))).expect("a state");
-    moment.replica.numbers.sessions().first().map_or(0, |next| next.0 - 1)
+    moment.replica.positions.sessions().first().map_or(0, |next| next.0 - 1)
 }
 
 /// Orders that rest and trade, by the tool.

@@ -8,9 +8,9 @@ use crate::target::{Outcome, Target, mend_nothing};
 use api::admin::*;
 use book::codec;
 use book::command::{Admin, CodMode, Command};
-use node::ops::intent::{Intent, funds_move, key_spec, session_spec};
 use node::ops::refusal::Refusal;
 use node::ops::registry::Registry;
+use node::ops::to_commands::{ToCommands, funds_move, key_spec, session_spec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -79,7 +79,7 @@ fn body<T: Debug + PartialEq + Serialize + DeserializeOwned>(bytes: &[u8]) -> Op
     Some(read)
 }
 
-fn intent<T: Intent + Debug + PartialEq + Serialize + DeserializeOwned>(
+fn intent<T: ToCommands + Debug + PartialEq + Serialize + DeserializeOwned>(
     bytes: &[u8],
     registry: &Registry,
 ) -> Option<Commands> {

@@ -6,7 +6,7 @@
 
 use crate::meter;
 use crate::target::{Outcome, Target, mend_nothing};
-use node::replica::stream_positions::{Numbers, NumbersLoader};
+use node::replica::stream_positions::{StreamPositions, StreamPositionsLoader};
 
 pub const TARGET: Target =
     Target { name: "numbers", seeds, mend: mend_nothing, check, bytes_max: 2048, round_inputs: 20_000 };
@@ -47,12 +47,12 @@ fn pieces(input: &[u8]) -> Vec<(u8, &[u8])> {
     pieces
 }
 
-fn load(pieces: &[(u8, &[u8])]) -> Option<Numbers> {
-    let mut loader = NumbersLoader::default();
+fn load(pieces: &[(u8, &[u8])]) -> Option<StreamPositions> {
+    let mut loader = StreamPositionsLoader::default();
     pieces.iter().all(|(tag, piece)| loader.take(*tag, piece)).then(|| loader.finish())?
 }
 
-fn save(numbers: &Numbers) -> Vec<(u8, Vec<u8>)> {
+fn save(numbers: &StreamPositions) -> Vec<(u8, Vec<u8>)> {
     let mut pieces = Vec::new();
     let saved: Result<(), ()> = numbers.save(&mut |tag, piece| {
         pieces.push((tag, piece.to_vec()));

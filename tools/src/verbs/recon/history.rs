@@ -10,7 +10,7 @@ use book::event::{Event, LedgerAccount, Sink, Transfer, TransferKind};
 use book::ids::{AccountId, AssetId, SessionId};
 use book::units::{Seq, Stamp, TsNs};
 use node::history::{History, Kind};
-use node::replica::{Listener, Replica};
+use node::replica::{Replica, StreamSink};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
@@ -49,7 +49,7 @@ impl Witness for Since {
         // What is left out may not even be readable.
         *checks += u64::from(codec::decode(bytes).is_ok_and(|record| matches!(record.command, Command::Check(_))));
         let is_news = *written < stamp.seq;
-        replica.tell(stamp, events, &mut Counting { messages, is_news });
+        replica.translate(stamp, events, &mut Counting { messages, is_news });
         if is_news {
             let told = events.iter().filter_map(|event| match event {
                 Event::Transfer(transfer) => Some((stamp.seq, *transfer)),
@@ -67,8 +67,8 @@ struct Counting<'a> {
     is_news: bool,
 }
 
-impl Listener for Counting<'_> {
-    fn told(&mut self, session: SessionId, _number: SessionSeq, _bytes: &[u8]) {
+impl StreamSink for Counting<'_> {
+    fn message(&mut self, session: SessionId, _number: SessionSeq, _bytes: &[u8]) {
         if self.is_news {
             *self.messages.entry(session).or_default() += 1;
         }
@@ -230,7 +230,7 @@ fn streams(history: &History<'_>, replica: &Replica, since: &Since) -> Result<Fi
     let at = replica.engine.stamp().seq;
     let (mut breaks, mut total) = (Vec::new(), 0);
     for (session, _) in replica.engine.sessions().iter() {
-        let next = replica.numbers.sessions().get(session.0 as usize - 1).copied().unwrap_or(SessionSeq::FIRST);
+        let next = replica.positions.sessions().get(session.0 as usize - 1).copied().unwrap_or(SessionSeq::FIRST);
         // The newest number that is there; unknown before the first one where the history begins late.
         let mut found = (since.begins == Seq(0)).then_some(0);
         let (mut seq_before, mut gap) = (since.begins, None);

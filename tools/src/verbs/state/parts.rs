@@ -154,7 +154,7 @@ fn balance(engine: &Engine, account: AccountId, asset: AssetId) -> Option<Value>
 /// Password hashes are not told.
 fn session(replica: &Replica, id: SessionId) -> Option<Value> {
     let session = replica.engine.sessions().get(id)?;
-    let next = replica.numbers.sessions().get(id.0 as usize - 1).copied().unwrap_or(SessionSeq::FIRST);
+    let next = replica.positions.sessions().get(id.0 as usize - 1).copied().unwrap_or(SessionSeq::FIRST);
     Some(json!({
         "session": id.0, "user": session.user.as_str(), "account": session.account.0,
         "drop_copy": session.drop_copy, "blocked": session.blocked,

@@ -1,7 +1,8 @@
-//! From a request of the admin API to commands: names become ids, decimal text becomes ticks, lots and units, exactly.
+//! Turns a request of the admin API into commands: names become ids; decimal text becomes ticks, lots and units,
+//! exactly.
 //!
-//! What is refused here never reaches the log. What only the engine can judge (a name that is taken, funds that are
-//! missing) is its to refuse.
+//! A request that is refused here never reaches the log. What depends on the engine's state (a name in use,
+//! insufficient funds) is refused by the engine.
 
 use super::refusal::Refusal;
 use crate::ops::registry::Registry;
@@ -16,14 +17,14 @@ use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, SessionId, Symbol, User
 use book::instrument::{Asset, MarketRules, QTY_WIRE_SCALE};
 use book::units::{Ppm, QTY_LOTS_MAX, QtyLots, TsNs, UNITS_MAX, Units};
 
-/// Longest text reference of a payment.
+/// Longest reference text of a deposit or withdrawal.
 const REFERENCE_BYTES_MAX: usize = 128;
-/// DER of an Ed25519 public key (RFC 8410): this, then the 32 bytes of the key.
+/// The DER encoding of an Ed25519 public key (RFC 8410) is this prefix and the 32 bytes of the key.
 const ED25519_DER_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 pub const ED25519_PUBLIC_BYTES: usize = 32;
 
-/// A request that can say which commands it means, by the names there are now.
-pub trait Intent {
+/// A request that can be turned into commands with the names in the registry.
+pub trait ToCommands {
     fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal>;
 }
 
@@ -31,13 +32,13 @@ fn one(admin: Admin) -> Result<Vec<Command>, Refusal> {
     Ok(vec![Command::Admin(Box::new(admin))])
 }
 
-impl Intent for AddAsset {
+impl ToCommands for AddAsset {
     fn commands(&self, _: &Registry) -> Result<Vec<Command>, Refusal> {
         one(Admin::AddAsset { symbol: symbol("symbol", &self.symbol)?, scale: self.scale })
     }
 }
 
-impl Intent for AddMarket {
+impl ToCommands for AddMarket {
     fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
         let base = find_asset(registry, "base", &self.base)?;
         let quote = find_asset(registry, "quote", &self.quote)?;
@@ -63,7 +64,7 @@ impl Intent for AddMarket {
     }
 }
 
-impl Intent for SetMarketStatus {
+impl ToCommands for SetMarketStatus {
     fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
         let status: MarketStatus = self.status.into();
         let markets: Vec<MarketId> = match (&self.market, self.all) {
@@ -79,7 +80,7 @@ impl Intent for SetMarketStatus {
     }
 }
 
-impl Intent for SetMarketFees {
+impl ToCommands for SetMarketFees {
     fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
         let market = find_market(registry, &self.market)?.id;
         let (maker_fee, taker_fee) = (Ppm(self.maker_fee_ppm), Ppm(self.taker_fee_ppm));
@@ -87,7 +88,7 @@ impl Intent for SetMarketFees {
     }
 }
 
-impl Intent for SetMarketLimits {
+impl ToCommands for SetMarketLimits {
     fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
         let rules = find_market(registry, &self.market)?;
         let (before, lot_e8) = (rules.limits, rules.lot_e8);
@@ -102,14 +103,14 @@ impl Intent for SetMarketLimits {
     }
 }
 
-impl Intent for SetFeeTier {
+impl ToCommands for SetFeeTier {
     fn commands(&self, _: &Registry) -> Result<Vec<Command>, Refusal> {
         let fees = FeeTier { maker_scale: Ppm(self.maker_scale_ppm), taker_scale: Ppm(self.taker_scale_ppm) };
         one(Admin::SetFeeTier { tier: self.tier, fees })
     }
 }
 
-impl Intent for AddAccount {
+impl ToCommands for AddAccount {
     fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
         let parent = match &self.parent {
             Some(parent) => find_account(registry, parent)?,
@@ -120,54 +121,54 @@ impl Intent for AddAccount {
     }
 }
 
-impl Intent for SetAccountStatus {
+impl ToCommands for SetAccountStatus {
     fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
         let status = self.status.into();
         one(Admin::SetAccountStatus { account: find_account(registry, &self.account)?, status })
     }
 }
 
-impl Intent for SetAccountFeeTier {
+impl ToCommands for SetAccountFeeTier {
     fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
         one(Admin::SetAccountFeeTier { account: find_account(registry, &self.account)?, tier: self.tier })
     }
 }
 
-impl Intent for SetAccountLimits {
+impl ToCommands for SetAccountLimits {
     fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
         let (account, open_orders_max) = (find_account(registry, &self.account)?, self.open_orders_max);
         one(Admin::SetAccountLimits { account, open_orders_max })
     }
 }
 
-impl Intent for SetAccountBlock {
+impl ToCommands for SetAccountBlock {
     fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
         let (account, blocked) = (find_account(registry, &self.account)?, self.blocked);
         one(Admin::SetAccountBlock { account, blocked })
     }
 }
 
-impl Intent for SetSessionBlock {
+impl ToCommands for SetSessionBlock {
     fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
         let (session, blocked) = (find_session(registry, &self.user)?, self.blocked);
         one(Admin::SetSessionBlock { session, blocked })
     }
 }
 
-impl Intent for SetSessionThrottle {
+impl ToCommands for SetSessionThrottle {
     fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
         let throttle = Throttle { orders_per_second: self.orders_per_second, burst: self.burst };
         one(Admin::SetSessionThrottle { session: find_session(registry, &self.user)?, throttle })
     }
 }
 
-impl Intent for RevokeKey {
+impl ToCommands for RevokeKey {
     fn commands(&self, _: &Registry) -> Result<Vec<Command>, Refusal> {
         one(Admin::RevokeKey { key: self.key.clone() })
     }
 }
 
-impl Intent for CancelAll {
+impl ToCommands for CancelAll {
     fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
         let market = match &self.market {
             Some(market) => find_market(registry, market)?.id,
@@ -199,7 +200,7 @@ impl Intent for CancelAll {
     }
 }
 
-/// A deposit or a withdrawal: same fields, other direction.
+/// The fields of a deposit or a withdrawal.
 pub fn funds_move(request: &MoveFunds, registry: &Registry) -> Result<FundsMove, Refusal> {
     let asset = find_asset(registry, "asset", &request.asset)?;
     let reference_ok = !request.reference.is_empty()
@@ -217,14 +218,14 @@ pub fn funds_move(request: &MoveFunds, registry: &Registry) -> Result<FundsMove,
     })
 }
 
-/// The state's name for a client's own text: the first 128 bits of its BLAKE3 hash, read little endian.
+/// The key under which the state keeps a client's own text: the first 128 bits of its BLAKE3 hash, little endian.
 pub fn client_key(text: &str) -> ClientKey {
     let hash = blake3::hash(text.as_bytes());
     let (first, _) = hash.as_bytes().split_first_chunk::<16>().expect("a BLAKE3 hash has 32 bytes");
     ClientKey(u128::from_le_bytes(*first))
 }
 
-/// A new session, but for its password: drawing and hashing that takes long and is the caller's.
+/// A new session. The caller draws and hashes its password, which takes long.
 pub fn session_spec(
     request: &AddSession,
     defaults: (CodMode, u32),
@@ -232,10 +233,15 @@ pub fn session_spec(
     registry: &Registry,
 ) -> Result<SessionSpec, Refusal> {
     let user = UserName::new(&request.user).ok_or_else(|| Refusal::invalid("user", "1 to 6 letters and digits"))?;
-    // A drop copy only reads: it has no orders of its own to cancel.
+    // A drop-copy session only reads: it has no orders of its own to cancel.
     let cod_mode = match (request.drop_copy, request.cancel_on_disconnect) {
         (true, None | Some(CancelModeWord::Off)) => CodMode::Off,
-        (true, Some(_)) => return Err(Refusal::invalid("cancel_on_disconnect", "a drop copy cancels nothing: off")),
+        (true, Some(_)) => {
+            return Err(Refusal::invalid(
+                "cancel_on_disconnect",
+                "a drop-copy session has no orders to cancel: use off",
+            ));
+        }
         (false, given) => given.map_or(defaults.0, CodMode::from),
     };
     Ok(SessionSpec {
@@ -250,11 +256,11 @@ pub fn session_spec(
     })
 }
 
-/// A new key under the name `key`.
+/// A new API key with the name `key`.
 pub fn key_spec(request: &AddKey, key: String, registry: &Registry) -> Result<KeySpec, Refusal> {
     let Some(pem) = &request.ed25519 else {
-        let why = "HMAC keys are not offered yet, because their secret has no safe place on this node; \
-                   make an Ed25519 key (openssl genpkey -algorithm ed25519) and give its public part";
+        let why = "HMAC keys are not offered yet, because this node has no safe place for their secret; \
+                   generate an Ed25519 key (openssl genpkey -algorithm ed25519) and send its public part";
         return Err(Refusal::unsupported("ed25519", why));
     };
     if request.permissions.is_empty() {
@@ -286,7 +292,7 @@ fn check_cidr(block: &str) -> Result<(), Refusal> {
     if length <= length_max { Ok(()) } else { Err(wrong()) }
 }
 
-/// The key in a SubjectPublicKeyInfo of RFC 8410; `None` for any other.
+/// The Ed25519 key in a PEM-encoded SubjectPublicKeyInfo (RFC 8410); `None` for anything else.
 fn parse_ed25519_pem(pem: &str) -> Option<[u8; ED25519_PUBLIC_BYTES]> {
     let body = pem.trim().strip_prefix("-----BEGIN PUBLIC KEY-----")?.strip_suffix("-----END PUBLIC KEY-----")?;
     let body: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
@@ -334,7 +340,7 @@ fn units(field: &str, text: &str, asset: &Asset) -> Result<Units, Refusal> {
 fn units_or(field: &str, text: Option<&str>, asset: &Asset, otherwise: Units) -> Result<Units, Refusal> {
     match text {
         None => Ok(otherwise),
-        // Zero is "no limit" here, where a payment of zero would be a mistake.
+        // A limit of zero means no limit; a payment of zero is refused.
         Some(text) if parse_fixed(text, u32::from(asset.scale)) == Ok(0) => Ok(Units(0)),
         Some(text) => units(field, text, asset),
     }
@@ -349,7 +355,7 @@ fn lots_or(field: &str, text: Option<&str>, lot_e8: u64, otherwise: QtyLots) -> 
     Ok(QtyLots(qty_e8 / lot_e8))
 }
 
-/// The most lots that an order can have: what the wire, the book and the balances can all count.
+/// The largest quantity of an order that the wire format, the book and the balances can all represent.
 fn largest_qty(lot_e8: u64, base: &Asset) -> QtyLots {
     let units_per_lot_e8 = u128::from(lot_e8) * 10u128.pow(u32::from(base.scale));
     let countable = u128::from(UNITS_MAX) * 10u128.pow(QTY_WIRE_SCALE) / units_per_lot_e8;
