@@ -41,8 +41,8 @@ impl Served {
         let running = place.start();
         let config = place.config_with(&listen(&place));
         let listener = bind(&config).expect("a free port");
-        let edge =
-            OpsServer::spawn(&config, listener, running.node().ends(), Registry::default()).expect("the edge starts");
+        let edge = OpsServer::spawn(&config, listener, running.node().ops_handles(), Registry::default())
+            .expect("the edge starts");
         let url = format!("http://{}", edge.address());
         Self { running, edge, url, place }
     }
@@ -98,6 +98,7 @@ fn a_trading_node_shows_its_rates_and_its_latencies() {
         loops.iter().map(|l| (l["name"].to_string(), l["cycles_per_second"].as_f64())).collect::<Vec<_>>()
     };
     assert!(cycles(&once).iter().all(|(_, rate)| rate.is_some_and(|rate| 0.0 < rate)), "{:?}", cycles(&once));
+    assert_eq!(cycles(&once).len(), 4, "the old name of a loop is not shown: {:?}", cycles(&once));
 
     let page = said(0, &["top", "--once", "--interval", "100ms", "--url", &served.url]);
     for part in ["ready  (version", "commands   ", "durable", "journal   ", "p99.9", "engine      ok", "market readers"]

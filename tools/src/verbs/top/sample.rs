@@ -3,6 +3,7 @@
 use super::metrics::{Metrics, Series};
 use crate::client::ops_client::OpsClient;
 use anyhow::{Context, Result, ensure};
+use node::ops::metrics::LOOP_ALIASES;
 use serde_json::Value;
 
 /// Quantiles of a stage, in the order in which they are kept, as the node labels them.
@@ -137,7 +138,9 @@ fn loops(health: &Value, metrics: &Metrics) -> Result<Vec<Loop>> {
         let cycles = one(metrics, "pinion_loop_cycles_total", ("loop", &name))?.whole()?;
         Ok(Loop { state: state_of(&name).unwrap_or_default(), age_ms: age.whole()?, cycles, name })
     };
-    metrics.all("pinion_loop_age_ms").map(looped).collect()
+    // A renamed loop is in the metrics a second time, under its old name.
+    let is_alias = |age: &&Series| LOOP_ALIASES.iter().any(|(_, old)| age.label("loop") == Some(*old));
+    metrics.all("pinion_loop_age_ms").filter(|age| !is_alias(age)).map(looped).collect()
 }
 
 fn stages(metrics: &Metrics) -> Result<Vec<Stage>> {
