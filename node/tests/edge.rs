@@ -118,7 +118,13 @@ impl Fixture {
         let (_, totals) = stages();
         let (shadow, _nobody) = shadow_port();
         let stages = Arc::new(totals);
-        let ends = OpsHandles { lifecycle: Arc::clone(&lifecycle), status: Arc::clone(&status), admin: Arc::new(port), stages, shadow };
+        let ends = OpsHandles {
+            lifecycle: Arc::clone(&lifecycle),
+            status: Arc::clone(&status),
+            admin: Arc::new(port),
+            stages,
+            shadow,
+        };
         let edge = OpsServer::spawn(&config, listener, ends, Registry::default());
         let edge = edge.expect("the edge starts");
         Self { address: edge.address(), edge: Some(edge), lifecycle, status, engine, _dir: dir }
