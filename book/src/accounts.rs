@@ -8,7 +8,7 @@ use crate::command::{AccountKind, AccountStatus};
 use crate::event::{Event, LedgerAccount, Sink, Transfer, TransferKind};
 use crate::ids::{AccountId, AssetId, OrderId};
 use crate::instrument::Asset;
-use crate::mutation::{self, Mutation};
+use crate::mutation::{Mutation, Planted};
 use crate::units::{UNITS_MAX, Units};
 use prefetch_index::prefetch_index;
 use std::collections::BTreeMap;
@@ -280,11 +280,9 @@ impl Accounts {
     #[inline]
     pub fn release<S: Sink>(&mut self, who: AccountId, asset: AssetId, amount: Units, order_id: OrderId, sink: &mut S) {
         let balance = self.at_mut(who).entry(asset);
-        balance.held.0 = balance.held.0.checked_sub(amount.0).expect("an order releases at most what it holds");
-        balance.available.0 += amount.0;
-        if mutation::is(Mutation::ReleaseTooMuch) && balance.held.0 > 0 {
-            (balance.held.0, balance.available.0) = (balance.held.0 - 1, balance.available.0 + 1);
-        }
+        let moved = amount.planted(Mutation::ReleaseTooMuch, |amount| balance.held.min(Units(amount.0 + 1)));
+        balance.held.0 = balance.held.0.checked_sub(moved.0).expect("an order releases at most what it holds");
+        balance.available.0 += moved.0;
         let (debit_after, credit_after) = (balance.held, balance.available);
         if S::LEDGER && amount.0 > 0 {
             sink.push(Event::Transfer(Transfer {

@@ -9,7 +9,7 @@ use crate::command::{AccountStatus, MarketStatus, OrderKind, PlaceOrder, Side, S
 use crate::engine::{Engine, Market};
 use crate::ids::AccountId;
 use crate::instrument::{MarketRules, is_stale};
-use crate::mutation::{self, Mutation};
+use crate::mutation::{self, Mutation, Planted};
 use crate::order_book::{FILLS_PER_COMMAND_MAX, Own, Pool};
 use crate::reject::RejectReason;
 use crate::slab::Order;
@@ -103,8 +103,9 @@ impl Engine {
     fn admit_rate_and_status(&mut self, stamp: Stamp, order: &PlaceOrder) -> Result<(), RejectReason> {
         let mut session_blocked = false;
         if let Some(session) = self.sessions.get_mut(order.session) {
-            let by_clock = mutation::is(Mutation::ClockInApply) && mutation::clock().is_multiple_of(32);
-            if !session.bucket.take(stamp.ts) || by_clock {
+            let fits = session.bucket.take(stamp.ts);
+            let fits = fits.planted(Mutation::ClockInApply, |fits| fits && !mutation::reached().is_multiple_of(32));
+            if !fits {
                 return Err(RejectReason::Throttled);
             }
             session_blocked = session.blocked;

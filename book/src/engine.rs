@@ -12,7 +12,7 @@ use crate::extent::Extent;
 use crate::ids::{AccountId, ClOrdId, ClientKey, MarketId, SessionId, Symbol};
 use crate::instrument::{FEE_TIERS, MarketRules};
 use crate::ladder::Levels;
-use crate::mutation::{self, Mutation};
+use crate::mutation::{Mutation, Planted};
 use crate::open_orders::{ClOrdIndex, OpenOrders};
 use crate::order_book::{OrderBook, Pool};
 use crate::session::{Keys, Sessions};
@@ -208,14 +208,12 @@ impl Engine {
 
     /// Whether a session's message under this id was taken before, so that it is a resend. Takes the id otherwise.
     pub(crate) fn take_cl_ord_id(&mut self, session: SessionId, id: ClOrdId) -> bool {
-        match self.sessions.get_mut(session) {
-            Some(session) if id <= session.cl_ord_id_last && !mutation::is(Mutation::ResendTakenTwice) => false,
-            Some(session) => {
-                session.cl_ord_id_last = id;
-                true
-            }
-            None => true,
+        let Some(session) = self.sessions.get_mut(session) else { return true };
+        let is_new = (session.cl_ord_id_last < id).planted(Mutation::ResendTakenTwice, |_| true);
+        if is_new {
+            session.cl_ord_id_last = id;
         }
+        is_new
     }
 
     /// Takes a live order off the lists that name it (not off the book, not out of its slot).

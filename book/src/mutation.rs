@@ -1,78 +1,91 @@
-//! Planted faults: what a simulation must notice. Without the feature `mutation` none of them exists.
+//! Planted faults: defects built in on purpose, to prove that a test would notice the real ones.
 //!
-//! A fault is chosen by name for the calling thread, so that one build tries them all. Invariant: without the feature
-//! [`is`] is a constant, and nothing of a fault is left in what is compiled.
+//! A fault is planted by name, for the calling thread only, so that one build tries them all. Code reaches a fault
+//! through a hook at the end of a statement, `right.planted(Mutation::Name, |right| wrong)`. The statement can be read
+//! without it, and it never stands inside a condition. Invariant: without the feature `mutation` a hook gives back what
+//! it was given, and nothing of a fault is left in the compiled program.
 
-#[cfg(feature = "mutation")]
-use std::cell::Cell;
+/// Declares all planted faults of a crate: once per crate, in a module of its own, in a crate with a feature `mutation`.
+///
+/// The module gets the enum `Mutation` with `ALL`, `name` and `named`; the functions `is`, `plant` and `reached`; and
+/// the trait `Planted`, which is the hook.
+#[macro_export]
+macro_rules! planted_faults {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        /// One planted fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mutation { $($(#[$doc])* $name,)+ }
 
-/// One planted fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutation {
+        impl Mutation {
+            pub const ALL: [Self; [$(stringify!($name)),+].len()] = [$(Self::$name),+];
+
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name)),+ }
+            }
+
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|fault| fault.name() == name)
+            }
+        }
+
+        #[cfg(feature = "mutation")]
+        ::std::thread_local! {
+            static PLANTED: ::std::cell::Cell<Option<Mutation>> = const { ::std::cell::Cell::new(None) };
+            static REACHED: ::std::cell::Cell<u64> = const { ::std::cell::Cell::new(0) };
+        }
+
+        /// Plants a fault for this thread, or takes the planted one away.
+        #[cfg(feature = "mutation")]
+        pub fn plant(fault: Option<Mutation>) {
+            PLANTED.set(fault);
+            REACHED.set(0);
+        }
+
+        /// Whether this fault is planted here. Without the feature `mutation` it never is.
+        #[inline(always)]
+        pub fn is(fault: Mutation) -> bool {
+            #[cfg(feature = "mutation")]
+            if PLANTED.get() == Some(fault) {
+                REACHED.set(REACHED.get() + 1);
+                return true;
+            }
+            let _ = fault;
+            false
+        }
+
+        /// How often the planted fault was reached since it was planted.
+        pub fn reached() -> u64 {
+            #[cfg(feature = "mutation")]
+            return REACHED.get();
+            #[cfg(not(feature = "mutation"))]
+            0
+        }
+
+        /// The hook that makes a fault of a value that is right.
+        pub trait Planted: Sized {
+            #[inline(always)]
+            fn planted(self, fault: Mutation, wrong: impl FnOnce(Self) -> Self) -> Self {
+                if is(fault) { wrong(self) } else { self }
+            }
+        }
+
+        impl<T> Planted for T {}
+    };
+}
+
+planted_faults! {
     /// The youngest order of a price trades first.
     YoungestFirst,
-    /// A fee is told and not taken.
+    /// A fee is reported and not charged.
     FeeForgotten,
-    /// An order that ends gives back one unit more than it held.
+    /// An order that ends releases one unit more than it held.
     ReleaseTooMuch,
     /// A buyer does not get back what it did not have to pay.
     ImprovementKept,
-    /// A message under an id that was used is taken again.
+    /// A message under an id that was used is accepted again.
     ResendTakenTwice,
     /// An outcome depends on a clock, not on the log alone.
     ClockInApply,
     /// A snapshot does not say which client order ids were used.
     IdsForgottenInSnapshot,
-}
-
-impl Mutation {
-    pub const ALL: [Mutation; 7] = [
-        Mutation::YoungestFirst,
-        Mutation::FeeForgotten,
-        Mutation::ReleaseTooMuch,
-        Mutation::ImprovementKept,
-        Mutation::ResendTakenTwice,
-        Mutation::ClockInApply,
-        Mutation::IdsForgottenInSnapshot,
-    ];
-}
-
-#[cfg(feature = "mutation")]
-thread_local! {
-    static CHOSEN: Cell<Option<Mutation>> = const { Cell::new(None) };
-    static CLOCK: Cell<u64> = const { Cell::new(0) };
-}
-
-/// Whether this fault is planted here.
-#[cfg(feature = "mutation")]
-#[inline]
-pub fn is(mutation: Mutation) -> bool {
-    CHOSEN.get() == Some(mutation)
-}
-
-/// Whether this fault is planted here: never.
-#[cfg(not(feature = "mutation"))]
-#[inline(always)]
-pub const fn is(_mutation: Mutation) -> bool {
-    false
-}
-
-/// Plants a fault for this thread, or takes it away.
-#[cfg(feature = "mutation")]
-pub fn plant(mutation: Option<Mutation>) {
-    CHOSEN.set(mutation);
-    CLOCK.set(0);
-}
-
-/// Looks at a clock: another answer each time, as a clock gives, and yet the same in each run of a simulation.
-#[cfg(feature = "mutation")]
-pub fn clock() -> u64 {
-    CLOCK.set(CLOCK.get() + 1);
-    CLOCK.get()
-}
-
-/// There is no clock.
-#[cfg(not(feature = "mutation"))]
-pub const fn clock() -> u64 {
-    1
 }

@@ -5,7 +5,7 @@
 
 use crate::command::Side;
 use crate::ladder::{Best, Ladder, Levels};
-use crate::mutation::{self, Mutation};
+use crate::mutation::{Mutation, Planted};
 use crate::slab::{NIL, Order, Orders};
 use crate::units::{PriceTicks, QtyLots};
 
@@ -122,10 +122,7 @@ impl OrderBook {
                 return Stop::FillLimit;
             }
             met_count += 1;
-            let slot = match mutation::is(Mutation::YoungestFirst) {
-                true => queue(pool, best).last().expect("a level holds an order").0,
-                false => pool.levels.head(best.level),
-            };
+            let slot = pool.levels.head(best.level).planted(Mutation::YoungestFirst, |_| youngest(pool, best));
             let maker = pool.orders.get(slot);
             // Whoever takes all of this maker meets the one behind it next.
             if maker.next != NIL {
@@ -218,6 +215,10 @@ fn queue(pool: &Pool, best: Best) -> impl Iterator<Item = (u32, &Order)> {
             (slot, order)
         })
     })
+}
+
+fn youngest(pool: &Pool, best: Best) -> u32 {
+    queue(pool, best).last().expect("a level holds an order").0
 }
 
 #[inline]

@@ -7,7 +7,7 @@ use crate::engine::{Lists, Tape, canceled};
 use crate::event::{CancelReason, Event, Fill, FillSide, Reduced, Sink};
 use crate::ids::{AssetId, TradeId};
 use crate::instrument::{FEE_TIERS, MarketRules, fee_on, scaled_fee};
-use crate::mutation::{self, Mutation};
+use crate::mutation::{Mutation, Planted};
 use crate::open_orders::{ClOrdIndex, OpenOrders};
 use crate::order_book::{Meeting, Own, Taker};
 use crate::session::Sessions;
@@ -73,9 +73,9 @@ impl<S: Sink> Meeting for Settlement<'_, S> {
         self.accounts.exchange(&money, self.sink);
         self.book_fees(maker, taker.side, fees);
         let improved = taker.side == Side::Buy && self.refund == Refund::ToLimit && maker.price < taker.limit;
-        if improved && !mutation::is(Mutation::ImprovementKept) {
+        if improved {
             let held = self.rules.hold(Side::Buy, taker.limit, qty);
-            let improvement = Units(held.0 - money.quote_units.0);
+            let improvement = Units(held.0 - money.quote_units.0).planted(Mutation::ImprovementKept, |_| Units(0));
             let order = &self.taker_order;
             self.accounts.release(order.account, self.rules.quote, improvement, order.id, self.sink);
         }
@@ -166,8 +166,9 @@ impl<S: Sink> Settlement<'_, S> {
 
     #[inline]
     fn charge(&mut self, order: &Order, asset: AssetId, fee: FeeUnits) {
-        if fee.0 > 0 && !mutation::is(Mutation::FeeForgotten) {
-            self.accounts.charge_fee(order.account, asset, Units(fee.0.unsigned_abs()), order.id, self.sink);
+        if fee.0 > 0 {
+            let amount = Units(fee.0.unsigned_abs()).planted(Mutation::FeeForgotten, |_| Units(0));
+            self.accounts.charge_fee(order.account, asset, amount, order.id, self.sink);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::codec::encode_row;
 use crate::command::Side;
 use crate::engine::{Engine, Market};
 use crate::ids::ClOrdId;
-use crate::mutation::{self, Mutation};
+use crate::mutation::{Mutation, Planted};
 use crate::session::Session;
 use crate::slab::Order;
 use bincode::Encode;
@@ -154,10 +154,7 @@ fn session_row(session: &Session) -> SessionRow {
         cod_mode: session.cod_mode,
         cod_scope: session.cod_scope,
         cod_window_ms: session.cod_window_ms,
-        cl_ord_id_last: match mutation::is(Mutation::IdsForgottenInSnapshot) {
-            true => ClOrdId(0),
-            false => session.cl_ord_id_last,
-        },
+        cl_ord_id_last: session.cl_ord_id_last.planted(Mutation::IdsForgottenInSnapshot, |_| ClOrdId(0)),
         throttle: session.bucket.throttle,
         empty_at: session.bucket.empty_at,
     }
