@@ -4,7 +4,6 @@
 //! asset balances, no book is crossed, and each account holds exactly what its open orders need (`verify`).
 
 use crate::accounts::Accounts;
-use crate::check::{Hashing, Parted, Proof};
 use crate::client_ids::{ClientIds, References};
 use crate::command::{Command, FeeTier, Refuse};
 use crate::event::{CancelReason, Canceled, Event, Rejected, Sink};
@@ -15,6 +14,7 @@ use crate::ladder::Levels;
 use crate::mutation::{Mutation, Planted};
 use crate::open_orders::{ClOrdIndex, OpenOrders};
 use crate::order_book::{OrderBook, Pool};
+use crate::running_hash::{CheckState, Divergence, Hashing};
 use crate::session::{Keys, Sessions};
 use crate::slab::{Order, Orders};
 use crate::units::{Ppm, PriceTicks, Seq, Stamp, TsNs};
@@ -73,11 +73,10 @@ pub struct Engine {
     pub(crate) keys: Keys,
     pub(crate) market_names: BTreeSet<Symbol>,
     pub(crate) fee_tiers: [FeeTier; FEE_TIERS],
-    pub(crate) proof: Proof,
-    /// No part of the state: what this engine found out about itself.
-    pub(crate) parted: Option<Parted>,
-    /// Nor this: up to here it is known to be the state that was live.
-    pub(crate) checked: Seq,
+    pub(crate) check_state: CheckState,
+    /// The results of checks, which are no part of the state: two engines with one state may know different things.
+    pub(crate) divergence: Option<Divergence>,
+    pub(crate) seq_checked: Seq,
 }
 
 /// The fees of a market as they stand.
@@ -101,9 +100,9 @@ impl Engine {
             keys: Keys::default(),
             market_names: BTreeSet::new(),
             fee_tiers: [FEE_TIER_PLAIN; FEE_TIERS],
-            proof: Proof::default(),
-            parted: None,
-            checked: Seq(0),
+            check_state: CheckState::default(),
+            divergence: None,
+            seq_checked: Seq(0),
         }
     }
 
@@ -114,15 +113,15 @@ impl Engine {
             return self.advance(stamp);
         }
         self.advance(stamp);
-        let mut hashing = Hashing { sink, hash: self.proof.running };
+        let mut hashing = Hashing { sink, hash: self.check_state.running };
         self.dispatch(stamp, command, &mut hashing);
-        self.proof.running = hashing.hash;
+        self.check_state.running = hashing.hash;
     }
 
     /// Leaves a command out that an operator has quarantined: it keeps its number and does nothing.
     pub fn skip(&mut self, stamp: Stamp) {
         self.advance(stamp);
-        self.proof.skip(stamp);
+        self.check_state.skip(stamp);
     }
 
     #[inline]

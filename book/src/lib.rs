@@ -35,6 +35,7 @@ mod trading;
 
 pub mod check;
 pub mod mutation;
+pub mod running_hash;
 pub mod snapshot;
 pub mod state_hash;
 pub mod testing;

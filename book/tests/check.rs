@@ -36,7 +36,7 @@ fn replay(engine: &mut Engine, log: &[(Stamp, Command)]) -> Option<Seq> {
     for (stamp, command) in log {
         engine.apply(*stamp, command, &mut NoSink);
     }
-    engine.parted().map(|parted| parted.seq)
+    engine.divergence().map(|divergence| divergence.seq)
 }
 
 #[test]
@@ -93,8 +93,8 @@ fn a_difference_shows_at_the_next_check() {
     let parted = replay(&mut engine, &log[at + 1..]);
     let next = log[at].0.seq.0.next_multiple_of(CHECK_EVERY);
     assert_eq!(parted, Some(Seq(next)));
-    assert_eq!(engine.checked(), Seq(next - CHECK_EVERY), "behind the last one that agreed nothing is vouched for");
-    assert_eq!(loaded(&saved(&engine)).checked(), engine.stamp().seq, "whoever keeps a state vouches for it");
+    assert_eq!(engine.seq_checked(), Seq(next - CHECK_EVERY), "behind the last one that agreed nothing is vouched for");
+    assert_eq!(loaded(&saved(&engine)).seq_checked(), engine.stamp().seq, "whoever keeps a state vouches for it");
 }
 
 /// Money that moved between two accounts without any event: found when the walk comes by.
@@ -120,7 +120,7 @@ fn a_balance_gone_bad_is_found_by_the_walk() {
         sound.apply(stamp, &check, &mut NoSink);
         bad.apply(stamp, &check, &mut NoSink);
     }
-    assert!(sound.parted().is_none() && bad.parted().is_some(), "{checks} checks see every account");
+    assert!(sound.divergence().is_none() && bad.divergence().is_some(), "{checks} checks see every account");
 }
 
 /// A withdrawal here, a deposit there: custody stays what it was.

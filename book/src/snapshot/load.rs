@@ -12,6 +12,7 @@ use crate::engine::{Engine, Lists, Market, Tape};
 use crate::ids::{AccountId, AssetId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, SessionId};
 use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, FEE_TIERS, MARKETS_MAX, MarketRules, check_fee_tier};
 use crate::order_book::OrderBook;
+use crate::running_hash::CheckState;
 use crate::session::{Bucket, KEYS_MAX, SESSIONS_MAX, Session};
 use crate::slab::{NIL, Order, OrderTraits};
 use crate::units::{QTY_LOTS_MAX, Stamp, UNITS_MAX};
@@ -114,7 +115,7 @@ impl Loader {
             return Err(SnapshotError::NotWhole("an order is on no account's list"));
         }
         orders.set_number_last(head.number_last);
-        self.engine.checked = self.engine.stamp.seq;
+        self.engine.seq_checked = self.engine.stamp.seq;
         Ok(self.engine)
     }
 
@@ -155,9 +156,12 @@ impl Loader {
         ensure(self.head.is_none(), "a second head")?;
         ensure(row.slots_len <= ORDER_SLOTS_MAX, "more order slots than there can be")?;
         ensure(row.number_last <= ORDER_NUMBER_MAX, "an order number beyond the last")?;
-        let proof = row.proof;
-        ensure(proof.slot <= row.slots_len && proof.account <= ACCOUNTS_MAX, "a check goes on beyond the end")?;
-        self.engine.proof = proof;
+        let CheckState { slot, account, .. } = row.check_state;
+        ensure(
+            slot <= row.slots_len && account <= ACCOUNTS_MAX,
+            "the next check starts beyond the last order or account",
+        )?;
+        self.engine.check_state = row.check_state;
         self.engine.fee_tiers = fee_tiers;
         self.engine.stamp.seq = row.seq;
         self.engine.stamp.ts = row.ts;

@@ -1,11 +1,11 @@
 //! One row of each section, as it is stored. Invariant: fields are only ever appended.
 
-use crate::check::Proof;
 use crate::command::{
     AccountKind, AccountStatus, CodMode, CodScope, FeeTier, KeySpec, MarketLimits, MarketStatus, Throttle,
 };
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
 use crate::reject::RejectReason;
+use crate::running_hash::CheckState;
 use crate::units::{Ppm, PriceTicks, QtyLots, Seq, TsNs, Units};
 use bincode::{Decode, Encode};
 
@@ -17,7 +17,7 @@ pub(super) struct HeadRow {
     pub number_last: u64,
     pub slots_len: u32,
     pub fee_tiers: Vec<FeeTier>,
-    pub proof: Proof,
+    pub check_state: CheckState,
 }
 
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]

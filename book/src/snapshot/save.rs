@@ -70,7 +70,7 @@ impl Engine {
             number_last: self.pool.orders.number_last(),
             slots_len: self.pool.orders.slots_len() as u32,
             fee_tiers: self.fee_tiers.to_vec(),
-            proof: self.proof,
+            check_state: self.check_state,
         }
     }
 
