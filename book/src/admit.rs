@@ -7,10 +7,10 @@ use crate::accounts::{Account, Accounts};
 use crate::client_ids::FirstUse;
 use crate::command::{AccountStatus, MarketStatus, OrderKind, PlaceOrder, Side, StpMode, Tif};
 use crate::engine::{Engine, Market};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, SessionId};
 use crate::instrument::{MarketRules, is_stale};
 use crate::mutation::{self, Mutation, Planted};
-use crate::order_book::{FILLS_PER_COMMAND_MAX, Own, Pool};
+use crate::order_book::{FILLS_PER_COMMAND_MAX, Pool, Treatment};
 use crate::reject::RejectReason;
 use crate::slab::Order;
 use crate::units::{PriceTicks, QtyLots, Stamp, Units};
@@ -43,16 +43,16 @@ impl Owner {
 
     /// What this owner's incoming order does with that resting order.
     #[inline]
-    pub(crate) fn treats(&self, maker: &Order, accounts: &Accounts) -> Own {
+    pub(crate) fn treatment(&self, maker: &Order, accounts: &Accounts) -> Treatment {
         if self.stp == StpMode::None || !self.owns(maker, accounts) {
-            return Own::Trade;
+            return Treatment::Trade;
         }
         match self.stp {
-            StpMode::None => Own::Trade,
-            StpMode::CancelTaker => Own::CancelTaker,
-            StpMode::CancelMaker => Own::CancelMaker,
-            StpMode::CancelBoth => Own::CancelBoth,
-            StpMode::Decrement => Own::Decrement,
+            StpMode::None => Treatment::Trade,
+            StpMode::CancelTaker => Treatment::CancelTaker,
+            StpMode::CancelMaker => Treatment::CancelMaker,
+            StpMode::CancelBoth => Treatment::CancelBoth,
+            StpMode::Decrement => Treatment::Decrement,
         }
     }
 
@@ -75,7 +75,7 @@ impl Engine {
         if !is_limit && matches!(order.tif, Tif::Gtc | Tif::GtcPostOnly) {
             return Err(RejectReason::Malformed);
         }
-        self.admit_door(order.session, order.account)?;
+        self.authorise(order.session, order.account)?;
         if is_stale(order.valid_until, stamp.ts) {
             return Err(RejectReason::StaleRequest);
         }
@@ -98,6 +98,13 @@ impl Engine {
             return Err(RejectReason::InsufficientFunds);
         }
         Ok(terms)
+    }
+
+    /// The account exists and the session may act for it. Administrators and REST clients come without a session.
+    pub(crate) fn authorise(&self, session: SessionId, account: AccountId) -> Result<(), RejectReason> {
+        let may_act = session.is_none()
+            || self.sessions.get(session).is_some_and(|session| session.account == account && !session.drop_copy);
+        if may_act && self.accounts.get(account).is_some() { Ok(()) } else { Err(RejectReason::NotAuthorised) }
     }
 
     fn admit_rate_and_status(&mut self, stamp: Stamp, order: &PlaceOrder) -> Result<(), RejectReason> {
@@ -254,11 +261,11 @@ fn probe(
         if met_count as u32 == FILLS_PER_COMMAND_MAX {
             break;
         }
-        let own = owner.treats(maker, accounts);
+        let own = owner.treatment(maker, accounts);
         match own {
-            Own::CancelMaker => continue,
-            Own::CancelTaker | Own::CancelBoth => break,
-            Own::Trade | Own::Decrement => {}
+            Treatment::CancelMaker => continue,
+            Treatment::CancelTaker | Treatment::CancelBoth => break,
+            Treatment::Trade | Treatment::Decrement => {}
         }
         let lot_cost = maker.price.notional(QtyLots(1), scale)?;
         let qty = maker.leaves.0.min(lots_left).min(quote_left / lot_cost.0);
@@ -270,7 +277,7 @@ fn probe(
         lots_left -= qty;
         quote_left -= cost.0;
         // A decrement uses the order up without filling it: nothing is paid.
-        if own == Own::Decrement {
+        if own == Treatment::Decrement {
             found.decremented.0 = found.decremented.0.checked_add(qty)?;
         } else {
             found.qty.0 = found.qty.0.checked_add(qty)?;

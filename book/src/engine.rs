@@ -51,6 +51,19 @@ pub struct Tape {
     pub open_count: u32,
 }
 
+impl Tape {
+    #[inline]
+    pub(crate) fn count_opened(&mut self) {
+        self.open_count += 1;
+    }
+
+    #[inline]
+    pub(crate) fn count_closed(&mut self) {
+        assert!(0 < self.open_count, "a market counts every order that rests in its book");
+        self.open_count -= 1;
+    }
+}
+
 #[derive(Debug)]
 pub struct Market {
     pub rules: MarketRules,
@@ -155,7 +168,7 @@ impl Engine {
     }
 
     fn refuse<S: Sink>(&mut self, refuse: &Refuse, sink: &mut S) {
-        if refuse.cl_ord_id.0 != 0 && refuse.consumes_id && !self.take_cl_ord_id(refuse.session, refuse.cl_ord_id) {
+        if refuse.cl_ord_id.0 != 0 && refuse.consumes_id && !self.use_cl_ord_id(refuse.session, refuse.cl_ord_id) {
             return;
         }
         let account = self.sessions.get(refuse.session).map_or(AccountId::NONE, |s| s.account);
@@ -205,56 +218,14 @@ impl Engine {
         &self.open
     }
 
-    /// Whether a session's message under this id was taken before, so that it is a resend. Takes the id otherwise.
-    pub(crate) fn take_cl_ord_id(&mut self, session: SessionId, id: ClOrdId) -> bool {
+    /// Uses up a client order id. False when the session used this one or a higher one before: the message is a resend.
+    pub(crate) fn use_cl_ord_id(&mut self, session: SessionId, id: ClOrdId) -> bool {
         let Some(session) = self.sessions.get_mut(session) else { return true };
         let is_new = (session.cl_ord_id_last < id).planted(Mutation::ResendTakenTwice, |_| true);
         if is_new {
             session.cl_ord_id_last = id;
         }
         is_new
-    }
-
-    /// Takes a live order off the lists that name it (not off the book, not out of its slot).
-    #[inline]
-    pub(crate) fn delist(&mut self, slot: u32) {
-        let order = *self.pool.orders.get(slot);
-        let lists = Lists {
-            accounts: &mut self.accounts,
-            sessions: &mut self.sessions,
-            open: &mut self.open,
-            index: &mut self.index,
-        };
-        lists.remove(slot, &order);
-        self.markets[order.market.idx()].tape.open_count -= 1;
-    }
-}
-
-/// The lists that name an open order, borrowed together while the book is borrowed elsewhere.
-pub(crate) struct Lists<'a> {
-    pub accounts: &'a mut Accounts,
-    pub sessions: &'a mut Sessions,
-    pub open: &'a mut OpenOrders,
-    pub index: &'a mut ClOrdIndex,
-}
-
-impl Lists<'_> {
-    #[inline]
-    pub(crate) fn add(self, slot: u32, order: &Order) {
-        self.open.append(self.accounts.at_mut(order.account), slot);
-        if let Some(session) = self.sessions.get_mut(order.session) {
-            session.open_count += 1;
-            self.index.insert(order.session, order.cl_ord_id, slot);
-        }
-    }
-
-    #[inline]
-    pub(crate) fn remove(self, slot: u32, order: &Order) {
-        self.open.remove(self.accounts.at_mut(order.account), slot);
-        if let Some(session) = self.sessions.get_mut(order.session) {
-            session.open_count -= 1;
-            self.index.remove(order.session, order.cl_ord_id, slot);
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The exchange as a pure state machine: `Engine::apply(stamp, &command, &mut sink)`.
 //!
 //! Read in this order: the words (`units`, `ids`, `command`, `reject`, `event`), the things (`instrument`, `accounts`,
-//! `session`, `slab`, `ladder`, `order_book`), the rules (`admit`, `trading`, `settle`, `mass`, `administration`,
+//! `session`, `slab`, `ladder`, `order_book`), the rules (`admit`, `orders`, `settle`, `mass`, `administration`,
 //! `engine`), the proofs (`check`, `verify`, `state_hash`, `naive`), and the state as bytes (`snapshot`).
 //!
 //! What never enters: I/O, a clock, async, threads, floats, random hashing. Time comes in with the command, and the
@@ -30,8 +30,8 @@ mod admit;
 pub mod engine;
 pub mod look_ahead;
 mod mass;
+mod orders;
 mod settle;
-mod trading;
 
 pub mod check;
 pub mod mutation;

@@ -4,10 +4,11 @@
 //! just its own orders and in an order that every replica has. The index from client ids to orders is a table of slots:
 //! equality is checked on the order itself, so an entry costs eight bytes.
 
-use crate::accounts::Account;
+use crate::accounts::{Account, Accounts};
 use crate::extent::Extent;
 use crate::ids::{ClOrdId, SessionId};
-use crate::slab::{NIL, Orders};
+use crate::session::Sessions;
+use crate::slab::{NIL, Order, Orders};
 use prefetch_index::prefetch_index;
 
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +93,34 @@ impl OpenOrders {
                 slot
             })
         })
+    }
+}
+
+/// The lists that name an open order, borrowed together while the book is borrowed elsewhere.
+pub(crate) struct Lists<'a> {
+    pub accounts: &'a mut Accounts,
+    pub sessions: &'a mut Sessions,
+    pub open: &'a mut OpenOrders,
+    pub index: &'a mut ClOrdIndex,
+}
+
+impl Lists<'_> {
+    #[inline]
+    pub(crate) fn add(self, slot: u32, order: &Order) {
+        self.open.append(self.accounts.at_mut(order.account), slot);
+        if let Some(session) = self.sessions.get_mut(order.session) {
+            session.open_count += 1;
+            self.index.insert(order.session, order.cl_ord_id, slot);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn remove(self, slot: u32, order: &Order) {
+        self.open.remove(self.accounts.at_mut(order.account), slot);
+        if let Some(session) = self.sessions.get_mut(order.session) {
+            session.open_count -= 1;
+            self.index.remove(order.session, order.cl_ord_id, slot);
+        }
     }
 }
 

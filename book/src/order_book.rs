@@ -1,7 +1,7 @@
 //! The book of one market: two ladders over shared pools, and the loop in which an order takes from the other side.
 //!
 //! It knows prices, quantities and time, nothing of money: whoever drives it (the engine, or a bench with the book
-//! alone) hears of every fill through `Meeting`.
+//! alone) hears of every fill through `MatchHandler`.
 
 use crate::command::Side;
 use crate::ladder::{Best, Ladder, Levels};
@@ -38,7 +38,7 @@ pub struct Taker {
 
 /// What to do when the taker meets an order of its own owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Own {
+pub enum Treatment {
     Trade,
     CancelTaker,
     CancelMaker,
@@ -48,7 +48,7 @@ pub enum Own {
 
 /// Why taking ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub enum TakeEnd {
     Filled,
     /// Nothing (more) on the other side within the limit.
     Limit,
@@ -58,9 +58,9 @@ pub enum Stop {
 }
 
 /// Hears what happens while an order takes.
-pub trait Meeting {
+pub trait MatchHandler {
     /// How to treat this maker: anything but `Trade` is self-trade prevention.
-    fn meets(&mut self, slot: u32, maker: &Order) -> Own;
+    fn treatment(&mut self, slot: u32, maker: &Order) -> Treatment;
     /// Both sides already have their quantities after the fill.
     fn fill(&mut self, maker: &Order, taker: &Taker, qty: QtyLots);
     /// A maker is gone from the book, filled; its slot is freed right after.
@@ -112,14 +112,14 @@ impl OrderBook {
 
     /// Takes from the other side, best price first and oldest first, until filled, blocked or out of reach.
     #[inline]
-    pub fn take<M: Meeting>(&mut self, pool: &mut Pool, taker: &mut Taker, meeting: &mut M) -> Stop {
+    pub fn take<M: MatchHandler>(&mut self, pool: &mut Pool, taker: &mut Taker, handler: &mut M) -> TakeEnd {
         let ladder = &mut self.sides[taker.side.opposite().idx()];
         let reach = ladder.key(taker.limit);
         let mut met_count = 0;
         while taker.leaves.0 > 0 {
-            let Some(best) = ladder.best().filter(|best| best.key <= reach) else { return Stop::Limit };
+            let Some(best) = ladder.best().filter(|best| best.key <= reach) else { return TakeEnd::Limit };
             if met_count == FILLS_PER_COMMAND_MAX {
-                return Stop::FillLimit;
+                return TakeEnd::FillLimit;
             }
             met_count += 1;
             let slot = pool.levels.head(best.level).planted(Mutation::YoungestFirst, |_| youngest(pool, best));
@@ -128,23 +128,23 @@ impl OrderBook {
             if maker.next != NIL {
                 pool.orders.fetch(maker.next);
             }
-            match meeting.meets(slot, maker) {
-                Own::Trade => trade(ladder, pool, slot, taker, meeting),
-                Own::CancelTaker => return Stop::SelfTrade,
-                Own::CancelMaker => cancel_maker(ladder, pool, slot, meeting),
-                Own::CancelBoth => {
-                    cancel_maker(ladder, pool, slot, meeting);
-                    return Stop::SelfTrade;
+            match handler.treatment(slot, maker) {
+                Treatment::Trade => trade(ladder, pool, slot, taker, handler),
+                Treatment::CancelTaker => return TakeEnd::SelfTrade,
+                Treatment::CancelMaker => cancel_maker(ladder, pool, slot, handler),
+                Treatment::CancelBoth => {
+                    cancel_maker(ladder, pool, slot, handler);
+                    return TakeEnd::SelfTrade;
                 }
-                Own::Decrement => {
-                    decrement(ladder, pool, slot, taker, meeting);
+                Treatment::Decrement => {
+                    decrement(ladder, pool, slot, taker, handler);
                     if taker.leaves.0 == 0 {
-                        return Stop::SelfTrade;
+                        return TakeEnd::SelfTrade;
                     }
                 }
             }
         }
-        Stop::Filled
+        TakeEnd::Filled
     }
 
     /// Brings into the cache what taking the order in `slot` out of its queue will touch; its own line should be there.
@@ -222,37 +222,37 @@ fn youngest(pool: &Pool, best: Best) -> u32 {
 }
 
 #[inline]
-fn trade<M: Meeting>(ladder: &mut Ladder, pool: &mut Pool, slot: u32, taker: &mut Taker, meeting: &mut M) {
+fn trade<M: MatchHandler>(ladder: &mut Ladder, pool: &mut Pool, slot: u32, taker: &mut Taker, handler: &mut M) {
     let maker = pool.orders.get_mut(slot);
     let qty = QtyLots(taker.leaves.0.min(maker.leaves.0));
     maker.leaves.0 -= qty.0;
     maker.cum.0 += qty.0;
     taker.leaves.0 -= qty.0;
     taker.cum.0 += qty.0;
-    meeting.fill(maker, taker, qty);
+    handler.fill(maker, taker, qty);
     if maker.leaves.0 == 0 {
-        meeting.maker_filled(slot, maker);
+        handler.maker_filled(slot, maker);
         remove(ladder, pool, slot);
     }
 }
 
 #[cold]
-fn cancel_maker<M: Meeting>(ladder: &mut Ladder, pool: &mut Pool, slot: u32, meeting: &mut M) {
-    meeting.maker_canceled(slot, pool.orders.get(slot));
+fn cancel_maker<M: MatchHandler>(ladder: &mut Ladder, pool: &mut Pool, slot: u32, handler: &mut M) {
+    handler.maker_canceled(slot, pool.orders.get(slot));
     remove(ladder, pool, slot);
 }
 
 #[cold]
-fn decrement<M: Meeting>(ladder: &mut Ladder, pool: &mut Pool, slot: u32, taker: &mut Taker, meeting: &mut M) {
+fn decrement<M: MatchHandler>(ladder: &mut Ladder, pool: &mut Pool, slot: u32, taker: &mut Taker, handler: &mut M) {
     let maker = pool.orders.get_mut(slot);
     let qty = QtyLots(taker.leaves.0.min(maker.leaves.0));
     taker.leaves.0 -= qty.0;
-    meeting.taker_reduced(taker, qty);
+    handler.taker_reduced(taker, qty);
     if qty == maker.leaves {
-        cancel_maker(ladder, pool, slot, meeting);
+        cancel_maker(ladder, pool, slot, handler);
     } else {
         maker.leaves.0 -= qty.0;
-        meeting.maker_reduced(maker, qty);
+        handler.maker_reduced(maker, qty);
     }
 }
 

@@ -3,13 +3,13 @@
 use crate::accounts::{Accounts, FillMoney};
 use crate::admit::Owner;
 use crate::command::{FeeTier, Side};
-use crate::engine::{Lists, Tape, canceled};
+use crate::engine::{Tape, canceled};
 use crate::event::{CancelReason, Event, Fill, FillSide, Reduced, Sink};
 use crate::ids::{AssetId, TradeId};
 use crate::instrument::{FEE_TIERS, MarketRules, fee_on, scaled_fee};
 use crate::mutation::{Mutation, Planted};
-use crate::open_orders::{ClOrdIndex, OpenOrders};
-use crate::order_book::{Meeting, Own, Taker};
+use crate::open_orders::{ClOrdIndex, Lists, OpenOrders};
+use crate::order_book::{MatchHandler, Taker, Treatment};
 use crate::session::Sessions;
 use crate::slab::Order;
 use crate::units::{FeeUnits, QtyLots, Units};
@@ -46,13 +46,13 @@ struct Fees {
     taker: FeeUnits,
 }
 
-impl<S: Sink> Meeting for Settlement<'_, S> {
+impl<S: Sink> MatchHandler for Settlement<'_, S> {
     #[inline]
-    fn meets(&mut self, slot: u32, maker: &Order) -> Own {
+    fn treatment(&mut self, slot: u32, maker: &Order) -> Treatment {
         // The lists that lose a filled maker: needed when its money is settled, some tens of nanoseconds from now.
         self.open.fetch(slot);
         self.index.fetch(maker.session, maker.cl_ord_id);
-        self.owner.treats(maker, self.accounts)
+        self.owner.treatment(maker, self.accounts)
     }
 
     #[inline]
@@ -187,7 +187,7 @@ impl<S: Sink> Settlement<'_, S> {
 
     #[inline]
     fn delist(&mut self, slot: u32, maker: &Order) {
-        self.tape.open_count -= 1;
+        self.tape.count_closed();
         let lists = Lists {
             accounts: &mut *self.accounts,
             sessions: &mut *self.sessions,

@@ -8,9 +8,10 @@ use crate::accounts::{ACCOUNTS_MAX, AssetBook, Balance, new_account};
 use crate::client_ids::{CLIENT_IDS_MAX, FirstUse, Payment, REFERENCES_MAX, Reference, Remembered};
 use crate::codec::{CodecError, decode_row};
 use crate::command::{MarketSpec, MarketStatus};
-use crate::engine::{Engine, Lists, Market, Tape};
+use crate::engine::{Engine, Market, Tape};
 use crate::ids::{AccountId, AssetId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, SessionId};
 use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, FEE_TIERS, MARKETS_MAX, MarketRules, check_fee_tier};
+use crate::open_orders::Lists;
 use crate::order_book::OrderBook;
 use crate::running_hash::CheckState;
 use crate::session::{Bucket, KEYS_MAX, SESSIONS_MAX, Session};
@@ -309,7 +310,7 @@ impl Loader {
             },
         );
         market.book.rest(pool, slot);
-        market.tape.open_count += 1;
+        market.tape.count_opened();
         Ok(())
     }
 
