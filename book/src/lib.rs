@@ -38,5 +38,6 @@ pub mod mutation;
 pub mod running_hash;
 pub mod snapshot;
 pub mod state_hash;
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod verify;

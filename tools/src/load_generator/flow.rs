@@ -10,8 +10,8 @@ use api::binary::requests::Target;
 use api::decimal::{PriceE9, QtyE8};
 use book::command::{Side, StpMode};
 use book::ids::{ClOrdId, MarketId};
-use book::testing::workload::rng::Rng;
 use clap::ValueEnum;
+use fastrand::Rng;
 use std::collections::VecDeque;
 
 /// Orders that one flow leaves in the book.
@@ -86,7 +86,7 @@ impl Flow {
     pub fn new(profile: Profile, grid: Grid, mid_ticks: i64, resting_max: usize, seed: u64) -> Self {
         assert!(0 < resting_max && resting_max <= LIVE_MAX && 0 < mid_ticks);
         let resting = VecDeque::with_capacity(resting_max + 1);
-        Self { profile, grid, rng: Rng::new(seed), mid_ticks, resting, resting_max }
+        Self { profile, grid, rng: Rng::with_seed(seed), mid_ticks, resting, resting_max }
     }
 
     /// The next request, under this id.
@@ -101,8 +101,8 @@ impl Flow {
     }
 
     fn rest(&mut self, cl_ord_id: ClOrdId) -> Request {
-        let side = self.rng.pick(&[Side::Buy, Side::Sell]);
-        let away = i64::from(self.rng.below(1_000));
+        let side = self.side();
+        let away = i64::from(self.rng.u32(..1_000));
         let ticks = match side {
             // Where the middle is near zero, bids have no room but the lowest prices.
             Side::Buy => (self.mid_ticks - FAR_TICKS - away).max(1 + away),
@@ -112,11 +112,11 @@ impl Flow {
     }
 
     fn mixed(&mut self, cl_ord_id: ClOrdId) -> Request {
-        let step = i64::from(self.rng.below(3)) - 1;
-        if self.rng.one_in(8) {
+        let step = i64::from(self.rng.u32(..3)) - 1;
+        if self.rng.u32(..8) == 0 {
             self.mid_ticks = (self.mid_ticks + step).max(2 * i64::from(SPREAD_TICKS));
         }
-        match self.rng.below(100) {
+        match self.rng.u32(..100) {
             0..45 => self.quote(cl_ord_id),
             45..65 if !self.resting.is_empty() => self.amend(cl_ord_id),
             65..92 if !self.resting.is_empty() => self.cancel_any(cl_ord_id),
@@ -126,14 +126,18 @@ impl Flow {
     }
 
     fn quote(&mut self, cl_ord_id: ClOrdId) -> Request {
-        let side = self.rng.pick(&[Side::Buy, Side::Sell]);
+        let side = self.side();
         let ticks = self.quote_ticks(side);
         self.enter(cl_ord_id, side, ticks)
     }
 
+    fn side(&mut self) -> Side {
+        if self.rng.bool() { Side::Buy } else { Side::Sell }
+    }
+
     /// More often near the middle than far from it.
     fn quote_ticks(&mut self, side: Side) -> i64 {
-        let away = 1 + i64::from(self.rng.below(SPREAD_TICKS).min(self.rng.below(SPREAD_TICKS)));
+        let away = 1 + i64::from(self.rng.u32(..SPREAD_TICKS).min(self.rng.u32(..SPREAD_TICKS)));
         match side {
             Side::Buy => self.mid_ticks - away,
             Side::Sell => self.mid_ticks + away,
@@ -147,7 +151,7 @@ impl Flow {
     }
 
     fn take(&mut self, cl_ord_id: ClOrdId) -> Request {
-        let side = self.rng.pick(&[Side::Buy, Side::Sell]);
+        let side = self.side();
         let reach = i64::from(SPREAD_TICKS) / 4;
         let ticks = if side == Side::Buy { self.mid_ticks + reach } else { self.mid_ticks - reach };
         let qty = QtyE8(2 * self.qty().0);
@@ -155,7 +159,7 @@ impl Flow {
     }
 
     fn amend(&mut self, cl_ord_id: ClOrdId) -> Request {
-        let at = self.rng.below(self.resting.len() as u32) as usize;
+        let at = self.rng.usize(..self.resting.len());
         let before = self.resting[at];
         let ticks = self.quote_ticks(before.side);
         self.resting[at] = Resting { cl_ord_id, ..before };
@@ -165,7 +169,7 @@ impl Flow {
     }
 
     fn cancel_any(&mut self, cl_ord_id: ClOrdId) -> Request {
-        let at = self.rng.below(self.resting.len() as u32) as usize;
+        let at = self.rng.usize(..self.resting.len());
         // The order of the rest does not matter to a flow that picks at random.
         let gone = self.resting.swap_remove_back(at).expect("an index below the length");
         self.cancel(cl_ord_id, gone)
@@ -181,7 +185,7 @@ impl Flow {
     }
 
     fn qty(&mut self) -> QtyE8 {
-        QtyE8(self.grid.qty_min_e8 * i64::from(1 + self.rng.below(LOTS_MAX)))
+        QtyE8(self.grid.qty_min_e8 * i64::from(1 + self.rng.u32(..LOTS_MAX)))
     }
 
     fn limit(&self, cl_ord_id: ClOrdId, side: Side, ticks: i64, qty: QtyE8) -> NewOrder {
@@ -218,6 +222,14 @@ mod tests {
                 assert!(flow.resting.len() <= 100);
             }
             assert!(4_000 < news && 4_000 < cancels, "{news} and {cancels}");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_requests() {
+        let (mut first, mut second) = (flow(Profile::Mixed), flow(Profile::Mixed));
+        for id in (1..=1_000).map(ClOrdId) {
+            assert_eq!(format!("{:?}", first.next(id)), format!("{:?}", second.next(id)));
         }
     }
 
