@@ -1,12 +1,12 @@
 //! Accounts, their balances, and every movement of money as a balanced transfer.
 //!
-//! Invariants: per asset, the sum of all available, all held and the fees equals custody; `held` of an account is what
-//! its open orders need. Nothing here rounds. All amounts are at most what custody holds, and custody is at most
-//! `UNITS_MAX`, so sums of two never wrap.
+//! Invariants: per asset, all that is available and held and the fees together are what is in custody; what an account
+//! holds is what its open orders need. Nothing here rounds. No amount is larger than custody, which is at most
+//! `UNITS_MAX`. Each movement checks both sides of itself; `verify` sums them all.
 
 use crate::command::{AccountKind, AccountStatus};
 use crate::event::{Event, LedgerAccount, Sink, Transfer, TransferKind};
-use crate::ids::{AccountId, AssetId, OrderId};
+use crate::ids::{AccountId, AssetId, ORDER_SLOTS_MAX, OrderId};
 use crate::instrument::Asset;
 use crate::mutation::{Mutation, Planted};
 use crate::units::{UNITS_MAX, Units};
@@ -15,13 +15,16 @@ use std::collections::BTreeMap;
 
 pub const ACCOUNTS_MAX: u32 = 1 << 24;
 pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;
-/// What a new account may have open unless its administrator says otherwise.
+/// How many orders a new account may have open until an administrator sets another limit.
 pub const OPEN_ORDERS_DEFAULT: u32 = 100_000;
 pub const OPEN_ORDERS_MAX: u32 = 1 << 22;
-/// Rows up to this length are searched from the front: they sit in two cache lines.
-const LINEAR_LEN_MAX: usize = 8;
+const _: () = assert!(OPEN_ORDERS_DEFAULT <= OPEN_ORDERS_MAX && OPEN_ORDERS_MAX <= ORDER_SLOTS_MAX);
 
-/// What an account has of one asset.
+/// So many balances are searched from the front: they lie in three or four cache lines.
+const LINEAR_LEN_MAX: usize = 8;
+const _: () = assert!(size_of::<Balance>() * LINEAR_LEN_MAX <= 3 * 64);
+
+/// What an account owns of one asset: the sum of the two is the client's, and only trades, fees and payments change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Balance {
     pub asset: AssetId,
@@ -29,19 +32,24 @@ pub struct Balance {
     pub held: Units,
 }
 
+/// A client, a market maker, an agent or the house itself.
+///
+/// Balances are changed by `Accounts` alone, the list of open orders by `OpenOrders` alone, the rest by administrators.
 #[derive(Debug)]
 pub struct Account {
-    /// Sorted by asset; an account holds few of them, and they share cache lines. Never shrinks.
+    /// Sorted by asset, each asset once. A vector, because an account has few assets and they share cache lines; a
+    /// balance that was made stays, also when it is empty.
     balances: Vec<Balance>,
     pub kind: AccountKind,
     pub status: AccountStatus,
     pub fee_tier: u8,
-    /// The kill switch: no new orders until lifted.
+    /// The kill switch: no new orders until it is lifted.
     pub blocked: bool,
+    /// The agent that introduced this account, or none. Accounts with one parent are one family for self-trade prevention.
     pub parent: AccountId,
     pub open_count: u32,
     pub open_max: u32,
-    /// Ends of the account's list of open orders (`open_orders`), oldest first.
+    /// Oldest and youngest order on the account's list of open orders (`open_orders`).
     pub open_head: u32,
     pub open_tail: u32,
 }
@@ -60,9 +68,10 @@ impl Account {
         }
     }
 
-    /// The rows of a snapshot, sorted by asset.
+    /// Sets the balances that a snapshot has of a new account.
     pub(crate) fn restore_balances(&mut self, balances: Vec<Balance>) {
-        assert!(self.balances.is_empty() && balances.is_sorted_by(|a, b| a.asset < b.asset));
+        assert!(self.balances.is_empty(), "balances are restored once");
+        assert!(balances.is_sorted_by(|a, b| a.asset < b.asset), "balances are sorted, each asset once");
         self.balances = balances;
     }
 
@@ -74,7 +83,7 @@ impl Account {
         self.find(asset).map_or(Units(0), |idx| self.balances[idx].held)
     }
 
-    /// The balance of `asset`, made when the account never had any.
+    /// The balance of `asset`; an empty one is made when the account never had any.
     #[inline]
     fn entry(&mut self, asset: AssetId) -> &mut Balance {
         let idx = match self.find(asset) {
@@ -88,17 +97,26 @@ impl Account {
     fn insert(&mut self, asset: AssetId) -> usize {
         let idx = self.balances.partition_point(|b| b.asset < asset);
         self.balances.insert(idx, Balance { asset, available: Units(0), held: Units(0) });
+        assert!(self.balances.is_sorted_by(|a, b| a.asset < b.asset), "a new balance keeps the others in order");
         idx
     }
 }
 
-/// An asset and the exchange's own side of its ledger.
+impl Balance {
+    /// Available and held together.
+    #[inline]
+    fn owned(&self) -> u64 {
+        self.available.0 + self.held.0
+    }
+}
+
+/// An asset and the exchange's own side of its ledger. Invariant: the fees are part of what is in custody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AssetBook {
     pub asset: Asset,
-    /// What the custodian holds for everybody.
+    /// What the custodian keeps for all clients and the house.
     pub custody: Units,
-    /// Fees earned and not yet taken out.
+    /// Fees earned, less the rebates paid from them.
     pub fees: Units,
 }
 
@@ -106,13 +124,13 @@ pub struct AssetBook {
 #[derive(Debug, Default)]
 pub struct Accounts {
     accounts: Vec<Account>,
-    /// By account; apart from the rows that trading touches.
+    /// By account. Apart from `accounts`, whose rows trading keeps in the cache.
     names: Vec<String>,
     by_name: BTreeMap<String, AccountId>,
     assets: Vec<AssetBook>,
 }
 
-/// What a fill moves, apart from fees.
+/// The two payments of a fill, before fees.
 #[derive(Clone, Copy, Debug)]
 pub struct FillMoney {
     pub base: AssetId,
@@ -127,11 +145,13 @@ pub struct FillMoney {
 
 impl Accounts {
     pub fn add(&mut self, account: Account, name: String) -> AccountId {
+        assert!(self.accounts.len() < ACCOUNTS_MAX as usize, "admission counts the accounts first");
         self.accounts.push(account);
         let id = AccountId(self.accounts.len() as u32);
-        self.by_name.insert(name.clone(), id);
+        let before = self.by_name.insert(name.clone(), id);
+        assert!(before.is_none(), "an account's name is its own");
         self.names.push(name);
-        debug_assert_eq!(self.accounts.len(), self.names.len());
+        assert!(self.accounts.len() == self.names.len(), "every account has a name");
         id
     }
 
@@ -140,8 +160,9 @@ impl Accounts {
         self.assets.push(AssetBook { asset, custody: Units(0), fees: Units(0) });
     }
 
-    /// An asset of a snapshot with what custody and the house have of it.
+    /// Adds an asset of a snapshot, with what custody and the house have of it.
     pub(crate) fn restore_asset(&mut self, book: AssetBook) {
+        assert!(book.fees <= book.custody, "fees are part of what is in custody");
         self.add_asset(book.asset);
         *self.assets.last_mut().expect("one was added") = book;
     }
@@ -162,13 +183,13 @@ impl Accounts {
         if id.is_none() { None } else { self.accounts.get_mut(id.idx()) }
     }
 
-    /// Brings an account's row into the cache; any id will do.
+    /// Brings an account's row into the cache. An id that names no account is harmless.
     #[inline]
     pub(crate) fn fetch(&self, id: AccountId) {
         prefetch_index(&self.accounts, (id.0 as usize).wrapping_sub(1));
     }
 
-    /// Brings an account's balances into the cache; its row should be there.
+    /// Brings an account's balances into the cache. Cheap only when the account's row is there already.
     #[inline]
     pub(crate) fn fetch_balances(&self, id: AccountId) {
         if let Some(account) = self.get(id) {
@@ -176,7 +197,7 @@ impl Accounts {
         }
     }
 
-    /// An account that an open order names, hence exists.
+    /// An account that is known to exist, because an open order or an admitted command names it.
     #[inline]
     pub(crate) fn at(&self, id: AccountId) -> &Account {
         &self.accounts[id.idx()]
@@ -207,7 +228,7 @@ impl Accounts {
         if id.is_none() { None } else { self.assets.get(id.idx()) }
     }
 
-    /// Whether one more deposit keeps every balance countable.
+    /// Whether custody can take this deposit and still be counted.
     pub fn custody_has_room(&self, asset: AssetId, amount: Units) -> bool {
         amount.0 <= UNITS_MAX - self.assets[asset.idx()].custody.0
     }
@@ -215,10 +236,11 @@ impl Accounts {
     pub fn deposit<S: Sink>(&mut self, account: AccountId, asset: AssetId, amount: Units, sink: &mut S) {
         assert!(self.custody_has_room(asset, amount), "admission checks custody first");
         let custody = &mut self.assets[asset.idx()].custody;
-        custody.0 += amount.0;
+        custody.credit(amount.planted(Mutation::CustodyForgotten, |_| Units(0)), "custody has room for the deposit");
         let custody_after = *custody;
         let balance = self.at_mut(account).entry(asset);
-        balance.available.0 += amount.0;
+        balance.available.credit(amount, "no balance is larger than custody");
+        assert!(balance.owned() <= custody_after.0, "custody covers what an account owns");
         let credit_after = balance.available;
         if S::LEDGER {
             sink.push(Event::Transfer(Transfer {
@@ -236,10 +258,11 @@ impl Accounts {
 
     pub fn withdraw<S: Sink>(&mut self, account: AccountId, asset: AssetId, amount: Units, sink: &mut S) {
         let balance = self.at_mut(account).entry(asset);
-        balance.available.0 = balance.available.0.checked_sub(amount.0).expect("admission checks the balance first");
-        let debit_after = balance.available;
-        let custody = &mut self.assets[asset.idx()].custody;
-        custody.0 = custody.0.checked_sub(amount.0).expect("custody holds every balance");
+        balance.available.debit(amount, "admission checks what is available before a withdrawal");
+        let (debit_after, owned_after) = (balance.available, balance.owned());
+        let AssetBook { custody, fees, .. } = &mut self.assets[asset.idx()];
+        custody.debit(amount, "custody covers what an account owns");
+        assert!(owned_after + fees.0 <= custody.0, "custody still covers the account and the fees");
         let credit_after = *custody;
         if S::LEDGER {
             sink.push(Event::Transfer(Transfer {
@@ -255,12 +278,14 @@ impl Accounts {
         }
     }
 
-    /// Puts money behind an order. The caller has checked `available`.
+    /// Holds money for an order: from available to held. The caller has checked what is available.
     #[inline]
     pub fn hold<S: Sink>(&mut self, who: AccountId, asset: AssetId, amount: Units, order_id: OrderId, sink: &mut S) {
         let balance = self.at_mut(who).entry(asset);
-        balance.available.0 = balance.available.0.checked_sub(amount.0).expect("admission checks the balance first");
-        balance.held.0 += amount.0;
+        let owned = balance.owned();
+        balance.available.debit(amount, "admission checks what is available before a hold");
+        balance.held.credit(amount, "no hold is larger than custody");
+        assert!(balance.owned() == owned, "a hold changes nothing that is owned");
         let (debit_after, credit_after) = (balance.available, balance.held);
         if S::LEDGER && amount.0 > 0 {
             sink.push(Event::Transfer(Transfer {
@@ -276,13 +301,15 @@ impl Accounts {
         }
     }
 
-    /// Gives back what an order no longer needs.
+    /// Releases what an order no longer needs: from held to available.
     #[inline]
     pub fn release<S: Sink>(&mut self, who: AccountId, asset: AssetId, amount: Units, order_id: OrderId, sink: &mut S) {
         let balance = self.at_mut(who).entry(asset);
+        let owned = balance.owned();
         let moved = amount.planted(Mutation::ReleaseTooMuch, |amount| balance.held.min(Units(amount.0 + 1)));
-        balance.held.0 = balance.held.0.checked_sub(moved.0).expect("an order releases at most what it holds");
-        balance.available.0 += moved.0;
+        balance.held.debit(moved, "an order releases at most what it holds");
+        balance.available.credit(moved, "no balance is larger than custody");
+        assert!(balance.owned() == owned, "a release changes nothing that is owned");
         let (debit_after, credit_after) = (balance.held, balance.available);
         if S::LEDGER && amount.0 > 0 {
             sink.push(Event::Transfer(Transfer {
@@ -298,10 +325,12 @@ impl Accounts {
         }
     }
 
-    /// Base from the seller's hold to the buyer, quote from the buyer's hold to the seller.
+    /// Moves base from the seller's hold to the buyer and quote from the buyer's hold to the seller.
     #[inline]
     pub fn exchange<S: Sink>(&mut self, money: &FillMoney, sink: &mut S) {
         let FillMoney { base, quote, buyer, seller, buyer_order, seller_order, base_units, quote_units } = *money;
+        assert!(base != quote && buyer_order != seller_order, "two orders exchange two assets");
+        assert!(0 < base_units.0 && 0 < quote_units.0, "both sides of a trade pay something");
         self.pay_from_hold(base, seller, buyer, base_units, seller_order, sink);
         self.pay_from_hold(quote, buyer, seller, quote_units, buyer_order, sink);
     }
@@ -317,10 +346,10 @@ impl Accounts {
         sink: &mut S,
     ) {
         let payer = self.at_mut(from).entry(asset);
-        payer.held.0 = payer.held.0.checked_sub(amount.0).expect("an order pays at most what it holds");
+        payer.held.debit(amount, "an order pays at most what it holds");
         let debit_after = payer.held;
         let payee = self.at_mut(to).entry(asset);
-        payee.available.0 += amount.0;
+        payee.available.credit(amount, "no balance is larger than custody");
         let credit_after = payee.available;
         if S::LEDGER {
             sink.push(Event::Transfer(Transfer {
@@ -336,17 +365,18 @@ impl Accounts {
         }
     }
 
-    /// Takes a fee out of what an account has just received.
+    /// Charges a fee from what an account has just received.
     #[inline]
     pub fn charge_fee<S: Sink>(&mut self, who: AccountId, asset: AssetId, fee: Units, order_id: OrderId, sink: &mut S) {
         if fee.0 == 0 {
             return;
         }
         let balance = self.at_mut(who).entry(asset);
-        balance.available.0 = balance.available.0.checked_sub(fee.0).expect("a fee is less than what was received");
+        balance.available.debit(fee, "a fee is at most what was just received");
         let debit_after = balance.available;
-        let fees = &mut self.assets[asset.idx()].fees;
-        fees.0 += fee.0;
+        let AssetBook { custody, fees, .. } = &mut self.assets[asset.idx()];
+        fees.credit(fee, "fees are part of what is in custody");
+        assert!(fees.0 + debit_after.0 <= custody.0, "custody covers the fees and the account that paid");
         let credit_after = *fees;
         if S::LEDGER {
             sink.push(Event::Transfer(Transfer {
@@ -376,10 +406,10 @@ impl Accounts {
             return;
         }
         let fees = &mut self.assets[asset.idx()].fees;
-        fees.0 = fees.0.checked_sub(rebate.0).expect("a rebate is at most the fee paid just before");
+        fees.debit(rebate, "a rebate is at most the fee that was just charged");
         let debit_after = *fees;
         let balance = self.at_mut(who).entry(asset);
-        balance.available.0 += rebate.0;
+        balance.available.credit(rebate, "no balance is larger than custody");
         let credit_after = balance.available;
         if S::LEDGER {
             sink.push(Event::Transfer(Transfer {
@@ -395,16 +425,17 @@ impl Accounts {
         }
     }
 
-    /// Makes the rows that fills of an order will need, so that settling never inserts into one.
+    /// Makes the balances that fills of an order will change, so that settling a fill never inserts one.
     #[inline]
     pub fn open_rows(&mut self, who: AccountId, base: AssetId, quote: AssetId) {
         let account = self.at_mut(who);
         account.entry(base);
         account.entry(quote);
+        debug_assert!(account.find(base).is_some() && account.find(quote).is_some(), "a fill finds its balances");
     }
 }
 
-/// An account as it starts.
+/// A new account: active, unblocked, without money or orders.
 pub fn new_account(kind: AccountKind, parent: AccountId, fee_tier: u8) -> Account {
     Account {
         balances: Vec::new(),

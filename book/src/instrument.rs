@@ -1,26 +1,34 @@
-//! Assets and markets: the rules of what can be traded, and the proof that price x quantity is exact.
+//! Assets and markets: the rules of what can be traded, and of what a trade costs.
+//!
+//! Invariant: in every market each price times each quantity is a whole number of quote units. `MarketRules::new` refuses
+//! any other market, so that no amount of a trade is ever rounded. Only fees round, in favour of the house.
 
 use crate::command::{FeeTier, MarketLimits, MarketSpec, MarketStatus, Side};
 use crate::ids::{AssetId, MarketId, Symbol};
+use crate::mutation::{Mutation, Planted};
 use crate::reject::AdminReason;
 use crate::units::{
-    BaseUnitsPerLot, FeeUnits, Ppm, PriceTicks, QTY_LOTS_MAX, QtyLots, QuoteUnitsPerTickLot, TsNs, UNITS_MAX, Units,
+    BaseUnitsPerLot, FeeUnits, PRICE_TICKS_MAX, Ppm, PriceTicks, QTY_LOTS_MAX, QtyLots, QuoteUnitsPerTickLot, TsNs,
+    UNITS_MAX, Units,
 };
 use bincode::{Decode, Encode};
 
-/// Largest number of decimal places of an asset: the wire carries amounts in 1e-8.
+/// The largest number of decimal places of an asset: the wire carries amounts in 1e-8.
 pub const ASSET_SCALE_MAX: u8 = 8;
 pub const ASSETS_MAX: u32 = 1 << 16;
 pub const MARKETS_MAX: u32 = 1 << 20;
-/// Fees and rebates stay within a tenth of what is received.
+/// The largest fee or rebate of a market: a tenth of what is received.
 pub const FEE_PPM_MAX: i32 = 100_000;
 /// A fee tier may at most double a market's fee, and never turns a fee into a rebate.
 pub const FEE_SCALE_MAX: i32 = 2_000_000;
 pub const FEE_TIERS: usize = 16;
-const PPM_WHOLE: u64 = 1_000_000;
+/// One, in parts per million.
+const PPM_ONE: u64 = 1_000_000;
+/// The widest price band: a thousand times the reference price.
 const PRICE_BAND_MAX: i32 = 1_000_000_000;
+const _: () = assert!(FEE_PPM_MAX as u64 * FEE_SCALE_MAX as u64 / PPM_ONE <= PPM_ONE / 5, "a fee is at most a fifth");
 
-/// Wire prices count 1e-9, wire quantities 1e-8.
+/// Prices on the wire count 1e-9 and quantities 1e-8.
 pub const PRICE_WIRE_SCALE: u32 = 9;
 pub const QTY_WIRE_SCALE: u32 = 8;
 
@@ -28,11 +36,11 @@ pub const QTY_WIRE_SCALE: u32 = 8;
 pub struct Asset {
     pub id: AssetId,
     pub symbol: Symbol,
-    /// Decimal places: one whole is `10^scale` units.
+    /// Decimal places: one BTC is `10^scale` units.
     pub scale: u8,
 }
 
-/// A market's rules as they are now. Invariant: made by `MarketRules::new`, hence exact.
+/// A market's rules as they are now. Invariant: made by `MarketRules::new`, so that amounts are exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct MarketRules {
     pub id: MarketId,
@@ -50,7 +58,8 @@ pub struct MarketRules {
 }
 
 impl MarketRules {
-    /// Refuses a market in which some price times some quantity would not be a whole number of quote units.
+    /// The rules of a new market, or why it is refused: first of all when some price times some quantity would not be a
+    /// whole number of quote units.
     pub fn new(id: MarketId, spec: &MarketSpec, base: &Asset, quote: &Asset) -> Result<Self, AdminReason> {
         if !spec.symbol.is_valid() {
             return Err(AdminReason::NameInvalid);
@@ -79,10 +88,11 @@ impl MarketRules {
         };
         check_limits(&rules, &spec.limits)?;
         check_fees(spec.maker_fee, spec.taker_fee)?;
+        assert!(0 < rules.base_per_lot.0 && 0 < rules.quote_per_tick_lot.0, "a lot is worth something on both sides");
         Ok(rules)
     }
 
-    /// The asset that an order of this side pays with, hence holds.
+    /// The asset that an order of this side pays with, and therefore holds.
     #[inline]
     pub fn paid_in(&self, side: Side) -> AssetId {
         match side {
@@ -91,8 +101,8 @@ impl MarketRules {
         }
     }
 
-    /// What goes behind `qty` of an order: quote units for a buy at its limit, base units for a sell. `None` for more
-    /// than can be counted, which admission refuses.
+    /// What `qty` of an order holds: quote units at its limit for a buy, base units for a sell. `None` for more than can
+    /// be counted, which admission refuses.
     #[inline]
     pub(crate) fn hold_checked(&self, side: Side, price: PriceTicks, qty: QtyLots) -> Option<Units> {
         match side {
@@ -107,28 +117,31 @@ impl MarketRules {
         self.hold_checked(side, price, qty).expect("admission computed the hold of at least this much")
     }
 
-    /// The lowest and highest price that the band allows around `reference`; everything when there is no band.
+    /// The lowest and the highest price that the band around `reference` allows; every price when there is no band.
     pub fn price_band(&self, reference: Option<PriceTicks>) -> (PriceTicks, PriceTicks) {
-        let all = (PriceTicks(1), PriceTicks(u32::MAX));
+        let all = (PriceTicks(1), PriceTicks(PRICE_TICKS_MAX));
         let (Some(reference), true) = (reference, self.limits.price_band.0 > 0) else { return all };
-        let width = u128::from(reference.0) * self.limits.price_band.0.unsigned_abs() as u128 / u128::from(PPM_WHOLE);
-        let width = u32::try_from(width).unwrap_or(u32::MAX);
-        (PriceTicks(reference.0.saturating_sub(width).max(1)), PriceTicks(reference.0.saturating_add(width)))
+        let width = u128::from(reference.0) * self.limits.price_band.0.unsigned_abs() as u128 / u128::from(PPM_ONE);
+        let width = u32::try_from(width).unwrap_or(PRICE_TICKS_MAX);
+        let (low, high) = (reference.0.saturating_sub(width).max(1), reference.0.saturating_add(width));
+        assert!(low <= reference.0 && reference.0 <= high, "a band contains its reference");
+        (PriceTicks(low), PriceTicks(high))
     }
 }
 
-/// `10^scale * lot`, which must be whole.
+/// `10^scale * lot`, which must be an integer.
 fn base_units_per_lot(lot_e8: u64, base_scale: u8) -> Result<BaseUnitsPerLot, AdminReason> {
     exact_ratio(u128::from(lot_e8) * pow10(u32::from(base_scale)), pow10(QTY_WIRE_SCALE)).map(BaseUnitsPerLot)
 }
 
-/// `tick * lot * 10^scale`, which must be whole.
+/// `tick * lot * 10^scale`, which must be an integer.
 fn quote_units_per_tick_lot(tick_e9: u64, lot_e8: u64, quote_scale: u8) -> Result<QuoteUnitsPerTickLot, AdminReason> {
     let product = u128::from(tick_e9) * u128::from(lot_e8);
     let numerator = product.checked_mul(pow10(u32::from(quote_scale))).ok_or(AdminReason::OutOfRange)?;
     exact_ratio(numerator, pow10(PRICE_WIRE_SCALE + QTY_WIRE_SCALE)).map(QuoteUnitsPerTickLot)
 }
 
+/// The quotient, when it is an integer that can be counted and not zero.
 fn exact_ratio(numerator: u128, denominator: u128) -> Result<u64, AdminReason> {
     if numerator == 0 {
         return Err(AdminReason::OutOfRange);
@@ -144,6 +157,7 @@ fn pow10(exponent: u32) -> u128 {
     10u128.pow(exponent)
 }
 
+/// Whether the limits are in order for a market with these rules.
 pub fn check_limits(rules: &MarketRules, limits: &MarketLimits) -> Result<(), AdminReason> {
     let qty_ok = 0 < limits.qty_min.0 && limits.qty_min <= limits.qty_max && limits.qty_max.0 <= QTY_LOTS_MAX;
     let band_ok = 0 <= limits.price_band.0 && limits.price_band.0 <= PRICE_BAND_MAX;
@@ -152,6 +166,7 @@ pub fn check_limits(rules: &MarketRules, limits: &MarketLimits) -> Result<(), Ad
     if qty_ok && band_ok && notional_ok && base_countable { Ok(()) } else { Err(AdminReason::OutOfRange) }
 }
 
+/// Whether both fees are in range and together not below zero.
 pub fn check_fees(maker: Ppm, taker: Ppm) -> Result<(), AdminReason> {
     let in_range = |fee: Ppm| -FEE_PPM_MAX <= fee.0 && fee.0 <= FEE_PPM_MAX;
     if !in_range(maker) || !in_range(taker) {
@@ -160,40 +175,44 @@ pub fn check_fees(maker: Ppm, taker: Ppm) -> Result<(), AdminReason> {
     if maker.0 + taker.0 < 0 { Err(AdminReason::FeesNegative) } else { Ok(()) }
 }
 
+/// Whether there is such a tier and its scales are in range.
 pub fn check_fee_tier(tier: u8, fees: FeeTier) -> Result<(), AdminReason> {
     let in_range = |scale: Ppm| 0 <= scale.0 && scale.0 <= FEE_SCALE_MAX;
     let ok = usize::from(tier) < FEE_TIERS && in_range(fees.maker_scale) && in_range(fees.taker_scale);
     if ok { Ok(()) } else { Err(AdminReason::OutOfRange) }
 }
 
-/// A market's fee for an account of a tier, rounded towards the house. Rebates are the same for every tier.
+/// A market's fee for an account of a tier, rounded up. Rebates are the same for every tier.
 pub fn scaled_fee(fee: Ppm, scale: Ppm) -> Ppm {
-    if fee.0 <= 0 || scale.0 == PPM_WHOLE as i32 {
+    if fee.0 <= 0 || scale.0 == PPM_ONE as i32 {
         return fee;
     }
-    let scaled = (fee.0 as u64 * scale.0 as u64).div_ceil(PPM_WHOLE);
-    Ppm(i32::try_from(scaled).expect("a tenth times two fits"))
+    let scaled = (fee.0 as u64 * scale.0 as u64).div_ceil(PPM_ONE);
+    assert!(scaled <= PPM_ONE / 5, "a tier at most doubles a fee of at most a tenth");
+    Ppm(scaled as i32)
 }
 
-/// `received * rate`, rounded up for the house: a fee up, a rebate down.
+/// `received * rate`, rounded in favour of the house: a fee up, a rebate down.
 ///
-/// Never above `received`, because a rate is at most `FEE_PPM_MAX` doubled; so whoever was filled can pay.
+/// Never above `received`, because a rate is at most twice `FEE_PPM_MAX`: an account that was filled can always pay.
 pub fn fee_on(received: Units, rate: Ppm) -> FeeUnits {
     let rate_abs = u64::from(rate.0.unsigned_abs());
-    let round_up = if rate.0 > 0 { PPM_WHOLE - 1 } else { 0 };
+    let round_up = if rate.0 > 0 { PPM_ONE - 1 } else { 0 };
     let amount = match received.0.checked_mul(rate_abs).and_then(|x| x.checked_add(round_up)) {
-        Some(product) => product / PPM_WHOLE,
-        // Amounts above 1.8e13 units times a rate need the wide product; the narrow division is five times faster.
+        Some(product) => product / PPM_ONE,
+        // Above 1.8e13 units the product needs 128 bits; the division of 64 bits is five times faster.
         None => {
-            let wide = (u128::from(received.0) * u128::from(rate_abs) + u128::from(round_up)) / u128::from(PPM_WHOLE);
+            let wide = (u128::from(received.0) * u128::from(rate_abs) + u128::from(round_up)) / u128::from(PPM_ONE);
             u64::try_from(wide).expect("a fee is at most a fifth of an amount that fits")
         }
     };
+    let amount = amount.planted(Mutation::FeeTooHigh, |amount| amount + received.0);
+    assert!(amount <= received.0, "a fee is at most what was received");
     let amount = i64::try_from(amount).expect("a fee is at most a fifth of UNITS_MAX");
     FeeUnits(if rate.0 < 0 { -amount } else { amount })
 }
 
-/// What a client's `valid_until` means: refused when sequenced later.
+/// Whether a command is refused as stale: it got its place in the log after its `valid_until`.
 pub fn is_stale(valid_until: TsNs, now: TsNs) -> bool {
     valid_until.0 != 0 && valid_until < now
 }

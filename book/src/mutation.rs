@@ -88,4 +88,24 @@ planted_faults! {
     ClockInApply,
     /// A snapshot does not say which client order ids were used.
     IdsForgottenInSnapshot,
+    /// A deposit is booked to the account and not to custody.
+    CustodyForgotten,
+    /// The check of available funds is skipped when an order is admitted.
+    FundsNotChecked,
+    /// An order holds one unit less than it needs.
+    HoldTooSmall,
+    /// An order that is cancelled releases twice what it holds.
+    ReleasedTwice,
+    /// A fee is larger than what was received.
+    FeeTooHigh,
+    /// An order stops taking one price before its limit.
+    ReachTooShort,
+    /// A fill does not count as filled quantity of the maker.
+    FillNotCounted,
+    /// An order that joins a queue does not link back to the order before it.
+    BackLinkForgotten,
+    /// A slot stays on the free list when an order gets it.
+    SlotGivenTwice,
+    /// The list of an account keeps an order that ended.
+    OpenListKept,
 }

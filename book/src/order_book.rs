@@ -1,7 +1,9 @@
 //! The book of one market: two ladders over shared pools, and the loop in which an order takes from the other side.
 //!
-//! It knows prices, quantities and time, nothing of money: whoever drives it (the engine, or a bench with the book
-//! alone) hears of every fill through `MatchHandler`.
+//! It knows prices, quantities and priority, and nothing of money: every fill is reported through `MatchHandler`, which
+//! the engine implements to settle it and a bench to count it. Invariants: no resting order crosses the other side;
+//! better prices trade first and older orders of one price first; a fill moves quantity from open to filled on both
+//! sides and loses none.
 
 use crate::command::Side;
 use crate::ladder::{Best, Ladder, Levels};
@@ -9,24 +11,25 @@ use crate::mutation::{Mutation, Planted};
 use crate::slab::{NIL, Order, Orders};
 use crate::units::{PriceTicks, QtyLots};
 
-/// Orders that one command may meet. The remainder of an order that would meet more is cancelled, so that no command
-/// holds the engine for longer than this many fills take.
+/// How many resting orders one command may reach. When there are more, the remainder of its order is cancelled, so that
+/// no command occupies the engine for longer than this many fills take.
 pub const FILLS_PER_COMMAND_MAX: u32 = 2048;
 
-/// What the books of all markets share.
+/// The orders and price levels of all markets.
 #[derive(Debug)]
 pub struct Pool {
     pub orders: Orders,
     pub levels: Levels,
 }
 
+/// Both sides of one market's book.
 #[derive(Debug)]
 pub struct OrderBook {
     /// By `Side::idx`.
     sides: [Ladder; 2],
 }
 
-/// The incoming order, as far as matching changes it.
+/// The incoming order, as far as matching changes it. Invariant: `leaves` only falls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taker {
     pub slot: u32,
@@ -36,7 +39,7 @@ pub struct Taker {
     pub cum: QtyLots,
 }
 
-/// What to do when the taker meets an order of its own owner.
+/// What happens between the taker and a resting order that it reaches: a trade, or self-trade prevention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Treatment {
     Trade,
@@ -50,24 +53,23 @@ pub enum Treatment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TakeEnd {
     Filled,
-    /// Nothing (more) on the other side within the limit.
+    /// The other side has nothing, or nothing more, within the limit.
     Limit,
-    /// Self-trade prevention ended the taker, with or without something left.
+    /// Self-trade prevention ended the taker, with or without a remainder.
     SelfTrade,
     FillLimit,
 }
 
-/// Hears what happens while an order takes.
+/// Decides over each resting order that the taker reaches, and is called for all that happens.
 pub trait MatchHandler {
-    /// How to treat this maker: anything but `Trade` is self-trade prevention.
     fn treatment(&mut self, slot: u32, maker: &Order) -> Treatment;
-    /// Both sides already have their quantities after the fill.
+    /// A trade. The quantities of both sides are those after it.
     fn fill(&mut self, maker: &Order, taker: &Taker, qty: QtyLots);
-    /// A maker is gone from the book, filled; its slot is freed right after.
+    /// The maker is filled. It leaves the book, and its slot is freed, right after this call.
     fn maker_filled(&mut self, slot: u32, maker: &Order);
-    /// A maker is gone from the book by self-trade prevention; its slot is freed right after.
+    /// Self-trade prevention cancels the maker. It leaves the book, and its slot is freed, right after this call.
     fn maker_canceled(&mut self, slot: u32, maker: &Order);
-    /// Self-trade prevention took `qty` off a maker that keeps the rest.
+    /// Self-trade prevention took `qty` off the maker, and the rest of it stays.
     fn maker_reduced(&mut self, maker: &Order, qty: QtyLots);
     /// Self-trade prevention took `qty` off the taker.
     fn taker_reduced(&mut self, taker: &Taker, qty: QtyLots);
@@ -89,7 +91,7 @@ impl OrderBook {
         ladder.best().map(|best| ladder.price(best.key))
     }
 
-    /// Whether an order of `side` at `price` would find somebody to trade with.
+    /// Whether an order of `side` at `price` would reach an order of the other side.
     #[inline]
     pub fn crosses(&self, side: Side, price: PriceTicks) -> bool {
         let other = self.ladder(side.opposite());
@@ -99,32 +101,37 @@ impl OrderBook {
     /// Puts an order at the end of the queue of its price.
     #[inline]
     pub fn rest(&mut self, pool: &mut Pool, slot: u32) {
-        let side = pool.orders.get(slot).traits.side();
-        debug_assert!(!self.crosses(side, pool.orders.get(slot).price), "a resting order never crosses the book");
+        let order = pool.orders.get(slot);
+        let side = order.traits.side();
+        assert!(0 < order.leaves.0 && 0 < order.price.0, "an order rests with something open, at a price");
+        assert!(!self.crosses(side, order.price), "a resting order never crosses the book");
         self.sides[side.idx()].append(&mut pool.levels, &mut pool.orders, slot);
     }
 
+    /// Takes a resting order out of its queue; it keeps its slot.
     #[inline]
     pub fn unlink(&mut self, pool: &mut Pool, slot: u32) {
         let side = pool.orders.get(slot).traits.side();
         self.sides[side.idx()].unlink(&mut pool.levels, &mut pool.orders, slot);
     }
 
-    /// Takes from the other side, best price first and oldest first, until filled, blocked or out of reach.
+    /// Takes from the other side, best price and oldest order first, until the taker is filled or a `TakeEnd` stops it.
     #[inline]
     pub fn take<M: MatchHandler>(&mut self, pool: &mut Pool, taker: &mut Taker, handler: &mut M) -> TakeEnd {
         let ladder = &mut self.sides[taker.side.opposite().idx()];
-        let reach = ladder.key(taker.limit);
-        let mut met_count = 0;
+        let reach = ladder.key(taker.limit).planted(Mutation::ReachTooShort, |key| key.saturating_sub(1));
+        let mut reached_count = 0;
         while taker.leaves.0 > 0 {
             let Some(best) = ladder.best().filter(|best| best.key <= reach) else { return TakeEnd::Limit };
-            if met_count == FILLS_PER_COMMAND_MAX {
+            if reached_count == FILLS_PER_COMMAND_MAX {
                 return TakeEnd::FillLimit;
             }
-            met_count += 1;
+            reached_count += 1;
             let slot = pool.levels.head(best.level).planted(Mutation::YoungestFirst, |_| youngest(pool, best));
             let maker = pool.orders.get(slot);
-            // Whoever takes all of this maker meets the one behind it next.
+            assert!(maker.traits.side() != taker.side && 0 < maker.leaves.0, "a maker is open, on the other side");
+            assert!(ladder.key(maker.price) == best.key, "a maker rests at the price of its level");
+            // When this maker is used up, the next one in its queue is needed.
             if maker.next != NIL {
                 pool.orders.fetch(maker.next);
             }
@@ -147,7 +154,8 @@ impl OrderBook {
         TakeEnd::Filled
     }
 
-    /// Brings into the cache what taking the order in `slot` out of its queue will touch; its own line should be there.
+    /// Brings into the cache what taking the order in `slot` out of its queue will touch. Cheap only when the order's own
+    /// line is there already.
     #[inline]
     pub fn fetch_neighbours(pool: &Pool, slot: u32) {
         let Order { prev, next, level, .. } = *pool.orders.get(slot);
@@ -166,27 +174,27 @@ impl OrderBook {
         ladder.fetch_level(&pool.levels, ladder.key(price));
     }
 
-    /// Brings the youngest order of a price into the cache; the level itself should be there.
+    /// Brings the youngest order of a price into the cache. Cheap only when the level is there already.
     #[inline]
     pub fn fetch_tail(&self, pool: &Pool, side: Side, price: PriceTicks) {
         let ladder = self.ladder(side);
         ladder.fetch_tail(&pool.levels, &pool.orders, ladder.key(price));
     }
 
-    /// Levels of one side from the best price on: price, quantity, number of orders.
+    /// The levels of one side, from the best price on.
     pub fn depth<'a>(&'a self, pool: &'a Pool, side: Side) -> impl Iterator<Item = DepthLevel> + 'a {
         let ladder = self.ladder(side);
         self.levels(pool, side).map(move |best| {
             let mut level = DepthLevel { price: ladder.price(best.key), qty: QtyLots(0), order_count: 0 };
             for (_, order) in queue(pool, best) {
-                level.qty.0 += order.leaves.0;
+                level.qty.grow(order.leaves, "the orders of a level are covered by what is in custody");
                 level.order_count += 1;
             }
             level
         })
     }
 
-    /// Resting orders of one side in the order in which they would trade.
+    /// The resting orders of one side, in the order in which they would trade.
     pub fn queue<'a>(&'a self, pool: &'a Pool, side: Side) -> impl Iterator<Item = (u32, &'a Order)> + 'a {
         self.levels(pool, side).flat_map(move |best| queue(pool, best))
     }
@@ -197,7 +205,7 @@ impl OrderBook {
     }
 }
 
-/// One price of a book.
+/// One price of a book, with all that rests at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DepthLevel {
     pub price: PriceTicks,
@@ -221,14 +229,21 @@ fn youngest(pool: &Pool, best: Best) -> u32 {
     queue(pool, best).last().expect("a level holds an order").0
 }
 
+/// Trades as much as both orders have open: afterwards one of them is filled.
 #[inline]
 fn trade<M: MatchHandler>(ladder: &mut Ladder, pool: &mut Pool, slot: u32, taker: &mut Taker, handler: &mut M) {
     let maker = pool.orders.get_mut(slot);
-    let qty = QtyLots(taker.leaves.0.min(maker.leaves.0));
-    maker.leaves.0 -= qty.0;
-    maker.cum.0 += qty.0;
-    taker.leaves.0 -= qty.0;
-    taker.cum.0 += qty.0;
+    let qty = taker.leaves.min(maker.leaves);
+    let totals = (maker.leaves.0 + maker.cum.0, taker.leaves.0 + taker.cum.0);
+    maker.leaves.reduce(qty, "a fill is at most what the maker has open");
+    maker.cum.grow(qty.planted(Mutation::FillNotCounted, |_| QtyLots(0)), "an order is filled at most to its quantity");
+    taker.leaves.reduce(qty, "a fill is at most what the taker has open");
+    taker.cum.grow(qty, "an order is filled at most to its quantity");
+    assert!(
+        (maker.leaves.0 + maker.cum.0, taker.leaves.0 + taker.cum.0) == totals,
+        "a fill moves quantity from open to filled and loses none"
+    );
+    assert!(maker.leaves.0 == 0 || taker.leaves.0 == 0, "a trade fills one of its two orders");
     handler.fill(maker, taker, qty);
     if maker.leaves.0 == 0 {
         handler.maker_filled(slot, maker);
@@ -242,20 +257,22 @@ fn cancel_maker<M: MatchHandler>(ladder: &mut Ladder, pool: &mut Pool, slot: u32
     remove(ladder, pool, slot);
 }
 
+/// Takes the smaller quantity off both orders without a trade: afterwards one of them has nothing open.
 #[cold]
 fn decrement<M: MatchHandler>(ladder: &mut Ladder, pool: &mut Pool, slot: u32, taker: &mut Taker, handler: &mut M) {
     let maker = pool.orders.get_mut(slot);
-    let qty = QtyLots(taker.leaves.0.min(maker.leaves.0));
-    taker.leaves.0 -= qty.0;
+    let qty = taker.leaves.min(maker.leaves);
+    taker.leaves.reduce(qty, "a decrement is at most what the taker has open");
     handler.taker_reduced(taker, qty);
     if qty == maker.leaves {
-        cancel_maker(ladder, pool, slot, handler);
-    } else {
-        maker.leaves.0 -= qty.0;
-        handler.maker_reduced(maker, qty);
+        return cancel_maker(ladder, pool, slot, handler);
     }
+    maker.leaves.reduce(qty, "a decrement is at most what the maker has open");
+    assert!(0 < maker.leaves.0 && taker.leaves.0 == 0, "the order with less open is the one that ends");
+    handler.maker_reduced(maker, qty);
 }
 
+/// Takes a maker out of its queue and frees its slot.
 #[inline]
 fn remove(ladder: &mut Ladder, pool: &mut Pool, slot: u32) {
     ladder.unlink(&mut pool.levels, &mut pool.orders, slot);

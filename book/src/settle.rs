@@ -1,4 +1,7 @@
-//! The money of a fill: both payments, both fees, and the buyer's price improvement at once.
+//! The money of a fill: both payments, both fees, and the release of the buyer's price improvement.
+//!
+//! Invariants: a fill is settled completely before the next one is made; the house never pays more in rebates than the
+//! same trade brought it in fees; after the fill both orders hold exactly what their open quantities need.
 
 use crate::accounts::{Accounts, FillMoney};
 use crate::admit::Owner;
@@ -12,18 +15,18 @@ use crate::open_orders::{ClOrdIndex, Lists, OpenOrders};
 use crate::order_book::{MatchHandler, Taker, Treatment};
 use crate::session::Sessions;
 use crate::slab::Order;
-use crate::units::{FeeUnits, QtyLots, Units};
+use crate::units::{FeeUnits, PriceTicks, QtyLots, Units};
 
-/// What a buyer gets back when it trades below what it holds.
+/// What is released to a buyer that trades below its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refund {
-    /// The difference to its limit price.
+    /// The difference to the limit price, at which the order was held.
     ToLimit,
-    /// A market order holds what it will pay, to the unit.
+    /// Nothing: a market order holds exactly what it will pay.
     Nothing,
 }
 
-/// Settles every fill of one incoming order. Lives for one command.
+/// Settles every fill of one incoming order, and exists for one command.
 pub(crate) struct Settlement<'a, S: Sink> {
     pub rules: &'a MarketRules,
     pub tape: &'a mut Tape,
@@ -33,23 +36,32 @@ pub(crate) struct Settlement<'a, S: Sink> {
     pub index: &'a mut ClOrdIndex,
     pub tiers: &'a [FeeTier; FEE_TIERS],
     pub owner: Owner,
-    /// The incoming order as it was when it began to take; its quantities since are in `Taker`.
+    /// The incoming order as it was before it took anything. Its present quantities are in `Taker`.
     pub taker_order: Order,
     pub refund: Refund,
     pub sink: &'a mut S,
 }
 
-/// Fees of both sides; a negative one is a share of the other side's fee, in the other side's asset.
+/// The fees of both sides. A negative one is a rebate: a share of the other side's fee, in the other side's asset.
 #[derive(Clone, Copy, Debug)]
 struct Fees {
     maker: FeeUnits,
     taker: FeeUnits,
 }
 
+impl Fees {
+    /// At most one side has a rebate, and the other side's fee pays it.
+    fn new(maker: FeeUnits, taker: FeeUnits) -> Self {
+        assert!(maker.rebate() <= taker.charge(), "a maker's rebate is paid from the taker's fee");
+        assert!(taker.rebate() <= maker.charge(), "a taker's rebate is paid from the maker's fee");
+        Self { maker, taker }
+    }
+}
+
 impl<S: Sink> MatchHandler for Settlement<'_, S> {
     #[inline]
     fn treatment(&mut self, slot: u32, maker: &Order) -> Treatment {
-        // The lists that lose a filled maker: needed when its money is settled, some tens of nanoseconds from now.
+        // A filled maker leaves these lists when its money is settled, some tens of nanoseconds from now.
         self.open.fetch(slot);
         self.index.fetch(maker.session, maker.cl_ord_id);
         self.owner.treatment(maker, self.accounts)
@@ -57,6 +69,7 @@ impl<S: Sink> MatchHandler for Settlement<'_, S> {
 
     #[inline]
     fn fill(&mut self, maker: &Order, taker: &Taker, qty: QtyLots) {
+        assert!(maker.market == self.rules.id, "a maker rests on the market in which it is taken");
         self.tape.trade_count += 1;
         self.tape.last_price = Some(maker.price);
         let money = self.money(maker, taker.side, qty);
@@ -75,7 +88,8 @@ impl<S: Sink> MatchHandler for Settlement<'_, S> {
         let improved = taker.side == Side::Buy && self.refund == Refund::ToLimit && maker.price < taker.limit;
         if improved {
             let held = self.rules.hold(Side::Buy, taker.limit, qty);
-            let improvement = Units(held.0 - money.quote_units.0).planted(Mutation::ImprovementKept, |_| Units(0));
+            let improvement = held.minus(money.quote_units, "a buyer pays at most what it holds at its limit");
+            let improvement = improvement.planted(Mutation::ImprovementKept, |_| Units(0));
             let order = &self.taker_order;
             self.accounts.release(order.account, self.rules.quote, improvement, order.id, self.sink);
         }
@@ -125,7 +139,7 @@ impl<S: Sink> Settlement<'_, S> {
         }
     }
 
-    /// What each side received: the taker first.
+    /// What the taker and what the maker received, in this order.
     fn received(&self, taker_side: Side, money: &FillMoney) -> (Units, Units) {
         match taker_side {
             Side::Buy => (money.base_units, money.quote_units),
@@ -142,17 +156,17 @@ impl<S: Sink> Settlement<'_, S> {
         if maker_rate.0 < 0 {
             let taker = fee_on(taker_received, taker_rate);
             let share = fee_on(taker_received, maker_rate);
-            return Fees { maker: FeeUnits(share.0.max(-taker.0)), taker };
+            return Fees::new(FeeUnits(share.0.max(-taker.0)), taker);
         }
         if taker_rate.0 < 0 {
             let maker = fee_on(maker_received, maker_rate);
             let share = fee_on(maker_received, taker_rate);
-            return Fees { maker, taker: FeeUnits(share.0.max(-maker.0)) };
+            return Fees::new(maker, FeeUnits(share.0.max(-maker.0)));
         }
-        Fees { maker: fee_on(maker_received, maker_rate), taker: fee_on(taker_received, taker_rate) }
+        Fees::new(fee_on(maker_received, maker_rate), fee_on(taker_received, taker_rate))
     }
 
-    /// Charges before it pays, so that a rebate is always covered by the fee of the same trade.
+    /// Charges both fees before it pays a rebate, so that the fee of the same trade always covers it.
     #[inline]
     fn book_fees(&mut self, maker: &Order, taker_side: Side, fees: Fees) {
         let taker_asset = self.rules.paid_in(taker_side.opposite());
@@ -166,20 +180,17 @@ impl<S: Sink> Settlement<'_, S> {
 
     #[inline]
     fn charge(&mut self, order: &Order, asset: AssetId, fee: FeeUnits) {
-        if fee.0 > 0 {
-            let amount = Units(fee.0.unsigned_abs()).planted(Mutation::FeeForgotten, |_| Units(0));
-            self.accounts.charge_fee(order.account, asset, amount, order.id, self.sink);
-        }
+        let amount = fee.charge().planted(Mutation::FeeForgotten, |_| Units(0));
+        self.accounts.charge_fee(order.account, asset, amount, order.id, self.sink);
     }
 
     #[inline]
     fn rebate(&mut self, order: &Order, asset: AssetId, fee: FeeUnits) {
-        if fee.0 < 0 {
-            self.accounts.pay_rebate(order.account, asset, Units(fee.0.unsigned_abs()), order.id, self.sink);
-        }
+        self.accounts.pay_rebate(order.account, asset, fee.rebate(), order.id, self.sink);
     }
 
-    fn release(&mut self, order: &Order, price: crate::units::PriceTicks, qty: QtyLots) {
+    /// Releases what `qty` of an order held at `price`.
+    fn release(&mut self, order: &Order, price: PriceTicks, qty: QtyLots) {
         let side = order.traits.side();
         let amount = self.rules.hold(side, price, qty);
         self.accounts.release(order.account, self.rules.paid_in(side), amount, order.id, self.sink);

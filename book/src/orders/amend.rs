@@ -129,10 +129,10 @@ impl Engine {
         let asset = self.markets[before.market.idx()].rules.paid_in(before.traits.side());
         let Amendment { hold_before, hold, .. } = *admitted;
         if hold_before < hold {
-            let more = Units(hold.0 - hold_before.0);
+            let more = hold.minus(hold_before, "the new terms hold more");
             self.accounts.hold(before.account, asset, more, before.id, sink);
         } else {
-            let less = Units(hold_before.0 - hold.0);
+            let less = hold_before.minus(hold, "the new terms hold no more");
             self.accounts.release(before.account, asset, less, before.id, sink);
         }
     }

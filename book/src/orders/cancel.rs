@@ -4,7 +4,9 @@ use crate::command::{CancelOrder, MarketStatus};
 use crate::engine::{Engine, canceled};
 use crate::event::{CancelReason, CancelRejected, Canceled, Event, Sink};
 use crate::ids::{ClOrdId, SessionId};
+use crate::mutation::{Mutation, Planted};
 use crate::reject::RejectReason;
+use crate::units::QtyLots;
 
 impl Engine {
     pub(crate) fn cancel<S: Sink>(&mut self, cancel: &CancelOrder, sink: &mut S) {
@@ -44,7 +46,8 @@ impl Engine {
             request_cl_ord_id: by.1,
             ..canceled(&order, reason, true)
         }));
-        self.release(&order, order.leaves, sink);
+        let qty = order.leaves.planted(Mutation::ReleasedTwice, |leaves| QtyLots(2 * leaves.0));
+        self.release(&order, qty, sink);
         self.pool.orders.remove(slot);
     }
 }

@@ -7,11 +7,12 @@ use crate::command::{OrderKind, PlaceOrder, Side, Tif};
 use crate::engine::{Engine, canceled};
 use crate::event::{Accepted, CancelReason, Event, Rejected, Repeated, Sink};
 use crate::ids::OrderId;
+use crate::mutation::{Mutation, Planted};
 use crate::order_book::TakeEnd;
 use crate::reject::RejectReason;
 use crate::settle::Refund;
 use crate::slab::{NIL, Order, OrderTraits};
-use crate::units::{QtyLots, Stamp};
+use crate::units::{QtyLots, Stamp, Units};
 
 impl Engine {
     pub(crate) fn place<S: Sink>(&mut self, stamp: Stamp, order: &PlaceOrder, sink: &mut S) {
@@ -88,7 +89,8 @@ impl Engine {
         let rules = &self.markets[order.market.idx()].rules;
         let (base, quote, held_asset) = (rules.base, rules.quote, rules.paid_in(order.side));
         self.accounts.open_rows(order.account, base, quote);
-        self.accounts.hold(order.account, held_asset, admitted.hold, order_id, sink);
+        let hold = admitted.hold.planted(Mutation::HoldTooSmall, |hold| Units(hold.0.saturating_sub(1)));
+        self.accounts.hold(order.account, held_asset, hold, order_id, sink);
         let refund = if is_limit(order) { Refund::ToLimit } else { Refund::Nothing };
         let end = self.take(&Incoming { slot, limit: admitted.limit, refund }, sink);
         if end == TakeEnd::Limit && matches!(order.tif, Tif::Gtc | Tif::GtcPostOnly) {
