@@ -1,7 +1,8 @@
-//! Every check before an order may touch the book, in one place and in the order of `RejectReason`.
+//! Every check before an order may touch the book, in one place and in the precedence of `RejectReason`.
 //!
-//! `admit` either gives the reason to refuse or the proof of passing, `Admitted`, which holds all that placing needs.
-//! Nothing is changed on the way except the session's throttle.
+//! `admit` gives either the reason to refuse or the proof of passing, `Admitted`, which has all that placing needs. It
+//! changes nothing but the session's throttle. Invariant: what a market order will take and pay is computed exactly as
+//! taking will do it, so that its hold covers it to the unit.
 
 use crate::accounts::{Account, Accounts};
 use crate::client_ids::FirstUse;
@@ -13,24 +14,24 @@ use crate::mutation::{self, Mutation, Planted};
 use crate::order_book::{FILLS_PER_COMMAND_MAX, Pool, Treatment};
 use crate::reject::RejectReason;
 use crate::slab::Order;
-use crate::units::{PriceTicks, QtyLots, Stamp, Units};
+use crate::units::{PriceTicks, QtyLots, Stamp, UNITS_MAX, Units};
 
-/// Proof that an order may be placed.
+/// The proof that an order may be placed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Admitted {
     pub limit: PriceTicks,
     pub qty: QtyLots,
-    /// What goes behind the order, in quote units for a buy and base units for a sell.
+    /// What the order holds: quote units for a buy, base units for a sell.
     pub hold: Units,
-    /// A fill-or-kill order that cannot be filled: it is accepted and ends at once.
+    /// The order is fill-or-kill and cannot be filled: it is accepted and ends at once.
     pub unfillable: bool,
 }
 
-/// Whose order it is, for self-trade prevention.
+/// The owner of an incoming order, as far as self-trade prevention needs it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Owner {
     pub account: AccountId,
-    /// The parent of the account, or itself when it has none.
+    /// The parent of the account, or the account itself when it has none.
     pub family: AccountId,
     pub stp: StpMode,
     pub group: u16,
@@ -41,7 +42,7 @@ impl Owner {
         Self { account, family: family(accounts.at(account), account), stp, group }
     }
 
-    /// What this owner's incoming order does with that resting order.
+    /// What happens when this owner's order reaches that resting order.
     #[inline]
     pub(crate) fn treatment(&self, maker: &Order, accounts: &Accounts) -> Treatment {
         if self.stp == StpMode::None || !self.owns(maker, accounts) {
@@ -93,11 +94,9 @@ impl Engine {
         if order.tif == Tif::GtcPostOnly && market.book.crosses(order.side, terms.limit) {
             return Err(RejectReason::PostOnlyWouldCross);
         }
-        let asset = if order.side == Side::Buy { market.rules.quote } else { market.rules.base };
-        if account.available(asset) < terms.hold {
-            return Err(RejectReason::InsufficientFunds);
-        }
-        Ok(terms)
+        let available = account.available(market.rules.paid_in(order.side));
+        let covered = (terms.hold <= available).planted(Mutation::FundsNotChecked, |_| true);
+        if covered { Ok(terms) } else { Err(RejectReason::InsufficientFunds) }
     }
 
     /// The account exists and the session may act for it. Administrators and REST clients come without a session.
@@ -127,7 +126,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Price, quantity and what has to be held, by kind of order.
+    /// The limit, the quantity and the hold of an order, by its kind.
     fn admit_terms(&self, market: &Market, order: &PlaceOrder) -> Result<Admitted, RejectReason> {
         match order.kind {
             OrderKind::Limit { price, qty } => self.admit_limit(market, order, price, qty),
@@ -147,7 +146,7 @@ impl Engine {
         let mut unfillable = false;
         if order.tif == Tif::Fok {
             let found = self.probe(market, order, price, Want::Lots(qty))?;
-            unfillable = !found.is_whole();
+            unfillable = !found.is_complete();
         }
         Ok(Admitted { limit: price, qty, hold, unfillable })
     }
@@ -164,10 +163,10 @@ impl Engine {
             Side::Buy => found.cost,
             Side::Sell => qty.base_units(rules.base_per_lot).ok_or(RejectReason::QtyRange)?,
         };
-        Ok(Admitted { limit, qty, hold, unfillable: order.tif == Tif::Fok && !found.is_whole() })
+        Ok(Admitted { limit, qty, hold, unfillable: order.tif == Tif::Fok && !found.is_complete() })
     }
 
-    /// The quote amount becomes a quantity of what the book offers now; from there on it is a market order.
+    /// Turns the quote amount into the quantity that the book offers for it now. From there on it is a market order.
     fn admit_market_by_quote(
         &self,
         market: &Market,
@@ -180,7 +179,7 @@ impl Engine {
         }
         let limit = market_limit(market, order.side);
         let found = self.probe(market, order, limit, Want::Quote(quote))?;
-        // Self-trade prevention takes quantity off as well, so the order has to bring that much more.
+        // Self-trade prevention takes quantity off the order too, so the order needs that much more.
         let qty = QtyLots(found.qty.0.checked_add(found.decremented.0).ok_or(RejectReason::QtyRange)?);
         if qty.0 == 0 && found.used_up {
             return Err(RejectReason::Notional);
@@ -192,16 +191,16 @@ impl Engine {
             Side::Buy => found.cost,
             Side::Sell => qty.base_units(rules.base_per_lot).ok_or(RejectReason::QtyRange)?,
         };
-        Ok(Admitted { limit, qty, hold, unfillable: order.tif == Tif::Fok && !found.is_whole() })
+        Ok(Admitted { limit, qty, hold, unfillable: order.tif == Tif::Fok && !found.is_complete() })
     }
 
-    /// Walks what the order would take, exactly as taking would, without changing anything.
+    /// Walks over what the order would take, exactly as taking does, and changes nothing.
     fn probe(&self, market: &Market, order: &PlaceOrder, limit: PriceTicks, want: Want) -> Result<Found, RejectReason> {
         let owner = Owner::new(&self.accounts, order.account, order.stp, order.stp_group);
         probe(&self.pool, market, &owner, order.side, limit, want, &self.accounts).ok_or(RejectReason::Notional)
     }
 
-    /// What a name's first use led to, when the client used it before; `None` lets the command go on.
+    /// The first use of the order's client key, when it was used before. `None` lets the command go on.
     pub(crate) fn first_use(&mut self, stamp: Stamp, order: &PlaceOrder) -> Option<FirstUse> {
         if order.client_key.is_none() {
             return None;
@@ -218,25 +217,27 @@ enum Want {
     Quote(Units),
 }
 
-/// What a probe found: so many lots, for so much, in all.
+/// What a probe found in the book.
 #[derive(Clone, Copy, Debug, Default)]
 struct Found {
+    /// Lots that would trade.
     qty: QtyLots,
+    /// What they cost in all.
     cost: Units,
-    /// Lots that self-trade prevention takes off without a trade.
+    /// Lots that self-trade prevention would take off without a trade.
     decremented: QtyLots,
-    /// All that was wanted is used up, or what is left of the quote amount does not buy the next lot.
+    /// Nothing remains of what was wanted, or too little of the quote amount to buy one more lot.
     used_up: bool,
 }
 
 impl Found {
-    /// Whether a fill-or-kill order gets all that it wants.
-    fn is_whole(&self) -> bool {
+    /// Whether a fill-or-kill order is filled completely.
+    fn is_complete(&self) -> bool {
         self.used_up && self.decremented.0 == 0
     }
 }
 
-/// `None` when the cost is beyond counting.
+/// What an order would find; `None` when the cost is larger than can be counted.
 fn probe(
     pool: &Pool,
     market: &Market,
@@ -254,11 +255,11 @@ fn probe(
         Want::Lots(qty) => (qty.0, u64::MAX),
         Want::Quote(quote) => (u64::MAX, quote.0),
     };
-    for (met_count, (_, maker)) in market.book.queue(pool, side.opposite()).enumerate() {
+    for (reached_count, (_, maker)) in market.book.queue(pool, side.opposite()).enumerate() {
         if ladder.key(maker.price) > reach {
             break;
         }
-        if met_count as u32 == FILLS_PER_COMMAND_MAX {
+        if reached_count as u32 == FILLS_PER_COMMAND_MAX {
             break;
         }
         let own = owner.treatment(maker, accounts);
@@ -276,22 +277,26 @@ fn probe(
         let cost = maker.price.notional(QtyLots(qty), scale)?;
         lots_left -= qty;
         quote_left -= cost.0;
-        // A decrement uses the order up without filling it: nothing is paid.
+        // A decrement uses quantity up without a trade, so nothing is paid.
         if own == Treatment::Decrement {
             found.decremented.0 = found.decremented.0.checked_add(qty)?;
         } else {
             found.qty.0 = found.qty.0.checked_add(qty)?;
-            found.cost.0 = found.cost.0.checked_add(cost.0).filter(|&c| c <= crate::units::UNITS_MAX)?;
+            found.cost.0 = found.cost.0.checked_add(cost.0).filter(|&cost| cost <= UNITS_MAX)?;
         }
         if qty < maker.leaves.0 || lots_left == 0 || quote_left == 0 {
             found.used_up = true;
             break;
         }
     }
+    match want {
+        Want::Lots(qty) => assert!(found.qty <= qty, "a probe finds at most the quantity that is wanted"),
+        Want::Quote(quote) => assert!(found.cost <= quote, "a probe spends at most the amount that is given"),
+    }
     Some(found)
 }
 
-/// Checks a limit order's price and quantity and gives what has to be held.
+/// Checks the price and the quantity of a limit order, and gives what it has to hold.
 pub(crate) fn admit_limit_terms(
     market: &Market,
     side: Side,
@@ -316,10 +321,12 @@ pub(crate) fn admit_limit_terms(
     if price < low || high < price {
         return Err(RejectReason::PriceBand);
     }
-    match side {
-        Side::Buy => Ok(notional),
-        Side::Sell => leaves.base_units(rules.base_per_lot).ok_or(RejectReason::QtyRange),
-    }
+    let hold = match side {
+        Side::Buy => notional,
+        Side::Sell => leaves.base_units(rules.base_per_lot).ok_or(RejectReason::QtyRange)?,
+    };
+    assert!(0 < hold.0, "an order that may rest holds something");
+    Ok(hold)
 }
 
 fn admit_qty(rules: &MarketRules, qty: QtyLots) -> Result<(), RejectReason> {
@@ -327,6 +334,7 @@ fn admit_qty(rules: &MarketRules, qty: QtyLots) -> Result<(), RejectReason> {
     if ok { Ok(()) } else { Err(RejectReason::QtyRange) }
 }
 
+/// Whether the market's status lets an order of this lifetime in.
 pub(crate) fn admit_phase(status: MarketStatus, tif: Tif) -> Result<(), RejectReason> {
     match status {
         MarketStatus::Trading => Ok(()),
@@ -336,10 +344,10 @@ pub(crate) fn admit_phase(status: MarketStatus, tif: Tif) -> Result<(), RejectRe
     }
 }
 
-/// How far a market order may reach: the band around the reference price, or everything.
+/// The worst price of a market order: the end of the band around the reference price, or of all prices.
 fn market_limit(market: &Market, side: Side) -> PriceTicks {
     let (low, high) = market.rules.price_band(market.tape.last_price);
-    debug_assert!(low.0 >= 1 && low <= high);
+    assert!(0 < low.0 && low <= high, "a band allows a price");
     match side {
         Side::Buy => high,
         Side::Sell => low,

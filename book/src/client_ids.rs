@@ -1,21 +1,22 @@
-//! What clients named by their own text: orders remembered for 24 hours of log time, payments for ever.
+//! Idempotence keys: the names that clients gave to orders, kept for 24 hours of log time, and to payments, kept for ever.
 //!
-//! Only hashes of the texts are kept (see `ClientKey`). Both memories are bounded; at the bound new names are refused,
-//! because forgetting an old one early could execute something twice.
+//! Only hashes of the names are kept (see `ClientKey`). Both memories are bounded. At the bound new names are refused,
+//! because forgetting an old one early could execute something twice. Invariant: within its lifetime a name has one
+//! outcome, and every repetition is answered with it.
 
-use crate::ids::{AccountId, ClientKey, OrderId};
+use crate::ids::{AccountId, AssetId, ClientKey, OrderId};
 use crate::reject::RejectReason;
-use crate::units::{Seq, TsNs};
-use std::collections::hash_map::Entry;
+use crate::units::{Seq, TsNs, Units};
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
 pub const CLIENT_IDS_MAX: usize = 1 << 22;
 pub const REFERENCES_MAX: usize = 1 << 26;
-/// A client's order id may be used again after this much log time.
+/// After so much log time a client may use the name of an order again.
 pub const CLIENT_ID_LIFETIME_NS: u64 = 24 * 3_600 * 1_000_000_000;
 
-/// Keys are hashes already; this folds them to 64 bits. Not random: the state must not differ between machines.
+/// Folds keys to 64 bits. They are hashes already, so nothing more is needed, and a hasher with a random seed would make
+/// two machines differ.
 #[derive(Debug, Default)]
 pub struct FoldHasher(u64);
 
@@ -47,7 +48,7 @@ impl Hasher for FoldHasher {
 
 type FoldMap<K, V> = HashMap<K, V, BuildHasherDefault<FoldHasher>>;
 
-/// What became of the first use of a client's order id.
+/// The first use of an order's name, and its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FirstUse {
     pub ts: TsNs,
@@ -55,6 +56,7 @@ pub struct FirstUse {
     pub outcome: Result<OrderId, RejectReason>,
 }
 
+/// One entry of the memory by age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remembered {
     pub ts: TsNs,
@@ -63,25 +65,27 @@ pub struct Remembered {
 }
 
 fn is_expired(since: TsNs, now: TsNs) -> bool {
+    assert!(since <= now, "log time never runs back");
     now.0 - since.0 >= CLIENT_ID_LIFETIME_NS
 }
 
-/// Client order ids of the last 24 hours, oldest first, with an index.
+/// The names of orders of the last 24 hours. Invariant: every outcome has its entry by age.
 #[derive(Debug, Default)]
 pub struct ClientIds {
+    /// Oldest first, because the oldest expires first.
     by_age: VecDeque<Remembered>,
     outcomes: FoldMap<(AccountId, ClientKey), FirstUse>,
 }
 
 impl ClientIds {
-    /// Forgets what is old enough. Two per call keep up, because a call remembers at most one.
+    /// Forgets up to two expired entries. Two for each command are enough, because a command adds at most one.
     pub fn expire(&mut self, now: TsNs) {
         for _ in 0..2 {
             let Some(oldest) = self.by_age.front() else { return };
             if !is_expired(oldest.ts, now) {
                 return;
             }
-            // The name may have been used again meanwhile; then the younger entry stays.
+            // When the name was used again since, the outcome belongs to the younger entry and stays.
             if self.outcomes.get(&(oldest.account, oldest.key)).is_some_and(|first| first.ts == oldest.ts) {
                 self.outcomes.remove(&(oldest.account, oldest.key));
             }
@@ -89,6 +93,7 @@ impl ClientIds {
         }
     }
 
+    /// The first use of a name, while it lasts.
     pub fn find(&self, now: TsNs, account: AccountId, key: ClientKey) -> Option<FirstUse> {
         self.outcomes.get(&(account, key)).copied().filter(|first| !is_expired(first.ts, now))
     }
@@ -98,13 +103,16 @@ impl ClientIds {
     }
 
     pub fn remember(&mut self, account: AccountId, key: ClientKey, first: FirstUse) {
-        assert!(!self.is_full() && !key.is_none());
+        assert!(!self.is_full(), "admission refuses new names when the memory is full");
+        assert!(!key.is_none(), "an order without a name is not remembered");
+        assert!(self.newest().is_none_or(|newest| newest <= first.ts), "entries come in the order of log time");
         let before = self.outcomes.insert((account, key), first);
-        assert!(before.is_none_or(|b| is_expired(b.ts, first.ts)), "a name is remembered once in its lifetime");
+        assert!(before.is_none_or(|b| is_expired(b.ts, first.ts)), "a name has one outcome in its lifetime");
         self.by_age.push_back(Remembered { ts: first.ts, account, key });
+        assert!(self.outcomes.len() <= self.by_age.len(), "every outcome has its entry by age");
     }
 
-    /// The next entry of a snapshot, in the order of `iter`.
+    /// Adds the next entry of a snapshot, in the order of `iter`.
     pub(crate) fn restore(&mut self, remembered: Remembered, first: Option<FirstUse>) {
         if let Some(first) = first {
             self.outcomes.insert((remembered.account, remembered.key), first);
@@ -116,13 +124,18 @@ impl ClientIds {
         self.by_age.back().map(|remembered| remembered.ts)
     }
 
-    /// Every entry, oldest first, with its first use; `None` where the name was used again since. Those count too: they
-    /// fill the memory and take their turn in `expire`, so a copy without them would go another way.
+    /// Every entry, oldest first, with its first use, or `None` when the name was used again since. The latter belong to
+    /// the state too: they fill the memory and take their turn in `expire`, so a copy without them would diverge.
     pub fn iter(&self) -> impl Iterator<Item = (Remembered, Option<FirstUse>)> + '_ {
         self.by_age.iter().map(|r| {
             let first = self.outcomes.get(&(r.account, r.key)).copied();
             (*r, first.filter(|first| first.ts == r.ts))
         })
+    }
+
+    /// How many names have an outcome now.
+    pub(crate) fn outcome_count(&self) -> usize {
+        self.outcomes.len()
     }
 
     pub fn len(&self) -> usize {
@@ -134,25 +147,28 @@ impl ClientIds {
     }
 }
 
-/// A payment's contents, to tell a repetition from a conflict.
+/// The contents of a payment: a repetition has the same, a conflict has others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payment {
     pub withdrawal: bool,
     pub account: AccountId,
-    pub asset: crate::ids::AssetId,
-    pub amount: crate::units::Units,
+    pub asset: AssetId,
+    pub amount: Units,
 }
 
-/// How a payment's reference stands to those booked before.
+/// What is known about the reference of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reference {
     New,
+    /// It was booked before, with the same contents.
     Repeated,
+    /// It was booked before, with other contents.
     Conflict,
+    /// It is new, and the memory is full.
     Full,
 }
 
-/// References of all payments ever booked: a payment must never be booked twice, however late it is repeated.
+/// The references of all payments ever booked: a payment must never be booked twice, however late it is repeated.
 #[derive(Debug, Default)]
 pub struct References {
     in_order: Vec<(ClientKey, Payment)>,
@@ -170,13 +186,11 @@ impl References {
     }
 
     pub fn remember(&mut self, key: ClientKey, payment: Payment) {
-        match self.index.entry(key) {
-            Entry::Occupied(_) => unreachable!("a reference is booked once"),
-            Entry::Vacant(entry) => {
-                entry.insert(self.in_order.len() as u32);
-                self.in_order.push((key, payment));
-            }
-        }
+        assert!(!key.is_none() && 0 < payment.amount.0, "a payment has a reference and an amount");
+        let before = self.index.insert(key, self.in_order.len() as u32);
+        assert!(before.is_none(), "a reference is booked once");
+        self.in_order.push((key, payment));
+        assert!(self.in_order.len() <= REFERENCES_MAX, "admission refuses new references when the memory is full");
     }
 
     pub fn len(&self) -> usize {
@@ -187,7 +201,7 @@ impl References {
         self.in_order.is_empty()
     }
 
-    /// In the order of booking.
+    /// Every reference, in the order of booking.
     pub fn iter(&self) -> impl Iterator<Item = &(ClientKey, Payment)> {
         self.in_order.iter()
     }

@@ -1,7 +1,7 @@
-//! The state machine: `apply(stamp, &command, &mut sink)`, and what the state consists of.
+//! The state machine: `apply(stamp, &command, &mut sink)`, and the parts of the state.
 //!
 //! Invariants: stamps follow each other without a gap and time never runs back; after every command the ledger of each
-//! asset balances, no book is crossed, and each account holds exactly what its open orders need (`verify`).
+//! asset balances, no book is crossed, and each account holds exactly what its open orders need (see `verify`).
 
 use crate::accounts::Accounts;
 use crate::client_ids::{ClientIds, References};
@@ -20,14 +20,14 @@ use crate::slab::{Order, Orders};
 use crate::units::{Ppm, PriceTicks, Seq, Stamp, TsNs};
 use std::collections::BTreeSet;
 
-/// Orders that one command may cancel or report; a larger mass cancel goes on with a command of its own.
+/// How many orders one command may cancel or report. A larger mass cancel continues with the next command.
 pub const CANCELS_PER_COMMAND_MAX: u32 = 2048;
 
-/// Bound of what one command can push, transfers included: a hold, and for each fill the fill, two payments, two fees
-/// and a refund, with some room.
+/// The most events that one command can make, transfers included: a hold, and for each fill the fill itself, two
+/// payments, two fees and a release, with some room.
 pub const EVENTS_PER_COMMAND_MAX: usize = 8 * crate::order_book::FILLS_PER_COMMAND_MAX as usize;
 
-/// How much memory to set aside at start. Not part of the state: a replica may choose other figures.
+/// How much memory to reserve at start. It is no part of the state: a replica may reserve another amount.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity {
     pub orders: usize,
@@ -41,13 +41,14 @@ impl Default for Capacity {
     }
 }
 
-/// What trading has left on a market.
+/// The last price and the counts of a market.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tape {
-    /// Reference of the price band.
+    /// The price of the last trade, around which the price band lies.
     pub last_price: Option<PriceTicks>,
-    /// Trades so far; the next trade's id is one higher.
+    /// Trades so far. The id of the next trade is one higher.
     pub trade_count: u64,
+    /// Orders that rest in the book.
     pub open_count: u32,
 }
 
@@ -71,7 +72,7 @@ pub struct Market {
     pub tape: Tape,
 }
 
-/// The exchange. Made by the log: a new engine plus all commands in order is the state.
+/// The whole exchange. It follows from the log alone: a new engine that applies all commands in order has this state.
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) stamp: Stamp,
@@ -92,7 +93,7 @@ pub struct Engine {
     pub(crate) seq_checked: Seq,
 }
 
-/// The fees of a market as they stand.
+/// The tier that leaves the fees of a market as they are.
 pub const FEE_TIER_PLAIN: FeeTier = FeeTier { maker_scale: Ppm(1_000_000), taker_scale: Ppm(1_000_000) };
 
 impl Engine {
@@ -119,7 +120,7 @@ impl Engine {
         }
     }
 
-    /// Applies one command: the only way in which the state changes.
+    /// Applies one command. Nothing else changes the state.
     pub fn apply<S: Sink>(&mut self, stamp: Stamp, command: &Command, sink: &mut S) {
         if let Command::Check(check) = command {
             self.check(stamp, check);
@@ -131,7 +132,7 @@ impl Engine {
         self.check_state.running = hashing.hash;
     }
 
-    /// Leaves a command out that an operator has quarantined: it keeps its number and does nothing.
+    /// Skips a command that an operator has quarantined: it keeps its place in the log and does nothing.
     pub fn skip(&mut self, stamp: Stamp) {
         self.advance(stamp);
         self.check_state.skip(stamp);
@@ -139,7 +140,7 @@ impl Engine {
 
     #[inline]
     fn advance(&mut self, stamp: Stamp) {
-        assert!(stamp.seq == self.stamp.seq.next(), "commands come without a gap");
+        assert!(stamp.seq == self.stamp.seq.next(), "commands follow each other without a gap");
         assert!(self.stamp.ts <= stamp.ts, "log time never runs back");
         self.stamp = stamp;
     }
@@ -157,16 +158,17 @@ impl Engine {
             Command::SetSession(set) => self.set_session(set, sink),
             Command::SessionDown(down) => self.session_down(down, sink),
             Command::Admin(admin) => self.administer(admin, sink),
-            Command::Check(_) => unreachable!("checks are not outcomes"),
+            Command::Check(_) => unreachable!("apply handles checks itself, because they have no outcome"),
         }
     }
 
-    /// The arrays that grow with orders, for whoever chooses what pages lie under them.
+    /// The arrays that grow with the number of orders, so that the caller can choose the memory pages below them.
     pub fn extents(&self) -> impl Iterator<Item = Extent> {
         let [leaves, nodes] = self.pool.levels.extents();
         [self.pool.orders.extent(), leaves, nodes, self.open.extent(), self.index.extent()].into_iter()
     }
 
+    /// Answers a message that the gateway refused, and uses up its id where a resend must be ignored.
     fn refuse<S: Sink>(&mut self, refuse: &Refuse, sink: &mut S) {
         if refuse.cl_ord_id.0 != 0 && refuse.consumes_id && !self.use_cl_ord_id(refuse.session, refuse.cl_ord_id) {
             return;
@@ -183,7 +185,7 @@ impl Engine {
         }));
     }
 
-    /// Sequence and time of the last command applied.
+    /// The sequence and time of the last command that was applied.
     pub fn stamp(&self) -> Stamp {
         self.stamp
     }
@@ -192,7 +194,7 @@ impl Engine {
         if id.is_none() { None } else { self.markets.get(id.idx()) }
     }
 
-    /// By id, from 1 on.
+    /// All markets; the first has id 1.
     pub fn markets(&self) -> &[Market] {
         &self.markets
     }
@@ -209,7 +211,7 @@ impl Engine {
         &self.keys
     }
 
-    /// Orders and levels behind every market's book.
+    /// The orders and levels of all books.
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
@@ -229,7 +231,7 @@ impl Engine {
     }
 }
 
-/// An order's end as an event; who asked is filled in by the caller where somebody did.
+/// The end of an order as an event without a request; the caller fills in the request when there was one.
 pub(crate) fn canceled(order: &Order, reason: CancelReason, was_resting: bool) -> Canceled {
     Canceled {
         order_id: order.id,

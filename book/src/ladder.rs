@@ -1,14 +1,17 @@
 //! One side of a book: price levels in a 64-way radix tree with a bitmap per node.
 //!
-//! A level is found in two or three steps whatever the number of levels, the next best price is a count of zeros, and
-//! memory follows the prices in use, not their range: the tree is only as tall as the prices that rest in it are apart.
-//! (Flat arrays indexed by price are faster by one or two loads and cost memory by range; a balanced tree is two to
-//! three times slower on books of a thousand levels.)
+//! A level is found in two or three steps, however many levels there are. The next best price is a count of zeros in a
+//! bitmap. Memory grows with the prices in use, not with their range: the tree is only as tall as the distance between
+//! its lowest and its highest price demands. (An array indexed by price saves one or two loads and costs memory for the
+//! range; a balanced tree is two to three times slower on books of a thousand levels.)
 //!
-//! Keys are prices for sells and inverted prices for buys, so that the best level is always the smallest key.
+//! Keys are prices for sells and inverted prices for buys, so that the best level always has the smallest key.
+//! Invariants: a level, a leaf and a node exist while an order rests below them; each order in a queue links both its
+//! neighbours, and they link it.
 
 use crate::command::Side;
 use crate::extent::Extent;
+use crate::mutation::{Mutation, Planted};
 use crate::slab::{NIL, Orders};
 use crate::units::PriceTicks;
 use prefetch_index::prefetch_index;
@@ -16,13 +19,19 @@ use prefetch_index::prefetch_index;
 /// Names a level: its leaf times 64 plus its place there. Stable while the level holds an order.
 pub type LevelIdx = u32;
 
+/// The leaf in which a level lies.
+pub(crate) fn leaf_of(level: LevelIdx) -> u32 {
+    level >> FAN_BITS
+}
+
 const FAN_BITS: u32 = 6;
 const FAN: usize = 1 << FAN_BITS;
 const FAN_MASK: u32 = FAN as u32 - 1;
-/// 32-bit keys: a leaf takes 6 bits, five more floors cover the rest.
+/// Of the 32 bits of a key a leaf covers 6, and five floors of nodes the rest.
 const HEIGHT_MAX: u8 = 5;
+const _: () = assert!(FAN_BITS * (HEIGHT_MAX as u32 + 1) >= u32::BITS && FAN == u64::BITS as usize);
 
-/// The queue of one price: oldest and youngest order.
+/// The queue of one price: its oldest and its youngest order.
 #[derive(Clone, Copy, Debug)]
 struct Level {
     head: u32,
@@ -49,7 +58,8 @@ struct Node {
     children: [u32; FAN],
 }
 
-/// Leaves and nodes of all ladders of all markets, in two arrays with free lists.
+/// The leaves and nodes of all ladders of all markets, in two arrays with a free list each, so that a book which grows
+/// and shrinks allocates nothing.
 #[derive(Debug)]
 pub struct Levels {
     leaves: Vec<Leaf>,
@@ -80,8 +90,8 @@ impl Levels {
         }
         let idx = self.leaf_free;
         let leaf = &mut self.leaves[idx as usize];
+        assert!(leaf.bits == 0, "a free leaf holds no level");
         self.leaf_free = leaf.free_next;
-        leaf.bits = 0;
         leaf.base = base;
         idx
     }
@@ -99,6 +109,7 @@ impl Levels {
     }
 
     fn leaf_free(&mut self, idx: u32) {
+        assert!(self.leaves[idx as usize].bits == 0, "a leaf is freed when its last level is gone");
         self.leaves[idx as usize].free_next = self.leaf_free;
         self.leaf_free = idx;
     }
@@ -118,13 +129,18 @@ impl Levels {
         &mut self.leaves[(level >> FAN_BITS) as usize].levels[(level & FAN_MASK) as usize]
     }
 
-    /// The oldest order of a level.
+    /// The oldest order of a level that holds one.
     #[inline]
     pub fn head(&self, level: LevelIdx) -> u32 {
         self.level(level).head
     }
 
-    /// Brings a level into the cache, and the bits of its leaf.
+    /// The youngest order of a level that holds one.
+    pub(crate) fn tail(&self, level: LevelIdx) -> u32 {
+        self.level(level).tail
+    }
+
+    /// Brings a level and the bitmap of its leaf into the cache.
     #[inline]
     pub fn fetch(&self, level: LevelIdx) {
         let Some(leaf) = self.leaves.get((level >> FAN_BITS) as usize) else { return };
@@ -132,7 +148,7 @@ impl Levels {
         prefetch_index(leaf.levels.as_slice(), (level & FAN_MASK) as usize);
     }
 
-    /// The youngest order of a level, as far as it is known to hold one.
+    /// The youngest order of a level, when it holds one.
     #[inline]
     fn tail_if_used(&self, level: LevelIdx) -> Option<u32> {
         let leaf = &self.leaves[(level >> FAN_BITS) as usize];
@@ -142,6 +158,11 @@ impl Levels {
 
     pub(crate) fn extents(&self) -> [Extent; 2] {
         [Extent::of("price leaves", &self.leaves), Extent::of("price nodes", &self.nodes)]
+    }
+
+    /// How many leaves hold a level.
+    pub(crate) fn leaves_used(&self) -> usize {
+        self.leaves.iter().filter(|leaf| leaf.bits != 0).count()
     }
 
     pub fn bytes_reserved(&self) -> usize {
@@ -156,13 +177,13 @@ pub struct Best {
     pub level: LevelIdx,
 }
 
-/// One side of one book. Invariant: `best` is the smallest key in the tree.
+/// One side of one book. Invariant: `best` is the level with the smallest key in the tree, and `None` when it is empty.
 #[derive(Debug)]
 pub struct Ladder {
     root: u32,
-    /// Floors of nodes above the leaves; 0 when the root is a leaf. Meaningless while empty.
+    /// Floors of nodes above the leaves; 0 when the root is a leaf. Undefined while the tree is empty.
     height: u8,
-    /// Turns a price into its key and back.
+    /// The bits in which a price and its key differ: none, or all.
     flip: u32,
     level_count: u32,
     best: Option<Best>,
@@ -196,7 +217,8 @@ impl Ladder {
     /// Puts an order at the end of the queue of its price.
     #[inline]
     pub fn append(&mut self, levels: &mut Levels, orders: &mut Orders, slot: u32) {
-        let key = self.key(orders.get(slot).price);
+        let price = orders.get(slot).price;
+        let key = self.key(price);
         let leaf_idx = self.leaf_for(levels, key);
         let leaf = &mut levels.leaves[leaf_idx as usize];
         let bit = 1u64 << (key & FAN_MASK);
@@ -211,36 +233,53 @@ impl Ladder {
             }
             NIL
         } else {
-            orders.get_mut(level.tail).next = slot;
+            let youngest = orders.get_mut(level.tail);
+            assert!(youngest.price == price, "a level has one price");
+            assert!(youngest.next == NIL, "the youngest order of a level is the last of its queue");
+            youngest.next = slot;
             level.tail
         };
         level.tail = slot;
         let order = orders.get_mut(slot);
-        order.prev = tail;
+        order.prev = tail.planted(Mutation::BackLinkForgotten, |_| NIL);
         order.next = NIL;
         order.level = idx;
+        assert!(self.best.is_some_and(|best| best.key <= key), "no level is better than the best");
     }
 
-    /// Takes an order out of its queue; an emptied level vanishes.
+    /// Takes an order out of its queue. A level without orders leaves the tree.
     #[inline]
     pub fn unlink(&mut self, levels: &mut Levels, orders: &mut Orders, slot: u32) {
         let order = *orders.get(slot);
         if order.prev != NIL {
-            orders.get_mut(order.prev).next = order.next;
+            let older = orders.get_mut(order.prev);
+            assert!(older.next == slot, "the older neighbour in a queue links to the order");
+            older.next = order.next;
         } else if order.next != NIL {
-            levels.level_mut(order.level).head = order.next;
+            let level = levels.level_mut(order.level);
+            assert!(level.head == slot, "an order without an older neighbour is the head of its level");
+            level.head = order.next;
         }
         if order.next != NIL {
-            orders.get_mut(order.next).prev = order.prev;
+            let younger = orders.get_mut(order.next);
+            assert!(younger.prev == slot, "the younger neighbour in a queue links to the order");
+            younger.prev = order.prev;
         } else if order.prev != NIL {
-            levels.level_mut(order.level).tail = order.prev;
+            let level = levels.level_mut(order.level);
+            assert!(level.tail == slot, "an order without a younger neighbour is the tail of its level");
+            level.tail = order.prev;
         }
         if order.prev == NIL && order.next == NIL {
+            // Its line of the leaf is not needed for anything else, and loading it would cost a cache miss.
+            debug_assert!(
+                levels.level(order.level).head == slot,
+                "an order alone in its queue is the head of its level"
+            );
             self.remove_level(levels, order.level, self.key(order.price));
         }
     }
 
-    /// Brings the level of `key` into the cache, when its leaf is there already.
+    /// Brings the level of `key` into the cache. Cheap only when the way to its leaf is there already.
     #[inline]
     pub fn fetch_level(&self, levels: &Levels, key: u32) {
         if let Some(level) = self.level_of(levels, key) {
@@ -248,7 +287,7 @@ impl Ladder {
         }
     }
 
-    /// Brings the youngest order of `key` into the cache: the next one will be linked to it.
+    /// Brings the youngest order of `key` into the cache, to which the next one will be linked.
     #[inline]
     pub fn fetch_tail(&self, levels: &Levels, orders: &Orders, key: u32) {
         if let Some(tail) = self.level_of(levels, key).and_then(|level| levels.tail_if_used(level)) {
@@ -256,7 +295,7 @@ impl Ladder {
         }
     }
 
-    /// The level of `key` where the tree has its leaf, whether or not an order is in it.
+    /// The level of `key` when the tree has its leaf, whether or not the level holds an order.
     #[inline]
     fn level_of(&self, levels: &Levels, key: u32) -> Option<LevelIdx> {
         let best = self.best?;
@@ -278,7 +317,7 @@ impl Ladder {
         Some(at << FAN_BITS | (key & FAN_MASK))
     }
 
-    /// The leaf that holds `key`, made when missing.
+    /// The leaf that covers `key`, made when the tree has none.
     #[inline]
     fn leaf_for(&mut self, levels: &mut Levels, key: u32) -> u32 {
         if let Some(best) = self.best
@@ -308,7 +347,7 @@ impl Ladder {
         at
     }
 
-    /// Adds floors above the root until `key` falls under it. Any key in the tree shares the root's prefix.
+    /// Adds floors above the root until it covers `key`. Any key in the tree has the root's prefix.
     #[inline]
     fn grow_to_cover(&mut self, levels: &mut Levels, key: u32) {
         let inside = self.best.expect("a tree with a root has a level").key;
@@ -324,10 +363,12 @@ impl Ladder {
         }
     }
 
+    /// Takes a level without orders out of the tree, and finds the best of the others when it was the best.
     #[inline]
     fn remove_level(&mut self, levels: &mut Levels, level: LevelIdx, key: u32) {
         let leaf = &mut levels.leaves[(level >> FAN_BITS) as usize];
-        debug_assert_eq!(leaf.base, key & !FAN_MASK);
+        assert!(leaf.base == key & !FAN_MASK, "a level lies in the leaf that covers its key");
+        assert!(leaf.bits & 1 << (key & FAN_MASK) != 0, "a level that is removed was in use");
         leaf.bits &= !(1 << (key & FAN_MASK));
         self.level_count -= 1;
         let leaf_bits = leaf.bits;
@@ -341,7 +382,9 @@ impl Ladder {
             } else {
                 self.smallest(levels)
             };
+            assert!(self.best.is_none_or(|best| key < best.key), "the next best level is worse than the best one was");
         }
+        assert!(self.best.is_some() == (0 < self.level_count), "a ladder with levels has a best one");
     }
 
     /// Frees the empty leaf of `key` and every node that it leaves empty, then lowers a root with a single child.
@@ -352,6 +395,7 @@ impl Ladder {
             path[floor as usize] = at;
             at = levels.nodes[at as usize].children[((key >> (FAN_BITS * floor)) & FAN_MASK) as usize];
         }
+        assert!(levels.leaves[at as usize].base == key & !FAN_MASK, "the way to a key ends at the leaf that covers it");
         levels.leaf_free(at);
         for floor in 1..=u32::from(self.height) {
             let node = &mut levels.nodes[path[floor as usize] as usize];
@@ -366,7 +410,7 @@ impl Ladder {
         self.height = 0;
     }
 
-    /// A single far price must not leave the tree tall for ever.
+    /// Takes roots away that have one child, so that a price far from the others does not leave the tree tall for ever.
     fn lower_root(&mut self, levels: &mut Levels) {
         while self.height > 0 {
             let node = &levels.nodes[self.root as usize];
@@ -393,11 +437,12 @@ impl Ladder {
             at = node.children[node.bits.trailing_zeros() as usize];
         }
         let leaf = &levels.leaves[at as usize];
+        assert!(leaf.bits != 0, "a leaf in a tree holds a level");
         let idx = leaf.bits.trailing_zeros();
         Best { key: leaf.base | idx, level: at << FAN_BITS | idx }
     }
 
-    /// The next worse level after `key`, for walks over the book.
+    /// The best level that is worse than `key`, for walks over the book.
     pub fn after(&self, levels: &Levels, key: u32) -> Option<Best> {
         let start = key.checked_add(1)?;
         self.first_from(levels, self.root, self.height, start)
@@ -445,7 +490,7 @@ impl Ladder {
     }
 }
 
-/// What all keys under a node of this height have in common.
+/// The bits that all keys below a node of this height share.
 #[inline]
 fn prefix(key: u32, height: u8) -> u64 {
     u64::from(key) >> (FAN_BITS * (u32::from(height) + 1))

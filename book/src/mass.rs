@@ -1,7 +1,7 @@
-//! Commands over many orders at once: mass cancel, a session's end, status queries.
+//! Commands over many orders at once: mass cancel, cancel on disconnect, status queries.
 //!
-//! Each is bounded by `CANCELS_PER_COMMAND_MAX`; what one command leaves is told by `more`, and the node sends the
-//! command again as `continued`. A block takes effect with the first of them, so nothing new slips in between.
+//! Each handles at most `CANCELS_PER_COMMAND_MAX` orders. When orders remain, the answer says `more`, and the node sends
+//! the command again as `continued`. A block takes effect with the first part, so that no order is placed between two.
 
 use crate::command::{BlockChange, CodMode, CodScope, DownCause, MarketStatus, MassCancel, MassScope};
 use crate::command::{Query, SessionDown, SetSession, Side};
@@ -13,7 +13,7 @@ use crate::session::COD_WINDOW_MS_MAX;
 use crate::slab::{NIL, Order};
 use crate::units::{PriceTicks, QtyLots};
 
-/// Which of an account's orders are meant.
+/// Which orders are meant: those that fit every condition.
 #[derive(Clone, Copy, Debug)]
 struct Filter {
     session: Option<SessionId>,
@@ -82,11 +82,11 @@ impl Engine {
         }));
     }
 
-    /// Whose orders are meant. A session reaches its own account; administrators come without a session.
+    /// The account whose orders are meant. A session reaches its own account only; administrators come without a session.
     fn admit_mass_cancel(&self, mass: &MassCancel) -> Result<AccountId, RejectReason> {
         if let Some(session) = self.sessions.get(mass.session) {
             let own = mass.account.is_none() || mass.account == session.account;
-            // What an administrator blocked, no client lifts.
+            // Only an administrator lifts the block of an account.
             let lifts_account = mass.block == BlockChange::Lift && mass.scope == MassScope::Account;
             if !own || session.drop_copy || mass.scope == MassScope::Market || lifts_account {
                 return Err(RejectReason::NotAuthorised);
@@ -119,7 +119,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Sets or lifts the kill switch of the scope and tells how it stands.
+    /// Sets or lifts the kill switch of the scope. Gives whether the scope is blocked now.
     fn change_block(&mut self, mass: &MassCancel, account: AccountId) -> bool {
         let blocked = match mass.scope {
             MassScope::Session => self.sessions.get_mut(mass.session).map(|s| &mut s.blocked),
@@ -128,7 +128,7 @@ impl Engine {
         };
         let Some(blocked) = blocked else { return false };
         match mass.block {
-            // The first part decided; between it and this one somebody may have decided otherwise.
+            // The first part has set or lifted it; a command since may have done the opposite, and that stands.
             _ if mass.continued => {}
             BlockChange::Keep => {}
             BlockChange::Set => *blocked = true,
@@ -137,8 +137,8 @@ impl Engine {
         *blocked
     }
 
-    /// Cancels an account's orders that fit, oldest first. Orders of a halted market stay unless the kill switch,
-    /// a disconnect or an administrator takes them.
+    /// Cancels the account's orders that fit, oldest first. Gives how many, and whether more of them remain. Orders on a
+    /// halted market stay, unless the kill switch, a disconnect or an administrator cancels them.
     fn cancel_filtered<S: Sink>(
         &mut self,
         account: AccountId,
@@ -154,6 +154,7 @@ impl Engine {
             let slot = at;
             at = self.open.younger(slot);
             let order = self.pool.orders.get(slot);
+            assert!(order.account == account, "an account's list has its own orders only");
             let halted = self.markets[order.market.idx()].rules.status == MarketStatus::Halt;
             if !filter.admits(order) || (spares_halted && halted) {
                 continue;
@@ -167,7 +168,8 @@ impl Engine {
         (count, false)
     }
 
-    /// Cancels a market's orders that fit from the best prices on, buys before sells.
+    /// Cancels the market's orders that fit, buys before sells and better prices first. Gives how many, and whether more
+    /// of them remain.
     fn cancel_market<S: Sink>(&mut self, filter: &Filter, sink: &mut S) -> (u32, bool) {
         let mut count = 0;
         for side in [Side::Buy, Side::Sell] {
@@ -177,6 +179,7 @@ impl Engine {
                 while at != NIL {
                     let slot = at;
                     let order = self.pool.orders.get(slot);
+                    assert!(order.market == filter.market, "a market's book has its own orders only");
                     at = order.next;
                     if !filter.admits(order) {
                         continue;
@@ -215,8 +218,8 @@ impl Engine {
             cancel_group: 0,
             spare_persistent: true,
         };
-        let nobody = (SessionId::NONE, ClOrdId(0));
-        let (count, more) = self.cancel_filtered(account, &filter, CancelReason::Disconnect, nobody, sink);
+        let unasked = (SessionId::NONE, ClOrdId(0));
+        let (count, more) = self.cancel_filtered(account, &filter, CancelReason::Disconnect, unasked, sink);
         if count > 0 {
             sink.push(Event::MassCanceled(MassCanceled {
                 session: down.session,
@@ -242,7 +245,7 @@ impl Engine {
         }
     }
 
-    /// How a session stands now, as `SessionState` on the wire.
+    /// The state of a session, as `SessionState` on the wire reports it.
     pub fn session_state(&self, id: SessionId, request: ClOrdId) -> Option<SessionState> {
         let session = self.sessions.get(id)?;
         Some(SessionState {
@@ -258,7 +261,7 @@ impl Engine {
     }
 
     pub(crate) fn query<S: Sink>(&mut self, query: &Query, sink: &mut S) {
-        // A drop copy reads what it may not trade, so the door of orders is not the one to pass here.
+        // A drop copy may read what it may not trade, so `authorise` would be too strict here.
         let session = self.sessions.get(query.session);
         let own = query.session.is_none() || session.is_some_and(|s| s.account == query.account);
         let Some(account) = self.accounts.get(query.account).filter(|_| own) else {
@@ -286,7 +289,7 @@ impl Engine {
     }
 }
 
-/// An answer without an order says that there is none (any more).
+/// The answer to a query. Without an order it says that there is none, or none any more.
 fn status_of(query: &Query, order: Option<&Order>, remaining: u32) -> Event {
     Event::OrderStatus(OrderStatus {
         session: query.session,

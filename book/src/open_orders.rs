@@ -1,12 +1,14 @@
-//! Which orders an account has open, and which order a session's client id names.
+//! Which orders an account has open, and which order a session's client order id names.
 //!
-//! The list of an account is threaded through an array beside the orders, oldest first, so that a mass cancel walks
-//! just its own orders and in an order that every replica has. The index from client ids to orders is a table of slots:
-//! equality is checked on the order itself, so an entry costs eight bytes.
+//! The list of an account is linked through an array beside the orders, oldest first, so that a mass cancel walks its own
+//! orders only, in an order that every replica has. The index from client order ids to orders is a table of slots: the
+//! order itself says whether it is the right one, so an entry costs eight bytes. Invariant: every resting order is on
+//! its account's list and, with a session, in the index, and no other order is.
 
-use crate::accounts::{Account, Accounts};
+use crate::accounts::{Account, Accounts, OPEN_ORDERS_MAX};
 use crate::extent::Extent;
 use crate::ids::{ClOrdId, SessionId};
+use crate::mutation::{Mutation, Planted};
 use crate::session::Sessions;
 use crate::slab::{NIL, Order, Orders};
 use prefetch_index::prefetch_index;
@@ -17,7 +19,7 @@ struct Link {
     younger: u32,
 }
 
-/// Links of all accounts' lists, by order slot.
+/// The links of all accounts' lists, by order slot. The ends of each list are in its account.
 #[derive(Debug, Default)]
 pub struct OpenOrders {
     links: Vec<Link>,
@@ -28,8 +30,10 @@ impl OpenOrders {
         Self { links: Vec::with_capacity(orders) }
     }
 
+    /// Puts an order at the young end of the account's list.
     #[inline]
     pub fn append(&mut self, account: &mut Account, slot: u32) {
+        assert!((account.open_head == NIL) == (account.open_tail == NIL), "a list has both ends or none");
         let idx = slot as usize;
         if idx >= self.links.len() {
             self.links.resize(idx + 1, Link { older: NIL, younger: NIL });
@@ -37,24 +41,36 @@ impl OpenOrders {
         self.links[idx] = Link { older: account.open_tail, younger: NIL };
         match account.open_tail {
             NIL => account.open_head = slot,
-            tail => self.links[tail as usize].younger = slot,
+            tail => {
+                let youngest = &mut self.links[tail as usize];
+                assert!(tail != slot && youngest.younger == NIL, "the youngest order is the last of its list");
+                youngest.younger = slot;
+            }
         }
         account.open_tail = slot;
         account.open_count += 1;
+        assert!(account.open_count <= OPEN_ORDERS_MAX, "admission counts an account's open orders first");
     }
 
+    /// Takes an order off the account's list.
     #[inline]
     pub fn remove(&mut self, account: &mut Account, slot: u32) {
+        assert!(0 < account.open_count, "an account counts every order on its list");
         let Link { older, younger } = self.links[slot as usize];
-        match older {
-            NIL => account.open_head = younger,
-            older => self.links[older as usize].younger = younger,
-        }
-        match younger {
-            NIL => account.open_tail = older,
-            younger => self.links[younger as usize].older = older,
-        }
+        let end = match older {
+            NIL => &mut account.open_head,
+            older => &mut self.links[older as usize].younger,
+        };
+        assert!(*end == slot, "the older neighbour in a list links to the order");
+        *end = younger.planted(Mutation::OpenListKept, |_| slot);
+        let end = match younger {
+            NIL => &mut account.open_tail,
+            younger => &mut self.links[younger as usize].older,
+        };
+        assert!(*end == slot, "the younger neighbour in a list links to the order");
+        *end = older;
         account.open_count -= 1;
+        assert!((account.open_head == NIL) == (account.open_count == 0), "an account without open orders has no list");
     }
 
     /// Brings the links of an order into the cache.
@@ -63,7 +79,8 @@ impl OpenOrders {
         prefetch_index(&self.links, slot as usize);
     }
 
-    /// Brings the links of an order's neighbours in its account's list into the cache; its own should be there.
+    /// Brings the links of an order's neighbours on its account's list into the cache. Cheap only when the order's own
+    /// links are there already.
     #[inline]
     pub fn fetch_neighbours(&self, slot: u32) {
         let Some(&Link { older, younger }) = self.links.get(slot as usize) else { return };
@@ -83,7 +100,12 @@ impl OpenOrders {
         self.links[slot as usize].younger
     }
 
-    /// Slots of an account, oldest first.
+    /// The order that the same account opened before this one, or `NIL`.
+    pub(crate) fn older(&self, slot: u32) -> u32 {
+        self.links[slot as usize].older
+    }
+
+    /// The slots of an account's open orders, oldest first.
     pub fn of<'a>(&'a self, account: &Account) -> impl Iterator<Item = u32> + 'a {
         let mut at = account.open_head;
         std::iter::from_fn(move || {
@@ -96,7 +118,7 @@ impl OpenOrders {
     }
 }
 
-/// The lists that name an open order, borrowed together while the book is borrowed elsewhere.
+/// All lists that name a resting order, borrowed together while the book is borrowed elsewhere.
 pub(crate) struct Lists<'a> {
     pub accounts: &'a mut Accounts,
     pub sessions: &'a mut Sessions,
@@ -118,6 +140,7 @@ impl Lists<'_> {
     pub(crate) fn remove(self, slot: u32, order: &Order) {
         self.open.remove(self.accounts.at_mut(order.account), slot);
         if let Some(session) = self.sessions.get_mut(order.session) {
+            assert!(0 < session.open_count, "a session counts every order that it opened");
             session.open_count -= 1;
             self.index.remove(order.session, order.cl_ord_id, slot);
         }
@@ -127,7 +150,7 @@ impl Lists<'_> {
 const TABLE_LEN_MIN: usize = 1024;
 
 /// One place of the table: the high half of the key's hash, and the slot plus one. Zero is empty, so that a new table is
-/// memory that nobody has touched yet.
+/// memory that the kernel has not had to provide yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place(u64);
 
@@ -153,13 +176,14 @@ impl Place {
 
 /// From (session, client order id) to the slot of an open order: open addressing with linear probing.
 ///
-/// At most half full. Places move back when one before them is emptied, so there are no tombstones and no clean-up.
+/// At most half full. When an entry is removed, entries after it move back into the hole, so there are no tombstones and
+/// no clean-up.
 #[derive(Debug)]
 pub struct ClOrdIndex {
     /// `Place`s, as numbers: a table of zeros costs no memory until it is used.
     places: Vec<u64>,
     len: usize,
-    /// `hash >> shift` is where a key would like to be.
+    /// `hash >> shift` is the home of a key: the first place in which it may be.
     shift: u32,
 }
 
@@ -182,11 +206,13 @@ impl ClOrdIndex {
         self.len == 0
     }
 
+    /// Adds the entry of an order that the index does not have yet.
     #[inline]
     pub fn insert(&mut self, session: SessionId, cl_ord_id: ClOrdId, slot: u32) {
         if self.len * 2 >= self.places.len() {
             self.double();
         }
+        debug_assert!(self.find_place(session, cl_ord_id, |s| s == slot).is_none(), "an order is indexed once");
         self.put(Place::new(hash_of(session, cl_ord_id), slot));
         self.len += 1;
     }
@@ -217,21 +243,22 @@ impl ClOrdIndex {
         let old = std::mem::replace(&mut self.places, vec![EMPTY.0; len]);
         self.shift -= 1;
         old.into_iter().map(Place).filter(|place| *place != EMPTY).for_each(|place| self.put(place));
+        assert!(self.len * 2 < self.places.len(), "a probe of the index ends at an empty place");
     }
 
-    /// Brings the place of a client id into the cache.
+    /// Brings the place of a client order id into the cache.
     #[inline]
     pub fn fetch(&self, session: SessionId, cl_ord_id: ClOrdId) {
         prefetch_index(&self.places, (hash_of(session, cl_ord_id) >> self.shift) as usize);
     }
 
-    /// An order that probably has this client id, told from the table alone: enough to fetch it.
+    /// The slot of an order that probably has this client order id, by the table alone: good enough for a prefetch.
     #[inline]
     pub fn guess(&self, session: SessionId, cl_ord_id: ClOrdId) -> Option<u32> {
         self.find_place(session, cl_ord_id, |_| true).map(|at| self.at(at).slot())
     }
 
-    /// The open order with this client id.
+    /// The slot of the open order with this client order id.
     #[inline]
     pub fn find(&self, orders: &Orders, session: SessionId, cl_ord_id: ClOrdId) -> Option<u32> {
         self.find_place(session, cl_ord_id, |slot| {
@@ -257,11 +284,11 @@ impl ClOrdIndex {
         }
     }
 
-    /// Forgets the entry of this very order.
+    /// Removes the entry of this order.
     #[inline]
     pub fn remove(&mut self, session: SessionId, cl_ord_id: ClOrdId, slot: u32) {
         let found = self.find_place(session, cl_ord_id, |s| s == slot);
-        let mut hole = found.expect("an open order with a client id is in the index");
+        let mut hole = found.expect("an open order with a client order id is in the index");
         self.len -= 1;
         let mask = self.places.len() - 1;
         let mut at = hole;
@@ -271,7 +298,7 @@ impl ClOrdIndex {
             if place == EMPTY {
                 break;
             }
-            // The entry may fill the hole unless that would put it before its home.
+            // An entry may move into the hole unless the hole lies before its home.
             if (at.wrapping_sub(self.home(place)) & mask) >= (at.wrapping_sub(hole) & mask) {
                 self.places[hole] = place.0;
                 hole = at;
@@ -281,8 +308,8 @@ impl ClOrdIndex {
     }
 }
 
-/// Fibonacci hashing of both numbers, mixed once; not keyed, because a client cannot choose its session and its ids only
-/// grow, and a long probe costs the prober's own session most.
+/// Fibonacci hashing of both numbers, mixed once more. The hash needs no secret key: a client cannot choose its session,
+/// its ids only grow, and long probes slow down its own orders most.
 #[inline]
 fn hash_of(session: SessionId, cl_ord_id: ClOrdId) -> u32 {
     let mixed = (cl_ord_id.0 ^ u64::from(session.0) << 40).wrapping_mul(0x9E37_79B9_7F4A_7C15);

@@ -1,4 +1,4 @@
-//! Binary sessions and API keys, as far as they are state: who may trade, what was accepted last, what happens on
+//! Binary sessions and API keys, as far as they are state: who may trade, which id was used last, and what happens on
 //! disconnect.
 
 use crate::command::{CodMode, CodScope, KeySpec, SessionSpec, Throttle};
@@ -13,15 +13,16 @@ pub const KEY_BYTES_MAX: usize = 64;
 pub const KEY_ADDRESSES_MAX: usize = 64;
 /// The longest IPv6 address in text, a slash and three digits.
 pub const KEY_ADDRESS_BYTES_MAX: usize = 49;
-/// Sessions that get a copy of all their account's answers; each costs as much as the answers themselves.
+/// How many sessions may get a copy of all answers to one account. Each costs as much as the answers themselves.
 pub const DROP_COPIES_PER_ACCOUNT_MAX: usize = 2;
 pub const THROTTLE_RATE_MAX: u32 = 10_000_000;
 pub const THROTTLE_BURST_MAX: u32 = 10_000_000;
-/// Longest grace window after a disconnect: one hour.
+/// The longest time between a disconnect and the cancels that it causes: one hour.
 pub const COD_WINDOW_MS_MAX: u32 = 3_600_000;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
+/// A login of the binary protocol, which acts for one account.
 #[derive(Debug, Clone)]
 pub struct Session {
     pub account: AccountId,
@@ -32,8 +33,9 @@ pub struct Session {
     pub cod_mode: CodMode,
     pub cod_scope: CodScope,
     pub cod_window_ms: u32,
-    /// Highest client order id taken; anything at or below it is a resend and ignored.
+    /// The highest client order id that was used. A message with this id or a lower one is a resend and is ignored.
     pub cl_ord_id_last: ClOrdId,
+    /// Open orders that came through this session.
     pub open_count: u32,
     pub bucket: Bucket,
 }
@@ -56,8 +58,8 @@ impl Session {
     }
 }
 
-/// A leaky bucket in the log's time, kept as the moment at which it will be empty (the generic cell rate algorithm,
-/// ITU-T I.371): one number, no refill to run.
+/// A leaky bucket in log time, stored as the moment at which it will be empty: one number, and no timer that refills it
+/// (the generic cell rate algorithm, ITU-T I.371).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket {
     pub throttle: Throttle,
@@ -69,7 +71,7 @@ impl Bucket {
         Self { throttle, empty_at: TsNs(0) }
     }
 
-    /// Whether one more fits at `now`; when it does, it is in.
+    /// Adds one order to the bucket, unless the bucket is full at `now`; then false.
     #[inline]
     pub fn take(&mut self, now: TsNs) -> bool {
         if self.throttle.orders_per_second == 0 {
@@ -96,7 +98,9 @@ pub struct Sessions {
 impl Sessions {
     pub fn add(&mut self, session: Session) -> SessionId {
         let id = SessionId(self.sessions.len() as u32 + 1);
-        self.by_user.insert(session.user, id);
+        assert!(id.0 <= SESSIONS_MAX, "admission counts the sessions first");
+        let before = self.by_user.insert(session.user, id);
+        assert!(before.is_none(), "a user name names one session");
         self.sessions.push(session);
         id
     }
@@ -142,7 +146,8 @@ pub struct Keys {
 
 impl Keys {
     pub fn add(&mut self, spec: KeySpec) {
-        self.by_name.insert(spec.key.clone(), self.keys.len());
+        let before = self.by_name.insert(spec.key.clone(), self.keys.len());
+        assert!(before.is_none() && self.keys.len() < KEYS_MAX as usize, "admission refuses a name that is taken");
         self.keys.push(Key { spec, revoked: false });
     }
 

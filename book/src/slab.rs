@@ -1,22 +1,23 @@
-//! Orders in one array of cache lines, named by slot.
+//! All open orders in one array, a cache line each, named by their slot in it.
 //!
-//! An order never moves while it lives, so queues link slots and an order id finds its order without a hash. Freed
-//! slots are reused newest first, which keeps the working set small; the free list's order is part of the state,
-//! because it decides the ids to come.
+//! An order never moves while it is open, so queues link slots, and an order id finds its order without a hash. The slot
+//! freed last is reused first, which keeps the working set small. Invariant: the order of the free list is part of the
+//! state, because it decides the ids to come.
 
 use crate::command::{Side, StpMode};
 use crate::extent::Extent;
 use crate::ids::{AccountId, ClOrdId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, OrderId, SessionId};
+use crate::mutation::{Mutation, Planted};
 use crate::units::{PriceTicks, QtyLots};
 use prefetch_index::prefetch_index;
 
-/// "No slot" in links.
+/// No slot, in links.
 pub const NIL: u32 = u32::MAX;
 
 /// One open order: exactly one cache line.
 ///
-/// Invariant: a live order has `leaves > 0` and an id whose slot is its own; a free slot has id 0 and links the next
-/// free slot in `next`.
+/// Invariant: an open order has an id that names its slot, and between two commands it has `leaves > 0`; a free slot has
+/// id 0 and links the next free slot in `next`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct Order {
@@ -24,10 +25,10 @@ pub struct Order {
     pub leaves: QtyLots,
     pub cum: QtyLots,
     pub cl_ord_id: ClOrdId,
-    /// Neighbours in the queue of its price level, older and younger.
+    /// The older and the younger neighbour in the queue of its price level.
     pub prev: u32,
     pub next: u32,
-    /// The level it rests in (`ladder::LevelIdx`), meaningless until it rests.
+    /// The level in which it rests (`ladder::LevelIdx`). Undefined while it does not rest.
     pub level: u32,
     pub account: AccountId,
     pub session: SessionId,
@@ -40,7 +41,7 @@ pub struct Order {
 
 const _: () = assert!(size_of::<Order>() == 64 && align_of::<Order>() == 64);
 
-/// Side, post-only, persistence and self-trade mode of an order in one byte.
+/// Side, post-only, persistence and self-trade mode of an order, in one byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct OrderTraits(u8);
 
@@ -90,7 +91,7 @@ impl OrderTraits {
         self.0
     }
 
-    /// Bits read back from a snapshot; `None` where none were ever written so.
+    /// The traits that a snapshot stored as these bits; `None` for bits that no order has.
     pub(crate) fn of_bits(bits: u8) -> Option<Self> {
         let stp = bits >> TRAIT_STP_SHIFT;
         (StpMode::None as u8 <= stp && stp <= StpMode::Decrement as u8).then_some(Self(bits))
@@ -118,14 +119,15 @@ const FREE: Order = Order {
 #[derive(Debug)]
 pub struct Orders {
     slots: Vec<Order>,
+    /// The slot that the next order gets, first of the linked list of free slots.
     free_head: u32,
     live_count: u32,
-    /// Number of the last order taken in; the next one is one higher and wraps past `ORDER_NUMBER_MAX`.
+    /// The number of the last order. The next one is one higher, and 1 again after `ORDER_NUMBER_MAX`.
     number_last: u64,
 }
 
 impl Orders {
-    /// Room for `capacity` orders before the array grows; growth copies everything, so a node asks for enough.
+    /// Room for `capacity` orders before the array grows. Growth copies all orders, so a node asks for enough at start.
     pub fn with_capacity(capacity: usize) -> Self {
         Self { slots: Vec::with_capacity(capacity), free_head: NIL, live_count: 0, number_last: 0 }
     }
@@ -142,7 +144,7 @@ impl Orders {
         self.free_head == NIL && self.slots.len() == ORDER_SLOTS_MAX as usize
     }
 
-    /// Takes the order in under a new id. The caller has checked `is_full`.
+    /// Gives the order a slot and a new id. The caller has checked `is_full`.
     #[inline]
     pub fn insert(&mut self, mut order: Order) -> u32 {
         assert!(!self.is_full(), "admission refuses orders when no slot is left");
@@ -151,9 +153,10 @@ impl Orders {
             self.slots.len() as u32 - 1
         } else {
             let slot = self.free_head;
-            self.free_head = self.slots[slot as usize].next;
+            self.free_head = self.slots[slot as usize].next.planted(Mutation::SlotGivenTwice, |_| slot);
             slot
         };
+        assert!(self.slots[slot as usize].id.is_none(), "a slot that is given to an order was free");
         self.number_last = if self.number_last == ORDER_NUMBER_MAX { 1 } else { self.number_last + 1 };
         order.id = OrderId::new(self.number_last, slot);
         self.slots[slot as usize] = order;
@@ -161,10 +164,12 @@ impl Orders {
         slot
     }
 
+    /// Frees a slot. The order has left its queue and all lists.
     #[inline]
     pub fn remove(&mut self, slot: u32) {
         let order = &mut self.slots[slot as usize];
         assert!(!order.id.is_none(), "a slot is freed once");
+        assert!(order.id.slot() == slot, "an order's id names its slot");
         order.id = OrderId::NONE;
         order.leaves = QtyLots(0);
         order.next = self.free_head;
@@ -172,7 +177,7 @@ impl Orders {
         self.live_count -= 1;
     }
 
-    /// The slot of a live order with exactly this id.
+    /// The slot of the open order with exactly this id.
     #[inline]
     pub fn find(&self, id: OrderId) -> Option<u32> {
         let slot = id.slot();
@@ -180,7 +185,7 @@ impl Orders {
         (order.id == id && !id.is_none()).then_some(slot)
     }
 
-    /// Brings the order's line into the cache; any slot will do.
+    /// Brings the order's line into the cache. A slot that does not exist is harmless.
     #[inline]
     pub fn fetch(&self, slot: u32) {
         prefetch_index(&self.slots, slot as usize);
@@ -196,12 +201,12 @@ impl Orders {
         &mut self.slots[slot as usize]
     }
 
-    /// Live orders by slot.
+    /// The open orders, by slot.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Order)> {
         self.slots.iter().enumerate().filter(|(_, o)| !o.id.is_none()).map(|(slot, o)| (slot as u32, o))
     }
 
-    /// Free slots in the order in which they will be reused, for the state hash and snapshots.
+    /// The free slots in the order in which they will be reused.
     pub fn free_slots(&self) -> impl Iterator<Item = u32> + '_ {
         let mut at = self.free_head;
         std::iter::from_fn(move || {
@@ -213,28 +218,30 @@ impl Orders {
         })
     }
 
-    /// As many slots as a snapshot had, all of them empty and none of them linked for reuse yet.
+    /// Makes as many slots as a snapshot has, all of them empty and none on the free list.
     pub(crate) fn make_slots(&mut self, len: usize) {
-        assert!(self.slots.is_empty() && len <= ORDER_SLOTS_MAX as usize, "slots are made once");
+        assert!(self.slots.is_empty(), "the slots of a snapshot are made once, before its orders");
+        assert!(len <= ORDER_SLOTS_MAX as usize, "an order id has room for the slot");
         self.slots.resize(len, FREE);
     }
 
-    /// An order of a snapshot, back in the slot that its id names.
+    /// Puts an order of a snapshot into the slot that its id names.
     pub(crate) fn put(&mut self, slot: u32, order: Order) {
-        assert!(self.slots[slot as usize].id.is_none() && order.id.slot() == slot, "an order has a slot for itself");
+        assert!(self.slots[slot as usize].id.is_none(), "a slot of a snapshot gets one order");
+        assert!(!order.id.is_none() && order.id.slot() == slot, "an order's id names its slot");
         self.slots[slot as usize] = order;
         self.live_count += 1;
     }
 
-    /// Links an empty slot as the next to be reused.
+    /// Puts an empty slot at the front of the free list.
     pub(crate) fn link_free(&mut self, slot: u32) {
-        assert!(self.slots[slot as usize].id.is_none(), "only empty slots are free");
+        assert!(self.slots[slot as usize].id.is_none(), "only empty slots are on the free list");
         self.slots[slot as usize].next = self.free_head;
         self.free_head = slot;
     }
 
     pub(crate) fn set_number_last(&mut self, number: u64) {
-        assert!(number <= ORDER_NUMBER_MAX);
+        assert!(number <= ORDER_NUMBER_MAX, "an order id has room for the number");
         self.number_last = number;
     }
 
