@@ -120,7 +120,7 @@ fn what_is_missing_or_out_of_place_is_named() {
     let mut doubled = pieces.clone();
     doubled.insert(1, pieces[0].clone());
     let said = load(&doubled).expect_err("one head is enough").to_string();
-    assert_eq!(said, "row 1 of section Head: a second head");
+    assert_eq!(said, "row 1 of section Head of the snapshot is refused: there is a head already");
     let long = (Section::Head, vec![0; PIECE_BYTES_MAX + 1]);
     assert!(matches!(load(&[long]), Err(SnapshotError::PieceTooLong(_))));
 }
@@ -172,9 +172,9 @@ fn money_that_does_not_add_up_is_refused() {
     };
     let orders = [Section::Orders, Section::FreeSlots, Section::OpenLists];
     let accounts_less = without(&[&[Section::Accounts, Section::Sessions, Section::Keys], &orders[..]].concat());
-    assert_eq!(accounts_less, "the state is not whole: balances and fees do not add up to custody");
+    assert_eq!(accounts_less, "the sections of the snapshot do not agree: balances and fees do not add up to custody");
     let orders_less = without(&orders);
-    assert_eq!(orders_less, "the state is not whole: a hold is not what the account's orders need");
+    assert_eq!(orders_less, "the sections of the snapshot do not agree: an account does not hold what its orders need");
 }
 
 /// Bytes that a released version wrote. They change only with a new version that still reads these.

@@ -1,10 +1,10 @@
-//! From pieces to a state. The bytes may be anything: what does not fit together is an error, never a panic.
+//! From pieces to a state. The bytes may be anything: rows that do not fit together are an error, never a panic.
 
 use super::rows::{
     AccountRow, AssetRow, ClientIdRow, HeadRow, KeyRow, MarketRow, OrderRow, ReferenceRow, SessionRow, SlotRow,
 };
-use super::{PIECE_BYTES_MAX, Section};
-use crate::accounts::{ACCOUNTS_MAX, AssetBook, Balance, new_account};
+use super::section::{PIECE_BYTES_MAX, Section};
+use crate::accounts::{ACCOUNTS_MAX, AssetBook, Balance, OPEN_ORDERS_MAX, new_account};
 use crate::client_ids::{CLIENT_IDS_MAX, FirstUse, Payment, REFERENCES_MAX, Reference, Remembered};
 use crate::codec::{CodecError, decode_row};
 use crate::command::{MarketSpec, MarketStatus};
@@ -19,22 +19,22 @@ use crate::slab::{NIL, Order, OrderTraits};
 use crate::units::{QTY_LOTS_MAX, Stamp, UNITS_MAX};
 use bincode::Decode;
 
-/// Why pieces are not a state.
+/// Why the pieces of a snapshot were refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    #[error("a piece of {0} bytes is longer than {PIECE_BYTES_MAX}")]
+    #[error("a piece of the snapshot has {0} bytes, and the longest may have {PIECE_BYTES_MAX}")]
     PieceTooLong(usize),
-    #[error("section {found:?} comes behind {before:?}")]
+    #[error("section {found:?} of the snapshot stands after section {before:?}, and belongs before it")]
     OutOfOrder { found: Section, before: Section },
-    #[error("row {row} of section {section:?}: {source}")]
-    Row { section: Section, row: u64, source: CodecError },
-    #[error("row {row} of section {section:?}: {why}")]
+    #[error("row {row} of section {section:?} of the snapshot cannot be decoded: {cause}")]
+    Row { section: Section, row: u64, cause: CodecError },
+    #[error("row {row} of section {section:?} of the snapshot is refused: {why}")]
     Refused { section: Section, row: u64, why: &'static str },
-    #[error("the state is not whole: {0}")]
-    NotWhole(&'static str),
+    #[error("the sections of the snapshot do not agree: {0}")]
+    Disagreement(&'static str),
 }
 
-/// Takes pieces in the order in which they were saved and makes the engine of them.
+/// Takes pieces in the order in which they were saved, and makes an engine of them.
 #[derive(Debug)]
 pub struct Loader {
     engine: Engine,
@@ -42,13 +42,13 @@ pub struct Loader {
     /// Rows of the current section so far.
     rows: u64,
     head: Option<HeadRow>,
-    /// In the order of reuse; linked when all are known.
+    /// In the order of reuse. They are linked when all are known.
     free_slots: Vec<u32>,
-    /// By slot: whether it was named as free or as listed. Each is one of them, once.
+    /// By slot: whether it was named as free or as listed. Each slot is exactly one of them.
     seen: Vec<bool>,
     listed_count: usize,
     list_account: AccountId,
-    /// By account, then beside its balances: what its orders need held. Adds up to what is held, or it is no state.
+    /// By account, then by its balances: what its orders need to hold. In the end it equals what is held.
     needed: Vec<Vec<u64>>,
     /// By asset: what all accounts own of it.
     owned: Vec<u128>,
@@ -57,9 +57,9 @@ pub struct Loader {
 type Outcome = Result<(), &'static str>;
 
 impl Loader {
-    /// Into an engine that was just made, which decides the capacity; a snapshot with more in it makes room as it comes.
+    /// Loads into a new engine. Its capacity stays, and grows when the snapshot needs more.
     pub fn new(engine: Engine) -> Self {
-        assert!(engine.stamp() == Stamp::default(), "nothing was applied to it yet");
+        assert!(engine.stamp() == Stamp::default(), "a snapshot is loaded into an engine that has applied nothing");
         Self {
             engine,
             section: Section::Head,
@@ -99,50 +99,52 @@ impl Loader {
         }
     }
 
-    /// The state, when every count and every sum in it agrees: `Engine::verify` finds nothing in it. Its hash is the
-    /// caller's to compare.
+    /// The loaded state, when all counts and sums agree, so that `Engine::verify` finds nothing. Comparing its hash is left
+    /// to the caller.
     pub fn finish(mut self) -> Result<Engine, SnapshotError> {
         self.check_money()?;
-        let head = self.head.take().ok_or(SnapshotError::NotWhole("no head"))?;
+        let head = self.head.take().ok_or(SnapshotError::Disagreement("there is no head"))?;
         let orders = &mut self.engine.pool.orders;
         let free_count = self.free_slots.len();
         if orders.len() + free_count != orders.slots_len() {
-            return Err(SnapshotError::NotWhole("live and free slots are not all slots"));
+            return Err(SnapshotError::Disagreement("orders and free slots together are not all slots"));
         }
         for slot in self.free_slots.iter().rev() {
             orders.link_free(*slot);
         }
         if self.listed_count != orders.len() {
-            return Err(SnapshotError::NotWhole("an order is on no account's list"));
+            return Err(SnapshotError::Disagreement("an order is on no account's list of open orders"));
         }
         orders.set_number_last(head.number_last);
         self.engine.seq_checked = self.engine.stamp.seq;
+        debug_assert_eq!(self.engine.verify(), Ok(()), "a snapshot that was accepted is a consistent state");
         Ok(self.engine)
     }
 
-    /// Nothing is held but what orders need, and accounts and fees together own what is in custody.
+    /// What is held is what orders need, and what accounts own and the fees together are what is in custody.
     fn check_money(&self) -> Result<(), SnapshotError> {
         let accounts = &self.engine.accounts;
         for ((_, account), needed) in accounts.iter().zip(&self.needed) {
             let held = account.balances().iter().map(|balance| balance.held.0);
             if !held.eq(needed.iter().copied()) {
-                return Err(SnapshotError::NotWhole("a hold is not what the account's orders need"));
+                return Err(SnapshotError::Disagreement("an account does not hold what its orders need"));
             }
         }
         for (book, owned) in accounts.assets().iter().zip(&self.owned) {
             if owned + u128::from(book.fees.0) != u128::from(book.custody.0) {
-                return Err(SnapshotError::NotWhole("balances and fees do not add up to custody"));
+                return Err(SnapshotError::Disagreement("balances and fees do not add up to custody"));
             }
         }
         Ok(())
     }
 
+    /// Decodes every row of a piece and gives it to `take`.
     fn each<R: Decode<()>>(&mut self, piece: &[u8], take: fn(&mut Self, R) -> Outcome) -> Result<(), SnapshotError> {
         let section = self.section;
         let mut rest = piece;
         while !rest.is_empty() {
             let row = self.rows;
-            let (decoded, len) = decode_row(rest).map_err(|source| SnapshotError::Row { section, row, source })?;
+            let (decoded, len) = decode_row(rest).map_err(|cause| SnapshotError::Row { section, row, cause })?;
             take(self, decoded).map_err(|why| SnapshotError::Refused { section, row, why })?;
             rest = &rest[len..];
             self.rows += 1;
@@ -152,15 +154,15 @@ impl Loader {
 
     fn take_head(&mut self, row: HeadRow) -> Outcome {
         let fee_tiers = row.fee_tiers.as_slice().try_into().ok();
-        let fee_tiers: [_; FEE_TIERS] = fee_tiers.ok_or("another number of fee tiers")?;
-        ensure(fee_tiers.iter().all(|fees| check_fee_tier(0, *fees).is_ok()), "fees that admission refuses")?;
-        ensure(self.head.is_none(), "a second head")?;
-        ensure(row.slots_len <= ORDER_SLOTS_MAX, "more order slots than there can be")?;
-        ensure(row.number_last <= ORDER_NUMBER_MAX, "an order number beyond the last")?;
+        let fee_tiers: [_; FEE_TIERS] = fee_tiers.ok_or("it has another number of fee tiers")?;
+        ensure(fee_tiers.iter().all(|fees| check_fee_tier(0, *fees).is_ok()), "a fee tier is out of range")?;
+        ensure(self.head.is_none(), "there is a head already")?;
+        ensure(row.slots_len <= ORDER_SLOTS_MAX, "it has more order slots than an exchange can have")?;
+        ensure(row.number_last <= ORDER_NUMBER_MAX, "an order number is too large")?;
         let CheckState { slot, account, .. } = row.check_state;
         ensure(
             slot <= row.slots_len && account <= ACCOUNTS_MAX,
-            "the next check starts beyond the last order or account",
+            "the next check starts after the last order or account",
         )?;
         self.engine.check_state = row.check_state;
         self.engine.fee_tiers = fee_tiers;
@@ -174,8 +176,14 @@ impl Loader {
 
     fn take_asset(&mut self, row: AssetRow) -> Outcome {
         let id = AssetId(self.engine.accounts.assets().len() as u32 + 1);
-        ensure(id.0 <= ASSETS_MAX && row.symbol.is_valid() && row.scale <= ASSET_SCALE_MAX, "not an asset")?;
-        ensure(row.custody.0 <= UNITS_MAX && row.fees <= row.custody, "more fees than custody")?;
+        ensure(
+            id.0 <= ASSETS_MAX && row.symbol.is_valid() && row.scale <= ASSET_SCALE_MAX,
+            "the asset has no place, name or scale",
+        )?;
+        ensure(
+            row.custody.0 <= UNITS_MAX && row.fees <= row.custody,
+            "there are more fees than custody, or too much to count",
+        )?;
         let asset = Asset { id, symbol: row.symbol, scale: row.scale };
         self.engine.accounts.restore_asset(AssetBook { asset, custody: row.custody, fees: row.fees });
         self.owned.push(0);
@@ -184,8 +192,8 @@ impl Loader {
 
     fn take_market(&mut self, row: MarketRow) -> Outcome {
         let id = MarketId(self.engine.markets.len() as u32 + 1);
-        ensure(id.0 <= MARKETS_MAX, "more markets than there can be")?;
-        let asset = |id| self.engine.accounts.asset(id).map(|book| book.asset).ok_or("an unknown asset");
+        ensure(id.0 <= MARKETS_MAX, "there are more markets than an exchange can have")?;
+        let asset = |id| self.engine.accounts.asset(id).map(|book| book.asset).ok_or("the asset is unknown");
         let (base, quote) = (asset(row.base)?, asset(row.quote)?);
         let spec = MarketSpec {
             symbol: row.symbol,
@@ -196,14 +204,16 @@ impl Loader {
             limits: row.limits,
             maker_fee: row.maker_fee,
             taker_fee: row.taker_fee,
-            // A market is not made closed, but may have been closed since.
+            // A new market is never closed, but this one may have been closed since.
             status: MarketStatus::Trading,
         };
-        let mut rules = MarketRules::new(id, &spec, &base, &quote).map_err(|_| "rules that admission refuses")?;
+        let mut rules =
+            MarketRules::new(id, &spec, &base, &quote).map_err(|_| "the rules of the market would be refused")?;
         rules.status = row.status;
         // Every trade ends an order.
-        ensure(row.trade_count <= ORDER_NUMBER_MAX, "more trades than orders")?;
-        ensure(self.engine.market_names.insert(row.symbol), "a symbol that is taken")?;
+        ensure(row.last_price.is_none_or(|price| 0 < price.0), "the last price is zero")?;
+        ensure(row.trade_count <= ORDER_NUMBER_MAX, "the market has more trades than there can be orders")?;
+        ensure(self.engine.market_names.insert(row.symbol), "the symbol names another market")?;
         let tape = Tape { last_price: row.last_price, trade_count: row.trade_count, open_count: 0 };
         self.engine.markets.push(Market { rules, book: OrderBook::default(), tape });
         Ok(())
@@ -211,16 +221,17 @@ impl Loader {
 
     fn take_account(&mut self, row: AccountRow) -> Outcome {
         let accounts = &mut self.engine.accounts;
-        ensure(accounts.len() < ACCOUNTS_MAX as usize, "more accounts than there can be")?;
-        ensure(accounts.find_by_name(&row.name).is_none(), "a name that is taken")?;
-        ensure(usize::from(row.fee_tier) < FEE_TIERS, "an unknown fee tier")?;
+        ensure(accounts.len() < ACCOUNTS_MAX as usize, "there are more accounts than an exchange can have")?;
+        ensure(accounts.find_by_name(&row.name).is_none(), "the name names another account")?;
+        ensure(row.open_max <= OPEN_ORDERS_MAX, "the limit of open orders is too large")?;
+        ensure(usize::from(row.fee_tier) < FEE_TIERS, "the fee tier does not exist")?;
         let balances: Vec<Balance> =
             row.balances.iter().map(|b| Balance { asset: b.asset, available: b.available, held: b.held }).collect();
-        ensure(balances.is_sorted_by(|a, b| a.asset < b.asset), "balances out of order")?;
+        ensure(balances.is_sorted_by(|a, b| a.asset < b.asset), "the balances are out of order")?;
         let assets_known = balances.iter().all(|b| accounts.asset(b.asset).is_some());
-        ensure(assets_known, "a balance of an unknown asset")?;
+        ensure(assets_known, "a balance is of an unknown asset")?;
         let countable = balances.iter().all(|b| b.available.0 <= UNITS_MAX && b.held.0 <= UNITS_MAX);
-        ensure(countable, "a balance beyond what can be counted")?;
+        ensure(countable, "a balance is too large to count")?;
         for balance in &balances {
             self.owned[balance.asset.idx()] += u128::from(balance.available.0) + u128::from(balance.held.0);
         }
@@ -236,9 +247,12 @@ impl Loader {
 
     fn take_session(&mut self, row: SessionRow) -> Outcome {
         let sessions = &mut self.engine.sessions;
-        ensure(sessions.len() < SESSIONS_MAX as usize, "more sessions than there can be")?;
-        ensure(row.user.is_valid() && sessions.find_by_user(row.user).is_none(), "a user name that is taken")?;
-        ensure(self.engine.accounts.get(row.account).is_some(), "an unknown account")?;
+        ensure(sessions.len() < SESSIONS_MAX as usize, "there are more sessions than an exchange can have")?;
+        ensure(
+            row.user.is_valid() && sessions.find_by_user(row.user).is_none(),
+            "the user name is not valid or names another session",
+        )?;
+        ensure(self.engine.accounts.get(row.account).is_some(), "the account is unknown")?;
         sessions.add(Session {
             account: row.account,
             user: row.user,
@@ -257,11 +271,11 @@ impl Loader {
 
     fn take_key(&mut self, row: KeyRow) -> Outcome {
         let keys = &mut self.engine.keys;
-        ensure(keys.len() < KEYS_MAX as usize, "more keys than there can be")?;
-        ensure(keys.find(&row.spec.key).is_none(), "a key that is taken")?;
+        ensure(keys.len() < KEYS_MAX as usize, "there are more keys than an exchange can have")?;
+        ensure(keys.find(&row.spec.key).is_none(), "the name names another key")?;
         let name = row.spec.key.clone();
         keys.add(row.spec);
-        let added = keys.find_mut(&name).ok_or("a key without a name")?;
+        let added = keys.find_mut(&name).ok_or("the key has no name")?;
         added.revoked = row.revoked;
         Ok(())
     }
@@ -270,25 +284,28 @@ impl Loader {
         let Engine { pool, markets, accounts, sessions, .. } = &mut self.engine;
         let slot = row.id.slot();
         let market = if row.market.is_none() { None } else { markets.get_mut(row.market.idx()) };
-        let market = market.ok_or("an unknown market")?;
-        ensure(row.session == SessionId::NONE || sessions.get(row.session).is_some(), "an unknown session")?;
-        ensure(!row.id.is_none() && (slot as usize) < pool.orders.slots_len(), "a slot beyond the last")?;
-        ensure(pool.orders.get(slot).id.is_none(), "a slot that is taken")?;
+        let market = market.ok_or("the market is unknown")?;
+        ensure(row.session == SessionId::NONE || sessions.get(row.session).is_some(), "the session is unknown")?;
+        ensure(!row.id.is_none() && (slot as usize) < pool.orders.slots_len(), "the slot is after the last one")?;
+        ensure(pool.orders.get(slot).id.is_none(), "the slot has another order")?;
         let total = row.leaves.0.checked_add(row.cum.0);
         let countable = total.is_some_and(|total| total <= QTY_LOTS_MAX);
-        ensure(countable && 0 < row.leaves.0 && 0 < row.price.0, "nothing that can rest")?;
+        ensure(
+            countable && 0 < row.leaves.0 && 0 < row.price.0,
+            "the order has nothing open, no price, or too large a quantity",
+        )?;
         let numbered = self.head.as_ref().is_some_and(|head| row.id.number() <= head.number_last);
-        ensure(numbered, "an order number beyond the last")?;
-        let traits = OrderTraits::of_bits(row.traits).ok_or("unknown traits")?;
-        ensure(!market.book.crosses(traits.side(), row.price), "an order that crosses the book")?;
+        ensure(numbered, "an order number is too large")?;
+        let traits = OrderTraits::of_bits(row.traits).ok_or("the traits of the order are unknown")?;
+        ensure(!market.book.crosses(traits.side(), row.price), "the order crosses the book")?;
         let hold = market.rules.hold_checked(traits.side(), row.price, row.leaves);
-        let hold = hold.ok_or("more in an order than can be held")?;
+        let hold = hold.ok_or("the order needs more than can be held")?;
         let paid_in = market.rules.paid_in(traits.side());
-        let balances = accounts.get(row.account).ok_or("an unknown account")?.balances();
+        let balances = accounts.get(row.account).ok_or("the account is unknown")?.balances();
         let at = balances.binary_search_by_key(&paid_in, |balance| balance.asset);
-        let at = at.map_err(|_| "an order without a balance behind it")?;
+        let at = at.map_err(|_| "the account has no balance to hold from")?;
         let needed = &mut self.needed[row.account.idx()][at];
-        // The hold in the balance is within `UNITS_MAX`, so a sum beyond it is not that.
+        // A balance holds at most `UNITS_MAX`, so a sum that saturates differs from it and is refused in the end.
         *needed = needed.saturating_add(hold.0);
         pool.orders.put(
             slot,
@@ -316,7 +333,7 @@ impl Loader {
 
     fn take_free_slot(&mut self, SlotRow(slot): SlotRow) -> Outcome {
         ensure_new(&mut self.seen, slot)?;
-        ensure(self.engine.pool.orders.get(slot).id.is_none(), "a free slot with an order in it")?;
+        ensure(self.engine.pool.orders.get(slot).id.is_none(), "the free slot has an order")?;
         self.free_slots.push(slot);
         Ok(())
     }
@@ -325,11 +342,13 @@ impl Loader {
         let Engine { pool, accounts, sessions, open, index, .. } = &mut self.engine;
         ensure_new(&mut self.seen, slot)?;
         let order = *pool.orders.get(slot);
-        ensure(!order.id.is_none(), "a listed slot without an order")?;
-        ensure(self.list_account <= order.account, "lists out of the accounts' order")?;
+        ensure(!order.id.is_none(), "the listed slot has no order")?;
+        ensure(self.list_account <= order.account, "the lists are not in the order of the accounts")?;
         let named = order.session != SessionId::NONE;
         let taken = named && index.find(&pool.orders, order.session, order.cl_ord_id).is_some();
-        ensure(!taken, "two open orders of one client id")?;
+        ensure(!taken, "two open orders have one client order id")?;
+        let is_full = accounts.get(order.account).is_none_or(|account| account.open_count == OPEN_ORDERS_MAX);
+        ensure(!is_full, "the account has more open orders than it may have")?;
         self.list_account = order.account;
         self.listed_count += 1;
         Lists { accounts, sessions, open, index }.add(slot, &order);
@@ -338,9 +357,12 @@ impl Loader {
 
     fn take_client_id(&mut self, row: ClientIdRow) -> Outcome {
         let ids = &mut self.engine.client_ids;
-        ensure(ids.len() < CLIENT_IDS_MAX, "more client ids than there can be")?;
+        ensure(ids.len() < CLIENT_IDS_MAX, "there are more client ids than an exchange remembers")?;
         let now = self.engine.stamp.ts;
-        ensure(row.ts <= now && ids.newest().is_none_or(|newest| newest <= row.ts), "client ids out of their order")?;
+        ensure(
+            row.ts <= now && ids.newest().is_none_or(|newest| newest <= row.ts),
+            "the client ids are not in the order of their age",
+        )?;
         let first = row.first.map(|first| FirstUse { ts: row.ts, seq: first.seq, outcome: first.outcome });
         ids.restore(Remembered { ts: row.ts, account: row.account, key: row.key }, first);
         Ok(())
@@ -350,8 +372,9 @@ impl Loader {
         let references = &mut self.engine.references;
         let payment =
             Payment { withdrawal: row.withdrawal, account: row.account, asset: row.asset, amount: row.amount };
-        ensure(references.len() < REFERENCES_MAX, "more references than there can be")?;
-        ensure(references.check(row.key, &payment) == Reference::New, "a reference that is taken")?;
+        ensure(!row.key.is_none() && 0 < row.amount.0, "the payment has no reference or no amount")?;
+        ensure(references.len() < REFERENCES_MAX, "there are more references than an exchange remembers")?;
+        ensure(references.check(row.key, &payment) == Reference::New, "the reference is booked already")?;
         references.remember(row.key, payment);
         Ok(())
     }
@@ -362,6 +385,6 @@ fn ensure(holds: bool, why: &'static str) -> Outcome {
 }
 
 fn ensure_new(seen: &mut [bool], slot: u32) -> Outcome {
-    let seen = seen.get_mut(slot as usize).ok_or("a slot beyond the last")?;
-    ensure(!std::mem::replace(seen, true), "a slot that is named twice")
+    let seen = seen.get_mut(slot as usize).ok_or("the slot is after the last one")?;
+    ensure(!std::mem::replace(seen, true), "the slot is named twice")
 }

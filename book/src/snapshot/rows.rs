@@ -1,4 +1,4 @@
-//! One row of each section, as it is stored. Invariant: fields are only ever appended.
+//! The rows of each section, as they are stored. Invariant: fields are only ever appended.
 
 use crate::command::{
     AccountKind, AccountStatus, CodMode, CodScope, FeeTier, KeySpec, MarketLimits, MarketStatus, Throttle,
@@ -9,7 +9,7 @@ use crate::running_hash::CheckState;
 use crate::units::{Ppm, PriceTicks, QtyLots, Seq, TsNs, Units};
 use bincode::{Decode, Encode};
 
-/// What there is one of.
+/// All that the state has once.
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) struct HeadRow {
     pub seq: Seq,
@@ -52,7 +52,7 @@ pub(super) struct AccountRow {
     pub blocked: bool,
     pub parent: AccountId,
     pub open_max: u32,
-    /// Empty ones too: after a load, as before it, settling finds its rows and makes none.
+    /// The empty ones too, so that after a load settling finds the balances that it found before.
     pub balances: Vec<BalanceRow>,
 }
 
@@ -84,7 +84,7 @@ pub(super) struct KeyRow {
     pub revoked: bool,
 }
 
-/// An order where it stands: rows of one level come oldest first. Its slot is in its id.
+/// A resting order. The rows of one level come oldest first, and the slot is in the id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) struct OrderRow {
     pub id: OrderId,
@@ -108,7 +108,7 @@ pub(super) struct ClientIdRow {
     pub ts: TsNs,
     pub account: AccountId,
     pub key: ClientKey,
-    /// `None` where the name was used again since.
+    /// `None` when the name was used again since.
     pub first: Option<FirstUseRow>,
 }
 

@@ -1,10 +1,10 @@
-//! From a state to pieces. Reads the engine and changes nothing.
+//! From a state to pieces. Saving reads the engine and changes nothing.
 
 use super::rows::{
     AccountRow, AssetRow, BalanceRow, ClientIdRow, FirstUseRow, HeadRow, KeyRow, MarketRow, OrderRow, ReferenceRow,
     SessionRow, SlotRow,
 };
-use super::{PIECE_BYTES_MAX, Section};
+use super::section::{PIECE_BYTES_MAX, Section};
 use crate::accounts::Account;
 use crate::codec::encode_row;
 use crate::command::Side;
@@ -15,7 +15,7 @@ use crate::session::Session;
 use crate::slab::Order;
 use bincode::Encode;
 
-/// Gathers rows into pieces.
+/// Collects rows into pieces and gives each full one to `put`.
 struct Pieces<'a, P> {
     piece: Vec<u8>,
     row: Vec<u8>,
@@ -23,12 +23,12 @@ struct Pieces<'a, P> {
 }
 
 impl<E, P: FnMut(Section, &[u8]) -> Result<(), E>> Pieces<'_, P> {
-    /// All rows of a section; a section without rows has no piece.
+    /// Writes all rows of a section. A section without rows has no piece.
     fn section<R: Encode>(&mut self, section: Section, rows: impl Iterator<Item = R>) -> Result<(), E> {
         for row in rows {
             self.row.clear();
             encode_row(&row, &mut self.row);
-            assert!(self.row.len() <= PIECE_BYTES_MAX, "a row fits a piece");
+            assert!(self.row.len() <= PIECE_BYTES_MAX, "the longest row fits a piece");
             if self.piece.len() + self.row.len() > PIECE_BYTES_MAX {
                 self.end_piece(section)?;
             }
@@ -38,6 +38,7 @@ impl<E, P: FnMut(Section, &[u8]) -> Result<(), E>> Pieces<'_, P> {
     }
 
     fn end_piece(&mut self, section: Section) -> Result<(), E> {
+        assert!(!self.piece.is_empty() && self.piece.len() <= PIECE_BYTES_MAX, "a piece has a row and keeps its bound");
         let outcome = (self.put)(section, &self.piece);
         self.piece.clear();
         outcome
@@ -45,7 +46,7 @@ impl<E, P: FnMut(Section, &[u8]) -> Result<(), E>> Pieces<'_, P> {
 }
 
 impl Engine {
-    /// Gives the state to `put`, piece by piece, until it is done or `put` fails.
+    /// Gives the state to `put`, piece by piece, until all of it is saved or `put` fails.
     pub fn save<E>(&self, put: &mut impl FnMut(Section, &[u8]) -> Result<(), E>) -> Result<(), E> {
         let mut pieces = Pieces { piece: Vec::with_capacity(PIECE_BYTES_MAX), row: Vec::new(), put };
         pieces.section(Section::Head, std::iter::once(self.head_row()))?;
