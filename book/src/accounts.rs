@@ -45,7 +45,8 @@ pub struct Account {
     pub fee_tier: u8,
     /// The kill switch: no new orders until it is lifted.
     pub blocked: bool,
-    /// The agent that introduced this account, or none. Accounts with one parent are one family for self-trade prevention.
+    /// The agent that introduced this account, or none. Accounts with one parent are one family for self-trade
+    /// prevention.
     pub parent: AccountId,
     pub open_count: u32,
     pub open_max: u32,

@@ -1,4 +1,6 @@
-//! What administrators change: assets, markets, accounts, sessions, keys, funds.
+//! The commands of administrators: assets, markets, accounts, sessions, keys, deposits and withdrawals.
+//!
+//! Invariant: a command changes everything that it asks for, or it is refused and changes nothing.
 
 use crate::accounts::{ACCOUNT_NAME_BYTES_MAX, ACCOUNTS_MAX, OPEN_ORDERS_MAX, new_account};
 use crate::client_ids::{Payment, Reference};
@@ -15,7 +17,7 @@ use crate::session::{
     COD_WINDOW_MS_MAX, KEY_ADDRESS_BYTES_MAX, KEY_ADDRESSES_MAX, KEY_BYTES_MAX, KEYS_MAX, PASSWORD_HASH_BYTES_MAX,
 };
 use crate::session::{DROP_COPIES_PER_ACCOUNT_MAX, SESSIONS_MAX, Session, THROTTLE_BURST_MAX, THROTTLE_RATE_MAX};
-use crate::units::{Ppm, Units};
+use crate::units::{Ppm, UNITS_MAX, Units};
 
 type Answer = Result<Event, AdminReason>;
 
@@ -128,7 +130,7 @@ impl Engine {
             return Err(AdminReason::LimitReached);
         }
         if !spec.parent.is_none() {
-            // One floor of family only: a parent has no parent, so "the same family" is one comparison.
+            // A parent has no parent itself, so that "of one family" is one comparison.
             let parent = self.accounts.get(spec.parent).ok_or(AdminReason::UnknownAccount)?;
             if !parent.parent.is_none() {
                 return Err(AdminReason::OutOfRange);
@@ -189,7 +191,7 @@ impl Engine {
         if spec.password_hash.is_empty() || spec.password_hash.len() > PASSWORD_HASH_BYTES_MAX {
             return Err(AdminReason::OutOfRange);
         }
-        // A drop copy only reads: its end must not take the account's orders with it.
+        // A drop copy only reads, so its disconnect must not cancel the account's orders.
         if spec.drop_copy && spec.cod_mode != CodMode::Off || spec.cod_window_ms > COD_WINDOW_MS_MAX {
             return Err(AdminReason::OutOfRange);
         }
@@ -298,7 +300,7 @@ impl Engine {
         if funds.amount == Units(0) {
             return Err(AdminReason::AmountZero);
         }
-        if funds.amount.0 > crate::units::UNITS_MAX {
+        if funds.amount.0 > UNITS_MAX {
             return Err(AdminReason::BalanceOverflow);
         }
         if funds.reference.is_none() {

@@ -1,4 +1,5 @@
-//! Idempotence keys: the names that clients gave to orders, kept for 24 hours of log time, and to payments, kept for ever.
+//! Idempotence keys: the names that clients gave to orders, kept for 24 hours of log time, and to payments, kept for
+//! ever.
 //!
 //! Only hashes of the names are kept (see `ClientKey`). Both memories are bounded. At the bound new names are refused,
 //! because forgetting an old one early could execute something twice. Invariant: within its lifetime a name has one
@@ -15,8 +16,8 @@ pub const REFERENCES_MAX: usize = 1 << 26;
 /// After so much log time a client may use the name of an order again.
 pub const CLIENT_ID_LIFETIME_NS: u64 = 24 * 3_600 * 1_000_000_000;
 
-/// Folds keys to 64 bits. They are hashes already, so nothing more is needed, and a hasher with a random seed would make
-/// two machines differ.
+/// Folds keys to 64 bits. They are hashes already, so nothing more is needed, and a hasher with a random seed would
+/// make two machines differ.
 #[derive(Debug, Default)]
 pub struct FoldHasher(u64);
 
@@ -124,8 +125,8 @@ impl ClientIds {
         self.by_age.back().map(|remembered| remembered.ts)
     }
 
-    /// Every entry, oldest first, with its first use, or `None` when the name was used again since. The latter belong to
-    /// the state too: they fill the memory and take their turn in `expire`, so a copy without them would diverge.
+    /// Every entry, oldest first, with its first use, or `None` when the name was used again since. The latter belong
+    /// to the state too: they fill the memory and take their turn in `expire`, so a copy without them would diverge.
     pub fn iter(&self) -> impl Iterator<Item = (Remembered, Option<FirstUse>)> + '_ {
         self.by_age.iter().map(|r| {
             let first = self.outcomes.get(&(r.account, r.key)).copied();

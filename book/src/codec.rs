@@ -1,14 +1,14 @@
-//! Commands as bytes for the log, and rows for snapshots: bincode 2, standard configuration (little endian,
-//! variable-length integers).
+//! Commands as bytes for the log, events for histories and rows for snapshots: bincode 2 in its standard configuration
+//! (little endian, variable-length integers).
 //!
-//! The one place that names bincode. Its format is frozen, and golden bytes in the tests pin it.
+//! Nothing is encoded or decoded anywhere else. The format is frozen, and golden bytes in the tests pin it.
 
 use crate::command::Command;
 use crate::event::Event;
 use crate::units::TsNs;
 use bincode::config::{Configuration, standard};
 
-/// Upper bound of one encoded record; the largest are keys with address lists.
+/// The longest record. The largest records are keys with lists of addresses.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024;
 /// Upper bound of an encoded trading command.
 pub const TRADING_RECORD_BYTES_MAX: usize = 256;
@@ -17,11 +17,13 @@ pub const CHECK_BYTES_MAX: usize = 32;
 
 const CONFIG: Configuration = standard();
 
-/// What reading one record may claim, against hostile lengths. bincode counts what values take in memory, up to 33
-/// bytes for one written (an empty string in a list), so this has room for every record that `encode` lets through.
+/// How much memory the decoding of one record may claim, as a defence against hostile lengths. bincode counts the
+/// memory that values take, which is at most 33 bytes for an encoded one (an empty string in a list), so every record
+/// that `encode` accepts can be decoded.
 const DECODE_CLAIM_MAX: usize = 64 * RECORD_BYTES_MAX;
+const _: () = assert!(33 * RECORD_BYTES_MAX <= DECODE_CLAIM_MAX);
 
-/// A command with its time; its sequence is its place in the log.
+/// A command with its time. Its sequence is its place in the log.
 #[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct Record {
     pub ts: TsNs,
@@ -30,36 +32,40 @@ pub struct Record {
 
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
-    #[error("a command does not fit {RECORD_BYTES_MAX} bytes")]
-    TooLarge,
-    #[error("not of this version: {0}")]
+    #[error("the command does not fit the {0} bytes that a record may have")]
+    TooLarge(usize),
+    #[error("the bytes cannot be decoded, are damaged or of a later version: {0}")]
     Undecodable(String),
-    #[error("there are {0} bytes too many")]
+    #[error("{0} bytes follow the end of the value")]
     TrailingBytes(usize),
 }
 
-/// Writes the record to the front of `into` and returns its length.
+/// Writes the record to the front of `into` and gives its length.
 pub fn encode(ts: TsNs, command: &Command, into: &mut [u8]) -> Result<usize, CodecError> {
     let room = into.len().min(RECORD_BYTES_MAX);
-    // The tuple has the same bytes as `Record` and spares a copy of the command.
-    bincode::encode_into_slice((ts, command), &mut into[..room], CONFIG).map_err(|_| CodecError::TooLarge)
+    // The tuple has the same bytes as `Record` and saves a copy of the command.
+    let encoded = bincode::encode_into_slice((ts, command), &mut into[..room], CONFIG);
+    let len = encoded.map_err(|_| CodecError::TooLarge(room))?;
+    assert!(0 < len && len <= RECORD_BYTES_MAX, "a record has bytes and keeps its bound");
+    Ok(len)
 }
 
 pub fn decode(bytes: &[u8]) -> Result<Record, CodecError> {
-    decode_whole(bytes)
+    decode_all(bytes)
 }
 
-/// Appends an event, for histories.
+/// Appends an event to a history.
 pub fn encode_event(event: &Event, into: &mut Vec<u8>) {
     bincode::encode_into_std_write(event, into, CONFIG).expect("memory takes every event");
 }
 
-/// The event that `bytes` are.
+/// The event that these bytes encode.
 pub fn decode_event(bytes: &[u8]) -> Result<Event, CodecError> {
-    decode_whole(bytes)
+    decode_all(bytes)
 }
 
-fn decode_whole<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, CodecError> {
+/// Decodes a value that takes all of the bytes.
+fn decode_all<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, CodecError> {
     let (value, len) = bincode::decode_from_slice(bytes, CONFIG.with_limit::<DECODE_CLAIM_MAX>())
         .map_err(|e| CodecError::Undecodable(e.to_string()))?;
     if len != bytes.len() {
@@ -68,10 +74,10 @@ fn decode_whole<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, CodecError> {
     Ok(value)
 }
 
-/// What reading one row of a snapshot may claim; its bytes are bounded by its piece.
+/// How much memory the decoding of one row of a snapshot may claim. The bytes of a row are bounded by its piece.
 const ROW_CLAIM_MAX: usize = 16 << 20;
 
-/// Appends a row of a snapshot.
+/// Appends a row to a piece of a snapshot.
 pub(crate) fn encode_row<R: bincode::Encode>(row: &R, into: &mut Vec<u8>) {
     bincode::encode_into_std_write(row, into, CONFIG).expect("memory takes every row");
 }

@@ -1,7 +1,7 @@
-//! Everything that changes state, as it stands in the log.
+//! Commands: everything that changes state, as the log stores it.
 //!
-//! A command is what somebody asked for, already decoded into ticks, lots and ids, before any decision. Byte format:
-//! bincode 2 standard configuration (see `codec`); variants and fields are only ever appended.
+//! A command is a request, decoded into ticks, lots and ids, before any decision about it. Invariant: its bytes are
+//! bincode 2 in the standard configuration (see `codec`), and variants and fields are only ever appended.
 
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
 use crate::reject::RejectReason;
@@ -16,15 +16,15 @@ pub enum Command {
     /// Cancel one order and place another as one step.
     CancelReplace(CancelReplace),
     MassCancel(MassCancel),
-    /// A message that the door refused; it is in the log because it uses up its `cl_ord_id` and is answered.
+    /// A message that the gateway refused. It is in the log because it uses up its `cl_ord_id` and gets an answer.
     Refuse(Refuse),
     Query(Query),
     SetSession(SetSession),
-    /// The session's connection is gone for good: its cancel-on-disconnect takes effect.
+    /// The session's connection has ended and its grace window is over: its cancel-on-disconnect takes effect.
     SessionDown(SessionDown),
-    /// Boxed: rare and large, and kept from widening the commands of the hot path.
+    /// In a box, because it is rare and large and would make every other command as large.
     Admin(Box<Admin>),
-    /// The live engine's own: what its state hashed to just before. Changes nothing that anybody can see.
+    /// Written by the live engine: the hash of its state before this command. It changes nothing and has no answer.
     Check(Check),
 }
 
@@ -54,7 +54,7 @@ impl Side {
     }
 }
 
-/// What is wanted and how the quantity is meant.
+/// The kind of an order, with its price and quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum OrderKind {
     Limit {
@@ -70,9 +70,9 @@ pub enum OrderKind {
     },
 }
 
-/// How long an order may live, and whether it may take.
+/// Time in force: how long an order may stay open, and whether it may take.
 ///
-/// Post-only is a lifetime here because it only makes sense for an order that rests.
+/// Post-only is one of these values, because it has a meaning only for an order that rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[repr(u8)]
 pub enum Tif {
@@ -82,7 +82,7 @@ pub enum Tif {
     Fok = 4,
 }
 
-/// What happens when an order meets one of its own owner; the taker's mode decides.
+/// Self-trade prevention: what happens when an order reaches another one of its owner. The taker's mode decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[repr(u8)]
 pub enum StpMode {
@@ -90,7 +90,7 @@ pub enum StpMode {
     CancelTaker = 2,
     CancelMaker = 3,
     CancelBoth = 4,
-    /// Both lose the smaller quantity, the smaller one ends.
+    /// Both lose the smaller of the two quantities, and the smaller order ends.
     Decrement = 5,
 }
 
@@ -109,12 +109,12 @@ pub struct PlaceOrder {
     pub stp_group: u16,
     pub cancel_group: u8,
     pub persist_on_disconnect: bool,
-    /// Refused as stale when sequenced later than this; zero is "no limit".
+    /// The order is refused as stale when it gets its place in the log after this time; zero means never.
     pub valid_until: TsNs,
 }
 
-/// Names one order: by `order_id`, or by the client's id on the same session when `order_id` is none,
-/// or by `client_key` when both are none.
+/// Names one order: by `order_id`; when that is none, by the client order id on the same session; when both are none,
+/// by `client_key`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct OrderRef {
     pub order_id: OrderId,
@@ -131,17 +131,19 @@ pub struct CancelOrder {
     pub target: OrderRef,
 }
 
-/// How the quantity of an amendment is meant.
+/// The meaning of the quantity of an amendment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[repr(u8)]
 pub enum AmendQty {
-    /// The quantity that shall be open from now on.
+    /// The quantity that is open after the amendment.
     Open = 1,
-    /// The whole quantity of the order; what is filled already comes off (in-flight mitigation).
+    /// The total quantity of the order, filled and open together, so that a fill on the way is not ordered again
+    /// (in-flight mitigation).
     Total = 2,
 }
 
-/// Change price or quantity. The same price with a smaller quantity keeps its place in the queue, anything else loses it.
+/// Changes price or quantity. The same price with a smaller quantity keeps the place in the queue, anything else loses
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct AmendOrder {
     pub session: SessionId,
@@ -154,7 +156,7 @@ pub struct AmendOrder {
     pub qty_means: AmendQty,
 }
 
-/// What a failed cancel means for the new order of a cancel-replace.
+/// Whether a cancel-replace places its new order when its cancel fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[repr(u8)]
 pub enum ReplaceMode {
@@ -172,33 +174,33 @@ pub struct CancelReplace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[repr(u8)]
 pub enum MassScope {
-    /// Orders of the session named.
+    /// The orders of the named session.
     Session = 1,
-    /// Orders of the account named.
+    /// The orders of the named account.
     Account = 2,
-    /// Every order of the market named; administrators only.
+    /// Every order of the named market, for administrators only.
     Market = 3,
 }
 
-/// Cancel all orders that fit every given filter.
+/// Cancels all orders that fit every given filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct MassCancel {
     pub session: SessionId,
     pub cl_ord_id: ClOrdId,
     pub account: AccountId,
     pub scope: MassScope,
-    /// `NONE` is every market.
+    /// `NONE` means every market.
     pub market: MarketId,
     pub side: Option<Side>,
     /// Inclusive.
     pub price_min: Option<PriceTicks>,
     /// Inclusive.
     pub price_max: Option<PriceTicks>,
-    /// 0 is every group.
+    /// 0 means every group.
     pub cancel_group: u8,
-    /// Also refuse new orders of the scope until the block is lifted.
+    /// Whether new orders of the scope are refused from now on.
     pub block: BlockChange,
-    /// The rest of a mass cancel that one command could not finish; the node adds these by itself.
+    /// This command continues a mass cancel that one command could not finish. The node writes these itself.
     pub continued: bool,
 }
 
@@ -215,24 +217,24 @@ pub enum BlockChange {
 pub struct Refuse {
     pub session: SessionId,
     pub cl_ord_id: ClOrdId,
-    /// What the message aimed at, for the answer.
+    /// The order that the message named, for the answer.
     pub target: OrderRef,
     pub market: MarketId,
     pub reason: RejectReason,
     /// Template id of the refused message.
     pub template: u16,
-    /// Whether the message was of a kind that uses up its id (a new order, an amendment): a resend is then ignored.
+    /// Whether a message of this kind uses up its id (a new order, an amendment), so that a resend of it is ignored.
     pub consumes_id: bool,
 }
 
-/// Ask for one order or all open orders; answered in the session's stream, hence in the log.
+/// Asks for one order or for all open orders. It is a command because the answer has its place in the session's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Query {
     pub session: SessionId,
     pub request: ClOrdId,
     pub account: AccountId,
     pub market: MarketId,
-    /// All of it none: every open order of the account on this market (or on all markets when that is none).
+    /// With all parts none: every open order of the account on this market, or on all markets when that is none too.
     pub target: OrderRef,
 }
 
@@ -275,7 +277,7 @@ pub struct SessionDown {
     pub continued: bool,
 }
 
-/// What an administrator changes. Every one is answered by its own event or by `AdminRejected`.
+/// What an administrator changes. Each is answered by its own event or by `AdminRejected`.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Admin {
     AddAsset {
@@ -335,15 +337,15 @@ pub enum Admin {
     Withdraw(FundsMove),
 }
 
-/// A market as its administrator describes it, in decimal wire units, before the checks of `instrument`.
+/// A market as an administrator describes it, in the decimal units of the wire, before the checks of `instrument`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct MarketSpec {
     pub symbol: Symbol,
     pub base: AssetId,
     pub quote: AssetId,
-    /// Tick in 1e-9 of a whole quote asset per whole base asset.
+    /// The smallest price step, in 1e-9 USD for 1 BTC on a market of BTC against USD.
     pub tick_e9: u64,
-    /// Lot in 1e-8 of a whole base asset.
+    /// The smallest quantity step, in 1e-8 BTC on such a market.
     pub lot_e8: u64,
     pub limits: MarketLimits,
     pub maker_fee: Ppm,
@@ -355,9 +357,9 @@ pub struct MarketSpec {
 pub struct MarketLimits {
     pub qty_min: QtyLots,
     pub qty_max: QtyLots,
-    /// In quote units; zero is no minimum.
+    /// The smallest price times quantity, in quote units; zero means none.
     pub notional_min: Units,
-    /// Largest distance of a limit price from the reference price, in ppm of it; zero is no band.
+    /// The largest distance of a price from the reference price, in parts per million of it; zero means no band.
     pub price_band: Ppm,
 }
 
@@ -369,11 +371,11 @@ pub enum MarketStatus {
     Halt = 2,
     CancelOnly = 3,
     PostOnly = 4,
-    /// For good: no status follows.
+    /// Final: no other status can follow.
     Closed = 5,
 }
 
-/// Scales a market's fees for the accounts of a tier; 1,000,000 is the market's own fee.
+/// Scales a market's fees for the accounts of a tier; 1,000,000 leaves them as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct FeeTier {
     pub maker_scale: Ppm,
@@ -396,7 +398,7 @@ pub enum AccountStatus {
     Active = 1,
     /// Cancels and withdrawals only.
     Suspended = 2,
-    /// For good.
+    /// Final: no other status can follow.
     Closed = 3,
 }
 
@@ -409,7 +411,7 @@ pub struct AccountSpec {
     pub fee_tier: u8,
 }
 
-/// A leaky bucket in the log's time; a rate of zero is no limit.
+/// The limits of a leaky bucket in log time; a rate of zero means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Throttle {
     pub orders_per_second: u32,
@@ -420,9 +422,9 @@ pub struct Throttle {
 pub struct SessionSpec {
     pub account: AccountId,
     pub user: UserName,
-    /// Argon2 hash in PHC text form; checked at the door.
+    /// An Argon2 hash in PHC text form, which the gateway checks.
     pub password_hash: String,
-    /// Reads an account's stream but may not trade.
+    /// The session gets a copy of the account's stream and may not trade.
     pub drop_copy: bool,
     pub throttle: Throttle,
     pub cod_mode: CodMode,
@@ -430,19 +432,19 @@ pub struct SessionSpec {
     pub cod_window_ms: u32,
 }
 
-/// The public part of an API key; secrets never enter the log.
+/// The public part of an API key. Secrets never enter the log.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct KeySpec {
     pub account: AccountId,
     /// 1 to 64 bytes, unique.
     pub key: String,
-    /// Bit 0 read, bit 1 trade, bit 2 withdraw.
+    /// Bit 0 to read, bit 1 to trade, bit 2 to withdraw.
     pub permissions: u8,
     /// Empty for an HMAC key.
     pub ed25519_public: Vec<u8>,
-    /// CIDR blocks; empty is everywhere.
+    /// CIDR blocks from which the key may be used; none means everywhere.
     pub addresses: Vec<String>,
-    /// Zero is never.
+    /// Zero means never.
     pub expires: TsNs,
 }
 
@@ -451,6 +453,6 @@ pub struct FundsMove {
     pub account: AccountId,
     pub asset: AssetId,
     pub amount: Units,
-    /// Required; the same reference with the same contents again changes nothing and gets the first answer.
+    /// Required. The same reference with the same contents again changes nothing and gets the first answer.
     pub reference: ClientKey,
 }

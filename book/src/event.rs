@@ -1,9 +1,9 @@
-//! What a command did, in order: the only output of the state machine.
+//! Events: what a command did, in order, and the only output of the state machine.
 //!
-//! Private answers, the public feed, reporting rows and the ledger are all derived from these. The first event about an
-//! order is `Accepted` (or `Rejected`), the last is its terminal one: the `Fill` that leaves nothing, or `Canceled`.
-//! `Event` is a plain value of fixed size, so that a sink that was made once never allocates. Histories keep events as
-//! bincode (see `codec`): variants and fields are only ever appended.
+//! Private answers, the public feed, reporting rows and the ledger are all derived from events. Invariants: the first
+//! event about an order is `Accepted` or `Rejected`, and the last one is terminal: the `Fill` that leaves nothing open,
+//! or `Canceled`. An event is a plain value of fixed size, so that a sink never has to allocate. Histories store events
+//! as bincode (see `codec`), and variants and fields are only ever appended.
 
 use crate::command::{AccountStatus, AmendQty, CodMode, CodScope, MarketStatus, MassScope, OrderKind, Side, Tif};
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, TradeId, UserName};
@@ -12,10 +12,10 @@ use crate::reject::{AdminReason, RejectReason};
 use crate::units::{FeeUnits, PriceTicks, QtyLots, Seq, Units};
 use bincode::{Decode, Encode};
 
-/// Takes events as they happen.
+/// Where the engine puts events as they happen.
 pub trait Sink {
-    /// Whether `Event::Transfer` is wanted. The live engine books every transfer but need not describe it;
-    /// the shadow, recovery checks and tests ask for the description.
+    /// Whether the sink wants `Event::Transfer`. The live engine moves the money without describing it; the shadow,
+    /// recovery checks and tests ask for the description.
     const LEDGER: bool;
 
     fn push(&mut self, event: Event);
@@ -29,7 +29,7 @@ impl Sink for Vec<Event> {
     }
 }
 
-/// Drops everything: for replay at full speed.
+/// Drops every event, for replay at full speed.
 #[derive(Debug, Default)]
 pub struct NoSink;
 
@@ -43,7 +43,7 @@ impl Sink for NoSink {
 pub enum Event {
     Accepted(Accepted),
     Rejected(Rejected),
-    /// The order, or what is left of it, joined the book: public.
+    /// The order, or what remains of it, joined the book. This one is public.
     Rested(Rested),
     Fill(Fill),
     /// A self-trade prevention took quantity off an order without a trade.
@@ -53,7 +53,7 @@ pub enum Event {
     CancelRejected(CancelRejected),
     MassCanceled(MassCanceled),
     OrderStatus(OrderStatus),
-    /// The client's text id had been used: the outcome of its first use. Nothing was done now.
+    /// The client had used this text id before: the outcome of its first use. Nothing was done now.
     Repeated(Repeated),
     SessionState(SessionState),
     Transfer(Transfer),
@@ -64,7 +64,7 @@ pub enum Event {
         market: MarketId,
         status: MarketStatus,
     },
-    /// Fees or limits of a market changed: all its rules as they are now.
+    /// The fees or limits of a market changed: all its rules as they are now.
     MarketRulesChanged(MarketRules),
     FeeTierChanged {
         tier: u8,
@@ -94,7 +94,7 @@ pub enum Event {
     KeyRevoked {
         account: AccountId,
     },
-    /// A deposit or withdrawal was booked; `repeated` when its reference had been booked before and nothing moved now.
+    /// A deposit or withdrawal was booked. `repeated` says that it had been booked before and nothing moved now.
     FundsMoved {
         account: AccountId,
         asset: AssetId,
@@ -118,7 +118,7 @@ pub struct Accepted {
     pub side: Side,
     pub kind: OrderKind,
     pub tif: Tif,
-    /// The whole quantity; for an order by quote, what the quote amount takes from the book.
+    /// The total quantity; for an order by quote, the quantity that the quote amount takes from the book.
     pub qty: QtyLots,
     pub persist_on_disconnect: bool,
 }
@@ -131,7 +131,7 @@ pub struct Rejected {
     pub account: AccountId,
     pub market: MarketId,
     pub reason: RejectReason,
-    /// Template id of the refused message where the door refused it, else 0.
+    /// The template id of the message when the gateway refused it, otherwise 0.
     pub template: u16,
 }
 
@@ -162,12 +162,12 @@ pub struct FillSide {
     pub cl_ord_id: ClOrdId,
     pub account: AccountId,
     pub session: SessionId,
-    /// Still open after this fill.
+    /// The quantity that is open after this fill.
     pub leaves: QtyLots,
-    /// Filled so far, this fill included.
+    /// The quantity that is filled so far, this fill included.
     pub cum: QtyLots,
-    /// A fee is in units of what this side received: base for the buyer, quote for the seller. A rebate (negative) is a
-    /// share of the taker's fee of the same trade and comes in the asset in which the taker paid.
+    /// A fee is in units of what this side received: base for the buyer, quote for the seller. A rebate is negative: it
+    /// is a share of the other side's fee of the same trade, in the asset in which that side paid it.
     pub fee: FeeUnits,
 }
 
@@ -180,11 +180,11 @@ pub struct Reduced {
     pub market: MarketId,
     pub side: Side,
     pub price: PriceTicks,
-    /// What was taken off.
+    /// The quantity that was taken off.
     pub qty: QtyLots,
     pub leaves: QtyLots,
     pub cum: QtyLots,
-    /// False for the incoming order, which the public has not seen.
+    /// False for the incoming order, which was never public.
     pub was_resting: bool,
 }
 
@@ -192,10 +192,10 @@ pub struct Reduced {
 pub struct Amended {
     pub order_id: OrderId,
     pub session: SessionId,
-    /// The order's id from now on: the amendment's own when it came through the order's session.
+    /// The client order id from now on: that of the amendment when it came through the order's session.
     pub cl_ord_id: ClOrdId,
     pub cl_ord_id_before: ClOrdId,
-    /// Who asked.
+    /// The request, by its session and id.
     pub request_session: SessionId,
     pub request_cl_ord_id: ClOrdId,
     pub account: AccountId,
@@ -207,11 +207,11 @@ pub struct Amended {
     pub leaves_before: QtyLots,
     pub cum: QtyLots,
     pub qty_means: AmendQty,
-    /// When false the order left the book with this event and comes back by `Rested`, perhaps after fills.
+    /// When false, the order left the book with this event. It may trade, and joins the book again by `Rested`.
     pub kept_priority: bool,
 }
 
-/// Why an order ended without being filled. The numbers are those of the wire schema.
+/// Why an order ended without being filled completely. The numbers are those of the wire schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[repr(u8)]
 pub enum CancelReason {
@@ -221,24 +221,24 @@ pub enum CancelReason {
     KillSwitch = 4,
     /// The remainder of an immediate-or-cancel order.
     Ioc = 5,
-    /// A fill-or-kill order that could not be filled whole.
+    /// A fill-or-kill order that could not be filled completely.
     Fok = 6,
     SelfTrade = 7,
     Replaced = 11,
     Admin = 13,
-    /// The remainder of a market order when the book had no more, or no more within the price band.
+    /// The remainder of a market order: the book had nothing more, or nothing more within the price band.
     NoLiquidity = 14,
-    /// The command had reached `FILLS_PER_COMMAND_MAX`; the remainder may not rest, because it would cross.
+    /// The command reached `FILLS_PER_COMMAND_MAX`. The remainder may not rest, because it would cross the book.
     FillLimit = 15,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Canceled {
     pub order_id: OrderId,
-    /// The order's session and id.
+    /// The order, by its session and id.
     pub session: SessionId,
     pub cl_ord_id: ClOrdId,
-    /// Who asked; none when unsolicited.
+    /// The request, by its session and id; none when the client did not ask for it.
     pub request_session: SessionId,
     pub request_cl_ord_id: ClOrdId,
     pub account: AccountId,
@@ -247,7 +247,7 @@ pub struct Canceled {
     pub qty: QtyLots,
     pub cum: QtyLots,
     pub reason: CancelReason,
-    /// Whether the public saw it: an IOC remainder never rested.
+    /// Whether the order was public. The remainder of an immediate-or-cancel order never was.
     pub was_resting: bool,
 }
 
@@ -260,7 +260,7 @@ pub struct CancelRejected {
     pub account: AccountId,
     pub market: MarketId,
     pub reason: RejectReason,
-    /// True when an amendment was refused, false for a cancel.
+    /// True for a refused amendment, false for a refused cancel.
     pub amend: bool,
 }
 
@@ -271,10 +271,11 @@ pub struct MassCanceled {
     pub account: AccountId,
     pub market: MarketId,
     pub scope: MassScope,
-    /// Orders that this command cancelled.
+    /// How many orders this command cancelled.
     pub count: u32,
+    /// Whether the scope is blocked now.
     pub blocked: bool,
-    /// More orders fit the filter than one command may cancel: send the command again as `continued`.
+    /// More orders fit the filter than one command may cancel. The node continues with another command.
     pub more: bool,
 }
 
@@ -291,7 +292,7 @@ pub struct OrderStatus {
     pub leaves: QtyLots,
     pub cum: QtyLots,
     pub post_only: bool,
-    /// Answers still to come for the same request.
+    /// How many more answers to the same request follow.
     pub remaining: u32,
 }
 
@@ -302,7 +303,7 @@ pub struct Repeated {
     pub client_key: ClientKey,
     /// The command that used the id first.
     pub seq_first: Seq,
-    /// What became of it: an order, or the reason why not.
+    /// Its outcome: the order, or the reason why it was rejected.
     pub outcome: Result<OrderId, RejectReason>,
 }
 
@@ -318,16 +319,16 @@ pub struct SessionState {
     pub blocked: bool,
 }
 
-/// Where money can be. Codes follow the exchange's chart of accounts.
+/// The accounts of the ledger. The codes are those of the exchange's chart of accounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum LedgerAccount {
-    /// 102: what the custodian holds for everybody.
+    /// 102: what the custodian keeps for all clients and the house.
     Custody,
-    /// 202: a client's money that is free.
+    /// 202: a client's money that is available.
     Available(AccountId),
-    /// 212: a client's money behind open orders.
+    /// 212: a client's money that its open orders hold.
     Held(AccountId),
-    /// 302: fees earned, less the shares of them that were paid to makers as rebates.
+    /// 302: fees earned, less the shares of them that were paid as rebates.
     Fees,
 }
 
@@ -344,7 +345,7 @@ pub enum TransferKind {
     Rebate = 7,
 }
 
-/// A balanced posting: `amount` leaves one account and enters another of the same asset, exactly.
+/// A balanced posting: exactly `amount` leaves one account of the ledger and enters another one of the same asset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Transfer {
     pub kind: TransferKind,
@@ -354,6 +355,6 @@ pub struct Transfer {
     pub amount: Units,
     pub debit_after: Units,
     pub credit_after: Units,
-    /// The order behind a hold, release, trade or fee; none for deposits and withdrawals.
+    /// The order of a hold, release, trade, fee or rebate; none for deposits and withdrawals.
     pub order_id: OrderId,
 }

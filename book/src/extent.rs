@@ -1,8 +1,8 @@
-//! Where one of the large arrays of the state lies, for whoever chooses what pages lie under it.
+//! The place of one of the large arrays of the state in memory, so that the node can choose its pages.
 //!
-//! An address, not a reference: it is never read through here, and an array that grows moves away from it.
+//! It is an address, not a reference: nothing is read through it, and an array that grows moves away from it.
 
-/// Capacity counts, used or not yet.
+/// The memory of one array: all of its capacity, also the unused part.
 #[derive(Clone, Copy, Debug)]
 pub struct Extent {
     pub name: &'static str,

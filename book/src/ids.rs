@@ -1,6 +1,6 @@
-//! Names of things: assets, markets, accounts, sessions, orders, trades, and the client's own names.
+//! Identifiers: of assets, markets, accounts, sessions, orders and trades, and those that clients choose themselves.
 //!
-//! Ids of assets, markets, accounts and sessions are dense and start at 1, so that they index arrays; 0 is "none".
+//! Ids of assets, markets, accounts and sessions are dense and start at 1, so that they index arrays; 0 means none.
 
 use bincode::{Decode, Encode};
 use std::fmt;
@@ -18,7 +18,7 @@ macro_rules! dense_id {
                 self.0 == 0
             }
 
-            /// Where this id sits in an array whose first element belongs to id 1.
+            /// The index of this id in an array whose first element has id 1.
             pub(crate) fn idx(self) -> usize {
                 debug_assert!(self.0 > 0, "an id of zero names nothing");
                 self.0 as usize - 1
@@ -32,7 +32,7 @@ dense_id!(
     AssetId
 );
 dense_id!(
-    /// A market, the pair of a base and a quote asset; `instrumentId` on the wire.
+    /// A market: a base asset traded against a quote asset. It is `instrumentId` on the wire.
     MarketId
 );
 dense_id!(
@@ -40,27 +40,29 @@ dense_id!(
     AccountId
 );
 dense_id!(
-    /// A binary order-entry session. `NONE` marks orders that came through another door.
+    /// A binary order-entry session. `NONE` marks orders that came through another protocol.
     SessionId
 );
 
-/// Exchange order id: the order's running number above, its slot below.
+/// The exchange's order id: the order's running number in the high bits, its slot in the low ones.
 ///
-/// The slot finds the order without a hash and the number proves it is still the same one. Numbers are unique for
-/// `2^40` orders and then wrap; they say nothing about the owner.
+/// The slot finds the order without a hash, and the number proves that it is still the same order. Numbers are unique
+/// for `2^40` orders and then start again; they say nothing about the owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct OrderId(pub u64);
 
-/// Bits of an order id that hold the slot: at most 16.7 million orders rest at once.
+/// The bits of an order id that hold the slot: at most 16.7 million orders are open at once.
 pub const ORDER_SLOT_BITS: u32 = 24;
 pub const ORDER_SLOTS_MAX: u32 = 1 << ORDER_SLOT_BITS;
 pub const ORDER_NUMBER_MAX: u64 = (1 << (64 - ORDER_SLOT_BITS)) - 1;
+const _: () = assert!(ORDER_NUMBER_MAX << ORDER_SLOT_BITS | (ORDER_SLOTS_MAX as u64 - 1) == u64::MAX);
 
 impl OrderId {
     pub const NONE: Self = Self(0);
 
     pub(crate) fn new(number: u64, slot: u32) -> Self {
-        debug_assert!(0 < number && number <= ORDER_NUMBER_MAX && slot < ORDER_SLOTS_MAX);
+        assert!(0 < number && number <= ORDER_NUMBER_MAX, "an order id has room for the number");
+        assert!(slot < ORDER_SLOTS_MAX, "an order id has room for the slot");
         Self(number << ORDER_SLOT_BITS | u64::from(slot))
     }
 
@@ -68,7 +70,7 @@ impl OrderId {
         self.0 as u32 & (ORDER_SLOTS_MAX - 1)
     }
 
-    /// The running number of the order, in order of acceptance over the whole exchange.
+    /// The running number of the order: orders of all markets count up in the order in which they were accepted.
     pub fn number(self) -> u64 {
         self.0 >> ORDER_SLOT_BITS
     }
@@ -78,18 +80,18 @@ impl OrderId {
     }
 }
 
-/// The client's order id on a binary session: strictly increasing, 0 is "none".
+/// The order id that the client of a binary session chooses: strictly increasing, 0 means none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct ClOrdId(pub u64);
 
-/// Trade number, 1, 2, 3 ... within a market.
+/// The number of a trade: 1, 2, 3 ... within a market.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct TradeId(pub u64);
 
-/// The first 128 bits of a BLAKE3 hash over a client's own text id; zero is "none".
+/// The first 128 bits of the BLAKE3 hash of a text by which a client names an order or a payment; zero means none.
 ///
-/// Doors whose clients name orders or payments by text (REST, funds) hash the text once at the edge, so that the
-/// state remembers 16 bytes for it however long it is.
+/// Where clients name things by text (REST, payments), the gateway hashes the text once, so that the state keeps 16
+/// bytes for it, however long it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct ClientKey(pub u128);
 
@@ -101,14 +103,15 @@ impl ClientKey {
     }
 }
 
-/// The name of an asset or a market: 1 to 16 of `A-Z 0-9 - _ . /`, padded with spaces on the wire, zeros here.
+/// The name of an asset or a market: 1 to 16 of `A-Z 0-9 - _ . /`. It is padded with zeros here and with spaces on the
+/// wire.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Symbol([u8; 16]);
 
 pub const SYMBOL_BYTES_MAX: usize = 16;
 
 impl Symbol {
-    /// `None` when the text is empty, too long, or has a character outside the set.
+    /// `None` when the text is empty or too long, or has a character outside the set.
     pub fn new(text: &str) -> Option<Self> {
         let allowed = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b"-_./".contains(&b);
         if text.is_empty() || text.len() > SYMBOL_BYTES_MAX || !text.bytes().all(allowed) {
@@ -124,7 +127,7 @@ impl Symbol {
         std::str::from_utf8(&self.0[..len]).unwrap_or("?")
     }
 
-    /// A symbol read back from bytes may hold anything; the log and snapshots are checked with this.
+    /// Whether `new` would make this symbol. One that was decoded from the log or a snapshot may have any bytes.
     pub fn is_valid(&self) -> bool {
         Self::new(self.as_str()) == Some(*self)
     }
@@ -142,7 +145,7 @@ impl fmt::Display for Symbol {
     }
 }
 
-/// The log-in name of a binary session, 1 to 6 letters and digits (SoupBinTCP's field width).
+/// The login name of a binary session: 1 to 6 letters and digits, which is the width of SoupBinTCP's field.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct UserName([u8; 6]);
 
@@ -162,7 +165,7 @@ impl UserName {
         std::str::from_utf8(&self.0).unwrap_or("?").trim_end()
     }
 
-    /// A name read back from bytes may hold anything; a session is added only under one that passes this.
+    /// Whether `new` would make this name. One that was decoded may have any bytes.
     pub fn is_valid(&self) -> bool {
         Self::new(self.as_str()) == Some(*self)
     }

@@ -1,7 +1,7 @@
 //! Assets and markets: the rules of what can be traded, and of what a trade costs.
 //!
-//! Invariant: in every market each price times each quantity is a whole number of quote units. `MarketRules::new` refuses
-//! any other market, so that no amount of a trade is ever rounded. Only fees round, in favour of the house.
+//! Invariant: in every market each price times each quantity is a whole number of quote units. `MarketRules::new`
+//! refuses any other market, so that no amount of a trade is ever rounded. Only fees round, in favour of the house.
 
 use crate::command::{FeeTier, MarketLimits, MarketSpec, MarketStatus, Side};
 use crate::ids::{AssetId, MarketId, Symbol};
@@ -101,8 +101,8 @@ impl MarketRules {
         }
     }
 
-    /// What `qty` of an order holds: quote units at its limit for a buy, base units for a sell. `None` for more than can
-    /// be counted, which admission refuses.
+    /// What `qty` of an order holds: quote units at its limit for a buy, base units for a sell. `None` for more than
+    /// can be counted, which admission refuses.
     #[inline]
     pub(crate) fn hold_checked(&self, side: Side, price: PriceTicks, qty: QtyLots) -> Option<Units> {
         match side {

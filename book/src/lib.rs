@@ -1,11 +1,17 @@
 //! The exchange as a pure state machine: `Engine::apply(stamp, &command, &mut sink)`.
 //!
-//! Read in this order: the words (`units`, `ids`, `command`, `reject`, `event`), the things (`instrument`, `accounts`,
-//! `session`, `slab`, `ladder`, `order_book`), the rules (`admit`, `orders`, `settle`, `mass`, `administration`,
-//! `engine`), the proofs (`check`, `verify`, `state_hash`, `naive`), and the state as bytes (`snapshot`).
+//! Read in this order:
 //!
-//! What never enters: I/O, a clock, async, threads, floats, random hashing. Time comes in with the command, and the
-//! same commands give the same state on any machine.
+//! - the words: `units`, `ids`, `reject`, `command`, `event`, and their bytes, `codec`;
+//! - the state: `instrument`, `accounts`, `session`, `client_ids`, then orders: `slab`, `ladder`, `order_book`,
+//!   `open_orders`, and `extent`, which says where the large arrays lie in memory;
+//! - the rules: `engine`, `admit`, `orders`, `settle`, `mass`, `administration`, and `look_ahead`, which prefetches for
+//!   them;
+//! - the proofs: `running_hash`, `check`, `state_hash`, `verify`, and the state as bytes, `snapshot`;
+//! - for tests only: `mutation`, the planted faults, and `testing`, the naive twin and the seeded flow.
+//!
+//! What never enters what is shipped: I/O, a clock, async, threads, floats, hashing with a random seed. Time comes with
+//! the command, and the same commands give the same state on any machine.
 #![forbid(unsafe_code)]
 
 pub mod codec;
@@ -17,12 +23,13 @@ pub mod units;
 
 pub mod accounts;
 pub mod client_ids;
-pub mod extent;
 pub mod instrument;
+pub mod session;
+
+pub mod extent;
 pub mod ladder;
 pub mod open_orders;
 pub mod order_book;
-pub mod session;
 pub mod slab;
 
 mod administration;
@@ -34,10 +41,11 @@ mod orders;
 mod settle;
 
 pub mod check;
-pub mod mutation;
 pub mod running_hash;
 pub mod snapshot;
 pub mod state_hash;
+pub mod verify;
+
+pub mod mutation;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-pub mod verify;

@@ -1,17 +1,18 @@
-//! Fetches what commands to come will touch, while the commands before them run.
+//! Prefetches the memory that the next commands will touch, while the commands before them are applied.
 //!
-//! On a large book the way to an order is a chain of loads from memory, each of which waits for the one before: the place
-//! of its name, its line, its neighbours and its level, the order that it will stand behind. A batch has many commands,
-//! hence many chains, and they can wait together:
+//! On a large book the way to an order is a chain of loads from memory, each of which waits for the one before: the
+//! place of its client order id, its own line, its neighbours and its level, and the order after which it will queue. A
+//! batch has many commands, and with them many chains, which can wait at the same time:
 //!
 //! ```text
-//!  commands from now    0 ........ 4 ........... 8 ................. 12 ............ 16
-//!  what is fetched      (applied)  Tail          Queue               Line            Name
-//!                                  whom it will  neighbours, levels  the order's     place of its client id,
-//!                                  stand behind                      own line        its account
+//!  commands from now    0 ........ 4 ............. 8 ................. 12 ............ 16
+//!  what is fetched      (applied)  Tail            Queue               Line            Name
+//!                                  the order after neighbours, levels  the order's     place of its client order
+//!                                  which it queues                     own line        id, its account
 //! ```
 //!
-//! Nothing is changed and nothing is promised: a command may well touch something else by the time it is applied.
+//! Invariant: a prefetch changes nothing and guarantees nothing. By the time a command is applied it may touch
+//! something else.
 
 use crate::command::{Command, OrderKind, OrderRef, PlaceOrder, Side};
 use crate::engine::Engine;
@@ -20,7 +21,7 @@ use crate::order_book::OrderBook;
 use crate::slab::Orders;
 use crate::units::PriceTicks;
 
-/// One link of the chain; each needs what the one before has fetched.
+/// One load of the chain. Each needs what the one before it has fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Name,
@@ -32,19 +33,19 @@ pub enum Step {
 /// How many commands ahead each step is done. Four commands take longer than one load from memory.
 const STEPS: [(Step, usize); 4] = [(Step::Name, 16), (Step::Line, 12), (Step::Queue, 8), (Step::Tail, 4)];
 
-/// Commands behind this one are not looked at.
+/// The most distant command that is looked at.
 pub const DISTANCE_MAX: usize = STEPS[0].1;
 
-/// Fewer orders than this are in the cache anyway, and looking ahead would only cost.
+/// With fewer order slots than this all orders are in the cache, and looking ahead would only cost time.
 pub const ORDERS_MIN: usize = 1 << 15;
 
-/// Whether so many orders have room in the book that looking ahead pays.
+/// Whether there are so many order slots that looking ahead saves time.
 #[inline]
 pub fn pays(orders: &Orders) -> bool {
     ORDERS_MIN <= orders.slots_len()
 }
 
-/// Gives each step the command that it is for, as far as one is to come.
+/// Calls `fetch` for each step with the command at the step's distance, when there is one.
 #[inline]
 pub fn each_step<C>(coming: impl Fn(usize) -> Option<C>, fetch: impl Fn(Step, C)) {
     for (step, distance) in STEPS {
@@ -55,13 +56,13 @@ pub fn each_step<C>(coming: impl Fn(usize) -> Option<C>, fetch: impl Fn(Step, C)
 }
 
 impl Engine {
-    /// Whether the book is so large that looking ahead pays.
+    /// Whether there are so many orders that looking ahead saves time.
     #[inline]
     pub fn looks_ahead(&self) -> bool {
         pays(&self.pool.orders)
     }
 
-    /// Fetches for the commands to come; `coming(n)` is the one that is applied `n` commands from now.
+    /// Prefetches for the commands to come: `coming(n)` is the one that is applied `n` commands from now.
     #[inline]
     pub fn look_ahead<'a>(&self, coming: impl Fn(usize) -> Option<&'a Command>) {
         if self.looks_ahead() {
@@ -75,7 +76,7 @@ impl Engine {
             Command::Place(place) => self.fetch_place(step, place),
             Command::Cancel(cancel) => {
                 let slot = self.fetch_target(step, cancel.account, cancel.session, &cancel.target);
-                self.fetch_place_of(step, slot);
+                self.fetch_index_entry(step, slot);
             }
             Command::Amend(amend) => {
                 let slot = self.fetch_target(step, amend.account, amend.session, &amend.target);
@@ -85,14 +86,14 @@ impl Engine {
                     let order = self.pool.orders.get(slot);
                     self.fetch_price(step, order.market, order.traits.side(), amend.price);
                 }
-                self.fetch_place_of(step, slot);
+                self.fetch_index_entry(step, slot);
             }
             Command::CancelReplace(replace) => {
                 let slot = self.fetch_target(step, replace.place.account, replace.place.session, &replace.target);
-                self.fetch_place_of(step, slot);
+                self.fetch_index_entry(step, slot);
                 self.fetch_place(step, &replace.place);
             }
-            // Rare, or no order's way at all.
+            // The others are rare or touch no order.
             _ => {}
         }
     }
@@ -113,7 +114,7 @@ impl Engine {
         }
     }
 
-    /// The slot of the target where its line should be in the cache by now.
+    /// Prefetches the order that a command names, and gives its slot at the steps at which its line is in the cache.
     #[inline]
     fn fetch_target(&self, step: Step, account: AccountId, session: SessionId, target: &OrderRef) -> Option<u32> {
         let slot = || match target.order_id {
@@ -145,9 +146,9 @@ impl Engine {
         }
     }
 
-    /// The place of an order's client id, which it loses when it leaves or is renamed.
+    /// Prefetches the place of an order's client order id, which the order gives up when it ends or is renamed.
     #[inline]
-    fn fetch_place_of(&self, step: Step, slot: Option<u32>) {
+    fn fetch_index_entry(&self, step: Step, slot: Option<u32>) {
         if let (Step::Queue, Some(slot)) = (step, slot) {
             let order = self.pool.orders.get(slot);
             self.index.fetch(order.session, order.cl_ord_id);

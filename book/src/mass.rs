@@ -1,7 +1,8 @@
 //! Commands over many orders at once: mass cancel, cancel on disconnect, status queries.
 //!
-//! Each handles at most `CANCELS_PER_COMMAND_MAX` orders. When orders remain, the answer says `more`, and the node sends
-//! the command again as `continued`. A block takes effect with the first part, so that no order is placed between two.
+//! Each handles at most `CANCELS_PER_COMMAND_MAX` orders. When orders remain, the answer says `more`, and the node
+//! sends the command again as `continued`. A block takes effect with the first part, so that no order is placed between
+//! two.
 
 use crate::command::{BlockChange, CodMode, CodScope, DownCause, MarketStatus, MassCancel, MassScope};
 use crate::command::{Query, SessionDown, SetSession, Side};
@@ -82,7 +83,8 @@ impl Engine {
         }));
     }
 
-    /// The account whose orders are meant. A session reaches its own account only; administrators come without a session.
+    /// The account whose orders are meant. A session reaches its own account only; administrators come without a
+    /// session.
     fn admit_mass_cancel(&self, mass: &MassCancel) -> Result<AccountId, RejectReason> {
         if let Some(session) = self.sessions.get(mass.session) {
             let own = mass.account.is_none() || mass.account == session.account;
@@ -137,8 +139,8 @@ impl Engine {
         *blocked
     }
 
-    /// Cancels the account's orders that fit, oldest first. Gives how many, and whether more of them remain. Orders on a
-    /// halted market stay, unless the kill switch, a disconnect or an administrator cancels them.
+    /// Cancels the account's orders that fit, oldest first. Gives how many, and whether more of them remain. Orders on
+    /// a halted market stay, unless the kill switch, a disconnect or an administrator cancels them.
     fn cancel_filtered<S: Sink>(
         &mut self,
         account: AccountId,
@@ -168,8 +170,8 @@ impl Engine {
         (count, false)
     }
 
-    /// Cancels the market's orders that fit, buys before sells and better prices first. Gives how many, and whether more
-    /// of them remain.
+    /// Cancels the market's orders that fit, buys before sells and better prices first. Gives how many, and whether
+    /// more of them remain.
     fn cancel_market<S: Sink>(&mut self, filter: &Filter, sink: &mut S) -> (u32, bool) {
         let mut count = 0;
         for side in [Side::Buy, Side::Sell] {

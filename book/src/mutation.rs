@@ -5,7 +5,8 @@
 //! without it, and it never stands inside a condition. Invariant: without the feature `mutation` a hook gives back what
 //! it was given, and nothing of a fault is left in the compiled program.
 
-/// Declares all planted faults of a crate: once per crate, in a module of its own, in a crate with a feature `mutation`.
+/// Declares all planted faults of a crate: once per crate, in a module of its own, in a crate with a feature
+/// `mutation`.
 ///
 /// The module gets the enum `Mutation` with `ALL`, `name` and `named`; the functions `is`, `plant` and `reached`; and
 /// the trait `Planted`, which is the hook.

@@ -1,9 +1,9 @@
 //! Which orders an account has open, and which order a session's client order id names.
 //!
-//! The list of an account is linked through an array beside the orders, oldest first, so that a mass cancel walks its own
-//! orders only, in an order that every replica has. The index from client order ids to orders is a table of slots: the
-//! order itself says whether it is the right one, so an entry costs eight bytes. Invariant: every resting order is on
-//! its account's list and, with a session, in the index, and no other order is.
+//! The list of an account is linked through an array beside the orders, oldest first, so that a mass cancel walks its
+//! own orders only, in an order that every replica has. The index from client order ids to orders is a table of slots:
+//! the order itself says whether it is the right one, so an entry costs eight bytes. Invariant: every resting order is
+//! on its account's list and, with a session, in the index, and no other order is.
 
 use crate::accounts::{Account, Accounts, OPEN_ORDERS_MAX};
 use crate::extent::Extent;
@@ -149,8 +149,8 @@ impl Lists<'_> {
 
 const TABLE_LEN_MIN: usize = 1024;
 
-/// One place of the table: the high half of the key's hash, and the slot plus one. Zero is empty, so that a new table is
-/// memory that the kernel has not had to provide yet.
+/// One place of the table: the high half of the key's hash, and the slot plus one. Zero is empty, so that a new table
+/// is memory that the kernel has not had to provide yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place(u64);
 
@@ -176,8 +176,8 @@ impl Place {
 
 /// From (session, client order id) to the slot of an open order: open addressing with linear probing.
 ///
-/// At most half full. When an entry is removed, entries after it move back into the hole, so there are no tombstones and
-/// no clean-up.
+/// At most half full. When an entry is removed, entries after it move back into the hole, so there are no tombstones
+/// and no clean-up.
 #[derive(Debug)]
 pub struct ClOrdIndex {
     /// `Place`s, as numbers: a table of zeros costs no memory until it is used.
@@ -308,8 +308,8 @@ impl ClOrdIndex {
     }
 }
 
-/// Fibonacci hashing of both numbers, mixed once more. The hash needs no secret key: a client cannot choose its session,
-/// its ids only grow, and long probes slow down its own orders most.
+/// Fibonacci hashing of both numbers, mixed once more. The hash needs no secret key: a client cannot choose its
+/// session, its ids only grow, and long probes slow down its own orders most.
 #[inline]
 fn hash_of(session: SessionId, cl_ord_id: ClOrdId) -> u32 {
     let mixed = (cl_ord_id.0 ^ u64::from(session.0) << 40).wrapping_mul(0x9E37_79B9_7F4A_7C15);

@@ -154,8 +154,8 @@ impl OrderBook {
         TakeEnd::Filled
     }
 
-    /// Brings into the cache what taking the order in `slot` out of its queue will touch. Cheap only when the order's own
-    /// line is there already.
+    /// Brings into the cache what taking the order in `slot` out of its queue will touch. Cheap only when the order's
+    /// own line is there already.
     #[inline]
     pub fn fetch_neighbours(pool: &Pool, slot: u32) {
         let Order { prev, next, level, .. } = *pool.orders.get(slot);

@@ -1,98 +1,99 @@
-//! Why an order, a cancel or an administrator's command was refused.
+//! The reasons why an order, a cancel or an administrator's command is refused.
 
 use bincode::{Decode, Encode};
 
 /// Reasons to refuse a client's command, in order of precedence: when several hold, the first is reported.
 ///
-/// The numbers are part of the log (refusals that the door decides are commands) and never change their meaning.
+/// The numbers are part of the log, because refusals by the gateway are commands, and never change their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[repr(u8)]
 pub enum RejectReason {
     /// A field has a value outside its domain.
     Malformed = 1,
-    /// The message or an option of it is in the schema but not offered yet.
+    /// The message or one of its options is in the schema, but is not offered yet.
     Unsupported = 2,
     /// The session may not trade for this account, or the account does not exist.
     NotAuthorised = 3,
     /// `validUntil` had passed when the order was sequenced.
     StaleRequest = 4,
-    /// The session's or account's rate is used up.
+    /// The session has used up its rate.
     Throttled = 5,
     /// The account is suspended or closed.
     AccountNotTrading = 6,
-    /// New orders are blocked for the session or account until the block is lifted.
+    /// New orders of the session or the account are blocked until the block is lifted.
     KillSwitch = 7,
     UnknownInstrument = 8,
-    /// The market is halted, closed or in cancel-only.
+    /// The market is halted or closed, or accepts cancels only.
     NotTrading = 9,
-    /// The market takes only post-only orders now.
+    /// The market accepts only post-only orders now.
     PostOnlyPhase = 10,
-    /// The price is zero, beyond the largest price, or not on the tick.
+    /// The price is zero, larger than the largest price, or not a multiple of the tick.
     PriceTick = 11,
-    /// The quantity is not a whole number of lots.
+    /// The quantity is not a multiple of the lot.
     QtyStep = 12,
-    /// The quantity is zero, below the market's minimum or above its maximum.
+    /// The quantity is zero, or below the market's minimum, or above its maximum.
     QtyRange = 13,
-    /// Price times quantity is below the market's minimum or too large to count.
+    /// Price times quantity is below the market's minimum, or too large to count.
     Notional = 14,
     /// The price is too far from the reference price.
     PriceBand = 15,
-    /// The order to cancel or amend does not exist (any more), or belongs to somebody else.
+    /// The order to cancel or amend does not exist, does not exist any more, or belongs to another account.
     UnknownOrder = 16,
-    /// The amendment leaves nothing open, because that much is filled already.
+    /// The amendment would leave nothing open, because so much is filled already.
     TooLate = 17,
-    /// The client's text id was used within 24 hours; the first outcome stands.
+    /// The client used this text id within the last 24 hours, and the first outcome stands.
     DuplicateClientId = 18,
-    /// The memory of client ids is full; nothing was done.
+    /// The memory of client ids is full, and nothing was done.
     ClientIdMemoryFull = 19,
+    /// The account has as many open orders as it may have.
     MaxOpenOrders = 20,
-    /// The exchange holds as many open orders as it can.
+    /// The exchange has as many open orders as it can have.
     OrdersFull = 21,
     PostOnlyWouldCross = 22,
     InsufficientFunds = 23,
-    /// A balance would pass the largest countable amount.
+    /// A balance would become too large to count.
     BalanceOverflow = 24,
 }
 
 /// Reasons to refuse an administrator's command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode, thiserror::Error)]
 pub enum AdminReason {
-    #[error("the name is empty, too long, or has characters outside the allowed set")]
+    #[error("the name is empty or too long, or has a character that is not allowed")]
     NameInvalid,
-    #[error("the name is taken")]
+    #[error("the name is already in use")]
     NameTaken,
-    #[error("no room for another: the limit is reached")]
+    #[error("the limit is reached: there are as many of these as there may be")]
     LimitReached,
-    #[error("unknown asset")]
+    #[error("there is no such asset")]
     UnknownAsset,
-    #[error("unknown market")]
+    #[error("there is no such market")]
     UnknownMarket,
-    #[error("unknown account")]
+    #[error("there is no such account")]
     UnknownAccount,
-    #[error("unknown session")]
+    #[error("there is no such session")]
     UnknownSession,
-    #[error("unknown key")]
+    #[error("there is no such key")]
     UnknownKey,
-    #[error("the scale is above the largest allowed")]
+    #[error("an asset may have at most 8 decimal places")]
     ScaleTooLarge,
-    #[error("base and quote are the same asset")]
+    #[error("base and quote must be two assets")]
     SameAsset,
-    #[error("tick, lot and asset scales do not make price x quantity a whole number of units")]
+    #[error("with this tick and lot, price times quantity is not always a whole number of units of the quote asset")]
     Inexact,
     #[error("a value is outside its allowed range")]
     OutOfRange,
-    #[error("maker and taker fee together are below zero: every trade would cost the house")]
+    #[error("maker and taker fee together are below zero, so that every trade would cost the house")]
     FeesNegative,
-    #[error("the account's funds are too low")]
+    #[error("the account has less available than the amount")]
     InsufficientFunds,
-    #[error("the amount would pass the largest countable balance")]
+    #[error("the balance would become too large to count")]
     BalanceOverflow,
-    #[error("the reference was used before with other contents")]
+    #[error("the reference was used before, for a payment with other contents")]
     ReferenceConflict,
-    #[error("an amount must be above zero")]
+    #[error("the amount must be larger than zero")]
     AmountZero,
-    #[error("a reference is required")]
+    #[error("a payment needs a reference")]
     ReferenceMissing,
-    #[error("the status change is not allowed from the present status")]
+    #[error("the present status does not allow this change")]
     StatusChange,
 }

@@ -1,8 +1,8 @@
 //! The running hash over every outcome, and what two states that disagree report.
 //!
-//! Every event is folded into one number as it happens. Two engines that applied the same commands have the same number,
-//! and one that went another way has another one from there on. It is made for speed, not against forgery: it finds
-//! accidents, and the state hash of a snapshot finds the rest.
+//! Every event is folded into one number as it happens. Two engines that applied the same commands have the same
+//! number, and one that went another way has another one from there on. It is made for speed, not against forgery: it
+//! finds accidents, and the state hash of a snapshot finds the rest.
 //!
 //! Invariant: descriptions of transfers are not hashed, because the live engine does not make them.
 

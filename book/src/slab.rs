@@ -1,8 +1,8 @@
 //! All open orders in one array, a cache line each, named by their slot in it.
 //!
-//! An order never moves while it is open, so queues link slots, and an order id finds its order without a hash. The slot
-//! freed last is reused first, which keeps the working set small. Invariant: the order of the free list is part of the
-//! state, because it decides the ids to come.
+//! An order never moves while it is open, so queues link slots, and an order id finds its order without a hash. The
+//! slot freed last is reused first, which keeps the working set small. Invariant: the order of the free list is part of
+//! the state, because it decides the ids to come.
 
 use crate::command::{Side, StpMode};
 use crate::extent::Extent;
@@ -16,8 +16,8 @@ pub const NIL: u32 = u32::MAX;
 
 /// One open order: exactly one cache line.
 ///
-/// Invariant: an open order has an id that names its slot, and between two commands it has `leaves > 0`; a free slot has
-/// id 0 and links the next free slot in `next`.
+/// Invariant: an open order has an id that names its slot, and between two commands it has `leaves > 0`; a free slot
+/// has id 0 and links the next free slot in `next`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct Order {

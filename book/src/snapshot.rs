@@ -1,8 +1,8 @@
-//! The complete state as bytes, in pieces: the content of a snapshot file, which a start loads instead of the log before
-//! it.
+//! The complete state as bytes, in pieces: the content of a snapshot file, which a start loads instead of the log
+//! before it.
 //!
-//! A piece is a run of complete rows of one section, at most `PIECE_BYTES_MAX` long, so that neither end needs memory for
-//! more than one. Sections come in the order of `Section`, because each names only what is in those before it:
+//! A piece is a run of complete rows of one section, at most `PIECE_BYTES_MAX` long, so that neither end needs memory
+//! for more than one. Sections come in the order of `Section`, because each names only what is in those before it:
 //!
 //! ```text
 //! head | assets | markets | accounts | sessions | keys | orders | free slots | open lists | client ids | references

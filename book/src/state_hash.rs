@@ -1,8 +1,8 @@
-//! A hash of the whole state that says nothing of memory: equal states hash equal on any machine, in any build,
-//! however they came about.
+//! The hash of the complete state: equal states have equal hashes on any machine and in any build, however they came
+//! about.
 //!
-//! Everything that can influence a later event is in it, in a fixed order: also the free slots, because they decide the
-//! ids to come. Capacities, empty balance rows, unused levels and the hash of what happened (`check`) are not.
+//! Everything that can influence a later event is hashed, in a fixed order, also the free slots, because they decide
+//! the ids to come. Capacities, empty balances, unused levels and the state of checks are not hashed.
 
 use crate::command::Side;
 use crate::engine::{Engine, Market};
@@ -25,28 +25,28 @@ impl fmt::Debug for StateHash {
     }
 }
 
-/// Version of the walk; a change of what is hashed changes it.
+/// The version of the walk. It changes whenever something else is hashed.
 const WALK_VERSION: u64 = 1;
 
-/// Gathers small fields so that the hash sees large pieces.
+/// Collects small fields in a buffer, because the hash is fast on large pieces.
 struct Walk<'r> {
     hasher: blake3::Hasher,
     buffer: Vec<u8>,
-    rest: &'r mut dyn FnMut(),
+    pause: &'r mut dyn FnMut(),
 }
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
 impl<'r> Walk<'r> {
-    fn new(rest: &'r mut dyn FnMut()) -> Self {
-        Self { hasher: blake3::Hasher::new(), buffer: Vec::with_capacity(BUFFER_BYTES + 64), rest }
+    fn new(pause: &'r mut dyn FnMut()) -> Self {
+        Self { hasher: blake3::Hasher::new(), buffer: Vec::with_capacity(BUFFER_BYTES + 64), pause }
     }
 
     fn number(&mut self, value: u64) {
         self.buffer.extend_from_slice(&value.to_le_bytes());
         if self.buffer.len() >= BUFFER_BYTES {
             self.flush();
-            (self.rest)();
+            (self.pause)();
         }
     }
 
@@ -69,12 +69,13 @@ impl<'r> Walk<'r> {
 
 impl Engine {
     pub fn state_hash(&self) -> StateHash {
-        self.state_hash_resting(&mut || {})
+        self.state_hash_paced(&mut || {})
     }
 
-    /// The same, for callers that must not keep a core busy for as long as it takes: `rest` is called every 64 KiB.
-    pub fn state_hash_resting(&self, rest: &mut dyn FnMut()) -> StateHash {
-        let mut walk = Walk::new(rest);
+    /// The same for callers that must not occupy a core for as long as the walk takes: `pause` is called after every
+    /// 64 KiB, and may sleep.
+    pub fn state_hash_paced(&self, pause: &mut dyn FnMut()) -> StateHash {
+        let mut walk = Walk::new(pause);
         walk.number(WALK_VERSION);
         walk.number(self.stamp.seq.0);
         walk.number(self.stamp.ts.0);
@@ -134,7 +135,7 @@ impl Engine {
                 walk.number(balance.held.0);
             }
             walk.number(u64::MAX);
-            // The order of the list decides the order of a mass cancel.
+            // The order of the list decides in which order a mass cancel goes.
             for slot in self.open.of(account) {
                 walk.number(u64::from(slot));
             }

@@ -1,5 +1,7 @@
-//! What proves the exchange, outside of what is shipped: a slow and obvious twin of the engine, and seeded flow to run
-//! both on. Behind the feature `testing`.
+//! What tests and benches compare the exchange with and run it on: a slow and obvious twin, and a seeded flow of
+//! commands.
+//!
+//! The module exists with the feature `testing` only, which is never on in what is shipped.
 
 pub mod naive;
 pub mod workload;

@@ -1,7 +1,7 @@
 //! The full walk over the state: everything that the fast paths keep up to date is computed again and compared.
 //!
-//! Slow on purpose, and free of the incremental bookkeeping that it checks: it is the second place of each invariant that
-//! an assert guards in the first. Tests run it after every command, tools over the state of a complete log.
+//! Slow on purpose, and free of the incremental bookkeeping that it checks: it is the second place of each invariant
+//! that an assert guards in the first. Tests run it after every command, tools over the state of a complete log.
 
 use crate::command::Side;
 use crate::engine::{Engine, Market};

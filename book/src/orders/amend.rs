@@ -137,7 +137,8 @@ impl Engine {
         }
     }
 
-    /// The amended order rests again, or it is filled, or self-trade prevention or the fill limit cancels its remainder.
+    /// The amended order rests again, or it is filled, or self-trade prevention or the fill limit cancels its
+    /// remainder.
     fn end_or_rest<S: Sink>(&mut self, slot: u32, end: TakeEnd, sink: &mut S) {
         let order = *self.pool.orders.get(slot);
         if end == TakeEnd::Limit && order.leaves.0 > 0 {

@@ -7,8 +7,8 @@ use crate::event::{CancelReason, Event, Sink};
 use crate::units::Stamp;
 
 impl Engine {
-    /// No other command can come between the cancel and the new order. With `StopOnFailure` the new order is placed only
-    /// when the old one was there to be cancelled.
+    /// No other command can come between the cancel and the new order. With `StopOnFailure` the new order is placed
+    /// only when the old one was there to be cancelled.
     pub(crate) fn cancel_replace<S: Sink>(&mut self, stamp: Stamp, replace: &CancelReplace, sink: &mut S) {
         let place = &replace.place;
         // A resend must not cancel anything either, so both names are looked up before the first half.

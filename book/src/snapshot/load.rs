@@ -99,8 +99,8 @@ impl Loader {
         }
     }
 
-    /// The loaded state, when all counts and sums agree, so that `Engine::verify` finds nothing. Comparing its hash is left
-    /// to the caller.
+    /// The loaded state, when all counts and sums agree, so that `Engine::verify` finds nothing. Comparing its hash is
+    /// left to the caller.
     pub fn finish(mut self) -> Result<Engine, SnapshotError> {
         self.check_money()?;
         let head = self.head.take().ok_or(SnapshotError::Disagreement("there is no head"))?;

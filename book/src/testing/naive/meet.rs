@@ -25,7 +25,8 @@ impl Naive {
         }
     }
 
-    /// What an order does until `qty` or `quote` is used up. `End::Done` also when the next lot costs more than is left.
+    /// What an order does until `qty` or `quote` is used up. `End::Done` also when the next lot costs more than is
+    /// left.
     pub(super) fn plan(&self, order: &Order, qty: u64, quote: u128) -> Plan {
         let (mut qty_left, mut quote_left) = (qty, quote);
         let mut plan = Plan { steps: Vec::new(), end: End::Done };
