@@ -140,7 +140,7 @@ impl Engine {
 
     #[inline]
     fn advance(&mut self, stamp: Stamp) {
-        assert!(stamp.seq == self.stamp.seq.next(), "commands follow each other without a gap");
+        assert!(stamp.seq == self.stamp.seq.next(), "commands come without a gap");
         assert!(self.stamp.ts <= stamp.ts, "log time never runs back");
         self.stamp = stamp;
     }

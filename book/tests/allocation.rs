@@ -17,7 +17,7 @@ thread_local! {
 }
 
 fn count() {
-    // During a thread's end the counter is gone; nobody measures then.
+    // During a thread's end the counter is gone; and nothing is measured then.
     let _counted = ASKED.try_with(|asked| asked.set(asked.get() + 1));
 }
 

@@ -1,4 +1,5 @@
-//! Ten asserts of the book, each shown to fire: a planted fault, the commands that lead to it, and the words of the panic.
+//! Ten asserts of the book, each shown to fire: a planted fault, the commands that lead to it, and the words of the
+//! panic.
 //!
 //! Every invariant is checked in a second place, so each case also says what the full walk finds before the command at
 //! which the assert ends the process.

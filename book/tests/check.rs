@@ -1,4 +1,4 @@
-//! Checks in the log: silent while engines agree, loud and lasting once they do not.
+//! Checks in the log: nothing while two engines agree, and a divergence that stays once they do not.
 
 use book::command::{Admin, Check, Command, FundsMove};
 use book::engine::{Capacity, Engine};
@@ -31,7 +31,7 @@ fn checked_log(profile: Profile, seed: u64) -> Vec<(Stamp, Command)> {
     log
 }
 
-/// Where the engine parted from the log, if it did.
+/// The check at which the engine and the log differ, if one does.
 fn replay(engine: &mut Engine, log: &[(Stamp, Command)]) -> Option<Seq> {
     for (stamp, command) in log {
         engine.apply(*stamp, command, &mut NoSink);
@@ -43,8 +43,8 @@ fn replay(engine: &mut Engine, log: &[(Stamp, Command)]) -> Option<Seq> {
 fn a_replay_agrees_with_every_check() {
     for profile in [Profile::Mixed, Profile::Maker, Profile::Crosses] {
         let log = checked_log(profile, 11);
-        let parted = replay(&mut Engine::new(Capacity { orders: 1, leaves: 1, markets: 1 }), &log);
-        assert_eq!(parted, None, "{profile:?}");
+        let divergence = replay(&mut Engine::new(Capacity { orders: 1, leaves: 1, markets: 1 }), &log);
+        assert_eq!(divergence, None, "{profile:?}");
     }
 }
 
@@ -79,10 +79,10 @@ fn saved(engine: &Engine) -> Pieces {
 fn loaded(pieces: &Pieces) -> Engine {
     let mut loader = Loader::new(Engine::new(Capacity::default()));
     pieces.iter().for_each(|(section, piece)| loader.take(*section, piece).expect("what was saved loads"));
-    loader.finish().expect("the state is whole")
+    loader.finish().expect("the sections agree")
 }
 
-/// One command left out shows at the very next check.
+/// One skipped command shows at the next check.
 #[test]
 fn a_difference_shows_at_the_next_check() {
     let log = checked_log(Profile::Mixed, 13);
@@ -90,14 +90,22 @@ fn a_difference_shows_at_the_next_check() {
     let mut engine = Engine::new(Capacity::default());
     assert_eq!(replay(&mut engine, &log[..at]), None);
     engine.skip(log[at].0);
-    let parted = replay(&mut engine, &log[at + 1..]);
+    let divergence = replay(&mut engine, &log[at + 1..]);
     let next = log[at].0.seq.0.next_multiple_of(CHECK_EVERY);
-    assert_eq!(parted, Some(Seq(next)));
-    assert_eq!(engine.seq_checked(), Seq(next - CHECK_EVERY), "behind the last one that agreed nothing is vouched for");
-    assert_eq!(loaded(&saved(&engine)).seq_checked(), engine.stamp().seq, "whoever keeps a state vouches for it");
+    assert_eq!(divergence, Some(Seq(next)));
+    assert_eq!(
+        engine.seq_checked(),
+        Seq(next - CHECK_EVERY),
+        "nothing after the last check that agreed is known to be right"
+    );
+    assert_eq!(
+        loaded(&saved(&engine)).seq_checked(),
+        engine.stamp().seq,
+        "a snapshot is taken only of a state that is known to be right"
+    );
 }
 
-/// Money that moved between two accounts without any event: found when the walk comes by.
+/// Money that moved between two accounts without any event is found when the sample reaches them.
 #[test]
 fn a_balance_gone_bad_is_found_by_the_walk() {
     let log = checked_log(Profile::Maker, 14);
@@ -107,7 +115,7 @@ fn a_balance_gone_bad_is_found_by_the_walk() {
     move_a_unit(&mut moved);
     let mut pieces = saved(&sound);
     pieces.retain(|(section, _)| *section != Section::Accounts);
-    let at = pieces.iter().position(|(section, _)| Section::Accounts < *section).expect("sections behind it");
+    let at = pieces.iter().position(|(section, _)| Section::Accounts < *section).expect("sections after it");
     let accounts = saved(&moved).into_iter().filter(|(section, _)| *section == Section::Accounts);
     pieces.splice(at..at, accounts);
     let mut bad = loaded(&pieces);
@@ -127,7 +135,7 @@ fn a_balance_gone_bad_is_found_by_the_walk() {
 fn move_a_unit(engine: &mut Engine) {
     let (asset, amount) = (AssetId(1), Units(1));
     let rich =
-        engine.accounts().iter().find(|(_, account)| account.available(asset).0 > 0).expect("somebody has some").0;
+        engine.accounts().iter().find(|(_, account)| account.available(asset).0 > 0).expect("an account has some").0;
     let other = AccountId(if rich.0 == 1 { 2 } else { 1 });
     let moves = |account, key| FundsMove { account, asset, amount, reference: ClientKey(key) };
     for admin in [Admin::Withdraw(moves(rich, 1 << 100)), Admin::Deposit(moves(other, (1 << 100) + 1))] {

@@ -207,7 +207,7 @@ fn every_golden_command_reads_back() {
 }
 
 #[test]
-fn bytes_cut_short_or_with_more_behind_are_errors() {
+fn bytes_cut_short_or_followed_by_more_are_errors() {
     for (name, command) in commands() {
         let mut bytes = bytes_of(&command);
         for len in 0..bytes.len() {
@@ -224,7 +224,7 @@ fn a_command_that_does_not_fit_is_refused() {
     for (name, command) in commands() {
         let len = bytes_of(&command).len();
         let mut small = vec![0; len - 1];
-        assert!(matches!(encode(TS, &command, &mut small), Err(CodecError::TooLarge)), "{name}");
+        assert!(matches!(encode(TS, &command, &mut small), Err(CodecError::TooLarge(_))), "{name}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Fairness as the public can see it: a book built from public events alone, and the rules it must keep.
 //!
-//! Public are `Rested`, `Fill`, `Reduced` and `Canceled` of orders that rested, and `Amended`. On the owner's side, each
-//! order begins with `Accepted`, what is filled never falls, and there is one end.
+//! Public are `Rested`, `Fill`, `Reduced` and `Canceled` of orders that rested, and `Amended`. On the owner's side,
+//! each order begins with `Accepted`, what is filled never falls, and there is one end.
 
 use book::command::Side;
 use book::engine::{Capacity, Engine};
@@ -30,7 +30,7 @@ struct Public {
 }
 
 impl Public {
-    fn hear(&mut self, event: &Event) {
+    fn follow(&mut self, event: &Event) {
         match event {
             Event::Rested(e) => {
                 self.arrivals += 1;
@@ -94,7 +94,7 @@ impl Public {
         self.resting.get(&id).map_or(0, |order| order.leaves)
     }
 
-    /// After a command: nobody is away, and no book is crossed.
+    /// After a command: every amended order is back or has ended, and no book is crossed.
     fn is_settled(&self) {
         assert!(self.away.is_empty(), "an amended order neither came back nor ended: {:?}", self.away);
         let mut best: HashMap<(MarketId, Side), u32> = HashMap::new();
@@ -110,7 +110,7 @@ impl Public {
     }
 }
 
-/// What the owner of an order hears of it.
+/// What the owner of an order gets to know about it.
 #[derive(Default)]
 struct Owners {
     cum: HashMap<OrderId, u64>,
@@ -118,7 +118,7 @@ struct Owners {
 }
 
 impl Owners {
-    fn hear(&mut self, event: &Event) {
+    fn follow(&mut self, event: &Event) {
         match event {
             Event::Accepted(e) => assert!(self.cum.insert(e.order_id, 0).is_none(), "accepted twice: {e:?}"),
             Event::Rested(e) => self.alive(e.order_id),
@@ -174,13 +174,13 @@ fn watch(profile: Profile, seed: u64, commands: usize) -> usize {
         engine.apply(stamp, &command, &mut events);
         for event in &events {
             workload.observe(event);
-            public.hear(event);
-            owners.hear(event);
+            public.follow(event);
+            owners.follow(event);
             fill_count += usize::from(matches!(event, Event::Fill(_)));
         }
         public.is_settled();
     }
-    // Whoever has not ended rests, and nobody else does.
+    // An order rests exactly when it has not ended.
     let open: HashSet<OrderId> = owners.cum.keys().filter(|id| !owners.ended.contains(id)).copied().collect();
     assert_eq!(open, public.resting.keys().copied().collect());
     fill_count
@@ -214,13 +214,13 @@ fn a_fill_out_of_turn_is_noticed() {
         for event in &events {
             workload.observe(event);
             if let Event::Rested(rested) = event {
-                public.hear(event);
+                public.follow(event);
                 // As if every order had come a little earlier than the one before it.
                 let last = public.arrivals;
                 public.resting.get_mut(&rested.order_id).expect("it rests").arrived = u64::MAX - last;
                 continue;
             }
-            public.hear(event);
+            public.follow(event);
         }
     }
 }

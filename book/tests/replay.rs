@@ -49,7 +49,7 @@ fn a_log_replays_to_the_live_hash() {
             without.apply(stamp, command, &mut NoSink);
         }
         assert_eq!(with_ledger.state_hash(), hash, "{profile:?} with the ledger described");
-        assert_eq!(without.state_hash(), hash, "{profile:?} with nobody listening");
+        assert_eq!(without.state_hash(), hash, "{profile:?} without a listener");
     }
 }
 

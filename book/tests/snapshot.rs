@@ -1,4 +1,5 @@
-//! A state saved and loaded is the same state: same hash, same future. Bytes that are no state are refused.
+//! A state that is saved and loaded is the same state: it has the same hash and does the same from there on. Bytes that
+//! are no state are refused.
 
 use book::command::Command;
 use book::engine::{Capacity, Engine};
@@ -110,9 +111,9 @@ fn what_is_missing_or_out_of_place_is_named() {
     let pieces = save(&engine);
     for absent in pieces.iter().map(|(section, _)| *section) {
         let left: Pieces = pieces.iter().filter(|(section, _)| *section != absent).cloned().collect();
-        // A section that nothing behind it names can be left out unnoticed here; the hash tells.
-        let told = load(&left).map_or(true, |other| other.state_hash() != engine.state_hash());
-        assert!(told, "without {absent:?} it is another state");
+        // A section that no later one names may be missing here without an error; the hash shows it then.
+        let noticed = load(&left).map_or(true, |other| other.state_hash() != engine.state_hash());
+        assert!(noticed, "without {absent:?} it is another state");
     }
     let mut swapped = pieces.clone();
     swapped.reverse();
@@ -125,7 +126,7 @@ fn what_is_missing_or_out_of_place_is_named() {
     assert!(matches!(load(&[long]), Err(SnapshotError::PieceTooLong(_))));
 }
 
-/// The container around the pieces has checksums; this is about whoever gets past them.
+/// The file around the pieces has checksums; this is about bytes that pass them.
 #[test]
 fn no_bytes_make_a_load_panic() {
     let (_, engine) = run(Profile::Mixed, 14, 300);
@@ -149,7 +150,7 @@ fn no_bytes_make_a_load_panic() {
             }
             let mut short = pieces.clone();
             short[at].1.truncate(offset);
-            // A cut between two rows leaves a shorter section, which the counts or the hash tell.
+            // A cut between two rows leaves a shorter section, which the counts or the hash show.
             match catch_unwind(AssertUnwindSafe(|| load(&short))).expect("no panic") {
                 Err(_) => refused += 1,
                 Ok(engine) => {
@@ -159,10 +160,10 @@ fn no_bytes_make_a_load_panic() {
             }
         }
     }
-    assert!(refused > 100 && others > 100, "{refused} refused, {others} told by their hash");
+    assert!(refused > 100 && others > 100, "{refused} refused, {others} with another hash");
 }
 
-/// Left-out rows are whole rows: only the sums can tell.
+/// The rows that remain are intact, so only the sums can show that others are missing.
 #[test]
 fn money_that_does_not_add_up_is_refused() {
     let (_, engine) = run(Profile::Mixed, 15, 300);

@@ -117,7 +117,7 @@ fn run_seeds(profile: Profile, seeds: u64, commands: usize) -> BTreeSet<RejectRe
 #[test]
 fn mixed_flow_is_the_same_in_both() {
     let reasons = run_seeds(Profile::Mixed, 150, 1_500);
-    // What is missing: throttles (left out of the twin), tables too large to fill, and what no engine path reports.
+    // Missing are throttles, which the twin does not have, tables too large to fill, and what no path reports.
     let missing: Vec<RejectReason> = ALL_REASONS.into_iter().filter(|r| !reasons.contains(r)).collect();
     let expected = [
         RejectReason::Throttled,
@@ -168,7 +168,7 @@ const ALL_REASONS: [RejectReason; 24] = [
 ];
 
 #[test]
-fn nobody_owns_what_was_never_deposited() {
+fn an_account_owns_nothing_that_was_never_deposited() {
     let naive = Naive::default();
     assert_eq!(naive.balance(AccountId(1), AssetId(1)), (0, 0));
 }

@@ -1,11 +1,11 @@
-//! The naive twin: the same exchange in the plainest words, to compare the fast one with.
+//! The naive twin: the same exchange in the plainest code, with which the fast one is compared.
 //!
-//! Maps and queues instead of ladders and slabs; an order's meetings are planned first and carried out second; nothing
-//! is ever held or released, because what an account has free is what it owns less what its open orders need.
+//! It has maps and queues instead of ladders and slabs. What an incoming order does is planned first and carried out
+//! second. Nothing is held or released: what an account has available is what it owns less what its open orders need.
 //!
-//! Left out, because it is not about orders: throttles, queries, the ledger's transfers, and the checks of
-//! administrators' commands (whoever drives the twin gives it only those that were granted). Order ids are the running
-//! numbers alone; the driver maps.
+//! It does without what is not about orders: throttles, queries, the ledger's transfers, and the checks of
+//! administrators' commands (it must be given only those that were granted). Its order ids are the running numbers
+//! alone, and the caller translates them.
 
 mod change;
 mod many;
@@ -56,7 +56,7 @@ struct Session {
     cod_scope: CodScope,
 }
 
-/// When a client's name was used first, and what became of it.
+/// The first use of a client's name, and its outcome.
 type Named = (TsNs, Seq, Result<OrderId, RejectReason>);
 
 #[derive(Clone, Copy, Debug)]
@@ -147,11 +147,11 @@ impl Naive {
         sink.append(&mut self.events);
     }
 
-    /// Free and held, as the engine should have them.
+    /// What is available and what is held, as the engine should have them.
     pub fn balance(&self, account: AccountId, asset: AssetId) -> (u128, u128) {
         let owned = self.owned.get(&(account, asset)).copied().unwrap_or(0);
         let held = self.held(account, asset);
-        (u128::try_from(owned - held).expect("nobody holds more than is owned"), held as u128)
+        (u128::try_from(owned - held).expect("an account holds at most what it owns"), held as u128)
     }
 
     pub fn fees(&self, asset: AssetId) -> u128 {
@@ -188,7 +188,7 @@ impl Naive {
         if order.side == Side::Buy { market.quote } else { market.base }
     }
 
-    /// What stands behind an order: quote units of a buy, base units of a sell.
+    /// What an order needs: quote units for a buy, base units for a sell.
     fn need(&self, market: MarketId, side: Side, price: u32, qty: u64) -> u128 {
         let market = self.market(market);
         match side {
@@ -217,7 +217,7 @@ impl Naive {
         }));
     }
 
-    /// Off the book and off the list of open orders.
+    /// Takes an order off the book and off the list of open orders.
     fn take_out(&mut self, id: OrderId) -> Order {
         let order = self.orders.remove(&id).expect("only open orders are taken out");
         let queues = &mut self.market_mut(order.market).queues[order.side.idx()];

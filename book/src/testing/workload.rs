@@ -1,7 +1,7 @@
 //! A seeded stream of commands for tests, benches and load: the same seed and the same answers give the same commands.
 //!
-//! It watches the engine's events (it is a `Sink`) to know which orders live, so that cancels and amendments mostly
-//! hit. `setup` opens the house; after it, `next_command` goes on for ever and `now` is the log time of the last one.
+//! It is a `Sink`: from the engine's events it knows which orders are open, so that most cancels and amendments name
+//! one. `setup` opens the exchange. After it `next_command` never ends, and `now` is the log time of the last command.
 
 mod mixed;
 pub mod rng;
@@ -12,7 +12,7 @@ use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, Sess
 use crate::units::{Ppm, PriceTicks, QtyLots, TsNs, UNITS_MAX, Units};
 use rng::Rng;
 
-/// What kind of day it is.
+/// The kind of the flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
     /// Every kind of command on two markets, with values that no honest client would send.
@@ -55,7 +55,7 @@ pub struct Workload {
     live: Vec<Live>,
     /// Where an order is in `live`, by slot of its id: ids are dense there, so no hash is needed.
     live_at: Vec<u32>,
-    /// How many orders the book shall hold.
+    /// About how many orders rest in the book.
     live_target: usize,
     accepted: Option<Accepted>,
     dead: [OrderId; DEAD_LEN],
@@ -93,7 +93,7 @@ impl Workload {
         }
     }
 
-    /// The same flow over a book that holds about so many orders.
+    /// The same flow over a book of about so many orders.
     pub fn with_live_target(mut self, live_target: usize) -> Self {
         self.live_target = live_target;
         self
@@ -227,7 +227,7 @@ impl Workload {
         PlaceOrder {
             session,
             cl_ord_id: self.cl_ord_id(session),
-            // Few names, so that they come again.
+            // Few names, so that they repeat.
             client_key: if named { ClientKey(1 + u128::from(self.rng.below(500))) } else { ClientKey::NONE },
             account,
             market,
@@ -348,7 +348,7 @@ impl Workload {
         })
     }
 
-    /// Learns from one event; the other way in is to use the workload as the engine's sink.
+    /// Learns from one event, for callers that do not use the workload as the engine's sink.
     pub fn observe(&mut self, event: &Event) {
         match event {
             Event::Accepted(accepted) => self.accepted = Some(*accepted),

@@ -10,7 +10,7 @@ pub const MARKET: MarketId = MarketId(1);
 /// Its orders never meet its own prevention, so one account may be all the world.
 pub const EVERYBODY: AccountId = AccountId(1);
 
-/// The events of one command, transfers left out.
+/// The events of one command, without transfers.
 #[derive(Debug, Default)]
 pub struct Heard(pub Vec<Event>);
 

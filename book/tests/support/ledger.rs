@@ -45,7 +45,8 @@ impl Ledger {
     fn change(&mut self, asset: AssetId, account: LedgerAccount, amount: u64, debit: bool) -> u64 {
         let balance = self.balances.entry((asset, account)).or_default();
         let grows = debit == (account == LedgerAccount::Custody);
-        *balance = if grows { *balance + amount } else { balance.checked_sub(amount).expect("nobody goes below zero") };
+        *balance =
+            if grows { *balance + amount } else { balance.checked_sub(amount).expect("no balance goes below zero") };
         *balance
     }
 

@@ -28,7 +28,7 @@ impl Naive {
     }
 
     pub(super) fn admit_cancel(&self, cancel: &CancelOrder) -> Result<OrderId, RejectReason> {
-        self.admit_door(cancel.session, cancel.account)?;
+        self.authorise(cancel.session, cancel.account)?;
         let found = self.find(cancel.session, cancel.account, cancel.market, &cancel.target);
         let id = found.ok_or(RejectReason::UnknownOrder)?;
         let halted = self.market(self.orders[&id].market).status == MarketStatus::Halt;
@@ -141,7 +141,7 @@ impl Naive {
 
     /// The order before, the order after, and whether it keeps its place.
     pub(super) fn admit_amend(&self, amend: &AmendOrder) -> Result<(Order, Order, bool), RejectReason> {
-        self.admit_door(amend.session, amend.account)?;
+        self.authorise(amend.session, amend.account)?;
         let found = self.find(amend.session, amend.account, amend.market, &amend.target);
         let before = self.orders[&found.ok_or(RejectReason::UnknownOrder)?];
         let off = if amend.qty_means == AmendQty::Total { before.cum } else { 0 };

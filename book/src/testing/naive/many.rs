@@ -1,4 +1,4 @@
-//! Many orders at once, and what the door or an administrator decided.
+//! Commands over many orders at once, and the decisions of the gateway and of administrators.
 
 use super::{Account, Market, Naive, Order, Session, at, at_mut};
 use crate::command::*;

@@ -1,4 +1,4 @@
-//! What an incoming order does to the other side: planned whole, then carried out, with the money of it.
+//! What an incoming order does to the other side: planned to its end, then carried out, with its money.
 
 use super::{Deed, End, Naive, Order, Plan, traded};
 use crate::command::*;

@@ -1,4 +1,4 @@
-//! New orders: admission in the order of the reasons, and what becomes of what is left.
+//! New orders: admission in the precedence of the reasons, and the end of the remainder.
 
 use super::{DAY_NS, Deed, End, Naive, Order, admit_phase, at, band, qty_in_range, reach, traded};
 use crate::command::*;
@@ -88,7 +88,7 @@ impl Naive {
         if !is_limit && matches!(place.tif, Tif::Gtc | Tif::GtcPostOnly) {
             return Err(RejectReason::Malformed);
         }
-        self.admit_door(place.session, place.account)?;
+        self.authorise(place.session, place.account)?;
         if place.valid_until.0 > 0 && place.valid_until < self.now {
             return Err(RejectReason::StaleRequest);
         }
@@ -131,8 +131,8 @@ impl Naive {
         Ok(order)
     }
 
-    /// Whether this door leads to this account.
-    pub(super) fn admit_door(&self, session: SessionId, account: AccountId) -> Result<(), RejectReason> {
+    /// Whether the session may act for the account.
+    pub(super) fn authorise(&self, session: SessionId, account: AccountId) -> Result<(), RejectReason> {
         let known = at(&self.accounts, account.0).is_some();
         let open =
             session.is_none() || at(&self.sessions, session.0).is_some_and(|s| s.account == account && !s.drop_copy);
@@ -178,8 +178,8 @@ impl Naive {
         order.leaves = qty;
         let plan = self.plan(order, qty, u128::MAX);
         let cost = self.cost(&plan);
-        let whole = traded(&plan) == qty;
-        if cost > u128::from(UNITS_MAX) || (whole && cost < u128::from(market.limits.notional_min.0)) {
+        let complete = traded(&plan) == qty;
+        if cost > u128::from(UNITS_MAX) || (complete && cost < u128::from(market.limits.notional_min.0)) {
             return Err(RejectReason::Notional);
         }
         Ok(if order.side == Side::Buy { cost } else { self.need(order.market, Side::Sell, 0, qty) })

@@ -1,4 +1,4 @@
-//! The mixed day: every kind of command, with values that no honest client would send.
+//! The mixed profile: every kind of command, also with values that no honest client would send.
 
 use super::{DEAD_LEN, Workload};
 use crate::command::*;
@@ -32,7 +32,7 @@ impl Workload {
         }
     }
 
-    /// An order with every field taken from a list that also has what cannot be.
+    /// An order whose fields are drawn from lists that also have impossible values.
     pub(super) fn place_anything(&mut self) -> Command {
         let (market, side) = (self.market(), self.side());
         let price = self.price_anything(market, side);
@@ -73,7 +73,7 @@ impl Workload {
         }
     }
 
-    /// An id that may be alive, dead, somebody else's or nonsense.
+    /// The id of an open order, an ended one, another account's or none.
     pub(super) fn target_anything(&mut self) -> OrderRef {
         let dead = self.dead[self.rng.below(DEAD_LEN as u32) as usize];
         let live = self.live().map_or(OrderId::NONE, |order| order.id);
@@ -123,7 +123,7 @@ impl Workload {
             price_min: self.rng.pick(&[None, Some(PriceTicks(mid - 5))]),
             price_max: self.rng.pick(&[None, Some(PriceTicks(mid + 5))]),
             cancel_group: self.rng.below(3) as u8,
-            // Lifted more often than set, so that trade goes on.
+            // Lifted more often than set, so that trading continues.
             block: self.rng.pick(&[BlockChange::Keep, BlockChange::Set, BlockChange::Lift, BlockChange::Lift]),
             continued: false,
         })
@@ -200,7 +200,7 @@ impl Workload {
         self.rng.pick(&[MarketStatus::Halt, MarketStatus::CancelOnly, MarketStatus::PostOnly])
     }
 
-    /// Few references, so that they come again, mostly with other contents.
+    /// Few references, so that they repeat, mostly with other contents.
     pub(super) fn payment(&mut self, account: AccountId) -> FundsMove {
         let asset = AssetId(1 + self.rng.below(3));
         let amount = Units(self.rng.pick(&[0, 100, 5_000, 1_000_000, UNITS_MAX, u64::MAX]));

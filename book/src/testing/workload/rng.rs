@@ -1,4 +1,4 @@
-//! Random numbers that are the same for ever: no crate, whose next release might draw others.
+//! Random numbers that stay the same for ever. They come from no crate, because its next release might draw others.
 
 /// xoshiro256** seeded by splitmix64 (Blackman and Vigna), because a published sequence stays the same for ever.
 #[derive(Clone, Debug)]
