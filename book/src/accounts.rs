@@ -98,7 +98,8 @@ impl Account {
     fn insert(&mut self, asset: AssetId) -> usize {
         let idx = self.balances.partition_point(|b| b.asset < asset);
         self.balances.insert(idx, Balance { asset, available: Units(0), held: Units(0) });
-        assert!(self.balances.is_sorted_by(|a, b| a.asset < b.asset), "a new balance keeps the others in order");
+        let neighbours = &self.balances[idx.saturating_sub(1)..self.balances.len().min(idx + 2)];
+        assert!(neighbours.is_sorted_by(|a, b| a.asset < b.asset), "a new balance keeps the others in order");
         idx
     }
 }

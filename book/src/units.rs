@@ -35,7 +35,8 @@ pub struct BaseUnitsPerLot(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Ppm(pub i32);
 
-/// A fee in units of the received asset; negative is a rebate paid by the house.
+/// A fee in units of the received asset. A negative one is a rebate: a share of the other side's fee, in the asset in
+/// which that side paid it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct FeeUnits(pub i64);
 
