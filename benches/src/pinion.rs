@@ -1,4 +1,4 @@
-//! Our own book, alone: `OrderBook` over a `Pool`, heard through `Meeting`, without accounts or events.
+//! Our own book, alone: `OrderBook` over a `Pool`, counted through `MatchHandler`, without accounts or events.
 //!
 //! Two contracts, told apart by how a cancel names its order:
 //! - `ExchangeIds`: by the id that the exchange gave out at acceptance, as clients of the product do. The streams know
@@ -13,7 +13,7 @@ use book::ids::{AccountId, ClOrdId, MarketId, OrderId, SessionId};
 use book::ladder::Levels;
 use book::look_ahead::{Step, each_step, pays};
 use book::open_orders::ClOrdIndex;
-use book::order_book::{Meeting, OrderBook, Own, Pool, Taker};
+use book::order_book::{MatchHandler, OrderBook, Pool, Taker, Treatment};
 use book::slab::{NIL, Order, OrderTraits, Orders};
 use book::units::{PriceTicks, QtyLots};
 
@@ -113,10 +113,10 @@ struct Heard<'a, I, F> {
     fills: &'a mut F,
 }
 
-impl<I: Ids, F: Fills> Meeting for Heard<'_, I, F> {
+impl<I: Ids, F: Fills> MatchHandler for Heard<'_, I, F> {
     #[inline(always)]
-    fn meets(&mut self, _slot: u32, _maker: &Order) -> Own {
-        Own::Trade
+    fn treatment(&mut self, _slot: u32, _maker: &Order) -> Treatment {
+        Treatment::Trade
     }
 
     #[inline(always)]

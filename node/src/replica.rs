@@ -22,12 +22,12 @@ use crate::replica::translate::{Outlet, Translator};
 use crate::rings::feed_items::FeedItem;
 use crate::status::exit;
 use api::binary::stream::SessionSeq;
-use book::check::Parted;
 use book::codec::{self, CodecError};
 use book::command::{Check, Command};
 use book::engine::Engine;
 use book::event::{Event, Sink};
 use book::ids::SessionId;
+use book::running_hash::Divergence;
 use book::snapshot::{Loader, Section, SnapshotError};
 use book::units::{Seq, Stamp};
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ pub enum RecordError {
     #[error("sequence {seq}: its time {ts_ns} is earlier than that of the command before it")]
     TimeRunsBack { seq: u64, ts_ns: u64 },
     #[error("replaying the log with this build gives a different state than the build that wrote it: {0}")]
-    HashDiffers(#[from] Parted),
+    HashDiffers(#[from] Divergence),
 }
 
 impl RecordError {

@@ -227,7 +227,7 @@ impl Shadow {
         let store = Arc::clone(&self.wiring.store);
         let mut cursor = store.frames(self.tail.seq.next())?;
         let mut count = 0;
-        while count < FRAMES_PER_POLL && self.replica.engine.parted().is_none() {
+        while count < FRAMES_PER_POLL && self.replica.engine.divergence().is_none() {
             let Some(frame) = cursor.next_frame()? else { break };
             self.apply(&frame)?;
             self.tail = cursor.tail();
@@ -260,7 +260,7 @@ impl Shadow {
 
     /// Whether the state is confirmed: the last frame ended with a check that agreed with the live engine.
     fn is_checked(&self) -> bool {
-        self.replica.engine.checked().0 == self.tail.seq.0
+        self.replica.engine.seq_checked().0 == self.tail.seq.0
     }
 
     /// Asks the live engine for a check if history or a snapshot is due. It records one at the end of its next frame.
@@ -279,7 +279,7 @@ impl Shadow {
 
     /// Asks for a check if one is needed, and writes what is due.
     fn tend(&mut self, now: TsNs) -> Result<(), ShadowError> {
-        if self.replica.engine.parted().is_none() {
+        if self.replica.engine.divergence().is_none() {
             self.request_check(now);
         }
         self.keep(now)
@@ -288,7 +288,7 @@ impl Shadow {
     /// Writes history and snapshot if they are due and the state is confirmed. After a check that differs it writes
     /// nothing more.
     fn keep(&mut self, now: TsNs) -> Result<(), ShadowError> {
-        if self.replica.engine.parted().is_some() {
+        if self.replica.engine.divergence().is_some() {
             self.stop_on_divergence();
         } else if self.is_checked() {
             if self.history_due {
@@ -313,10 +313,10 @@ impl Shadow {
     /// After a check that differs: drops the gathered rows, and refuses all questions and snapshots from now on.
     #[cold]
     fn stop_on_divergence(&mut self) {
-        let Some(parted) = self.replica.engine.parted() else { return };
+        let Some(divergence) = self.replica.engine.divergence() else { return };
         let gauge = &self.wiring.status.seq_hash_differs;
         if gauge.get() == 0 {
-            gauge.set(parted.seq.0);
+            gauge.set(divergence.seq.0);
             self.history.discard();
             tracing::error!(
                 %parted,
@@ -325,7 +325,7 @@ impl Shadow {
         }
         // Dropping the questions answers each with `ShadowPortError::Gone`.
         self.questions.clear();
-        self.snapshots.refuse(&format!("no snapshot of a state that differs from the live engine's: {parted}"));
+        self.snapshots.refuse(&format!("no snapshot of a state that differs from the live engine's: {divergence}"));
     }
 
     fn publish(&mut self, now: TsNs) {
@@ -356,8 +356,8 @@ impl Shadow {
     /// computed by a replay of its own. For tools, which have no live engine to compare with.
     pub fn snapshot_at_end(&mut self, live: StateHash) -> Result<SnapshotOutcome, ShadowError> {
         while self.follow(TsNs(0))? > 0 {}
-        if let Some(parted) = self.replica.engine.parted() {
-            return Ok(Err(parted.to_string()));
+        if let Some(divergence) = self.replica.engine.divergence() {
+            return Ok(Err(divergence.to_string()));
         }
         let found = self.replica.engine.state_hash();
         if found != live {

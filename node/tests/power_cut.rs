@@ -240,8 +240,8 @@ fn walk_to_end(
         if came_back.0 < seq.0 && !is_check { Err(format!("sequence {seq} came by itself").into()) } else { Ok(()) }
     });
     walked.map_err(|error| error.to_string())?;
-    if engine.parted().is_some() || seen.is_none() {
-        return Err(format!("from {tail:?}: {:?}, not {came_back:?}, {:?}", state(&engine), engine.parted()));
+    if engine.divergence().is_some() || seen.is_none() {
+        return Err(format!("from {tail:?}: {:?}, not {came_back:?}, {:?}", state(&engine), engine.divergence()));
     }
     Ok(state(&engine))
 }

@@ -70,7 +70,7 @@ fn replayed(place: &Place) -> (u64, String) {
         Ok(())
     })
     .expect("a whole log");
-    assert!(engine.parted().is_none(), "{:?}", engine.parted());
+    assert!(engine.divergence().is_none(), "{:?}", engine.divergence());
     engine.verify().expect("consistent");
     (engine.stamp().seq.0, engine.state_hash().to_string())
 }

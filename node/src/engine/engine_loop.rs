@@ -158,7 +158,7 @@ impl EngineLoop {
         let head = reactor.head();
         self.wiring.ingress.is_empty()
             && self.continuations.is_empty()
-            && self.engine.checked() == self.engine.stamp().seq
+            && self.engine.seq_checked() == self.engine.stamp().seq
             && head.seq_durable().next() == head.seq_next()
             && head.durable_frame().is_none()
     }
@@ -254,7 +254,7 @@ impl EngineLoop {
     /// agreed.
     #[inline]
     fn write_journal(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
-        let (checked, applied) = (self.engine.checked().0, self.engine.stamp().seq.0);
+        let (checked, applied) = (self.engine.seq_checked().0, self.engine.stamp().seq.0);
         let due = self.check_every <= applied - checked
             || EVENTS_PER_CHECK_MAX <= self.events_since_check
             || checked < self.wiring.check_wanted.get().0

@@ -171,7 +171,7 @@ impl Replay<'_> {
             self.progress.log(seq);
         }
         // A replay stops at the first check that differs; nothing has been written yet.
-        self.engine.parted().map_or(Ok(()), |parted| Err(parted.into()))
+        self.engine.divergence().map_or(Ok(()), |divergence| Err(divergence.into()))
     }
 
     fn hand_over(&mut self) {

@@ -24,14 +24,14 @@ pub fn take(
 ) -> Result<(SnapshotFile, SnapshotHeader)> {
     let stamp = replica.engine.stamp();
     assert!(stamp.seq.0 == tail.seq.0, "a snapshot stands at the end of a frame");
-    assert!(replica.engine.parted().is_none(), "a state that differs from the live one is not kept");
+    assert!(replica.engine.divergence().is_none(), "a state that differs from the live one is not kept");
     let header = SnapshotHeader {
         node_id: directory.identity().node_id,
         timeline: directory.identity().timeline,
         tail: tail.planted(Mutation::SnapshotOffByOne, || Tail { seq: tail.seq.prev(), ..tail }),
         time: stamp.ts.0,
         log_bytes: replica.positions.log_bytes(),
-        state_hash: replica.engine.state_hash_resting(pause).0,
+        state_hash: replica.engine.state_hash_paced(pause).0,
         build: format!("pinion {VERSION} {COMMIT}"),
     };
     let mut writer =

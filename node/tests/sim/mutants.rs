@@ -16,7 +16,7 @@ const fn mutant(name: &'static str, seeds_max: u64, breaks: &'static [Invariant]
     Mutant { name, seeds_max, breaks }
 }
 
-const MUTANTS: [Mutant; 27] = [
+const MUTANTS: [Mutant; 37] = [
     mutant("YoungestFirst", 20, &[TwinDiffers]),
     mutant("FeeForgotten", 20, &[TwinDiffers, Assertion]),
     mutant("ReleaseTooMuch", 20, &[TwinDiffers, Assertion]),
@@ -24,6 +24,16 @@ const MUTANTS: [Mutant; 27] = [
     mutant("ResendTakenTwice", 20, &[TwinDiffers]),
     mutant("ClockInApply", 20, &[HashDiffers, TwinDiffers, StreamDiffers]),
     mutant("IdsForgottenInSnapshot", 20, &[StartRefused]),
+    mutant("CustodyForgotten", 20, &[Assertion]),
+    mutant("FundsNotChecked", 20, &[Assertion]),
+    mutant("HoldTooSmall", 20, &[Assertion]),
+    mutant("ReleasedTwice", 20, &[Assertion]),
+    mutant("FeeTooHigh", 20, &[Assertion]),
+    mutant("ReachTooShort", 20, &[Assertion]),
+    mutant("FillNotCounted", 20, &[Assertion]),
+    mutant("BackLinkForgotten", 20, &[Assertion]),
+    mutant("SlotGivenTwice", 20, &[Assertion]),
+    mutant("OpenListKept", 20, &[Assertion]),
     mutant("SyncSkipped", 20, &[Watermark]),
     mutant("SyncErrorIgnored", 60, &[Watermark]),
     mutant("TornTailKept", 200, &[StartRefused]),

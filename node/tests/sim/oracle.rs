@@ -137,7 +137,7 @@ impl Oracle {
         self.follow_continuations(command);
         let outcome = self.twin.follow(stamp, command, &self.events);
         outcome.map_err(|text| Broken::new(Invariant::TwinDiffers, format!("sequence {}: {text}", stamp.seq.0)))?;
-        if let Some(parted) = self.engine.parted() {
+        if let Some(parted) = self.engine.divergence() {
             return Err(Broken::new(Invariant::HashDiffers, parted.to_string()));
         }
         self.check_conservation()?;

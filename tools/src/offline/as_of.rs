@@ -306,7 +306,7 @@ impl<'p> Look<'p> {
             }
             let stamp = apply_record(&mut replica.engine, quarantine, seq, bytes, witness)?;
             witness.applied(&mut replica, stamp, bytes)?;
-            match replica.engine.parted() {
+            match replica.engine.divergence() {
                 Some(parted) => Err(RecordError::HashDiffers(parted).into()),
                 None => Ok(true),
             }

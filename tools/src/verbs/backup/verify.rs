@@ -172,7 +172,7 @@ impl Walk<'_> {
         if let Some(engine) = &mut state.engine {
             for (seq, record) in frame.records() {
                 let applied = apply_record(engine, &self.quarantine, book::units::Seq(seq.0), record, &mut NoSink);
-                let parted = applied.and_then(|_| engine.parted().map_or(Ok(()), |parted| Err(parted.into())));
+                let parted = applied.and_then(|_| engine.divergence().map_or(Ok(()), |parted| Err(parted.into())));
                 parted.map_err(|cause| BackupError::Record { object: object.to_owned(), cause })?;
                 verified.commands += 1;
             }
