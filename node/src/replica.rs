@@ -60,7 +60,7 @@ impl RecordError {
 
 /// Applies one record as the live engine did, or skips it if an operator has quarantined it. Returns its stamp.
 ///
-/// A check record whose hash differs is not an error here: the caller asks the engine for it (`Engine::parted`).
+/// A check record whose hash differs is not an error here: the caller asks the engine for it (`Engine::divergence`).
 #[inline]
 pub fn apply_record<S: Sink>(
     engine: &mut Engine,

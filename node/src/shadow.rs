@@ -319,7 +319,7 @@ impl Shadow {
             gauge.set(divergence.seq.0);
             self.history.discard();
             tracing::error!(
-                %parted,
+                %divergence,
                 "the shadow's state differs from the live engine's: it writes and answers nothing more"
             );
         }
