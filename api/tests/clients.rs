@@ -5,7 +5,7 @@ mod samples;
 use api::binary::login::{LoginReject, LoginRequest, SessionName};
 use api::binary::market::MarketMessage;
 use api::binary::orders::{Answer, NewOrder};
-use api::binary::session::{CloseReason, Flow, Session, SessionOutput, State};
+use api::binary::session::{CloseReason, Flow, Inbound, Output, Session, State};
 use api::binary::snapshot::write_snapshot;
 use api::binary::stream::{STREAM_BYTES, STREAM_MESSAGES, SessionSeq, Stream, first_to_send};
 use api::client::{ClientError, MarketClient, OrderClient, book_sync};
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 const WAIT: Duration = Duration::from_secs(5);
 
-/// What outlives a connection: the exchange and the streams.
+/// The exchange and the streams, which connections share.
 struct Node {
     exchange: Exchange,
     answers: Stream,
@@ -56,7 +56,7 @@ impl Node {
     }
 }
 
-/// Serves the connections it is given, one after the other, until each ends.
+/// Serves this number of connections, one after the other, each until it ends.
 fn serve(node: Arc<Mutex<Node>>, connections: usize) -> (SocketAddr, JoinHandle<Vec<CloseReason>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = listener.local_addr().expect("an address");
@@ -74,11 +74,17 @@ struct Line {
     closed: Option<CloseReason>,
 }
 
-impl SessionOutput for Line {
+impl Output for Line {
     fn send(&mut self, bytes: &[u8]) {
         self.outbox.extend_from_slice(bytes);
     }
 
+    fn close(&mut self, reason: CloseReason) {
+        self.closed = Some(reason);
+    }
+}
+
+impl Inbound for Line {
     fn login_requested(&mut self, login: &LoginRequest<'_>) {
         self.login = Some((login.user.to_owned(), login.password.to_vec(), login.session, login.sequence));
     }
@@ -89,10 +95,6 @@ impl SessionOutput for Line {
     }
 
     fn logout_requested(&mut self) {}
-
-    fn close(&mut self, reason: CloseReason) {
-        self.closed = Some(reason);
-    }
 }
 
 fn serve_one(mut socket: &TcpStream, node: &Mutex<Node>) -> Option<CloseReason> {
@@ -111,15 +113,15 @@ fn serve_one(mut socket: &TcpStream, node: &Mutex<Node>) -> Option<CloseReason> 
         }
         session.on_tick(now(), &mut line);
         let mut node = node.lock().expect("no test panicked with the node");
-        if let Some((user, password, wanted, from)) = line.login.take() {
-            let orders = wanted.is_blank();
-            name = if orders { SessionName::of_session(SessionId(1)) } else { wanted };
-            let head = match name {
+        if let Some((user, password, stream, from)) = line.login.take() {
+            let orders = stream.is_blank();
+            name = if orders { SessionName::of_session(SessionId(1)) } else { stream };
+            let next_seq = match name {
                 SessionName::SNAP => SessionSeq::FIRST,
                 SessionName::LIVE => node.live.next_seq(),
                 _ => node.answers.next_seq(),
             };
-            match first_to_send(from, head) {
+            match first_to_send(from, next_seq) {
                 _ if orders && (user.as_str(), password.as_slice()) != ("MM1", b"secret") => {
                     session.reject(now(), LoginReject::NotAuthorised, &mut line);
                 }
@@ -157,7 +159,9 @@ fn serve_one(mut socket: &TcpStream, node: &Mutex<Node>) -> Option<CloseReason> 
 fn send_snapshot(node: &Node, now: TsNs, session: &mut Session, line: &mut Line) {
     let as_of = SessionSeq(node.live.next_seq().0 - 1);
     let depth = samples::depth_of(&node.exchange.public);
-    write_snapshot(&depth, as_of, now, &mut |message| session.send_sequenced(now, message, line));
+    write_snapshot(&depth, as_of, now, &mut |message| {
+        session.send_sequenced(now, message, line);
+    });
     session.end_of_session(now, line);
 }
 
@@ -166,7 +170,7 @@ fn limit(id: u64, side: Side, p: &str, q: &str) -> NewOrder {
 }
 
 fn next(client: &mut OrderClient) -> (u64, Answer) {
-    let received = client.poll(WAIT).expect("the line is up").expect("an answer comes");
+    let received = client.poll(WAIT).expect("the connection is up").expect("an answer arrives");
     (received.seq.expect("a sequenced one").0, received.message)
 }
 
@@ -175,11 +179,11 @@ fn orders_are_answered_and_a_new_connection_resumes() {
     let (addr, server) = serve(Arc::new(Mutex::new(Node::new())), 3);
     let mut client = OrderClient::connect(addr, "MM1", "secret", SessionSeq::HEAD).expect("a login");
     assert_eq!(client.session_name().as_str(), "PIN0000001");
-    assert_eq!(client.poll(Duration::ZERO).expect("the line is up"), None);
+    assert_eq!(client.poll(Duration::ZERO).expect("the connection is up"), None);
     for id in 1..=100 {
         client.queue(&limit(id, Side::Sell, "100", "0.001")).expect("room in the batch");
     }
-    client.flush().expect("the line is up");
+    client.flush().expect("the connection is up");
     for id in 1..=100 {
         let (seq, answer) = next(&mut client);
         let Answer::OrderAccepted(accepted) = answer else { panic!("{answer:?}") };
@@ -189,7 +193,7 @@ fn orders_are_answered_and_a_new_connection_resumes() {
     let mut client = OrderClient::connect(addr, "MM1", "secret", SessionSeq(98)).expect("a login");
     assert_eq!([next(&mut client).0, next(&mut client).0, next(&mut client).0], [98, 99, 100]);
     assert_eq!(client.next_seq(), SessionSeq(101));
-    client.logout().expect("the line is up");
+    client.logout().expect("the connection is up");
     let wrong = OrderClient::connect(addr, "MM1", "guess", SessionSeq::HEAD);
     assert!(matches!(wrong, Err(ClientError::LoginRejected(LoginReject::NotAuthorised))));
     let closes = server.join().expect("the node ran");
@@ -204,15 +208,15 @@ fn a_number_beyond_the_stream_is_refused() {
     server.join().expect("the node ran");
 }
 
-/// Half a second more than both heartbeats: the line lives because `poll` and `on_tick` keep it alive.
+/// Longer than both heartbeat intervals: `poll` and `on_tick` keep the connection alive.
 #[test]
-fn an_idle_line_is_kept_alive() {
+fn an_idle_connection_is_kept_alive() {
     let (addr, server) = serve(Arc::new(Mutex::new(Node::new())), 1);
     let mut client = OrderClient::connect(addr, "MM1", "secret", SessionSeq::HEAD).expect("a login");
-    assert_eq!(client.poll(Duration::from_millis(2_500)).expect("the line is up"), None);
-    client.new_order(&limit(1, Side::Buy, "1", "1")).expect("the line is up");
+    assert_eq!(client.poll(Duration::from_millis(2_500)).expect("the connection is up"), None);
+    client.new_order(&limit(1, Side::Buy, "1", "1")).expect("the connection is up");
     assert!(matches!(next(&mut client), (1, Answer::OrderAccepted(_))));
-    client.logout().expect("the line is up");
+    client.logout().expect("the connection is up");
     assert_eq!(server.join().expect("the node ran"), [CloseReason::LoggedOut]);
 }
 
@@ -225,7 +229,7 @@ fn a_snapshot_is_joined_to_the_live_stream() {
     let mut follower = book_sync(addr).expect("a snapshot and the stream");
     assert_eq!(follower.depth().book(1).expect("known").order_count(), 1);
     node.lock().expect("free").exchange.send(&sender(2), limit(1, Side::Buy, "100", "0.5"));
-    let received = follower.poll(WAIT).expect("the line is up").expect("a trade comes");
+    let received = follower.poll(WAIT).expect("the connection is up").expect("a trade is published");
     assert!(matches!(received.message, MarketMessage::OrderExecuted(_)));
     assert_eq!(received.seq, Some(SessionSeq(follower.next_seq().0 - 1)));
     let best = follower.depth().book(1).expect("known").top(Side::Sell, 1).next().expect("an offer");
@@ -238,16 +242,16 @@ fn a_snapshot_is_joined_to_the_live_stream() {
 fn the_live_stream_can_be_read_from_its_beginning() {
     let (addr, server) = serve(Arc::new(Mutex::new(Node::new())), 1);
     let mut client = MarketClient::connect(addr, SessionName::LIVE, SessionSeq::FIRST).expect("a login");
-    let first = client.poll(WAIT).expect("the line is up").expect("a message comes");
+    let first = client.poll(WAIT).expect("the connection is up").expect("a message arrives");
     assert!(matches!(first.message, MarketMessage::InstrumentDefinition(_)));
-    client.logout().expect("the line is up");
+    client.logout().expect("the connection is up");
     server.join().expect("the node ran");
 }
 
 #[test]
 fn errors_say_what_was_tried() {
-    let closed = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port that nobody holds");
-    let refused = OrderClient::connect(closed, "MM1", "secret", SessionSeq::HEAD).expect_err("nobody listens");
+    let closed = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port without a listener");
+    let refused = OrderClient::connect(closed, "MM1", "secret", SessionSeq::HEAD).expect_err("there is no listener");
     assert!(refused.to_string().starts_with(&format!("connecting to {closed}: ")), "{refused}");
     let long = OrderClient::connect(closed, "MM1", "eleven char", SessionSeq::HEAD);
     assert!(matches!(long, Err(ClientError::LoginTooLong)));

@@ -1,14 +1,12 @@
-//! Packets come out the same however the stream was cut, and no bytes make the reader or the decoders panic.
+//! The packets read do not depend on how the stream was cut, and no bytes make the reader or the decoders panic.
 
 mod samples;
 
 use api::binary::decode::decode;
-use api::binary::login::{LoginAccepted, LoginReject, LoginRequest, SessionName};
+use api::binary::login::{LoginAccepted, LoginError, LoginReject, LoginRequest, SessionName};
 use api::binary::market::{MarketMessage, read_levels};
 use api::binary::orders::{Answer, Request};
-use api::binary::soup::{
-    PACKET_LEN_MAX, PAYLOAD_BYTES_MAX, PacketError, PacketKind, PacketReader, append_packet, write_packet,
-};
+use api::binary::soup::{PACKET_LEN_MAX, PAYLOAD_BYTES_MAX, PacketError, PacketKind, PacketReader, append_packet};
 use api::binary::stream::SessionSeq;
 use book::command::Side;
 use proptest::prelude::*;
@@ -55,14 +53,14 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..200),
         cut in any::<prop::sample::Index>(),
     ) {
-        let whole = read_all(&mut PacketReader::default(), &bytes);
+        let at_once = read_all(&mut PacketReader::default(), &bytes);
         let (left, right) = bytes.split_at(cut.index(bytes.len() + 1));
         let mut reader = PacketReader::default();
         let halves = read_all(&mut reader, left).and_then(|mut packets| {
             packets.extend(read_all(&mut reader, right)?);
             Ok(packets)
         });
-        prop_assert_eq!(whole, halves);
+        prop_assert_eq!(at_once, halves);
     }
 
     #[test]
@@ -70,7 +68,7 @@ proptest! {
         decode_all(&bytes);
     }
 
-    /// Real headers get further into the decoders than noise does.
+    /// Messages with correct headers get further into the decoders than random bytes.
     #[test]
     fn damaged_messages_never_panic(
         which in any::<prop::sample::Index>(),
@@ -88,7 +86,7 @@ proptest! {
         decode_all(&bytes);
     }
 
-    /// A feed damaged in places gives errors; the books behind it stay whole enough to take the next message.
+    /// A damaged feed gives errors; its books stay consistent enough to apply the next message.
     #[test]
     fn a_damaged_feed_never_panics(
         damage in prop::collection::vec((any::<prop::sample::Index>(), 8usize..64, any::<u8>()), 1..8),
@@ -120,7 +118,7 @@ proptest! {
     }
 }
 
-/// Every door for bytes; what comes out is checked elsewhere.
+/// Runs every decoder; other tests check the results.
 fn decode_all(bytes: &[u8]) {
     let instruments = api::instruments::Instruments::default();
     let _ = decode(bytes, &samples::sender(1), &instruments);
@@ -149,7 +147,7 @@ fn a_contiguous_packet_is_not_copied() {
 }
 
 #[test]
-fn a_bad_length_or_type_is_named_and_stays() {
+fn a_bad_length_or_type_is_reported_on_every_call() {
     let cases: [(&[u8], PacketError); 4] = [
         (&[0, 0], PacketError::Empty),
         (&[0x80, 0], PacketError::TooLong { len: 32_768 }),
@@ -159,16 +157,16 @@ fn a_bad_length_or_type_is_named_and_stays() {
     for (bytes, error) in cases {
         let mut reader = PacketReader::default();
         assert_eq!(read_all(&mut reader, bytes), Err(error));
-        assert_eq!(read_all(&mut reader, &[0, 1, b'R']), Err(error), "nothing after it is believed");
+        assert_eq!(read_all(&mut reader, &[0, 1, b'R']), Err(error), "the error is permanent");
     }
 }
 
 #[test]
 fn the_largest_packet_passes() {
     let payload = vec![7; PAYLOAD_BYTES_MAX];
-    let mut bytes = vec![0; 2 + PACKET_LEN_MAX];
-    assert_eq!(write_packet(PacketKind::Sequenced, &payload, &mut bytes), Some(bytes.len()));
-    assert_eq!(write_packet(PacketKind::Sequenced, &payload, &mut bytes[1..]), None);
+    let mut bytes = Vec::new();
+    append_packet(PacketKind::Sequenced, &payload, &mut bytes);
+    assert_eq!(bytes.len(), 2 + PACKET_LEN_MAX);
     for cut in [1, 2, 3, 1_000, bytes.len() - 1] {
         let mut reader = PacketReader::default();
         assert_eq!(read_all(&mut reader, &bytes[..cut]), Ok(vec![]));
@@ -182,16 +180,18 @@ fn logins_survive_the_round_trip_and_either_padding() {
     let login = LoginRequest { user: "MM1", password: b"secret", session: SessionName::LIVE, sequence: SessionSeq(42) };
     let bytes = login.write().expect("it fits");
     assert_eq!(&bytes, b"MM1   secret    LIVE                        42");
-    assert_eq!(LoginRequest::read(&bytes), Some(login));
-    assert_eq!(LoginRequest::read(b"   MM1    secret      LIVE42                  "), Some(login));
-    let blank = LoginRequest::read(&[b' '; 46]).expect("blank is a wish");
+    assert_eq!(LoginRequest::read(&bytes), Ok(login));
+    assert_eq!(LoginRequest::read(b"   MM1    secret      LIVE42                  "), Ok(login));
+    let blank = LoginRequest::read(&[b' '; 46]).expect("blank fields are allowed");
     assert!(blank.session.is_blank() && blank.sequence == SessionSeq::HEAD);
-    for wrong in [
-        &b"MM1   secret    LIVE                       4x2"[..],
-        b"M\0M   secret    LIVE                        42",
-        b"",
-    ] {
-        assert_eq!(LoginRequest::read(wrong), None);
+    let malformed: [(&[u8], LoginError); 4] = [
+        (b"MM1   secret    LIVE                       4x2", LoginError::Sequence),
+        (b"MM1   secret    LI-VE                       42", LoginError::Session),
+        (b"M\0M   secret    LIVE                        42", LoginError::User),
+        (b"", LoginError::Length { len: 0 }),
+    ];
+    for (bytes, error) in malformed {
+        assert_eq!(LoginRequest::read(bytes), Err(error));
     }
     let too_long = LoginRequest { password: b"eleven char", ..login };
     assert_eq!(too_long.write(), None);

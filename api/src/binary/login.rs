@@ -1,9 +1,14 @@
-//! The log-in packets of SoupBinTCP: who, with what password, to which stream, from which number.
+//! The login packets of SoupBinTCP: user, password, stream, and the sequence number to resume from.
 //!
+//! ```text
+//! login     0      6          16        26         46      accepted  0         10         30
+//!           | user | password | session | sequence |                 | session | sequence |
+//! ```
 //! Fields are ASCII of fixed width. They are written as the specification pads them (text left aligned, numbers right
 //! aligned) and read with spaces on either side, because implementations differ.
 
 use crate::binary::stream::SessionSeq;
+use thiserror::Error;
 
 pub const USER_BYTES: usize = 6;
 pub const PASSWORD_BYTES: usize = 10;
@@ -14,14 +19,18 @@ pub const ACCEPT_BYTES: usize = SESSION_BYTES + SEQUENCE_BYTES;
 
 const _: () = assert!(LOGIN_BYTES == 46 && ACCEPT_BYTES == 30);
 
-/// The name of a numbered stream, 10 characters on the wire. Numbers never start again under the same name.
+/// The name of a numbered stream, 10 characters on the wire. Under one name a number is given to one message, once.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionName([u8; SESSION_BYTES]);
 
 impl SessionName {
+    /// Requests the current stream: that of the user, or `LIVE` on the market data port.
     pub const BLANK: Self = Self([b' '; SESSION_BYTES]);
+    /// Market data: every change of every book, one stream for all readers.
     pub const LIVE: Self = Self(*b"LIVE      ");
+    /// Market data: one snapshot of all books, numbered for this connection alone.
     pub const SNAP: Self = Self(*b"SNAP      ");
+    /// Market data: the best levels, conflated, numbered for this connection alone.
     pub const TOP: Self = Self(*b"TOP       ");
 
     /// The stream of an order-entry session: `PIN` and seven digits.
@@ -32,7 +41,7 @@ impl SessionName {
         Self(name)
     }
 
-    /// Up to 10 letters and digits, without regard to padding on either side.
+    /// Reads up to 10 letters and digits with padding on either side; `None` for anything else.
     pub fn new(text: &[u8]) -> Option<Self> {
         let text = text.trim_ascii();
         if SESSION_BYTES < text.len() || !text.iter().all(u8::is_ascii_alphanumeric) {
@@ -62,14 +71,14 @@ impl std::fmt::Debug for SessionName {
     }
 }
 
-/// A login as it came, trimmed but not believed.
+/// A login as received: the padding is removed, the credentials are not verified.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct LoginRequest<'a> {
     pub user: &'a str,
     pub password: &'a [u8],
-    /// Blank asks for the current one.
+    /// Blank requests the current stream.
     pub session: SessionName,
-    /// The next number wanted; zero joins at the head.
+    /// Number of the first message to send. `SessionSeq::HEAD` starts with the next new message.
     pub sequence: SessionSeq,
 }
 
@@ -79,28 +88,40 @@ impl std::fmt::Debug for LoginRequest<'_> {
     }
 }
 
+/// Why the payload of a login packet cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum LoginError {
+    #[error("{len} bytes, expected {LOGIN_BYTES}")]
+    Length { len: usize },
+    #[error("the user name (bytes 0 to 5) holds characters other than letters and digits")]
+    User,
+    #[error("the session name (bytes 16 to 25) holds characters other than letters and digits")]
+    Session,
+    #[error("the sequence number (bytes 26 to 45) is not a decimal number of 64 bits")]
+    Sequence,
+}
+
 impl<'a> LoginRequest<'a> {
-    /// `None` when the payload has another length or a field holds what it cannot.
-    pub fn read(payload: &'a [u8]) -> Option<Self> {
+    pub fn read(payload: &'a [u8]) -> Result<Self, LoginError> {
         if payload.len() != LOGIN_BYTES {
-            return None;
+            return Err(LoginError::Length { len: payload.len() });
         }
         let (user, rest) = payload.split_at(USER_BYTES);
         let (password, rest) = rest.split_at(PASSWORD_BYTES);
         let (session, sequence) = rest.split_at(SESSION_BYTES);
         let user = user.trim_ascii();
         if !user.iter().all(u8::is_ascii_alphanumeric) {
-            return None;
+            return Err(LoginError::User);
         }
-        Some(Self {
-            user: std::str::from_utf8(user).ok()?,
+        Ok(Self {
+            user: std::str::from_utf8(user).map_err(|_| LoginError::User)?,
             password: password.trim_ascii(),
-            session: SessionName::new(session)?,
-            sequence: SessionSeq(read_digits(sequence)?),
+            session: SessionName::new(session).ok_or(LoginError::Session)?,
+            sequence: SessionSeq(read_digits(sequence).ok_or(LoginError::Sequence)?),
         })
     }
 
-    /// `None` when user or password do not fit their fields.
+    /// `None` when the user name or the password is longer than its field.
     pub fn write(&self) -> Option<[u8; LOGIN_BYTES]> {
         let mut payload = [b' '; LOGIN_BYTES];
         let (user, rest) = payload.split_at_mut(USER_BYTES);
@@ -114,11 +135,11 @@ impl<'a> LoginRequest<'a> {
     }
 }
 
-/// The answer to a login that was let in.
+/// The answer to a login that is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoginAccepted {
     pub session: SessionName,
-    /// Number of the next sequenced packet that this connection will carry.
+    /// Number of the first sequenced packet that this connection will carry.
     pub sequence: SessionSeq,
 }
 
@@ -140,13 +161,16 @@ impl LoginAccepted {
     }
 }
 
-/// Why a login was not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Why a login is rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[repr(u8)]
 pub enum LoginReject {
-    /// Unknown user, wrong password, address not allowed; the answer does not say which.
+    /// Unknown user, wrong password, or too many logins being checked; the answer does not say which.
+    #[error("not authorised: wrong user name or password, or too many logins at once")]
     NotAuthorised = b'A',
-    /// No such session, or a sequence that it does not have.
+    /// No stream of this name, the stream cannot be sent from the requested number, or too many snapshots are being
+    /// sent.
+    #[error("no such session, or its stream cannot be sent from the requested sequence number")]
     NoSession = b'S',
 }
 
@@ -160,7 +184,7 @@ impl LoginReject {
     }
 }
 
-/// Digits right aligned in `out`, the rest filled with `pad`. The number fits: 20 digits hold any u64.
+/// Writes digits right aligned into `out` and fills the rest with `pad`. Any u64 fits 20 digits.
 fn write_digits(mut number: u64, pad: u8, out: &mut [u8]) {
     out.fill(pad);
     for digit in out.iter_mut().rev() {
@@ -173,7 +197,7 @@ fn write_digits(mut number: u64, pad: u8, out: &mut [u8]) {
     assert!(number == 0, "the field holds every number that is written to it");
 }
 
-/// A number between spaces; blank is zero.
+/// Reads a decimal number with padding on either side; a blank field is zero.
 fn read_digits(field: &[u8]) -> Option<u64> {
     let digits = field.trim_ascii();
     if digits.is_empty() {

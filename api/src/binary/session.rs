@@ -1,14 +1,17 @@
-//! The server's side of one connection, without the connection: bytes and time in, bytes and happenings out.
+//! The node's side of one connection, without the socket: bytes and time in, bytes and calls out.
 //!
 //! ```text
 //! AwaitLogin --L--> Authenticating --accept--> Open --O, Z, error--> Closed
 //!     |                    '-------reject-------------------------------^
-//!     '---- silence, anything but a login, bytes that are no packets ---^
+//!     '---- login timeout, any packet but a login, malformed packet ----^
 //! ```
-//! Nothing but a login is heard before a login. The node authenticates and answers with `accept` or `reject`. The node
-//! keeps the numbered messages (`stream`) and sends them through here, so that heartbeats know when the line is idle.
+//! The first packet must be a login. The caller verifies it and calls `accept` or `reject`. The caller also keeps the
+//! numbered messages (`stream`) and sends them through here, so that heartbeats know when the connection is idle.
+//!
+//! Invariants: what a session does follows from the bytes, not from how they were cut into chunks; sequenced packets
+//! carry consecutive numbers from the one that `accept` announced; `Output::close` is called once, last.
 
-use crate::binary::login::{LoginAccepted, LoginReject, LoginRequest, SessionName};
+use crate::binary::login::{LoginAccepted, LoginError, LoginReject, LoginRequest, SessionName};
 use crate::binary::soup::{PacketError, PacketKind, PacketReader, packet_header};
 use crate::binary::stream::SessionSeq;
 use book::units::TsNs;
@@ -16,11 +19,13 @@ use thiserror::Error;
 
 const MS_NS: u64 = 1_000_000;
 
-/// An idle line is filled with a heartbeat after this long.
+/// Default heartbeat interval: the node sends a heartbeat when it has sent nothing else for this long.
 pub const HEARTBEAT_MS: u32 = 1_000;
-/// No login within this time, no connection.
+/// Default login timeout: the node closes a connection whose login has not arrived by then.
 pub const LOGIN_MS_MAX: u32 = 15_000;
+/// Default silence limit: the node closes a connection from which it has received nothing for this long.
 pub const SILENCE_MS: u32 = 15_000;
+/// Smallest silence limit. A shorter one would close healthy connections, because clients send a heartbeat a second.
 pub const SILENCE_MS_MIN: u32 = 2_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,61 +36,69 @@ pub enum State {
     Closed,
 }
 
-/// Why a connection ends.
+/// Why a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum CloseReason {
-    #[error("{0}")]
+    #[error("malformed packet: {0}")]
     Packet(#[from] PacketError),
-    #[error("no login in time")]
+    #[error("no login within the login timeout")]
     NoLogin,
-    #[error("a login that is not one")]
-    MalformedLogin,
+    #[error("malformed login: {0}")]
+    MalformedLogin(#[from] LoginError),
     #[error("packet type {kind:?} before the login was accepted")]
     NotLoggedIn { kind: PacketKind },
-    #[error("packet type {kind:?} is not a client's to send now")]
+    #[error("packet type {kind:?}, which a client does not send on an open session")]
     Unexpected { kind: PacketKind },
-    #[error("nothing was heard for too long")]
+    #[error("nothing received within the silence limit")]
     Silent,
-    #[error("the login was rejected")]
+    #[error("login rejected")]
     LoginRejected,
-    #[error("the client logged out")]
+    #[error("logout by the client")]
     LoggedOut,
-    #[error("the session was ended")]
+    #[error("end of session: the stream has ended")]
     Ended,
-    #[error("an application message that is none")]
+    #[error("malformed application message")]
     Protocol,
 }
 
-/// Whether to go on with the bytes at hand.
+/// Whether the session goes on with the bytes at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
     Continue,
-    /// No room downstream: the rest stays with the caller, who brings it again later.
+    /// The receiver of messages is full. The session stops after this message; the caller keeps the remaining bytes and
+    /// passes them again later.
     Pause,
 }
 
-/// What a session says. Bytes come in the order in which they have to be sent.
-pub trait SessionOutput {
+/// The outbound side of a connection. Calls come in the order in which the bytes must be sent.
+pub trait Output {
+    /// Appends bytes to what the connection sends.
     fn send(&mut self, bytes: &[u8]);
 
-    /// Authenticate, then call `accept` or `reject`.
-    fn login_requested(&mut self, login: &LoginRequest<'_>);
-
-    /// An application message to decode. It was taken in, whatever the answer is.
-    fn message(&mut self, bytes: &[u8]) -> Flow;
-
-    /// The client said goodbye; `close` follows.
-    fn logout_requested(&mut self);
-
-    /// The last thing that a session says: send what is to be sent, then close the connection.
+    /// The session's last call: send the bytes appended so far, then close the connection.
     fn close(&mut self, reason: CloseReason);
 }
 
-/// How long a connection may be without a login, without a word from the client, without a word to it.
+/// The receiver of a client's requests, for calls that process received bytes.
+pub trait Inbound: Output {
+    /// Verify the login, then call `Session::accept` or `Session::reject`.
+    fn login_requested(&mut self, login: &LoginRequest<'_>);
+
+    /// Decode an application message. It counts as received whatever the result is.
+    fn message(&mut self, bytes: &[u8]) -> Flow;
+
+    /// The client ends the connection deliberately; `close` follows.
+    fn logout_requested(&mut self);
+}
+
+/// Timeouts of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionLimits {
+    /// From accepting the connection to its login.
     pub login_ms: u32,
+    /// Without a byte from the client.
     pub silence_ms: u32,
+    /// Without a byte to the client; then a heartbeat is sent.
     pub heartbeat_ms: u32,
 }
 
@@ -100,8 +113,10 @@ impl Default for SessionLimits {
 pub struct Session {
     state: State,
     reader: PacketReader,
-    heard_at: TsNs,
+    received_at: TsNs,
     sent_at: TsNs,
+    /// Number of the next sequenced packet; `HEAD` until the login is accepted.
+    next: SessionSeq,
     limits: SessionLimits,
 }
 
@@ -111,8 +126,9 @@ impl Session {
         Self {
             state: State::AwaitLogin,
             reader: PacketReader::default(),
-            heard_at: now,
+            received_at: now,
             sent_at: now,
+            next: SessionSeq::HEAD,
             limits: SessionLimits::default(),
         }
     }
@@ -121,115 +137,123 @@ impl Session {
         self.state
     }
 
-    /// Other times than the usual ones; a silence of less than `SILENCE_MS_MIN` is taken for that.
+    /// Replaces the default timeouts. A silence limit below `SILENCE_MS_MIN` is raised to it.
     pub fn set_limits(&mut self, limits: SessionLimits) {
         self.limits = SessionLimits { silence_ms: limits.silence_ms.max(SILENCE_MS_MIN), ..limits };
     }
 
-    /// Takes bytes in and tells how many: all, unless the output paused. Bytes after the end are swallowed.
-    pub fn on_bytes(&mut self, now: TsNs, bytes: &[u8], out: &mut impl SessionOutput) -> usize {
+    /// Processes received bytes and returns how many: all of them, unless `Inbound::message` paused. Bytes that arrive
+    /// after the close are discarded.
+    pub fn on_bytes(&mut self, now: TsNs, bytes: &[u8], inbound: &mut impl Inbound) -> usize {
         let mut rest = bytes;
         if self.state != State::Closed && !bytes.is_empty() && self.state != State::AwaitLogin {
-            self.heard_at = now;
+            self.received_at = now;
         }
-        // Out of `self` while a packet borrows it; an empty reader takes no memory.
+        // Moved out of `self` while a packet borrows it; an empty reader allocates nothing.
         let mut reader = std::mem::take(&mut self.reader);
         while self.state != State::Closed {
             match reader.read(&mut rest) {
                 Ok(Some(packet)) => {
-                    if self.on_packet(now, packet.kind, packet.payload, out) == Flow::Pause {
+                    if self.on_packet(now, packet.kind, packet.payload, inbound) == Flow::Pause {
                         break;
                     }
                 }
                 Ok(None) => break,
-                Err(error) => self.close(error.into(), out),
+                Err(error) => self.close(error.into(), inbound),
             }
         }
         self.reader = reader;
         if self.state == State::Closed { bytes.len() } else { bytes.len() - rest.len() }
     }
 
-    fn on_packet(&mut self, now: TsNs, kind: PacketKind, payload: &[u8], out: &mut impl SessionOutput) -> Flow {
+    fn on_packet(&mut self, now: TsNs, kind: PacketKind, payload: &[u8], inbound: &mut impl Inbound) -> Flow {
         use PacketKind::{ClientHeartbeat, Debug, Login, Logout, Unsequenced};
         match (self.state, kind) {
             (_, Debug) => {}
-            (State::Open, Unsequenced) => return out.message(payload),
+            (State::Open, Unsequenced) => return inbound.message(payload),
             (State::Open | State::Authenticating, ClientHeartbeat) => {}
-            (State::AwaitLogin, Login) => self.on_login(now, payload, out),
+            (State::AwaitLogin, Login) => self.on_login(now, payload, inbound),
             (State::Open | State::Authenticating, Logout) => {
-                out.logout_requested();
-                self.close(CloseReason::LoggedOut, out);
+                inbound.logout_requested();
+                self.close(CloseReason::LoggedOut, inbound);
             }
-            (State::Open, kind) => self.close(CloseReason::Unexpected { kind }, out),
-            (_, kind) => self.close(CloseReason::NotLoggedIn { kind }, out),
+            (State::Open, kind) => self.close(CloseReason::Unexpected { kind }, inbound),
+            (_, kind) => self.close(CloseReason::NotLoggedIn { kind }, inbound),
         }
         Flow::Continue
     }
 
-    fn on_login(&mut self, now: TsNs, payload: &[u8], out: &mut impl SessionOutput) {
+    fn on_login(&mut self, now: TsNs, payload: &[u8], inbound: &mut impl Inbound) {
         match LoginRequest::read(payload) {
-            Some(login) => {
+            Ok(login) => {
                 self.state = State::Authenticating;
-                self.heard_at = now;
-                out.login_requested(&login);
+                self.received_at = now;
+                inbound.login_requested(&login);
             }
-            None => self.close(CloseReason::MalformedLogin, out),
+            Err(error) => self.close(error.into(), inbound),
         }
     }
 
-    /// The login was good: `next` is the number of the first message that will be sent.
+    /// Accepts the login: the first sequenced packet will carry the number `next`.
     ///
-    /// Without effect when the client is gone meanwhile; then `false` is returned.
-    pub fn accept(&mut self, now: TsNs, name: SessionName, next: SessionSeq, out: &mut impl SessionOutput) -> bool {
+    /// Returns false and does nothing when the client has closed the connection meanwhile.
+    pub fn accept(&mut self, now: TsNs, name: SessionName, next: SessionSeq, out: &mut impl Output) -> bool {
         if self.state != State::Authenticating {
             return false;
         }
-        assert!(SessionSeq::FIRST <= next, "a wish for the head was resolved");
+        assert!(SessionSeq::FIRST <= next, "the caller has replaced HEAD by the number it stands for");
+        assert!(self.next == SessionSeq::HEAD, "a connection is logged in once");
+        self.next = next;
         self.state = State::Open;
-        self.heard_at = now;
+        self.received_at = now;
         self.send(now, PacketKind::Accepted, &LoginAccepted { session: name, sequence: next }.write(), out);
         true
     }
 
-    pub fn reject(&mut self, now: TsNs, why: LoginReject, out: &mut impl SessionOutput) {
+    /// Rejects the login and closes. Does nothing when the client has closed the connection meanwhile.
+    pub fn reject(&mut self, now: TsNs, why: LoginReject, out: &mut impl Output) {
         if self.state == State::Authenticating {
             self.send(now, PacketKind::Rejected, &[why as u8], out);
             self.close(CloseReason::LoginRejected, out);
         }
     }
 
-    /// Sends the next message of the session's stream.
+    /// Sends the next message of the session's stream and returns the number that the client counts for it.
     #[inline]
-    pub fn send_sequenced(&mut self, now: TsNs, message: &[u8], out: &mut impl SessionOutput) {
-        assert!(self.state == State::Open, "messages are sent to who is logged in");
+    pub fn send_sequenced(&mut self, now: TsNs, message: &[u8], out: &mut impl Output) -> SessionSeq {
+        assert!(self.state == State::Open, "messages are sent on open sessions");
+        let seq = self.next;
+        self.next = seq.next();
+        assert!(SessionSeq::FIRST <= seq && seq < self.next, "numbers start at 1 and are given once");
         self.send(now, PacketKind::Sequenced, message, out);
+        seq
     }
 
-    /// Sends a message outside the stream, which no resume will bring back.
+    /// Sends a message outside the stream. It has no number and is never resent.
     #[inline]
-    pub fn send_unsequenced(&mut self, now: TsNs, message: &[u8], out: &mut impl SessionOutput) {
-        assert!(self.state == State::Open, "messages are sent to who is logged in");
+    pub fn send_unsequenced(&mut self, now: TsNs, message: &[u8], out: &mut impl Output) {
+        assert!(self.state == State::Open, "messages are sent on open sessions");
         self.send(now, PacketKind::Unsequenced, message, out);
     }
 
-    /// Ends the stream for good: nothing will follow under its name.
-    pub fn end_of_session(&mut self, now: TsNs, out: &mut impl SessionOutput) {
+    /// Ends the stream, so that no message will follow under its name, and closes.
+    pub fn end_of_session(&mut self, now: TsNs, out: &mut impl Output) {
         if self.state == State::Open {
             self.send(now, PacketKind::EndOfSession, &[], out);
         }
         self.close(CloseReason::Ended, out);
     }
 
-    /// Closes for a reason that was found outside, such as a message that did not decode.
-    pub fn close(&mut self, reason: CloseReason, out: &mut impl SessionOutput) {
+    /// Closes for a reason that the caller has found, such as a message that does not decode.
+    pub fn close(&mut self, reason: CloseReason, out: &mut impl Output) {
         if self.state != State::Closed {
             self.state = State::Closed;
             out.close(reason);
         }
     }
 
-    /// Call when `next_deadline` has come; earlier calls do nothing.
-    pub fn on_tick(&mut self, now: TsNs, out: &mut impl SessionOutput) {
+    /// Sends a due heartbeat and enforces the timeouts. Call it at `next_deadline`; earlier calls do nothing.
+    pub fn on_tick(&mut self, now: TsNs, out: &mut impl Output) {
         if self.state != State::Closed && self.silent_at() <= now {
             let reason = if self.state == State::AwaitLogin { CloseReason::NoLogin } else { CloseReason::Silent };
             return self.close(reason, out);
@@ -239,7 +263,7 @@ impl Session {
         }
     }
 
-    /// When `on_tick` has something to do; `None` after the end.
+    /// When `on_tick` has work to do; `None` after the close.
     pub fn next_deadline(&self) -> Option<TsNs> {
         match self.state {
             State::AwaitLogin | State::Authenticating => Some(self.silent_at()),
@@ -248,10 +272,11 @@ impl Session {
         }
     }
 
-    /// Bytes do not prolong the wait for a login, or a dripping client would hold its place for ever.
+    /// Received bytes do not extend the login timeout: a client that sends one byte at a time would hold its connection
+    /// without ever logging in.
     fn silent_at(&self) -> TsNs {
         let limit_ms = if self.state == State::AwaitLogin { self.limits.login_ms } else { self.limits.silence_ms };
-        TsNs(self.heard_at.0.saturating_add(u64::from(limit_ms) * MS_NS))
+        TsNs(self.received_at.0.saturating_add(u64::from(limit_ms) * MS_NS))
     }
 
     fn heartbeat_at(&self) -> TsNs {
@@ -259,7 +284,7 @@ impl Session {
     }
 
     #[inline]
-    fn send(&mut self, now: TsNs, kind: PacketKind, payload: &[u8], out: &mut impl SessionOutput) {
+    fn send(&mut self, now: TsNs, kind: PacketKind, payload: &[u8], out: &mut impl Output) {
         self.sent_at = now;
         out.send(&packet_header(kind, payload.len()));
         if !payload.is_empty() {

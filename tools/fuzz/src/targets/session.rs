@@ -6,7 +6,7 @@ use crate::seeds;
 use crate::splits::split;
 use crate::target::{Outcome, Target, mend_nothing};
 use api::binary::login::{LoginReject, LoginRequest, SessionName};
-use api::binary::session::{CloseReason, Flow, Session, SessionOutput};
+use api::binary::session::{CloseReason, Flow, Inbound, Output, Session};
 use api::binary::soup::{PacketKind, append_packet};
 use api::binary::stream::SessionSeq;
 use book::units::TsNs;
@@ -29,11 +29,17 @@ enum Said {
 #[derive(Default)]
 struct Listener(Vec<Said>);
 
-impl SessionOutput for Listener {
+impl Output for Listener {
     fn send(&mut self, bytes: &[u8]) {
         self.0.push(Said::Sent(bytes.to_vec()));
     }
 
+    fn close(&mut self, reason: CloseReason) {
+        self.0.push(Said::Close(reason));
+    }
+}
+
+impl Inbound for Listener {
     fn login_requested(&mut self, login: &LoginRequest<'_>) {
         self.0.push(Said::Login {
             user: login.user.to_owned(),
@@ -51,10 +57,6 @@ impl SessionOutput for Listener {
 
     fn logout_requested(&mut self) {
         self.0.push(Said::Logout);
-    }
-
-    fn close(&mut self, reason: CloseReason) {
-        self.0.push(Said::Close(reason));
     }
 }
 
