@@ -1,25 +1,35 @@
-//! The binary protocol: packets, messages, the session around them, and what a reader of market data builds from them.
+//! The binary protocol: SBE messages in SoupBinTCP sessions, for order entry and market data.
 //!
-//! Read in this order: the packets (`soup`, `login`), the messages in them (`sbe`, `orders`, `market`), the two
-//! translations (`decode`, `encode` and `feed`), the session (`session`, `stream`), what a reader of market data builds
-//! (`depth`, `snapshot`, `top`), and what a client sends (`requests`).
+//! Read in this order; a module uses only the ones above it:
+//!
+//! - the session: packets (`soup`), numbered streams (`stream`), logins (`login`), one connection (`session`);
+//! - the messages: their encoding (`sbe`), order entry (`orders`), market data (`market`), reject reasons (`reasons`);
+//! - the translations: requests to commands (`decode`), events to private answers (`encode`), events to the public
+//!   feed (`feed`);
+//! - what a reader of market data builds: books (`depth`), snapshots of them (`snapshot`), the best levels (`top`);
+//! - what a client sends: requests with their usual values filled in (`requests`).
+//!
+//! `docs/BINARY-PROTOCOL.md` is the reference for clients, `docs/protocol` holds the schemas and their version rules.
+
+pub mod soup;
+pub mod stream;
 
 pub mod login;
-pub mod soup;
+pub mod session;
+
+pub mod sbe;
 
 pub mod market;
 pub mod orders;
-pub mod sbe;
+
+pub mod reasons;
 
 pub mod decode;
 pub mod encode;
 pub mod feed;
-pub mod reasons;
-
-pub mod session;
-pub mod stream;
 
 pub mod depth;
+
 pub mod snapshot;
 pub mod top;
 

@@ -1,10 +1,12 @@
-//! Bytes to commands and events to bytes: the protocols that clients speak, and the client library.
+//! The protocols that clients speak: bytes to commands, events to bytes, and a client library.
 //!
-//! Read in this order: the numbers on every wire (`decimal`, `instruments`), the binary protocol (`binary`), what
-//! administrators send (`admin`), and the client (`client`).
+//! Read in this order; a module uses only the ones above it:
+//! `decimal` and `instruments` convert numbers of any wire to the engine's units, `binary` is the binary protocol of
+//! order entry and market data, `admin` holds the request bodies of the admin API, `client` speaks the binary protocol
+//! over a socket.
 //!
-//! What never enters: sockets, threads and clocks (but for `client`), floats, decisions about trading. Everything else
-//! here takes bytes or values and returns bytes or values, so that it can be shipped to a customer and fuzzed whole.
+//! What never enters: floats, and decisions about trading. Apart from `client`, no sockets, threads or clocks either:
+//! everything takes bytes or values and returns bytes or values, so that it can be shipped to a customer and fuzzed.
 #![forbid(unsafe_code)]
 
 pub mod decimal;

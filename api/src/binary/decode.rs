@@ -1,11 +1,11 @@
-//! A client's message to a command of the log.
+//! Requests of a client to commands of the log.
 //!
-//! What cannot be granted becomes `Command::Refuse` with the reason: a refusal is sequenced like everything else, because
-//! it uses up its client order id and is answered in the session's stream. Only bytes that are no message at all are an
-//! error here, which closes the connection.
+//! A request that fails a check here becomes `Command::Refuse` with the reason: a refusal is sequenced like any
+//! command, because it consumes its client order id and is answered in the session's stream. An error is returned only
+//! for bytes that are not a request of the schema; then the caller closes the connection.
 //!
-//! Reasons keep the book's precedence among the checks made here: values outside their domain, what is not offered, who
-//! may, which market, the price, the quantity.
+//! Invariant: the checks here run in the engine's order of precedence, so the reason that is reported does not depend
+//! on which of the two found it: malformed, unsupported, not authorised, instrument, price, quantity.
 
 use crate::binary::orders::*;
 use crate::binary::sbe::{Block, Message, PRICE_NULL, SbeError};
@@ -19,32 +19,34 @@ use book::reject::RejectReason;
 use book::units::{PriceTicks, TsNs};
 use thiserror::Error;
 
-/// Whose connection a message came over.
+/// The session whose connection a message came over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sender {
     pub session: SessionId,
     /// The session's own account.
     pub account: AccountId,
-    /// Reads its account's stream and may ask, but not trade.
+    /// A drop copy may send `StatusRequest` and nothing else.
     pub drop_copy: bool,
 }
 
+/// A decoded request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded {
     Command(Command),
-    /// Also says whether this connection wants `StageTimes` from now on, which is no state of the book.
+    /// `stage_times` switches `StageTimes` on or off for this connection. It is not part of the command, because it is
+    /// not state of the exchange.
     SetSession {
         command: Command,
         stage_times: bool,
     },
 }
 
-/// The bytes are no message of this protocol; the connection is closed with this in the node's log.
+/// The bytes are not a request of the schema. The node logs this and closes the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("not an order entry message: {0}")]
+#[error("not an order entry request: {0}")]
 pub struct ProtocolError(#[from] pub SbeError);
 
-/// Decodes one message. Does not allocate.
+/// Decodes one request. Does not allocate.
 pub fn decode(bytes: &[u8], sender: &Sender, instruments: &Instruments) -> Result<Decoded, ProtocolError> {
     let block = Block::split(bytes, ORDERS_SCHEMA)?;
     let decoded = match block.template {
@@ -60,7 +62,7 @@ pub fn decode(bytes: &[u8], sender: &Sender, instruments: &Instruments) -> Resul
     Ok(Decoded::Command(decoded))
 }
 
-/// What a refusal has to repeat of the message.
+/// The fields of a request that its refusal repeats.
 struct Refusal<'a> {
     sender: &'a Sender,
     template: u16,
@@ -73,7 +75,7 @@ struct Refusal<'a> {
 const NO_TARGET: OrderRef = OrderRef { order_id: OrderId::NONE, cl_ord_id: ClOrdId(0), client_key: ClientKey::NONE };
 
 impl Refusal<'_> {
-    fn or(self, outcome: Result<Command, RejectReason>) -> Command {
+    fn unless_ok(self, outcome: Result<Command, RejectReason>) -> Command {
         match outcome {
             Ok(command) => command,
             Err(reason) => self.because(reason),
@@ -103,12 +105,12 @@ fn new_order(message: &NewOrder, sender: &Sender, instruments: &Instruments) -> 
         market: MarketId(message.instrument_id.get()),
         consumes_id: true,
     };
-    refusal.or(place(message, sender, instruments).map(Command::Place))
+    refusal.unless_ok(place(message, sender, instruments).map(Command::Place))
 }
 
 fn place(message: &NewOrder, sender: &Sender, instruments: &Instruments) -> Result<PlaceOrder, RejectReason> {
     let terms = Terms::read(message)?;
-    terms.check_offered(message)?;
+    terms.check_supported(message)?;
     may_trade(sender)?;
     let market = MarketId(message.instrument_id.get());
     let instrument = instruments.find(market).ok_or(RejectReason::UnknownInstrument)?;
@@ -129,7 +131,8 @@ fn place(message: &NewOrder, sender: &Sender, instruments: &Instruments) -> Resu
     })
 }
 
-/// The fields of a new order that choose among a few values, each within its domain and fitting the others.
+/// The enumerated fields of a new order. Invariant: each has a value of its enumeration, and they do not contradict
+/// each other or the fields that they apply to.
 struct Terms {
     side: Side,
     tif: Tif,
@@ -159,25 +162,26 @@ impl Terms {
         }
         let tif = match message.tif {
             TIF_GTC if post_only => Tif::GtcPostOnly,
-            // Day and GTD are refused right after, as not offered.
+            // Day and GTD pass here, because `check_supported` refuses them with its own reason.
             TIF_GTC | TIF_DAY | TIF_GTD => Tif::Gtc,
             TIF_IOC => Tif::Ioc,
             TIF_FOK => Tif::Fok,
             _ => return Err(RejectReason::Malformed),
         };
-        Ok(Self { side: side(message.side)?, tif, stp: stp_mode(message.stp_mode)? })
+        let side = side_of(message.side).ok_or(RejectReason::Malformed)?;
+        Ok(Self { side, tif, stp: stp_mode(message.stp_mode)? })
     }
 
-    /// What is in the schema for later.
-    fn check_offered(&self, message: &NewOrder) -> Result<(), RejectReason> {
-        let later_bits = EXEC_POST_ONLY_REPRICE | EXEC_MMP | EXEC_HIDDEN;
+    /// Refuses values that the schema reserves for later versions.
+    fn check_supported(&self, message: &NewOrder) -> Result<(), RejectReason> {
+        let reserved_bits = EXEC_POST_ONLY_REPRICE | EXEC_MMP | EXEC_HIDDEN;
         let shows_all = message.display_qty_e8.get() == 0 || message.display_qty_e8.get() == message.qty_e8.get();
-        let offered = matches!(message.ord_type, ORD_TYPE_MARKET | ORD_TYPE_LIMIT)
+        let supported = matches!(message.ord_type, ORD_TYPE_MARKET | ORD_TYPE_LIMIT)
             && matches!(message.tif, TIF_GTC | TIF_IOC | TIF_FOK)
-            && message.exec_inst & later_bits == 0
+            && message.exec_inst & reserved_bits == 0
             && shows_all
             && message.min_qty_e8.get() == 0;
-        if offered { Ok(()) } else { Err(RejectReason::Unsupported) }
+        if supported { Ok(()) } else { Err(RejectReason::Unsupported) }
     }
 }
 
@@ -202,7 +206,7 @@ fn replace_order(message: &ReplaceOrder, sender: &Sender, instruments: &Instrume
         market: MarketId(message.instrument_id.get()),
         consumes_id: true,
     };
-    refusal.or(amend(message, sender, instruments).map(Command::Amend))
+    refusal.unless_ok(amend(message, sender, instruments).map(Command::Amend))
 }
 
 fn amend(message: &ReplaceOrder, sender: &Sender, instruments: &Instruments) -> Result<AmendOrder, RejectReason> {
@@ -221,7 +225,7 @@ fn amend(message: &ReplaceOrder, sender: &Sender, instruments: &Instruments) -> 
         return Err(RejectReason::Malformed);
     }
     let shows_all = message.display_qty_e8.get() == 0 || message.display_qty_e8.get() == message.qty_e8.get();
-    // An order keeps the instructions it was entered with.
+    // An order keeps the instructions that it was entered with.
     if message.exec_inst != 0 || !shows_all {
         return Err(RejectReason::Unsupported);
     }
@@ -269,11 +273,14 @@ fn mass_cancel(message: &MassCancel, sender: &Sender, instruments: &Instruments)
         market: MarketId(message.instrument_id.get()),
         consumes_id: false,
     };
-    refusal.or(mass(message, sender, instruments).map(Command::MassCancel))
+    refusal.unless_ok(mass(message, sender, instruments).map(Command::MassCancel))
 }
 
 fn mass(message: &MassCancel, sender: &Sender, instruments: &Instruments) -> Result<Mass, RejectReason> {
-    let side = if message.side == SIDE_BOTH { None } else { Some(side(message.side)?) };
+    let side = match message.side {
+        SIDE_BOTH => None,
+        code => Some(side_of(code).ok_or(RejectReason::Malformed)?),
+    };
     let block = match message.block_new_orders {
         0 => BlockChange::Keep,
         1 => BlockChange::Set,
@@ -282,7 +289,7 @@ fn mass(message: &MassCancel, sender: &Sender, instruments: &Instruments) -> Res
     let (low, high) = (message.low_price_e9.get(), message.high_price_e9.get());
     let market = MarketId(message.instrument_id.get());
     let has_range = low != PRICE_NULL || high != PRICE_NULL;
-    // A range without a market has no grid; a range that holds no price is a mistake, not a wish to cancel nothing.
+    // A range without a market has no tick; a range that can hold no price is a mistake of the client.
     let range_ok = !(has_range && market.is_none())
         && (low == PRICE_NULL || 0 <= low)
         && (high == PRICE_NULL || 0 < high)
@@ -319,7 +326,8 @@ fn mass(message: &MassCancel, sender: &Sender, instruments: &Instruments) -> Res
 
 type PriceRange = (Option<PriceTicks>, Option<PriceTicks>);
 
-/// Bounds need not be on the grid: the prices between them are meant, so the lower one is rounded up, the higher down.
+/// The range in ticks. Bounds need not be multiples of the tick: the lower one is rounded up and the higher one down,
+/// so that the range holds exactly the prices between them.
 fn price_range(low: i64, high: i64, tick_e9: u64) -> Result<PriceRange, RejectReason> {
     let price_min = match u64::try_from(low) {
         Ok(low) if low != PRICE_NULL as u64 => {
@@ -329,7 +337,7 @@ fn price_range(low: i64, high: i64, tick_e9: u64) -> Result<PriceRange, RejectRe
         _ => None,
     };
     let price_max = match u64::try_from(high) {
-        // A bound above the largest price bounds nothing.
+        // A bound above the largest price is no bound.
         Ok(high) if high != PRICE_NULL as u64 => u32::try_from(high / tick_e9).ok().map(PriceTicks),
         _ => None,
     };
@@ -348,7 +356,7 @@ fn mass_quote(message: &MassQuote, sender: &Sender) -> Command {
     refusal.because(RejectReason::Unsupported)
 }
 
-/// Anybody may ask, a drop copy too; the engine answers only for the session's own account.
+/// Open to drop copies too. The engine answers only for the session's own account.
 fn status_request(message: &StatusRequest, sender: &Sender) -> Command {
     Command::Query(Query {
         session: sender.session,
@@ -405,21 +413,13 @@ fn may_trade(sender: &Sender) -> Result<(), RejectReason> {
     if sender.drop_copy { Err(RejectReason::NotAuthorised) } else { Ok(()) }
 }
 
-/// Zero is the session's own account; another one is the engine's to judge.
+/// Zero is the session's own account. The engine refuses accounts that the session may not trade for.
 fn account_or_own(account: u32, sender: &Sender) -> AccountId {
     if account == 0 { sender.account } else { AccountId(account) }
 }
 
 fn target(order_id: u64, orig_cl_ord_id: u64) -> OrderRef {
     OrderRef { order_id: OrderId(order_id), cl_ord_id: ClOrdId(orig_cl_ord_id), client_key: ClientKey::NONE }
-}
-
-fn side(value: u8) -> Result<Side, RejectReason> {
-    match value {
-        SIDE_BUY => Ok(Side::Buy),
-        SIDE_SELL => Ok(Side::Sell),
-        _ => Err(RejectReason::Malformed),
-    }
 }
 
 fn stp_mode(value: u8) -> Result<StpMode, RejectReason> {

@@ -1,39 +1,40 @@
-//! Books rebuilt from market data: what a reader of the feed knows.
+//! Books rebuilt from market data, order by order.
 //!
-//! Serves the client, the snapshots and the top of book alike, because it takes only what the wire says. Invariants: a
-//! level's quantity and count are the sums over its orders; `rptSeq` has no gap since the instrument was learned.
+//! They are built from messages alone, so the client library, the node's snapshots and its top of book share them.
+//! Invariants: a level's quantity and order count are the sums over its orders; `rptSeq` has no gap from the
+//! instrument's definition on.
 
 use crate::binary::market::*;
-use crate::binary::orders::SIDE_BUY;
+use crate::binary::orders::side_of;
 use book::command::Side;
 use std::collections::{BTreeMap, HashMap};
 use thiserror::Error;
 
-/// Why a message does not follow from what was known. The reader takes a new snapshot.
+/// Why a message does not fit the book. The book is no longer correct: recover by a new snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum DepthError {
-    #[error("instrument {instrument} was not defined")]
+    #[error("instrument {instrument}: no InstrumentDefinition was received")]
     UnknownInstrument { instrument: u32 },
-    #[error("instrument {instrument}: rptSeq {found} where {expected} follows")]
+    #[error("instrument {instrument}: gap, received rptSeq {found}, expected {expected}")]
     Gap { instrument: u32, expected: u64, found: u64 },
     #[error("instrument {instrument}: order {order} is not in the book")]
     UnknownOrder { instrument: u32, order: u64 },
     #[error("instrument {instrument}: order {order} is in the book already")]
     DuplicateOrder { instrument: u32, order: u64 },
-    #[error("instrument {instrument}: order {order} has {open} open, less than is taken off or otherwise than is said")]
+    #[error("instrument {instrument}: order {order} has quantity {open}e-8, which contradicts the message")]
     QtyMismatch { instrument: u32, order: u64, open: i64 },
-    #[error("side {side} is neither buy nor sell")]
+    #[error("side {side}, expected 1 (buy) or 2 (sell)")]
     Side { side: u8 },
 }
 
-/// An order as the public sees it.
+/// A resting order of the public book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DepthOrder {
     pub order_id: u64,
     pub side: Side,
     pub price_e9: i64,
     pub qty_e8: i64,
-    /// When it took its place in the queue.
+    /// Place in its queue: lower trades first.
     arrival: u64,
 }
 
@@ -44,7 +45,8 @@ pub struct Level {
     pub orders: u32,
 }
 
-/// Orders of one price, by arrival: the first is the next to trade. A tree because cancels come from anywhere.
+/// Orders of one price by arrival: the first is the next to trade. A tree, because cancels remove orders anywhere in
+/// it.
 #[derive(Clone, Debug, Default)]
 struct Queue {
     order_ids: BTreeMap<u64, u64>,
@@ -56,9 +58,9 @@ struct Queue {
 pub struct DepthBook {
     definition: InstrumentDefinition,
     rpt_seq: u64,
-    /// Found by id only, never walked, so the order of a hash map cannot show.
+    /// Looked up by id and never iterated, so the order of the hash map has no effect.
     orders: HashMap<u64, DepthOrder>,
-    /// By price, ascending on both sides. Trees, because levels come and go anywhere and are walked in order.
+    /// By price, ascending on both sides. Trees, because levels come and go anywhere and are iterated in order.
     buys: BTreeMap<i64, Queue>,
     sells: BTreeMap<i64, Queue>,
     arrivals: u64,
@@ -80,11 +82,12 @@ impl DepthBook {
         self.definition.instrument_id.get()
     }
 
-    /// As announced, with the state as it is now.
+    /// The latest definition, with the current trading state.
     pub fn definition(&self) -> &InstrumentDefinition {
         &self.definition
     }
 
+    /// `rptSeq` of the last message that is applied.
     pub fn rpt_seq(&self) -> u64 {
         self.rpt_seq
     }
@@ -97,7 +100,7 @@ impl DepthBook {
         self.orders.get(&order_id)
     }
 
-    /// Levels of one side, the best price first.
+    /// Levels of one side, best price first.
     pub fn levels(&self, side: Side) -> impl Iterator<Item = Level> + '_ {
         self.queues(side).map(|(price_e9, queue)| Level {
             price_e9,
@@ -117,7 +120,7 @@ impl DepthBook {
     }
 
     fn queues(&self, side: Side) -> impl Iterator<Item = (i64, &Queue)> + '_ {
-        // One of the two is empty: a chain gives both directions one type without a box.
+        // One of the two is empty: the chain gives both directions one type without allocating.
         let (up, down) = match side {
             Side::Sell => (Some(self.sells.iter()), None),
             Side::Buy => (None, Some(self.buys.iter().rev())),
@@ -164,8 +167,8 @@ impl DepthBook {
         Ok(order)
     }
 
-    /// Takes `qty_e8` off an order; one that has nothing left is gone.
-    fn take_off(&mut self, order_id: u64, qty_e8: i64) -> Result<i64, DepthError> {
+    /// Reduces an order and returns its remaining quantity; an order with none left is removed.
+    fn reduce(&mut self, order_id: u64, qty_e8: i64) -> Result<i64, DepthError> {
         let instrument = self.instrument();
         let unknown = DepthError::UnknownOrder { instrument, order: order_id };
         let order = self.orders.get_mut(&order_id).ok_or(unknown)?;
@@ -180,12 +183,13 @@ impl DepthBook {
         let order = *order;
         let queue = self.side_mut(order.side).get_mut(&order.price_e9).expect("an order's level exists");
         queue.qty_e8 -= qty_e8;
+        assert!(0 < order.qty_e8 && order.qty_e8 <= queue.qty_e8, "a level sums its orders");
         Ok(order.qty_e8)
     }
 
     fn executed(&mut self, m: &OrderExecuted) -> Result<(), DepthError> {
         let order = m.order_id.get();
-        let leaves = self.take_off(order, m.qty_e8.get())?;
+        let leaves = self.reduce(order, m.qty_e8.get())?;
         if leaves == m.leaves_qty_e8.get() {
             return Ok(());
         }
@@ -197,7 +201,7 @@ impl DepthBook {
         self.add(m.new_order_id.get(), before.side, m.price_e9.get(), m.qty_e8.get())
     }
 
-    /// Counts the message in. A snapshot repeats one number for all its orders.
+    /// Checks that the message follows the last one. All orders of a snapshot carry the same number.
     fn advance(&mut self, found: u64, flags: u8) -> Result<(), DepthError> {
         let step = u64::from(flags & FLAG_SNAPSHOT == 0);
         let expected = self.rpt_seq.saturating_add(step);
@@ -212,7 +216,7 @@ impl DepthBook {
 /// Books of all instruments of the feed.
 #[derive(Clone, Debug, Default)]
 pub struct Depth {
-    /// By instrument id; a tree, because it is walked in order when a snapshot is sent.
+    /// By instrument id. A tree, because a snapshot lists instruments in order.
     books: BTreeMap<u32, DepthBook>,
 }
 
@@ -221,12 +225,12 @@ impl Depth {
         self.books.get(&instrument)
     }
 
-    /// By id.
+    /// In the order of instrument ids.
     pub fn books(&self) -> impl Iterator<Item = &DepthBook> {
         self.books.values()
     }
 
-    /// Takes one message in, of the live stream or of a snapshot. After an error the instrument is not to be trusted.
+    /// Applies one message of the live stream or of a snapshot. After an error the instrument's book is not correct.
     pub fn apply(&mut self, message: &MarketMessage) -> Result<(), DepthError> {
         match message {
             MarketMessage::InstrumentDefinition(m) => self.define(m),
@@ -235,13 +239,13 @@ impl Depth {
                 Ok(())
             }
             MarketMessage::OrderAdd(m) => {
-                let side = side_of(m.side)?;
+                let side = side_of(m.side).ok_or(DepthError::Side { side: m.side })?;
                 let book = self.advanced(m.instrument_id.get(), m.rpt_seq.get(), m.flags)?;
                 book.add(m.order_id.get(), side, m.price_e9.get(), m.qty_e8.get())
             }
             MarketMessage::OrderReduce(m) => {
                 let book = self.advanced(m.instrument_id.get(), m.rpt_seq.get(), m.flags)?;
-                book.take_off(m.order_id.get(), m.canceled_qty_e8.get()).map(|_left| ())
+                book.reduce(m.order_id.get(), m.canceled_qty_e8.get()).map(|_leaves| ())
             }
             MarketMessage::OrderDelete(m) => {
                 let book = self.advanced(m.instrument_id.get(), m.rpt_seq.get(), m.flags)?;
@@ -253,7 +257,7 @@ impl Depth {
             MarketMessage::OrderExecuted(m) => {
                 self.advanced(m.instrument_id.get(), m.rpt_seq.get(), m.flags)?.executed(m)
             }
-            // The frame of a snapshot, and the conflated session, which is not about orders.
+            // The frame of a snapshot, and the messages of TOP, which do not concern single orders.
             MarketMessage::SnapshotBegin(_)
             | MarketMessage::SnapshotEnd(_)
             | MarketMessage::Bbo(_)
@@ -261,7 +265,7 @@ impl Depth {
         }
     }
 
-    /// A new instrument, or new rules of a known one, which must not have missed anything.
+    /// Adds an instrument, or replaces the rules of a known one, whose messages must have no gap.
     fn define(&mut self, m: &InstrumentDefinition) -> Result<(), DepthError> {
         let instrument = m.instrument_id.get();
         let Some(book) = self.books.get_mut(&instrument) else {
@@ -283,13 +287,5 @@ impl Depth {
 
     fn book_mut(&mut self, instrument: u32) -> Result<&mut DepthBook, DepthError> {
         self.books.get_mut(&instrument).ok_or(DepthError::UnknownInstrument { instrument })
-    }
-}
-
-fn side_of(side: u8) -> Result<Side, DepthError> {
-    match side {
-        SIDE_BUY => Ok(Side::Buy),
-        crate::binary::orders::SIDE_SELL => Ok(Side::Sell),
-        side => Err(DepthError::Side { side }),
     }
 }

@@ -1,30 +1,31 @@
-//! Events to the public feed: every order that rests, every change of it, every trade, and nothing that tells the owner.
+//! Events to the public feed: every order that rests, every change of it and every trade, without the owners.
 //!
-//! Invariants: `rptSeq` of an instrument grows by one with every message about its book; the last message of a command
-//! that carries flags carries `lastInEvent`, and only there is the book known not to be crossed.
+//! Invariants: `rptSeq` of an instrument grows by one with every message that changes its book; the last message of a
+//! command that has flags carries `lastInEvent`, and only after that message is the book certain not to be crossed.
 
 use crate::binary::market::*;
-use crate::binary::orders::{SIDE_BUY, SIDE_SELL};
+use crate::binary::orders::side_code;
 use crate::instruments::{Instrument, Instruments};
-use book::command::{MarketStatus, Side};
+use book::command::MarketStatus;
 use book::event::{Amended, Event, Fill, Rested};
 use book::ids::{MarketId, OrderId, Symbol};
 use book::units::{PriceTicks, QtyLots, Stamp, TsNs};
 use zerocopy::little_endian::{I64, U32, U64};
 
-/// Turns commands' events into public messages.
+/// Encodes the events of commands as public messages.
 ///
-/// One message is kept back until the next one or the end of the command is seen: whether it is the last decides a bit
-/// in it. So is an order that lost its place, until it is known whether it comes straight back.
+/// The newest message is held until the next one or the end of the command, because `lastInEvent` depends on which of
+/// the two follows. An order that has lost its place in the queue is held until the next event, which shows whether it
+/// rests again (`OrderReplace`) or is gone (`OrderDelete`).
 #[derive(Clone, Debug, Default)]
 pub struct FeedEncoder {
-    /// Last `rptSeq` by market, the first element belongs to id 1.
+    /// Last `rptSeq` by market; the first element belongs to market 1.
     rpt_seqs: Vec<u64>,
-    kept: Option<MarketMessage>,
+    held: Option<MarketMessage>,
     moving: Option<Moving>,
 }
 
-/// An order that left the book by an amendment.
+/// An order that an amendment has taken out of its queue.
 #[derive(Clone, Copy, Debug)]
 struct Moving {
     order_id: OrderId,
@@ -32,16 +33,17 @@ struct Moving {
 }
 
 impl FeedEncoder {
-    /// Continues a feed: the last `rptSeq` by market, as `rpt_seqs` told it.
+    /// Continues a feed after the given numbers, which `rpt_seqs` returned.
     pub fn resume(rpt_seqs: Vec<u64>) -> Self {
-        Self { rpt_seqs, kept: None, moving: None }
+        Self { rpt_seqs, held: None, moving: None }
     }
 
+    /// The last `rptSeq` by market; the first element belongs to market 1.
     pub fn rpt_seqs(&self) -> &[u64] {
         &self.rpt_seqs
     }
 
-    /// All events of one command. `instruments` has taken them in already.
+    /// Encodes all events of one command, which have been applied to `instruments` before.
     pub fn encode<'e>(
         &mut self,
         stamp: Stamp,
@@ -55,9 +57,9 @@ impl FeedEncoder {
         self.finish(stamp, out);
     }
 
-    /// One event of a command; `finish` follows its last one.
+    /// Encodes one event of a command. Call `finish` after the last one.
     pub fn push(&mut self, stamp: Stamp, event: &Event, instruments: &Instruments, out: &mut impl FnMut(&[u8])) {
-        // Only some seats describe transfers, and all seats write the same feed.
+        // Only some engines emit transfers, and all of them must produce the same feed.
         if matches!(event, Event::Transfer(_)) {
             return;
         }
@@ -66,20 +68,20 @@ impl FeedEncoder {
                 Event::Rested(e) if e.order_id == moving.order_id => {
                     let instrument = instruments.at(e.market);
                     let message = self.replaced(stamp.ts, e, instrument);
-                    return self.keep(message, out);
+                    return self.emit(message, out);
                 }
                 _ => self.delete(stamp.ts, moving, out),
             }
         }
-        self.push_plain(stamp.ts, event, instruments, out);
+        self.push_event(stamp.ts, event, instruments, out);
     }
 
-    /// The command is over: what was kept back goes out, marked as its last.
+    /// Ends the command: the held message goes out as its last.
     pub fn finish(&mut self, stamp: Stamp, out: &mut impl FnMut(&[u8])) {
         if let Some(moving) = self.moving.take() {
             self.delete(stamp.ts, moving, out);
         }
-        if let Some(mut last) = self.kept.take() {
+        if let Some(mut last) = self.held.take() {
             if let Some(flags) = flags_mut(&mut last) {
                 *flags |= FLAG_LAST_IN_EVENT;
             }
@@ -87,20 +89,20 @@ impl FeedEncoder {
         }
     }
 
-    fn push_plain(&mut self, ts: TsNs, event: &Event, instruments: &Instruments, out: &mut impl FnMut(&[u8])) {
+    fn push_event(&mut self, ts: TsNs, event: &Event, instruments: &Instruments, out: &mut impl FnMut(&[u8])) {
         match event {
             Event::Rested(e) => {
                 let message = self.added(ts, e, instruments.at(e.market));
-                self.keep(message, out);
+                self.emit(message, out);
             }
             Event::Fill(e) => {
                 let message = self.executed(ts, e, instruments.at(e.market));
-                self.keep(message, out);
+                self.emit(message, out);
             }
             Event::Reduced(e) if e.was_resting => {
                 let qty = instruments.at(e.market).qty_e8(e.qty).0;
                 let message = self.reduced(ts, e.order_id, e.market, qty);
-                self.keep(message, out);
+                self.emit(message, out);
             }
             Event::Amended(e) => self.amended(ts, e, instruments, out),
             Event::Canceled(e) if e.was_resting => {
@@ -109,9 +111,9 @@ impl FeedEncoder {
             Event::MarketAdded(rules) | Event::MarketRulesChanged(rules) => {
                 let rpt_seq = *self.rpt_seq(rules.id);
                 let message = definition(instruments.at(rules.id), ts, rpt_seq, 0);
-                self.keep(message.into(), out);
+                self.emit(message.into(), out);
             }
-            Event::MarketStatusChanged { market, status } => self.keep(trading_status(ts, *market, *status), out),
+            Event::MarketStatusChanged { market, status } => self.emit(trading_status(ts, *market, *status), out),
             _ => {}
         }
     }
@@ -121,12 +123,16 @@ impl FeedEncoder {
             self.moving = Some(Moving { order_id: e.order_id, market: e.market });
             return;
         }
-        let less = e.leaves_before.0.checked_sub(e.leaves.0).expect("an order that keeps its place does not grow");
-        // An amendment that only renames the order changes nothing that the public sees.
+        let less = e
+            .leaves_before
+            .0
+            .checked_sub(e.leaves.0)
+            .expect("an order that keeps its place in the queue does not grow");
+        // An amendment that changes only the client order id has no public effect.
         if less > 0 {
             let qty = instruments.at(e.market).qty_e8(QtyLots(less)).0;
             let message = self.reduced(ts, e.order_id, e.market, qty);
-            self.keep(message, out);
+            self.emit(message, out);
         }
     }
 
@@ -139,7 +145,7 @@ impl FeedEncoder {
             flags: 0,
             pad: [0; 3],
         };
-        self.keep(message.into(), out);
+        self.emit(message.into(), out);
     }
 
     fn reduced(&mut self, ts: TsNs, order_id: OrderId, market: MarketId, canceled_qty_e8: i64) -> MarketMessage {
@@ -205,16 +211,17 @@ impl FeedEncoder {
         message.into()
     }
 
+    /// Holds a message and writes the one that was held before it.
     #[inline]
-    fn keep(&mut self, message: MarketMessage, out: &mut impl FnMut(&[u8])) {
-        if let Some(before) = self.kept.replace(message) {
+    fn emit(&mut self, message: MarketMessage, out: &mut impl FnMut(&[u8])) {
+        if let Some(before) = self.held.replace(message) {
             before.write(out);
         }
     }
 
     fn next_rpt_seq(&mut self, market: MarketId) -> U64 {
         let rpt_seq = self.rpt_seq(market);
-        *rpt_seq += 1;
+        *rpt_seq = rpt_seq.checked_add(1).expect("an instrument has fewer messages than 64 bits can count");
         U64::new(*rpt_seq)
     }
 
@@ -229,7 +236,7 @@ impl FeedEncoder {
     }
 }
 
-/// What a market is, for the live stream and for snapshots.
+/// The definition of a market, for the live stream and for snapshots.
 pub fn definition(instrument: &Instrument, ts: TsNs, rpt_seq: u64, flags: u8) -> InstrumentDefinition {
     let rules = &instrument.rules;
     InstrumentDefinition {
@@ -265,6 +272,7 @@ fn wire_terms(instrument: &Instrument, price: PriceTicks, qty: QtyLots) -> (I64,
     (I64::new(instrument.price_e9(price).0), I64::new(instrument.qty_e8(qty).0))
 }
 
+/// The code of a market's status.
 pub fn state_code(status: MarketStatus) -> u8 {
     match status {
         MarketStatus::Trading => STATE_TRADING,
@@ -275,14 +283,7 @@ pub fn state_code(status: MarketStatus) -> u8 {
     }
 }
 
-pub fn side_code(side: Side) -> u8 {
-    match side {
-        Side::Buy => SIDE_BUY,
-        Side::Sell => SIDE_SELL,
-    }
-}
-
-/// A symbol as the schema's fixed text, padded with zeros.
+/// A symbol as the fixed text of the schema, padded with zeros.
 pub fn name_of(symbol: Symbol) -> Name {
     let text = symbol.as_str().as_bytes();
     let mut name = Name::default();

@@ -1,6 +1,7 @@
-//! The messages of market data (schema 702) as they lie on the wire.
+//! The messages of market data (schema 702): their layouts, and the codes in their fields.
 //!
-//! Units are in the names as in `orders`. `rptSeq` counts an instrument's messages that change its book, without gaps.
+//! Units are in the names as in `orders`. `rptSeq` numbers the messages that change an instrument's book, without gaps.
+//! `docs/BINARY-PROTOCOL.md` describes every field, `docs/protocol/pinion-market.xml` is the schema.
 
 use crate::binary::sbe::{
     Block, Framed, GROUP_SIZE_BYTES, GroupSize, HEADER_BYTES, SbeError, message_set, wire_message,
@@ -10,13 +11,12 @@ use zerocopy::{FromBytes, IntoBytes};
 
 pub const MARKET_SCHEMA: u16 = 702;
 
-/// Names of instruments and assets, padded with zeros.
+/// The name of an instrument or asset: ASCII, padded with zeros.
 pub type Name = [u8; crate::binary::sbe::NAME_BYTES];
 
-/// Bits of `flags`.
-///
-/// The last message of a command: the book is whole again.
+/// A bit of `flags`: the last message of a command. After it the book is complete and not crossed.
 pub const FLAG_LAST_IN_EVENT: u8 = 1 << 0;
+/// A bit of `flags`: the message is part of a snapshot.
 pub const FLAG_SNAPSHOT: u8 = 1 << 1;
 
 /// `state`.
@@ -166,10 +166,10 @@ wire_message! {
 }
 
 wire_message! {
-    /// One price level of a `LevelUpdate`; a group entry, hence without a template of its own.
+    /// One price level of a `LevelUpdate`. An entry of a group, which has no template.
     LevelEntry in MARKET_SCHEMA, template 0, block LEVEL_ENTRY_BLOCK = 24 {
         price_e9 / "price": I64 = 0,
-        /// Zero when the level is gone.
+        /// Zero removes the level.
         qty_e8 / "qty": I64 = 8,
         orders / "orders": U32 = 16,
         side / "side": u8 = 20,
@@ -178,21 +178,21 @@ wire_message! {
 }
 
 message_set! {
-    /// What the market data port sends.
+    /// The messages of the market data port.
     MarketMessage in MARKET_SCHEMA {
         InstrumentDefinition, TradingStatus, OrderAdd, OrderReduce, OrderDelete, OrderReplace, OrderExecuted, Bbo,
         LevelUpdate, SnapshotBegin, SnapshotEnd,
     }
 }
 
-/// Levels that one `LevelUpdate` may carry, both sides together.
+/// Largest number of levels in one `LevelUpdate`, both sides together.
 pub const LEVELS_PER_UPDATE_MAX: usize = 256;
 pub const LEVEL_UPDATE_BYTES_MAX: usize =
     HEADER_BYTES + LEVEL_UPDATE_BLOCK + GROUP_SIZE_BYTES + LEVELS_PER_UPDATE_MAX * LEVEL_ENTRY_BLOCK;
 
-/// Writes an update with its levels into `out` and tells how many bytes it took.
+/// Writes an update with its levels to the front of `out` and returns its length in bytes.
 ///
-/// `out` has `LEVEL_UPDATE_BYTES_MAX` bytes and there are at most `LEVELS_PER_UPDATE_MAX` levels.
+/// `out` must have room for `LEVEL_UPDATE_BYTES_MAX` bytes, and `levels` hold at most `LEVELS_PER_UPDATE_MAX` levels.
 pub fn write_level_update(update: LevelUpdate, levels: &[LevelEntry], out: &mut [u8]) -> usize {
     assert!(levels.len() <= LEVELS_PER_UPDATE_MAX && LEVEL_UPDATE_BYTES_MAX <= out.len());
     let group =
@@ -205,13 +205,13 @@ pub fn write_level_update(update: LevelUpdate, levels: &[LevelEntry], out: &mut 
     len
 }
 
-/// The levels of a `LevelUpdate` message. Entries longer than known are read as far as they are known.
+/// The levels of a `LevelUpdate` message. Entries may be longer than this version knows; their tails are skipped.
 pub fn read_levels(message: &[u8]) -> Result<impl Iterator<Item = LevelEntry> + '_, SbeError> {
     use crate::binary::sbe::Message;
     let block = Block::split(message, MARKET_SCHEMA)?;
     block.body::<LevelUpdate>()?;
     let short = |len| SbeError::ShortBlock { template: LevelUpdate::TEMPLATE, len, expected: LEVEL_ENTRY_BLOCK };
-    let (group, entries) = GroupSize::read_from_prefix(block.behind()).map_err(|_| short(0))?;
+    let (group, entries) = GroupSize::read_from_prefix(block.after_block()).map_err(|_| short(0))?;
     let stride = usize::from(group.block_length.get());
     let len = stride * usize::from(group.num_in_group.get());
     if stride < LEVEL_ENTRY_BLOCK || entries.len() < len {

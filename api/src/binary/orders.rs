@@ -1,14 +1,16 @@
-//! The messages of order entry (schema 701) as they lie on the wire, and the codes in their fields.
+//! The messages of order entry (schema 701): their layouts, and the codes in their fields.
 //!
-//! A raw name carries its unit: `_e9` is a price in 1e-9 of the quote asset, `_e8` an amount in 1e-8, `_ns` nanoseconds
-//! since 1970. `docs/BINARY-PROTOCOL.md` says what every field means, `docs/protocol/pinion-orders.xml` is the schema.
+//! The name of a raw field ends in its unit: `_e9` is a price in 1e-9 of the quote asset, `_e8` an amount in 1e-8 of an
+//! asset, `_ns` nanoseconds since 1970. Templates, offsets and codes are published and never change; new ones are added
+//! at the end. `docs/BINARY-PROTOCOL.md` describes every field, `docs/protocol/pinion-orders.xml` is the schema.
 
 use crate::binary::sbe::{message_set, wire_message};
+use book::command::Side;
 use zerocopy::little_endian::{I64, U16, U32, U64};
 
 pub const ORDERS_SCHEMA: u16 = 701;
 
-/// `side`.
+/// `side`. `SIDE_BOTH` exists in requests that select orders, not in orders.
 pub const SIDE_BOTH: u8 = 0;
 pub const SIDE_BUY: u8 = 1;
 pub const SIDE_SELL: u8 = 2;
@@ -51,6 +53,23 @@ pub const SCOPE_QUOTE_SET: u8 = 3;
 /// `liquidity`.
 pub const LIQUIDITY_MAKER: u8 = 1;
 pub const LIQUIDITY_TAKER: u8 = 2;
+
+/// The code of a side, in both schemas.
+pub fn side_code(side: Side) -> u8 {
+    match side {
+        Side::Buy => SIDE_BUY,
+        Side::Sell => SIDE_SELL,
+    }
+}
+
+/// The side with this code; `None` for any other number.
+pub fn side_of(code: u8) -> Option<Side> {
+    match code {
+        SIDE_BUY => Some(Side::Buy),
+        SIDE_SELL => Some(Side::Sell),
+        _ => None,
+    }
+}
 
 wire_message! {
     NewOrder in ORDERS_SCHEMA, template 1, block NEW_ORDER_BLOCK = 80 {
@@ -360,7 +379,7 @@ wire_message! {
 }
 
 wire_message! {
-    /// One two-sided quote of a `MassQuote`; a group entry, hence without a template of its own.
+    /// One two-sided quote of a `MassQuote`. An entry of a group, which has no template.
     MassQuoteEntry in ORDERS_SCHEMA, template 0, block MASS_QUOTE_ENTRY_BLOCK = 40 {
         bid_px_e9 / "bidPx": I64 = 0,
         bid_qty_e8 / "bidQty": I64 = 8,
@@ -372,7 +391,7 @@ wire_message! {
 }
 
 wire_message! {
-    /// The outcome of one entry of a `MassQuote`.
+    /// The outcome of one entry of a `MassQuote`. An entry of a group, which has no template.
     MassQuoteAckEntry in ORDERS_SCHEMA, template 0, block MASS_QUOTE_ACK_ENTRY_BLOCK = 32 {
         bid_order_id / "bidOrderId": U64 = 0,
         ask_order_id / "askOrderId": U64 = 8,
@@ -385,12 +404,12 @@ wire_message! {
 }
 
 message_set! {
-    /// What a client may send.
+    /// The requests that a client may send.
     Request in ORDERS_SCHEMA { NewOrder, ReplaceOrder, CancelOrder, MassCancel, MassQuote, StatusRequest, SetSession }
 }
 
 message_set! {
-    /// What the node answers. All but `StageTimes` are sequenced.
+    /// The answers that the node may send. All but `StageTimes` are sequenced.
     Answer in ORDERS_SCHEMA {
         OrderAccepted, OrderRejected, OrderExecuted, OrderCanceled, OrderReplaced, CancelRejected, MassCancelReport,
         MassQuoteAck, OrderStatus, SessionState, MmpTriggered, TradeBust, StageTimes,

@@ -1,14 +1,14 @@
-//! A whole market in messages: what a reader needs before it can follow the live stream.
+//! Snapshots of all books as messages: the starting point of a reader that then follows the live stream.
 //!
 //! ```text
 //! SnapshotBegin(asOfSeq) | InstrumentDefinition x n | OrderAdd x m, in price-time priority | SnapshotEnd(checksum)
 //! ```
 //! The reader joins the live stream at `asOfSeq + 1`. The checksum is the CRC-32C of all messages between the first and
-//! the last, as sent, without their packets.
+//! the last, without their packet headers. Invariant: a snapshot is returned only when its counts and checksum agree.
 
 use crate::binary::depth::{Depth, DepthBook, DepthError, DepthOrder};
-use crate::binary::feed::side_code;
 use crate::binary::market::{FLAG_SNAPSHOT, InstrumentDefinition, MarketMessage, OrderAdd, SnapshotBegin, SnapshotEnd};
+use crate::binary::orders::side_code;
 use crate::binary::sbe::{Framed, SbeError};
 use crate::binary::stream::SessionSeq;
 use book::command::Side;
@@ -17,7 +17,7 @@ use thiserror::Error;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{I64, U32, U64};
 
-/// Writes the snapshot of `depth`, which has taken in the live stream up to and including `as_of`.
+/// Writes the snapshot of `depth`, to which the live stream is applied up to and including `as_of`.
 pub fn write_snapshot(depth: &Depth, as_of: SessionSeq, ts: TsNs, out: &mut impl FnMut(&[u8])) {
     let time = U64::new(ts.0);
     let instruments = U32::new(depth.books().count() as u32);
@@ -64,32 +64,33 @@ fn order_add(book: &DepthBook, order: &DepthOrder, time: U64) -> OrderAdd {
     }
 }
 
+/// Why the messages received are not a complete snapshot. Request a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SnapshotError {
     #[error("{0}")]
     Message(#[from] SbeError),
     #[error("{0}")]
     Depth(#[from] DepthError),
-    #[error("a snapshot starts with SnapshotBegin")]
+    #[error("the first message is not SnapshotBegin")]
     NotBegun,
-    #[error("{found} orders came where {expected} were announced")]
+    #[error("received {found} orders, SnapshotEnd announces {expected}")]
     OrderCount { expected: u32, found: u32 },
-    #[error("{found} instruments came where {expected} were announced")]
+    #[error("received {found} instruments, SnapshotBegin announces {expected}")]
     InstrumentCount { expected: u32, found: u32 },
-    #[error("the checksum is {found:#010x}, of what came it is {expected:#010x}")]
+    #[error("SnapshotEnd carries checksum {found:#010x}, the messages received have {expected:#010x}")]
     Checksum { expected: u32, found: u32 },
-    #[error("the snapshot ends at {end}, it began at {begin}")]
+    #[error("SnapshotBegin is as of message {begin}, SnapshotEnd as of {end}")]
     AsOf { begin: u64, end: u64 },
 }
 
-/// A complete snapshot: the books, and the last live message that is in them.
+/// A complete snapshot: the books, and the number of the last live message that is applied to them.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub depth: Depth,
     pub as_of: SessionSeq,
 }
 
-/// Puts a snapshot together, message by message.
+/// Assembles a snapshot from its messages.
 #[derive(Debug, Default)]
 pub struct SnapshotReader {
     begin: Option<SnapshotBegin>,
@@ -99,7 +100,7 @@ pub struct SnapshotReader {
 }
 
 impl SnapshotReader {
-    /// Takes the next message; gives the snapshot when it was the last and everything adds up.
+    /// Applies the next message. Returns the snapshot after the last one, when its counts and checksum agree.
     pub fn read(&mut self, message: &[u8]) -> Result<Option<Snapshot>, SnapshotError> {
         let decoded = MarketMessage::read(message)?;
         let Some(begin) = self.begin else {

@@ -1,26 +1,27 @@
-//! The best levels of a book, told as differences: the conflatable session `TOP`.
+//! The best levels of a book as conflated updates: the messages of the session `TOP`.
 //!
-//! A slow reader is not waited for: whenever it can take more, it gets what changed since it was last told, however much
-//! happened between. Its first update carries all levels.
+//! An update carries the difference between the levels now and those of the reader's last update, however many changes
+//! lie between the two; a slow reader gets fewer updates, not older ones. The first update carries all levels.
+//! Invariant: a reader that applies every update has the best `TOP_LEVELS_MAX` levels as of `lastRptSeq`.
 
 use crate::binary::depth::{DepthBook, Level};
-use crate::binary::feed::side_code;
 use crate::binary::market::{
     Bbo, FLAG_LAST_IN_EVENT, LEVELS_PER_UPDATE_MAX, LevelEntry, LevelUpdate, write_level_update,
 };
+use crate::binary::orders::side_code;
 use crate::binary::sbe::PRICE_NULL;
 use book::command::Side;
 use book::units::TsNs;
 use zerocopy::little_endian::{I64, U32, U64};
 
-/// Levels of a side that `TOP` carries. Twice as many may change at once: all old ones go, all new ones come.
+/// Levels of a side that `TOP` carries. Twice as many can change at once: all old ones removed, all new ones added.
 pub const TOP_LEVELS_MAX: usize = 20;
 
 const _: () = assert!(4 * TOP_LEVELS_MAX <= LEVELS_PER_UPDATE_MAX);
 
 const NO_LEVEL: Level = Level { price_e9: PRICE_NULL, qty_e8: 0, orders: 0 };
 
-/// The best price and quantity of both sides; an empty side has a null price and no quantity.
+/// The best price and its quantity on both sides. An empty side has a null price and quantity zero.
 pub fn bbo(book: &DepthBook, ts: TsNs) -> Bbo {
     let best = |side| book.levels(side).next().unwrap_or(NO_LEVEL);
     let (bid, ask) = (best(Side::Buy), best(Side::Sell));
@@ -36,27 +37,29 @@ pub fn bbo(book: &DepthBook, ts: TsNs) -> Bbo {
     }
 }
 
-/// What one reader was last told about one instrument.
+/// The levels of one instrument as of a reader's last update.
 #[derive(Clone, Debug, Default)]
 pub struct TopState {
     rpt_seq: u64,
-    /// Best first.
+    /// Best price first.
     buys: Vec<Level>,
     sells: Vec<Level>,
 }
 
 impl TopState {
-    /// Writes what changed since the last call into `out` (`LEVEL_UPDATE_BYTES_MAX` bytes); `None` when nothing did.
+    /// Writes the changes since the last call to `out`, which has room for `LEVEL_UPDATE_BYTES_MAX` bytes. Returns the
+    /// length of the update; `None` when no level has changed.
     pub fn update(&mut self, book: &DepthBook, ts: TsNs, out: &mut [u8]) -> Option<usize> {
         let mut entries = [entry(Side::Buy, NO_LEVEL); 4 * TOP_LEVELS_MAX];
         let mut len = 0;
-        for (side, told) in [(Side::Buy, &mut self.buys), (Side::Sell, &mut self.sells)] {
-            differences(side, told, book, &mut |entry| {
+        assert!(self.rpt_seq <= book.rpt_seq(), "a book moves forward between two updates");
+        for (side, sent) in [(Side::Buy, &mut self.buys), (Side::Sell, &mut self.sells)] {
+            differences(side, sent, book, &mut |entry| {
                 entries[len] = entry;
                 len += 1;
             });
-            told.clear();
-            told.extend(book.top(side, TOP_LEVELS_MAX));
+            sent.clear();
+            sent.extend(book.top(side, TOP_LEVELS_MAX));
         }
         let first_rpt_seq = self.rpt_seq.saturating_add(1);
         self.rpt_seq = book.rpt_seq();
@@ -75,14 +78,14 @@ impl TopState {
     }
 }
 
-/// Levels that are new or other than told, and those that were told and left the top.
-fn differences(side: Side, told: &[Level], book: &DepthBook, see: &mut impl FnMut(LevelEntry)) {
+/// The levels that are new or have changed, then those that have left the best ones, with quantity zero.
+fn differences(side: Side, sent: &[Level], book: &DepthBook, see: &mut impl FnMut(LevelEntry)) {
     for level in book.top(side, TOP_LEVELS_MAX) {
-        if !told.contains(&level) {
+        if !sent.contains(&level) {
             see(entry(side, level));
         }
     }
-    for level in told {
+    for level in sent {
         if !book.top(side, TOP_LEVELS_MAX).any(|now| now.price_e9 == level.price_e9) {
             see(entry(side, Level { price_e9: level.price_e9, qty_e8: 0, orders: 0 }));
         }
