@@ -1,12 +1,15 @@
-//! The bodies of the admin API, as the edge reads them and the `pinion` tool writes them.
+//! The request bodies of the admin API, one struct per `POST` endpoint: clients serialize them, the ops listener parses
+//! them.
 //!
-//! Amounts, prices and quantities are decimal text: JSON numbers lose digits. Accounts, markets and sessions go by name;
-//! accounts also by number. Unknown fields are refused, so that a typing error changes nothing.
+//! They are data only: names and numbers are checked by the node, which knows the assets, markets and accounts.
+//! Amounts, prices and quantities are decimal text, because JSON numbers lose digits. Assets, markets and sessions are
+//! named by their symbol or user name, accounts by name or number. Unknown fields are refused, so that a misspelled
+//! field changes nothing. `docs/ADMINISTRATION.md` lists the endpoints.
 
 use book::command::{AccountKind, AccountStatus, CodMode, CodScope, MarketStatus};
 use serde::{Deserialize, Serialize};
 
-/// An account, by the number it was given or by its name.
+/// An account, by its number or its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum AccountRef {
@@ -18,6 +21,7 @@ pub enum AccountRef {
 #[serde(deny_unknown_fields)]
 pub struct AddAsset {
     pub symbol: String,
+    /// Decimal places.
     pub scale: u8,
 }
 
@@ -29,13 +33,16 @@ pub struct AddMarket {
     pub quote: String,
     pub tick: String,
     pub lot: String,
-    /// One lot where it is not given.
+    /// Defaults to one lot.
     pub min_qty: Option<String>,
-    /// As much as can be counted where it is not given.
+    /// Defaults to the largest quantity that an order can have.
     pub max_qty: Option<String>,
+    /// Defaults to no minimum.
     pub min_notional: Option<String>,
+    /// Largest distance from the reference price, in 1e-6 of it; 0 is no band.
     #[serde(default)]
     pub price_band_ppm: i32,
+    /// In 1e-6 of the traded amount; negative is a rebate.
     #[serde(default)]
     pub maker_fee_ppm: i32,
     #[serde(default)]
@@ -44,6 +51,7 @@ pub struct AddMarket {
     pub status: StatusWord,
 }
 
+/// The status of a market.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusWord {
@@ -55,7 +63,7 @@ pub enum StatusWord {
     Closed,
 }
 
-/// One market, or every market that is not closed.
+/// Sets the status of one market (`market`), or of every market that is not closed (`all`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetMarketStatus {
@@ -73,7 +81,7 @@ pub struct SetMarketFees {
     pub taker_fee_ppm: i32,
 }
 
-/// What is not given stays as it is.
+/// Fields that are absent keep their values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetMarketLimits {
@@ -92,6 +100,7 @@ pub struct SetFeeTier {
     pub taker_scale_ppm: i32,
 }
 
+/// The kind of an account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KindWord {
@@ -113,6 +122,7 @@ pub struct AddAccount {
     pub fee_tier: u8,
 }
 
+/// The status of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AccountStatusWord {
@@ -142,6 +152,7 @@ pub struct SetAccountLimits {
     pub open_orders_max: u32,
 }
 
+/// Blocks new orders of an account, or allows them again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetAccountBlock {
@@ -149,6 +160,7 @@ pub struct SetAccountBlock {
     pub blocked: bool,
 }
 
+/// When a session's orders are cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelModeWord {
@@ -158,6 +170,7 @@ pub enum CancelModeWord {
     Both,
 }
 
+/// Which orders are cancelled with a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelScopeWord {
@@ -173,18 +186,20 @@ pub struct AddSession {
     pub user: String,
     #[serde(default)]
     pub drop_copy: bool,
+    /// 0 is no limit.
     #[serde(default)]
     pub orders_per_second: u32,
     #[serde(default)]
     pub burst: u32,
-    /// `session.cancel_on_disconnect` of the configuration where it is not given.
+    /// Defaults to `session.cancel_on_disconnect` of the configuration.
     pub cancel_on_disconnect: Option<CancelModeWord>,
     #[serde(default)]
     pub cancel_scope: CancelScopeWord,
-    /// `session.cancel_window` of the configuration where it is not given.
+    /// Defaults to `session.cancel_window` of the configuration.
     pub cancel_window_ms: Option<u32>,
 }
 
+/// Blocks new orders of a session, or allows them again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetSessionBlock {
@@ -196,10 +211,12 @@ pub struct SetSessionBlock {
 #[serde(deny_unknown_fields)]
 pub struct SetSessionThrottle {
     pub user: String,
+    /// 0 is no limit.
     pub orders_per_second: u32,
     pub burst: u32,
 }
 
+/// What an API key allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PermissionWord {
@@ -213,11 +230,12 @@ pub enum PermissionWord {
 pub struct AddKey {
     pub account: AccountRef,
     pub permissions: Vec<PermissionWord>,
-    /// A public key as `openssl pkey -pubout` prints it.
+    /// The public key in PEM, as `openssl pkey -pubout` prints it.
     pub ed25519: Option<String>,
+    /// Networks in CIDR notation from which the key is valid; empty is any.
     #[serde(default)]
     pub addresses: Vec<String>,
-    /// Zero is never.
+    /// Nanoseconds since 1970; 0 is no expiry.
     #[serde(default)]
     pub expires_ns: u64,
 }
@@ -228,23 +246,25 @@ pub struct RevokeKey {
     pub key: String,
 }
 
+/// A deposit or a withdrawal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MoveFunds {
     pub account: AccountRef,
     pub asset: String,
     pub amount: String,
+    /// Makes the request safe to repeat: the same reference with the same contents moves funds once.
     #[serde(rename = "ref")]
     pub reference: String,
 }
 
-/// All orders of an account, of a market, or of an account on a market.
+/// Cancels all orders of an account, of a market, or of an account on a market.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CancelAll {
     pub account: Option<AccountRef>,
     pub market: Option<String>,
-    /// Also refuse new orders of the account until the block is lifted.
+    /// Also refuses new orders of the account until the block is removed.
     #[serde(default)]
     pub block: bool,
 }

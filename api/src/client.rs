@@ -1,10 +1,14 @@
-//! A blocking client of both ports, on plain TCP sockets: for tools, tests, benches and customers.
+//! A blocking client of the order entry and market data ports, over plain TCP: for customers, tools, tests and benches.
 //!
-//! One thread per client: `poll` reads and keeps the line alive with heartbeats, so it is to be called at least every
-//! few seconds. Everything sent goes out in order; `queue` collects a batch that `flush` writes at once.
+//! A client belongs to one thread. `poll` receives, and also sends the heartbeats that keep the connection alive: call
+//! it at least every few seconds. Requests are sent in order; `queue` adds one to a batch, which `flush` writes at
+//! once.
+//!
+//! Invariant: `next_seq` is the number of the first sequenced message that `poll` has not returned, so a new connection
+//! that resumes from it neither misses nor repeats a message.
 
 use crate::binary::depth::{Depth, DepthError};
-use crate::binary::login::{LoginAccepted, LoginReject, LoginRequest, SessionName};
+use crate::binary::login::{LoginAccepted, LoginReject, LoginRequest, PASSWORD_BYTES, SessionName, USER_BYTES};
 use crate::binary::market::MarketMessage;
 use crate::binary::orders::{Answer, CancelOrder, MassCancel, NewOrder, ReplaceOrder, SetSession, StatusRequest};
 use crate::binary::sbe::{Framed, Message, SbeError};
@@ -21,40 +25,46 @@ use zerocopy::IntoBytes;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// A write that takes longer means that the other side stopped reading.
+/// A write that takes longer means that the node has stopped reading.
 const WRITE_MAX: Duration = Duration::from_secs(10);
-/// Holds any packet twice, so that the rest of one never has to be moved to read the next.
+/// Room for several of the largest packets, so that bytes are rarely moved to make room for the next read.
 const INBOX_BYTES: usize = 1 << 17;
-/// A batch grows to this and is then written, whether it was asked to be or not.
+/// A batch that grows beyond this is written without waiting for `flush`.
 const OUTBOX_BYTES_MAX: usize = 1 << 16;
-/// The market data port asks for no password; the name is for its log.
+/// The market data port accepts any user name and password.
 const MARKET_USER: &str = "public";
 
+/// Why a call of the client failed. After `Message` and `MessageTooLong` the connection goes on; after any other error
+/// connect again and resume.
 #[derive(Debug, Error)]
 pub enum ClientError {
     #[error("connecting to {addr}: {source}")]
     Connect { addr: String, source: std::io::Error },
     #[error("{doing}: {source}")]
     Io { doing: &'static str, source: std::io::Error },
-    #[error("the login was rejected: {0:?}")]
+    #[error("the node rejected the login: {0}")]
     LoginRejected(LoginReject),
-    #[error("user or password are longer than their fields on the wire")]
+    #[error(
+        "the login does not fit its packet: a user name has at most {USER_BYTES} bytes, a password {PASSWORD_BYTES}"
+    )]
     LoginTooLong,
-    #[error("no answer to the login within {} s", CONNECT_MAX.as_secs())]
+    #[error("the node did not answer the login within {} s", CONNECT_MAX.as_secs())]
     LoginUnanswered,
-    #[error("the node closed the connection; resume from {}", next.0)]
+    #[error("the node closed the connection; connect again and resume from {}", next.0)]
     Closed { next: SessionSeq },
-    #[error("nothing was heard for {} s; resume from {}", SILENCE_MAX.as_secs(), next.0)]
+    #[error("nothing received for {} s; connect again and resume from {}", SILENCE_MAX.as_secs(), next.0)]
     Silent { next: SessionSeq },
-    #[error("the session was ended by the node")]
+    #[error("end of session: the node sends no further messages under this session name")]
     Ended,
-    #[error("{0}")]
+    #[error("malformed packet from the node: {0}")]
     Packet(#[from] PacketError),
-    #[error("packet type {kind:?} with {len} bytes is not a node's to send now")]
+    #[error("packet type {kind:?} with {len} bytes, which a node does not send in this state")]
     Unexpected { kind: PacketKind, len: usize },
-    #[error("a message of {len} bytes does not fit a packet")]
+    #[error("a message of {len} bytes, a packet carries at most {PAYLOAD_BYTES_MAX}")]
     MessageTooLong { len: usize },
-    #[error("{0}")]
+    /// The message is skipped and the connection goes on: a newer node may send messages that this version does not
+    /// know.
+    #[error("message from the node: {0}")]
     Message(#[from] SbeError),
     #[error("snapshot: {0}")]
     Snapshot(#[from] SnapshotError),
@@ -62,21 +72,24 @@ pub enum ClientError {
     Depth(#[from] DepthError),
 }
 
-/// An answer, and its number in the session's stream; none outside of it (`StageTimes`).
+/// A message and its number in the stream; `None` for unsequenced messages (`StageTimes`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received<M> {
     pub seq: Option<SessionSeq>,
     pub message: M,
 }
 
-/// Order entry, or a drop copy of it.
+/// A connection to the order entry port, of a trading session or a drop copy.
 #[derive(Debug)]
 pub struct OrderClient {
     connection: Connection,
 }
 
 impl OrderClient {
-    /// Logs in and resumes: `resume_from` is the next number wanted, `SessionSeq::HEAD` nothing of the past.
+    /// Connects, logs in and resumes the session's stream.
+    ///
+    /// `resume_from` is the first number to receive: `next_seq` of the last connection, `SessionSeq::FIRST` for the
+    /// stream from its beginning, `SessionSeq::HEAD` for new messages only.
     pub fn connect(
         addr: impl ToSocketAddrs,
         user: &str,
@@ -88,11 +101,12 @@ impl OrderClient {
         Connection::open(addr, &login).map(|connection| Self { connection })
     }
 
+    /// The name of the stream, as the node announced it.
     pub fn session_name(&self) -> SessionName {
         self.connection.name
     }
 
-    /// Number of the next answer: resume from it after a disconnect.
+    /// Number of the next sequenced message: resume from it after a disconnect.
     pub fn next_seq(&self) -> SessionSeq {
         self.connection.next
     }
@@ -121,7 +135,7 @@ impl OrderClient {
         self.send(set)
     }
 
-    /// Any bytes as a message, right or wrong.
+    /// Sends bytes as a message without checking them.
     pub fn send_raw(&mut self, message: &[u8]) -> Result<(), ClientError> {
         self.connection.queue(message)?;
         self.connection.flush()
@@ -137,18 +151,18 @@ impl OrderClient {
         self.connection.flush()
     }
 
-    /// The next answer, or `None` when none came within `timeout`.
+    /// The next answer; `None` when none arrives within `timeout`.
     pub fn poll(&mut self, timeout: Duration) -> Result<Option<Received<Answer>>, ClientError> {
         let Some(raw) = self.connection.poll(timeout)? else { return Ok(None) };
         Ok(Some(Received { seq: raw.seq, message: Answer::read(raw.message)? }))
     }
 
-    /// The next answer as it came.
+    /// The bytes of the next answer; `None` when none arrives within `timeout`.
     pub fn poll_raw(&mut self, timeout: Duration) -> Result<Option<Received<&[u8]>>, ClientError> {
         self.connection.poll(timeout)
     }
 
-    /// Says goodbye; cancel-on-logout takes effect.
+    /// Logs out, which the node does not count as a disconnect: cancel-on-logout applies.
     pub fn logout(mut self) -> Result<(), ClientError> {
         self.connection.logout()
     }
@@ -159,13 +173,14 @@ impl OrderClient {
     }
 }
 
-/// Market data: `SessionName::{LIVE, SNAP, TOP}`.
+/// A connection to the market data port, for the stream `SessionName::LIVE`, `SNAP` or `TOP`.
 #[derive(Debug)]
 pub struct MarketClient {
     connection: Connection,
 }
 
 impl MarketClient {
+    /// Connects to a stream. `from` is the first number to receive, `SessionSeq::HEAD` for new messages only.
     pub fn connect(addr: impl ToSocketAddrs, stream: SessionName, from: SessionSeq) -> Result<Self, ClientError> {
         let login = LoginRequest { user: MARKET_USER, password: b"", session: stream, sequence: from };
         Connection::open(addr, &login).map(|connection| Self { connection })
@@ -180,7 +195,7 @@ impl MarketClient {
         Ok(Some(Received { seq: raw.seq, message: MarketMessage::read(raw.message)? }))
     }
 
-    /// The next message as it came: what `market::read_levels` and `SnapshotReader` take.
+    /// The bytes of the next message, for `market::read_levels` and `SnapshotReader`.
     pub fn poll_raw(&mut self, timeout: Duration) -> Result<Option<Received<&[u8]>>, ClientError> {
         self.connection.poll(timeout)
     }
@@ -190,19 +205,19 @@ impl MarketClient {
     }
 }
 
-/// Books that follow the live stream.
+/// The books of all instruments, kept up to date from the live stream.
 #[derive(Debug)]
 pub struct BookFollower {
     depth: Depth,
     client: MarketClient,
 }
 
-/// Takes a snapshot and joins the live stream right behind it.
+/// Receives a snapshot and joins the live stream at the message after it.
 pub fn book_sync(addr: impl ToSocketAddrs + Clone) -> Result<BookFollower, ClientError> {
     let mut snapshots = MarketClient::connect(addr.clone(), SessionName::SNAP, SessionSeq::FIRST)?;
     let mut reader = SnapshotReader::default();
     let Snapshot { depth, as_of } = loop {
-        // A wait without a message is no failure: silence and a closed line are errors of their own.
+        // No message within the timeout is not a failure: a silent and a closed connection are errors of `poll_raw`.
         if let Some(raw) = snapshots.poll_raw(HEARTBEAT)?
             && let Some(snapshot) = reader.read(raw.message)?
         {
@@ -222,7 +237,8 @@ impl BookFollower {
         self.client.next_seq()
     }
 
-    /// Takes in the next live message and shows it.
+    /// Applies the next live message and returns it; `None` when none arrives within `timeout`. After an error the
+    /// books may be incomplete: start again with `book_sync`.
     pub fn poll(&mut self, timeout: Duration) -> Result<Option<Received<MarketMessage>>, ClientError> {
         let received = self.client.poll(timeout)?;
         if let Some(received) = &received {
@@ -232,14 +248,14 @@ impl BookFollower {
     }
 }
 
-/// How the socket waits now; changing it costs a system call, so it is remembered.
+/// How the socket waits at present. Stored, because changing it costs a system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
     None,
     UpTo(Duration),
 }
 
-/// A logged-in line. Invariant: `inbox[start..end]` is what was read and not yet given out.
+/// A logged-in connection. Invariant: `inbox[start..end]` are the bytes received and not yet returned.
 #[derive(Debug)]
 struct Connection {
     socket: TcpStream,
@@ -248,7 +264,7 @@ struct Connection {
     start: usize,
     end: usize,
     outbox: Vec<u8>,
-    heard_at: Instant,
+    received_at: Instant,
     sent_at: Instant,
     name: SessionName,
     next: SessionSeq,
@@ -270,7 +286,7 @@ impl Connection {
             start: 0,
             end: 0,
             outbox: Vec::with_capacity(OUTBOX_BYTES_MAX + PACKET_HEADER_BYTES + PAYLOAD_BYTES_MAX),
-            heard_at: now,
+            received_at: now,
             sent_at: now,
             name: SessionName::BLANK,
             next: SessionSeq::FIRST,
@@ -322,14 +338,14 @@ impl Connection {
         Ok(None)
     }
 
-    /// The next packet: its kind, and where in the inbox its payload lies until the next call.
+    /// The next packet: its kind, and the range of the inbox that holds its payload until the next call.
     fn packet(&mut self, deadline: Instant) -> Result<Option<(PacketKind, Range<usize>)>, ClientError> {
         loop {
             let unread = &self.inbox[self.start..self.end];
             if let Some(len) = packet_len(unread)?
                 && len <= unread.len()
             {
-                let kind = PacketKind::new(unread[PACKET_HEADER_BYTES - 1]).expect("packet_len knew the kind");
+                let kind = PacketKind::new(unread[PACKET_HEADER_BYTES - 1]).expect("packet_len has checked the type");
                 let payload = self.start + PACKET_HEADER_BYTES..self.start + len;
                 self.start += len;
                 return Ok(Some((kind, payload)));
@@ -345,25 +361,25 @@ impl Connection {
         }
     }
 
-    /// Reads what there is; `false` when the deadline came first.
+    /// Reads the bytes that have arrived; `false` when none arrive before the deadline.
     fn fill(&mut self, now: Instant, deadline: Instant) -> Result<bool, ClientError> {
         self.make_room();
         let heartbeat_at = self.sent_at + HEARTBEAT;
         let left = deadline.min(heartbeat_at).saturating_duration_since(now);
-        // Whole milliseconds, upwards: a caller that polls with the same timeout again changes nothing in the socket.
+        // Rounded up to milliseconds, so that repeated polls with one timeout do not change the socket's timeout.
         let left_ms = left.as_micros().div_ceil(1_000) as u64;
         self.set_wait(if left.is_zero() { Wait::None } else { Wait::UpTo(Duration::from_millis(left_ms)) })?;
         match self.socket.read(&mut self.inbox[self.end..]) {
             Ok(0) => Err(ClientError::Closed { next: self.next }),
             Ok(len) => {
                 self.end += len;
-                self.heard_at = Instant::now();
+                self.received_at = Instant::now();
                 Ok(true)
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => Ok(true),
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 let now = Instant::now();
-                if SILENCE_MAX <= now - self.heard_at {
+                if SILENCE_MAX <= now - self.received_at {
                     return Err(ClientError::Silent { next: self.next });
                 }
                 Ok(now < deadline)
@@ -373,7 +389,7 @@ impl Connection {
         }
     }
 
-    /// Moves the rest of a packet to the front when a whole one would not fit behind it.
+    /// Moves unread bytes to the front when there is not room for the largest packet after them.
     fn make_room(&mut self) {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -388,7 +404,7 @@ impl Connection {
         if self.wait == wait {
             return Ok(());
         }
-        let doing = "setting how long to wait";
+        let doing = "setting the read timeout";
         let io = |source| ClientError::Io { doing, source };
         if (self.wait == Wait::None) != (wait == Wait::None) {
             self.socket.set_nonblocking(wait == Wait::None).map_err(io)?;
@@ -412,7 +428,7 @@ impl Connection {
         if self.outbox.is_empty() {
             return Ok(());
         }
-        // Writes wait, so the socket may not be in the mode of a read that does not.
+        // Writes block, so the socket must not be in non-blocking mode.
         if self.wait == Wait::None {
             self.set_wait(Wait::UpTo(HEARTBEAT))?;
         }

@@ -1,22 +1,23 @@
-//! Decimal text and fixed-point integers: exact both ways, no float anywhere.
+//! Decimal text to fixed-point integers and back, exactly.
 //!
-//! The one place where digits become numbers, for the command line, configuration and REST alike.
+//! Every amount, price and quantity in text is read here, for the command line, the configuration and the admin API.
+//! Invariant: a number is converted exactly or refused; no float takes part.
 
 use book::instrument::{PRICE_WIRE_SCALE, QTY_WIRE_SCALE};
 use std::fmt;
 use thiserror::Error;
 
-/// A price in 1e-9 of a whole quote asset per whole base asset, as on the wire.
+/// A price in 1e-9 of the quote asset for 1 of the base asset, as on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PriceE9(pub i64);
 
-/// An amount in 1e-8 of a whole asset, as on the wire.
+/// An amount in 1e-8 of an asset, as on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QtyE8(pub i64);
 
-/// Decimal places that fixed-point text may have here.
+/// Largest number of decimal places.
 pub const SCALE_MAX: u32 = 18;
-/// 19 digits hold any i64, a sign and a point more, and room for zeros that change nothing.
+/// 19 digits hold any i64; the rest is for a sign, a point, and zeros at either end.
 pub const TEXT_BYTES_MAX: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -25,17 +26,17 @@ pub enum DecimalError {
     Empty,
     #[error("the number is longer than {TEXT_BYTES_MAX} characters")]
     TooLong,
-    #[error("character {at} is not a digit; a number looks like 123.45, without signs but minus, exponents or spaces")]
+    #[error("character {at} is not a digit; write numbers like 123.45 or -0.5, without exponent, spaces or plus sign")]
     NotADigit { at: usize },
-    #[error("digits are needed on both sides of the point")]
+    #[error("the number needs a digit on both sides of the point")]
     BarePoint,
-    #[error("more than {scale} decimal places")]
+    #[error("the number has more than {scale} decimal places")]
     TooPrecise { scale: u32 },
     #[error("the number is too large")]
     TooLarge,
 }
 
-/// `text` in units of `10^-scale`. Zeros behind the last allowed place are accepted, other digits there are not.
+/// Reads `text` in units of `10^-scale`. Zeros after the last allowed decimal place are accepted, other digits are not.
 pub fn parse_fixed(text: &str, scale: u32) -> Result<i64, DecimalError> {
     assert!(scale <= SCALE_MAX);
     if text.is_empty() {
@@ -72,14 +73,14 @@ fn join(negative: bool, whole: &str, places: &str, scale: u32) -> Result<i64, De
         return Err(DecimalError::TooPrecise { scale });
     }
     let zeros = std::iter::repeat_n(b'0', scale as usize - kept.len());
-    // Downwards, because the lowest i64 has no positive twin.
+    // Summed as a negative number, because the lowest i64 has no positive counterpart.
     let step = |number: i64, b: u8| number.checked_mul(10)?.checked_sub(i64::from(b - b'0'));
     let below_zero = whole.bytes().chain(kept.bytes()).chain(zeros).try_fold(0i64, step);
     let below_zero = below_zero.ok_or(DecimalError::TooLarge)?;
     if negative { Ok(below_zero) } else { below_zero.checked_neg().ok_or(DecimalError::TooLarge) }
 }
 
-/// Writes `value` in units of `10^-scale` as decimal text without trailing zeros: `Fixed { value: 150, scale: 2 }` is 1.5.
+/// Displays `value` in units of `10^-scale` without trailing zeros: `Fixed { value: 150, scale: 2 }` is 1.5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fixed {
     pub value: i64,
@@ -176,7 +177,7 @@ mod tests {
 
         #[test]
         fn no_text_panics(text in "\\PC{0,80}", scale in 0..=SCALE_MAX) {
-            // Whatever the outcome: the point is that there is one.
+            // Any result is right; the test is that there is no panic.
             let _ = parse_fixed(&text, scale);
         }
     }

@@ -1,7 +1,8 @@
-//! What the wire needs to know of every market: its grid, its assets, its names.
+//! Every market's tick, lot, assets and names: what converts the numbers of the wire to the engine's units and back.
 //!
-//! Filled from the book's own events, so that it says what the log says. Ids are dense, hence tables by index: no lookup
-//! on the pinned core hashes. Wire numbers become ticks and lots here, and nothing off the grid gets through.
+//! Invariants: the tables follow from the engine's events alone; a price that is not a multiple of the tick, or a
+//! quantity that is not a multiple of the lot, is refused and never rounded. Ids are dense, so tables are indexed and
+//! no lookup on the pinned core hashes.
 
 use crate::decimal::{PriceE9, QtyE8};
 use book::event::Event;
@@ -10,13 +11,13 @@ use book::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, MARKETS_MAX, MarketRu
 use book::reject::RejectReason;
 use book::units::{FeeUnits, PriceTicks, QTY_LOTS_MAX, QtyLots, Units};
 
-/// Largest amount or price that is written. What is above (only a market with absurd limits gets there) is written as
-/// this, and `i64::MAX` stays what it means in a price: none.
+/// Largest amount or price on the wire. Larger ones, which need limits far beyond any real market, are written as this
+/// value, because `i64::MAX` is the null price.
 pub const WIRE_AMOUNT_MAX: i64 = i64::MAX - 1;
 
 const _: () = assert!(ASSET_SCALE_MAX as u32 <= QTY_WIRE_SCALE);
 
-/// A market as the wire sees it.
+/// A market and its two assets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instrument {
     pub rules: MarketRules,
@@ -24,16 +25,16 @@ pub struct Instrument {
     pub quote: Asset,
 }
 
-/// All assets and markets that the log has announced.
+/// All assets and markets of the exchange.
 #[derive(Clone, Debug, Default)]
 pub struct Instruments {
-    /// By id, the first element belongs to id 1.
+    /// By id; the first element has id 1.
     assets: Vec<Asset>,
     instruments: Vec<Instrument>,
 }
 
 impl Instruments {
-    /// Takes in what an event says about assets and markets; others are ignored. Apply before encoding the same event.
+    /// Applies an event about assets and markets; other events are ignored. Apply an event before encoding it.
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::AssetAdded(asset) => self.add_asset(*asset),
@@ -45,16 +46,16 @@ impl Instruments {
         }
     }
 
-    /// Assets come in order of their ids.
+    /// Adds an asset. Assets are added in the order of their ids.
     pub fn add_asset(&mut self, asset: Asset) {
         assert!(asset.id.0 as usize == self.assets.len() + 1 && asset.id.0 <= ASSETS_MAX, "asset ids are dense");
         assert!(asset.scale <= ASSET_SCALE_MAX);
         self.assets.push(asset);
     }
 
-    /// A new market, which comes in order of ids, or new rules of a known one.
+    /// Adds a market, in the order of ids, or replaces the rules of a known one.
     pub fn set_market(&mut self, rules: MarketRules) {
-        let asset = |id: AssetId| *self.assets.get(idx(id.0)).expect("a market's assets were announced before it");
+        let asset = |id: AssetId| *self.assets.get(idx(id.0)).expect("a market's assets are added before it");
         let instrument = Instrument { rules, base: asset(rules.base), quote: asset(rules.quote) };
         let at = idx(rules.id.0);
         assert!(at <= self.instruments.len() && rules.id.0 <= MARKETS_MAX, "market ids are dense");
@@ -62,18 +63,21 @@ impl Instruments {
             self.instruments.push(instrument);
         } else {
             let before = &self.instruments[at].rules;
-            assert!(before.tick_e9 == rules.tick_e9 && before.lot_e8 == rules.lot_e8, "a grid never changes");
+            assert!(
+                before.tick_e9 == rules.tick_e9 && before.lot_e8 == rules.lot_e8,
+                "tick and lot of a market never change"
+            );
             self.instruments[at] = instrument;
         }
     }
 
-    /// A market named by a client, which may name anything.
+    /// The market that a client names, if it exists.
     #[inline]
     pub fn find(&self, id: MarketId) -> Option<&Instrument> {
         if id.is_none() { None } else { self.instruments.get(idx(id.0)) }
     }
 
-    /// A market named by an event, which exists.
+    /// The market that an event names. It exists.
     #[inline]
     pub fn at(&self, id: MarketId) -> &Instrument {
         &self.instruments[idx(id.0)]
@@ -91,12 +95,12 @@ impl Instruments {
         self.assets.iter().find(|a| a.symbol == symbol)
     }
 
-    /// By id.
+    /// In the order of ids.
     pub fn assets(&self) -> &[Asset] {
         &self.assets
     }
 
-    /// By id.
+    /// In the order of ids.
     pub fn all(&self) -> &[Instrument] {
         &self.instruments
     }
@@ -104,7 +108,7 @@ impl Instruments {
 
 #[inline]
 fn idx(id: u32) -> usize {
-    assert!(0 < id, "an id of zero names nothing");
+    assert!(0 < id, "0 is not an id");
     id as usize - 1
 }
 
@@ -113,7 +117,7 @@ impl Instrument {
         self.rules.id
     }
 
-    /// A price on this market's grid, above zero.
+    /// A price in ticks. It must be above zero and a multiple of the tick.
     #[inline]
     pub fn price_ticks(&self, price: PriceE9) -> Result<PriceTicks, RejectReason> {
         let price = u64::try_from(price.0).map_err(|_| RejectReason::PriceTick)?;
@@ -124,7 +128,7 @@ impl Instrument {
         u32::try_from(ticks).map(PriceTicks).map_err(|_| RejectReason::PriceTick)
     }
 
-    /// A quantity of whole lots, above zero. The market's own minimum and maximum are the engine's to check.
+    /// A quantity in lots. It must be above zero and a multiple of the lot. The engine checks the market's limits.
     #[inline]
     pub fn qty_lots(&self, qty: QtyE8) -> Result<QtyLots, RejectReason> {
         let qty = u64::try_from(qty.0).map_err(|_| RejectReason::QtyRange)?;
@@ -150,21 +154,21 @@ impl Instrument {
     }
 }
 
-/// `count * step`, or the largest amount that is written.
+/// `count * step`, at most `WIRE_AMOUNT_MAX`.
 #[inline]
 fn saturated(count: u64, step: u64) -> i64 {
     let product = count.checked_mul(step).and_then(|product| i64::try_from(product).ok());
     product.unwrap_or(WIRE_AMOUNT_MAX).min(WIRE_AMOUNT_MAX)
 }
 
-/// One of an asset's units in 1e-8, by its decimal places.
+/// The smallest unit of an asset, in 1e-8.
 #[inline]
 fn unit_e8(asset: &Asset) -> u64 {
     debug_assert!(asset.scale <= ASSET_SCALE_MAX);
     10u64.pow(QTY_WIRE_SCALE - u32::from(asset.scale))
 }
 
-/// An amount in 1e-8 as units of an asset: above zero and without parts of a unit.
+/// An amount in units of an asset. It must be above zero and a multiple of the unit.
 #[inline]
 pub fn units_of(amount: QtyE8, asset: &Asset) -> Result<Units, RejectReason> {
     let amount = u64::try_from(amount.0).map_err(|_| RejectReason::QtyRange)?;

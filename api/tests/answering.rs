@@ -1,4 +1,4 @@
-//! What each session is told, for commands that went through a real engine.
+//! The answers of each session to commands that a real engine has applied.
 
 mod samples;
 
@@ -12,8 +12,8 @@ use book::ids::{AccountId, ClOrdId, SessionId};
 use book::units::{Seq, Stamp, TsNs};
 use samples::{Exchange, MARKET, price, qty, sender};
 
-/// Answers since the last call, as `session name: what matters`.
-fn told(x: &mut Exchange) -> Vec<String> {
+/// The answers since the last call: session number, then the fields that the tests check.
+fn take_answers(x: &mut Exchange) -> Vec<String> {
     let show = |(session, bytes): (SessionId, Vec<u8>)| {
         let answer = Answer::read(&bytes).expect("an answer of ours");
         format!("{} {}", session.0, show(&answer))
@@ -97,16 +97,16 @@ fn limit(id: u64, side: Side, p: &str, q: &str) -> NewOrder {
 }
 
 #[test]
-fn a_trade_tells_both_sides_with_fee_and_rebate() {
+fn a_trade_is_answered_to_both_sides_with_fee_and_rebate() {
     let mut x = samples::exchange();
     x.send(&sender(1), limit(1, Side::Sell, "100", "2"));
     x.send(&sender(2), limit(1, Side::Buy, "101", "0.5"));
     assert_eq!(
-        told(&mut x),
+        take_answers(&mut x),
         [
             "1 accepted 1 2 @ 100 leaves 2",
             "2 accepted 1 0.5 @ 101 leaves 0.5",
-            // The rebate is 50 of the taker's 200 ppm, and comes in what the taker received.
+            // The rebate is 50 of the taker's 200 ppm, in the asset that the taker received.
             "1 executed 1 0.5 @ 100 leaves 1.5 cum 0.5 fee -0.000025 of 1 side 2 liq 1 status 1",
             "2 executed 1 0.5 @ 100 leaves 0 cum 0.5 fee 0.0001 of 1 side 1 liq 2 status 2",
         ]
@@ -115,7 +115,7 @@ fn a_trade_tells_both_sides_with_fee_and_rebate() {
     x.send(&sender(1), limit(2, Side::Buy, "90", "1"));
     x.send(&sender(2), NewOrder::market(ClOrdId(2), MARKET, Side::Sell, qty("2")));
     assert_eq!(
-        told(&mut x),
+        take_answers(&mut x),
         [
             "1 accepted 2 1 @ 90 leaves 1",
             "2 accepted 2 2 @ null leaves 2",
@@ -127,7 +127,7 @@ fn a_trade_tells_both_sides_with_fee_and_rebate() {
 }
 
 #[test]
-fn refusals_of_the_door_and_the_engine() {
+fn refusals_of_the_decoder_and_the_engine() {
     let mut x = samples::exchange();
     x.send(&sender(1), NewOrder { side: 7, ..limit(1, Side::Buy, "1", "1") });
     x.send(&sender(1), NewOrder { side: 7, ..limit(1, Side::Buy, "1", "1") });
@@ -138,9 +138,9 @@ fn refusals_of_the_door_and_the_engine() {
     x.send(&sender(1), CancelOrder::new(ClOrdId(5), by, MARKET));
     x.send(&sender(1), MassCancel { scope: 9, ..MassCancel::all(ClOrdId(6), MassScope::Session) });
     assert_eq!(
-        told(&mut x),
+        take_answers(&mut x),
         [
-            // The resend of a refused order is ignored: the refusal used its id up.
+            // The resend of a refused order is ignored: the refusal has consumed its id.
             "1 rejected 1 reason 18 template 1",
             "1 rejected 2 reason 8 template 0",
             "1 cancel-rejected 3 orig 0 reason 3 template 2",
@@ -152,7 +152,7 @@ fn refusals_of_the_door_and_the_engine() {
 }
 
 #[test]
-fn amendments_keep_or_lose_their_place() {
+fn amendments_keep_or_lose_their_place_in_the_queue() {
     let mut x = samples::exchange();
     x.send(&sender(1), limit(1, Side::Sell, "100", "2"));
     let by = |id| Target::ClOrdId(ClOrdId(id));
@@ -161,7 +161,7 @@ fn amendments_keep_or_lose_their_place() {
     x.send(&sender(1), StatusRequest::one(ClOrdId(4), by(3), MARKET));
     x.send(&sender(1), StatusRequest::one(ClOrdId(5), by(1), MARKET));
     assert_eq!(
-        told(&mut x)[1..],
+        take_answers(&mut x)[1..],
         [
             "1 replaced 2 orig 1 @ 100 leaves 1.5 kept 1 status 0",
             "1 replaced 3 orig 2 @ 99 leaves 3 kept 0 status 0",
@@ -172,7 +172,7 @@ fn amendments_keep_or_lose_their_place() {
 }
 
 #[test]
-fn a_cancel_from_another_session_of_the_account_is_told_twice() {
+fn a_cancel_from_another_session_of_the_account_is_answered_to_both() {
     let mut x = samples::exchange();
     let other = api::binary::decode::Sender { session: SessionId(3), account: AccountId(1), drop_copy: false };
     x.send(&sender(1), limit(1, Side::Sell, "100", "2"));
@@ -180,7 +180,7 @@ fn a_cancel_from_another_session_of_the_account_is_told_twice() {
     x.send(&other, ReplaceOrder::open(ClOrdId(1), target, MARKET, price("100"), qty("1")));
     x.send(&other, CancelOrder::new(ClOrdId(9), target, MARKET));
     assert_eq!(
-        told(&mut x)[1..],
+        take_answers(&mut x)[1..],
         [
             "1 replaced 1 orig 1 @ 100 leaves 1 kept 1 status 0",
             "3 replaced 1 orig 1 @ 100 leaves 1 kept 1 status 0",
@@ -204,7 +204,7 @@ fn mass_cancel_settings_and_disconnect() {
     x.send(&sender(1), MassCancel { block_new_orders: 1, ..MassCancel::all(ClOrdId(4), MassScope::Session) });
     x.send(&sender(1), limit(5, Side::Sell, "100", "2"));
     assert_eq!(
-        told(&mut x),
+        take_answers(&mut x),
         [
             "1 accepted 1 2 @ 100 leaves 2",
             "1 state 2 last 1 open 1 cod 3/1/9 kill 0",
@@ -225,13 +225,13 @@ fn the_same_day_gives_the_same_bytes() {
     assert_eq!(one.public, other.public);
 }
 
-/// The live engine does not describe transfers and the shadow does; both number the answers alike.
+/// The live engine does not emit transfers and the shadow does; both give an answer the same execution id.
 #[test]
 fn execution_ids_do_not_count_transfers() {
     let mut x = samples::exchange();
     x.send(&sender(1), limit(1, Side::Sell, "100", "2"));
     x.send(&sender(2), limit(1, Side::Buy, "100", "2"));
-    assert!(x.events.iter().any(|e| matches!(e, Event::Transfer(_))), "the ledger is described here");
+    assert!(x.events.iter().any(|e| matches!(e, Event::Transfer(_))), "this engine emits transfers");
     let number = |events: &mut dyn Iterator<Item = &Event>| {
         let mut ids = ExecIds::of_command(Seq(x.seq));
         events.filter_map(|e| ids.next(e)).map(ExecId::get).collect::<Vec<_>>()
@@ -250,10 +250,10 @@ fn an_execution_id_is_refused_beyond_its_bits() {
 }
 
 #[test]
-fn no_event_concerns_more_than_two_sessions_and_none_that_is_nobody() {
+fn an_event_is_answered_to_at_most_two_sessions_that_exist() {
     let x = samples::day();
     let stamp = Stamp { seq: Seq(1), ts: TsNs(1) };
-    let context = EncodeContext { stamp, exec_id: ExecId::from_wire(1), gateway_in: TsNs(0) };
+    let context = EncodeContext { stamp, exec_id: ExecId::new(stamp.seq, 0).expect("a small id"), gateway_in: TsNs(0) };
     for event in &x.events {
         let mut count = 0;
         answers(event, &x.instruments, &context, &mut |session, _| {

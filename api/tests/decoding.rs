@@ -1,4 +1,4 @@
-//! What every request becomes: a command, a refusal with its reason, or the end of the connection.
+//! What every request decodes to: a command, a refusal with its reason, or an error that closes the connection.
 
 mod samples;
 
@@ -25,7 +25,7 @@ fn decoded_for<M: Message>(sender: &Sender, message: M) -> Command {
     }
 }
 
-/// The reason of a refusal, having checked what else it says.
+/// The reason of a refusal, after checking its other fields.
 fn refused<M: Message>(message: M) -> Option<RejectReason> {
     match decoded(message) {
         Command::Refuse(refuse) => {
@@ -120,7 +120,7 @@ fn new_orders_that_are_refused() {
         // The quote asset has six places.
         (QtyStep, NewOrder { exec_inst: EXEC_QUOTE_QTY, qty_e8: i64(101), ..market() }),
         (QtyRange, NewOrder { exec_inst: EXEC_QUOTE_QTY, qty_e8: i64(0), ..market() }),
-        // Several at once: the first by precedence.
+        // With several reasons, the first by precedence is reported.
         (Malformed, NewOrder { side: 9, ord_type: ORD_TYPE_STOP, instrument_id: U32::ZERO, ..limit() }),
         (Unsupported, NewOrder { ord_type: ORD_TYPE_STOP, instrument_id: U32::ZERO, ..limit() }),
         (UnknownInstrument, NewOrder { instrument_id: U32::ZERO, qty_e8: i64(0), ..limit() }),
@@ -221,7 +221,7 @@ fn quotes_queries_and_settings() {
     let set = SetSession::cancel_on_disconnect(ClOrdId(2), CodMode::OnLogout, CodScope::Account, 750);
     let instruments = samples::exchange().instruments;
     for (byte, wanted) in [(0, false), (1, true)] {
-        // The byte behind the last field is padding and says nothing.
+        // The byte after the last field is padding and ignored.
         let message = SetSession { stage_times: byte, pad: [0xff], ..set };
         let decoded = decode(Framed::new(message).as_bytes(), &samples::sender(1), &instruments);
         let Ok(Decoded::SetSession { command: Command::SetSession(command), stage_times }) = decoded else {
@@ -237,7 +237,7 @@ fn quotes_queries_and_settings() {
 }
 
 #[test]
-fn a_drop_copy_may_ask_and_nothing_else() {
+fn a_drop_copy_may_request_status_and_nothing_else() {
     let reader = Sender { drop_copy: true, ..samples::sender(1) };
     let refused = |command| matches!(command, Command::Refuse(r) if r.reason == RejectReason::NotAuthorised);
     assert!(refused(decoded_for(&reader, limit())));
@@ -251,7 +251,7 @@ fn a_drop_copy_may_ask_and_nothing_else() {
 }
 
 #[test]
-fn bytes_that_are_no_message_end_the_connection() {
+fn bytes_outside_the_schema_are_errors() {
     let instruments = samples::exchange().instruments;
     let good = samples::bytes_of_request(&samples::requests()[0]);
     let with = |at: usize, value: u16| {
@@ -276,7 +276,7 @@ fn bytes_that_are_no_message_end_the_connection() {
 }
 
 #[test]
-fn a_newer_minor_version_is_read_as_far_as_it_is_known() {
+fn fields_of_a_newer_version_are_skipped() {
     let instruments = samples::exchange().instruments;
     let mut bytes = Framed::new(limit()).as_bytes().to_vec();
     let plain = decode(&bytes, &samples::sender(1), &instruments);

@@ -1,4 +1,4 @@
-"""Reads frames that this crate wrote, with decoders that nobody here wrote, by the published schemas.
+"""Reads packets that this crate wrote with third-party decoders and the published schemas.
 
 Packets are split by PyPI's nasdaq-protocols, messages decoded by PyPI's sbe. The first argument is a directory with
   packets.bin    SoupBinTCP packets, one after the other

@@ -1,4 +1,4 @@
-//! Decoders that nobody here wrote read our frames by the published schemas, and we read theirs.
+//! Third-party decoders read our packets by the published schemas, and this crate reads theirs.
 //!
 //! Needs `python3` with `venv` and a package index for `pip`. Without them the test fails: it never skips.
 
@@ -78,11 +78,11 @@ fn json(each: impl FnOnce(&mut dyn FnMut(&'static str, FieldValue<'_>))) -> Stri
     text + "}"
 }
 
-/// Entries of the two order-entry messages with a group, behind header, block and the group's own four bytes.
+/// Entries of the two order-entry messages with a group, after header, block and group header.
 fn entries_of(bytes: &[u8]) -> Vec<String> {
     fn read<M: Message, E: Message>(bytes: &[u8]) -> Vec<String> {
         let entries = &bytes[8 + M::BLOCK_LENGTH + 4..];
-        let entry = |chunk| json(|see| E::read_from_bytes(chunk).expect("a whole entry").each_field(see));
+        let entry = |chunk| json(|see| E::read_from_bytes(chunk).expect("a complete entry").each_field(see));
         entries.chunks(E::BLOCK_LENGTH).map(entry).collect()
     }
     match u16::from_le_bytes([bytes[2], bytes[3]]) {
@@ -131,7 +131,7 @@ fn python() -> PathBuf {
     python
 }
 
-/// The control: a decoder that agrees with anything would agree with this too.
+/// The control: a check that accepts anything would accept a flipped bit too.
 fn must_fail_on_a_flipped_bit(decoder: &mut Command, work: &Path, capture: &Capture) {
     let mut flipped = capture.packets.clone();
     // In the quantity of the last level; the very last bytes are padding.
@@ -144,7 +144,7 @@ fn must_fail_on_a_flipped_bit(decoder: &mut Command, work: &Path, capture: &Capt
 }
 
 #[test]
-fn strangers_read_our_frames_and_we_read_theirs() {
+fn third_party_decoders_read_our_packets_and_we_read_theirs() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join("independent-decoder");
     std::fs::create_dir_all(&work).expect("a directory for the capture");
@@ -155,7 +155,7 @@ fn strangers_read_our_frames_and_we_read_theirs() {
     let schemas = manifest.join("..").join("docs").join("protocol");
     let mut decoder = Command::new(python());
     decoder.arg(script).arg(&work).arg(schemas);
-    run("decoding by strangers", &mut decoder);
+    run("decoding by third-party packages", &mut decoder);
     must_fail_on_a_flipped_bit(&mut decoder, &work, &capture);
 
     let login = std::fs::read(work.join("login.bin")).expect("their login");

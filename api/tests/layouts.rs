@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 const ORDERS_XML: &str = include_str!("../../docs/protocol/pinion-orders.xml");
 const MARKET_XML: &str = include_str!("../../docs/protocol/pinion-market.xml");
 
-/// Tags of an XML text, in order: name, attributes, and the text behind the tag. Enough for schemas of our own.
+/// The tags of an XML text in order: name, attributes, and the text after the tag. Enough for our own schemas.
 fn tags(xml: &str) -> Vec<(String, BTreeMap<String, String>, String)> {
     let mut tags = Vec::new();
     let mut rest = xml;
@@ -18,7 +18,7 @@ fn tags(xml: &str) -> Vec<(String, BTreeMap<String, String>, String)> {
             rest = comment.split_once("-->").expect("a comment ends").1;
             continue;
         }
-        let (tag, behind) = after.split_once('>').expect("a tag ends");
+        let (tag, remainder) = after.split_once('>').expect("a tag ends");
         let (name, mut attributes) = tag.trim_end_matches('/').split_once(' ').unwrap_or((tag, ""));
         let mut values = BTreeMap::new();
         while let Some((key, quoted)) = attributes.split_once("=\"") {
@@ -26,9 +26,9 @@ fn tags(xml: &str) -> Vec<(String, BTreeMap<String, String>, String)> {
             values.insert(key.trim().to_owned(), value.to_owned());
             attributes = next;
         }
-        let text = behind.split('<').next().unwrap_or("").to_owned();
+        let text = remainder.split('<').next().unwrap_or("").to_owned();
         tags.push((name.trim_end_matches('/').to_owned(), values, text));
-        rest = behind;
+        rest = remainder;
     }
     tags
 }
@@ -260,7 +260,13 @@ fn codes_have_the_published_numbers() {
     check(ORDERS_XML, "CancelReason", &cancel_reasons);
     let stp = [("None", StpMode::None as u16), ("CancelTaker", StpMode::CancelTaker as u16), ("Decrement", 5)];
     check(ORDERS_XML, "StpMode", &stp);
-    check(ORDERS_XML, "CodMode", &[("Off", CodMode::Off as u16), ("Both", CodMode::Both as u16)]);
+    let cod_modes = [
+        ("Off", CodMode::Off as u16),
+        ("OnDisconnect", CodMode::OnDisconnect as u16),
+        ("OnLogout", CodMode::OnLogout as u16),
+        ("Both", CodMode::Both as u16),
+    ];
+    check(ORDERS_XML, "CodMode", &cod_modes);
     let states = [("Trading", 2), ("Halt", 3), ("CancelOnly", 4), ("Closed", 5), ("PostOnly", 6)];
     check(MARKET_XML, "TradingState", &states);
     let bits = codes(ORDERS_XML, "ExecInst");

@@ -1,4 +1,4 @@
-//! A reader that only has the feed knows the engine's books exactly, live and from any snapshot.
+//! A reader of the feed rebuilds the engine's books exactly, from the live stream and from any snapshot.
 
 use api::binary::depth::{Depth, DepthError};
 use api::binary::feed::FeedEncoder;
@@ -127,9 +127,9 @@ fn the_feed_rebuilds_every_book() {
     }
 }
 
-/// Orders in a snapshot come in the order in which they would trade, and what follows live fits on.
+/// Orders in a snapshot have price-time priority, and the live messages after it apply without a gap.
 #[test]
-fn a_snapshot_and_the_messages_behind_it_are_the_book() {
+fn a_snapshot_and_the_messages_after_it_are_the_book() {
     let mut run = Run::new(Profile::Mixed, 7);
     for _ in 0..500 {
         run.step();
@@ -147,7 +147,7 @@ fn a_snapshot_and_the_messages_behind_it_are_the_book() {
         run.step();
     }
     for message in &run.sent[as_of.0 as usize..] {
-        snapshot.depth.apply(&MarketMessage::read(message).expect("ours")).expect("no gap behind a snapshot");
+        snapshot.depth.apply(&MarketMessage::read(message).expect("ours")).expect("no gap after a snapshot");
     }
     let ids = |depth: &Depth| {
         let of = |book: &api::binary::depth::DepthBook, side| {
@@ -182,7 +182,7 @@ fn a_damaged_snapshot_is_refused() {
 }
 
 #[test]
-fn gaps_and_unknown_orders_are_found() {
+fn gaps_and_unknown_orders_are_reported() {
     let mut run = Run::new(Profile::Mixed, 11);
     for _ in 0..300 {
         run.step();
@@ -214,12 +214,12 @@ fn gaps_and_unknown_orders_are_found() {
     assert_eq!(Depth::default().apply(&unknown(1)), Err(DepthError::UnknownInstrument { instrument: 1 }));
 }
 
-/// A conflated reader that is told now and then ends with the same top.
+/// A reader of occasional conflated updates has the same levels as the book.
 #[test]
 fn level_updates_conflate_to_the_same_top() {
     let mut run = Run::new(Profile::Mixed, 13);
     let mut state = TopState::default();
-    let mut told: BTreeMap<(u8, i64), (i64, u32)> = BTreeMap::new();
+    let mut levels_sent: BTreeMap<(u8, i64), (i64, u32)> = BTreeMap::new();
     let mut buffer = vec![0; LEVEL_UPDATE_BYTES_MAX];
     let mut updates = 0;
     for step in 0..2_000u32 {
@@ -233,8 +233,8 @@ fn level_updates_conflate_to_the_same_top() {
             for level in read_levels(&buffer[..len]).expect("an update of ours") {
                 let key = (level.side, level.price_e9.get());
                 match level.qty_e8.get() {
-                    0 => drop(told.remove(&key).expect("a level goes that was there")),
-                    qty => drop(told.insert(key, (qty, level.orders.get()))),
+                    0 => drop(levels_sent.remove(&key).expect("a removed level was sent before")),
+                    qty => drop(levels_sent.insert(key, (qty, level.orders.get()))),
                 }
             }
         }
@@ -244,7 +244,7 @@ fn level_updates_conflate_to_the_same_top() {
                 book.top(side, TOP_LEVELS_MAX).map(move |l| ((side as u8, l.price_e9), (l.qty_e8, l.orders)))
             })
             .collect();
-        assert_eq!(told, now);
+        assert_eq!(levels_sent, now);
         let best = bbo(book, run.ts);
         assert_eq!(book.levels(Side::Buy).next().map(|l| l.price_e9).unwrap_or(i64::MAX), best.bid_px_e9.get());
     }

@@ -1,7 +1,8 @@
-//! Events to the private answers of the sessions they concern.
+//! Events to the answers of the sessions that they concern.
 //!
-//! The same event, stamp and execution id give the same bytes, so a stream rebuilt from the log equals what was sent.
-//! A message is built on the stack and handed over as it lies there: nothing is allocated or copied.
+//! Invariant: the same event, stamp and execution id give the same bytes, so a stream rebuilt from the log is
+//! byte-identical to the one that was sent. A message is built on the stack and passed on from there: encoding neither
+//! allocates nor copies it.
 
 use crate::binary::orders::*;
 use crate::binary::reasons::wire_of;
@@ -16,13 +17,13 @@ use book::units::{PriceTicks, QtyLots, Seq, Stamp, TsNs};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{I64, U16, U32, U64};
 
-/// Names one event for ever: the log sequence of its command above, its place among the command's events below.
+/// Identifies one event permanently: the log sequence of its command, then the index among the command's events.
 ///
 /// ```text
 /// 63              16 15       0
 /// | log sequence    | event    |
 /// ```
-/// Ledger transfers are not counted, because the live engine does not describe them and the shadow does.
+/// Ledger transfers have no index, because the live engine does not emit them and the shadow does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExecId(u64);
 
@@ -32,7 +33,7 @@ const EXEC_EVENTS_MAX: u64 = 1 << EXEC_EVENT_BITS;
 const _: () = assert!(book::engine::EVENTS_PER_COMMAND_MAX as u64 <= EXEC_EVENTS_MAX);
 
 impl ExecId {
-    /// `None` beyond `2^48` commands or `2^16` events of one command.
+    /// `None` for a sequence of `2^48` or more, or an index of `2^16` or more.
     pub fn new(seq: Seq, event_idx: u32) -> Option<Self> {
         let fits = seq.0 >> (u64::BITS - EXEC_EVENT_BITS) == 0 && u64::from(event_idx) < EXEC_EVENTS_MAX;
         fits.then_some(Self(seq.0 << EXEC_EVENT_BITS | u64::from(event_idx)))
@@ -42,16 +43,18 @@ impl ExecId {
         self.0
     }
 
+    /// The id with this number on the wire.
     pub fn from_wire(id: u64) -> Self {
         Self(id)
     }
 
+    /// The log sequence of the command.
     pub fn seq(self) -> Seq {
         Seq(self.0 >> EXEC_EVENT_BITS)
     }
 }
 
-/// Counts the events of one command.
+/// Numbers the events of one command.
 #[derive(Clone, Copy, Debug)]
 pub struct ExecIds {
     seq: Seq,
@@ -63,30 +66,31 @@ impl ExecIds {
         Self { seq, next_idx: 0 }
     }
 
-    /// Show every event of the command, in order; a transfer has no id.
+    /// The id of the next event; `None` for a transfer. Call it for every event of the command, in order.
     #[inline]
     pub fn next(&mut self, event: &Event) -> Option<ExecId> {
         if matches!(event, Event::Transfer(_)) {
             return None;
         }
-        let id = ExecId::new(self.seq, self.next_idx).expect("a command has fewer events than the bits can count");
+        let id = ExecId::new(self.seq, self.next_idx).expect("a command has fewer events than the index can count");
+        assert!(id.seq() == self.seq, "an id leads back to its command");
         self.next_idx += 1;
         Some(id)
     }
 }
 
-/// What an answer says beside the event itself.
+/// What an answer contains besides the event itself.
 #[derive(Clone, Copy, Debug)]
 pub struct EncodeContext {
     pub stamp: Stamp,
     pub exec_id: ExecId,
-    /// When the request that caused the event reached the node; zero where there was none.
+    /// `gatewayInTime` of the answer. To keep resends byte-identical it must follow from the log, as `stamp.ts` does.
     pub gateway_in: TsNs,
 }
 
-/// Gives each session that an event concerns its message: at most two.
+/// Encodes the answer for each session that an event concerns, at most two.
 ///
-/// Orders of other doors have no session; their side of an event is silent here.
+/// Orders that were not entered by a binary session get no answer here.
 #[inline]
 pub fn answers(
     event: &Event,
@@ -94,6 +98,7 @@ pub fn answers(
     context: &EncodeContext,
     out: &mut impl FnMut(SessionId, &[u8]),
 ) {
+    assert!(context.exec_id.seq() == context.stamp.seq, "an event is identified by the command that caused it");
     let encoder = Encoder { instruments, context };
     match event {
         Event::Accepted(e) => send(e.session, || encoder.accepted(e), out),
@@ -112,7 +117,7 @@ pub fn answers(
         Event::MassCanceled(e) => send(e.session, || encoder.mass_canceled(e), out),
         Event::OrderStatus(e) => send(e.session, || encoder.order_status(e), out),
         Event::SessionState(e) => send(e.session, || encoder.session_state(e), out),
-        // Text ids belong to doors without binary sessions; the rest is not about a session's orders.
+        // The remaining events do not concern the orders of a binary session.
         _ => {}
     }
 }
@@ -124,7 +129,7 @@ fn send<M: Message>(session: SessionId, build: impl FnOnce() -> M, out: &mut imp
     }
 }
 
-/// The stage times of one answer, for a session that asked for them. Sent unsequenced.
+/// Encodes the stage times of one answer, for a session that has switched them on. They are sent unsequenced.
 pub fn stage_times(times: StageTimes, out: &mut impl FnMut(&[u8])) {
     out(Framed::new(times).as_bytes());
 }
@@ -192,7 +197,8 @@ impl Encoder<'_> {
         }
     }
 
-    /// A replace or cancel that the door refused. What it aimed at is not in the event; the client knows by `clOrdId`.
+    /// A replace or cancel that the decoder refused. The event does not hold its target; the client finds the request
+    /// by its `clOrdId`.
     fn refused_cancel(&self, e: &event::Rejected) -> CancelRejected {
         CancelRejected {
             cl_ord_id: U64::new(e.cl_ord_id.0),
@@ -234,7 +240,7 @@ impl Encoder<'_> {
         }
     }
 
-    /// Self-trade prevention took something off: an unsolicited replacement at the same place in the queue.
+    /// Self-trade prevention has reduced the order: an unsolicited replace that keeps the place in the queue.
     fn reduced(&self, e: &event::Reduced) -> OrderReplaced {
         let ids = ReplacedIds { cl_ord_id: e.cl_ord_id, orig_cl_ord_id: e.cl_ord_id };
         let terms = ReplacedTerms {
@@ -249,7 +255,7 @@ impl Encoder<'_> {
         self.replaced(ids, &terms)
     }
 
-    /// The order's session hears of it, and whoever asked when that is another session of the account.
+    /// Answers the order's session, and the requesting session where that is another one of the account.
     fn amended(&self, e: &event::Amended, out: &mut impl FnMut(SessionId, &[u8])) {
         let terms = ReplacedTerms {
             order_id: e.order_id,
@@ -263,8 +269,8 @@ impl Encoder<'_> {
         let own = ReplacedIds { cl_ord_id: e.cl_ord_id, orig_cl_ord_id: e.cl_ord_id_before };
         send(e.session, || self.replaced(own, &terms), out);
         if e.request_session != e.session {
-            let asked = ReplacedIds { cl_ord_id: e.request_cl_ord_id, orig_cl_ord_id: e.cl_ord_id_before };
-            send(e.request_session, || self.replaced(asked, &terms), out);
+            let requested = ReplacedIds { cl_ord_id: e.request_cl_ord_id, orig_cl_ord_id: e.cl_ord_id_before };
+            send(e.request_session, || self.replaced(requested, &terms), out);
         }
     }
 
@@ -288,12 +294,13 @@ impl Encoder<'_> {
         }
     }
 
-    /// To the order's session a request from elsewhere is unsolicited; the one who asked gets its own answer.
+    /// Answers the order's session, and the requesting session where that is another one of the account. For the
+    /// order's session such a cancel is unsolicited.
     fn canceled(&self, e: &event::Canceled, out: &mut impl FnMut(SessionId, &[u8])) {
-        let asked_itself = e.request_session == e.session;
-        let own_request = if asked_itself { e.request_cl_ord_id } else { ClOrdId(0) };
+        let is_own_request = e.request_session == e.session;
+        let own_request = if is_own_request { e.request_cl_ord_id } else { ClOrdId(0) };
         send(e.session, || self.canceled_for(e, own_request), out);
-        if !asked_itself {
+        if !is_own_request {
             send(e.request_session, || self.canceled_for(e, e.request_cl_ord_id), out);
         }
     }
@@ -340,7 +347,8 @@ impl Encoder<'_> {
             instrument_id: U32::new(e.market.0),
             kill_switch_active: u8::from(e.blocked),
             more: u8::from(e.more),
-            // A session is never told of a market's mass cancel, so every code fits the schema.
+            // A mass cancel of a market is an administrator's and not reported to sessions, so the schema has a code
+            // for every scope that occurs here.
             scope: if e.scope == MassScope::Session { SCOPE_SESSION } else { SCOPE_ACCOUNT },
             pad: [0; 5],
         }
@@ -404,7 +412,8 @@ struct ReplacedTerms {
     kept_priority: bool,
 }
 
-/// A fee is in what this side received; a rebate comes out of the taker's fee, in what the taker received.
+/// A fee is charged in the asset that this side received. A rebate is paid out of the taker's fee, in the asset that
+/// the taker received.
 fn fee_asset(rules: &MarketRules, fill: &Fill, own: &FillSide, own_side: Side) -> AssetId {
     let payer_side = if own.fee.0 < 0 { fill.taker_side } else { own_side };
     rules.paid_in(payer_side.opposite())

@@ -1,13 +1,14 @@
-//! Reject reasons as numbers on the wire.
+//! Reject reasons and their numbers on the wire.
 //!
-//! The log numbers them by precedence, the wire by history: a number once published keeps its meaning.
+//! The engine orders reasons by precedence; on the wire each has the number under which it was first published, which
+//! never changes.
 
 use book::reject::RejectReason;
 
-/// Every reason that can be sent, with its wire number, in order of precedence.
+/// Every reason that can be sent, with its number on the wire, in order of precedence.
 ///
-/// 9 (`DuplicateClOrdId`) and 16 (`MmpFrozen`) are in the schema and never sent: a repeated id is ignored, and market
-/// maker protection is not offered yet.
+/// The schema reserves two more: 9 (`DuplicateClOrdId`) is never sent because a repeated id is ignored, 16
+/// (`MmpFrozen`) because market maker protection does not exist yet.
 pub const REASONS: [(RejectReason, u16); 24] = [
     (RejectReason::Malformed, 18),
     (RejectReason::Unsupported, 17),
@@ -40,17 +41,19 @@ const _: () = {
     while idx < REASONS.len() {
         assert!(
             REASONS[idx].0 as usize == idx + 1,
-            "the table is in order of precedence, so that a reason is its index"
+            "the table is in order of precedence, so that a reason is found by its index"
         );
         idx += 1;
     }
 };
 
+/// The number of a reason on the wire.
 #[inline]
 pub fn wire_of(reason: RejectReason) -> u16 {
     REASONS[reason as usize - 1].1
 }
 
+/// The reason with this number; `None` for reserved and unknown numbers.
 pub fn reason_of(wire: u16) -> Option<RejectReason> {
     REASONS.iter().find(|(_, number)| *number == wire).map(|(reason, _)| *reason)
 }

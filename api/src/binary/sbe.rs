@@ -1,22 +1,25 @@
-//! Simple Binary Encoding 1.0, as far as Pinion uses it: a header, a fixed block, at most one group at the end.
+//! The part of Simple Binary Encoding 1.0 that Pinion uses: a header, a fixed block, at most one group at the end.
 //!
 //! ```text
 //! 0             2            4          6         8                       8 + blockLength
 //! | blockLength | templateId | schemaId | version | fields at fixed offsets | group, or later fields |
 //! ```
-//! All integers are little endian. Structs here are the layout: offsets and sizes are asserted at compile time, and
-//! `tests/layouts.rs` compares them with the published XML. A block longer than known comes from a newer minor version
-//! and its tail is skipped; a shorter one is refused.
+//! All integers are little endian. A message is a struct with the layout of its block: offsets and sizes are asserted
+//! at compile time, and `tests/layouts.rs` compares them with the published XML.
+//!
+//! Versions (`docs/protocol/CHANGELOG.md`): a block that is longer than this version knows comes from a newer one, and
+//! its tail is skipped; a shorter block is refused. Specification: FIX Trading Community, "Simple Binary Encoding 1.0".
 
 use thiserror::Error;
 use zerocopy::little_endian::{I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 pub const HEADER_BYTES: usize = 8;
-/// Version of both schemas that this code writes.
+/// Version of both schemas, in the header of every message that is written.
 pub const SCHEMA_VERSION: u16 = 1;
-/// A price that is absent, such as that of a market order.
+/// The null value of a price, such as that of a market order.
 pub const PRICE_NULL: i64 = i64::MAX;
+/// Length of the names of instruments and assets.
 pub const NAME_BYTES: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -30,18 +33,19 @@ pub struct Header {
 
 const _: () = assert!(size_of::<Header>() == HEADER_BYTES);
 
-/// Why bytes are not a message of a schema. No answer is possible, so a session that sends such bytes is closed.
+/// Why bytes are not a message of a schema. Such bytes name no request that could be answered, so the node closes the
+/// session that sends them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SbeError {
-    #[error("{len} bytes are too few for a message header")]
+    #[error("{len} bytes, a message header has {HEADER_BYTES}")]
     NoHeader { len: usize },
-    #[error("schema id {found} where {expected} is spoken")]
+    #[error("schema id {found}, this port uses {expected}")]
     WrongSchema { found: u16, expected: u16 },
-    #[error("schema version {version} does not exist")]
+    #[error("schema version {version}, the first version is 1")]
     UnknownVersion { version: u16 },
-    #[error("template {template} is not known in this direction")]
+    #[error("template {template} is not a message of this schema version in this direction")]
     UnknownTemplate { template: u16 },
-    #[error("template {template}: a block of {len} bytes where at least {expected} are needed")]
+    #[error("template {template}: a block of {len} bytes, expected at least {expected}")]
     ShortBlock { template: u16, len: usize, expected: usize },
 }
 
@@ -53,11 +57,11 @@ pub trait Message: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned +
     const BLOCK_LENGTH: usize;
     const FIELDS: &'static [Field];
 
-    /// Every field with its value, in order, for dumps and comparisons.
+    /// Hands every field with its value to `see`, in order, for dumps and comparisons.
     fn each_field(&self, see: &mut dyn FnMut(&'static str, FieldValue<'_>));
 }
 
-/// Where a field lies in its block.
+/// The name of a field in the schema, and its place in the block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
     pub name: &'static str,
@@ -69,11 +73,11 @@ pub struct Field {
 pub enum FieldValue<'a> {
     Signed(i64),
     Unsigned(u64),
-    /// Padded with zeros.
+    /// ASCII, padded with zeros.
     Text(&'a [u8]),
 }
 
-/// A message with its header in front, ready to be sent as it lies in memory.
+/// A message after its header: the bytes in memory are the bytes on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Framed<M: Unaligned> {
@@ -99,16 +103,17 @@ pub fn header_of<M: Message>() -> Header {
     }
 }
 
-/// A header that was checked, and all bytes behind it.
+/// A message whose header is checked for schema and version.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
     pub template: u16,
     pub block_length: usize,
+    /// All bytes after the header: the block, then a group where the message has one.
     pub rest: &'a [u8],
 }
 
 impl<'a> Block<'a> {
-    /// Splits the header off. The template is not looked at yet.
+    /// Reads the header. The template is for the caller to check.
     #[inline]
     pub fn split(bytes: &'a [u8], schema: u16) -> Result<Self, SbeError> {
         let (header, rest) = Header::ref_from_prefix(bytes).map_err(|_| SbeError::NoHeader { len: bytes.len() })?;
@@ -121,11 +126,11 @@ impl<'a> Block<'a> {
         Ok(Self { template: header.template_id.get(), block_length: usize::from(header.block_length.get()), rest })
     }
 
-    /// The fields that this version knows.
+    /// The fields of the block that this version knows.
     #[inline]
     pub fn body<M: Message>(&self) -> Result<&'a M, SbeError> {
         let len = self.block_length.min(self.rest.len());
-        // The whole announced block has to be there, even the part that a newer version added.
+        // All of the announced block must be present, including fields that a newer version has added.
         if self.block_length < M::BLOCK_LENGTH || self.rest.len() < self.block_length {
             return Err(SbeError::ShortBlock { template: self.template, len, expected: M::BLOCK_LENGTH });
         }
@@ -137,13 +142,13 @@ impl<'a> Block<'a> {
         Ok(body)
     }
 
-    /// What follows the block: a repeating group, where the message has one.
-    pub fn behind(&self) -> &'a [u8] {
+    /// The bytes after the block: a repeating group, where the message has one.
+    pub fn after_block(&self) -> &'a [u8] {
         self.rest.get(self.block_length..).unwrap_or(&[])
     }
 }
 
-/// What stands in front of a repeating group's entries.
+/// The header of a repeating group, before its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct GroupSize {
@@ -154,7 +159,7 @@ pub struct GroupSize {
 pub const GROUP_SIZE_BYTES: usize = 4;
 const _: () = assert!(size_of::<GroupSize>() == GROUP_SIZE_BYTES);
 
-/// What a field's bytes mean to a reader that knows only the layout.
+/// A field's value as an integer or text, for readers that know the layout and not the meaning.
 pub trait WireValue {
     fn wire_value(&self) -> FieldValue<'_>;
 }
@@ -169,7 +174,12 @@ macro_rules! unsigned_value {
         }
     )+};
 }
-unsigned_value!(u8 => |v| u64::from(*v), U16 => |v| u64::from(v.get()), U32 => |v| u64::from(v.get()), U64 => |v| v.get());
+unsigned_value!(
+    u8 => |v| u64::from(*v),
+    U16 => |v| u64::from(v.get()),
+    U32 => |v| u64::from(v.get()),
+    U64 => |v| v.get(),
+);
 
 impl WireValue for I64 {
     fn wire_value(&self) -> FieldValue<'_> {
@@ -183,9 +193,9 @@ impl<const N: usize> WireValue for [u8; N] {
     }
 }
 
-/// Declares a message: its struct, its constants, and compile-time asserts for every offset and the whole length.
+/// Declares a message: its struct, its constants, and compile-time asserts for every offset and the block length.
 ///
-/// `pad` fields after the `;` fill the block; they are written as zeros and read without being looked at.
+/// A `pad` field after the `;` fills the block. Padding is written as zeros and ignored when read.
 macro_rules! wire_message {
     (
         $(#[$doc:meta])*
@@ -229,7 +239,7 @@ macro_rules! wire_message {
 }
 pub(crate) use wire_message;
 
-/// Declares the closed set of messages that one side may send, and how to read any of them.
+/// Declares the set of messages that one side may send, and reads any of them.
 macro_rules! message_set {
     ($(#[$doc:meta])* $name:ident in $schema:ident { $($message:ident),+ $(,)? }) => {
         $(#[$doc])*
@@ -239,7 +249,7 @@ macro_rules! message_set {
         }
 
         impl $name {
-            /// Reads a message; a group behind its block is not part of it.
+            /// Reads the header and the block. A group after the block is ignored.
             pub fn read(bytes: &[u8]) -> Result<Self, $crate::binary::sbe::SbeError> {
                 use $crate::binary::sbe::Message;
                 let block = $crate::binary::sbe::Block::split(bytes, $schema)?;
@@ -259,7 +269,7 @@ macro_rules! message_set {
                 match self { $( Self::$message(body) => body.each_field(see), )+ }
             }
 
-            /// The message as it goes over the wire, handed to `out`.
+            /// Hands the bytes of the message to `out`, header included.
             pub fn write(&self, out: &mut impl FnMut(&[u8])) {
                 use zerocopy::IntoBytes;
                 match self { $( Self::$message(body) => out($crate::binary::sbe::Framed::new(*body).as_bytes()), )+ }

@@ -1,10 +1,11 @@
-//! SoupBinTCP 3.00 packets: where one ends and the next begins.
+//! SoupBinTCP 3.00 packets: where one ends and the next begins in a stream of bytes.
 //!
 //! ```text
 //! 0        2      3
 //! | length | type | payload ... |      length: u16 big endian, counts the type and the payload
 //! ```
-//! The reader copies a packet only when it was split over two reads. Specification: Nasdaq, "SoupBinTCP 3.00".
+//! Invariants: the packets read do not depend on how the stream was cut into chunks, and a packet is copied only when
+//! it was split over two chunks. Specification: Nasdaq, "SoupBinTCP 3.00".
 
 use thiserror::Error;
 
@@ -17,17 +18,25 @@ pub const PAYLOAD_BYTES_MAX: usize = PACKET_LEN_MAX - 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum PacketKind {
-    /// Either way; a note for a person, ignored.
+    /// From either side: text for a human reader, which programs ignore.
     Debug = b'+',
+    /// From the node: the login was accepted.
     Accepted = b'A',
+    /// From the node: the login was rejected; the node closes the connection.
     Rejected = b'J',
+    /// From the node: the next message of a numbered stream.
     Sequenced = b'S',
-    /// Either way.
+    /// From either side: a message outside of any numbered stream.
     Unsequenced = b'U',
+    /// From the node, when it has sent nothing else for the heartbeat interval.
     ServerHeartbeat = b'H',
+    /// From the node: the stream has ended and no message will follow.
     EndOfSession = b'Z',
+    /// From the client, as its first packet.
     Login = b'L',
+    /// From the client, when it has sent nothing else for the heartbeat interval.
     ClientHeartbeat = b'R',
+    /// From the client: a deliberate end of the connection.
     Logout = b'O',
 }
 
@@ -55,31 +64,32 @@ pub struct Packet<'a> {
     pub payload: &'a [u8],
 }
 
-/// Why a byte stream is not SoupBinTCP. Nothing after it can be trusted, so the connection is closed.
+/// Why a byte stream is not SoupBinTCP. The bytes after it have no known meaning, so the connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PacketError {
-    #[error("a packet of length zero")]
+    #[error("packet length 0: the length counts the type byte, so it is at least 1")]
     Empty,
-    #[error("a packet of {len} bytes, above the limit of {PACKET_LEN_MAX}")]
+    #[error("packet length {len}: the largest allowed is {PACKET_LEN_MAX}")]
     TooLong { len: usize },
-    #[error("unknown packet type 0x{kind:02x}")]
+    #[error("packet type 0x{kind:02x} does not exist in SoupBinTCP 3.00")]
     UnknownKind { kind: u8 },
 }
 
-/// Finds packets in a stream of chunks. Invariant: `partial` holds less than one packet, or exactly the one that the
-/// last call returned.
+/// Reads packets from a stream that arrives in chunks. Invariant: `partial` holds less than one packet, or exactly the
+/// packet that the last call returned.
 #[derive(Debug, Default)]
 pub struct PacketReader {
-    /// The start of a packet whose end has not come yet; a buffer of its own because the chunk is gone by then.
+    /// The start of a packet whose end has not arrived. Owned, because the chunk it came in is reused by then.
     partial: Vec<u8>,
     partial_returned: bool,
     failed: Option<PacketError>,
 }
 
 impl PacketReader {
-    /// Takes bytes off the front of `chunk` until one packet is complete; `None` when it takes more bytes than that.
+    /// Consumes bytes from the front of `chunk` until one packet is complete. `None` means that the chunk is used up
+    /// and the packet is not complete.
     ///
-    /// After an error the reader gives the same error for ever.
+    /// After an error every further call returns the same error.
     pub fn read<'s, 'c: 's>(&'s mut self, chunk: &mut &'c [u8]) -> Result<Option<Packet<'s>>, PacketError> {
         if self.partial_returned {
             self.partial.clear();
@@ -91,7 +101,7 @@ impl PacketReader {
         if self.partial.is_empty() { self.read_chunk(chunk) } else { self.read_partial(chunk) }
     }
 
-    /// Whether bytes of an unfinished packet are kept.
+    /// Whether the reader holds the start of a packet that is not complete.
     pub fn is_mid_packet(&self) -> bool {
         !self.partial.is_empty() && !self.partial_returned
     }
@@ -117,7 +127,7 @@ impl PacketReader {
     }
 
     fn read_partial<'s>(&'s mut self, chunk: &mut &[u8]) -> Result<Option<Packet<'s>>, PacketError> {
-        // First the three bytes that tell the length, then exactly as many as it says.
+        // First the header, which gives the length, then exactly the bytes that are missing.
         let header_missing = PACKET_HEADER_BYTES.saturating_sub(self.partial.len());
         self.take(chunk, header_missing);
         let len = match packet_len(&self.partial) {
@@ -143,7 +153,7 @@ impl PacketReader {
     }
 }
 
-/// How long the packet at the start of `bytes` is in all, once its header is there.
+/// Length in bytes of the packet at the start of `bytes`, header included; `None` while its header is not complete.
 pub(crate) fn packet_len(bytes: &[u8]) -> Result<Option<usize>, PacketError> {
     let &[high, low, ref rest @ ..] = bytes else { return Ok(None) };
     let len = usize::from(u16::from_be_bytes([high, low]));
@@ -161,11 +171,11 @@ pub(crate) fn packet_len(bytes: &[u8]) -> Result<Option<usize>, PacketError> {
 }
 
 fn split(packet: &[u8]) -> Packet<'_> {
-    let kind = PacketKind::new(packet[LENGTH_BYTES]).expect("packet_len knew the kind");
+    let kind = PacketKind::new(packet[LENGTH_BYTES]).expect("packet_len has checked the type");
     Packet { kind, payload: &packet[PACKET_HEADER_BYTES..] }
 }
 
-/// The three bytes in front of a payload.
+/// The length and the type that precede a payload.
 #[inline]
 pub fn packet_header(kind: PacketKind, payload_len: usize) -> [u8; PACKET_HEADER_BYTES] {
     assert!(payload_len <= PAYLOAD_BYTES_MAX, "a payload fits a packet");
@@ -177,13 +187,4 @@ pub fn packet_header(kind: PacketKind, payload_len: usize) -> [u8; PACKET_HEADER
 pub fn append_packet(kind: PacketKind, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&packet_header(kind, payload.len()));
     out.extend_from_slice(payload);
-}
-
-/// Writes a packet to the front of `out`; `None` when it does not fit.
-pub fn write_packet(kind: PacketKind, payload: &[u8], out: &mut [u8]) -> Option<usize> {
-    let len = PACKET_HEADER_BYTES + payload.len();
-    let packet = out.get_mut(..len)?;
-    packet[..PACKET_HEADER_BYTES].copy_from_slice(&packet_header(kind, payload.len()));
-    packet[PACKET_HEADER_BYTES..].copy_from_slice(payload);
-    Some(len)
 }

@@ -1,12 +1,14 @@
-//! What a session was sent, numbered: the newest part of it, in memory of fixed size.
+//! The newest messages of one numbered stream, in memory of fixed size: what a resend is answered from.
 //!
-//! A reader that comes back asks for a number. What is still here is sent from here; what is older comes from the node's
-//! history, which holds everything. Invariant: the messages kept are the newest ones, without a gap.
+//! A reader that reconnects names the number to resume from. Messages that are still in memory are resent from here;
+//! older ones come from the node's history. Invariants: numbers are given in order, each once; the messages in memory
+//! are the newest ones, without a gap.
 
 use std::collections::VecDeque;
 use thiserror::Error;
 
-/// Number of a message in a session's stream: 1, 2, 3 ... without gaps, never starting again. As a wish, 0 is "from now".
+/// Sequence number of a message in its stream: 1, 2, 3 ... without gaps. In a login, 0 starts with the next new
+/// message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionSeq(pub u64);
 
@@ -14,15 +16,16 @@ impl SessionSeq {
     pub const HEAD: Self = Self(0);
     pub const FIRST: Self = Self(1);
 
-    /// Saturates: only a hostile peer names the last number, and nothing follows it.
+    /// The following number. Saturates, because a peer may send the largest one, and no message follows it.
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 }
 
-/// Where a reader that asks for `wanted` starts, on a stream whose next message will be `next`.
+/// The first number to send to a reader that requests `wanted` from a stream whose next message gets the number `next`.
 ///
-/// `None` when it asks for more than there is: it has seen what this stream never said, so it is on the wrong one.
+/// `None` when `wanted` is larger than `next`: the reader has received messages that this stream has never sent, so it
+/// follows another stream.
 pub fn first_to_send(wanted: SessionSeq, next: SessionSeq) -> Option<SessionSeq> {
     if wanted == SessionSeq::HEAD {
         return Some(next);
@@ -30,16 +33,16 @@ pub fn first_to_send(wanted: SessionSeq, next: SessionSeq) -> Option<SessionSeq>
     (wanted <= next).then_some(wanted)
 }
 
-/// Defaults for an order-entry session: about ten thousand answers.
+/// Memory for one order-entry session: about ten thousand answers.
 pub const STREAM_BYTES: usize = 1 << 20;
 pub const STREAM_MESSAGES: usize = 1 << 14;
 
-/// The wanted number is no longer in memory (or not yet said).
+/// Why memory does not hold a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum StreamError {
-    #[error("message {} is older than memory, which starts at {}", wanted.0, oldest.0)]
+    #[error("message {} is no longer in memory; the oldest one there is {}", wanted.0, oldest.0)]
     Older { wanted: SessionSeq, oldest: SessionSeq },
-    #[error("message {} was not sent yet, the next is {}", wanted.0, next.0)]
+    #[error("message {} does not exist yet; the next one gets number {}", wanted.0, next.0)]
     Beyond { wanted: SessionSeq, next: SessionSeq },
 }
 
@@ -51,10 +54,11 @@ pub enum StreamError {
 #[derive(Debug)]
 pub struct Stream {
     bytes: Box<[u8]>,
-    /// Oldest first; the number of an entry is its place plus the oldest number, so finding one needs no search.
+    /// Oldest first. The number of an entry is its index plus the oldest number, so a message is found without a
+    /// search.
     entries: VecDeque<Entry>,
     messages_max: usize,
-    /// Where the next message goes.
+    /// Offset in `bytes` at which the next message is written.
     at: usize,
     next: SessionSeq,
 }
@@ -69,10 +73,14 @@ impl Entry {
     fn end(self) -> usize {
         (self.start + self.len) as usize
     }
+
+    fn is_apart_from(self, other: Self) -> bool {
+        self.end() <= other.start as usize || other.end() <= self.start as usize
+    }
 }
 
 impl Stream {
-    /// A stream whose next message gets the number `next`. All memory is taken here.
+    /// A stream whose next message gets the number `next`. All memory is allocated here.
     pub fn new(next: SessionSeq, bytes_max: usize, messages_max: usize) -> Self {
         assert!(SessionSeq::FIRST <= next, "numbers start at 1");
         assert!(0 < messages_max && 0 < bytes_max && bytes_max <= u32::MAX as usize);
@@ -85,14 +93,15 @@ impl Stream {
         }
     }
 
-    /// Keeps a message, forgetting the oldest ones where room is needed, and gives it its number.
+    /// Appends a message and returns its number. The oldest messages are dropped where their room is needed.
     pub fn push(&mut self, message: &[u8]) -> SessionSeq {
-        assert!(!message.is_empty() && message.len() <= self.bytes.len(), "memory holds any single message");
+        assert!(!message.is_empty() && message.len() <= self.bytes.len(), "memory has room for any single message");
         if self.entries.len() == self.messages_max {
             self.entries.pop_front();
         }
         if self.bytes.len() < self.at + message.len() {
-            // Whatever lies behind `at` is older than everything before it, and is forgotten with the lap.
+            // Entries at or after `at` are older than all entries before it: they are dropped as the buffer wraps
+            // around.
             while self.entries.front().is_some_and(|e| self.at <= e.start as usize) {
                 self.entries.pop_front();
             }
@@ -102,11 +111,18 @@ impl Stream {
         while self.entries.front().is_some_and(|e| (e.start as usize) < end && self.at < e.end()) {
             self.entries.pop_front();
         }
+        let entry = Entry { start: self.at as u32, len: message.len() as u32 };
+        assert!(
+            self.entries.front().is_none_or(|oldest| oldest.is_apart_from(entry)),
+            "a message in memory stays as it is"
+        );
         self.bytes[self.at..end].copy_from_slice(message);
-        self.entries.push_back(Entry { start: self.at as u32, len: message.len() as u32 });
+        self.entries.push_back(entry);
+        assert!(self.entries.len() <= self.messages_max, "memory keeps no more messages than its limit");
         self.at = end;
         let seq = self.next;
         self.next = seq.next();
+        assert!(seq < self.next, "a number is given once");
         seq
     }
 
@@ -120,6 +136,7 @@ impl Stream {
         SessionSeq(self.next.0 - self.entries.len() as u64)
     }
 
+    /// The message with this number.
     pub fn get(&self, seq: SessionSeq) -> Result<&[u8], StreamError> {
         let (oldest, next) = (self.oldest_seq(), self.next);
         if seq < oldest {
@@ -132,7 +149,8 @@ impl Stream {
         Ok(&self.bytes[entry.start as usize..entry.end()])
     }
 
-    /// Shows every message from `from` to the newest. `from` may be the next number: then there is nothing to show.
+    /// Hands every message from number `from` to the newest to `see`. `from` may be the next number: then there is
+    /// none.
     pub fn read_from(&self, from: SessionSeq, see: &mut impl FnMut(SessionSeq, &[u8])) -> Result<(), StreamError> {
         let oldest = self.oldest_seq();
         if from < oldest {
@@ -155,7 +173,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn memory_keeps_the_newest_and_says_what_is_older() {
+    fn memory_keeps_the_newest_messages_and_names_the_oldest() {
         let mut stream = Stream::new(SessionSeq(5), 10, 100);
         for text in ["aaaa", "bbbb", "cccc"] {
             stream.push(text.as_bytes());
@@ -164,11 +182,11 @@ mod tests {
         assert_eq!(stream.get(SessionSeq(7)), Ok(&b"cccc"[..]));
         assert_eq!(stream.get(SessionSeq(5)), Err(StreamError::Older { wanted: SessionSeq(5), oldest: SessionSeq(6) }));
         assert_eq!(stream.get(SessionSeq(8)), Err(StreamError::Beyond { wanted: SessionSeq(8), next: SessionSeq(8) }));
-        assert_eq!(stream.read_from(SessionSeq(8), &mut |_, _| panic!("nothing is there")), Ok(()));
+        assert_eq!(stream.read_from(SessionSeq(8), &mut |_, _| panic!("the stream has no message 8")), Ok(()));
     }
 
     #[test]
-    fn a_reader_ahead_of_the_stream_is_on_the_wrong_one() {
+    fn a_reader_beyond_the_next_number_is_refused() {
         assert_eq!(first_to_send(SessionSeq::HEAD, SessionSeq(9)), Some(SessionSeq(9)));
         assert_eq!(first_to_send(SessionSeq(3), SessionSeq(9)), Some(SessionSeq(3)));
         assert_eq!(first_to_send(SessionSeq(9), SessionSeq(9)), Some(SessionSeq(9)));
@@ -176,9 +194,9 @@ mod tests {
     }
 
     proptest! {
-        /// The slow twin keeps everything; what the stream still has must be the same bytes.
+        /// The twin keeps every message; those that the stream still has must have the same bytes.
         #[test]
-        fn what_is_kept_is_what_was_pushed(
+        fn messages_in_memory_are_the_newest_ones_pushed(
             bytes_max in 20usize..200,
             messages_max in 1usize..20,
             lens in prop::collection::vec(1usize..20, 0..300),
@@ -194,7 +212,7 @@ mod tests {
                 stream.read_from(oldest, &mut |seq, bytes| {
                     assert_eq!(bytes, all[seq.0 as usize - 1]);
                     seen += 1;
-                }).expect("the oldest is there");
+                }).expect("the oldest message is in memory");
                 prop_assert!(0 < seen && seen <= messages_max);
                 prop_assert_eq!(stream.next_seq().0 - oldest.0, seen as u64);
             }

@@ -1,4 +1,4 @@
-//! One of every message, made the way the node makes it where it makes it: by commands through a real engine.
+//! One of every message. Those that the node sends come from commands that a real engine has applied.
 //!
 //! Shared by the golden bytes and the independent decoder.
 #![allow(dead_code)]
@@ -23,7 +23,7 @@ use zerocopy::little_endian::{I64, U16, U32, U64};
 
 pub const START: u64 = 1_700_000_000_000_000_000;
 
-/// An engine with its door: bytes of a session in, answers and public messages out.
+/// An engine with its decoder and encoders: requests of a session in, answers and public messages out.
 pub struct Exchange {
     pub engine: Engine,
     pub instruments: Instruments,
@@ -217,7 +217,7 @@ pub fn day() -> Exchange {
     // Trades with the first maker, then the rest of the same amount by quote.
     x.send(&taker, NewOrder { tif: TIF_IOC, ..limit(1, Side::Buy, "43001", "0.25") });
     x.send(&taker, NewOrder::market_by_quote(ClOrdId(2), MARKET, Side::Buy, qty("43000.25")));
-    // Refused by the door, refused by the engine.
+    // Refused by the decoder, then by the engine.
     x.send(&taker, NewOrder { stp_mode: 0, ..limit(3, Side::Buy, "1", "1") });
     x.send(&taker, limit(4, Side::Buy, "43000", "90000"));
     // Amended in place, amended elsewhere, cancelled by its own session and by another one.
@@ -299,7 +299,7 @@ pub fn bytes_of_answer(answer: &Answer) -> Vec<u8> {
     bytes
 }
 
-/// Requests, answers and public messages: all that goes over the wire, in a fixed order. Groups included.
+/// Every request, answer and public message in a fixed order, with groups.
 pub fn all_messages() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let day = day();
     let mut orders: Vec<_> = requests().iter().map(bytes_of_request).collect();
@@ -375,7 +375,8 @@ fn top_of(messages: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let depth = depth_of(until_last_order(&live));
     let book = depth.book(1).expect("the market is known");
     let mut update = vec![0; market::LEVEL_UPDATE_BYTES_MAX];
-    let len = api::binary::top::TopState::default().update(book, TsNs(START), &mut update).expect("levels to tell");
+    let len =
+        api::binary::top::TopState::default().update(book, TsNs(START), &mut update).expect("levels have changed");
     update.truncate(len);
     vec![Framed::new(api::binary::top::bbo(book, TsNs(START))).as_bytes().to_vec(), update]
 }
