@@ -1,4 +1,5 @@
-//! The bytes of every message, pinned. A change here is a change of the protocol, and needs a new version.
+//! The bytes of every message, pinned. A change here is a change of the protocol: `docs/protocol/CHANGELOG.md` has the
+//! rules.
 //!
 //! `PINION_GOLDEN=write cargo test -p api --test golden` writes the file anew, for a reviewer to read the difference.
 
@@ -83,6 +84,25 @@ fn every_message_is_among_the_pinned_ones() {
     ];
     let expected = orders.map(|n| format!("orders {n}")).into_iter().chain(market.map(|n| format!("market {n}")));
     assert_eq!(names, expected.collect());
+}
+
+/// The bytes of the examples of a page: the first word of every line of a code block.
+fn examples(page: &str) -> Vec<String> {
+    let blocks = page.split("```").skip(1).step_by(2);
+    blocks.map(|block| block.lines().filter_map(|line| line.split_whitespace().next()).collect()).collect()
+}
+
+#[test]
+fn the_examples_of_the_reference_pages_are_pinned_messages() {
+    let order_entry = examples(include_str!("../../docs/protocol/ORDER-ENTRY.md"));
+    let market_data = examples(include_str!("../../docs/protocol/MARKET-DATA.md"));
+    assert_eq!((order_entry.len(), market_data.len()), (2, 1));
+    for example in order_entry.iter().chain(&market_data) {
+        assert!(
+            GOLDEN.lines().any(|line| line.split(' ').nth(2) == Some(example)),
+            "no message has the bytes {example}"
+        );
+    }
 }
 
 /// Written out by hand from the schema, so that not every golden byte comes from the code it checks.

@@ -3,11 +3,13 @@
 use api::binary::market;
 use api::binary::orders;
 use api::binary::reasons::{REASONS, reason_of, wire_of};
-use api::binary::sbe::{Field, Message};
+use api::binary::sbe::{Field, Message, SCHEMA_VERSION};
 use std::collections::BTreeMap;
 
 const ORDERS_XML: &str = include_str!("../../docs/protocol/pinion-orders.xml");
 const MARKET_XML: &str = include_str!("../../docs/protocol/pinion-market.xml");
+const ORDER_ENTRY_PAGE: &str = include_str!("../../docs/protocol/ORDER-ENTRY.md");
+const MARKET_DATA_PAGE: &str = include_str!("../../docs/protocol/MARKET-DATA.md");
 
 /// The tags of an XML text in order: name, attributes, and the text after the tag. Enough for our own schemas.
 fn tags(xml: &str) -> Vec<(String, BTreeMap<String, String>, String)> {
@@ -157,7 +159,7 @@ fn market_data_structs_are_the_published_ones() {
     } groups { "LevelUpdate.levels" => LevelEntry });
 }
 
-/// Tables of the handbook: template and block length from the heading, offset and name from each row.
+/// The tables of a reference page: template and block length from the heading, offset and name from each row.
 fn tables(text: &str) -> Vec<(String, Layout)> {
     let mut tables: Vec<(String, Layout)> = Vec::new();
     for line in text.lines() {
@@ -188,27 +190,44 @@ fn tables(text: &str) -> Vec<(String, Layout)> {
 }
 
 #[test]
-fn the_handbook_has_the_published_layouts() {
-    let mut handbook = tables(include_str!("../../docs/BINARY-PROTOCOL.md"));
+fn the_reference_pages_have_the_published_layouts() {
+    let mut described = tables(ORDER_ENTRY_PAGE);
+    described.extend(tables(MARKET_DATA_PAGE));
     for xml in [ORDERS_XML, MARKET_XML] {
         for (name, mut layout) in layouts(xml) {
             layout.fields.iter_mut().for_each(|(_, _, len)| *len = 0);
-            let at = handbook.iter().position(|described| *described == (name.clone(), layout.clone()));
-            handbook.remove(at.unwrap_or_else(|| panic!("{name} is not in the handbook as {layout:?}")));
+            let at = described.iter().position(|table| *table == (name.clone(), layout.clone()));
+            described.remove(at.unwrap_or_else(|| panic!("{name} is not described as {layout:?}")));
         }
     }
-    assert!(handbook.is_empty(), "in the handbook and not in a schema: {handbook:?}");
+    assert!(described.is_empty(), "described and not in a schema: {described:?}");
 }
 
 #[test]
-fn the_handbook_lists_the_reasons_in_their_precedence() {
-    let section = include_str!("../../docs/BINARY-PROTOCOL.md").split("## Reject reasons").nth(1).expect("it has one");
-    let rows = section.lines().filter_map(|line| {
+fn the_reference_page_lists_the_reasons_in_their_precedence() {
+    let section = ORDER_ENTRY_PAGE.split("\n## ").find(|section| section.starts_with("Reject reasons"));
+    let rows = section.expect("the page has this section").lines().filter_map(|line| {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
         Some((cells.get(2)?.to_string(), cells[1].parse::<u16>().ok()?))
     });
     let expected = REASONS.iter().map(|(reason, number)| (format!("{reason:?}"), *number));
     assert_eq!(rows.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn schema_ids_and_versions_are_those_of_the_code_and_the_changelog() {
+    let changelog = include_str!("../../docs/protocol/CHANGELOG.md");
+    for (xml, id, title) in
+        [(ORDERS_XML, orders::ORDERS_SCHEMA, "Order entry"), (MARKET_XML, market::MARKET_SCHEMA, "Market data")]
+    {
+        let schema = tags(xml).into_iter().find(|(tag, ..)| tag == "sbe:messageSchema").expect("a schema").1;
+        assert_eq!(
+            (schema["id"].as_str(), schema["version"].as_str()),
+            (&*id.to_string(), &*SCHEMA_VERSION.to_string())
+        );
+        let heading = format!("## {title}, schema {id}\n\n### Version {SCHEMA_VERSION}\n");
+        assert!(changelog.contains(&heading), "the changelog begins with the current version: {heading}");
+    }
 }
 
 #[test]

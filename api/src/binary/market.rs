@@ -1,7 +1,7 @@
 //! The messages of market data (schema 702): their layouts, and the codes in their fields.
 //!
 //! Units are in the names as in `orders`. `rptSeq` numbers the messages that change an instrument's book, without gaps.
-//! `docs/BINARY-PROTOCOL.md` describes every field, `docs/protocol/pinion-market.xml` is the schema.
+//! `docs/protocol/MARKET-DATA.md` describes every field, `docs/protocol/pinion-market.xml` is the schema.
 
 use crate::binary::sbe::{
     Block, Framed, GROUP_SIZE_BYTES, GroupSize, HEADER_BYTES, SbeError, message_set, wire_message,

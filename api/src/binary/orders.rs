@@ -2,7 +2,7 @@
 //!
 //! The name of a raw field ends in its unit: `_e9` is a price in 1e-9 of the quote asset, `_e8` an amount in 1e-8 of an
 //! asset, `_ns` nanoseconds since 1970. Templates, offsets and codes are published and never change; new ones are added
-//! at the end. `docs/BINARY-PROTOCOL.md` describes every field, `docs/protocol/pinion-orders.xml` is the schema.
+//! at the end. `docs/protocol/ORDER-ENTRY.md` describes every field, `docs/protocol/pinion-orders.xml` is the schema.
 
 use crate::binary::sbe::{message_set, wire_message};
 use book::command::Side;
