@@ -1,10 +1,11 @@
 //! The request bodies of the admin API, one struct per `POST` endpoint: clients serialize them, the ops listener parses
 //! them.
 //!
-//! They are data only: names and numbers are checked by the node, which knows the assets, markets and accounts.
-//! Amounts, prices and quantities are decimal text, because JSON numbers lose digits. Assets, markets and sessions are
-//! named by their symbol or user name, accounts by name or number. Unknown fields are refused, so that a misspelled
-//! field changes nothing. `docs/ADMINISTRATION.md` lists the endpoints.
+//! They are data, and the conversions of their words to the engine's values; names and numbers are checked by the node,
+//! which knows the assets, markets and accounts. Amounts, prices and quantities are decimal text, because JSON numbers
+//! lose digits. Assets, markets and sessions are named by their symbol or user name, accounts by name or number.
+//! Unknown fields are refused, so that a misspelled field changes nothing. `docs/ADMINISTRATION.md` lists the
+//! endpoints.
 
 use book::command::{AccountKind, AccountStatus, CodMode, CodScope, MarketStatus};
 use serde::{Deserialize, Serialize};
@@ -270,7 +271,7 @@ pub struct CancelAll {
 }
 
 impl PermissionWord {
-    /// The permission as the state keeps it.
+    /// The bit of the permission in the engine's state.
     pub fn bit(self) -> u8 {
         match self {
             Self::Read => 1,
