@@ -1,7 +1,7 @@
 //! Two clocks: the CPU time of this thread for throughput, the time stamp counter for single commands.
 //!
-//! CPU time leaves out what a shared machine takes away; the counter is read through quanta, and its step and its own
-//! cost are measured, because they are a good part of what a latency of 50 ns consists of.
+//! CPU time does not count the moments in which a shared machine runs something else. The counter is read through
+//! `quanta`; its step and the cost of one reading are measured, because they are a good part of a latency of 50 ns.
 
 use quanta::Clock;
 use rustix::time::{ClockId, clock_gettime};
@@ -16,9 +16,9 @@ pub fn thread_cpu() -> Duration {
 #[derive(Clone, Debug)]
 pub struct Ticks {
     clock: Clock,
-    /// Median time of one reading, which every sample of a latency pass contains once.
+    /// Median time of one reading; every latency sample contains it once.
     pub cost_ns: f64,
-    /// The smallest step seen between two readings that differ.
+    /// The smallest difference seen between two readings that are not equal.
     pub step_ns: f64,
 }
 

@@ -1,4 +1,4 @@
-//! The bench's own line to a node: one socket that never waits, driven by a spinning thread.
+//! The bench's connection to a node: one non-blocking socket, driven by a thread that spins.
 //!
 //! Invariant: command `n` has one answer, and answers come in the order of the commands; anything else ends the bench.
 
@@ -21,45 +21,46 @@ use zerocopy::IntoBytes;
 const INBOX_BYTES: usize = 1 << 18;
 const LOGIN_MAX: Duration = Duration::from_secs(10);
 
-/// What a packet of the node says.
+/// A message of the node.
 #[derive(Clone, Copy, Debug)]
-pub enum Heard {
-    /// The answer to the command of this number.
+pub enum Received {
+    /// The answer to the command with this number.
     Answer(u64),
     Stages(StageTimes),
 }
 
-pub struct Line {
+/// A logged-in session, or one whose login is on its way.
+pub struct Connection {
     socket: TcpStream,
     reader: PacketReader,
     inbox: Box<[u8]>,
-    /// Packets to be written; `written` of them are.
+    /// Packets to be written, of which the first `written` bytes are.
     pub out: Vec<u8>,
     written: usize,
-    /// Number of the answer heard last.
+    /// Number of the latest answer.
     answered: u64,
 }
 
-impl AsFd for Line {
+impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-impl Line {
-    /// Logs the bench's one trader in; the answer heard next belongs to the command after `answered`.
+impl Connection {
+    /// Connects and logs the bench's one trader in; the next answer must be that of the command after `answered`.
     pub fn open(address: SocketAddr, answered: u64) -> Result<Self> {
-        let mut line = Self::dial(address, USER, answered, INBOX_BYTES)?;
-        line.await_login()?;
-        Ok(line)
+        let mut connection = Self::start_login(address, USER, answered, INBOX_BYTES)?;
+        connection.await_login()?;
+        Ok(connection)
     }
 
-    /// Connects and sends the log-in, without waiting for its answer. A read takes at most `inbox_bytes`.
-    pub fn dial(address: SocketAddr, user: &str, answered: u64, inbox_bytes: usize) -> Result<Self> {
+    /// Connects and sends the login without waiting for its answer. One read returns at most `inbox_bytes`.
+    pub fn start_login(address: SocketAddr, user: &str, answered: u64, inbox_bytes: usize) -> Result<Self> {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         socket.set_nonblocking(true)?;
-        let mut line = Self {
+        let mut connection = Self {
             socket,
             reader: PacketReader::default(),
             inbox: vec![1; inbox_bytes].into_boxed_slice(),
@@ -73,27 +74,31 @@ impl Line {
             session: SessionName::BLANK,
             sequence: SessionSeq::HEAD,
         };
-        append_packet(PacketKind::Login, &login.write().context("a login")?, &mut line.out);
-        line.write()?;
-        Ok(line)
+        append_packet(PacketKind::Login, &login.write().context("encoding the login")?, &mut connection.out);
+        connection.write()?;
+        Ok(connection)
     }
 
-    /// Waits until the log-in is accepted.
+    /// Waits until the login is accepted.
     pub fn await_login(&mut self) -> Result<()> {
         let deadline = Instant::now() + LOGIN_MAX;
         while Instant::now() < deadline {
             let Some(len) = self.fill()? else { continue };
             let mut chunk = &self.inbox[..len];
             if let Some(packet) = self.reader.read(&mut chunk)? {
-                ensure!(packet.kind == PacketKind::Accepted, "the login was answered with {:?}", packet.kind);
-                ensure!(chunk.is_empty(), "nothing follows a login unasked");
+                ensure!(
+                    packet.kind == PacketKind::Accepted,
+                    "the login was answered with {:?}, expected Accepted",
+                    packet.kind
+                );
+                ensure!(chunk.is_empty(), "{} bytes after the answer to the login, expected none", chunk.len());
                 return Ok(());
             }
         }
-        bail!("no answer to the login")
+        bail!("the login was not answered within {} s", LOGIN_MAX.as_secs())
     }
 
-    /// Asks for the stage times of every answer.
+    /// Asks the node to send the stage times of every answer.
     pub fn ask_for_stages(&mut self) -> Result<()> {
         let mut set = SetSession::cancel_on_disconnect(ClOrdId(0), CodMode::Off, CodScope::Session, 0);
         set.stage_times = 1;
@@ -105,12 +110,12 @@ impl Line {
         self.answered
     }
 
-    /// Bytes that the socket has not taken yet.
+    /// Bytes that the socket has not accepted yet.
     pub fn unwritten(&self) -> usize {
         self.out.len() - self.written
     }
 
-    /// Writes what the socket takes now.
+    /// Writes as many bytes as the socket accepts now.
     #[inline]
     pub fn write(&mut self) -> Result<()> {
         if self.unwritten() == 0 {
@@ -128,9 +133,9 @@ impl Line {
         Ok(())
     }
 
-    /// Shows what has come, if anything has.
+    /// Passes every message that has arrived to `receive`; returns at once where none has.
     #[inline]
-    pub fn read(&mut self, see: &mut impl FnMut(Heard)) -> Result<()> {
+    pub fn read(&mut self, receive: &mut impl FnMut(Received)) -> Result<()> {
         let Some(len) = self.fill()? else { return Ok(()) };
         let mut chunk = &self.inbox[..len];
         while let Some(packet) = self.reader.read(&mut chunk)? {
@@ -138,23 +143,23 @@ impl Line {
                 PacketKind::Sequenced => {
                     if let Some(number) = number_of(packet.payload)? {
                         self.answered += 1;
-                        ensure!(number == self.answered, "answer {number} came where {} was due", self.answered);
-                        see(Heard::Answer(number));
+                        ensure!(number == self.answered, "answer to command {number}, expected {}", self.answered);
+                        receive(Received::Answer(number));
                     }
                 }
                 PacketKind::Unsequenced => {
                     let block = Block::split(packet.payload, ORDERS_SCHEMA)?;
-                    see(Heard::Stages(*block.body::<StageTimes>()?));
+                    receive(Received::Stages(*block.body::<StageTimes>()?));
                 }
                 PacketKind::ServerHeartbeat => {}
-                kind => bail!("a packet of type {kind:?} came"),
+                kind => bail!("unexpected packet of type {kind:?}"),
             }
         }
         Ok(())
     }
 
-    /// Sleeps until there is something to read, or for this long: an open loop leaves its core to the node's other threads
-    /// while nothing is due.
+    /// Sleeps until there is something to read, or at most this long. An open loop leaves its core to the node's other
+    /// threads while no command is due.
     pub fn wait(&self, ns_max: u64) -> Result<()> {
         let limit = Timespec { tv_sec: (ns_max / 1_000_000_000) as i64, tv_nsec: (ns_max % 1_000_000_000) as i64 };
         let mut sockets = [PollFd::new(&self.socket, PollFlags::IN)];
@@ -175,7 +180,8 @@ impl Line {
     }
 }
 
-/// The number of the command that is answered; none for what answers no command of the flow. A reject ends the bench.
+/// The number of the command that a message answers; `None` where it answers no command of the flow. A reject ends the
+/// bench.
 #[inline]
 fn number_of(message: &[u8]) -> Result<Option<u64>> {
     let block = Block::split(message, ORDERS_SCHEMA)?;

@@ -1,4 +1,4 @@
-//! Where the files of a bench go, and how often its disk was flushed meanwhile, as the kernel counts it.
+//! The directory of a bench's files, and the kernel's count of the flushes of its disk.
 
 use anyhow::{Context, Result};
 use std::fs::{metadata, read_to_string};
@@ -6,21 +6,25 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A directory of its own for one run, in `dir`, or beside the binary, hence on the disk that builds are on.
-pub fn place(dir: Option<&Path>) -> Result<TempDir> {
+/// A new directory for one run, in `dir` or beside the binary, which is on the disk of the builds. Removed when
+/// dropped.
+pub fn run_directory(dir: Option<&Path>) -> Result<TempDir> {
     let base = match dir {
         Some(dir) => dir.to_owned(),
         None => beside_the_binary()?,
     };
-    tempfile::Builder::new().prefix("bench-").tempdir_in(&base).with_context(|| format!("in {}", base.display()))
+    tempfile::Builder::new()
+        .prefix("bench-")
+        .tempdir_in(&base)
+        .with_context(|| format!("making a directory in {}", base.display()))
 }
 
 fn beside_the_binary() -> Result<PathBuf> {
     let binary = std::env::current_exe()?;
-    Ok(binary.parent().context("a binary lies in a directory")?.to_owned())
+    Ok(binary.parent().context("the path of this binary has no directory")?.to_owned())
 }
 
-/// The disk that a path is on, in the kernel's numbers.
+/// The disk that holds a path, by the kernel's device numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct Disk {
     major: u32,
@@ -33,8 +37,8 @@ impl Disk {
         Ok(Self { major: libc::major(device), minor: libc::minor(device) })
     }
 
-    /// Flushes that this disk has completed since the machine started, for everybody on it; `None` where the kernel
-    /// does not count them.
+    /// Flushes that this disk has completed since the machine started, for all programs; `None` where the kernel does
+    /// not count them.
     pub fn flushes(&self) -> Option<u64> {
         const FLUSHES_IDX: usize = 18;
         let text = read_to_string("/proc/diskstats").ok()?;
@@ -47,8 +51,8 @@ impl Disk {
     }
 }
 
-/// Bytes without a pattern that a disk or a store could make less of, the same in every run.
-pub fn noise(len: usize) -> Vec<u8> {
+/// Bytes that neither a disk nor a store can compress, the same in every run.
+pub fn incompressible(len: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut next = || {
         state ^= state << 13;

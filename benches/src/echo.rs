@@ -1,13 +1,13 @@
-//! What the sockets allow: a spinning thread that answers as many bytes as a node would, with or without a durable write
-//! in between, and the client's side of it.
+//! The limit of the sockets: a spinning thread that answers with as many bytes as a node would, with or without a
+//! durable write before the answer, and the client's side of it.
 //!
 //! ```text
 //!  client, core 0: write --> loopback --> server, core 1: read, [write 4 KiB, fdatasync], write --> loopback --> read
 //! ```
-//! Sockets never block and nobody sleeps: each side asks the kernel again until there is something.
+//! Sockets never block and no thread sleeps: each side reads again until there is something to read.
 
 use crate::clock::Ticks;
-use crate::disk::noise;
+use crate::disk::incompressible;
 use crate::fixture::NODE_CORE;
 use crate::raw_write::RawWrites;
 use crate::rounds::Latencies;
@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use wal::block::BLOCK_BYTES;
 
-/// Bytes of a request and of its answer, in turn: an add and a cancel, as the flow has them.
+/// Bytes of a request and of its answer, in turn: an add and a cancel, as in the flow.
 pub const SIZES: [(usize, usize); 2] =
     [(wire(NEW_ORDER_BLOCK), wire(ORDER_ACCEPTED_BLOCK)), (wire(CANCEL_ORDER_BLOCK), wire(ORDER_CANCELED_BLOCK))];
 
@@ -33,7 +33,7 @@ const fn wire(block: usize) -> usize {
 const BUFFER_BYTES: usize = 256;
 const _: () = assert!(SIZES[0].0 < BUFFER_BYTES && SIZES[0].1 < BUFFER_BYTES);
 
-/// A server for one connection; it ends when the client goes.
+/// A server for one connection, which ends when the client closes it, and the client's socket.
 pub struct Echo {
     socket: TcpStream,
     server: JoinHandle<Result<()>>,
@@ -41,7 +41,8 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// With `durable`, each request is written to that new file, of room for so many, and synced before it is answered.
+    /// With `durable`, a path and a count, each request is answered after a write to that new file, which has room for
+    /// so many, and a sync.
     pub fn start(durable: Option<(PathBuf, u64)>) -> Result<Self> {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let address = listener.local_addr()?;
@@ -52,7 +53,7 @@ impl Echo {
         Ok(Self { socket, server, turn: 0 })
     }
 
-    /// One request after the other, each answered before the next.
+    /// Sends one request after the other, each after the answer to the one before.
     pub fn closed_loop(&mut self, ops: u64, ticks: &Ticks) -> Result<Latencies> {
         let mut latencies = Latencies::default();
         let mut buffer = [1; BUFFER_BYTES];
@@ -61,7 +62,7 @@ impl Echo {
             self.turn += 1;
             let started = ticks.now();
             send(&mut self.socket, &buffer[..request])?;
-            ensure!(receive(&mut self.socket, &mut buffer[..answer])?, "the server went away");
+            ensure!(receive(&mut self.socket, &mut buffer[..answer])?, "the echo server closed the connection");
             latencies.record(ticks.ns(ticks.now() - started));
         }
         Ok(latencies)
@@ -69,7 +70,7 @@ impl Echo {
 
     pub fn end(self) -> Result<()> {
         drop(self.socket);
-        self.server.join().expect("the echo does not panic")
+        self.server.join().expect("the echo server does not panic")
     }
 }
 
@@ -79,7 +80,7 @@ fn serve(listener: &TcpListener, durable: Option<(PathBuf, u64)>) -> Result<()> 
     socket.set_nodelay(true)?;
     socket.set_nonblocking(true)?;
     let mut writes = match durable {
-        Some((path, count)) => Some(RawWrites::create(&path, &noise(BLOCK_BYTES), count)?),
+        Some((path, count)) => Some(RawWrites::create(&path, &incompressible(BLOCK_BYTES), count)?),
         None => None,
     };
     let mut buffer = [1; BUFFER_BYTES];
@@ -107,13 +108,13 @@ fn send(socket: &mut TcpStream, mut bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Fills `bytes`; false when the other side closed before the first of them.
+/// Fills `bytes`; returns false when the other side closed before the first of them.
 fn receive(socket: &mut TcpStream, bytes: &mut [u8]) -> Result<bool> {
     let mut at = 0;
     while at < bytes.len() {
         match socket.read(&mut bytes[at..]) {
             Ok(0) if at == 0 => return Ok(false),
-            Ok(0) => anyhow::bail!("the other side closed in the middle of a message"),
+            Ok(0) => anyhow::bail!("the other side closed after {at} of {} bytes of a message", bytes.len()),
             Ok(len) => at += len,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == ErrorKind::ConnectionReset && at == 0 => return Ok(false),

@@ -1,4 +1,4 @@
-//! The public matching engine benchmark's messages, and its check: a SHA-256 over the whole report stream as text.
+//! Messages of the public matching engine benchmark (MEB), and its check: a SHA-256 over the report stream as text.
 //!
 //! ```text
 //! file    "MEBC0001" | count u32 | columns: kind u8 (bits 0-1 new, cancel, modify; 2 sell; 3 ioc) | qty u8
@@ -7,7 +7,7 @@
 //!         3,seq,side,id,price,qty modified | 4,seq,id cancel refused | 5,seq,id modify refused
 //! ```
 //!
-//! Reports are kept in memory in a compact form while the clock runs; the text and its hash are made afterwards.
+//! While the clock runs, reports are kept in memory in a compact form; the text and its hash are made afterwards.
 
 use crate::clock::thread_cpu;
 use crate::measure::{Check, Run};
@@ -20,7 +20,7 @@ use std::path::Path;
 
 const MAGIC: &[u8; 8] = b"MEBC0001";
 
-/// Published SHA-256 of the report stream, by the scenario's name.
+/// Published SHA-256 of the report stream, by scenario.
 const PUBLISHED: [(&str, &str); 5] = [
     ("normal", "e9b2e3926854410b01a035aeb25dd05f1e597c233be8263de9eb49b6713d367e"),
     ("static", "9803843ee404fc29c9a0aa5614f8f0d5a58b5c44fcac9ef89067886fcaaa30d1"),
@@ -36,7 +36,8 @@ pub struct Messages {
     pub published: Option<&'static str>,
 }
 
-pub fn is_meb(path: &Path) -> bool {
+/// Whether a path names a file of messages, packed or not.
+pub fn is_message_file(path: &Path) -> bool {
     let name = path.to_string_lossy();
     name.ends_with(".meb") || name.ends_with(".meb.xz")
 }
@@ -56,9 +57,14 @@ impl Messages {
     }
 
     pub fn parse(bytes: &[u8], name: String) -> Result<Self> {
-        ensure!(bytes.starts_with(MAGIC) && bytes.len() >= 12, "not an MEBC0001 file");
+        ensure!(bytes.starts_with(MAGIC) && bytes.len() >= 12, "not an MEBC0001 file of {} bytes", bytes.len());
         let len = u32_at(bytes, 8) as usize;
-        ensure!(bytes.len() == 12 + 10 * len, "{len} messages promised, {} bytes found", bytes.len());
+        let expected = 12 + 10 * len;
+        ensure!(
+            bytes.len() == expected,
+            "{} bytes, expected {expected} for the {len} messages that it counts",
+            bytes.len()
+        );
         let (kinds, rest) = bytes[12..].split_at(len);
         let (qtys, rest) = rest.split_at(len);
         let (ids, prices) = rest.split_at(4 * len);
@@ -75,12 +81,12 @@ fn message(kind: u8, qty: u8, id: &[u8], price: &[u8]) -> Result<Cmd> {
         0 => Op::New,
         1 => Op::Cancel,
         2 => Op::Move,
-        _ => bail!("a message is new, cancel or modify"),
+        other => bail!("unknown kind of message {other}, expected 0 (new), 1 (cancel) or 2 (modify)"),
     };
     let price = i32::try_from(u32_at(price, 0)).ok();
     Ok(Cmd {
         id: u64::from(u32_at(id, 0)),
-        price: price.context("a price below zero")?.unsigned_abs(),
+        price: price.context("a price that does not fit 31 bits")?.unsigned_abs(),
         qty: u32::from(qty),
         user: 1,
         op,
@@ -104,7 +110,8 @@ struct Report {
 
 const NO_REPORT: Report = Report { kind: 9, side: Side::Bid, seq: 0, id: 0, taker: 0, price: 0, qty: 0 };
 
-/// The report stream as it grows. Written over once before use, so that no page faults in while the clock runs.
+/// The report stream as it grows. Its memory is written once before use, so that no page faults in while the clock
+/// runs.
 #[derive(Debug)]
 pub struct Reports {
     seq: u32,
@@ -177,7 +184,7 @@ impl Report {
     }
 }
 
-/// What one message leads to, in the order in which it is reported.
+/// Runs one message and reports its effects in the order that the benchmark prescribes.
 #[inline(always)]
 fn answer<S: Subject>(subject: &mut S, cmd: &Cmd, reports: &mut Reports) {
     match cmd.op {
@@ -189,7 +196,7 @@ fn answer<S: Subject>(subject: &mut S, cmd: &Cmd, reports: &mut Reports) {
             }
         }
         Op::Cancel => match subject.cancel(cmd.id) {
-            Some(gone) => reports.push(2, gone.side, cmd.id, gone.price, 0),
+            Some(removed) => reports.push(2, removed.side, cmd.id, removed.price, 0),
             None => reports.push(4, Side::Bid, cmd.id, 0, 0),
         },
         Op::Move => match subject.amend(cmd, Some(cmd.qty), reports) {
@@ -199,16 +206,16 @@ fn answer<S: Subject>(subject: &mut S, cmd: &Cmd, reports: &mut Reports) {
     }
 }
 
-/// A run with what it reported.
+/// A run, with the count and the hash of its reports.
 #[derive(Debug)]
-pub struct Answered {
+pub struct ReportedRun {
     pub run: Run,
     pub reports: usize,
     pub sha256: String,
 }
 
-/// Runs all messages from an empty book; only the messages are timed. Checked against `expected`.
-pub fn run<S: Subject>(mut subject: S, messages: &Messages, expected: Option<&str>) -> Result<Answered> {
+/// Runs all messages from an empty book and compares the hash of the reports with `expected`. Hashing is not timed.
+pub fn run<S: Subject>(mut subject: S, messages: &Messages, expected: Option<&str>) -> Result<ReportedRun> {
     let mut reports = Reports::new(messages.cmds.len());
     let started = thread_cpu();
     for (seq, cmd) in messages.cmds.iter().enumerate() {
@@ -219,5 +226,5 @@ pub fn run<S: Subject>(mut subject: S, messages: &Messages, expected: Option<&st
     let sha256 = reports.sha256()?;
     let check = if expected.is_none_or(|expected| expected == sha256) { Check::Exact } else { Check::Diff };
     let mops = messages.cmds.len() as f64 / spent.as_secs_f64() / 1e6;
-    Ok(Answered { run: Run { mops, check }, reports: reports.len(), sha256 })
+    Ok(ReportedRun { run: Run { mops, check }, reports: reports.len(), sha256 })
 }

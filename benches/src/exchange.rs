@@ -1,15 +1,15 @@
-//! The whole state machine under the same streams: every command through `Engine::apply`.
+//! The complete state machine under the same streams: every command goes through `Engine::apply`.
 //!
-//! Each user of the stream is an account with a session of its own and money enough. Client order ids rise by one a
-//! command, so every order and amendment passes the duplicate check. A move is an amendment that keeps the open
-//! quantity and loses its place. The engine numbers accepted orders 1, 2, 3 ... as the streams do, which is how a fill
-//! is hashed by the stream's names.
+//! Each user of the stream is an account with a session of its own and sufficient balances. Client order ids rise by
+//! one with every command, so every order and amendment passes the duplicate check. A move is an amendment that keeps
+//! the open quantity and loses its place in the queue. The engine numbers accepted orders 1, 2, 3 ... as the streams
+//! do, so its fills can be hashed by the stream's names.
 
 use crate::clock::Ticks;
 use crate::clock::thread_cpu;
 use crate::measure::{Check, Latencies, Run, Work, check, histograms, sample};
-use crate::streams::{Cmd, Op, Side};
-use crate::subject::{Fills, Resting, Tally};
+use crate::streams::{Cmd, Op, Resting, Side, Tally};
+use crate::subject::Fills;
 use anyhow::{Result, bail};
 use book::command::{AccountKind, AccountSpec, Admin, AmendOrder, AmendQty, CancelOrder, CodMode, CodScope, Command};
 use book::command::{FundsMove, MarketLimits, MarketSpec, MarketStatus, OrderKind, OrderRef, PlaceOrder, SessionSpec};
@@ -25,11 +25,11 @@ use std::collections::VecDeque;
 pub enum Naming {
     /// By the exchange's order id.
     OrderId,
-    /// By the client's id of the order's last change, through the hash index.
+    /// By the client's id of the order's latest change, through the hash index.
     ClOrdId,
 }
 
-/// Takes events into one buffer that is emptied before each command.
+/// Collects events in one buffer that is emptied before each command.
 #[derive(Debug)]
 pub struct Buffer<const LEDGER: bool> {
     pub events: Vec<Event>,
@@ -53,22 +53,23 @@ impl<const LEDGER: bool> Sink for Buffer<LEDGER> {
 pub const BASE: AssetId = AssetId(1);
 pub const QUOTE: AssetId = AssetId(2);
 const MARKET: MarketId = MarketId(1);
-/// What every account starts with, of both assets: a thousand accounts of it are far below what can be counted.
+/// Balance of every account in both assets; a thousand accounts hold far less than the largest amount that `Units`
+/// allows.
 const START: Units = Units(1_000_000_000_000_000);
 const STEP_NS: u64 = 1_000;
 
-/// An engine and the stamps it is given.
+/// An engine with the stamps, client order ids and buffers that a gateway would add.
 pub struct Exchange<const LEDGER: bool> {
     pub engine: Engine,
     pub sink: Buffer<LEDGER>,
     seq: u64,
     cl_ord_id: u64,
     refused: u64,
-    /// Commands that are made and not yet applied: what a door has drained from its sockets.
+    /// Commands that are built and not yet applied, as a gateway has drained them from its sockets.
     drained: VecDeque<Command>,
 }
 
-/// Commands that lie drained while one is applied.
+/// Commands that are drained at once, the one that is applied included.
 const DRAINED_LEN: usize = 24;
 
 impl<const LEDGER: bool> Exchange<LEDGER> {
@@ -83,7 +84,7 @@ impl<const LEDGER: bool> Exchange<LEDGER> {
         }
     }
 
-    /// One market with fees, and `users` accounts with a session and money each.
+    /// One market with fees, and `users` accounts, each with a session and balances.
     pub fn with_users(users: u32, orders: usize) -> Result<Self> {
         let mut exchange = Self::new(Capacity { orders, leaves: orders / 8 + 64, markets: 1 });
         exchange.admin(Admin::AddAsset { symbol: symbol("BTC")?, scale: 8 })?;
@@ -115,7 +116,7 @@ impl<const LEDGER: bool> Exchange<LEDGER> {
     pub fn admin(&mut self, admin: Admin) -> Result<()> {
         self.apply(&Command::Admin(Box::new(admin)));
         match self.sink.events.last() {
-            Some(Event::AdminRejected { reason }) => bail!("the engine refused a setting: {reason}"),
+            Some(Event::AdminRejected { reason }) => bail!("the engine refused an administrative command: {reason}"),
             _ => Ok(()),
         }
     }
@@ -125,7 +126,7 @@ impl<const LEDGER: bool> Exchange<LEDGER> {
         self.admin(Admin::Deposit(FundsMove { account, asset, amount, reference }))
     }
 
-    /// The command that a record of the stream stands for; built inside the timed part, as a door would build it.
+    /// Builds the command that a record of the stream stands for, inside the timed part, as a gateway would.
     #[inline(always)]
     fn command(&mut self, cmd: &Cmd, naming: Naming) -> Command {
         self.cl_ord_id += 1;
@@ -169,7 +170,7 @@ impl<const LEDGER: bool> Exchange<LEDGER> {
         }
     }
 
-    /// Applies the first of the commands that are left, with those behind it drained, so that the engine may look ahead.
+    /// Applies the first of `rest`; the following ones are drained before, so that the engine may look ahead.
     #[inline(always)]
     fn drive_next<F: Fills>(&mut self, rest: &[Cmd], naming: Naming, fills: &mut F) {
         while self.drained.len() < DRAINED_LEN && self.drained.len() < rest.len() {
@@ -178,7 +179,7 @@ impl<const LEDGER: bool> Exchange<LEDGER> {
         }
         self.engine.look_ahead(|distance| self.drained.get(distance));
         let drained = std::mem::take(&mut self.drained);
-        self.run(drained.front().expect("there is a command left"), fills);
+        self.run(drained.front().expect("the queue was just filled from a stream that has commands left"), fills);
         self.drained = drained;
         self.drained.pop_front();
     }
@@ -215,7 +216,7 @@ impl<const LEDGER: bool> Exchange<LEDGER> {
         })
     }
 
-    /// The stream's check, and that the engine refused nothing on the way.
+    /// The stream's check; a run in which the engine refused a command differs.
     fn check(&self, work: &Work, tally: Tally) -> Check {
         if self.refused > 0 { Check::Diff } else { check(work, work.main_len, tally, Some(self.resting())) }
     }
@@ -229,11 +230,12 @@ fn side(side: Side) -> BookSide {
 pub fn symbol(text: &str) -> Result<Symbol> {
     match Symbol::new(text) {
         Some(symbol) => Ok(symbol),
-        None => bail!("{text:?} is no symbol"),
+        None => bail!("{text:?} is not a symbol"),
     }
 }
 
-/// A tick of 0.01, a lot of 0.0001, 0.01 % for makers and 0.02 % for takers, no bounds that the streams would meet.
+/// A tick of 0.01, a lot of 0.0001, fees of 0.01 % for makers and 0.02 % for takers, and no limit that the streams
+/// reach.
 pub fn market_spec(name: &str, base: AssetId, quote: AssetId) -> Result<MarketSpec> {
     let limits =
         MarketLimits { qty_min: QtyLots(1), qty_max: QtyLots(1_000_000), notional_min: Units(0), price_band: Ppm(0) };
@@ -251,7 +253,9 @@ pub fn market_spec(name: &str, base: AssetId, quote: AssetId) -> Result<MarketSp
 }
 
 pub fn session_spec(account: AccountId, number: u32) -> Result<SessionSpec> {
-    let Some(user) = UserName::new(&format!("U{number:05}")) else { bail!("{number} makes no user name") };
+    let Some(user) = UserName::new(&format!("U{number:05}")) else {
+        bail!("account {number} does not fit a user name of six characters")
+    };
     Ok(SessionSpec {
         account,
         user,
@@ -264,11 +268,11 @@ pub fn session_spec(account: AccountId, number: u32) -> Result<SessionSpec> {
     })
 }
 
-/// The stream with cancels and moves naming orders as the engine will: learnt in one untimed pass over it.
-pub fn name(work: &Work, users: u32, orders: usize, naming: Naming) -> Result<Work> {
+/// Renames the orders in cancels and moves as the engine will name them, which one untimed pass over the stream finds.
+pub fn rename(work: &Work, users: u32, orders: usize, naming: Naming) -> Result<Work> {
     let mut exchange = Exchange::<false>::with_users(users, orders)?;
     let order_id_max = work.cmds.iter().map(|cmd| cmd.id).max().unwrap_or(0);
-    // By the stream's id: the exchange's order id, and the client's id of the last change.
+    // By the stream's id: the exchange's order id, and the client's id of the latest change.
     let mut names = vec![(0u64, 0u64); order_id_max as usize + 1];
     let mut tally = Tally::default();
     let mut cmds = Vec::with_capacity(work.cmds.len());

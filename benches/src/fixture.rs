@@ -1,6 +1,6 @@
-//! A node in this process, on a directory of its own: two assets, one market, one trader or many.
+//! A node in this process, on a data directory of its own: two assets, one market, one trader or many.
 //!
-//! The same threads as the product's, wired by the product's own `topology`; only the ports are whatever the system gives.
+//! The node has the product's threads, wired by the product's own `topology`; only the ports are free ones.
 
 use crate::log_writer::LogWriter;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -15,9 +15,11 @@ use book::engine::Engine;
 use book::event::Event;
 use book::ids::{AccountId, AssetId, ClientKey, MarketId, Symbol, UserName};
 use book::units::{Ppm, QtyLots, TsNs, UNITS_MAX, Units};
-use node::config::{Build, Config};
+use node::config::Config;
+use node::config::load::Build;
 use node::topology::{Node, start};
 use std::future::Future;
+use std::ops::Deref;
 use std::path::Path;
 use std::pin::pin;
 use std::task::{Context as Waking, Poll, Waker};
@@ -29,21 +31,23 @@ use wal::units::{Lsn, NodeId, Timeline};
 
 pub const USER: &str = "BENCH";
 pub const PASSWORD: &str = "0123456789";
-/// The one market that `furnishing` makes.
+/// The one market that `setup_commands` makes.
 pub const MARKET: MarketId = MarketId(1);
-/// The core that the node is pinned to; its client takes core 0.
+/// The core to which the node is pinned; its client is pinned to core 0.
 pub const NODE_CORE: usize = 1;
 
-/// One whole, in the protocol's units.
+/// A quantity and a price of one, in the protocol's units.
 pub const QTY_ONE_E8: i64 = 100_000_000;
 pub const PRICE_ONE_E9: i64 = 1_000_000_000;
 
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 
-/// When the node acknowledges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// When the node acknowledges a command: `journal.sync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Sync {
+    /// After its frame is synced.
     Always,
+    /// When it is applied; the frame is synced later.
     Interval,
 }
 
@@ -56,25 +60,25 @@ impl Sync {
     }
 }
 
-/// A data directory and the configuration of the node that lives in it.
+/// A data directory and the configuration of its node.
 #[derive(Clone, Debug)]
-pub struct House {
+pub struct Fixture {
     config: Config,
 }
 
-impl House {
-    /// Makes an empty directory at `path`. `more` is TOML behind the bench's own. The line may be silent for long: a disk
-    /// that others use can keep an answer back for many seconds, and the bench's client sends nothing meanwhile.
+impl Fixture {
+    /// Makes an empty data directory in `path`. `more` is TOML that follows the bench's own. The idle timeout is long,
+    /// because a shared disk can delay an answer by many seconds, and the bench's client sends nothing meanwhile.
     pub fn build(path: &Path, sync: Sync, more: &str) -> Result<Self> {
         Self::build_with(path, sync, more, &[])
     }
 
-    /// The same with values over both, each under its `section.key`.
+    /// The same with values that override both, each under its `section.key`.
     pub fn build_with(path: &Path, sync: Sync, more: &str, values: &[(&str, &str)]) -> Result<Self> {
         let text = format!(
             "[node]\nenv = \"dev\"\ndata_dir = \"data\"\nidle = \"spin\"\ncore = {NODE_CORE}\n\
              [listen]\norders = \"127.0.0.1:0\"\nmarket = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n\
-             http = \"127.0.0.1:0\"\n[session]\nidle_timeout = \"10m\"\n[journal]\nsync = \"{}\"\n{more}",
+             [session]\nidle_timeout = \"10m\"\n[journal]\nsync = \"{}\"\n{more}",
             sync.name()
         );
         std::fs::create_dir_all(path)?;
@@ -86,7 +90,8 @@ impl House {
         Ok(Self { config })
     }
 
-    /// Writes commands into the log of a house that no node has lived in yet; thousands of them at once.
+    /// Writes commands into the log of a directory that no node has used yet, thousands of them in one sync; returns
+    /// their number.
     pub fn write_log(&self, commands: impl IntoIterator<Item = Command>) -> Result<u64> {
         const RECORDS_PER_FRAME: u32 = 256;
         let directory = Directory::open(&self.config.node.data_dir)?;
@@ -97,23 +102,26 @@ impl House {
         Ok(log.finish()?.records)
     }
 
-    /// What a restart makes of the log: so many commands, so many orders at rest, and a state that verifies.
-    pub fn check(&self, logged: u64, resting: u64) -> Result<()> {
+    /// Fails unless a restart recovers so many commands, so many orders at rest, and a state that verifies.
+    pub fn check(&self, commands_logged: u64, resting: u64) -> Result<()> {
         let commands = self.commands()?;
-        ensure!(commands == logged, "the log holds {commands} commands where {logged} were answered");
+        ensure!(
+            commands == commands_logged,
+            "the log holds {commands} commands, expected {commands_logged}: each that was answered"
+        );
         let mut state = None;
-        let open = self.open(|engine| {
+        let node = self.start(|engine| {
             let resting: u64 = engine.sessions().iter().map(|(_, session)| u64::from(session.open_count)).sum();
             state = Some((engine.verify(), resting));
         })?;
-        open.close()?;
-        let (verdict, rests) = state.context("the node showed its engine")?;
-        verdict.map_err(|fault| anyhow!("the recovered state: {fault:?}"))?;
-        ensure!(rests == resting, "{rests} orders rest where the flow left {resting}");
+        node.stop()?;
+        let (verdict, rests) = state.context("the node started without a recovered engine")?;
+        verdict.map_err(|fault| anyhow!("the recovered state does not verify: {fault:?}"))?;
+        ensure!(rests == resting, "{rests} orders rest after the restart, expected {resting}: each that the flow left");
         Ok(())
     }
 
-    /// Commands in the whole log of the stopped node, but for the live engine's own checks.
+    /// Counts the commands in the log of the stopped node, without the live engine's own checks.
     pub fn commands(&self) -> Result<u64> {
         let directory = Directory::open_read_only(&self.config.node.data_dir)?;
         let mut commands = 0;
@@ -124,25 +132,30 @@ impl House {
         Ok(commands)
     }
 
-    /// Starts the node. `observe` sees the engine as recovery left it.
-    pub fn open(&self, observe: impl FnOnce(&Engine)) -> Result<Open> {
-        Ok(Open { node: Some(start(&self.config, observe)?) })
+    /// Starts the node. `observe` is shown the engine as recovery left it.
+    pub fn start(&self, observe: impl FnOnce(&Engine)) -> Result<RunningNode> {
+        Ok(RunningNode { node: Some(start(&self.config, observe)?) })
     }
 }
 
-/// A serving node; stopped when dropped.
-pub struct Open {
+/// A running node; stopped when dropped.
+pub struct RunningNode {
     node: Option<Node>,
 }
 
-impl Open {
-    pub fn node(&self) -> &Node {
-        self.node.as_ref().expect("serving until closed")
-    }
+impl Deref for RunningNode {
+    type Target = Node;
 
-    /// Stops as SIGTERM does; everything taken in is stored first.
-    pub fn close(mut self) -> Result<()> {
-        ensure!(self.end() == Some(0), "the node ended with an error");
+    fn deref(&self) -> &Node {
+        self.node.as_ref().expect("only `stop` and `drop` take the node, and nothing follows them")
+    }
+}
+
+impl RunningNode {
+    /// Stops the node as SIGTERM does: every accepted command is stored first.
+    pub fn stop(mut self) -> Result<()> {
+        let code = self.end();
+        ensure!(code == Some(0), "the node ended with exit code {code:?}, expected 0");
         Ok(())
     }
 
@@ -152,17 +165,17 @@ impl Open {
         Some(node.join())
     }
 
-    /// Sends what furnishes a house for one trader, each command after the other was answered.
-    pub fn furnish(&self) -> Result<MarketId> {
-        for admin in furnishing(&[USER.to_owned()])? {
+    /// Sends the commands that set the exchange up for one trader, each after the answer to the one before.
+    pub fn set_up(&self) -> Result<MarketId> {
+        for admin in setup_commands(&[USER.to_owned()])? {
             let events = self.admin(admin)?;
-            ensure!(!matches!(events[..], [Event::AdminRejected { .. }]), "furnishing the house: {events:?}");
+            ensure!(!matches!(events[..], [Event::AdminRejected { .. }]), "setting the exchange up: {events:?}");
         }
         Ok(MARKET)
     }
 
     fn admin(&self, admin: Admin) -> Result<Vec<Event>> {
-        let port = &self.node().admin;
+        let port = &self.admin;
         let mut answer = pin!(port.submit(Command::Admin(Box::new(admin))));
         let mut waking = Waking::from_waker(Waker::noop());
         let deadline = Instant::now() + ANSWER_MAX;
@@ -177,18 +190,19 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for RunningNode {
     fn drop(&mut self) {
         self.end();
     }
 }
 
 fn symbol_of(text: &str) -> Result<Symbol> {
-    Symbol::new(text).context("a symbol")
+    Symbol::new(text).with_context(|| format!("{text:?} is not a symbol"))
 }
 
-/// Two assets, a market with tick 1 and lot 1 without fees, and for every user an account with plenty of both.
-pub fn furnishing(users: &[String]) -> Result<Vec<Admin>> {
+/// Commands for two assets, a market with tick 1, lot 1 and no fees, and for every user an account, a session and large
+/// balances of both assets.
+pub fn setup_commands(users: &[String]) -> Result<Vec<Admin>> {
     let limits =
         MarketLimits { qty_min: QtyLots(1), qty_max: QtyLots(1_000_000), notional_min: Units(0), price_band: Ppm(0) };
     let market = MarketSpec {
@@ -227,7 +241,7 @@ pub fn furnishing(users: &[String]) -> Result<Vec<Admin>> {
     Ok(commands)
 }
 
-/// The smallest cost: the bench measures orders, not the door.
+/// The smallest cost that argon2 allows, because the bench measures orders and not logins.
 fn password_hash() -> Result<String> {
     let params = Params::new(Params::MIN_M_COST, 1, 1, None).map_err(|e| anyhow!("argon2: {e}"))?;
     let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
@@ -238,7 +252,7 @@ fn password_hash() -> Result<String> {
 fn session(account: AccountId, user: &str, password_hash: &str) -> Result<SessionSpec> {
     Ok(SessionSpec {
         account,
-        user: UserName::new(user).context("a user name")?,
+        user: UserName::new(user).with_context(|| format!("{user:?} is not a user name"))?,
         password_hash: password_hash.to_owned(),
         drop_copy: false,
         throttle: Throttle::default(),

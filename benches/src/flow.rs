@@ -1,10 +1,10 @@
-//! The flow of orders that is sent to a node: post-only orders that rest, and cancels of the oldest of them.
+//! The flow of commands that a session sends to a node: post-only orders that rest, and cancels of the oldest of them.
 //!
 //! ```text
-//! number     1   2   3 ...  W | W+1   W+2   W+3   W+4 ...        W orders rest from then on, half of them bids
-//! command    add add add      | cancel add  cancel add           no two sides ever meet
+//! number     1   2   3 ...  W | W+1   W+2   W+3   W+4 ...        from then on W orders rest, half of them bids
+//! command    add add add      | cancel add  cancel add           no bid ever reaches an ask
 //! ```
-//! Command `n` carries the client order id `n`, so its one answer can be told by its number.
+//! Command `n` carries the client order id `n`, which its one answer repeats.
 
 use crate::fixture::{PRICE_ONE_E9, QTY_ONE_E8};
 use api::binary::orders::{CancelOrder, EXEC_POST_ONLY, NewOrder};
@@ -17,9 +17,9 @@ use book::ids::{ClOrdId, MarketId};
 use std::collections::VecDeque;
 use zerocopy::IntoBytes;
 
-/// Orders that rest once a flow of one session has begun to cancel.
+/// Orders that rest once the flow of a single session has begun to cancel.
 pub const RESTING: u64 = 1_000;
-/// Prices on either side.
+/// Prices on each side.
 const LEVELS: u64 = 50;
 const MIDDLE: i64 = 1_000;
 
@@ -27,9 +27,9 @@ const MIDDLE: i64 = 1_000;
 #[derive(Clone, Debug)]
 pub struct Flow {
     market: MarketId,
-    /// Orders that rest once it has begun to cancel.
+    /// Orders that rest once the flow has begun to cancel.
     resting_max: u64,
-    /// Number of the command made last.
+    /// Number of the latest command.
     number: u64,
     /// Numbers of the orders that rest, oldest first.
     resting: VecDeque<u64>,
@@ -53,7 +53,7 @@ impl Flow {
         self.resting.len() as u64
     }
 
-    /// Appends the next command as a packet; its number.
+    /// Appends the next command as a packet and returns its number.
     #[inline]
     pub fn append(&mut self, out: &mut Vec<u8>) -> u64 {
         self.number += 1;
@@ -73,7 +73,7 @@ impl Flow {
     }
 
     fn add(&self, id: ClOrdId) -> NewOrder {
-        // While it cancels, every second number is an add: their halves alternate.
+        // Once the flow cancels, every second command is an add; every second add is a bid.
         let (side, step) = if (self.number / 2).is_multiple_of(2) { (Side::Buy, -1) } else { (Side::Sell, 1) };
         let away = 1 + (self.number / 4 % LEVELS) as i64;
         let price = PriceE9((MIDDLE + step * away) * PRICE_ONE_E9);

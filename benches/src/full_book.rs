@@ -1,5 +1,4 @@
-//! An exchange filled to the brim through `apply`: markets, accounts, balances, sessions and resting orders by the
-//! million.
+//! An exchange filled through `apply` with markets, accounts, balances, sessions and resting orders by the million.
 
 use crate::exchange::{Exchange, market_spec, session_spec, symbol};
 use anyhow::{Result, ensure};
@@ -7,7 +6,8 @@ use book::command::{AccountKind, AccountSpec, Admin, Command, OrderKind, PlaceOr
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, SessionId};
 use book::units::{PriceTicks, QtyLots, TsNs, Units};
 
-/// Pairs of so many base assets with as many quote assets; the first of both are 1 and `bases + 1`.
+/// Each market pairs one of `bases` base assets, from asset 1 on, with one of as many quote assets, from `bases + 1`
+/// on.
 pub fn add_markets(exchange: &mut Exchange<false>, markets: u32) -> Result<()> {
     let bases = markets.isqrt() + 1;
     for number in 0..bases * 2 {
@@ -32,7 +32,7 @@ pub fn add_accounts(exchange: &mut Exchange<false>, accounts: u32) -> Result<()>
     Ok(())
 }
 
-/// One for each of the first accounts, under the account's number.
+/// Adds one session for each of the first accounts, under the account's number.
 pub fn add_sessions(exchange: &mut Exchange<false>, sessions: u32) -> Result<()> {
     for account in 1..=sessions {
         exchange.admin(Admin::AddSession(session_spec(AccountId(account), account)?))?;
@@ -42,7 +42,7 @@ pub fn add_sessions(exchange: &mut Exchange<false>, sessions: u32) -> Result<()>
 
 const AMOUNT: Units = Units(100_000_000_000);
 
-/// The two assets of the one market that an account trades, so that orders open no further balances.
+/// Deposits both assets of the one market in which an account trades, so that its orders open no further balances.
 pub fn add_balances(exchange: &mut Exchange<false>, accounts: u32) -> Result<()> {
     for account in 1..=accounts {
         let Some(market) = exchange.engine.market(market_of(exchange, account)) else { continue };
@@ -57,7 +57,7 @@ fn market_of(exchange: &Exchange<false>, account: u32) -> MarketId {
     MarketId((account - 1) % exchange.engine.markets().len() as u32 + 1)
 }
 
-/// Around the same price in every market: bids below, asks above, each account in its own market.
+/// Places orders around the same price in every market, bids below it and asks above, each account in its own market.
 pub fn rest_orders(exchange: &mut Exchange<false>, orders: u32, sessions: u32) -> Result<()> {
     for number in 0..orders {
         let account = number % sessions + 1;
@@ -82,6 +82,10 @@ pub fn rest_orders(exchange: &mut Exchange<false>, orders: u32, sessions: u32) -
         }));
     }
     let resting = exchange.engine.pool().orders.len();
-    ensure!(resting == orders as usize, "{resting} of {orders} orders rest: {:?}", exchange.sink.events);
+    ensure!(
+        resting == orders as usize,
+        "{resting} of {orders} orders rest; the last one's events: {:?}",
+        exchange.sink.events
+    );
     Ok(())
 }

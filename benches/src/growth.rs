@@ -1,15 +1,15 @@
-//! What a command costs at one point of a sweep: the commands are learnt once, then run on a new engine each round.
+//! The cost of a command at each point of a sweep: the commands are made once, then run on a new engine in each round.
 //!
 //! ```text
 //! round   | set up | orders come to rest | warm-up 10 % | CPU time 45 % | one by one 45 % | verify, state hash |
-//!           untimed                                       commands/s      p50, p99          must be what was learnt
+//!           untimed                                       commands/s      p50, p99          equal the first run's
 //! ```
-//! Commands lie ready in memory, so the clock sees the engine alone. Rounds go over all points in turn, so that a slow
-//! minute of the machine falls on every point.
+//! Commands lie ready in memory, so that only the engine is timed. Rounds go over all points in turn, so that a slow
+//! minute of the machine affects every point.
 
 use crate::clock::{Ticks, thread_cpu};
 use crate::exchange::Exchange;
-use crate::population::{Crowd, Shape};
+use crate::population::{Population, Shape};
 use crate::report::Spread;
 use crate::rounds::{Latencies, Rounds};
 use anyhow::{Context, Result, bail, ensure};
@@ -21,14 +21,14 @@ use std::fmt::Write;
 
 const SEED: u64 = 20_260_728;
 
-/// What a run leaves behind, whoever ran it.
+/// The end of a run, which is the same in every run of the same commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub resting: u64,
     pub hash: StateHash,
 }
 
-/// One point: its commands, and what has to come out.
+/// One point: its commands and their expected outcome.
 pub struct Point {
     shape: Shape,
     commands: Vec<Command>,
@@ -36,14 +36,14 @@ pub struct Point {
     fills: u64,
 }
 
-/// What one round measured.
+/// The figures of one round.
 pub struct Round {
     /// Million commands a CPU second.
     pub mops: f64,
     pub latencies: Latencies,
 }
 
-/// What the events say, counted beside the engine.
+/// Counts from the events alone, independent of the engine's own.
 #[derive(Default)]
 struct Count {
     resting: u64,
@@ -51,7 +51,7 @@ struct Count {
 }
 
 impl Count {
-    fn hear(&mut self, events: &[Event]) -> Result<()> {
+    fn add(&mut self, events: &[Event]) -> Result<()> {
         for event in events {
             match event {
                 Event::Rested(_) => self.resting += 1,
@@ -61,7 +61,9 @@ impl Count {
                     self.fills += 1;
                     self.resting -= u64::from(fill.maker.leaves.0 == 0);
                 }
-                Event::Rejected(_) | Event::CancelRejected(_) => bail!("the flow was refused: {event:?}"),
+                Event::Rejected(_) | Event::CancelRejected(_) => {
+                    bail!("the engine refused a command of the flow: {event:?}")
+                }
                 _ => {}
             }
         }
@@ -70,30 +72,40 @@ impl Count {
 }
 
 impl Point {
-    /// An untimed run that makes `len` commands behind those that bring the orders to rest.
-    pub fn learn(shape: Shape, len: usize) -> Result<Self> {
-        let (mut exchange, mut crowd, mut count) = (shape.open()?, Crowd::new(shape, SEED), Count::default());
+    /// Makes in an untimed run `len` commands, after those that bring the orders to rest.
+    pub fn prepare(shape: Shape, len: usize) -> Result<Self> {
+        let (mut exchange, mut population, mut count) = (shape.open()?, Population::new(shape, SEED), Count::default());
         for _ in 0..shape.orders {
-            exchange.apply(&crowd.add());
-            count.hear(&exchange.sink.events)?;
+            exchange.apply(&population.add());
+            count.add(&exchange.sink.events)?;
         }
-        ensure!(count.resting == u64::from(shape.orders), "{} orders came to rest", count.resting);
+        ensure!(
+            count.resting == u64::from(shape.orders),
+            "{} orders came to rest, expected {}",
+            count.resting,
+            shape.orders
+        );
         let mut commands = Vec::with_capacity(len);
         for _ in 0..len {
-            let command = crowd.next_command(&exchange.engine);
+            let command = population.next_command(&exchange.engine);
             exchange.apply(&command);
-            count.hear(&exchange.sink.events)?;
+            count.add(&exchange.sink.events)?;
             commands.push(command);
         }
         let outcome = outcome(&exchange)?;
-        ensure!(outcome.resting == count.resting, "{} orders rest, the flow left {}", outcome.resting, count.resting);
+        ensure!(
+            outcome.resting == count.resting,
+            "{} orders rest in the engine, {} by its events",
+            outcome.resting,
+            count.resting
+        );
         Ok(Self { shape, commands, outcome, fills: count.fills })
     }
 
-    /// A run on a new engine, whose end must be the one that was learnt.
+    /// Runs the commands on a new engine; fails unless it ends as the first run did.
     pub fn round(&self, ticks: &Ticks) -> Result<Round> {
-        let (mut exchange, mut crowd) = (self.shape.open()?, Crowd::new(self.shape, SEED));
-        (0..self.shape.orders).for_each(|_| exchange.apply(&crowd.add()));
+        let (mut exchange, mut population) = (self.shape.open()?, Population::new(self.shape, SEED));
+        (0..self.shape.orders).for_each(|_| exchange.apply(&population.add()));
         let (warm_up, rest) = self.commands.split_at(self.commands.len() / 10);
         let (timed, sampled) = rest.split_at(rest.len() / 2);
         warm_up.iter().for_each(|command| exchange.apply(command));
@@ -103,19 +115,20 @@ impl Point {
         let mops = timed.len() as f64 / spent.as_secs_f64() / 1e6;
         let latencies = sample(&mut exchange, sampled, ticks);
         let found = outcome(&exchange)?;
-        ensure!(found == self.outcome, "{found:?} came out where {:?} was due", self.outcome);
+        ensure!(found == self.outcome, "the run ended with {found:?}, expected {:?}", self.outcome);
         Ok(Round { mops, latencies })
     }
 }
 
-/// Applies the first of the commands that are left.
+/// Applies the first of `rest`; the engine may look ahead at the others.
 #[inline(always)]
 fn step(exchange: &mut Exchange<false>, rest: &[Command]) {
     exchange.engine.look_ahead(|distance| rest.get(distance));
     exchange.apply(&rest[0]);
 }
 
-/// The array is written once before: pages that fault in on first use would show up as a false p99.9.
+/// Times single commands. The array is filled with ones first: pages of zeros fault in on first use, and that would
+/// show up as a false p99.9.
 fn sample(exchange: &mut Exchange<false>, commands: &[Command], ticks: &Ticks) -> Latencies {
     let mut samples = vec![1u32; commands.len()];
     let mut before = ticks.now();
@@ -135,16 +148,16 @@ fn outcome(exchange: &Exchange<false>) -> Result<Outcome> {
     Ok(Outcome { resting: exchange.engine.pool().orders.len() as u64, hash: exchange.engine.state_hash() })
 }
 
-/// One number that grows while the others stay.
+/// Figures for one number that grows while the others stay.
 pub struct Sweep {
-    /// What grows: markets, sessions or orders.
+    /// The number that grows: markets, sessions or orders.
     pub name: &'static str,
-    /// The others, in words.
+    /// The numbers that stay, in words.
     pub fixed: String,
     pub figures: Vec<Figures>,
 }
 
-/// A point's rounds.
+/// The rounds of one point.
 pub struct Figures {
     pub value: u32,
     mops: Vec<f64>,
@@ -154,7 +167,7 @@ pub struct Figures {
 }
 
 impl Sweep {
-    /// `points` are what grows and the shape that it makes.
+    /// Measures every point: the number that grows and the shape that it gives.
     pub fn measure(
         name: &'static str,
         fixed: String,
@@ -164,8 +177,8 @@ impl Sweep {
         ticks: &Ticks,
     ) -> Result<Self> {
         let at = |value: u32| format!("{value} {name}");
-        let learn = |&(value, shape): &(u32, Shape)| Point::learn(shape, len).with_context(|| at(value));
-        let learnt = points.iter().map(learn).collect::<Result<Vec<_>>>()?;
+        let prepare = |&(value, shape): &(u32, Shape)| Point::prepare(shape, len).with_context(|| at(value));
+        let prepared = points.iter().map(prepare).collect::<Result<Vec<_>>>()?;
         let figures = |(&(value, _), point): (&(u32, Shape), &Point)| Figures {
             value,
             mops: Vec::new(),
@@ -173,9 +186,9 @@ impl Sweep {
             outcome: point.outcome,
             fills: point.fills,
         };
-        let mut figures: Vec<Figures> = points.iter().zip(&learnt).map(figures).collect();
+        let mut figures: Vec<Figures> = points.iter().zip(&prepared).map(figures).collect();
         for _ in 0..rounds {
-            for (point, figures) in learnt.iter().zip(&mut figures) {
+            for (point, figures) in prepared.iter().zip(&mut figures) {
                 let round = point.round(ticks).with_context(|| at(figures.value))?;
                 figures.mops.push(round.mops);
                 figures.latencies.push(round.latencies);
@@ -247,20 +260,20 @@ mod tests {
     }
 
     #[test]
-    fn every_shape_comes_out_as_learnt() {
+    fn every_round_ends_as_the_first_run_did() {
         let ticks = Ticks::default();
         for shape in [shape(1, 1, 1), shape(1, 3, 500), shape(10, 7, 300), shape(7, 1, 20)] {
-            let point = Point::learn(shape, 4_000).expect("a flow that nobody refuses");
+            let point = Point::prepare(shape, 4_000).expect("the engine refuses no command of this flow");
             assert!(point.fills > 20, "{shape:?}: a flow without trades proves little, {} fills", point.fills);
             assert!(point.outcome.resting <= u64::from(shape.orders));
-            let round = point.round(&ticks).expect("the same commands, the same end");
+            let round = point.round(&ticks).expect("the same commands have the same outcome");
             assert!(round.mops > 0.0 && round.latencies.count() == 1_800);
         }
     }
 
     #[test]
-    fn another_end_is_found_out() {
-        let mut point = Point::learn(shape(1, 2, 50), 500).expect("a flow that nobody refuses");
+    fn another_outcome_is_detected() {
+        let mut point = Point::prepare(shape(1, 2, 50), 500).expect("the engine refuses no command of this flow");
         let last = point.commands.len() - 1;
         point.commands.swap(0, last);
         assert!(point.round(&Ticks::default()).is_err());

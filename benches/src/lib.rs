@@ -1,15 +1,18 @@
-//! Measures the book and the state machine, beside a naive twin and the peers that the crate registry has; the journal and
-//! the whole way of an order, beside what the disk and the sockets of the machine allow.
+//! Benches: the order book and the state machine beside a naive twin and the peers of the crate registry; the journal
+//! and a complete round trip of an order beside what the disk and the sockets of the machine allow.
 //!
-//! Read in this order: what is fed (`streams`, `engine_bench`), who is measured (`subject`, `pinion`, `naive`, `peers`,
-//! `exchange`, `yardstick`), how (`clock`, `machine`, `measure`), and what comes out (`report`). Of the journal and of the way
-//! of an order: the limits (`disk`, `raw_write`, `echo`), the node and its client (`fixture`, `flow`, `connection`, `client`), what is counted
-//! (`rounds`, `threads`). Of growth: the flow and its figures (`population`, `growth`), a node with many sessions (`flood`,
-//! `sessions`, `open_files`). Of a start: the log that is read (`log_writer`) and its parts (`replay_parts`). What comes out
-//! of all of them becomes pictures in `plots`.
+//! Read in this order:
+//! - a stream of commands through a book: input (`streams`, `engine_bench`), subjects (`subject`, `pinion`, `naive`,
+//!   `peers`, `exchange`, `yardstick`), measurement (`clock`, `machine`, `measure`)
+//! - the journal and the round trip: limits (`disk`, `raw_write`, `echo`), the node and its client (`fixture`, `flow`,
+//!   `connection`, `client`), counts (`rounds`, `threads`)
+//! - growth: the flow and its figures (`population`, `growth`), a node with many sessions (`flood`, `sessions`,
+//!   `open_files`)
+//! - a start: the log that is read (`log_writer`) and its parts (`replay_parts`)
+//! - output: options (`options`), text and JSON (`report`), pictures (`plots`)
 //!
-//! What never enters: anything that decides a trade of the product. A figure counts only with its check: the hash over
-//! every fill of the run, in order, equals the one that the stream's own reference matcher left in its header.
+//! Nothing here decides a trade of the product. Invariant: a figure counts only with its check; for a stream, the hash
+//! over every fill of the run, in order, equals the one that the reference matcher wrote into the stream's header.
 
 pub mod engine_bench;
 pub mod streams;

@@ -1,9 +1,10 @@
-//! Writes commands into the log of a data directory without a node: through the journal's head and the store, as a node does.
+//! Writes commands into the log of a data directory without a node, through the journal's head and the store as a node
+//! does.
 //!
 //! ```text
 //! command -> record -> head: frame (crc, chain) -> head's files -> store, flushed when a quarter of the head is full
 //! ```
-//! Nothing waits for the disk on the way: nobody is told that anything is durable before `finish`, which syncs all of it.
+//! No write waits for the disk: nothing is acknowledged before `finish`, which syncs all of it.
 
 use anyhow::{Context, Result, bail};
 use book::codec::{RECORD_BYTES_MAX, encode};
@@ -18,15 +19,15 @@ use wal::mark::Mark;
 use wal::segment::Access;
 use wal::store::Store;
 
-/// Flushes of the store on one way round the head, as the keeper has them.
+/// Flushes of the store while the head's files are filled once, as many as the node makes.
 const FLUSHES_PER_HEAD: u64 = 4;
 
-/// What was written.
+/// Totals of a written log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     pub records: u64,
     pub frames: u64,
-    /// Headers, records and their lengths, without padding.
+    /// Bytes of headers, records and their lengths, without padding.
     pub bytes: u64,
 }
 
@@ -37,16 +38,16 @@ pub struct LogWriter {
     mark: Mark,
     record: Vec<u8>,
     records_per_frame: u32,
-    /// Records in the frame that is open.
+    /// Records in the open frame.
     staged: u32,
-    /// What frames take in the head's files since the store was flushed.
+    /// Bytes in the head's files that were written since the store was last flushed.
     unflushed_bytes: u64,
     flush_bytes: u64,
     written: Written,
 }
 
 impl LogWriter {
-    /// For a directory that was just made. A frame holds `records_per_frame` records, fewer where they do not fit.
+    /// For a new directory. A frame holds `records_per_frame` records, or fewer where they do not fit.
     pub fn new(directory: &Directory, records_per_frame: u32) -> Result<Self> {
         let identity = directory.identity();
         let geometry = identity.geometry;
@@ -57,7 +58,7 @@ impl LogWriter {
             frames_in_flight_max: FRAMES_IN_FLIGHT_DEFAULT,
         };
         let at = HeadPosition::fresh(identity.node_id, identity.timeline, identity.seq_base);
-        let head = Head::new(config, at).context("the head")?;
+        let head = Head::new(config, at).context("making the head")?;
         let files = directory.segments(Access::ReadWrite)?.into_files();
         let (store, mark) = (directory.store()?, directory.mark()?);
         Ok(Self {
@@ -83,7 +84,7 @@ impl LogWriter {
             self.flush()?;
         }
         if !self.head.has_room(len) {
-            bail!("no room for a record of {len} bytes behind sequence {}", self.head.seq_next());
+            bail!("the head has no room for record {} of {len} bytes after a flush", self.head.seq_next());
         }
         let seq = self.head.seq_next();
         self.head.stage(seq, &self.record[..len]);
@@ -92,14 +93,16 @@ impl LogWriter {
         if self.staged == self.records_per_frame { self.write_frame() } else { Ok(()) }
     }
 
-    /// Closes the open frame and takes it all the way into the store.
+    /// Closes the open frame and moves it through the head into the store.
     fn write_frame(&mut self) -> Result<()> {
         let Some(op) = self.head.next_write() else { return Ok(()) };
         self.staged = 0;
         let bytes = self.head.bytes(op.ticket);
-        self.files[op.place.segment.0 as usize].write_all_at(bytes, op.place.offset).context("the head's file")?;
+        self.files[op.place.segment.0 as usize]
+            .write_all_at(bytes, op.place.offset)
+            .context("writing a frame to the head's file")?;
         self.head.written(op.ticket, Ok(op.bytes_len))?;
-        // Said without a sync, because nobody acts on it before `finish`.
+        // Reported without a sync: nothing depends on it before `finish` syncs the files.
         self.head.synced(op.ticket, Ok(()))?;
         while let Some(frame) = self.head.durable_frame() {
             self.store.append_frames([frame])?;
@@ -111,7 +114,7 @@ impl LogWriter {
         if self.unflushed_bytes >= self.flush_bytes { self.flush() } else { Ok(()) }
     }
 
-    /// Gives the head's files free.
+    /// Flushes the store, so that the head's files may be written again.
     fn flush(&mut self) -> Result<()> {
         let stored = self.store.flush()?;
         self.head.stored(stored);
@@ -119,11 +122,11 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Leaves the directory as a node does that was stopped: all of it in the store, synced and marked.
+    /// Ends the log as a clean stop of a node does: everything is in the store and synced, and the mark is set.
     pub fn finish(mut self) -> Result<Written> {
         self.write_frame()?;
         for file in &self.files {
-            file.sync_data().context("the head's files")?;
+            file.sync_data().context("syncing the head's files")?;
         }
         self.flush()?;
         self.mark.note(self.head.seq_durable())?;
@@ -142,14 +145,14 @@ mod tests {
     use wal::units::{Lsn, NodeId, Timeline};
 
     #[test]
-    fn what_is_written_is_restored() {
-        let place = tempfile::tempdir().expect("a directory");
-        // Two small segments, so that the log goes round them several times.
+    fn a_written_log_is_restored() {
+        let dir = tempfile::tempdir().expect("a directory");
+        // Two small segments, so that the log overwrites each several times.
         let geometry = Geometry { segment_count: 2, segment_bytes: 128 << 10 };
         let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
-        let path = place.path().join("data");
-        Directory::create(&path, &identity, 0).expect("an empty place");
-        let directory = Directory::open(&path).expect("just made");
+        let path = dir.path().join("data");
+        Directory::create(&path, &identity, 0).expect("the path is new");
+        let directory = Directory::open(&path).expect("the directory was just made");
         let mut writer = LogWriter::new(&directory, 40).expect("a new directory");
         let (mut engine, mut workload) = (Engine::new(Capacity::default()), Workload::new(Profile::Maker, 3));
         let mut seq = 0;
@@ -172,7 +175,7 @@ mod tests {
             || Engine::new(Capacity::default()),
             64,
         )
-        .expect("a whole log");
+        .expect("the log is intact");
         assert_eq!(restored.engine.state_hash(), engine.state_hash());
         assert_eq!((restored.log.records, restored.log.frames_from_head), (seq, 0));
     }

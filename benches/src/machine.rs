@@ -1,6 +1,7 @@
-//! The machine a figure was taken on, and the core it was taken on.
+//! The machine and the core on which a figure was measured.
 
 use crate::clock::Ticks;
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use std::fs::read_to_string;
 use std::process::Command;
@@ -17,18 +18,34 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Looks around, and pins this thread to the last core, or to the one that is asked for.
+    /// Describes the machine and pins this thread to `core`, or to the last one without it.
     pub fn enter(core: Option<usize>, ticks: &Ticks) -> Self {
-        // First: a pinned thread sees one core.
-        let mut machine = Self::look(ticks);
+        // Before pinning, because a pinned thread sees a single core.
+        let mut machine = Self::describe(ticks);
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let wanted = cores.iter().rev().find(|id| core.is_none_or(|core| id.id == core)).copied();
         machine.pinned = wanted.filter(|id| core_affinity::set_for_current(*id)).map(|id| id.id);
         machine
     }
 
-    /// Looks around and pins nothing: for subjects with threads of their own, which would inherit it.
-    pub fn look(ticks: &Ticks) -> Self {
+    /// The same on a thread of its own, so that threads of this one do not inherit the core. Client and node need one
+    /// each.
+    pub fn enter_aside(core: usize, ticks: &Ticks) -> Result<Self> {
+        let enter = || Self::enter(Some(core), ticks);
+        let machine =
+            std::thread::scope(|scope| scope.spawn(enter).join().expect("describing a machine does not panic"));
+        machine.require_two_cores()?;
+        Ok(machine)
+    }
+
+    /// Fails where client and node would share a core.
+    pub fn require_two_cores(&self) -> Result<()> {
+        ensure!(self.cores >= 2, "client and node need a core each; this process may run on {}", self.cores);
+        Ok(())
+    }
+
+    /// Describes the machine and pins nothing, for subjects whose threads would inherit the core.
+    pub fn describe(ticks: &Ticks) -> Self {
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         Self {
             cpu: proc_value("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown CPU".to_owned()),
@@ -65,7 +82,7 @@ fn proc_value(path: &str, key: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// The kernel's own word: the choice in force stands in brackets.
+/// The kernel's setting; its file shows the choice in force in brackets.
 fn huge_pages() -> String {
     let text = read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
     let inside = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
@@ -83,7 +100,7 @@ pub fn resident_bytes() -> u64 {
     kb.unwrap_or(0) * 1024
 }
 
-/// What programs may still take without swapping, as the kernel estimates it.
+/// Memory that programs may still allocate without swapping, by the kernel's estimate.
 pub fn available_bytes() -> Option<u64> {
     let kb: u64 = proc_value("/proc/meminfo", "MemAvailable")?.trim_end_matches(" kB").parse().ok()?;
     Some(kb * 1024)

@@ -1,26 +1,26 @@
-//! Runs a subject over a stream: once for throughput, once more for latencies, and checks every run.
+//! Runs a subject over a stream, once for throughput and once more for latencies, and checks every run.
 //!
-//! Throughput is commands per second of CPU time of the one thread; nothing is read or allocated by the bench between
-//! two commands. The check is the fill hash at the point where the run ended.
+//! Throughput is commands per second of CPU time of the one thread. Between two commands the bench neither reads nor
+//! allocates anything. The check compares the fill hash at the point where the run ended.
 
 use crate::clock::{Ticks, thread_cpu};
 use crate::pinion::{ClientIds, Pinion, scattered};
-use crate::streams::{Cmd, Expected, Flow, Op};
-use crate::subject::{Fills, Resting, Subject, Tally, drive, drive_next};
+use crate::streams::{Cmd, Expected, Flow, Op, Resting, Tally};
+use crate::subject::{Fills, Subject, drive, drive_next};
 use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
 use std::time::Duration;
 
-/// Commands between two looks at the clock of a run with a time limit, and between two marks.
+/// Commands between two readings of the clock in a run with a time limit, and between two marks.
 const CHUNK: usize = 1 << 16;
 
-/// One stream in one naming of its orders, with what has to come out.
+/// One stream in one naming of its orders, with the expected result.
 #[derive(Clone, Debug)]
 pub struct Work {
     pub cmds: Vec<Cmd>,
     pub prefill_len: usize,
     pub main_len: usize,
-    /// The tally after the prefill and each chunk of the main part.
+    /// The expected tally after the prefill and after each chunk of the main part.
     marks: Vec<Tally>,
     expected: Expected,
 }
@@ -30,11 +30,11 @@ pub struct Work {
 pub struct Works {
     /// The stream's own ids: small, dense, ascending.
     pub dense: Work,
-    /// Cancels and moves by the ids that our book gives out.
+    /// Cancels and moves name orders by the ids that Pinion's book gives out.
     pub exchange: Work,
-    /// The stream's ids scattered over 64 bits.
+    /// The stream's ids, scattered over 64 bits.
     pub client: Work,
-    /// Orders that rest at most, with room.
+    /// Upper bound of the orders that rest at once.
     pub orders_max: usize,
 }
 
@@ -43,7 +43,7 @@ impl Work {
         self.expected.resting.orders
     }
 
-    /// The same stream with its orders under other names; what has to come out stays.
+    /// The same stream with its orders under other names; the expected result is the same.
     pub fn renamed(&self, cmds: Vec<Cmd>) -> Self {
         assert_eq!(cmds.len(), self.cmds.len(), "a renamed stream has every command");
         Self { cmds, marks: self.marks.clone(), ..*self }
@@ -58,14 +58,14 @@ impl Work {
     }
 }
 
-/// Tallies one run in two namings.
+/// Tallies one run in two namings at once.
 #[derive(Default)]
-struct Both {
+struct BothNamings {
     dense: Tally,
     client: Tally,
 }
 
-impl Fills for Both {
+impl Fills for BothNamings {
     fn fill(&mut self, taker: u64, maker: u64, price: u32, qty: u32) {
         self.dense.fill(taker, maker, price, qty);
         self.client.fill(scattered(taker), scattered(maker), price, qty);
@@ -73,12 +73,12 @@ impl Fills for Both {
 }
 
 impl Works {
-    /// One untimed pass over the stream learns the ids that our book will give out, and what the fill hash is after
-    /// every chunk and under scattered ids. The pass itself must end with the stream's own hash.
-    pub fn learn(flow: Flow, main_len_max: usize) -> Result<Self> {
+    /// Finds in one untimed pass over the stream the ids that Pinion's book will give out, and the fill hash after
+    /// every chunk in both namings. Fails unless the pass itself ends with the hash in the stream's header.
+    pub fn prepare(flow: Flow, main_len_max: usize) -> Result<Self> {
         let orders_max = flow.prefill_len + flow.prefill_len / 4 + 4096;
         let mut book = Pinion::<ClientIds>::new(orders_max);
-        let mut both = Both::default();
+        let mut both = BothNamings::default();
         let mut exchange = Vec::with_capacity(flow.cmds.len());
         let mut marks = (Vec::new(), Vec::new());
         for (idx, cmd) in flow.cmds.iter().enumerate() {
@@ -88,7 +88,7 @@ impl Works {
             }
             let id = match cmd.op {
                 Op::New => cmd.id,
-                // An order that is gone is not found under the other naming either.
+                // `u64::MAX` names no order: one that no longer rests must not be found in this naming either.
                 Op::Cancel | Op::Move => book.order_id(cmd.id).map_or(u64::MAX, |id| id.0),
             };
             exchange.push(Cmd { id, ..*cmd });
@@ -96,11 +96,16 @@ impl Works {
         }
         marks.0.push(both.dense);
         marks.1.push(both.client);
-        ensure!(both.dense == flow.expected.tally, "our book's fills are not those of the stream's reference matcher");
+        ensure!(
+            both.dense == flow.expected.tally,
+            "the fills of Pinion's book differ from those of the stream's reference matcher: {:?}, expected {:?}",
+            both.dense,
+            flow.expected.tally
+        );
         let client = flow.cmds.iter().map(|cmd| Cmd { id: scattered(cmd.id), ..*cmd }).collect();
         let main_len = flow.main_len().min(main_len_max.div_ceil(CHUNK).max(1).saturating_mul(CHUNK));
         let work = |cmds: Vec<Cmd>, marks: Vec<Tally>| {
-            let tally = *marks.last().expect("the end is a mark");
+            let tally = *marks.last().expect("the last mark is taken at the end of the stream");
             let expected = Expected { tally, ..flow.expected };
             Work { cmds, prefill_len: flow.prefill_len, main_len, marks, expected }
         };
@@ -115,13 +120,13 @@ impl Works {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// Fills, quantity, notional, hash and what rests at the end are the stream's.
+    /// Fills, quantity, notional, hash and the orders resting at the end equal the stream's.
     Exact,
-    /// The same up to where the run was cut off.
+    /// They equal the stream's up to the point where the time limit ended the run.
     ExactSoFar,
-    /// Something else came out.
+    /// Something differs.
     Diff,
-    /// Not even the untimed prefill was done in time.
+    /// The time limit ended the run during the untimed prefill.
     TooSlow,
 }
 
@@ -147,7 +152,7 @@ pub struct Run {
     pub check: Check,
 }
 
-/// Drives the whole stream and times its main part; ends early when `limit` of CPU time is used up.
+/// Drives the stream from its first command and times its main part; ends early when `limit` of CPU time is used up.
 pub fn throughput<S: Subject>(mut subject: S, work: &Work, limit: Option<Duration>) -> Run {
     let mut tally = Tally::default();
     let prefill_started = thread_cpu();
@@ -173,7 +178,7 @@ pub fn throughput<S: Subject>(mut subject: S, work: &Work, limit: Option<Duratio
     Run { mops: done as f64 / spent.as_secs_f64() / 1e6, check: check(work, done, tally, subject.resting()) }
 }
 
-/// Compares what came out after `done` main commands with what had to.
+/// Compares the result after `done` main commands with the expected one.
 pub fn check(work: &Work, done: usize, tally: Tally, resting: Option<Resting>) -> Check {
     let to_the_end = work.prefill_len + done == work.cmds.len();
     let mark = work.marks[done.div_ceil(CHUNK)];
@@ -187,7 +192,7 @@ pub fn check(work: &Work, done: usize, tally: Tally, resting: Option<Resting>) -
     if tally == work.expected.tally && resting_ok { Check::Exact } else { Check::Diff }
 }
 
-/// What a command turned out to be; the last is all of them together.
+/// Kinds of commands by their effect; the last is all of them together.
 pub const KINDS: [&str; 5] = ["new", "cancel", "move", "trading", "all"];
 const ALL: usize = KINDS.len() - 1;
 
@@ -200,10 +205,10 @@ fn kind(cmd: &Cmd) -> usize {
     }
 }
 
-/// Percentiles of single commands, by kind.
+/// Distribution of the time of single commands, by kind.
 #[derive(Clone, Debug)]
 pub struct Latencies {
-    /// In nanoseconds, one histogram for each of `KINDS`.
+    /// One histogram in nanoseconds for each of `KINDS`.
     pub by_kind: Vec<Histogram<u64>>,
     pub check: Check,
 }
@@ -216,9 +221,9 @@ pub fn latencies<S: Subject>(mut subject: S, work: &Work, ticks: &Ticks) -> Resu
     Ok(Latencies { by_kind: histograms(work, &samples, ticks)?, check })
 }
 
-/// Ticks of each main command. The array is written once before: pages that fault in on first use would show up as a
-/// false p99.9.
-/// `step` runs the first of the commands that are left.
+/// Ticks that each main command took. `step` runs the first of the commands that it is given.
+///
+/// The array is filled with ones first: pages of zeros fault in on first use, and that would show up as a false p99.9.
 pub fn sample(work: &Work, ticks: &Ticks, mut step: impl FnMut(&[Cmd])) -> Vec<u32> {
     let mut samples = vec![1u32; work.main_len];
     let mut before = ticks.now();

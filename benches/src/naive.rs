@@ -1,9 +1,10 @@
-//! The naive twin: what one writes first, and what every other figure is divided by.
+//! The naive twin: the simplest correct book, and the base of every ratio.
 //!
-//! Levels in a balanced tree, each a queue that is searched from the front, and a hash map from id to place.
+//! Levels lie in a balanced tree; each is a queue that is searched from its front; a hash map leads from an id to side
+//! and price.
 
-use crate::streams::{Cmd, Side};
-use crate::subject::{Fills, Gone, Resting, Subject};
+use crate::streams::{Cmd, Resting, Side};
+use crate::subject::{Fills, Removed, Subject};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +67,7 @@ impl Subject for Naive {
     }
 
     #[inline]
-    fn cancel(&mut self, id: u64) -> Option<Gone> {
+    fn cancel(&mut self, id: u64) -> Option<Removed> {
         let (side, price) = self.places.remove(&id)?;
         let levels = &mut self.sides[side.idx()];
         let queue = levels.get_mut(&price)?;
@@ -75,17 +76,17 @@ impl Subject for Naive {
         if queue.is_empty() {
             levels.remove(&price);
         }
-        Some(Gone { side, price, qty })
+        Some(Removed { side, price, qty })
     }
 
     #[inline]
-    fn amend<F: Fills>(&mut self, order: &Cmd, qty: Option<u32>, fills: &mut F) -> Option<Gone> {
-        let gone = self.cancel(order.id)?;
-        let left = self.take(order.id, gone.side, order.price, qty.unwrap_or(gone.qty), fills);
+    fn amend<F: Fills>(&mut self, order: &Cmd, qty: Option<u32>, fills: &mut F) -> Option<Removed> {
+        let removed = self.cancel(order.id)?;
+        let left = self.take(order.id, removed.side, order.price, qty.unwrap_or(removed.qty), fills);
         if left > 0 {
-            self.rest(order.id, gone.side, order.price, left);
+            self.rest(order.id, removed.side, order.price, left);
         }
-        Some(gone)
+        Some(removed)
     }
 
     fn resting(&self) -> Option<Resting> {

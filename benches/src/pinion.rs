@@ -1,13 +1,14 @@
-//! Our own book, alone: `OrderBook` over a `Pool`, counted through `MatchHandler`, without accounts or events.
+//! Pinion's order book alone: `OrderBook` over a `Pool`, with fills reported through `MatchHandler`, without accounts or
+//! events.
 //!
-//! Two contracts, told apart by how a cancel names its order:
-//! - `ExchangeIds`: by the id that the exchange gave out at acceptance, as clients of the product do. The streams know
-//!   only their own ids, so an untimed pass over the same stream learns what the book will give out (it is
-//!   deterministic) and writes that into the cancels and moves; see `measure::Works`.
+//! There are two contracts, which differ in how a cancel or a move names its order:
+//! - `ExchangeIds`: by the id that the exchange gave the order at acceptance, as clients of the product do. The streams
+//!   know only their own ids. The book is deterministic, so an untimed pass over the same stream finds the ids that it
+//!   will give out and writes them into the cancels and moves; see `measure::Works`.
 //! - `ClientIds`: by an arbitrary 64-bit number of the client's, through the product's own index of client ids.
 
-use crate::streams::{Cmd, Op, Side};
-use crate::subject::{Fills, Gone, Resting, Subject};
+use crate::streams::{Cmd, Op, Resting, Side};
+use crate::subject::{Fills, Removed, Subject};
 use book::command::{Side as BookSide, StpMode};
 use book::ids::{AccountId, ClOrdId, MarketId, OrderId, SessionId};
 use book::ladder::Levels;
@@ -17,15 +18,15 @@ use book::order_book::{MatchHandler, OrderBook, Pool, Taker, Treatment};
 use book::slab::{NIL, Order, OrderTraits, Orders};
 use book::units::{PriceTicks, QtyLots};
 
-/// How an order is found by the id in a command.
+/// How a book finds an order by the id in a command.
 pub trait Ids {
     const NAME: &'static str;
 
     fn with_capacity(orders: usize) -> Self;
     fn find(&self, orders: &Orders, id: u64) -> Option<u32>;
-    /// Brings what finding will touch into the cache.
+    /// Prefetches the cache lines that `find` will touch.
     fn fetch(&self, id: u64);
-    /// The slot that finding will probably give, told without the order itself.
+    /// The slot that `find` will probably return, found without touching the order itself.
     fn guess(&self, id: u64) -> Option<u32>;
     fn insert(&mut self, id: u64, slot: u32);
     fn remove(&mut self, id: u64, slot: u32);
@@ -106,14 +107,14 @@ pub struct Pinion<I> {
     ids: I,
 }
 
-/// Passes fills on and drops filled makers from the index.
-struct Heard<'a, I, F> {
+/// Passes fills on and removes filled makers from the index.
+struct Matches<'a, I, F> {
     taker: u64,
     ids: &'a mut I,
     fills: &'a mut F,
 }
 
-impl<I: Ids, F: Fills> MatchHandler for Heard<'_, I, F> {
+impl<I: Ids, F: Fills> MatchHandler for Matches<'_, I, F> {
     #[inline(always)]
     fn treatment(&mut self, _slot: u32, _maker: &Order) -> Treatment {
         Treatment::Trade
@@ -135,7 +136,7 @@ impl<I: Ids, F: Fills> MatchHandler for Heard<'_, I, F> {
 }
 
 impl<I: Ids> Pinion<I> {
-    /// Room for `orders` at once before an array grows.
+    /// Makes room for `orders` at once; beyond that, arrays grow while the bench runs.
     pub fn new(orders: usize) -> Self {
         Self {
             book: OrderBook::default(),
@@ -144,7 +145,7 @@ impl<I: Ids> Pinion<I> {
         }
     }
 
-    /// What the exchange calls the order that the stream calls `id`.
+    /// The exchange's id of the order that the stream names `id`.
     pub fn order_id(&self, id: u64) -> Option<OrderId> {
         self.ids.find(&self.pool.orders, id).map(|slot| self.pool.orders.get(slot).id)
     }
@@ -154,15 +155,15 @@ impl<I: Ids> Pinion<I> {
         let limit = PriceTicks(price);
         let mut taker = Taker { slot: NIL, side, limit, leaves: QtyLots(qty), cum: QtyLots(cum) };
         if self.book.crosses(side, limit) {
-            let mut heard = Heard { taker: id, ids: &mut self.ids, fills };
-            self.book.take(&mut self.pool, &mut taker, &mut heard);
+            let mut matches = Matches { taker: id, ids: &mut self.ids, fills };
+            self.book.take(&mut self.pool, &mut taker, &mut matches);
         }
         taker
     }
 }
 
 impl<I: Ids> Pinion<I> {
-    /// What the engine does ahead of a command (`book::look_ahead`), as far as the book alone has it.
+    /// The same prefetching as the engine's (`book::look_ahead`), for the parts that the book alone has.
     #[inline(always)]
     fn fetch(&self, step: Step, cmd: &Cmd) {
         let is_new = cmd.op == Op::New;
@@ -214,21 +215,21 @@ impl<I: Ids> Subject for Pinion<I> {
     }
 
     #[inline]
-    fn cancel(&mut self, id: u64) -> Option<Gone> {
+    fn cancel(&mut self, id: u64) -> Option<Removed> {
         let slot = self.ids.find(&self.pool.orders, id)?;
         self.book.unlink(&mut self.pool, slot);
         self.ids.remove(id, slot);
-        let gone = gone(self.pool.orders.get(slot));
+        let removed = removed(self.pool.orders.get(slot));
         self.pool.orders.remove(slot);
-        Some(gone)
+        Some(removed)
     }
 
     #[inline]
-    fn amend<F: Fills>(&mut self, order: &Cmd, qty: Option<u32>, fills: &mut F) -> Option<Gone> {
+    fn amend<F: Fills>(&mut self, order: &Cmd, qty: Option<u32>, fills: &mut F) -> Option<Removed> {
         let slot = self.ids.find(&self.pool.orders, order.id)?;
         self.book.unlink(&mut self.pool, slot);
         let moved = self.pool.orders.get(slot);
-        let (before, id, cum) = (gone(moved), moved.cl_ord_id.0, moved.cum.0);
+        let (before, id, cum) = (removed(moved), moved.cl_ord_id.0, moved.cum.0);
         let open = qty.unwrap_or(before.qty);
         let taker = self.take(id, book_side(before.side), order.price, u64::from(open), cum, fills);
         if taker.leaves.0 > 0 {
@@ -263,12 +264,12 @@ pub fn book_side(side: Side) -> BookSide {
 }
 
 #[inline(always)]
-fn gone(order: &Order) -> Gone {
+fn removed(order: &Order) -> Removed {
     let side = match order.traits.side() {
         BookSide::Buy => Side::Bid,
         BookSide::Sell => Side::Ask,
     };
-    Gone { side, price: order.price.0, qty: order.leaves.0 as u32 }
+    Removed { side, price: order.price.0, qty: order.leaves.0 as u32 }
 }
 
 #[inline(always)]
@@ -291,8 +292,8 @@ fn record(order: &Cmd, side: BookSide, taker: &Taker) -> Order {
     }
 }
 
-/// Scatters the stream's dense ids over all of 64 bits, one to one: what a client might send (the finaliser of
-/// SplitMix64, Steele, Lea and Flood 2014).
+/// Maps the stream's dense ids one to one to scattered 64-bit numbers, as a client might send them: the finaliser of
+/// SplitMix64 (Steele, Lea and Flood 2014).
 pub fn scattered(id: u64) -> u64 {
     let id = (id ^ (id >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let id = (id ^ (id >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

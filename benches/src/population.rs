@@ -1,15 +1,15 @@
-//! A crowd of accounts on any number of markets, with any number of orders at rest: one kind of flow, so that what differs
-//! between two figures is the number alone.
+//! A population of accounts on any number of markets, with any number of orders at rest. The flow is of one kind, so
+//! that two figures differ in that number alone.
 //!
 //! ```text
-//! of 100 commands    5  take what is best on the other side, immediate or cancel
-//!                   40  amend: a quarter to half the quantity, the others to another price
-//!                   55  add or cancel, whichever brings the orders back to their number
+//! of 100 commands    5  take the best orders of the other side, immediate or cancel
+//!                   40  amend: a quarter of them halve the quantity, the others change the price
+//!                   55  add or cancel, whichever brings the number of orders at rest back to its target
 //! ```
-//! `book::testing::workload` moves the price of every market before each command and fills a book by its own mix, too slow at ten
-//! thousand markets and at ten million orders; hence this flow, on the same random numbers. Accounts, markets and orders
-//! are drawn evenly, which is the least that caches can make use of. Invariant: neither an add nor an amendment meets
-//! the other side, and no command is refused.
+//! `book::testing::workload` moves the price of every market before each command and fills a book by its own mix, which
+//! is too slow at ten thousand markets and at ten million orders; hence this flow, on the same random numbers.
+//! Accounts, markets and orders are drawn evenly, the worst case for caches. Invariant: neither an add nor an amendment
+//! reaches the other side, and no command is refused.
 
 use crate::exchange::{Exchange, market_spec, session_spec, symbol};
 use anyhow::Result;
@@ -24,26 +24,26 @@ use book::slab::Order;
 use book::testing::workload::rng::Rng;
 use book::units::{PriceTicks, QtyLots, TsNs, UNITS_MAX, Units};
 
-/// Bids lie below, asks above.
+/// Bids lie below this price, asks above it.
 const MIDDLE: u32 = 1 << 20;
 const ORDERS_PER_LEVEL: u32 = 10;
-/// Levels of one side of one market.
+/// Bounds of the number of price levels on one side of a market.
 const LEVELS_MIN: u32 = 10;
 const LEVELS_MAX: u32 = MIDDLE / 2;
 const QTY_MAX: u32 = 100;
 
-/// How many of each there are.
+/// The size of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     pub markets: u32,
-    /// Each with a session of its own and every asset.
+    /// Accounts, each with a session of its own and a balance of every asset.
     pub accounts: u32,
-    /// At rest, over all markets.
+    /// Orders at rest, over all markets.
     pub orders: u32,
 }
 
 impl Shape {
-    /// The exchange before its first order: assets, markets, accounts, sessions and money.
+    /// Makes the exchange as it is before its first order: assets, markets, accounts, sessions and balances.
     pub fn open(self) -> Result<Exchange<false>> {
         let mut exchange = Exchange::new(self.capacity());
         let (bases, quotes) = self.assets();
@@ -60,7 +60,7 @@ impl Shape {
         Ok(exchange)
     }
 
-    /// Markets are pairs of so many base with so many quote assets, few of both.
+    /// The numbers of base and of quote assets whose pairs are the markets: about the square root of the markets each.
     fn assets(self) -> (u32, u32) {
         let bases = self.markets.isqrt();
         (bases, self.markets.div_ceil(bases))
@@ -70,14 +70,14 @@ impl Shape {
         let (account, name) = (AccountId(number), format!("client {number}"));
         let spec = AccountSpec { name, kind: AccountKind::Client, parent: AccountId::NONE, fee_tier: 0 };
         exchange.admin(Admin::AddAccount(spec))?;
-        // One account alone may hold all orders that rest.
+        // At some points a single account holds all orders at rest.
         exchange.admin(Admin::SetAccountLimits { account, open_orders_max: OPEN_ORDERS_MAX })?;
         exchange.admin(Admin::AddSession(session_spec(account, number)?))?;
         let amount = Units(UNITS_MAX / 2 / u64::from(self.accounts));
         (1..=assets).try_for_each(|asset| exchange.deposit(account, AssetId(asset), amount))
     }
 
-    /// Room for all of it from the start, so that no array is copied while anything is timed.
+    /// Room for everything from the start, so that no array is copied while the clock runs.
     fn capacity(self) -> Capacity {
         let leaves_per_side = self.levels() as usize / 64 + 2;
         let markets = self.markets as usize;
@@ -91,28 +91,28 @@ impl Shape {
 
 /// Makes the commands, one after the other: the same seed and the same engine give the same commands.
 #[derive(Clone, Debug)]
-pub struct Crowd {
+pub struct Population {
     shape: Shape,
     levels: u32,
     rng: Rng,
-    /// The client's last order id, by account.
+    /// The latest client order id of each account.
     cl_ord_ids: Vec<u64>,
 }
 
-impl Crowd {
+impl Population {
     pub fn new(shape: Shape, seed: u64) -> Self {
         let cl_ord_ids = vec![0; shape.accounts as usize];
         Self { shape, levels: shape.levels(), rng: Rng::new(seed), cl_ord_ids }
     }
 
-    /// An order that rests, whatever else does.
+    /// An order that rests in any state of the book.
     pub fn add(&mut self) -> Command {
         let side = self.side();
         let price = self.price(side);
         self.place(side, price, Tif::Gtc)
     }
 
-    /// Looks at what rests in `engine`, to which every command before this one was applied.
+    /// Makes the next command from the orders at rest in `engine`, to which every command before this one was applied.
     pub fn next_command(&mut self, engine: &Engine) -> Command {
         match self.rng.below(100) {
             0..5 => self.take(),
@@ -150,7 +150,7 @@ impl Crowd {
             side,
             kind: OrderKind::Limit { price, qty },
             tif,
-            // Where there is one account, nothing would trade otherwise.
+            // With a single account every trade is one with itself.
             stp: StpMode::None,
             stp_group: 0,
             cancel_group: 0,
@@ -186,7 +186,7 @@ impl Crowd {
         })
     }
 
-    /// Half by the exchange's id, half by the client's, through the hash index.
+    /// Names half of the orders by the exchange's id and half by the client's, through the hash index.
     fn target(&mut self, order: &Order) -> OrderRef {
         let (order_id, cl_ord_id) = match self.rng.one_in(2) {
             true => (order.id, ClOrdId(0)),
@@ -195,13 +195,13 @@ impl Crowd {
         OrderRef { order_id, cl_ord_id, client_key: ClientKey::NONE }
     }
 
-    /// One of the orders that rest, each as likely as any other.
+    /// One of the orders at rest, each equally likely.
     fn resting(&mut self, engine: &Engine) -> Option<Order> {
         let orders = &engine.pool().orders;
         if orders.is_empty() {
             return None;
         }
-        // Few slots are free: orders are kept at the number that all slots were made for.
+        // Few draws are repeated: nearly every slot holds an order, because slots were made for their target number.
         loop {
             let order = orders.get(self.rng.below(orders.slots_len() as u32));
             if !order.id.is_none() {
@@ -214,7 +214,7 @@ impl Crowd {
         self.rng.pick(&[Side::Buy, Side::Sell])
     }
 
-    /// On the side's own half of the prices, more often near the middle, as orders gather there.
+    /// A price on the side's own half, more often near the middle, where orders gather.
     fn price(&mut self, side: Side) -> PriceTicks {
         let reach = 1 + self.rng.below(self.levels);
         let away = 1 + self.rng.below(reach);

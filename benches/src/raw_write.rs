@@ -1,9 +1,9 @@
-//! What the disk allows: whole blocks written past the page cache, each write linked to its own fdatasync, on a ring of
-//! its own with the reactor's flags, and workers that go first as the reactor's do. Nothing is staged, hashed or decided.
+//! The limit of the disk: blocks written past the page cache, each write linked to its own fdatasync, on a ring with
+//! the reactor's flags, whose workers have the same priority as the reactor's. Nothing is staged, hashed or decided.
 //!
-//! The file is zeroed over its whole length and synced first, so that no write allocates. Completions are polled.
+//! The file is filled with zeros and synced first, so that no write allocates. Completions are polled.
 //!
-//! `unsafe`: the kernel reads a slot's blocks until its write is complete. They are boxes that are made once and never
+//! `unsafe`: the kernel reads the blocks of a write until that write is complete. The blocks are made once and never
 //! written to after the first submission, and the ring is dropped, hence closed, before them.
 #![allow(unsafe_code)]
 
@@ -23,9 +23,9 @@ const ZEROS_BYTES: usize = 1 << 20;
 const ENTER_GETEVENTS: u32 = 1;
 const KIND_SYNC: u64 = 1;
 
-/// Writes to one file, one after the other, round and round.
+/// Writes to one file, one after the other; after the last place the first is written again.
 pub struct RawWrites {
-    // Dropped first: closing the ring ends every operation, so that the blocks below may go.
+    // Dropped first: closing the ring ends every operation, and then the blocks below may be freed.
     ring: IoUring,
     file: File,
     bytes: Box<[Block]>,
@@ -36,13 +36,17 @@ pub struct RawWrites {
 }
 
 impl RawWrites {
-    /// Makes `path` with room for `count` writes of `pattern`. The ring belongs to the calling thread.
+    /// Creates `path` with room for `count` writes of `pattern`. Only the calling thread may use the ring.
     pub fn create(path: &Path, pattern: &[u8], count: u64) -> Result<Self> {
         let mut bytes = blocks(pattern.len());
-        ensure!(bytes.as_bytes().len() == pattern.len() && count > 0, "a write is whole blocks");
+        ensure!(
+            bytes.as_bytes().len() == pattern.len() && count > 0,
+            "a write is one or more blocks: {} bytes, {count} writes",
+            pattern.len()
+        );
         bytes.as_mut_bytes().copy_from_slice(pattern);
         let file_bytes = pattern.len() as u64 * count;
-        let file = zeroed(path, file_bytes).with_context(|| format!("making {}", path.display()))?;
+        let file = zeroed(path, file_bytes).with_context(|| format!("creating {}", path.display()))?;
         node::host::slice::own_longest_slice();
         let ring = IoUring::builder()
             .setup_single_issuer()
@@ -55,7 +59,7 @@ impl RawWrites {
         Ok(Self { ring, file, bytes, file_bytes, at: 0, next: 0, syncs: 0 })
     }
 
-    /// Queues the next write and its sync; the number by which `poll` tells that it is durable.
+    /// Queues the next write and its sync; returns the number that `poll` will report once it is durable.
     pub fn start(&mut self) -> u64 {
         let (number, fd) = (self.next, Fd(self.file.as_raw_fd()));
         let bytes = self.bytes.as_bytes();
@@ -67,13 +71,13 @@ impl RawWrites {
         let sync = opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build().user_data(number << 1 | KIND_SYNC);
         // SAFETY: `bytes` are never written to and outlive the ring; see the head of this file.
         let pushed = unsafe { self.ring.submission().push_multiple(&[write, sync]) };
-        pushed.expect("few are under way at once");
+        pushed.expect("the ring has more entries than writes are under way at once");
         self.at = (self.at + bytes.len() as u64) % self.file_bytes;
         self.next += 1;
         number
     }
 
-    /// Enters the kernel when there is something to hand over or to collect; tells which writes are durable now.
+    /// Enters the kernel when there is something to submit or to collect; reports the writes that are durable now.
     pub fn poll(&mut self, done: &mut impl FnMut(u64)) -> Result<()> {
         let (submitter, mut sq, mut cq) = self.ring.split();
         sq.sync();
@@ -89,7 +93,7 @@ impl RawWrites {
         for entry in cq {
             let (number, is_sync) = (entry.user_data() >> 1, entry.user_data() & KIND_SYNC != 0);
             let expected = if is_sync { 0 } else { self.bytes.as_bytes().len() as i32 };
-            ensure!(entry.result() == expected, "write {number}: result {}", entry.result());
+            ensure!(entry.result() == expected, "write {number}: result {}, expected {expected}", entry.result());
             if is_sync {
                 self.syncs += 1;
                 done(number);
@@ -98,7 +102,7 @@ impl RawWrites {
         Ok(())
     }
 
-    /// One write at a time: returns when it is durable.
+    /// Makes one write and returns when it is durable.
     pub fn write(&mut self) -> Result<()> {
         let number = self.start();
         let mut durable = false;
@@ -112,7 +116,7 @@ impl RawWrites {
         self.syncs
     }
 
-    /// Whether every block written so far holds what it should.
+    /// Reads every block back and fails where one does not hold what was written.
     pub fn check(&self) -> Result<()> {
         let mut found = blocks(self.bytes.as_bytes().len());
         let len = found.as_bytes().len() as u64;

@@ -1,11 +1,12 @@
-//! A start in its parts, one after the other over the same log; the whole of it is `node::replica::recover::restore`.
+//! The parts of a start, one after the other over the same log; `node::replica::recover::restore` is the complete
+//! start.
 //!
 //! ```text
 //! directory --frames--> records --decode--> commands --apply--> events --translate--> answers  --streams--> streams
 //!           read, prove                                                          \-> feed items --feed--> depth, live
 //! ```
-//! Records are kept in memory after the first part, and the others go over them in chunks, so that what a part hands to the
-//! next is still in the cache, as it is in a start. A part's clock is read once a chunk.
+//! The first part leaves the records in memory, and the others process them in chunks, so that the input of each part
+//! is still in the cache, as in a start. A part's clock is read once a chunk.
 
 use crate::clock::thread_cpu;
 use anyhow::Result;
@@ -29,7 +30,7 @@ const CHUNK_RECORDS: usize = 1_024;
 
 pub const PARTS: [&str; 6] = ["frames", "decode", "apply", "translate", "streams", "feed"];
 
-/// What something took: on the clock, and of this thread's CPU.
+/// Elapsed time and this thread's CPU time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Spent {
     pub wall: Duration,
@@ -43,18 +44,18 @@ impl AddAssign for Spent {
     }
 }
 
-/// Runs from one lap to the next.
-pub struct Watch {
+/// Measures from one lap to the next.
+pub struct Stopwatch {
     wall: Instant,
     cpu: Duration,
 }
 
-impl Watch {
+impl Stopwatch {
     pub fn start() -> Self {
         Self { wall: Instant::now(), cpu: thread_cpu() }
     }
 
-    /// What was spent since the last lap.
+    /// Time spent since the lap before.
     pub fn lap(&mut self) -> Spent {
         let now = Self::start();
         let spent = Spent { wall: now.wall - self.wall, cpu: now.cpu - self.cpu };
@@ -63,39 +64,39 @@ impl Watch {
     }
 }
 
-/// What the parts took, in the order of `PARTS`, and the state that they came to.
+/// Time of each part in the order of `PARTS`, and the hash of the state at the end.
 pub struct Measured {
     pub spent: [Spent; PARTS.len()],
     pub hash: StateHash,
 }
 
-/// The records of a log, one behind the other.
+/// The records of a log, one after the other in one buffer.
 #[derive(Default)]
 struct Records {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
-/// All that a start builds, and what one part hands to the next.
+/// Everything that a start builds, and the buffers between its parts.
 struct Parts {
     engine: Engine,
     translator: Translator,
     streams: SessionStreams,
     feed: PublicFeed,
     records: Vec<codec::Record>,
-    heard: Batch,
-    said: Said,
+    events: Batch,
+    output: Output,
 }
 
 /// Answers and feed items of a chunk.
 #[derive(Default)]
-struct Said {
+struct Output {
     bytes: Vec<u8>,
     answers: Vec<(SessionId, usize)>,
     items: Vec<FeedItem>,
 }
 
-impl Outlet for Said {
+impl Outlet for Output {
     fn answer(&mut self, session: SessionId, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
         self.answers.push((session, self.bytes.len()));
@@ -107,7 +108,7 @@ impl Outlet for Said {
 }
 
 pub fn measure(directory: &Directory) -> Result<Measured> {
-    let mut watch = Watch::start();
+    let mut watch = Stopwatch::start();
     wal::recover::inspect(directory, wal::units::Lsn(1), |_, _| Ok(()))?;
     let frames = watch.lap();
     let mut records = Records::default();
@@ -135,33 +136,33 @@ impl Parts {
             streams: SessionStreams::new(RESEND_MAX),
             feed: PublicFeed::new(),
             records: Vec::with_capacity(CHUNK_RECORDS),
-            heard: Batch::default(),
-            said: Said::default(),
+            events: Batch::default(),
+            output: Output::default(),
         }
     }
 
     fn chunk(&mut self, bytes: &[u8], start: usize, ends: &[usize], spent: &mut [Spent; PARTS.len()]) -> Result<()> {
         self.clear();
-        let mut watch = Watch::start();
+        let mut watch = Stopwatch::start();
         self.decode(bytes, start, ends)?;
         spent[1] += watch.lap();
         self.apply();
         spent[2] += watch.lap();
         self.translate();
         spent[3] += watch.lap();
-        self.keep();
+        self.append();
         spent[4] += watch.lap();
-        self.said.items.iter().for_each(|item| self.feed.apply(item));
+        self.output.items.iter().for_each(|item| self.feed.apply(item));
         spent[5] += watch.lap();
         Ok(())
     }
 
     fn clear(&mut self) {
         self.records.clear();
-        self.heard.clear();
-        self.said.bytes.clear();
-        self.said.answers.clear();
-        self.said.items.clear();
+        self.events.clear();
+        self.output.bytes.clear();
+        self.output.answers.clear();
+        self.output.items.clear();
     }
 
     fn decode(&mut self, bytes: &[u8], mut start: usize, ends: &[usize]) -> Result<()> {
@@ -177,24 +178,24 @@ impl Parts {
         for record in &self.records {
             seq = Seq(seq.0 + 1);
             let stamp = Stamp { seq, ts: record.ts };
-            self.engine.apply(stamp, &record.command, &mut self.heard);
-            self.heard.end_command(stamp);
+            self.engine.apply(stamp, &record.command, &mut self.events);
+            self.events.end_command(stamp);
         }
     }
 
     fn translate(&mut self) {
         let mut start = 0;
-        for &(stamp, end) in &self.heard.ends {
-            self.translator.translate(stamp, &self.heard.events[start..end], &mut self.said);
+        for &(stamp, end) in &self.events.ends {
+            self.translator.translate(stamp, &self.events.events[start..end], &mut self.output);
             start = end;
         }
     }
 
-    /// Answers go into the streams of their sessions.
-    fn keep(&mut self) {
+    /// Appends the answers to the streams of their sessions.
+    fn append(&mut self) {
         let mut start = 0;
-        for &(session, end) in &self.said.answers {
-            self.streams.push(session, &self.said.bytes[start..end]);
+        for &(session, end) in &self.output.answers {
+            self.streams.push(session, &self.output.bytes[start..end]);
             start = end;
         }
     }

@@ -1,14 +1,23 @@
-//! Figures for people and for programs: medians with their spread, ratios, percentiles.
+//! Figures as text and as JSON: medians with their spread, ratios, percentiles; and the text that a bench prints first.
 
 use crate::measure::{Check, KINDS, Latencies, Run};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
+/// The head of a bench's source as text: its `//!` lines without the fences of the drawing. It is printed first, so
+/// that the drawing of the wiring in the source and the one in the output are the same.
+pub fn source_head(source: &str) -> String {
+    let lines = source.lines().map_while(|line| line.strip_prefix("//!"));
+    let lines = lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).filter(|line| !line.starts_with("```"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// The runs of one subject on one stream.
 #[derive(Clone, Debug)]
 pub struct Series {
     pub name: String,
-    /// Ours: a difference fails the bench. A peer's or a yardstick's is just reported.
+    /// Whether the subject is Pinion's or the naive twin: then a result that differs fails the bench. One of a peer or
+    /// a yardstick is reported only.
     pub ours: bool,
     pub runs: Vec<Run>,
     pub note: &'static str,
@@ -22,7 +31,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// `None` without any values.
+    /// Returns `None` when there are no values.
     pub fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.collect();
         values.sort_by(f64::total_cmp);
@@ -67,7 +76,7 @@ impl Series {
 pub struct Sheet {
     pub title: String,
     pub series: Vec<Series>,
-    /// What ratios are taken to.
+    /// Name of the series to which ratios are taken.
     pub base: String,
     pub latencies: Vec<(String, Latencies)>,
 }
@@ -77,7 +86,7 @@ impl Sheet {
         self.series.iter().any(Series::failed) || self.latencies.iter().any(|(_, l)| !l.check.is_exact())
     }
 
-    /// The ratio of each round, so that a slow minute of the machine falls on both.
+    /// The ratio of each round, so that a slow minute of the machine affects both sides.
     fn ratio(&self, series: &Series) -> Option<Spread> {
         let base = self.series.iter().find(|s| s.name == self.base)?;
         Spread::of(series.runs.iter().zip(&base.runs).filter(|(_, b)| b.mops > 0.0).map(|(s, b)| s.mops / b.mops))

@@ -1,27 +1,27 @@
-//! Latencies of interleaved rounds, and how a subject stands to its limit, round by round.
+//! Latencies of interleaved rounds, and the ratio of a subject to its limit in each round.
 //!
-//! Percentiles are medians over the rounds, never over the pool: one bad second of a shared machine spoils one round.
-//! Ratios are taken inside a round, so that it falls on both.
+//! A percentile is the median of the rounds' percentiles and never that of all samples together: one bad second of a
+//! shared machine spoils one round only. Ratios are computed within a round, so that it affects both sides.
 
 use crate::report::Spread;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// Ten seconds: what takes longer than this is counted as this.
+/// Ten seconds; a longer latency counts as this.
 const NS_MAX: u64 = 10_000_000_000;
 
-/// The quantiles that are shown.
+/// The printed quantiles.
 pub const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 
-/// The nanoseconds of one block of operations.
+/// Distribution of one block of operations, in nanoseconds.
 #[derive(Clone, Debug)]
 pub struct Latencies(Histogram<u64>);
 
 impl Default for Latencies {
     fn default() -> Self {
         let mut histogram = Histogram::new_with_bounds(1, NS_MAX, 3).expect("bounds in order");
-        // Written all over once: else the first sample of each page would pay for a page fault.
+        // Every page is written once, or the first sample that falls on one would include a page fault.
         for shift in 0..33 {
             for part in 0..16 {
                 histogram.saturating_record((1 << shift) + (part << shift) / 16);
@@ -47,7 +47,7 @@ impl Latencies {
     }
 }
 
-/// One subject's blocks, a block a round.
+/// One subject's blocks, one for each round.
 #[derive(Clone, Debug)]
 pub struct Rounds {
     pub name: String,
@@ -71,10 +71,10 @@ impl Rounds {
         Spread::of(self.blocks.iter().map(|block| block.at(quantile) as f64))
     }
 
-    /// Ours over the limit's, of each round.
+    /// The subject's quantile over the limit's, of each round.
     pub fn ratio(&self, limit: &Rounds, quantile: f64) -> Option<Spread> {
         let pairs = self.blocks.iter().zip(&limit.blocks).filter(|(_, limit)| limit.count() > 0);
-        Spread::of(pairs.map(|(ours, limit)| ours.at(quantile) as f64 / limit.at(quantile) as f64))
+        Spread::of(pairs.map(|(subject, limit)| subject.at(quantile) as f64 / limit.at(quantile) as f64))
     }
 
     /// Name, count, percentiles in microseconds, noise of the median.
@@ -111,8 +111,8 @@ impl Rounds {
     }
 }
 
-/// The head of a table of lines.
-pub fn head() -> String {
+/// The head of a table whose rows are `line`s.
+pub fn table_head() -> String {
     format!(
         "  {:<34}{:>9}{:>10}{:>10}{:>10}{:>10}{:>10}",
         "microseconds, medians of rounds", "count", "p50", "p90", "p99", "p99.9", "noise"
@@ -130,15 +130,15 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_is_taken_inside_its_round() {
-        let (mut ours, mut limit) = (Rounds::new("ours"), Rounds::new("limit"));
-        // The third round was ten times slower for both.
+    fn a_ratio_is_computed_within_its_round() {
+        let (mut subject, mut limit) = (Rounds::new("subject"), Rounds::new("limit"));
+        // The third round is ten times slower for both.
         for (a, b) in [(110, 100), (120, 100), (1_300, 1_000)] {
-            ours.push(block(a));
+            subject.push(block(a));
             limit.push(block(b));
         }
-        let ratio = ours.ratio(&limit, 0.5).expect("three rounds");
+        let ratio = subject.ratio(&limit, 0.5).expect("three rounds");
         assert!((ratio.median - 1.2).abs() < 0.01 && (ratio.max - 1.3).abs() < 0.01, "{ratio:?}");
-        assert_eq!(ours.count(), 3);
+        assert_eq!(subject.count(), 3);
     }
 }

@@ -1,11 +1,12 @@
-//! A whole node with many sessions logged in, and a flood of commands spread over all of them.
+//! A node with many sessions logged in, under a flood of commands that is spread over all of them.
 //!
-//! Each round has a directory of its own: accounts and sessions are written into its log, the node starts on it, a client
-//! process logs every session in and floods it. Checked: every command is answered in its session's order, none is
-//! refused, and a restart recovers every command, a state that verifies, and the orders that the flow left.
+//! Each round has a directory of its own: accounts and sessions are written into its log, the node starts on it, and a
+//! client process logs every session in and floods the node. The check: every command is answered in its session's
+//! order, none is refused, and a restart recovers every command, a state that verifies, and the orders that the flow
+//! left.
 
-use crate::fixture::{House, Sync, furnishing};
-use crate::flood::{Client, FILES_BESIDE, Flooded, RESTING, UNDER_WAY, users};
+use crate::fixture::{Fixture, Sync, setup_commands};
+use crate::flood::{ClientProcess, FILES_BESIDE, FloodResult, RESTING, UNDER_WAY, users};
 use crate::machine::available_bytes;
 use crate::open_files;
 use crate::report::Spread;
@@ -18,36 +19,36 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-/// The node's threads; `iou-wrk` are the kernel's own workers for its ring.
+/// The node's threads; `iou-wrk` are the kernel's workers for its io_uring.
 const THREADS: [&str; 4] = ["core", "iou-wrk", "keeper", "feed"];
 
-/// Messages for a resend, over all sessions, and what the node sets aside for each.
+/// Messages kept for resends, over all sessions, and the bytes that the node reserves for each.
 const RESEND_TOTAL: u64 = 10_240_000;
 const MESSAGE_BYTES: u64 = 128;
 
-/// How a node is flooded.
+/// How to flood a node.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a> {
-    /// Where directories are made.
-    pub place: &'a Path,
+    /// Each round makes its data directory in here.
+    pub directory: &'a Path,
     pub sync: Sync,
-    /// Of each flood; a warm-up before it takes half as long.
+    /// Length of each flood; a warm-up before it takes half as long.
     pub seconds: f64,
-    /// What starts a client process for so many sessions at an address (`swarm::serve`).
+    /// Makes the command of a client process (`flood::serve`) with so many sessions at an address.
     pub client: fn(SocketAddr, u32) -> Result<Command>,
 }
 
 struct Round {
-    flooded: Flooded,
+    flood: FloodResult,
     login_seconds: f64,
-    /// CPU time of the node's threads, a command.
+    /// CPU time of the node's threads for each command.
     cpu_ns: f64,
 }
 
 pub struct Point {
     sessions: u32,
     rounds: Vec<Round>,
-    /// Why this machine cannot have this point.
+    /// The reason why this machine cannot measure this point.
     skipped: Option<String>,
 }
 
@@ -57,9 +58,10 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Rounds go over all points in turn. What this machine forbids is left out, and says so.
+    /// Rounds go over all points in turn. A point for which this machine lacks memory or files is skipped with its
+    /// reason.
     pub fn measure(plan: &Plan<'_>, sessions: &[u32], rounds: usize) -> Result<Self> {
-        let point = |&sessions: &u32| Point { sessions, rounds: Vec::new(), skipped: forbidden(sessions) };
+        let point = |&sessions: &u32| Point { sessions, rounds: Vec::new(), skipped: lacking(sessions) };
         let mut points: Vec<Point> = sessions.iter().map(point).collect();
         for _ in 0..rounds {
             for point in points.iter_mut().filter(|point| point.skipped.is_none()) {
@@ -81,7 +83,7 @@ impl Sessions {
             "max",
             "noise",
             "node CPU ns",
-            "log-in s"
+            "login s"
         );
         for point in &self.points {
             // Writing to a string cannot fail.
@@ -120,7 +122,7 @@ impl Point {
     }
 
     fn per_second(&self) -> Option<Spread> {
-        self.spread(|round| round.flooded.commands as f64 / round.flooded.seconds)
+        self.spread(|round| round.flood.commands as f64 / round.flood.seconds)
     }
 
     fn json(&self) -> Value {
@@ -134,51 +136,53 @@ impl Point {
     }
 }
 
-/// Messages that a session keeps for a resend: what a node keeps by default, or, where there are many sessions, what all of
-/// them can fill at once without filling the memory.
+/// Messages that a session keeps for a resend: the node's default, or fewer where many sessions that all fill theirs
+/// would fill the memory.
 fn resend_max(sessions: u32) -> u64 {
     const DEFAULT: u64 = 65_536;
     (RESEND_TOTAL / u64::from(sessions)).min(DEFAULT)
 }
 
-/// Why this machine cannot have so many sessions.
-fn forbidden(sessions: u32) -> Option<String> {
+/// The reason why this machine cannot have so many sessions, if there is one.
+fn lacking(sessions: u32) -> Option<String> {
     let connections = u64::from(sessions);
     let needed = connections * (RECEIVE_BYTES as u64 + SEND_BYTES as u64 + resend_max(sessions) * MESSAGE_BYTES);
     match available_bytes() {
         Some(available) if available / 2 < needed => {
             let (needed, available) = (needed >> 20, available >> 20);
-            Some(format!("needs about {needed} MB of memory in the node, of {available} MB that are available"))
+            Some(format!(
+                "needs about {needed} MB of memory in the node, more than half of the {available} MB available"
+            ))
         }
         _ => open_files::allow(connections + FILES_BESIDE).err(),
     }
 }
 
 fn round(plan: &Plan<'_>, sessions: u32) -> Result<Round> {
-    let path = plan.place.join(format!("sessions-{sessions}"));
+    let path = plan.directory.join(format!("sessions-{sessions}"));
     let (connections_max, resend_max) = ((sessions + 16).to_string(), resend_max(sessions).to_string());
     let values = [
         ("limits.connections_max", connections_max.as_str()),
         ("limits.connections_per_address_max", &connections_max),
         ("session.resend_max", &resend_max),
     ];
-    let house = House::build_with(&path, plan.sync, "", &values)?;
-    let commands = furnishing(&users(sessions))?;
-    let furnished = commands.len() as u64;
-    house.write_log(commands.into_iter().map(|admin| book::command::Command::Admin(Box::new(admin))))?;
-    let open = house.open(|_| {})?;
-    let mut client = Client::start((plan.client)(open.node().addresses.orders, sessions)?)?;
+    let fixture = Fixture::build_with(&path, plan.sync, "", &values)?;
+    let commands = setup_commands(&users(sessions))?;
+    let setup_len = commands.len() as u64;
+    fixture.write_log(commands.into_iter().map(|admin| book::command::Command::Admin(Box::new(admin))))?;
+    let node = fixture.start(|_| {})?;
+    let mut client = ClientProcess::start((plan.client)(node.addresses.orders, sessions)?)?;
     client.flood(plan.seconds / 2.0)?;
     let before = CpuTimes::now();
-    let flooded = client.flood(plan.seconds)?;
+    let flood = client.flood(plan.seconds)?;
     let cpu = CpuTimes::now().since(&before);
     let login_seconds = client.login_seconds;
     client.end()?;
-    let rejects = open.node().status.rejects.get();
-    open.close()?;
+    let rejects = node.status.rejects.get();
+    node.stop()?;
     ensure!(rejects == 0, "the node counted {rejects} rejects");
-    house.check(furnished + flooded.total, flooded.resting)?;
+    fixture.check(setup_len + flood.total, flood.resting)?;
     std::fs::remove_dir_all(&path)?;
-    let cpu_ns = THREADS.iter().map(|thread| cpu.of(thread)).sum::<u64>() as f64 / flooded.commands as f64;
-    Ok(Round { flooded, login_seconds, cpu_ns })
+    let cpu_ns = THREADS.iter().map(|thread| cpu.of(thread)).sum::<u64>() as f64 / flood.commands as f64;
+    Ok(Round { flood, login_seconds, cpu_ns })
 }

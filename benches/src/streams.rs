@@ -1,7 +1,7 @@
 //! Streams of commands: the file format `PMEWL001`, and where the six standard streams are.
 //!
 //! A file is a header of 128 bytes and records of 32 bytes, little endian. Records are unpacked to 24 bytes before
-//! anything is timed, so that reading the stream costs every subject the same and little.
+//! anything is timed, so that reading the stream costs every subject equally little.
 //!
 //! ```text
 //! header  0 magic | 8 version u32 | 12 record size u32 | 16 prefill count | 24 main count | 32 order id max
@@ -10,7 +10,6 @@
 //! record  0 op | 1 side | 2 tif | 3 traded | 4 qty u32 | 8 order id | 16 price i64 | 24 user u32 | 28 old price u32
 //! ```
 
-use crate::subject::{Resting, Tally};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 
@@ -23,7 +22,7 @@ const RECORD_BYTES: usize = 32;
 pub enum Op {
     New,
     Cancel,
-    /// Reprice with the quantity that is open; loses priority and may trade.
+    /// Change the price and keep the open quantity; the order loses its priority and may trade.
     Move,
 }
 
@@ -52,19 +51,56 @@ pub struct Cmd {
     pub id: u64,
     pub price: u32,
     pub qty: u32,
-    /// 1 and up; at most 65535 of them.
+    /// From 1 to at most 65535.
     pub user: u16,
     pub op: Op,
     pub side: Side,
-    /// Immediate or cancel; else the remainder rests.
+    /// Immediate or cancel; the remainder of any other order rests.
     pub ioc: bool,
-    /// The reference matcher traded on this command.
+    /// Whether the reference matcher traded on this command.
     pub traded: bool,
 }
 
 const _: () = assert!(size_of::<Cmd>() == 24);
 
-/// What the reference matcher had at the end of the stream.
+/// Resting orders and their open quantity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resting {
+    pub orders: u64,
+    pub qty: u64,
+}
+
+pub const HASH_START: u64 = 0x9E37_79B9_7F4A_7C15;
+const HASH_FACTOR: u64 = 0x0000_0100_0000_01B3;
+
+/// Sums over all fills, and the order-sensitive hash that the headers of streams carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    pub fills: u64,
+    pub qty: u64,
+    pub notional: u64,
+    pub hash: u64,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { fills: 0, qty: 0, notional: 0, hash: HASH_START }
+    }
+}
+
+impl Tally {
+    #[inline(always)]
+    pub fn add(&mut self, taker: u64, maker: u64, price: u32, qty: u32) {
+        self.fills += 1;
+        self.qty += u64::from(qty);
+        self.notional = self.notional.wrapping_add(u64::from(price) * u64::from(qty));
+        for word in [taker, maker, u64::from(price), u64::from(qty)] {
+            self.hash = (self.hash ^ word).wrapping_mul(HASH_FACTOR);
+        }
+    }
+}
+
+/// What the reference matcher reached at the end of the stream; the header carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
     pub tally: Tally,
@@ -91,12 +127,22 @@ impl Flow {
     }
 
     pub fn parse(bytes: &[u8], name: String, path: &Path) -> Result<Self> {
-        ensure!(bytes.len() >= HEADER_BYTES && bytes.starts_with(MAGIC), "not a PMEWL001 stream");
+        ensure!(
+            bytes.len() >= HEADER_BYTES && bytes.starts_with(MAGIC),
+            "not a PMEWL001 stream: {} bytes without its header",
+            bytes.len()
+        );
         let (header, body) = bytes.split_at(HEADER_BYTES);
-        ensure!(u32_at(header, 12) as usize == RECORD_BYTES, "records are not {RECORD_BYTES} bytes long");
+        let record_bytes = u32_at(header, 12) as usize;
+        ensure!(record_bytes == RECORD_BYTES, "records of {record_bytes} bytes, expected {RECORD_BYTES}");
         let prefill_len = usize::try_from(u64_at(header, 16))?;
         let len = prefill_len + usize::try_from(u64_at(header, 24))?;
-        ensure!(body.len() == len * RECORD_BYTES, "{len} records promised, {} bytes found", body.len());
+        ensure!(
+            body.len() == len * RECORD_BYTES,
+            "{} bytes after the header, expected {} for the {len} records that it counts",
+            body.len(),
+            len * RECORD_BYTES
+        );
         let cmds = body.chunks_exact(RECORD_BYTES).map(record).collect::<Result<Vec<_>>>()?;
         let tally = Tally {
             fills: u64_at(header, 64),
@@ -126,13 +172,13 @@ fn record(bytes: &[u8]) -> Result<Cmd> {
         1 => Op::New,
         2 => Op::Cancel,
         3 => Op::Move,
-        other => bail!("unknown operation {other}"),
+        other => bail!("unknown operation {other}, expected 1 (new), 2 (cancel) or 3 (move)"),
     };
     Ok(Cmd {
         id: u64_at(bytes, 8),
-        price: u32::try_from(u64_at(bytes, 16)).context("a price beyond 32 bits")?,
+        price: u32::try_from(u64_at(bytes, 16)).context("a price that does not fit 32 bits")?,
         qty: u32_at(bytes, 4),
-        user: u16::try_from(u32_at(bytes, 24)).context("a user beyond 16 bits")?,
+        user: u16::try_from(u32_at(bytes, 24)).context("a user that does not fit 16 bits")?,
         op,
         side: if bytes[1] == 0 { Side::Bid } else { Side::Ask },
         ioc: bytes[2] == 1,
@@ -152,7 +198,8 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(word)
 }
 
-/// Flow X is exchange-core's own mix, flow E adds and cancels; the number is how many orders rest.
+/// The six standard streams by label and file name. Flow X is the mix of exchange-core's own benchmark, flow E only
+/// adds and cancels; the number says how many orders rest.
 pub const STANDARD: [(&str, &str); 6] = [
     ("X 1k", "ec_1000"),
     ("X 10k", "ec_10000"),
@@ -162,7 +209,7 @@ pub const STANDARD: [(&str, &str); 6] = [
     ("E 1M", "eq_1000000"),
 ];
 
-/// Where streams and yardsticks are: `$PINION_BENCH`, `$PINION_BENCH_DIR`, or the user's cache.
+/// The directory of streams and yardstick programs: `$PINION_BENCH`, `$PINION_BENCH_DIR`, or the user's cache.
 pub fn bench_dir() -> PathBuf {
     let named = std::env::var_os("PINION_BENCH").or_else(|| std::env::var_os("PINION_BENCH_DIR"));
     named.map_or_else(
@@ -171,15 +218,15 @@ pub fn bench_dir() -> PathBuf {
     )
 }
 
-/// The standard streams, or what to do to have them. `quick` takes the two smallest books only.
+/// Paths of the standard streams; the error says how to build them. `quick` names the two smallest books only.
 pub fn standard_paths(quick: bool) -> Result<Vec<PathBuf>> {
     let data = bench_dir().join("data");
     let wanted = STANDARD.iter().filter(|(label, _)| !quick || label.ends_with("1k"));
     let paths: Vec<PathBuf> = wanted.map(|(_, stem)| data.join(format!("{stem}.bin"))).collect();
     if let Some(missing) = paths.iter().find(|p| !p.exists()) {
         bail!(
-            "no stream {}\n  build them (900 MB, about a minute): sh ../shared/bench/build.sh {}\n  \
-             or say where they are: PINION_BENCH=DIR, or measure one file: --file X.bin",
+            "there is no stream {}\n  build all of them (900 MB, about a minute): sh ../shared/bench/build.sh {}\n  \
+             or name their directory: PINION_BENCH=DIR, or measure one file: --file X.bin",
             missing.display(),
             bench_dir().display()
         );
@@ -187,7 +234,7 @@ pub fn standard_paths(quick: bool) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The short name by which figures of a standard stream are known.
+/// The label of a standard stream; the name itself for any other.
 pub fn label(name: &str) -> &str {
     STANDARD.iter().find(|(_, stem)| *stem == name).map_or(name, |(label, _)| label)
 }

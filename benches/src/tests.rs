@@ -1,4 +1,4 @@
-//! The reader on streams of a few bytes, and every subject against the naive twin on seeded flow.
+//! The reader of streams on a few bytes, and every subject against the naive twin on a seeded flow.
 
 use crate::engine_bench::{self, Messages};
 use crate::exchange::{self, Naming};
@@ -8,14 +8,14 @@ use crate::peers::matchcore_book::Matchcore;
 use crate::peers::orderbook_rs_book::OrderbookRs;
 use crate::pinion::{ClientIds, ExchangeIds, Pinion};
 use crate::report::Spread;
-use crate::streams::{Cmd, Flow, Op, Side};
-use crate::subject::{Fills, HASH_START, Subject, Tally, drive};
+use crate::streams::{Cmd, Flow, HASH_START, Op, Resting, Side, Tally};
+use crate::subject::{Fills, Removed, Subject, drive};
 use std::path::Path;
 
 const USERS: u32 = 7;
 
-/// A small generator of our own: a few hundred resting orders around one price, every kind of command, the naive twin
-/// as the oracle. Its bytes are a `PMEWL001` file.
+/// A small generator: a few hundred resting orders around one price, every kind of command, with the naive twin as the
+/// oracle. Its output is a `PMEWL001` file.
 struct Mini {
     seed: u64,
     twin: Naive,
@@ -60,21 +60,21 @@ impl Mini {
         self.live.push((cmd.id, side));
     }
 
-    /// Cancels or moves an order that rests, if the one drawn does.
+    /// Cancels or moves a resting order; one that was drawn and no longer rests is dropped and another drawn.
     fn change(&mut self, op: Op) {
         while !self.live.is_empty() {
             let drawn = self.below(self.live.len() as u64) as usize;
             let (id, side) = self.live[drawn];
-            let gone = self.twin.clone().cancel(id);
-            let Some(gone) = gone else {
+            let removed = self.twin.clone().cancel(id);
+            let Some(removed) = removed else {
                 self.live.swap_remove(drawn);
                 continue;
             };
             let shift = self.below(25) as u32 + 1;
-            let price = if side == Side::Bid { gone.price + shift } else { gone.price - shift };
-            let price = if op == Op::Cancel { gone.price } else { price };
+            let price = if side == Side::Bid { removed.price + shift } else { removed.price - shift };
+            let price = if op == Op::Cancel { removed.price } else { price };
             let user = self.user_of(id);
-            let cmd = Cmd { id, price, qty: gone.qty, user: user as u16, op, side, ioc: false, traded: false };
+            let cmd = Cmd { id, price, qty: removed.qty, user: user as u16, op, side, ioc: false, traded: false };
             self.emit(&cmd, user);
             return;
         }
@@ -82,7 +82,8 @@ impl Mini {
 
     fn user_of(&self, id: u64) -> u32 {
         let mut records = self.records.chunks_exact(32);
-        let placed = records.find(|r| r[0] == 1 && r[8..16] == id.to_le_bytes()).expect("it was placed");
+        let placed =
+            records.find(|r| r[0] == 1 && r[8..16] == id.to_le_bytes()).expect("a resting order was placed before");
         u32::from_le_bytes([placed[24], placed[25], placed[26], placed[27]])
     }
 
@@ -104,7 +105,7 @@ impl Mini {
     }
 
     fn file(&self, prefill: u64, main: u64) -> Vec<u8> {
-        let resting = self.twin.resting().expect("the twin can tell");
+        let resting = self.twin.resting().expect("the twin counts its resting orders");
         let mut bytes = b"PMEWL001".to_vec();
         bytes.extend(1u32.to_le_bytes());
         bytes.extend(32u32.to_le_bytes());
@@ -124,7 +125,7 @@ impl Mini {
 
 fn mini_flow() -> Flow {
     let bytes = Mini::bytes(1, 300, 1_500);
-    let flow = Flow::parse(&bytes, "mini".to_owned(), Path::new("mini.bin")).expect("our own bytes");
+    let flow = Flow::parse(&bytes, "mini".to_owned(), Path::new("mini.bin")).expect("the generator writes the format");
     assert!(flow.expected.tally.fills > 100, "a flow without trades proves nothing");
     flow
 }
@@ -137,7 +138,7 @@ fn a_stream_of_two_records_is_read_as_written() {
     let hit = Cmd { id: 2, price: 70_001, qty: 4, user: 6, op: Op::New, side: Side::Bid, ioc: true, traded: true };
     mini.emit(&new, 5);
     mini.emit(&hit, 6);
-    let flow = Flow::parse(&mini.file(1, 1), "two".to_owned(), Path::new("")).expect("our own bytes");
+    let flow = Flow::parse(&mini.file(1, 1), "two".to_owned(), Path::new("")).expect("the generator writes the format");
     assert_eq!(flow.cmds, [new, hit]);
     assert_eq!((flow.prefill_len, flow.main_len(), flow.users), (1, 1, USERS));
     assert_eq!(flow.expected.tally.fills, 1);
@@ -146,14 +147,14 @@ fn a_stream_of_two_records_is_read_as_written() {
 }
 
 #[test]
-fn what_is_no_stream_is_refused() {
-    let whole = Mini::bytes(2, 3, 0);
+fn anything_but_a_stream_is_refused() {
+    let intact = Mini::bytes(2, 3, 0);
     let parse = |bytes: &[u8]| Flow::parse(bytes, "bad".to_owned(), Path::new(""));
-    assert!(parse(&whole).is_ok());
-    assert!(parse(&whole[..whole.len() - 1]).is_err());
-    assert!(parse(&whole[1..]).is_err());
+    assert!(parse(&intact).is_ok());
+    assert!(parse(&intact[..intact.len() - 1]).is_err());
+    assert!(parse(&intact[1..]).is_err());
     assert!(parse(b"PMEWL001").is_err());
-    let mut unknown_op = whole;
+    let mut unknown_op = intact;
     unknown_op[128] = 9;
     assert!(parse(&unknown_op).is_err());
 }
@@ -169,7 +170,7 @@ fn the_fill_hash_is_the_published_one() {
 
 #[test]
 fn the_book_is_exact_under_both_namings() {
-    let works = Works::learn(mini_flow(), usize::MAX).expect("our fills are the twin's");
+    let works = Works::prepare(mini_flow(), usize::MAX).expect("Pinion's fills equal the twin's");
     let exchange = throughput(Pinion::<ExchangeIds>::new(64), &works.exchange, None);
     let client = throughput(Pinion::<ClientIds>::new(64), &works.client, None);
     let naive = throughput(Naive::default(), &works.dense, None);
@@ -177,52 +178,51 @@ fn the_book_is_exact_under_both_namings() {
 }
 
 #[test]
-fn a_wrong_book_is_found_out() {
-    /// Forgets cancels.
-    struct Deaf(Naive);
-    impl Subject for Deaf {
-        const NAME: &'static str = "deaf";
+fn a_wrong_book_is_detected() {
+    struct IgnoresCancels(Naive);
+    impl Subject for IgnoresCancels {
+        const NAME: &'static str = "ignores cancels";
         fn place<F: Fills>(&mut self, order: &Cmd, fills: &mut F) -> u32 {
             self.0.place(order, fills)
         }
-        fn cancel(&mut self, _id: u64) -> Option<crate::subject::Gone> {
+        fn cancel(&mut self, _id: u64) -> Option<Removed> {
             None
         }
-        fn amend<F: Fills>(&mut self, o: &Cmd, q: Option<u32>, f: &mut F) -> Option<crate::subject::Gone> {
+        fn amend<F: Fills>(&mut self, o: &Cmd, q: Option<u32>, f: &mut F) -> Option<Removed> {
             self.0.amend(o, q, f)
         }
-        fn resting(&self) -> Option<crate::subject::Resting> {
+        fn resting(&self) -> Option<Resting> {
             self.0.resting()
         }
     }
-    let works = Works::learn(mini_flow(), usize::MAX).expect("our fills are the twin's");
-    assert_eq!(throughput(Deaf(Naive::default()), &works.dense, None).check, Check::Diff);
+    let works = Works::prepare(mini_flow(), usize::MAX).expect("Pinion's fills equal the twin's");
+    assert_eq!(throughput(IgnoresCancels(Naive::default()), &works.dense, None).check, Check::Diff);
 }
 
 #[test]
 fn the_state_machine_is_exact_under_both_namings() {
-    let works = Works::learn(mini_flow(), usize::MAX).expect("our fills are the twin's");
+    let works = Works::prepare(mini_flow(), usize::MAX).expect("Pinion's fills equal the twin's");
     for naming in [Naming::OrderId, Naming::ClOrdId] {
-        let work = exchange::name(&works.dense, USERS, 64, naming).expect("the setting is accepted");
-        let plain = exchange::throughput::<false>(&work, USERS, 64, naming).expect("the setting is accepted");
-        let ledger = exchange::throughput::<true>(&work, USERS, 64, naming).expect("the setting is accepted");
+        let work = exchange::rename(&works.dense, USERS, 64, naming).expect("the engine accepts the set-up");
+        let plain = exchange::throughput::<false>(&work, USERS, 64, naming).expect("the engine accepts the set-up");
+        let ledger = exchange::throughput::<true>(&work, USERS, 64, naming).expect("the engine accepts the set-up");
         assert_eq!([plain.check, ledger.check], [Check::Exact; 2]);
     }
 }
 
-/// Divergences that the bench reports are the peer's own, not the adapter's: a peer that can be exact is.
+/// A divergence that the bench reports is the peer's own and not the adapter's: a peer that can be exact is exact.
 #[test]
 fn peers_that_can_be_exact_are() {
     let flow = mini_flow();
     let (order_id_max, len) = (flow.order_id_max, flow.cmds.len());
-    let works = Works::learn(flow, usize::MAX).expect("our fills are the twin's");
+    let works = Works::prepare(flow, usize::MAX).expect("Pinion's fills equal the twin's");
     assert_eq!(throughput(OrderbookRs::default(), &works.dense, None).check, Check::Exact);
-    // Matchcore 0.4 lets an order that was filled in part trade on beyond its limit.
+    // Matchcore 0.4 lets a partially filled order trade on beyond its limit price.
     assert_eq!(throughput(Matchcore::new(order_id_max, len), &works.dense, None).check, Check::Diff);
 }
 
 #[test]
-fn reports_of_messages_are_those_of_the_twin() {
+fn reports_of_messages_equal_the_twins() {
     let rows = [
         (0u8, 5u8, 1u32, 100i32),
         (4, 9, 2, 99),
@@ -238,7 +238,7 @@ fn reports_of_messages_are_those_of_the_twin() {
     rows.iter().for_each(|row| bytes.push(row.1));
     rows.iter().for_each(|row| bytes.extend(row.2.to_le_bytes()));
     rows.iter().for_each(|row| bytes.extend(row.3.to_le_bytes()));
-    let messages = Messages::parse(&bytes, "tiny.meb".to_owned()).expect("our own bytes");
+    let messages = Messages::parse(&bytes, "tiny.meb".to_owned()).expect("the generator writes the format");
     assert_eq!(messages.published, None);
     let naive = engine_bench::run(Naive::default(), &messages, None).expect("a hash");
     let pinion = engine_bench::run(Pinion::<ClientIds>::new(8), &messages, Some(&naive.sha256)).expect("a hash");
@@ -250,7 +250,7 @@ fn reports_of_messages_are_those_of_the_twin() {
 
 #[test]
 fn a_spread_is_a_median_between_its_extremes() {
-    let spread = Spread::of([3.0, 1.0, 2.0].into_iter()).expect("three values");
+    let spread = Spread::of([3.0, 1.0, 2.0].into_iter()).expect("three values have a median");
     assert_eq!((spread.median, spread.min, spread.max), (2.0, 1.0, 3.0));
     assert_eq!(spread.noise_percent(), 50.0);
     assert_eq!(Spread::of(std::iter::empty()), None);

@@ -1,10 +1,10 @@
-//! CPU time by thread of this process, as the kernel's scheduler counts it.
+//! CPU time of each thread of this process, as the kernel's scheduler counts it.
 
 use std::collections::BTreeMap;
 use std::fs::{read_dir, read_to_string};
 
-/// Nanoseconds on a CPU by thread name; threads of one name are added up. Kernel workers that serve a ring of ours are
-/// threads of ours (`iou-wrk-N`) and come under the name `iou-wrk`.
+/// Nanoseconds on a CPU by thread name; threads of one name are added up. The kernel's workers of an io_uring of this
+/// process are threads of it (`iou-wrk-N`) and stand under the name `iou-wrk`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CpuTimes(BTreeMap<String, u64>);
 
@@ -12,7 +12,7 @@ impl CpuTimes {
     pub fn now() -> Self {
         let mut times = BTreeMap::new();
         for task in read_dir("/proc/self/task").into_iter().flatten().flatten() {
-            // A thread that ended meanwhile has nothing to read.
+            // A thread that has ended since has no files to read.
             let read = |file: &str| read_to_string(task.path().join(file)).ok();
             let (Some(name), Some(stat)) = (read("comm"), read("schedstat")) else { continue };
             let ns: u64 = stat.split(' ').next().and_then(|v| v.parse().ok()).unwrap_or(0);
@@ -21,7 +21,7 @@ impl CpuTimes {
         Self(times)
     }
 
-    /// What has been used since `before`.
+    /// The time used since `before`.
     pub fn since(&self, before: &Self) -> Self {
         let used =
             |(name, ns): (&String, &u64)| (name.clone(), ns.saturating_sub(before.0.get(name).copied().unwrap_or(0)));
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_busy_thread_is_seen_under_its_name() {
+    fn a_busy_thread_is_counted_under_its_name() {
         let before = CpuTimes::now();
         let seen = std::thread::Builder::new()
             .name("busy-bee".to_owned())

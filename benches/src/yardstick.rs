@@ -1,5 +1,5 @@
-//! The prebuilt yardsticks beside the streams, `twin` and `flat`, as processes of their own: a cross-check that our
-//! own twin is not slower than somebody else's, and the physical limit of one file in flat arrays.
+//! The prebuilt yardstick programs that lie beside the streams, run as processes: `twin` shows that the naive twin here
+//! is not slower than another program of the same design, `flat` shows the limit of a single file of flat arrays.
 //!
 //! They inherit the core of this thread and use the same measure, million commands per second of CPU time.
 
@@ -11,7 +11,7 @@ use std::process::Command;
 
 pub const YARDSTICKS: [&str; 2] = ["twin", "flat"];
 
-/// `None` when there is no such yardstick or it does not answer in its own form.
+/// Returns `None` when there is no such program or its output does not have the expected form.
 pub fn run(name: &str, stream: &Path) -> Option<Run> {
     let program = bench_dir().join(name);
     if !program.exists() {

@@ -1,19 +1,19 @@
-//! The benches as a person runs them, quickly: they end well, and what they write as JSON can be drawn.
+//! Quick runs of the benches as a user makes them: they succeed, and `plot` draws their JSON.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 fn run(binary: &str, args: &[&str]) -> Output {
-    Command::new(binary).args(args).output().expect("cargo built it")
+    Command::new(binary).args(args).output().expect("cargo has built the binary")
 }
 
-/// Runs a bench for its JSON and draws that; the names of the pictures.
+/// Runs a bench with `--json` and draws the document; returns the names of the pictures.
 #[track_caller]
-fn drawn(binary: &str, args: &[&str], place: &Path) -> Vec<String> {
-    let place_text = place.to_str().expect("a plain path");
-    let bench = run(binary, &[args, &["--quick", "--json", "--dir", place_text]].concat());
+fn drawn(binary: &str, args: &[&str], dir: &Path) -> Vec<String> {
+    let dir_text = dir.to_str().expect("a plain path");
+    let bench = run(binary, &[args, &["--quick", "--json", "--dir", dir_text]].concat());
     assert!(bench.status.success(), "{binary}: {}", String::from_utf8_lossy(&bench.stderr));
-    let (file, plots) = (place.join("figures.json"), place.join("plots"));
+    let (file, plots) = (dir.join("figures.json"), dir.join("plots"));
     std::fs::write(&file, &bench.stdout).expect("room on the disk");
     let (file, plots) = (file.to_str().expect("a plain path"), plots.to_str().expect("a plain path"));
     let plot = run(env!("CARGO_BIN_EXE_plot"), &["--out", plots, file]);
@@ -25,8 +25,8 @@ fn drawn(binary: &str, args: &[&str], place: &Path) -> Vec<String> {
 
 #[test]
 fn scale_runs_and_is_drawn() {
-    let place = tempfile::tempdir().expect("a directory");
-    let names = drawn(env!("CARGO_BIN_EXE_scale"), &["--value-max", "100"], place.path());
+    let dir = tempfile::tempdir().expect("a directory");
+    let names = drawn(env!("CARGO_BIN_EXE_scale"), &["--value-max", "100"], dir.path());
     let sweeps =
         ["markets", "sessions", "orders"].map(|name| [format!("scale-{name}"), format!("scale-{name}-latency")]);
     let expected: Vec<String> = sweeps.into_iter().flatten().chain(["scale-node".to_owned()]).collect();
@@ -35,25 +35,25 @@ fn scale_runs_and_is_drawn() {
 
 #[test]
 fn start_runs_and_is_drawn() {
-    let place = tempfile::tempdir().expect("a directory");
-    assert_eq!(drawn(env!("CARGO_BIN_EXE_start"), &[], place.path()), ["start"]);
+    let dir = tempfile::tempdir().expect("a directory");
+    assert_eq!(drawn(env!("CARGO_BIN_EXE_start"), &[], dir.path()), ["start"]);
 }
 
 #[test]
 fn snapshot_runs() {
-    let place = tempfile::tempdir().expect("a directory");
-    let dir = place.path().to_str().expect("a plain path");
-    let bench = run(env!("CARGO_BIN_EXE_snapshot"), &["--quick", "--rounds", "1", "--dir", dir]);
-    let told = String::from_utf8_lossy(&bench.stdout).into_owned();
-    assert!(bench.status.success() && told.contains("every loaded state had the hash"), "{told}{bench:?}");
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir_text = dir.path().to_str().expect("a plain path");
+    let bench = run(env!("CARGO_BIN_EXE_snapshot"), &["--quick", "--rounds", "1", "--dir", dir_text]);
+    let printed = String::from_utf8_lossy(&bench.stdout).into_owned();
+    assert!(bench.status.success() && printed.contains("every loaded state had the hash"), "{printed}{bench:?}");
 }
 
 #[test]
-fn plot_tells_what_it_cannot_draw() {
-    let place = tempfile::tempdir().expect("a directory");
-    let file = place.path().join("figures.json");
+fn plot_names_the_key_that_is_missing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("figures.json");
     std::fs::write(&file, "{ \"bench\": \"scale\", \"machine\": {} }").expect("room on the disk");
     let plot = run(env!("CARGO_BIN_EXE_plot"), &[file.to_str().expect("a plain path")]);
-    let told = String::from_utf8_lossy(&plot.stderr).into_owned();
-    assert!(!plot.status.success() && told.contains("figures.json: sweeps: is missing"), "{told}");
+    let printed = String::from_utf8_lossy(&plot.stderr).into_owned();
+    assert!(!plot.status.success() && printed.contains("figures.json: sweeps: is missing"), "{printed}");
 }

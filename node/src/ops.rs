@@ -83,7 +83,7 @@ pub struct OpsServer {
 
 /// Binds `listen.ops`, so that an address in use is reported before a long recovery and not after it.
 pub fn bind(config: &Config) -> Result<TcpListener, OpsError> {
-    let address = config.listen.ops.address;
+    let address = config.listen.ops;
     let failed = |source| OpsError::Bind { address, source };
     let listener = listen::patiently(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;

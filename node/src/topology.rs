@@ -93,8 +93,8 @@ pub struct Claim {
 pub fn claim(config: &Config) -> Result<Claim, StartError> {
     let fault = JournalFault::from_env().map_err(StartError::Fault)?;
     let directory = Directory::open(&config.node.data_dir)?;
-    let orders = bind("listen.orders", config.listen.orders.address)?;
-    let market = bind("listen.market", config.listen.market.address)?;
+    let orders = bind("listen.orders", config.listen.orders)?;
+    let market = bind("listen.market", config.listen.market)?;
     Ok(Claim { directory, orders, market, fault })
 }
 

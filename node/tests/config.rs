@@ -1,6 +1,8 @@
-//! Configuration as text in, mistakes as text out.
+//! Configurations as text in, mistakes as text out.
 
-use node::config::{Build, Config, Env, Idle, JournalSyncMode, Threads, show_duration};
+use node::config::human::show_duration;
+use node::config::load::{Build, ConfigErrors};
+use node::config::{Config, Env, Idle, JournalSyncMode, Threads};
 use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -24,8 +26,8 @@ impl Fixture {
 
     fn secret(&self, name: &str, text: &str) {
         let path = self.base().join(name);
-        std::fs::write(&path, text).expect("ours");
-        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("ours");
+        std::fs::write(&path, text).expect("the directory is writable");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("the directory is writable");
     }
 
     fn read_with(&self, text: &str, variables: &[(&str, &str)], build: Build) -> Result<Config, String> {
@@ -50,7 +52,7 @@ fn check_refused(text: &str, expected: &str) {
 }
 
 #[test]
-fn what_is_not_given_has_its_default() {
+fn a_missing_key_has_its_default() {
     let fixture = Fixture::new();
     let config = fixture.read("node.data_dir = 'd'").expect("valid");
     assert_eq!(config.node.env, Env::Dev);
@@ -58,7 +60,7 @@ fn what_is_not_given_has_its_default() {
     assert_eq!((config.node.threads, config.node.idle), (Threads::Single, Idle::Backoff));
     assert_eq!(config.journal.sync, JournalSyncMode::Always);
     assert_eq!(config.journal.segment_bytes, 64 << 20);
-    assert!(config.listen.all().iter().all(|(_, listener)| listener.address.ip().is_loopback()));
+    assert!(config.listen.all().iter().all(|(_, address)| address.ip().is_loopback()));
     assert_eq!(config.limits.connections_max, 1_024);
     assert_eq!(config.journal.interval, Duration::from_millis(1));
 }
@@ -69,10 +71,10 @@ fn the_commented_file_names_every_key_with_its_default() {
     let given = TEMPLATE.replace("/var/lib/pinion", "d");
     let defaults = fixture.read("node.data_dir = 'd'").expect("valid");
     assert_eq!(fixture.read(&given).expect("the file is valid as it stands"), defaults);
-    // Paths have no default; they are in the file as examples.
+    // Paths have no default; those in the file are examples.
     let is_key =
         |line: &str| line.strip_prefix("# ").and_then(|rest| rest.split_once(" = ")).map(|(key, _)| key.to_owned());
-    let is_path = |key: &str| key.ends_with("_file") || key.contains("_tls_") || key == "dir";
+    let is_path = |key: &str| key.ends_with("_file") || key == "dir";
     let uncommented: String = given
         .lines()
         .map(|line| match is_key(line) {
@@ -84,7 +86,7 @@ fn the_commented_file_names_every_key_with_its_default() {
         .collect();
     assert_eq!(fixture.read(&uncommented).expect("every key is known and valid"), defaults);
     let named: BTreeSet<String> = given.lines().filter_map(is_key).chain(["data_dir".to_owned()]).collect();
-    let probe = "x.y = 1\nnode.z = 1\njournal.z = 1\nstore.z = 1\nsnapshot.z = 1\nlisten.z = 1\nsession.z = 1\nlimits.z = 1\nexport.z = 1\nlog.z = 1\n";
+    let probe = "x.y = 1\nnode.z = 1\njournal.z = 1\nstore.z = 1\nsnapshot.z = 1\nlisten.z = 1\nsession.z = 1\nlimits.z = 1\nlog.z = 1\n";
     let refused = fixture.read(probe).expect_err("no such keys");
     let known = refused
         .lines()
@@ -95,7 +97,7 @@ fn the_commented_file_names_every_key_with_its_default() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once() {
+fn all_mistakes_are_reported_at_once() {
     check_refused(
         "
         [node]
@@ -107,21 +109,20 @@ fn all_mistakes_are_told_at_once() {
         colour = 'red'
         [listen]
         orders = 'localhost:9001'
-        [export]
-        url = 'postgres://me:hunter2@db'
+        ops_token = 'hunter2'
         [trading]
         fee = 1
         ",
         "
         node.data_dir: is required; allowed: a path
-        node.threads = 'many': no such word; allowed: \"single\", \"pipeline\"
+        node.threads = 'many': unknown value; allowed: \"single\", \"pipeline\"
         node.core = -1: out of range; allowed: 0 to 1023
-        journal.sync = true: no such word; allowed: \"always\", \"interval\"
+        journal.sync = true: unknown value; allowed: \"always\", \"interval\"
         journal.segments = 1: out of range; allowed: 2 to 256
-        listen.orders = 'localhost:9001': not an address with a port; allowed: ADDRESS:PORT, such as 127.0.0.1:9001 or [::1]:9001; port 0 takes a free one
-        export.url: secrets are read from files only: use export.url_file
+        listen.orders = 'localhost:9001': not an address with a port; allowed: ADDRESS:PORT, such as 127.0.0.1:9001 or [::1]:9001; port 0 chooses a free one
         journal.colour: no such key; allowed: sync, interval_us, accept_loss, segment_bytes, segments, frame_bytes_max, frames_in_flight
-        trading.fee: there is no section [trading]
+        listen.ops_token: secrets are read from files only; allowed: listen.ops_token_file
+        trading.fee: there is no section [trading]; allowed: node, journal, store, snapshot, shadow, listen, session, limits, log
         "
         .replace('\'', "\"")
         .as_str(),
@@ -130,7 +131,7 @@ fn all_mistakes_are_told_at_once() {
 
 #[test]
 fn every_number_has_its_bounds() {
-    // key, lowest, highest, just below, just above; an empty string where there is nothing beyond.
+    // Key, lowest, highest, just below, just above; an empty string where no value is out of range on that side.
     let cases = [
         ("node.core", "0", "1023", "-1", "1024"),
         ("node.orders_capacity", "1024", "16777216", "1023", "16777217"),
@@ -167,9 +168,6 @@ fn every_number_has_its_bounds() {
         ("limits.header_timeout", "'100ms'", "'2m'", "'99ms'", "'121s'"),
         ("limits.json_depth_max", "2", "128", "1", "129"),
         ("limits.ws_subscriptions", "1", "10000", "0", "10001"),
-        ("export.batch_rows", "1", "1000000", "0", "1000001"),
-        ("export.max_delay", "'1ms'", "'1h'", "'999us'", "'3601s'"),
-        ("export.retain_max_bytes", "'1MiB'", "'1024TiB'", "1048575", "'1025TiB'"),
         ("log.file_bytes_max", "'64KiB'", "'16GiB'", "65535", "17179869185"),
         ("log.files_max", "1", "1000", "0", "1001"),
     ];
@@ -227,27 +225,26 @@ fn relations_between_keys_are_checked() {
         listen.orders = '127.0.0.1:9002'
         ",
         "
-        journal.segment_bytes = 64KiB: does not hold its header and one whole frame; allowed: at least journal.frame_bytes_max + 4096 = 266240
+        journal.segment_bytes = 64KiB: does not hold its header and one complete frame; allowed: at least journal.frame_bytes_max + 4096 = 266240
         session.idle_timeout = 15s: one late heartbeat would end the session; allowed: at least twice session.heartbeat = 20s
-        listen.market = \"127.0.0.1:9002\": listen.orders has this port already
+        listen.market = \"127.0.0.1:9002\": listen.orders has this port already; allowed: another port, or 0 for a free one
         ",
     );
     check_refused(
         "node.data_dir = 'd'\njournal.segment_bytes = 1048577",
-        "journal.segment_bytes = 1048577: not a whole number of blocks; allowed: a multiple of 4096",
+        "journal.segment_bytes = 1048577: not a multiple of the block size; allowed: a multiple of 4096",
     );
-    let free =
-        "node.data_dir = 'd'\nlisten.orders = '127.0.0.1:0'\nlisten.market = '127.0.0.1:0'\nlisten.ops = '[::1]:8080'";
+    let free = "node.data_dir = 'd'\nlisten.orders = '127.0.0.1:0'\nlisten.market = '127.0.0.1:9002'\nlisten.ops = '[::1]:9002'";
     assert!(Fixture::new().read(free).is_ok(), "free ports and other addresses do not clash");
 }
 
 #[test]
-fn what_is_not_toml_is_told_with_its_line() {
+fn a_file_that_is_not_toml_is_refused_with_its_line() {
     check_refused("[node]\ndata_dir = ", "line 2: not TOML: string values must be quoted, expected literal string");
 }
 
 #[test]
-fn the_environment_goes_over_the_file() {
+fn the_environment_overrides_the_file() {
     let fixture = Fixture::new();
     let text = "node.data_dir = 'd'\nnode.core = 3";
     let variables = [
@@ -262,22 +259,23 @@ fn the_environment_goes_over_the_file() {
     assert_eq!(config.node.core, 2);
     assert_eq!(show_duration(config.journal.interval), "250us");
     assert!(config.journal.accept_loss);
-    assert_eq!(config.listen.orders.address.to_string(), "[::1]:0");
+    assert_eq!(config.listen.orders.to_string(), "[::1]:0");
     assert_eq!(config.store.ballast_bytes, 1 << 20);
 
     let wrong = [("PINION__NODE__COLOUR", "red"), ("PINION__CORE", "1"), ("PINION__NODE__IDLE", "sleep")];
     let refused = fixture.read_with(text, &wrong, Build::Release).expect_err("three mistakes");
-    assert!(refused.contains("PINION__CORE: this variable names no key"), "{refused}");
-    assert!(refused.contains("node.idle = \"sleep\": no such word"), "{refused}");
+    assert!(refused.contains("PINION__CORE: names no key"), "{refused}");
+    assert!(refused.contains("node.idle = \"sleep\": unknown value"), "{refused}");
     assert!(refused.contains("node.colour: no such key"), "{refused}");
 }
 
 #[test]
-fn places_that_cannot_be_used_are_among_the_mistakes() {
+fn paths_that_cannot_be_used_are_among_the_mistakes() {
     let fixture = Fixture::new();
-    std::fs::write(fixture.base().join("file"), "").expect("ours");
+    std::fs::write(fixture.base().join("file"), "").expect("the directory is writable");
     fixture.secret("open", "0123456789");
-    std::fs::set_permissions(fixture.base().join("open"), Permissions::from_mode(0o644)).expect("ours");
+    std::fs::set_permissions(fixture.base().join("open"), Permissions::from_mode(0o644))
+        .expect("the directory is writable");
     let text = "
         node.data_dir = '/proc/pinion'
         log.dir = 'file/log'
@@ -285,27 +283,67 @@ fn places_that_cannot_be_used_are_among_the_mistakes() {
         listen.metrics_token_file = 'open'
     ";
     let refused = fixture.read(text).expect_err("four mistakes");
-    let told: Vec<&str> = refused.lines().collect();
-    assert_eq!(told.len(), 4, "{refused}");
-    assert!(told[0].starts_with("node.data_dir = \"/proc/pinion\": /proc cannot be written"), "{refused}");
-    assert!(told[1].contains("file is not a directory"), "{refused}");
-    assert!(told[2].starts_with("listen.ops_token_file") && told[2].contains("cannot be read"), "{refused}");
-    assert!(told[3].contains("mode 644"), "{refused}");
+    let listed: Vec<&str> = refused.lines().collect();
+    assert_eq!(listed.len(), 4, "{refused}");
+    assert!(listed[0].starts_with("node.data_dir = \"/proc/pinion\": /proc cannot be written"), "{refused}");
+    assert!(listed[1].contains("file is not a directory"), "{refused}");
+    assert!(listed[2].starts_with("listen.ops_token_file") && listed[2].contains("cannot be read"), "{refused}");
+    assert!(listed[3].contains("mode 644"), "{refused}");
 }
 
 #[test]
-fn tls_is_refused_until_it_is_spoken() {
-    let refused = Fixture::new()
-        .read(
-            "node.data_dir = 'd'\nlisten.orders_tls_cert = 'c'\nlisten.orders_tls_key = 'k'\nlisten.ops_tls_key = 'k'",
-        )
-        .expect_err("no TLS yet");
-    assert!(refused.contains("this build does not offer TLS yet"), "{refused}");
-    assert!(refused.contains("listen.ops_tls_cert: is missing beside listen.ops_tls_key"), "{refused}");
+fn keys_without_a_listener_are_unknown() {
+    check_refused(
+        "
+        node.data_dir = 'd'
+        listen.http = '127.0.0.1:8080'
+        listen.orders_tls_cert = 'c'
+        export.batch_rows = 1
+        ",
+        "
+        export.batch_rows: there is no section [export]; allowed: node, journal, store, snapshot, shadow, listen, session, limits, log
+        listen.http: no such key; allowed: orders, market, ops, ops_token_file, metrics_token_file
+        listen.orders_tls_cert: no such key; allowed: orders, market, ops, ops_token_file, metrics_token_file
+        ",
+    );
 }
 
 #[test]
-fn production_refuses_what_is_fine_on_a_desk() {
+fn a_mistake_has_its_line_or_its_variable() {
+    let fixture = Fixture::new();
+    let path = fixture.base().join("pinion.toml");
+    let check = |text: &str, variables: &[(&str, &str)], overrides: &[(&str, &str)], expected: &str| {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let read = Config::from_parts(text, fixture.base(), variables, overrides, Build::Release);
+        let errors = ConfigErrors { path: "pinion.toml".into(), errors: read.expect_err("a mistake") };
+        assert_eq!(lines(&errors.to_string()), lines(expected));
+    };
+    check(
+        "\n[node]\ncore = 9999\n\n[session]\nheartbeat = '10s'\ncolour = 1\n[log]\nlevel = 'info'\n",
+        &[("PINION__LOG__LEVEL", "loud"), ("PINION__CORE", "1")],
+        &[("node.env", "test")],
+        "
+        environment variable PINION__CORE: names no key; allowed: PINION__SECTION__KEY
+        command line: node.env = \"test\": unknown value; allowed: \"dev\", \"prod\"
+        pinion.toml: node.data_dir: is required; allowed: a path
+        pinion.toml:3: node.core = 9999: out of range; allowed: 0 to 1023
+        environment variable PINION__LOG__LEVEL: log.level = \"loud\": unknown value; allowed: \"error\", \"warn\", \"info\", \"debug\", \"trace\"
+        pinion.toml: session.idle_timeout = 15s: one late heartbeat would end the session; allowed: at least twice session.heartbeat = 20s
+        pinion.toml:7: session.colour: no such key; allowed: heartbeat, idle_timeout, login_timeout, cancel_on_disconnect, cancel_window, restart_window, resend_max, queue_max
+        ",
+    );
+    check(
+        "[node]\ndata_dir = ",
+        &[],
+        &[],
+        "pinion.toml:2: not TOML: string values must be quoted, expected literal string",
+    );
+    let absent = Config::load(&path).expect_err("there is no such file").to_string();
+    assert!(absent.starts_with(&format!("{}: cannot be read: ", path.display())), "{absent}");
+}
+
+#[test]
+fn production_refuses_what_suits_development_only() {
     let fixture = Fixture::new();
     fixture.secret("placeholder", "changeme-changeme-changeme-changeme");
     fixture.secret("short", "x7KqP2");
@@ -315,13 +353,12 @@ fn production_refuses_what_is_fine_on_a_desk() {
         journal.sync = 'interval'
         listen.ops = '0.0.0.0:8081'
         listen.ops_token_file = 'placeholder'
-        export.url_file = 'short'
     ";
-    let refused = fixture.read_with(text, &[], Build::Debug).expect_err("six mistakes");
+    let refused = fixture.read_with(text, &[], Build::Debug).expect_err("five mistakes");
     for part in [
         "node.env = \"prod\": this binary is a debug build",
         "journal.sync = \"interval\": a power cut would lose acknowledged orders",
-        "listen.ops = \"0.0.0.0:8081\": reachable from other machines without TLS",
+        "listen.ops = \"0.0.0.0:8081\": reachable from other machines without TLS; allowed: a loopback address, with TLS in front",
         "listen.metrics_token_file: is missing: /metrics would be open",
         "the secret is a placeholder",
     ] {
@@ -336,7 +373,7 @@ fn production_refuses_what_is_fine_on_a_desk() {
 }
 
 #[test]
-fn production_takes_what_is_safe_or_said_to_be_meant() {
+fn production_accepts_what_is_safe_or_accepted_explicitly() {
     let fixture = Fixture::new();
     fixture.secret("token", "kJ3nR8vXq2LmZ7tYw5BpC9dFgH4sAe6U");
     let text = "

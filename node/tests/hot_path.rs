@@ -1,5 +1,5 @@
-//! The pinned core once warm: it allocates nothing, and enters the kernel at most once a cycle. One test, one node, one
-//! process: the allocator counts a single thread of it.
+//! The pinned core after its warm-up: it allocates nothing and enters the kernel at most once a cycle. This file has a
+//! single test, because the allocator counts one thread of the process.
 #![allow(unsafe_code)]
 
 mod common;
@@ -10,11 +10,11 @@ use api::binary::stream::SessionSeq;
 use api::client::OrderClient;
 use book::command::Side;
 use book::ids::{ClOrdId, MarketId};
-use common::{Place, Running, limit, next};
+use common::{NodeDir, RunningNode, limit, next};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
-/// The thread whose allocations are counted; none while zero.
+/// Kernel id of the thread whose allocations are counted; zero counts none.
 static WATCHED: AtomicI32 = AtomicI32::new(0);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static BYTES_MAX: AtomicU64 = AtomicU64::new(0);
@@ -23,35 +23,36 @@ struct Counting;
 
 fn count(layout: Layout) {
     let watched = WATCHED.load(Ordering::Relaxed);
-    // SAFETY: gettid takes nothing, touches no memory of ours and cannot fail.
+    // SAFETY: gettid has no arguments, writes no memory and cannot fail.
     if watched != 0 && unsafe { libc::gettid() } == watched {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         BYTES_MAX.fetch_max(layout.size() as u64, Ordering::Relaxed);
     }
 }
 
-// SAFETY: every call goes to the system's allocator unchanged, so its promises are kept by it; counting allocates nothing.
+// SAFETY: every call is passed to the system's allocator unchanged, which keeps the contract; counting does not
+// allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout);
-        // SAFETY: as asked of us.
+        // SAFETY: the caller keeps the contract of this function, which is that of the system's.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout);
-        // SAFETY: as asked of us.
+        // SAFETY: the caller keeps the contract of this function, which is that of the system's.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_bytes: usize) -> *mut u8 {
         count(layout);
-        // SAFETY: as asked of us.
+        // SAFETY: the caller keeps the contract of this function, which is that of the system's.
         unsafe { System.realloc(at, layout, new_bytes) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as asked of us.
+        // SAFETY: the caller keeps the contract of this function, which is that of the system's.
         unsafe { System.dealloc(at, layout) }
     }
 }
@@ -59,16 +60,18 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The kernel's number of this process's thread of that name.
+/// Kernel id of the thread with this name.
 fn thread_id(name: &str) -> i32 {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("procfs").map(|task| task.expect("readable").path());
+    let tasks = std::fs::read_dir("/proc/self/task")
+        .expect("/proc is mounted")
+        .map(|task| task.expect("the path is readable").path());
     let named =
         |task: &std::path::PathBuf| std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name);
-    let found = tasks.into_iter().find(named).unwrap_or_else(|| panic!("no thread is called {name:?}"));
+    let found = tasks.into_iter().find(named).unwrap_or_else(|| panic!("there is no thread {name:?}"));
     found.file_name().and_then(|id| id.to_str()?.parse().ok()).expect("a number")
 }
 
-/// Rests, fills, takes, cancels, refusals: a bit of everything that trading is.
+/// Trades with every kind of outcome: orders rest, fill, trade at once, are cancelled and refused.
 fn trade(maker: &mut OrderClient, taker: &mut OrderClient, market: MarketId, rounds: std::ops::Range<u64>) {
     const BATCH: u64 = 20;
     for round in rounds {
@@ -101,8 +104,8 @@ fn trade(maker: &mut OrderClient, taker: &mut OrderClient, market: MarketId, rou
     }
 }
 
-/// Commands whose stages the core has told of.
-fn timed_commands(running: &Running) -> u64 {
+/// Number of commands whose stage times the core has passed on.
+fn timed_commands(running: &RunningNode) -> u64 {
     running.node().stages.read(|set| set.iter().map(|(_, times)| times.count()).max().unwrap_or(0))
 }
 
@@ -110,9 +113,9 @@ fn timed_commands(running: &Running) -> u64 {
 fn the_pinned_core_allocates_nothing_once_warm() {
     const WARM_UP: u64 = 100;
     const MEASURED: u64 = 600;
-    // Memory of a session's stream is used up and used again within the warm-up.
-    let place = Place::with("[session]\nresend_max = 1024\nqueue_max = 1024\n");
-    let running = place.start();
+    // The memory of a session's stream is filled and reused within the warm-up.
+    let node_dir = NodeDir::with("[session]\nresend_max = 1024\nqueue_max = 1024\n");
+    let running = node_dir.start();
     let market = running.add_market();
     running.add_trader("MM1");
     running.add_trader("MM2");
@@ -122,13 +125,13 @@ fn the_pinned_core_allocates_nothing_once_warm() {
 
     let status = &running.node().status;
     let (commands, entries, cycles) = (status.commands.get(), status.ring_entries.get(), status.engine.cycles.get());
-    let (mut timed, mut sets_taken) = (timed_commands(&running), 0);
+    let (mut timed, mut sets_collected) = (timed_commands(&running), 0);
     WATCHED.store(thread_id("core"), Ordering::Relaxed);
     for round in WARM_UP..WARM_UP + MEASURED {
         trade(&mut maker, &mut taker, market, round..round + 1);
-        // What the core recorded of its stages is taken from it and comes back empty, as the edge does.
+        // Reading the stage times collects the core's records and returns them empty, as the ops thread does.
         let timed_before = std::mem::replace(&mut timed, timed_commands(&running));
-        sets_taken += u64::from(timed_before < timed);
+        sets_collected += u64::from(timed_before < timed);
     }
     WATCHED.store(0, Ordering::Relaxed);
     let commands = status.commands.get() - commands;
@@ -136,15 +139,15 @@ fn the_pinned_core_allocates_nothing_once_warm() {
     let cycles = status.engine.cycles.get() - cycles;
     println!("{commands} commands, {entries} ring entries, {cycles} cycles");
 
-    assert!(commands > 20_000, "{commands} commands are too few to judge by");
+    assert!(commands > 20_000, "{commands} commands are too few for a conclusion");
     let (allocations, bytes) = (ALLOCATIONS.load(Ordering::Relaxed), BYTES_MAX.load(Ordering::Relaxed));
     assert_eq!(allocations, 0, "allocations on the pinned core, up to {bytes} bytes each, over {commands} commands");
-    assert!(3 <= sets_taken, "only {sets_taken} sets of stage times came from the core");
-    // The counters are read between two cycles of another thread: each may be one ahead of the other.
+    assert!(3 <= sets_collected, "only {sets_collected} sets of stage times were collected from the core");
+    // The counters belong to a running thread, so one may be read a cycle later than the other.
     assert!(entries <= cycles + 1, "{entries} ring entries in {cycles} cycles");
     drop((maker, taker));
     assert_eq!(running.stop(), 0);
-    // The counter counts: otherwise none of this means anything.
+    // Control: the allocator does count an allocation of a watched thread.
     WATCHED.store(thread_id_of_this(), Ordering::Relaxed);
     drop(std::hint::black_box(Box::new([0u8; 64])));
     WATCHED.store(0, Ordering::Relaxed);
@@ -152,6 +155,6 @@ fn the_pinned_core_allocates_nothing_once_warm() {
 }
 
 fn thread_id_of_this() -> i32 {
-    // SAFETY: gettid takes nothing, touches no memory of ours and cannot fail.
+    // SAFETY: gettid has no arguments, writes no memory and cannot fail.
     unsafe { libc::gettid() }
 }

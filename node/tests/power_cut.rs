@@ -1,7 +1,7 @@
-//! Power cuts and kills under load, with an oracle: whatever was acknowledged is there afterwards, byte for byte, and
-//! nothing that nobody sent.
+//! Power cuts and kills under load, with an oracle: everything acknowledged exists afterwards, byte for byte, and
+//! nothing that was never sent.
 //!
-//! A short round by default; `PINION_CUTS=50` for 50 of each kind, as in `./dev nightly`. Needs root and xfsprogs.
+//! Three of each kind by default; `PINION_CUTS=50` makes 50, as `./dev nightly` does. Needs root and xfsprogs.
 
 mod common;
 
@@ -11,7 +11,7 @@ use book::command::{Command, Side};
 use book::engine::{Capacity, Engine};
 use book::event::NoSink;
 use book::units::Seq;
-use common::Place;
+use common::NodeDir;
 use common::disk::{LoopDisk, VolatileDisk};
 use common::load::{Trader, Wrong, trade_while};
 use common::process::{Ended, Start};
@@ -26,40 +26,40 @@ use wal::quarantine::Quarantine;
 use wal::recover::Inspection;
 use wal::units::Tail;
 
-/// Snapshots and truncation run all the time, so that cuts fall into them.
-const KEEPING: &str = "[snapshot]\nevery_commands = 1000\nevery = \"1s\"\nkeep = 2\n[store]\nretain_for = \"1ms\"\n\
+/// Frequent snapshots and truncation of the log, so that cuts interrupt them.
+const FREQUENT_SNAPSHOTS: &str = "[snapshot]\nevery_commands = 1000\nevery = \"1s\"\nkeep = 2\n[store]\nretain_for = \"1ms\"\n\
                        [shadow]\ncheck_every_commands = 128\n";
 const DISK_BYTES: u64 = 512 << 20;
 const CUTS_DEFAULT: u64 = 3;
 /// Messages of earlier rounds that each round reads again.
 const RECHECKED: usize = 2_000;
-/// Rounds within which a node that acknowledges too early must be caught.
+/// Rounds within which a node that acknowledges too early must be detected.
 #[cfg(feature = "fault-injection")]
-const ROUNDS_TO_CATCH: u64 = 12;
+const ROUNDS_TO_DETECT: u64 = 12;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Crash {
-    /// The process is gone between two instructions; the page cache stays.
+    /// The process ends between two instructions; the page cache stays.
     Kill,
-    /// The file system is cut off from its device, then the process.
+    /// The file system loses its device, then the process ends.
     PowerCut,
 }
 
-/// What a whole run saw.
+/// Totals of a run.
 #[derive(Debug, Default)]
 struct Figures {
     crashes: u64,
     acknowledged: usize,
-    /// Orders that were not answered before the crash and are in the log all the same.
-    known_besides: usize,
+    /// Orders that were not answered before the crash and are in the log.
+    logged_unanswered: usize,
     messages: usize,
     restart_max: Duration,
     snapshots_checked: u64,
-    /// Commands that are no longer in the log.
+    /// Commands that were removed from the log.
     truncated: u64,
 }
 
-/// What the node's data lies on.
+/// The disk of the node's data directory.
 enum Disk {
     Loop(LoopDisk),
     Volatile(VolatileDisk),
@@ -99,10 +99,10 @@ impl Disk {
     }
 }
 
-/// A node on a disk of its own, its clients, and what they remember.
+/// A node on a disk of its own, and clients that remember every message.
 struct Harness {
     disk: Disk,
-    place: Place,
+    node_dir: NodeDir,
     start: Start,
     traders: Vec<Trader>,
     figures: Figures,
@@ -110,25 +110,26 @@ struct Harness {
 
 impl Harness {
     fn new(disk: Disk, fault: Option<&str>) -> Self {
-        let place = Place::at(&disk.path(), KEEPING);
-        let running = place.start();
+        let node_dir = NodeDir::at(&disk.path(), FREQUENT_SNAPSHOTS);
+        let running = node_dir.start();
         let market = running.add_market();
         let traders = ["MM1", "MM2", "MM3"].map(|user| {
             running.add_trader(user);
             Trader::new(user, market, if user == "MM2" { Side::Buy } else { Side::Sell })
         });
         assert_eq!(running.stop(), 0);
-        let config = place.config_file_in(disk.beside(), KEEPING);
+        let config = node_dir.config_file_in(disk.beside(), FREQUENT_SNAPSHOTS);
         let start = Start { config, fault: fault.map(str::to_owned) };
-        Self { disk, place, start, traders: traders.into(), figures: Figures::default() }
+        Self { disk, node_dir, start, traders: traders.into(), figures: Figures::default() }
     }
 
-    /// Load, a crash somewhere in it, a restart that is checked, and a second restart to the same state.
+    /// Makes a load with a crash in it, checks the restarted node, and checks that a second restart reaches the same
+    /// state.
     fn round(&mut self, crash: Crash, orders: u64) -> Result<(), Wrong> {
         let process = self.start.run();
         let address = process.orders;
         let disk = &self.disk;
-        let known: Vec<usize> = self.traders.iter().map(|trader| trader.told.len()).collect();
+        let known: Vec<usize> = self.traders.iter().map(|trader| trader.received.len()).collect();
         trade_while(&mut self.traders, address, |load| {
             load.until_answered(orders);
             if crash == Crash::PowerCut {
@@ -142,16 +143,16 @@ impl Harness {
         self.figures.crashes += 1;
         self.figures.acknowledged = self.traders.iter().map(|t| t.answered.len()).sum();
         let started = Instant::now();
-        let process = self.start.try_run().map_err(|ended| refused("the node does not come back", &ended))?;
+        let process = self.start.try_run().map_err(|ended| refused("the node does not restart", &ended))?;
         self.figures.restart_max = self.figures.restart_max.max(started.elapsed());
-        // Every tenth time the whole of it, else what this round may have touched and some of what was before.
-        let whole = self.figures.crashes % 10 == 1;
+        // Every tenth time the complete streams, otherwise the messages of this round and some of earlier ones.
+        let from_start = self.figures.crashes % 10 == 1;
         for (trader, known) in self.traders.iter_mut().zip(known) {
-            trader.check_from(process.orders, if whole { 0 } else { known.saturating_sub(RECHECKED) })?;
+            trader.check_from(process.orders, if from_start { 0 } else { known.saturating_sub(RECHECKED) })?;
         }
         let known: usize = self.traders.iter().map(|t| t.answered.len()).sum();
-        self.figures.known_besides += known - self.figures.acknowledged;
-        self.figures.messages = self.traders.iter().map(|t| t.told.len()).sum();
+        self.figures.logged_unanswered += known - self.figures.acknowledged;
+        self.figures.messages = self.traders.iter().map(|t| t.received.len()).sum();
         let (seq, state_hash) = (process.seq, process.state_hash.clone());
         process.kill();
         self.check_log()?;
@@ -165,10 +166,11 @@ impl Harness {
         Ok(())
     }
 
-    /// From every snapshot that is there, or the first command, the log leads to the state that the node came back with;
-    /// behind that are at most checks, which it recorded for those who asked about their past. Gives the log's end.
-    fn check_snapshots(&mut self, came_back: (u64, String)) -> Result<(u64, String), String> {
-        let directory = Directory::open_read_only(&self.place.data_dir()).map_err(|error| error.to_string())?;
+    /// Checks that from every snapshot, and from the first command where the log has it, the log leads to the state
+    /// that the node recovered; after that there are at most state checks, which the node wrote for readers of history.
+    /// Returns sequence and state hash at the end of the log.
+    fn check_snapshots(&mut self, recovered: (u64, String)) -> Result<(u64, String), String> {
+        let directory = Directory::open_read_only(&self.node_dir.data_dir()).map_err(|error| error.to_string())?;
         let inspection = Inspection::open(&directory).map_err(|error| error.to_string())?;
         let base = inspection.base().map_err(|error| error.to_string())?;
         self.figures.truncated = base.seq.0;
@@ -187,25 +189,25 @@ impl Harness {
         }
         let mut end = None;
         for (engine, tail) in beginnings {
-            let found = walk_to_end(&inspection, engine, tail, &came_back)?;
+            let found = walk_to_end(&inspection, engine, tail, &recovered)?;
             if end.get_or_insert_with(|| found.clone()) != &found {
-                return Err(format!("from {tail:?} the log ends with {found:?}, from another place with {end:?}"));
+                return Err(format!("from {tail:?} the log ends with {found:?}, from another start with {end:?}"));
             }
         }
-        end.ok_or_else(|| "the log has no beginning".to_owned())
+        end.ok_or_else(|| "there is neither a snapshot nor a first command to start from".to_owned())
     }
 
-    /// The log itself: every order in it was sent by its session, and is in it once.
+    /// Checks that every order in the log was sent by its session and is in the log once.
     fn check_log(&self) -> Result<(), String> {
         let mut orders = BTreeSet::new();
-        let directory = Directory::open_read_only(&self.place.data_dir()).map_err(|error| error.to_string())?;
+        let directory = Directory::open_read_only(&self.node_dir.data_dir()).map_err(|error| error.to_string())?;
         let inspection = Inspection::open(&directory).map_err(|error| error.to_string())?;
         let base = inspection.base().map_err(|error| error.to_string())?;
         let outcome = inspection.show(base, |seq, bytes| {
             if let Command::Place(order) = codec::decode(bytes)?.command {
                 let trader = &self.traders[order.session.0 as usize - 1];
                 if !trader.sent.contains(&order.cl_ord_id.0) || !orders.insert((order.session, order.cl_ord_id)) {
-                    return Err(format!("{seq}: {order:?} was sent by nobody, or is there twice").into());
+                    return Err(format!("{seq}: {order:?} was never sent, or is in the log twice").into());
                 }
             }
             Ok(())
@@ -214,39 +216,39 @@ impl Harness {
     }
 }
 
-/// A start that failed. With this code the node says itself that what it acknowledged is gone.
+/// A start that failed. With one exit code the node itself reports that acknowledged commands are missing.
 fn refused(what: &str, ended: &Ended) -> Wrong {
     let what = format!("{what}: {ended:?}");
     if ended.code == Some(i32::from(exit::SHORTER_THAN_ACKNOWLEDGED)) { Wrong::Lost(what) } else { Wrong::Other(what) }
 }
 
-/// Applies the log behind `tail` and gives its end; on the way it must be what the node came back with.
+/// Applies the log after `tail` and returns its end; on the way the state must be the one that the node recovered.
 fn walk_to_end(
     inspection: &Inspection<'_>,
     mut engine: Engine,
     tail: Tail,
-    came_back: &(u64, String),
+    recovered: &(u64, String),
 ) -> Result<(u64, String), String> {
     let state = |engine: &Engine| (engine.stamp().seq.0, engine.state_hash().to_string());
-    // A snapshot may stand at a check that came after: all beginnings have to agree about the end anyway.
-    let is_behind = came_back.0 < tail.seq.0;
-    let mut seen = (is_behind || state(&engine) == *came_back).then_some(());
+    // A snapshot may stand at a check after the recovered state; then only its end is compared with that of the others.
+    let is_after = recovered.0 < tail.seq.0;
+    let mut seen = (is_after || state(&engine) == *recovered).then_some(());
     let walked = inspection.show(tail, |seq, bytes| {
         apply_record(&mut engine, &Quarantine::default(), Seq(seq.0), bytes, &mut NoSink)?;
-        if seq.0 == came_back.0 && state(&engine) == *came_back {
+        if seq.0 == recovered.0 && state(&engine) == *recovered {
             seen = Some(());
         }
         let is_check = matches!(codec::decode(bytes)?.command, Command::Check(_));
-        if came_back.0 < seq.0 && !is_check { Err(format!("sequence {seq} came by itself").into()) } else { Ok(()) }
+        if recovered.0 < seq.0 && !is_check { Err(format!("command {seq} was never sent").into()) } else { Ok(()) }
     });
     walked.map_err(|error| error.to_string())?;
     if engine.divergence().is_some() || seen.is_none() {
-        return Err(format!("from {tail:?}: {:?}, not {came_back:?}, {:?}", state(&engine), engine.divergence()));
+        return Err(format!("from {tail:?}: {:?}, expected {recovered:?}, {:?}", state(&engine), engine.divergence()));
     }
     Ok(state(&engine))
 }
 
-/// So many orders of each trader are answered before the crash, different in each round and the same in each run.
+/// Orders of each trader that are answered before the crash: another number in each round, the same in each run.
 fn load_of(round: u64) -> u64 {
     300 + round * 7919 % 701
 }
@@ -256,11 +258,11 @@ fn cuts() -> u64 {
     asked.unwrap_or(CUTS_DEFAULT)
 }
 
-fn survive(crash: Crash) {
-    survive_on(Disk::Loop(LoopDisk::ext4(DISK_BYTES)), crash);
+fn crashes_lose_nothing(crash: Crash) {
+    crashes_lose_nothing_on(Disk::Loop(LoopDisk::ext4(DISK_BYTES)), crash);
 }
 
-fn survive_on(disk: Disk, crash: Crash) {
+fn crashes_lose_nothing_on(disk: Disk, crash: Crash) {
     let mut harness = Harness::new(disk, None);
     for round in 0..cuts() {
         if let Err(what) = harness.round(crash, load_of(round)) {
@@ -273,53 +275,53 @@ fn survive_on(disk: Disk, crash: Crash) {
     let fills = harness
         .traders
         .iter()
-        .flat_map(|t| &t.told)
+        .flat_map(|t| &t.received)
         .filter(|message| matches!(Answer::read(message), Ok(Answer::OrderExecuted(_))));
     assert!(fills.count() > 0, "the load traded");
 }
 
 #[test]
-fn power_cuts_take_nothing_back() {
-    survive(Crash::PowerCut);
+fn power_cuts_lose_nothing_acknowledged() {
+    crashes_lose_nothing(Crash::PowerCut);
 }
 
 #[test]
-fn kills_take_nothing_back() {
-    survive(Crash::Kill);
+fn kills_lose_nothing_acknowledged() {
+    crashes_lose_nothing(Crash::Kill);
 }
 
-/// A drive with a cache: half of the sectors that were not flushed are lost, torn frames among them.
-#[test]
-#[ignore = "needs nbdkit, nbdfuse and fuse beside root; `./dev nightly` runs it"]
-fn power_cuts_of_a_drive_with_a_cache_take_nothing_back() {
-    survive_on(Disk::Volatile(VolatileDisk::ext4(DISK_BYTES, false)), Crash::PowerCut);
-}
-
-/// The negative control of the same: the drive begins to lie when the directory is made, so that there is something left
-/// to miss the acknowledged in.
+/// A drive with a write cache: half of the sectors that were not flushed are lost, and frames are torn.
 #[test]
 #[ignore = "needs nbdkit, nbdfuse and fuse beside root; `./dev nightly` runs it"]
-fn a_drive_that_lies_is_caught() {
+fn power_cuts_of_a_drive_with_a_cache_lose_nothing_acknowledged() {
+    crashes_lose_nothing_on(Disk::Volatile(VolatileDisk::ext4(DISK_BYTES, false)), Crash::PowerCut);
+}
+
+/// The negative control: the drive begins to ignore flushes after the directory was made, so that the file system
+/// survives and the missing commands can be detected.
+#[test]
+#[ignore = "needs nbdkit, nbdfuse and fuse beside root; `./dev nightly` runs it"]
+fn a_drive_that_ignores_flushes_is_detected() {
     let mut harness = Harness::new(Disk::Volatile(VolatileDisk::ext4(DISK_BYTES, true)), None);
-    let Disk::Volatile(disk) = &harness.disk else { unreachable!("as it was made") };
+    let Disk::Volatile(disk) = &harness.disk else { unreachable!("the harness was made with a volatile disk") };
     disk.begin_to_lie();
     match harness.round(Crash::PowerCut, load_of(0)) {
-        Err(Wrong::Lost(what)) => println!("caught: {what}"),
-        other => panic!("a drive that acknowledges flushes that it has not done, and yet: {other:?}"),
+        Err(Wrong::Lost(what)) => println!("detected: {what}"),
+        other => panic!("a drive that ignores flushes was not detected: {other:?}"),
     }
 }
 
-/// The negative control: a harness that does not catch this one catches nothing.
+/// The negative control: a harness that does not detect this fault detects nothing.
 #[cfg(feature = "fault-injection")]
 #[test]
-fn acknowledging_before_the_sync_is_caught() {
+fn acknowledging_before_the_sync_is_detected() {
     let mut harness = Harness::new(Disk::Loop(LoopDisk::ext4(DISK_BYTES)), Some("ack-before-sync"));
-    for round in 0..ROUNDS_TO_CATCH {
+    for round in 0..ROUNDS_TO_DETECT {
         match harness.round(Crash::PowerCut, load_of(round)) {
             Ok(()) => {}
-            Err(Wrong::Lost(what)) => return println!("caught in round {round}: {what}"),
-            Err(Wrong::Other(what)) => panic!("round {round}: nothing was lost, and yet: {what}"),
+            Err(Wrong::Lost(what)) => return println!("detected in round {round}: {what}"),
+            Err(Wrong::Other(what)) => panic!("round {round}: nothing was lost, and the check failed: {what}"),
         }
     }
-    panic!("{ROUNDS_TO_CATCH} power cuts lost nothing of a node that acknowledges too early: {:?}", harness.figures);
+    panic!("{ROUNDS_TO_DETECT} power cuts did not detect a node that acknowledges too early: {:?}", harness.figures);
 }

@@ -1,4 +1,4 @@
-//! The reactor on real sockets and real files: what is sent comes back, what is durable is on disk.
+//! The reactor on real sockets and files: bytes are received and sent, and durable frames are on the disk.
 
 use node::faults::fault::JournalFault;
 use node::reactor::ports::{Done, Journaling, ListenerIdx, Sockets, Wait};
@@ -16,11 +16,11 @@ use wal::units::{Lsn, NodeId, Timeline};
 const WAIT: Wait = Wait::Upto(Duration::from_millis(20));
 
 fn reactor() -> Reactor {
-    Reactor::new(8).expect("io_uring is available where tests run")
+    Reactor::new(8).expect("this machine offers io_uring")
 }
 
-/// Polls until `want` finds what it looks for among the completions. `seen` of the last poll's have been looked at: what
-/// came together with something that was found before is still there to be found.
+/// Polls until `want` returns a value for a completion. The first `seen` completions of the latest poll were examined
+/// by earlier calls; the others are examined first.
 fn poll_until<T>(reactor: &mut Reactor, seen: &mut usize, mut want: impl FnMut(Done) -> Option<T>) -> T {
     for _ in 0..1_000 {
         while let Some(done) = reactor.done(*seen) {
@@ -32,20 +32,20 @@ fn poll_until<T>(reactor: &mut Reactor, seen: &mut usize, mut want: impl FnMut(D
         reactor.poll(WAIT).expect("the ring works");
         *seen = 0;
     }
-    panic!("what was waited for did not happen in 1,000 polls");
+    panic!("the completion did not arrive in 1,000 polls");
 }
 
 #[test]
 fn bytes_are_received_and_sent_back() {
     let (mut reactor, mut seen) = (reactor(), 0);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("bound");
+    let address = listener.local_addr().expect("the listener has an address");
     assert_eq!(reactor.listen(listener), ListenerIdx(0));
     let client = std::thread::spawn(move || {
         let mut socket = TcpStream::connect(address).expect("the reactor accepts");
-        socket.write_all(b"hello").expect("written");
+        socket.write_all(b"hello").expect("connected");
         let mut back = [0; 5];
-        socket.read_exact(&mut back).expect("echoed");
+        socket.read_exact(&mut back).expect("the bytes came back");
         back
     });
     let conn = poll_until(&mut reactor, &mut seen, |done| match done {
@@ -58,23 +58,23 @@ fn bytes_are_received_and_sent_back() {
         received.extend_from_slice(reactor.received(conn));
         reactor.receive(conn);
     }
-    reactor.send_buffer(conn).expect("nothing is under way")[..5].copy_from_slice(&received);
+    reactor.send_buffer(conn).expect("no operation is under way")[..5].copy_from_slice(&received);
     reactor.send(conn, 5);
     poll_until(&mut reactor, &mut seen, |done| matches!(done, Done::Sent { .. }).then_some(()));
-    assert_eq!(&client.join().expect("no panic"), b"hello");
+    assert_eq!(&client.join().expect("the thread did not panic"), b"hello");
     poll_until(&mut reactor, &mut seen, |done| matches!(done, Done::Lost { .. }).then_some(()));
     reactor.close(conn);
-    assert!(reactor.send_buffer(conn).is_none(), "a closed connection takes nothing");
+    assert!(reactor.send_buffer(conn).is_none(), "a closed connection has no send buffer");
 }
 
 #[test]
 fn a_connection_beyond_the_slots_is_closed_at_once() {
-    let mut reactor = Reactor::new(1).expect("io_uring is available where tests run");
+    let mut reactor = Reactor::new(1).expect("this machine offers io_uring");
     let mut seen = 0;
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("bound");
+    let address = listener.local_addr().expect("the listener has an address");
     reactor.listen(listener);
-    let first = TcpStream::connect(address).expect("accepted");
+    let first = TcpStream::connect(address).expect("the reactor accepts");
     poll_until(&mut reactor, &mut seen, |done| matches!(done, Done::Accepted { .. }).then_some(()));
     let client = std::thread::spawn(move || {
         let mut second = TcpStream::connect(address).expect("the backlog accepts");
@@ -83,19 +83,19 @@ fn a_connection_beyond_the_slots_is_closed_at_once() {
     while !client.is_finished() {
         reactor.poll(WAIT).expect("the ring works");
     }
-    let outcome = client.join().expect("no panic");
-    assert!(matches!(outcome, Ok(0)) || outcome.is_err(), "the second connection is closed, not served");
+    let outcome = client.join().expect("the thread did not panic");
+    assert!(matches!(outcome, Ok(0)) || outcome.is_err(), "the second connection is closed");
     drop(first);
 }
 
-/// A journal in a fresh directory, and where it is.
+/// A reactor with the journal of a new data directory.
 fn journal(dir: &std::path::Path) -> (Reactor, Directory) {
     let geometry = Geometry { segment_count: 2, segment_bytes: 1 << 20 };
     let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
     let path = dir.join("data");
-    Directory::create(&path, &identity, 0).expect("created");
-    let directory = Directory::open(&path).expect("opened");
-    let files = directory.segments(Access::ReadWrite).expect("segments").into_files();
+    Directory::create(&path, &identity, 0).expect("the path is new");
+    let directory = Directory::open(&path).expect("the directory was just created");
+    let files = directory.segments(Access::ReadWrite).expect("the segments open").into_files();
     let config = HeadConfig { timeline: Timeline(1), geometry, frame_bytes_max: 64 << 10, frames_in_flight_max: 4 };
     let position = HeadPosition::fresh(NodeId([7; 16]), Timeline(1), Lsn(0));
     let head = Head::new(config, position).expect("a valid configuration");
@@ -131,7 +131,7 @@ fn frames_become_durable_and_are_on_disk() {
         seen.push(seq.0);
         Ok(())
     })
-    .expect("a whole log");
+    .expect("the log is intact");
     assert_eq!(seen, (1..=20).collect::<Vec<_>>());
     assert!(Frame::decode(&[]).is_err());
 }

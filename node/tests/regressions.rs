@@ -1,5 +1,5 @@
-//! Defects that real exchanges have had, and that this one shall not have: each under its number in the list of the
-//! project's tests. And those that this node has had itself.
+//! Defects found in real exchanges, each under its number in the project's list of regressions, and defects that this
+//! node had itself.
 
 mod common;
 
@@ -16,7 +16,7 @@ use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
 use book::units::{PriceTicks, QtyLots, TsNs};
 use common::load::{Trader, trade_while};
 use common::process::Start;
-use common::{ONE, Place, Running, limit, next};
+use common::{NodeDir, ONE, RunningNode, limit, next};
 use node::replica::questions::shadow_port;
 use node::replica::recover::restore;
 use node::shadow::{Shadow, ShadowWiring};
@@ -29,7 +29,7 @@ use wal::quarantine::Quarantine;
 use wal::segment::Access;
 use wal::units::Lsn;
 
-fn traders(running: &Running) -> MarketId {
+fn traders(running: &RunningNode) -> MarketId {
     let market = running.add_market();
     running.add_trader("MM1");
     running.add_trader("MM2");
@@ -59,16 +59,16 @@ fn canceled(client: &mut OrderClient) -> OrderCanceled {
 
 #[test]
 fn regression_01_a_crash_between_accept_and_apply_loses_nothing() {
-    let place = Place::new();
-    let running = place.start();
+    let node_dir = NodeDir::new();
+    let running = node_dir.start();
     let market = traders(&running);
     assert_eq!(running.stop(), 0);
-    let start = Start::new(&place.config_file());
+    let start = Start::new(&node_dir.config_file());
     let mut both = [("MM1", Side::Sell), ("MM2", Side::Buy)].map(|(user, side)| Trader::new(user, market, side));
     for round in 1..=5 {
         let process = start.run();
         let address = process.orders;
-        // Cut at other places each time.
+        // A crash at another place in each round.
         trade_while(&mut both, address, |load| {
             load.until_answered(100 * round);
             process.kill();
@@ -81,9 +81,9 @@ fn regression_01_a_crash_between_accept_and_apply_loses_nothing() {
 }
 
 #[test]
-fn regression_02_a_restart_keeps_quantities_and_the_place_in_the_queue() {
-    let place = Place::new();
-    let running = place.start();
+fn regression_02_a_restart_keeps_quantities_and_queue_positions() {
+    let node_dir = NodeDir::new();
+    let running = node_dir.start();
     let market = traders(&running);
     let mut maker = running.connect("MM1", SessionSeq::HEAD);
     let mut taker = running.connect("MM2", SessionSeq::HEAD);
@@ -96,11 +96,11 @@ fn regression_02_a_restart_keeps_quantities_and_the_place_in_the_queue() {
     let from = maker.next_seq();
     drop((maker, taker));
     assert_eq!(running.stop(), 0);
-    let running = place.start();
+    let running = node_dir.start();
     let mut maker = running.connect("MM1", from);
     let mut taker = running.connect("MM2", SessionSeq::HEAD);
     taker.new_order(&limit(2, market, Side::Buy, 100, 8)).expect("connected");
-    // The older one first, with what was left of it, then the younger one.
+    // The older order trades first, with its remaining quantity, then the younger one.
     let (first, second) = (executed(&mut maker), executed(&mut maker));
     assert_eq!((first.cl_ord_id.get(), first.cum_qty_e8.get(), first.leaves_qty_e8.get()), (1, 10 * ONE, 0));
     assert_eq!((second.cl_ord_id.get(), second.cum_qty_e8.get(), second.leaves_qty_e8.get()), (2, ONE, 9 * ONE));
@@ -108,8 +108,8 @@ fn regression_02_a_restart_keeps_quantities_and_the_place_in_the_queue() {
 
 #[test]
 fn regression_03_accept_comes_first_and_cumulative_never_falls() {
-    let place = Place::new();
-    let running = place.start();
+    let node_dir = NodeDir::new();
+    let running = node_dir.start();
     let market = traders(&running);
     let mut maker = running.connect("MM1", SessionSeq::HEAD);
     let mut taker = running.connect("MM2", SessionSeq::HEAD);
@@ -125,14 +125,14 @@ fn regression_03_accept_comes_first_and_cumulative_never_falls() {
 
 #[test]
 fn regression_04_an_immediate_order_ends_once_with_its_funds_back() {
-    let place = Place::new();
-    let running = place.start();
+    let node_dir = NodeDir::new();
+    let running = node_dir.start();
     let market = traders(&running);
     let mut maker = running.connect("MM1", SessionSeq::HEAD);
     maker.new_order(&limit(1, market, Side::Sell, 100, 1)).expect("connected");
     accepted(&mut maker);
     let mut taker = running.connect("MM2", SessionSeq::HEAD);
-    // Each would bind most of the account's money: were any of it kept, the next would be refused.
+    // Each order holds most of the account's balance: if any of it stayed held, the next order would be refused.
     for id in 1..=20 {
         let order = NewOrder { tif: TIF_IOC, ..limit(id, market, Side::Buy, 100, 900_000) };
         taker.new_order(&order).expect("connected");
@@ -142,13 +142,13 @@ fn regression_04_an_immediate_order_ends_once_with_its_funds_back() {
         }
         assert_eq!(canceled(&mut taker).cl_ord_id.get(), id);
     }
-    assert!(matches!(taker.poll(Duration::ZERO), Ok(None)), "and nothing follows an end");
+    assert!(matches!(taker.poll(Duration::ZERO), Ok(None)), "no message follows the end of an order");
 }
 
 #[test]
-fn regression_06_a_cancel_of_no_open_order_of_ones_own_changes_nothing() {
-    let place = Place::new();
-    let running = place.start();
+fn regression_06_a_cancel_of_a_filled_unknown_or_foreign_order_changes_nothing() {
+    let node_dir = NodeDir::new();
+    let running = node_dir.start();
     let market = traders(&running);
     let mut maker = running.connect("MM1", SessionSeq::HEAD);
     let mut other = running.connect("MM2", SessionSeq::HEAD);
@@ -168,12 +168,12 @@ fn regression_06_a_cancel_of_no_open_order_of_ones_own_changes_nothing() {
 }
 
 #[test]
-fn regression_07_numbers_go_on_over_a_restart() {
-    let place = Place::new();
+fn regression_07_sequences_continue_over_a_restart() {
+    let node_dir = NodeDir::new();
     let mut ids = Vec::new();
     let mut market = MarketId(1);
     for round in 0..3 {
-        let running = place.start();
+        let running = node_dir.start();
         if round == 0 {
             market = traders(&running);
         }
@@ -191,9 +191,9 @@ fn regression_07_numbers_go_on_over_a_restart() {
 }
 
 #[test]
-fn regression_11_a_halt_takes_effect_at_one_place_in_the_log() {
-    let place = Place::new();
-    let running = place.start();
+fn regression_11_a_halt_takes_effect_at_one_sequence() {
+    let node_dir = NodeDir::new();
+    let running = node_dir.start();
     let market = traders(&running);
     let mut client = running.connect("MM1", SessionSeq::HEAD);
     for id in 1..=2_000 {
@@ -204,19 +204,20 @@ fn regression_11_a_halt_takes_effect_at_one_place_in_the_log() {
         }
     }
     client.flush().expect("connected");
-    let taken: Vec<bool> = (0..2_000).map(|_| matches!(next(&mut client).message, Answer::OrderAccepted(_))).collect();
-    let before = taken.iter().take_while(|taken| **taken).count();
-    assert!(taken[before..].iter().all(|taken| !taken), "taken, refused, and taken again");
-    assert!(before < 2_000, "the halt came");
+    let accepted: Vec<bool> =
+        (0..2_000).map(|_| matches!(next(&mut client).message, Answer::OrderAccepted(_))).collect();
+    let before = accepted.iter().take_while(|accepted| **accepted).count();
+    assert!(accepted[before..].iter().all(|accepted| !accepted), "accepted, refused, and accepted again");
+    assert!(before < 2_000, "the halt had no effect");
 }
 
 #[test]
 fn regression_15_a_planned_restart_keeps_every_resting_order() {
-    let place = Place::new();
-    let running = place.start();
+    let node_dir = NodeDir::new();
+    let running = node_dir.start();
     let market = traders(&running);
     let mut maker = running.connect("MM1", SessionSeq::HEAD);
-    // The strictest terms there are, and a client that is still connected when the node goes.
+    // The strictest cancel on disconnect, and a client that is still connected when the node stops.
     let set = api::binary::orders::SetSession::cancel_on_disconnect(
         ClOrdId(1),
         book::command::CodMode::Both,
@@ -233,7 +234,7 @@ fn regression_15_a_planned_restart_keeps_every_resting_order() {
         accepted(&mut maker);
     }
     assert_eq!(running.stop(), 0);
-    let running = place.start();
+    let running = node_dir.start();
     let status = &running.node().status;
     let from = status.gateway.at_ns.get();
     while status.gateway.at_ns.get() < from + 300_000_000 {
@@ -242,15 +243,15 @@ fn regression_15_a_planned_restart_keeps_every_resting_order() {
     assert_eq!(running.follow().depth().books().map(|book| book.order_count()).sum::<usize>(), 500);
 }
 
-/// Frames of one order each take a block of the head and few bytes of the store: the head was full before the store was
-/// asked to flush, for ever.
+/// Frames of one order each take a block of the head and few bytes of the store. The head filled up before the store
+/// was flushed, and the node waited for ever.
 #[test]
 fn regression_small_frames_do_not_fill_the_head() {
-    let place = Place::with("[journal]\nframes_in_flight = 1\n");
-    let running = place.start();
+    let node_dir = NodeDir::with("[journal]\nframes_in_flight = 1\n");
+    let running = node_dir.start();
     let market = traders(&running);
     let mut client = running.connect("MM1", SessionSeq::HEAD);
-    // The head of these tests holds about four thousand blocks.
+    // The head in these tests has about four thousand blocks.
     for id in 1..=5_000 {
         client.new_order(&NewOrder { tif: TIF_IOC, ..limit(id, market, Side::Buy, 10, 1) }).expect("connected");
         accepted(&mut client);
@@ -258,43 +259,46 @@ fn regression_small_frames_do_not_fill_the_head() {
     }
     drop(client);
     assert_eq!(running.stop(), 0);
-    assert_eq!(place.start().stop(), 0);
+    assert_eq!(node_dir.start().stop(), 0);
 }
 
-/// A mass cancel of more orders than one command may cancel, cut by a crash before its rest was in the log: the client
-/// had been told that more follows, and nothing did.
+/// A mass cancel of more orders than one command may cancel, interrupted by a crash before its next part was in the
+/// log: the client had received the announcement of more parts, and none followed.
 #[test]
-fn a_mass_cancel_that_a_crash_cut_is_finished_by_the_next_start() {
-    the_rest_follows(|_| {});
+fn a_mass_cancel_that_a_crash_interrupted_is_completed_by_the_next_start() {
+    the_next_part_follows(|_| {});
 }
 
-/// Nor did it when a snapshot stood between the two: whoever began with it knew of no mass cancel.
+/// The same with a snapshot between the two parts: a start from it did not know of the mass cancel.
 #[test]
-fn a_mass_cancel_that_a_snapshot_cut_is_finished_by_the_next_start() {
-    the_rest_follows(|place| {
-        let directory = Arc::new(Directory::open(&place.data_dir()).expect("nobody else has it"));
+fn a_mass_cancel_before_a_snapshot_is_completed_by_the_next_start() {
+    the_next_part_follows(|node_dir| {
+        let directory = Arc::new(Directory::open(&node_dir.data_dir()).expect("no node runs on the directory"));
         let new_engine = || Engine::new(Capacity::default());
-        let (restored, store) = restore(&directory, &Quarantine::default(), new_engine, 1).expect("a whole log");
+        let (restored, store) = restore(&directory, &Quarantine::default(), new_engine, 1).expect("the log is intact");
         assert!(!restored.continuations.is_empty());
         let (_port, inlet) = shadow_port();
         let (quarantine, end) = (Quarantine::default(), restored.engine.stamp().seq);
         let wiring = ShadowWiring::offline(Arc::clone(&directory), Arc::new(store), quarantine, inlet, end);
-        let mut shadow = Shadow::begin(wiring, new_engine).expect("begun");
-        let (header, _) = shadow.snapshot_at_end(restored.engine.state_hash()).expect("sound").expect("taken");
-        assert_eq!(header.tail, restored.log.tail, "a start has nothing to apply behind it");
+        let mut shadow = Shadow::begin(wiring, new_engine).expect("the shadow starts");
+        let (header, _) = shadow
+            .snapshot_at_end(restored.engine.state_hash())
+            .expect("the state agrees with the log")
+            .expect("the snapshot was taken");
+        assert_eq!(header.tail, restored.log.tail, "the snapshot is at the end of the log");
     });
 }
 
-fn the_rest_follows(in_between: impl FnOnce(&Place)) {
-    let place = Place::new();
-    let running = place.start();
+fn the_next_part_follows(in_between: impl FnOnce(&NodeDir)) {
+    let node_dir = NodeDir::new();
+    let running = node_dir.start();
     let market = traders(&running);
     assert_eq!(running.stop(), 0);
     let orders = (1..=u64::from(CANCELS_PER_COMMAND_MAX) + 60).map(|id| Command::Place(resting(id, market)));
-    append(&place, orders.chain([Command::MassCancel(everything())]));
-    in_between(&place);
+    append(&node_dir, orders.chain([Command::MassCancel(everything())]));
+    in_between(&node_dir);
 
-    let running = place.start();
+    let running = node_dir.start();
     let mut client = running.connect("MM1", SessionSeq::FIRST);
     let mut canceled_count = 0;
     let reports: Vec<bool> = std::iter::from_fn(|| {
@@ -346,10 +350,10 @@ fn everything() -> MassCancel {
     }
 }
 
-/// Adds commands to the log of a node that is not running.
-fn append(place: &Place, commands: impl Iterator<Item = Command>) {
-    let directory = Directory::open(&place.data_dir()).expect("nobody else has it");
-    let store = directory.store().expect("a store");
+/// Appends commands to the log of a stopped node.
+fn append(node_dir: &NodeDir, commands: impl Iterator<Item = Command>) {
+    let directory = Directory::open(&node_dir.data_dir()).expect("no node runs on the directory");
+    let store = directory.store().expect("the store opens");
     let mut ts = TsNs(0);
     let found = wal::recover::recover(&directory, &store, Lsn(1), |_, bytes| {
         ts = codec::decode(bytes)?.ts;
@@ -357,13 +361,14 @@ fn append(place: &Place, commands: impl Iterator<Item = Command>) {
     });
     let (timeline, geometry) = (directory.identity().timeline, directory.identity().geometry);
     let config = HeadConfig { timeline, geometry, frame_bytes_max: 1 << 16, frames_in_flight_max: 1 };
-    let segments = directory.segments(Access::ReadWrite).expect("segments");
-    let mut head = BlockingHead::new(config, found.expect("a whole log").position, segments).expect("a valid head");
+    let segments = directory.segments(Access::ReadWrite).expect("the segments open");
+    let mut head =
+        BlockingHead::new(config, found.expect("the log is intact").position, segments).expect("a valid head");
     let mut record = vec![0; codec::RECORD_BYTES_MAX];
     for command in commands {
-        let len = codec::encode(ts, &command, &mut record).expect("it fits");
-        assert!(head.append(&record[..len]).expect("written").is_some(), "the head has room");
-        head.commit().expect("durable");
+        let len = codec::encode(ts, &command, &mut record).expect("the record fits");
+        assert!(head.append(&record[..len]).expect("the head is writable").is_some(), "the head has room");
+        head.commit().expect("the frame was synced");
         head.release_durable();
     }
 }

@@ -1,5 +1,5 @@
-//! What a session may rely on: heartbeats, cancel on disconnect, throttle, kill switch, stage times, and a stream that is
-//! the same however often it is asked for.
+//! The guarantees of a session: heartbeats, cancel on disconnect, throttle, kill switch, stage times, and a stream that
+//! is the same each time it is requested.
 
 mod common;
 
@@ -15,18 +15,18 @@ use book::command::{Admin, CodMode, CodScope, MassScope, Side, Throttle};
 use book::ids::{ClOrdId, MarketId, SessionId};
 use book::reject::RejectReason;
 use common::raw::Raw;
-use common::{PATIENCE, Place, Running, limit, next, price, qty, until};
+use common::{NodeDir, PATIENCE, RunningNode, limit, next, price, qty, wait_until};
 use std::time::{Duration, Instant};
 
-/// A market and the traders MM1 and MM2, each with an account.
-fn traders(running: &Running) -> MarketId {
+/// Adds a market and the traders MM1 and MM2, each with an account.
+fn traders(running: &RunningNode) -> MarketId {
     let market = running.add_market();
     running.add_trader("MM1");
     running.add_trader("MM2");
     market
 }
 
-/// Sets the session's terms and rests two orders, one of them to persist.
+/// Sets the session's cancel on disconnect and rests two orders, one of which persists on a disconnect.
 fn rest_two(client: &mut OrderClient, market: MarketId, mode: CodMode, scope: CodScope, window_ms: u32) {
     client.set_session(&SetSession::cancel_on_disconnect(ClOrdId(1), mode, scope, window_ms)).expect("connected");
     assert!(matches!(next(client).message, Answer::SessionState(_)));
@@ -38,31 +38,31 @@ fn rest_two(client: &mut OrderClient, market: MarketId, mode: CodMode, scope: Co
     }
 }
 
-/// Open orders on the public book.
-fn resting(running: &Running) -> usize {
+/// Number of open orders in the public book.
+fn resting(running: &RunningNode) -> usize {
     running.follow().depth().books().map(|book| book.order_count()).sum()
 }
 
-/// Long enough in the node's own time for its housekeeping to have been round since now, several times.
-fn let_housekeeping_pass(running: &Running) {
+/// Waits for several housekeeping periods of the node, by its own clock.
+fn wait_for_housekeeping(running: &RunningNode) {
     let status = &running.node().status;
     let from = status.gateway.at_ns.get();
-    until("the gateway's time goes on", || from + 300_000_000 < status.gateway.at_ns.get());
+    wait_until("the gateway's clock advances", || from + 300_000_000 < status.gateway.at_ns.get());
 }
 
-/// How a connection can end.
+/// The ways in which a connection can end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Fin,
     Reset,
     Logout,
     Protocol,
-    /// It stays, and says nothing any more.
+    /// The connection stays open and the client sends nothing more.
     Silence,
 }
 
-/// Ends the connection in one of its ways, and waits until the node has noticed.
-fn end(running: &Running, mut client: OrderClient, how: End) {
+/// Ends the connection in one of these ways, and waits until the node has closed the session.
+fn end(running: &RunningNode, mut client: OrderClient, how: End) {
     let status = &running.node().status;
     let open_before = status.sessions_open.get();
     let kept = match how {
@@ -71,16 +71,16 @@ fn end(running: &Running, mut client: OrderClient, how: End) {
             None
         }
         End::Reset => {
-            // Bytes of the node that nobody reads make a reset of the close.
+            // Unread bytes in the client's socket turn its close into a reset.
             let answered = status.rejects.get();
             client.new_order(&limit(3, MarketId(99), Side::Buy, 1, 1)).expect("connected");
-            until("the order is answered", || answered < status.rejects.get());
+            wait_until("the order is answered", || answered < status.rejects.get());
             drop(client);
             None
         }
         End::Logout => {
             client.logout().expect("connected");
-            until("the session is closed", || status.sessions_open.get() < open_before);
+            wait_until("the session is closed", || status.sessions_open.get() < open_before);
             return;
         }
         End::Protocol => {
@@ -89,14 +89,15 @@ fn end(running: &Running, mut client: OrderClient, how: End) {
         }
         End::Silence => Some(client),
     };
-    until("the session is closed", || status.sessions_open.get() < open_before);
+    wait_until("the session is closed", || status.sessions_open.get() < open_before);
     drop(kept);
 }
 
-/// What is left of two orders, one of which persists, when a session with this mode ends like that.
-fn left(cases: &[(CodMode, End)]) -> Vec<(CodMode, End, u32)> {
-    let place = Place::with("[session]\nidle_timeout = \"2s\"\n");
-    let running = place.start();
+/// For each case, the number of orders that still rest of two, one of which persists, after a session with this mode
+/// has ended in this way.
+fn resting_after(cases: &[(CodMode, End)]) -> Vec<(CodMode, End, u32)> {
+    let node_dir = NodeDir::with("[session]\nidle_timeout = \"2s\"\n");
+    let running = node_dir.start();
     let market = running.add_market();
     let users: Vec<String> = (0..cases.len()).map(|idx| format!("C{idx}")).collect();
     for (user, &(mode, how)) in users.iter().zip(cases) {
@@ -105,7 +106,7 @@ fn left(cases: &[(CodMode, End)]) -> Vec<(CodMode, End, u32)> {
         rest_two(&mut client, market, mode, CodScope::Session, 0);
         end(&running, client, how);
     }
-    let_housekeeping_pass(&running);
+    wait_for_housekeeping(&running);
     let open_orders = |user: &String| {
         let mut client = running.connect(user, SessionSeq::HEAD);
         let ask = SetSession::cancel_on_disconnect(ClOrdId(9), CodMode::Off, CodScope::Session, 0);
@@ -124,43 +125,43 @@ fn cancel_on_disconnect_follows_its_mode() {
     let modes = [(CodMode::Off, 2), (CodMode::OnDisconnect, 1), (CodMode::OnLogout, 2), (CodMode::Both, 1)];
     let expected: Vec<_> = ends.iter().flat_map(|&how| modes.map(|(mode, left)| (mode, how, left))).collect();
     let cases: Vec<_> = expected.iter().map(|&(mode, how, _)| (mode, how)).collect();
-    assert_eq!(left(&cases), expected);
+    assert_eq!(resting_after(&cases), expected);
 }
 
 #[test]
 fn cancel_on_logout_follows_its_mode() {
     let modes = [(CodMode::Off, 2), (CodMode::OnDisconnect, 2), (CodMode::OnLogout, 1), (CodMode::Both, 1)];
     let expected = modes.map(|(mode, left)| (mode, End::Logout, left));
-    assert_eq!(left(&expected.map(|(mode, how, _)| (mode, how))), expected);
+    assert_eq!(resting_after(&expected.map(|(mode, how, _)| (mode, how))), expected);
 }
 
 #[test]
 fn silence_is_a_disconnect() {
     let expected = [(CodMode::OnDisconnect, End::Silence, 1)];
-    assert_eq!(left(&expected.map(|(mode, how, _)| (mode, how))), expected);
+    assert_eq!(resting_after(&expected.map(|(mode, how, _)| (mode, how))), expected);
 }
 
-/// A logout that is followed by a login at once has happened all the same.
+/// A logout has its effect also when a login follows it at once.
 #[test]
-fn a_quick_return_does_not_undo_a_logout_without_a_window() {
-    let place = Place::new();
-    let running = place.start();
+fn an_immediate_login_does_not_undo_a_logout_without_a_window() {
+    let node_dir = NodeDir::new();
+    let running = node_dir.start();
     let market = traders(&running);
     let mut client = running.connect("MM1", SessionSeq::HEAD);
     rest_two(&mut client, market, CodMode::Both, CodScope::Session, 0);
     let from = client.next_seq();
     client.logout().expect("connected");
     let status = &running.node().status;
-    until("the session is closed", || status.sessions_open.get() == 0);
+    wait_until("the session is closed", || status.sessions_open.get() == 0);
     let mut again = running.connect("MM1", from);
     assert!(matches!(next(&mut again).message, Answer::OrderCanceled(m) if m.cl_ord_id.get() == 1));
     assert_eq!(resting(&running), 1);
 }
 
 #[test]
-fn account_scope_takes_the_other_session_along() {
-    let place = Place::new();
-    let running = place.start();
+fn account_scope_cancels_the_other_sessions_orders() {
+    let node_dir = NodeDir::new();
+    let running = node_dir.start();
     let market = running.add_market();
     let account = running.add_trader("MM1");
     running.add_session(account, "MM2", CodMode::Off);
@@ -172,24 +173,24 @@ fn account_scope_takes_the_other_session_along() {
     drop(client);
     let canceled = next(&mut other);
     assert!(matches!(canceled.message, Answer::OrderCanceled(m) if m.reason == 3), "{canceled:?}");
-    until("one order persists", || resting(&running) == 1);
+    wait_until("one order persists", || resting(&running) == 1);
 }
 
 #[test]
-fn a_session_that_is_back_within_its_window_keeps_its_orders() {
-    let place = Place::new();
-    let running = place.start();
+fn a_session_that_reconnects_within_its_window_keeps_its_orders() {
+    let node_dir = NodeDir::new();
+    let running = node_dir.start();
     let market = traders(&running);
     let mut client = running.connect("MM1", SessionSeq::HEAD);
     rest_two(&mut client, market, CodMode::Both, CodScope::Session, 60_000);
     drop(client);
     let status = &running.node().status;
-    until("the session is closed", || status.sessions_open.get() == 0);
-    let_housekeeping_pass(&running);
+    wait_until("the session is closed", || status.sessions_open.get() == 0);
+    wait_for_housekeeping(&running);
     let mut client = running.connect("MM1", SessionSeq::HEAD);
-    let_housekeeping_pass(&running);
+    wait_for_housekeeping(&running);
     assert_eq!(resting(&running), 2);
-    // And one that is not back in time loses them then, not before.
+    // A session that does not reconnect in time loses them at the end of the window and not before.
     client
         .set_session(&SetSession::cancel_on_disconnect(ClOrdId(2), CodMode::Both, CodScope::Session, 500))
         .expect("connected");
@@ -197,24 +198,24 @@ fn a_session_that_is_back_within_its_window_keeps_its_orders() {
     let from = client.next_seq();
     let left_at = Instant::now();
     drop(client);
-    until("one order persists", || resting(&running) == 1);
+    wait_until("one order persists", || resting(&running) == 1);
     assert!(left_at.elapsed() >= Duration::from_millis(500), "after {:?}", left_at.elapsed());
     let mut client = running.connect("MM1", from);
     assert!(matches!(next(&mut client).message, Answer::OrderCanceled(m) if m.cl_ord_id.get() == 1 && m.reason == 3));
 }
 
 #[test]
-fn a_new_login_takes_over_and_nothing_is_cancelled() {
-    let place = Place::new();
-    let running = place.start();
+fn a_new_login_replaces_the_connection_and_nothing_is_cancelled() {
+    let node_dir = NodeDir::new();
+    let running = node_dir.start();
     let market = traders(&running);
     let mut first = running.connect("MM1", SessionSeq::HEAD);
     rest_two(&mut first, market, CodMode::Both, CodScope::Session, 0);
     let mut second = running.connect("MM1", SessionSeq::HEAD);
-    let gone = first.poll(PATIENCE);
-    assert!(matches!(gone, Err(ClientError::Closed { .. } | ClientError::Io { .. })), "{gone:?}");
+    let ended = first.poll(PATIENCE);
+    assert!(matches!(ended, Err(ClientError::Closed { .. } | ClientError::Io { .. })), "{ended:?}");
     drop(first);
-    let_housekeeping_pass(&running);
+    wait_for_housekeeping(&running);
     assert_eq!(resting(&running), 2);
     assert_eq!(running.node().status.sessions_open.get(), 1);
     second.new_order(&limit(3, market, Side::Buy, 12, 1)).expect("connected");
@@ -223,34 +224,34 @@ fn a_new_login_takes_over_and_nothing_is_cancelled() {
 
 #[test]
 fn after_a_restart_sessions_have_their_window() {
-    let place = Place::with("[session]\nrestart_window = \"1s\"\n");
-    let running = place.start();
+    let node_dir = NodeDir::with("[session]\nrestart_window = \"1s\"\n");
+    let running = node_dir.start();
     let market = traders(&running);
     let mut back = running.connect("MM1", SessionSeq::HEAD);
     rest_two(&mut back, market, CodMode::Both, CodScope::Session, 0);
     let mut away = running.connect("MM2", SessionSeq::HEAD);
     rest_two(&mut away, market, CodMode::Both, CodScope::Session, 0);
     let from = away.next_seq();
-    // Stopped with the clients still there: they are cut off by the node, not the other way round.
+    // The node stops while its clients are connected, so it ends the connections and not they.
     assert_eq!(running.stop(), 0);
     let started_at = Instant::now();
-    let running = place.start();
+    let running = node_dir.start();
     let mut back = running.connect("MM1", back.next_seq());
-    until("the order of the session that stays away is cancelled", || resting(&running) == 3);
+    wait_until("the order of the disconnected session is cancelled", || resting(&running) == 3);
     assert!(started_at.elapsed() >= Duration::from_secs(1), "after {:?}", started_at.elapsed());
     let mut away = running.connect("MM2", from);
     assert!(matches!(next(&mut away).message, Answer::OrderCanceled(m) if m.cl_ord_id.get() == 1 && m.reason == 3));
-    assert!(matches!(back.poll(Duration::ZERO), Ok(None)), "the other one is told nothing");
+    assert!(matches!(back.poll(Duration::ZERO), Ok(None)), "the other session receives nothing");
 }
 
 #[test]
-fn heartbeats_keep_a_quiet_line_open_and_silence_closes_it() {
-    let place = Place::with("[session]\nheartbeat = \"100ms\"\nidle_timeout = \"2s\"\n");
-    let running = place.start();
+fn heartbeats_keep_a_connection_open_and_silence_closes_it() {
+    let node_dir = NodeDir::with("[session]\nheartbeat = \"100ms\"\nidle_timeout = \"2s\"\n");
+    let running = node_dir.start();
     traders(&running);
     let mut raw = Raw::login(running.orders(), "MM1", SessionSeq::HEAD);
     let logged_in = Instant::now();
-    // Past the limit of silence on heartbeats alone, in both directions.
+    // Longer than the idle timeout, with nothing but heartbeats in both directions.
     while logged_in.elapsed() < Duration::from_millis(2_500) {
         assert_eq!(raw.any_packet(), Some((PacketKind::ServerHeartbeat as u8, vec![])));
         raw.send(&[0, 1, PacketKind::ClientHeartbeat as u8]);
@@ -265,8 +266,8 @@ fn heartbeats_keep_a_quiet_line_open_and_silence_closes_it() {
 
 #[test]
 fn the_throttle_refuses_orders_and_never_cancels() {
-    let place = Place::new();
-    let running = place.start();
+    let node_dir = NodeDir::new();
+    let running = node_dir.start();
     let market = traders(&running);
     let throttle = Throttle { orders_per_second: 1, burst: 3 };
     running.admin(Admin::SetSessionThrottle { session: SessionId(1), throttle });
@@ -288,16 +289,16 @@ fn the_throttle_refuses_orders_and_never_cancels() {
         client.cancel(&CancelOrder::new(ClOrdId(id), Target::ClOrdId(ClOrdId(id)), market)).expect("connected");
         assert!(matches!(next(&mut client).message, Answer::OrderCanceled(m) if m.cl_ord_id.get() == id));
     }
-    // What was refused is used up: sent again, it is not even answered.
+    // The id of a refused order is used: sent again, the order has no answer.
     client.new_order(&limit(6, market, Side::Buy, 10, 1)).expect("connected");
     client.cancel(&CancelOrder::new(ClOrdId(9), Target::ClOrdId(ClOrdId(9)), market)).expect("connected");
     assert!(matches!(next(&mut client).message, Answer::CancelRejected(_)));
 }
 
 #[test]
-fn a_reject_uses_its_id_up() {
-    let place = Place::new();
-    let running = place.start();
+fn a_rejected_order_uses_its_id() {
+    let node_dir = NodeDir::new();
+    let running = node_dir.start();
     let market = traders(&running);
     let mut client = running.connect("MM1", SessionSeq::HEAD);
     let refused = [
@@ -319,8 +320,8 @@ fn a_reject_uses_its_id_up() {
 
 #[test]
 fn the_kill_switch_survives_reconnect_and_restart() {
-    let place = Place::new();
-    let mut running = place.start();
+    let node_dir = NodeDir::new();
+    let mut running = node_dir.start();
     let market = traders(&running);
     let mut client = running.connect("MM1", SessionSeq::HEAD);
     client.new_order(&limit(1, market, Side::Buy, 10, 1)).expect("connected");
@@ -330,7 +331,7 @@ fn the_kill_switch_survives_reconnect_and_restart() {
     assert!(matches!(next(&mut client).message, Answer::OrderCanceled(_)));
     assert!(matches!(next(&mut client).message, Answer::MassCancelReport(m) if m.kill_switch_active == 1));
     let mut id = 10;
-    let mut still_refused = |running: &Running| {
+    let mut still_refused = |running: &RunningNode| {
         let mut client = running.connect("MM1", SessionSeq::HEAD);
         id += 1;
         client.new_order(&limit(id, market, Side::Buy, 10, 1)).expect("connected");
@@ -342,22 +343,22 @@ fn the_kill_switch_survives_reconnect_and_restart() {
     drop(client);
     still_refused(&running);
     assert_eq!(running.stop(), 0);
-    running = place.start();
+    running = node_dir.start();
     still_refused(&running);
 }
 
 #[test]
-fn stage_times_come_when_they_are_asked_for() {
+fn stage_times_are_sent_when_requested() {
     for threads in ["single", "pipeline"] {
-        stage_times_come(&Place::with_threads(threads, "").start());
+        stage_times_are_sent(&NodeDir::with_threads(threads, "").start());
     }
 }
 
-fn stage_times_come(running: &Running) {
+fn stage_times_are_sent(running: &RunningNode) {
     let market = traders(running);
     let mut client = running.connect("MM1", SessionSeq::HEAD);
     client.new_order(&limit(1, market, Side::Buy, 10, 1)).expect("connected");
-    assert!(matches!(next(&mut client).message, Answer::OrderAccepted(_)), "nothing was asked for yet");
+    assert!(matches!(next(&mut client).message, Answer::OrderAccepted(_)), "stage times were not requested yet");
     let set = SetSession::cancel_on_disconnect(ClOrdId(1), CodMode::Off, CodScope::Session, 0);
     client.set_session(&SetSession { stage_times: 1, ..set }).expect("connected");
     assert!(matches!(next(&mut client).message, Answer::SessionState(_)));
@@ -368,13 +369,14 @@ fn stage_times_come(running: &Running) {
         match received.message {
             Answer::OrderAccepted(m) => accepted = Some(m),
             Answer::StageTimes(m) => {
-                assert_eq!(received.seq, None, "they are outside of the stream");
+                assert_eq!(received.seq, None, "stage times have no sequence number");
                 times = Some(m);
             }
             other => panic!("{other:?}"),
         }
     }
-    let (accepted, times) = (accepted.expect("seen"), times.expect("seen"));
+    let (accepted, times) =
+        (accepted.expect("the loop above waited for it"), times.expect("the loop above waited for it"));
     assert_eq!((times.cl_ord_id, times.exec_id), (accepted.cl_ord_id, accepted.exec_id));
     assert_eq!(times.sequenced_time_ns, accepted.transact_time_ns);
     let in_order = [times.received_time_ns, times.sequenced_time_ns, times.durable_time_ns, times.released_time_ns];
@@ -382,8 +384,8 @@ fn stage_times_come(running: &Running) {
     assert_ne!(times.received_time_ns.get(), 0);
 }
 
-/// The whole stream of a session, as it comes now.
-fn stream_of(running: &Running, user: &str) -> Vec<Vec<u8>> {
+/// Requests the complete stream of a session.
+fn stream_of(running: &RunningNode, user: &str) -> Vec<Vec<u8>> {
     let head = running.connect(user, SessionSeq::HEAD).next_seq();
     let mut client = running.connect(user, SessionSeq::FIRST);
     let mut stream = Vec::new();
@@ -395,12 +397,12 @@ fn stream_of(running: &Running, user: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_stream_is_the_same_bytes_after_reconnect_and_restart() {
-    let place = Place::new();
-    let mut running = place.start();
+    let node_dir = NodeDir::new();
+    let mut running = node_dir.start();
     let market = traders(&running);
     let mut maker = running.connect("MM1", SessionSeq::HEAD);
     let mut taker = running.connect("MM2", SessionSeq::HEAD);
-    // Something of everything: rests, fills, a reject, an amendment, cancels, a mass cancel, terms.
+    // Every kind of message: rests, fills, a reject, an amendment, cancels, a mass cancel, session settings.
     for id in 1..=20 {
         maker.new_order(&limit(id, market, Side::Sell, 100 + id as i64, 3)).expect("connected");
     }
@@ -425,7 +427,7 @@ fn a_stream_is_the_same_bytes_after_reconnect_and_restart() {
     drop((maker, taker));
     for _ in 0..2 {
         assert_eq!(running.stop(), 0);
-        running = place.start();
+        running = node_dir.start();
         assert_eq!(["MM1", "MM2"].map(|user| stream_of(&running, user)), before, "after a restart");
     }
 }

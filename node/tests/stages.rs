@@ -1,4 +1,4 @@
-//! The times of orders, stage by stage, as a node's `/metrics` tells them.
+//! Stage times of orders in a node's `/metrics`.
 
 mod common;
 
@@ -6,7 +6,7 @@ use api::binary::orders::Answer;
 use api::binary::stream::SessionSeq;
 use book::command::Side;
 use book::ids::MarketId;
-use common::{PATIENCE, Place, Running, limit, next};
+use common::{NodeDir, PATIENCE, RunningNode, limit, next};
 use node::ops::registry::Registry;
 use node::ops::{OpsServer, bind};
 use node::rings::stage_times::STAGE_NAMES;
@@ -14,7 +14,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
-/// Several housekeepings of the core, after each of which it gives away what it has recorded.
+/// Several housekeeping periods of the core; in each it passes its records on.
 const SETTLED_NS: u64 = 200_000_000;
 
 /// The text of `/metrics`.
@@ -22,18 +22,18 @@ struct Metrics(String);
 
 impl Metrics {
     fn ask(address: SocketAddr) -> Self {
-        let mut socket = TcpStream::connect(address).expect("it listens");
+        let mut socket = TcpStream::connect(address).expect("the node listens");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
-        socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it reads");
+        socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("the node reads");
         let mut answer = String::new();
-        socket.read_to_string(&mut answer).expect("an answer and the end");
+        socket.read_to_string(&mut answer).expect("the node answers and closes");
         Self(answer)
     }
 
-    /// The number behind a series as it is written, without `pinion_stage_`.
+    /// The text of a series' value; `series` is its name without `pinion_stage_`.
     fn text(&self, series: &str) -> &str {
         let value = self.0.lines().find_map(|line| line.strip_prefix("pinion_stage_")?.strip_prefix(series));
-        value.unwrap_or_else(|| panic!("no {series} in {}", self.0)).trim()
+        value.unwrap_or_else(|| panic!("{series} is missing in {}", self.0)).trim()
     }
 
     fn number(&self, series: &str) -> u64 {
@@ -60,7 +60,7 @@ impl Metrics {
         self.0.lines().filter_map(bucket).collect()
     }
 
-    /// Median, 90, 99, 99.9 of a hundred, and the maximum.
+    /// p50, p90, p99, p99.9 and the maximum.
     fn quantiles_ns(&self, stage: &str) -> [u64; 5] {
         ["0.5", "0.9", "0.99", "0.999", "max"]
             .map(|quantile| self.number(&format!("quantile_ns{{stage=\"{stage}\",quantile=\"{quantile}\"}}")))
@@ -70,35 +70,36 @@ impl Metrics {
 #[test]
 fn every_answered_command_is_in_the_times_of_each_stage() {
     for (threads, extra) in [("single", ""), ("pipeline", ""), ("single", "[journal]\nsync = \"interval\"\n")] {
-        let place = Place::with_threads(threads, extra);
-        let running = place.start();
-        let config = place.config();
+        let node_dir = NodeDir::with_threads(threads, extra);
+        let running = node_dir.start();
+        let config = node_dir.config();
         let listener = bind(&config).expect("a free port");
-        let edge = OpsServer::spawn(&config, listener, running.node().ops_handles(), Registry::default())
-            .expect("the edge starts");
-        let told = format!("{threads} {extra}");
+        let server = OpsServer::spawn(&config, listener, running.node().ops_handles(), Registry::default())
+            .expect("the ops server starts");
+        let case = format!("{threads} {extra}");
 
         let started = Instant::now();
         let answered = trade(&running);
         let longest_ns = started.elapsed().as_nanos() as u64;
-        let metrics = settled(&running, edge.address(), answered);
+        let metrics = settled(&running, server.address(), answered);
         for stage in STAGE_NAMES {
-            assert_eq!(metrics.count(stage), answered, "{told} {stage}");
-            check_stage(&metrics, stage, longest_ns, &told);
+            assert_eq!(metrics.count(stage), answered, "{case} {stage}");
+            check_stage(&metrics, stage, longest_ns, &case);
         }
         let parts: u64 = STAGE_NAMES[..3].iter().map(|stage| metrics.sum_ns(stage)).sum();
-        assert_eq!(parts, metrics.sum_ns("total"), "{told}: the stages are the whole");
-        // The disk takes time where it is waited for, and none where it is not.
-        assert_eq!(0 < metrics.sum_ns("journal"), extra.is_empty(), "{told}");
-        assert!(0 < running.node().status.frames.get(), "{told}");
+        assert_eq!(parts, metrics.sum_ns("total"), "{case}: the stages add up to the total");
+        // The journal stage has a time exactly where the acknowledgement waits for the disk.
+        assert_eq!(0 < metrics.sum_ns("journal"), extra.is_empty(), "{case}");
+        assert!(0 < running.node().status.frames.get(), "{case}");
 
         assert_eq!(running.stop(), 0);
-        edge.stop();
+        server.stop();
     }
 }
 
-/// Orders that rest, trade and are refused, each answered; the trades are told to two sessions. Returns how many.
-fn trade(running: &Running) -> u64 {
+/// Makes orders that rest, trade and are refused, and waits for each answer; a trade has an answer for two sessions.
+/// Returns the number of orders.
+fn trade(running: &RunningNode) -> u64 {
     const ORDERS: u64 = 60;
     let market = running.add_market();
     running.add_trader("MM1");
@@ -115,31 +116,31 @@ fn trade(running: &Running) -> u64 {
     2 * ORDERS
 }
 
-/// What there is when `answered` commands have come and the core has had time to tell of more.
-fn settled(running: &Running, address: SocketAddr, answered: u64) -> Metrics {
+/// The metrics when they have `answered` commands and the core has had time to pass on more.
+fn settled(running: &RunningNode, address: SocketAddr, answered: u64) -> Metrics {
     let deadline = Instant::now() + PATIENCE;
     while Metrics::ask(address).count("total") < answered {
-        assert!(Instant::now() < deadline, "the core keeps its times to itself");
+        assert!(Instant::now() < deadline, "the core does not pass its stage times on");
     }
     let at_ns = || running.node().status.gateway.at_ns.get();
     let until_ns = at_ns() + SETTLED_NS;
     while at_ns() < until_ns {
-        assert!(Instant::now() < deadline, "the core stands still");
+        assert!(Instant::now() < deadline, "the core does not run");
         std::thread::yield_now();
     }
     Metrics::ask(address)
 }
 
-fn check_stage(metrics: &Metrics, stage: &str, longest_ns: u64, told: &str) {
+fn check_stage(metrics: &Metrics, stage: &str, longest_ns: u64, case: &str) {
     let (buckets, count) = (metrics.buckets(stage), metrics.count(stage));
     let ends = (buckets.len(), buckets[0].0, buckets[21].0, buckets[22]);
-    assert_eq!(ends, (23, 1e-6, 10.0, (f64::INFINITY, count)), "{told} {stage}: {buckets:?}");
-    assert!(buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{told} {stage}: {buckets:?}");
+    assert_eq!(ends, (23, 1e-6, 10.0, (f64::INFINITY, count)), "{case} {stage}: {buckets:?}");
+    assert!(buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{case} {stage}: {buckets:?}");
 
     let quantiles = metrics.quantiles_ns(stage);
     let [median, .., max] = quantiles;
-    // To two digits: each is told as the end of its step, a hundredth above at most.
-    assert!(quantiles.is_sorted() && max <= longest_ns / 100 * 101, "{told} {stage}: {quantiles:?}");
+    // Quantiles have two digits: each is the end of its histogram step, at most a hundredth above the value.
+    assert!(quantiles.is_sorted() && max <= longest_ns / 100 * 101, "{case} {stage}: {quantiles:?}");
     let sum_ns = metrics.sum_ns(stage);
-    assert!(sum_ns <= count * max && count / 2 * (median / 101 * 100) <= sum_ns, "{told} {stage}: {sum_ns} ns");
+    assert!(sum_ns <= count * max && count / 2 * (median / 101 * 100) <= sum_ns, "{case} {stage}: {sum_ns} ns");
 }

@@ -1,5 +1,5 @@
-//! What the pinned core asks of the kernel, and what it may wait for: one kind of entry into its ring, a yield while the
-//! disk works, and no lock at all. The kernel's side is counted by strace on the thread of a real process.
+//! The system calls of the pinned core and its locks: it enters its ring, yields while the disk works, and takes no
+//! lock. strace counts the calls on the thread of a real process.
 
 mod common;
 
@@ -8,7 +8,7 @@ use api::binary::stream::SessionSeq;
 use api::client::OrderClient;
 use book::command::Side;
 use common::process::{Process, Start};
-use common::{PASSWORD, Place, limit, next};
+use common::{NodeDir, PASSWORD, limit, next};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -18,17 +18,17 @@ const COMMANDS: u64 = 2_000;
 /// Orders under way at once.
 const BATCH: u64 = 20;
 
-/// The kernel's number of a process's thread of that name.
+/// Kernel id of the thread of a process with this name.
 fn thread_id(process: u32, name: &str) -> String {
-    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("a living process");
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("the process runs");
     let named = tasks
-        .map(|task| task.expect("readable").path())
+        .map(|task| task.expect("the path is readable").path())
         .find(|task| std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name));
-    let task = named.unwrap_or_else(|| panic!("no thread is called {name:?}"));
+    let task = named.unwrap_or_else(|| panic!("there is no thread {name:?}"));
     task.file_name().and_then(|id| id.to_str()).expect("a number").to_owned()
 }
 
-/// strace on one thread, from when it says that it is there.
+/// Starts strace on one thread and waits until it has attached.
 fn attach(thread: &str, into: &Path) -> Child {
     let mut tracer = Command::new("strace")
         .args(["-p", thread, "-o"])
@@ -36,9 +36,9 @@ fn attach(thread: &str, into: &Path) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .expect("strace is installed by ./dev test");
-    let said = tracer.stderr.take().expect("piped");
+    let stderr = tracer.stderr.take().expect("the stream is a pipe");
     let mut line = String::new();
-    BufReader::new(said).read_line(&mut line).expect("strace speaks");
+    BufReader::new(stderr).read_line(&mut line).expect("strace prints that it attached");
     assert!(line.contains("attached"), "strace may not trace here (root, or kernel.yama.ptrace_scope = 0): {line}");
     tracer
 }
@@ -46,15 +46,15 @@ fn attach(thread: &str, into: &Path) -> Child {
 fn detach(mut tracer: Child) {
     let sent = Command::new("kill").arg("-INT").arg(tracer.id().to_string()).status();
     assert!(sent.is_ok_and(|status| status.success()), "kill(1) is part of every system");
-    tracer.wait().expect("our own child");
+    tracer.wait().expect("the child was not waited for before");
 }
 
-/// Calls by name.
+/// Number of calls by name.
 fn counted(trace: &Path) -> BTreeMap<String, u64> {
     let text = std::fs::read_to_string(trace).expect("strace wrote its file");
     let mut calls = BTreeMap::new();
     for name in text.lines().filter_map(|line| line.split_once('(')).map(|(name, _)| name) {
-        // "<... name resumed>" belongs to a call counted before.
+        // A line `<... name resumed>` belongs to a call that was counted before.
         if name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             *calls.entry(name.to_owned()).or_default() += 1;
         }
@@ -64,16 +64,16 @@ fn counted(trace: &Path) -> BTreeMap<String, u64> {
 
 #[test]
 fn the_pinned_core_makes_no_system_call_but_its_ring_entry_and_a_yield() {
-    let place = Place::new();
+    let node_dir = NodeDir::new();
     let market = {
-        let running = place.start();
+        let running = node_dir.start();
         let market = running.add_market();
         running.add_trader("MM1");
         assert_eq!(running.stop(), 0);
         market
     };
-    let process: Process = Start::new(&place.config_file()).run();
-    let mut client = OrderClient::connect(process.orders, "MM1", PASSWORD, SessionSeq::HEAD).expect("let in");
+    let process: Process = Start::new(&node_dir.config_file()).run();
+    let mut client = OrderClient::connect(process.orders, "MM1", PASSWORD, SessionSeq::HEAD).expect("logged in");
     let mut trade = |first: u64| {
         for batch in 0..COMMANDS / BATCH {
             for n in 0..BATCH {
@@ -86,7 +86,7 @@ fn the_pinned_core_makes_no_system_call_but_its_ring_entry_and_a_yield() {
     };
     trade(1);
 
-    let trace = place.config_file().with_extension("strace");
+    let trace = node_dir.config_file().with_extension("strace");
     let tracer = attach(&thread_id(process.id(), "core"), &trace);
     trade(1 + COMMANDS);
     detach(tracer);
@@ -95,49 +95,52 @@ fn the_pinned_core_makes_no_system_call_but_its_ring_entry_and_a_yield() {
 
     let entries = calls.get("io_uring_enter").copied().unwrap_or(0);
     assert!(COMMANDS / BATCH <= entries, "every answer went through the ring: {calls:?}");
-    // A lock that somebody else holds would show as a futex.
+    // A contended lock would show as a futex.
     let others: Vec<_> = calls.iter().filter(|(name, _)| *name != "io_uring_enter" && *name != "sched_yield").collect();
     assert!(others.is_empty(), "the pinned core also called {others:?}");
     assert_eq!(process.terminate().code, Some(0));
 }
 
-/// Everything that runs on the pinned core, and one file that does not, to see that the search finds what it looks for.
+/// Folders that are searched for locks, and the files and folders whose code runs on the pinned core.
 const SOURCES: [&str; 4] = ["src", "../book/src", "../wal/src", "../api/src"];
 const ON_THE_CORE: [&str; 15] = [
-    "src/reactor.rs",
-    "src/run.rs",
-    "src/gateway",
-    "src/engine_loop.rs",
-    "src/ingress.rs",
-    "src/outbox.rs",
-    "src/events.rs",
-    "src/translate.rs",
-    "src/streams.rs",
-    "src/stages.rs",
-    "src/marks.rs",
-    "src/clock.rs",
+    "src/reactor",
+    "src/engine",
+    "src/gateway/order_entry",
+    "src/gateway/order_entry.rs",
+    "src/gateway/send_buffer.rs",
+    "src/rings/ingress.rs",
+    "src/rings/outbox.rs",
+    "src/rings/stage_times.rs",
+    "src/rings/release_times.rs",
+    "src/replica/translate.rs",
+    "src/replica/session_streams.rs",
+    "src/host/clock.rs",
     "../book/src",
     "../wal/src/head.rs",
     "../api/src",
 ];
 
 #[test]
-fn no_lock_is_taken_where_the_pinned_core_runs() {
+fn no_code_of_the_pinned_core_has_a_lock() {
+    for path in ON_THE_CORE {
+        assert!(Path::new(path).exists(), "{path} was moved: correct the list of what runs on the pinned core");
+    }
     let locking: Vec<String> = SOURCES.iter().flat_map(|root| files_with_locks(Path::new(root))).collect();
     assert!(
         locking.iter().any(|file| file == "src/status.rs"),
-        "the search finds the lock of the failure: {locking:?}"
+        "the search must find the lock of `Status`: {locking:?}"
     );
-    let wrong: Vec<_> = locking.iter().filter(|file| ON_THE_CORE.iter().any(|place| file.starts_with(place))).collect();
+    let wrong: Vec<_> = locking.iter().filter(|file| ON_THE_CORE.iter().any(|path| file.starts_with(path))).collect();
     assert!(wrong.is_empty(), "locks on the pinned core: {wrong:?}");
 }
 
-fn files_with_locks(place: &Path) -> Vec<String> {
-    if place.is_dir() {
-        let entries = std::fs::read_dir(place).expect("a source folder");
-        return entries.flat_map(|entry| files_with_locks(&entry.expect("readable").path())).collect();
+fn files_with_locks(path: &Path) -> Vec<String> {
+    if path.is_dir() {
+        let entries = std::fs::read_dir(path).expect("a source folder");
+        return entries.flat_map(|entry| files_with_locks(&entry.expect("the path is readable").path())).collect();
     }
-    let text = std::fs::read_to_string(place).expect("a source file");
+    let text = std::fs::read_to_string(path).expect("a source file");
     let locks = ["Mutex", "RwLock", "Condvar", "OnceLock", "LazyLock"].iter().any(|word| text.contains(word));
-    if locks { vec![place.to_string_lossy().into_owned()] } else { Vec::new() }
+    if locks { vec![path.to_string_lossy().into_owned()] } else { Vec::new() }
 }

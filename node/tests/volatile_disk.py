@@ -1,7 +1,7 @@
-# A disk whose write cache is lost when the power goes, as a plugin for nbdkit's python. Writes are acknowledged at once and
-# kept in memory until a flush; at the cut each sector of them survives with probability one half, in any order, and
-# every later operation fails. With lie=1, once PATH.lie is there, a flush is acknowledged and nothing is flushed, and the
-# cut takes all of it: half of it would leave a file system in ruins, and nothing to look for what is missing in.
+# A disk with a volatile write cache, as a plugin for nbdkit's python. Writes are acknowledged at once and kept in memory
+# until a flush. At a power cut each cached sector survives with probability one half, in any order, and every later
+# operation fails. With lie=1 and from the creation of PATH.lie on, a flush is acknowledged and not made, and the cut loses
+# the complete cache: losing half of it would destroy the file system, and missing data could not be detected.
 #
 #   nbdkit -f -U SOCKET python volatile_disk.py file=IMAGE cut=PATH seed=N lie=0|1       creating PATH cuts the power
 import errno

@@ -148,7 +148,7 @@ fn check_config_judges_for_production_and_shows_what_is_open() {
     let market = shown.out.lines().find(|line| line.starts_with("market")).expect("a line");
     assert!(market.contains("OTHER MACHINES") && market.contains("plain"), "{market}");
     let listed = pinion(&["check-config", "--config", text(&path), "--exposure", "--json"]).expect(0).json();
-    assert_eq!(listed["exposure"].as_array().map(Vec::len), Some(6));
+    assert_eq!(listed["exposure"].as_array().map(Vec::len), Some(5));
     let refused = pinion(&["check-config", "--config", text(&path), "--env", "prod"]).expect(3);
     assert!(
         refused.err.contains("listen.market = \"0.0.0.0:9002\": reachable from other machines without TLS"),
@@ -191,7 +191,7 @@ impl Running {
         init(&dir, &[]).expect(0);
         let path = dir.join("pinion.toml");
         let free: Vec<(&str, &str)> =
-            ["listen.orders", "listen.market", "listen.http", "listen.ops"].map(|key| (key, "127.0.0.1:0")).into();
+            ["listen.orders", "listen.market", "listen.ops"].map(|key| (key, "127.0.0.1:0")).into();
         let config = Config::load_with(&path, &free).expect("valid");
         let listener = bind(&config).expect("a free port");
         let mut registry = Registry::default();

@@ -1,11 +1,25 @@
-//! The journal's head through the node's reactor, beside the raw limit of the disk and a synced RocksDB write.
+//! append: durable writes, one after the other, on one thread: the journal's head beside the disk's limit and RocksDB.
+//!
+//! ```text
+//! limit     zeroed file, O_DIRECT write --linked--> fdatasync, own io_uring       timed: submission to completion seen
+//! head      record -> Head (crc, chain) -> Reactor: the same on the head's file   timed: staging to seq_durable
+//! rocksdb   put, sync = true, write-ahead log on, its files recycled              timed: the call
+//!
+//!           All three write the same bytes to the same file system. The rings have the same flags, and completions are
+//!           polled. Blocks of operations are interleaved. At depth 4 limit and head keep four writes under way;
+//!           RocksDB gets four threads, so that it can group their writes.
+//! checked   the limit's blocks, the head's records (through recovery) and RocksDB's values are read back and compared
+//! printed   for 4 and 64 KiB, 1 and 4 writes under way: p50, p90, p99, p99.9 in us, medians over the rounds; noise;
+//!           syncs and the disk's flushes; the ratios of p50 and p99 to the limit, computed within each round
+//! ```
 
 use anyhow::{Context, Result, ensure};
 use benches::clock::Ticks;
-use benches::disk::{Disk, noise, place};
+use benches::disk::{Disk, incompressible, run_directory};
 use benches::machine::Machine;
+use benches::options::{Files, Mode, Pin, RoundCount, exit_code};
 use benches::raw_write::RawWrites;
-use benches::rounds::{Latencies, Rounds, head};
+use benches::rounds::{Latencies, Rounds, table_head};
 use clap::Parser;
 use node::faults::fault::JournalFault;
 use node::reactor::ports::{Journaling, Wait};
@@ -22,125 +36,105 @@ use wal::identity::Identity;
 use wal::segment::{Access, Geometry, SEGMENT_DATA_OFFSET};
 use wal::units::{Lsn, NodeId, Timeline};
 
-const WIRING: &str = "\
-append: one durable write after the other, one thread
-
-  limit    zeroed file, O_DIRECT write --linked--> fdatasync, own io_uring        timed: submission to completion seen
-  head     record -> Head (crc, chain) -> Reactor: the same on the head's file    timed: staging to seq_durable
-  rocksdb  put, sync = true, write-ahead log on, its files recycled               timed: the call
-
-Same bytes, same file system, same ring flags, completions polled. Blocks of operations interleaved, ratios inside a
-round. At depth 4 ring subjects keep four writes under way; RocksDB gets four threads, so that it can group them.
-check    the limit's blocks, the head's records (through recovery) and RocksDB's values are read back and compared";
-
 #[derive(Clone, Debug, Parser)]
 struct Args {
-    /// Interleaved rounds; the figures are medians over them.
-    #[arg(long, default_value_t = 7)]
-    rounds: usize,
+    #[command(flatten)]
+    rounds: RoundCount<7>,
     /// Operations of one subject in one round.
     #[arg(long, default_value_t = 200)]
     ops: u64,
-    /// Where the files go, instead of beside the binary.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// Pin to this core instead of the last one.
-    #[arg(long)]
-    core: Option<usize>,
-    /// One JSON document instead of text.
-    #[arg(long)]
-    json: bool,
-    /// One short round: does it run, is it right?
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    pin: Pin,
+    #[command(flatten)]
+    mode: Mode,
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("append: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("append", run(&Args::parse()))
 }
 
-/// One table: a write of so many bytes, so many at a time.
+/// The case of one table: the size of a write, and the number of writes under way at once.
 #[derive(Clone, Copy)]
 struct Case {
     bytes: usize,
     depth: u64,
-    /// All operations of one subject, warm-up included.
-    total: u64,
+    rounds: usize,
+    /// Operations of one subject in one round.
+    ops: u64,
+}
+
+impl Case {
+    /// All operations of one subject; one round is warm-up.
+    fn total(&self) -> u64 {
+        self.ops * (self.rounds as u64 + 1)
+    }
 }
 
 fn run(args: &Args) -> Result<()> {
-    let (rounds, ops) = if args.quick { (1, 50) } else { (args.rounds.max(1), args.ops.max(1)) };
+    let rounds = args.rounds.get(args.mode);
+    let ops = if args.mode.quick { 50 } else { args.ops.max(1) };
     let ticks = Ticks::default();
-    let machine = Machine::enter(args.core, &ticks);
-    if !args.json {
-        println!("{WIRING}\n\n{}\n", machine.text());
-    }
+    let machine = Machine::enter(args.pin.core, &ticks);
+    args.mode.print_head(include_str!("append.rs"), &machine.text());
     let mut tables = Vec::new();
     for bytes in [4 << 10, 64 << 10] {
         for depth in [1, 4] {
-            let table = measure(args, Case { bytes, depth, total: ops * (rounds as u64 + 1) }, rounds, ops, &ticks)?;
-            if !args.json {
-                println!("{}", table.text());
-            }
+            let case = Case { bytes, depth, rounds, ops };
+            let table = measure(args.files.dir.as_deref(), case, &ticks)?;
+            args.mode.print(table.text());
             tables.push(table);
         }
     }
-    if args.json {
+    if args.mode.json {
         let tables: Vec<_> = tables.iter().map(Table::json).collect();
         println!("{:#}", json!({ "bench": "append", "machine": machine.json(), "ok": true, "tables": tables }));
     }
     Ok(())
 }
 
-/// Every subject goes through the same rounds; a round of its own at the start is warm-up and not counted.
-fn measure(args: &Args, case: Case, rounds: usize, ops: u64, ticks: &Ticks) -> Result<Table> {
-    let place = place(args.dir.as_deref())?;
-    let disk = Disk::of(place.path())?;
-    let record = noise(case.bytes - FRAME_HEADER_BYTES - RECORD_HEADER_BYTES);
-    let mut limit = Limit(RawWrites::create(&place.path().join("limit"), &noise(case.bytes), case.total)?);
-    let mut pinion = Pinion::create(&place.path().join("node"), record, case)?;
-    let mut rocks = Rocks::create(&place.path().join("rocks"), case)?;
-    let subjects: [&mut dyn Appends; 3] = [&mut limit, &mut pinion, &mut rocks];
-    let mut series: Vec<Column> = subjects.iter().map(|s| Column::new(s.name())).collect();
+/// Runs every subject in every round; the first round is warm-up and is not counted.
+fn measure(dir: Option<&Path>, case: Case, ticks: &Ticks) -> Result<Table> {
+    let Case { rounds, ops, .. } = case;
+    let directory = run_directory(dir)?;
+    let disk = Disk::of(directory.path())?;
+    let record = incompressible(case.bytes - FRAME_HEADER_BYTES - RECORD_HEADER_BYTES);
+    let limit = RawWrites::create(&directory.path().join("limit"), &incompressible(case.bytes), case.total())?;
+    let pinion = Pinion::create(&directory.path().join("node"), record, case)?;
+    let rocks = Rocks::create(&directory.path().join("rocks"), case)?;
+    let mut subjects: [Box<dyn Appender>; 3] = [Box::new(Limit(limit)), Box::new(pinion), Box::new(rocks)];
+    let mut series: Vec<Column> = subjects.iter().map(|subject| Column::new(subject.name())).collect();
     for round in 0..=rounds {
-        for (subject, column) in [&mut limit as &mut dyn Appends, &mut pinion, &mut rocks].into_iter().zip(&mut series)
-        {
+        for (subject, column) in subjects.iter_mut().zip(&mut series) {
             let before = disk.flushes();
             let mut block = Latencies::default();
             subject.block(ops, case.depth, ticks, &mut block)?;
-            ensure!(block.count() == ops, "{}: {} of {ops} operations came back", subject.name(), block.count());
+            ensure!(block.count() == ops, "{}: {} of {ops} operations completed", subject.name(), block.count());
             if round > 0 {
                 column.flushes += disk.flushes().zip(before).map_or(0, |(after, before)| after - before);
                 column.rounds.push(block);
             }
         }
     }
-    for (subject, column) in
-        [Box::new(limit) as Box<dyn Appends>, Box::new(pinion), Box::new(rocks)].into_iter().zip(&mut series)
-    {
-        column.syncs = subject.check(case.total).with_context(|| format!("the check of {}", column.rounds.name))?;
+    for (subject, column) in subjects.into_iter().zip(&mut series) {
+        column.syncs = subject.check(case.total()).with_context(|| format!("checking {}", column.rounds.name))?;
     }
     Ok(Table { case, series })
 }
 
-/// What is measured: a way to make bytes durable.
-trait Appends {
+/// A subject: one way to make bytes durable.
+trait Appender {
     fn name(&self) -> &'static str;
-    /// `ops` durable writes, `depth` under way at once.
+    /// Makes `ops` durable writes with `depth` of them under way at once.
     fn block(&mut self, ops: u64, depth: u64, ticks: &Ticks, latencies: &mut Latencies) -> Result<()>;
-    /// Reads everything back; how many syncs made it durable.
+    /// Reads everything back and compares it; returns the number of syncs that made it durable.
     fn check(self: Box<Self>, total: u64) -> Result<u64>;
 }
 
 struct Limit(RawWrites);
 
-impl Appends for Limit {
+impl Appender for Limit {
     fn name(&self) -> &'static str {
         "limit"
     }
@@ -155,8 +149,8 @@ impl Appends for Limit {
                 left -= 1;
             }
             self.0.poll(&mut |number| {
-                let idx = under_way.iter().position(|(n, _)| *n == number).expect("only what is under way completes");
-                let (_, started) = under_way.remove(idx).expect("it was just found");
+                let idx = under_way.iter().position(|(n, _)| *n == number).expect("only writes under way complete");
+                let (_, started) = under_way.remove(idx).expect("the position was just found");
                 latencies.record(ticks.ns(ticks.now() - started));
             })?;
         }
@@ -176,10 +170,10 @@ struct Pinion {
 }
 
 impl Pinion {
-    /// A data directory whose head holds the whole run, so that recovery can show all of it.
+    /// Makes a data directory whose head holds every record of the run, so that recovery can read all of them back.
     fn create(dir: &Path, record: Vec<u8>, case: Case) -> Result<Self> {
         const SEGMENTS: u32 = 2;
-        let frames = case.total.div_ceil(u64::from(SEGMENTS)) + 1;
+        let frames = case.total().div_ceil(u64::from(SEGMENTS)) + 1;
         let segment_bytes = SEGMENT_DATA_OFFSET + frames * case.bytes as u64;
         let geometry = Geometry { segment_count: SEGMENTS, segment_bytes };
         let identity = Identity { node_id: NodeId([1; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
@@ -192,14 +186,14 @@ impl Pinion {
             frames_in_flight_max: case.depth as usize,
         };
         let at = HeadPosition::fresh(identity.node_id, identity.timeline, identity.seq_base);
-        let head = Head::new(config, at).context("the head")?;
+        let head = Head::new(config, at).context("making the head")?;
         let files = directory.segments(Access::Direct)?.into_files();
         let reactor = Reactor::new(0)?.with_journal(head, files, JournalFault::default());
         Ok(Self { dir: dir.to_owned(), reactor, record })
     }
 }
 
-impl Appends for Pinion {
+impl Appender for Pinion {
     fn name(&self) -> &'static str {
         "head"
     }
@@ -213,7 +207,7 @@ impl Appends for Pinion {
                 let head = self.reactor.head_mut();
                 let seq = head.seq_next();
                 head.stage(seq, &self.record);
-                ensure!(self.reactor.write_journal() == 1, "a full frame is closed at once");
+                ensure!(self.reactor.write_journal() == 1, "a record that fills a frame did not close it");
                 under_way.push_back(started);
                 left -= 1;
             }
@@ -222,7 +216,7 @@ impl Appends for Pinion {
                 return Err((*poisoned).into());
             }
             while self.reactor.head().durable_frame().is_some() {
-                let started = under_way.pop_front().context("frames become durable in their order")?;
+                let started = under_way.pop_front().context("more frames became durable than were written")?;
                 latencies.record(ticks.ns(ticks.now() - started));
                 self.reactor.head_mut().release_durable_frame();
             }
@@ -232,18 +226,22 @@ impl Appends for Pinion {
 
     fn check(self: Box<Self>, total: u64) -> Result<u64> {
         let Self { dir, reactor, record } = *self;
-        ensure!(reactor.head().seq_durable() == Lsn(total), "durable up to {}", reactor.head().seq_durable());
+        ensure!(
+            reactor.head().seq_durable() == Lsn(total),
+            "durable up to {}, expected {total}",
+            reactor.head().seq_durable()
+        );
         drop(reactor);
         let directory = Directory::open_read_only(&dir)?;
         let mut next = Lsn(1);
         let found = wal::recover::inspect(&directory, Lsn(1), |seq, bytes| {
             if seq != next || bytes != record {
-                return Err(format!("sequence {seq} where {next} is due, or other bytes than were staged").into());
+                return Err(format!("record {seq}, expected {next} with the bytes that were staged").into());
             }
             next = next.next();
             Ok(())
         })?;
-        ensure!(found.records == total && found.cut.is_none(), "{} of {total} records are there", found.records);
+        ensure!(found.records == total && found.cut.is_none(), "recovery found {} of {total} records", found.records);
         // Every frame is written with a sync of its own.
         Ok(found.frames_from_head)
     }
@@ -264,12 +262,12 @@ impl Rocks {
         options.set_compression_type(DBCompressionType::None);
         options.set_write_buffer_size(BUFFER_BYTES);
         options.set_recycle_log_file_num(4);
-        // The one way to recover that recycled log files allow in every release.
+        // The only recovery mode that every release allows with recycled log files.
         options.set_wal_recovery_mode(DBRecoveryMode::SkipAnyCorruptedRecord);
         options.enable_statistics();
         let db = DB::open(&options, dir)?;
-        let value = noise(case.bytes);
-        // As many bytes as make the log files that are recycled from now on.
+        let value = incompressible(case.bytes);
+        // Enough bytes to create the log files that are recycled from now on.
         for idx in 0..(8 * BUFFER_BYTES / case.bytes) as u64 {
             db.put((u64::MAX - idx).to_be_bytes(), &value)?;
         }
@@ -286,7 +284,7 @@ impl Rocks {
     }
 }
 
-impl Appends for Rocks {
+impl Appender for Rocks {
     fn name(&self) -> &'static str {
         "rocksdb"
     }
@@ -294,7 +292,8 @@ impl Appends for Rocks {
     fn block(&mut self, ops: u64, depth: u64, ticks: &Ticks, latencies: &mut Latencies) -> Result<()> {
         let first = self.next;
         self.next += ops;
-        // Threads of their own also at depth 1: this one has a slice that suits a thread which spins, not one which waits.
+        // A thread of its own also at depth 1, because this thread's time slice suits a thread that spins, not one that
+        // waits.
         let this = &*self;
         let parts: Vec<Result<Vec<u64>>> = std::thread::scope(|scope| {
             let writers: Vec<_> = (0..depth)
@@ -314,7 +313,7 @@ impl Appends for Rocks {
     fn check(self: Box<Self>, total: u64) -> Result<u64> {
         for key in 0..total {
             let found = self.db.get(key.to_be_bytes())?;
-            ensure!(found.as_deref() == Some(&self.value[..]), "the value of key {key} is not what was put");
+            ensure!(found.as_deref() == Some(&self.value[..]), "key {key} does not hold the value that was put");
         }
         Ok(self.options.get_ticker_count(rocksdb::statistics::Ticker::WalFileSynced))
     }
@@ -322,9 +321,9 @@ impl Appends for Rocks {
 
 struct Column {
     rounds: Rounds,
-    /// Flushes that the disk counted during the measured blocks, whoever asked for them.
+    /// Flushes that the disk counted during the measured blocks, those of other programs included.
     flushes: u64,
-    /// Syncs that the subject asked for, warm-up included.
+    /// Syncs that the subject made, warm-up included.
     syncs: u64,
 }
 
@@ -341,8 +340,8 @@ struct Table {
 
 impl Table {
     fn text(&self) -> String {
-        let Case { bytes, depth, total } = self.case;
-        let mut out = format!("{} KiB, {depth} under way\n{}\n", bytes >> 10, head());
+        let (Case { bytes, depth, .. }, total) = (self.case, self.case.total());
+        let mut out = format!("{} KiB, {depth} under way\n{}\n", bytes >> 10, table_head());
         for column in &self.series {
             let name = &column.rounds.name;
             let flushes = format!("{name}: {} syncs for {total} writes, {} flushes", column.syncs, column.flushes);
@@ -367,6 +366,6 @@ impl Table {
                 value
             })
             .collect();
-        json!({ "bytes": self.case.bytes, "depth": self.case.depth, "writes": self.case.total, "subjects": series })
+        json!({ "bytes": self.case.bytes, "depth": self.case.depth, "writes": self.case.total(), "subjects": series })
     }
 }

@@ -1,12 +1,31 @@
-//! What snapshots cost those who trade: the same load on a full house with snapshots and without, in turn.
+//! pauses: order to acknowledgement on a large state under load, with snapshots and without, in turn.
+//!
+//! ```text
+//!   client, core 0 --> loopback TCP --> node in this process, spinning, core 1
+//!                                       its other threads (shadow, keeper, feed): on any core that is free
+//!
+//! state     accounts with two balances and two resting orders each, far from the flow's prices, written into the log
+//!           first
+//! flow      as in round_trip: post-only orders that rest and cancels of the oldest; due at a fixed rate, timed from
+//!           when due
+//! inside    from the read of a command's bytes to the send of its answer, counted by the node over the complete
+//!           session
+//! cycle     the engine loop's longest cycle under load, its wait for work included
+//! checked   every command is answered once, in order; the shadow agrees with every hash in the log and reaches its
+//!           end; a restart recovers every command
+//! printed   beside each other, without snapshots and with them: p50, p99, p99.9 and maximum at the client; p99 and
+//!           p99.9 inside the node, of the journal and of the queue; the longest cycle; snapshots; the shadow's lag
+//!           in commands; median [min .. max] over the rounds
+//! ```
 
-use anyhow::{Result, ensure};
-use benches::client::Subject;
+use anyhow::Result;
+use benches::client::{Client, Subject};
 use benches::clock::Ticks;
-use benches::disk::place;
-use benches::fixture::{NODE_CORE, Sync, USER, furnishing};
+use benches::disk::run_directory;
+use benches::fixture::{NODE_CORE, Sync, USER, setup_commands};
 use benches::flow::RESTING;
 use benches::machine::Machine;
+use benches::options::{Files, Mode, RoundCount, exit_code};
 use benches::report::Spread;
 use benches::rounds::Latencies;
 use book::command::{AccountKind, AccountSpec, Admin, Command, FundsMove, OrderKind, PlaceOrder, Side, StpMode, Tif};
@@ -15,29 +34,15 @@ use book::units::{PriceTicks, QtyLots, TsNs, Units};
 use clap::Parser;
 use node::rings::stages::StageTotals;
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-const WIRING: &str = "\
-pauses: order to acknowledgement on a full house, with snapshots and without, in turn
-
-  client, core 0 -> node in this process, spinning, core 1; shadow, keeper and feed wherever there is room
-
-house   accounts with two balances each and two resting orders each, far from the flow's prices, written into the log first
-flow    as in round_trip: post-only orders that rest and cancels of the oldest; due at a fixed rate, timed from when due
-inside  from the command's bytes read to its answer on the way, as the node itself counts (all of the session)
-cycle   the engine loop's longest cycle while the load runs, its waiting for work included
-check   each command is answered once, in order; the shadow agrees with every hash in the log and reaches its end; a restart
-        recovers every command";
-
 #[derive(Clone, Debug, Parser)]
 struct Args {
-    /// Interleaved rounds; the figures are medians over them.
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
-    /// Commands a second.
+    #[command(flatten)]
+    rounds: RoundCount<3>,
+    /// Commands due in a second.
     #[arg(long, default_value_t = 100_000)]
     rate: u64,
     /// Seconds of load in a round.
@@ -49,32 +54,21 @@ struct Args {
     /// Orders at rest, and as many balances.
     #[arg(long, default_value_t = 1_000_000)]
     orders: u32,
-    /// Where the files go, instead of beside the binary.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// One JSON document instead of text.
-    #[arg(long)]
-    json: bool,
-    /// One short round: does it run, is it right?
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    mode: Mode,
 }
 
 fn main() -> ExitCode {
     let mut args = Args::parse();
-    if args.quick {
-        (args.rounds, args.rate, args.seconds, args.every, args.orders) = (1, 5_000, 3.0, 1, 2_000);
+    if args.mode.quick {
+        (args.rate, args.seconds, args.every, args.orders) = (5_000, 3.0, 1, 2_000);
     }
-    match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("pauses: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("pauses", run(&args))
 }
 
-/// One session under load.
+/// Figures of one session under load.
 struct Load {
     latencies: Latencies,
     inside_p99_ns: u64,
@@ -84,8 +78,8 @@ struct Load {
     cycle_ns_max: u64,
     snapshots: u64,
     snapshot_ns: u64,
-    /// Commands that the shadow was behind when the load ended.
-    behind: u64,
+    /// The shadow's lag when the load ended, in commands.
+    shadow_lag: u64,
 }
 
 struct Column {
@@ -95,22 +89,18 @@ struct Column {
 
 fn run(args: &Args) -> Result<()> {
     let ticks = Ticks::default();
-    let look = || Machine::enter(Some(0), &ticks);
-    let machine = std::thread::scope(|scope| scope.spawn(look).join().expect("looking around does not panic"));
-    ensure!(machine.cores >= 2, "client and node need a core each");
-    if !args.json {
-        println!("{WIRING}\n\n{}\n", machine.text());
-    }
-    let place = place(args.dir.as_deref())?;
+    let machine = Machine::enter_aside(0, &ticks)?;
+    args.mode.print_head(include_str!("pauses.rs"), &machine.text());
+    let directory = run_directory(args.files.dir.as_deref())?;
     let mut columns = [Column { name: "without", loads: Vec::new() }, Column { name: "with", loads: Vec::new() }];
-    for round in 0..args.rounds.max(1) {
+    for round in 0..args.rounds.get(args.mode) {
         for (column, every) in columns.iter_mut().zip([None, Some(args.every)]) {
-            let path = place.path().join(format!("{}-{round}", column.name));
+            let path = directory.path().join(format!("{}-{round}", column.name));
             column.loads.push(load(args, &path, every, &ticks)?);
             std::fs::remove_dir_all(&path)?;
         }
     }
-    if args.json {
+    if args.mode.json {
         let columns: Vec<Value> = columns.iter().map(Column::json).collect();
         println!(
             "{:#}",
@@ -125,42 +115,45 @@ fn run(args: &Args) -> Result<()> {
 fn load(args: &Args, path: &std::path::Path, every: Option<u64>, ticks: &Ticks) -> Result<Load> {
     let every = every.map_or("24h".to_owned(), |seconds| format!("{seconds}s"));
     let config = format!("[snapshot]\nevery_commands = 1000000000000\nevery = \"{every}\"\non_stop = false\n");
-    let mut subject = Subject::with_log(path, Sync::Always, &config, furniture(args.orders)?)?;
-    let length = Duration::from_secs_f64(args.seconds);
-    let load = subject.session(|seat| {
-        // The shadow begins with the whole log; the load begins when it has caught up.
-        let status = &seat.open.node().status;
-        while status.watermarks.shadow.get().0 < status.watermarks.durable.get().0 {
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
-        seat.closed_loop(2 * RESTING, ticks)?;
-        status.engine_cycle_ns_max.set(0);
-        let latencies = collecting(&seat.open.node().stages.clone(), || seat.open_loop(args.rate, length, ticks))?;
-        let behind =
-            status.watermarks.durable.get().0 - status.watermarks.shadow.get().0.min(status.watermarks.durable.get().0);
-        let stage = |wanted: &str, quantile| {
-            seat.open.node().stages.read(|set| {
-                set.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, times)| times.quantile_ns(quantile))
-            })
-        };
-        Ok(Load {
-            latencies,
-            inside_p99_ns: stage("total", 0.99),
-            inside_p999_ns: stage("total", 0.999),
-            journal_p999_ns: stage("journal", 0.999),
-            queue_p999_ns: stage("queue", 0.999),
-            cycle_ns_max: status.engine_cycle_ns_max.get(),
-            snapshots: status.snapshots.get(),
-            snapshot_ns: status.snapshot_ns.get(),
-            behind,
-        })
-    })?;
+    let mut subject = Subject::with_log(path, Sync::Always, &config, log_commands(args.orders)?)?;
+    let load = subject.session(|client| measure(client, args, ticks))?;
     subject.check()?;
     Ok(load)
 }
 
-/// Takes stage times away while `work` runs, as the node's edge does, which is not there: the gateway records only into
-/// sets that come back.
+fn measure(client: &mut Client<'_>, args: &Args, ticks: &Ticks) -> Result<Load> {
+    let node = client.node;
+    let status = &node.status;
+    // The shadow starts at the beginning of the log; the load starts when the shadow has reached its end.
+    while status.watermarks.shadow.get().0 < status.watermarks.durable.get().0 {
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    client.closed_loop(2 * RESTING, ticks)?;
+    status.engine_cycle_ns_max.set(0);
+    let length = Duration::from_secs_f64(args.seconds);
+    let latencies = collecting(&node.stages, || client.open_loop(args.rate, length, ticks))?;
+    let (durable, shadow) = (status.watermarks.durable.get().0, status.watermarks.shadow.get().0);
+    let shadow_lag = durable.saturating_sub(shadow);
+    let stage = |wanted: &str, quantile| {
+        node.stages.read(|set| {
+            set.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, times)| times.quantile_ns(quantile))
+        })
+    };
+    Ok(Load {
+        latencies,
+        inside_p99_ns: stage("total", 0.99),
+        inside_p999_ns: stage("total", 0.999),
+        journal_p999_ns: stage("journal", 0.999),
+        queue_p999_ns: stage("queue", 0.999),
+        cycle_ns_max: status.engine_cycle_ns_max.get(),
+        snapshots: status.snapshots.get(),
+        snapshot_ns: status.snapshot_ns.get(),
+        shadow_lag,
+    })
+}
+
+/// Collects stage times while `work` runs, because the gateway records only into sets that were collected. In a
+/// complete node the ops thread does that; here there is none.
 fn collecting<T>(stages: &StageTotals, work: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -176,10 +169,10 @@ fn collecting<T>(stages: &StageTotals, work: impl FnOnce() -> T) -> T {
     })
 }
 
-/// What fills the house: the bench's user, and others with two balances and two orders each.
-fn furniture(orders: u32) -> Result<impl Iterator<Item = Command>> {
+/// The commands that make the state: the bench's user, and others with two balances and two orders each.
+fn log_commands(orders: u32) -> Result<impl Iterator<Item = Command>> {
     let admin = |admin: Admin| Command::Admin(Box::new(admin));
-    let own = furnishing(&[USER.to_owned()])?.into_iter().map(admin);
+    let own = setup_commands(&[USER.to_owned()])?.into_iter().map(admin);
     let others = (2..orders / 2 + 2).flat_map(move |account| {
         let spec = AccountSpec {
             name: format!("client {account}"),
@@ -200,7 +193,7 @@ fn furniture(orders: u32) -> Result<impl Iterator<Item = Command>> {
     Ok(own.chain(others))
 }
 
-/// An order that never meets the flow, which stays between 900 and 1,100.
+/// An order that never trades with the flow, whose prices stay between 900 and 1,100.
 fn rest(account: u32, side: Side) -> Command {
     let away = account.wrapping_mul(2_654_435_761) >> 23;
     let price = if side == Side::Buy { 800 - away } else { 1_200 + away };
@@ -223,7 +216,7 @@ fn rest(account: u32, side: Side) -> Command {
 
 impl Column {
     fn median(&self, value: impl Fn(&Load) -> u64) -> Spread {
-        Spread::of(self.loads.iter().map(|load| value(load) as f64)).expect("there is a round")
+        Spread::of(self.loads.iter().map(|load| value(load) as f64)).expect("there is at least one round")
     }
 
     fn json(&self) -> Value {
@@ -233,7 +226,7 @@ impl Column {
                 "max_ns": load.latencies.at(1.0), "inside_p99_ns": load.inside_p99_ns,
                 "inside_p999_ns": load.inside_p999_ns, "journal_p999_ns": load.journal_p999_ns,
                 "queue_p999_ns": load.queue_p999_ns, "cycle_ns_max": load.cycle_ns_max,
-                "snapshots": load.snapshots, "snapshot_ns": load.snapshot_ns, "shadow_behind": load.behind,
+                "snapshots": load.snapshots, "snapshot_ns": load.snapshot_ns, "shadow_behind": load.shadow_lag,
             })
         });
         json!({ "name": self.name, "loads": loads.collect::<Vec<_>>() })
@@ -253,7 +246,7 @@ const FIGURES: [Figure; 11] = [
     ("queue p99.9 us", |load| load.queue_p999_ns, 1e3),
     ("longest cycle us", |load| load.cycle_ns_max, 1e3),
     ("snapshots", |load| load.snapshots, 1.0),
-    ("shadow behind", |load| load.behind, 1.0),
+    ("shadow lag", |load| load.shadow_lag, 1.0),
 ];
 
 fn text(args: &Args, columns: &[Column; 2]) -> String {
@@ -265,7 +258,7 @@ fn text(args: &Args, columns: &[Column; 2]) -> String {
         args.orders,
         args.orders,
         args.every,
-        args.rounds,
+        args.rounds.get(args.mode),
         "",
         columns[0].name,
         columns[1].name

@@ -1,150 +1,142 @@
-//! Order to acknowledgement over loopback TCP through a whole node, beside what sockets and disk allow.
+//! round_trip: order to acknowledgement, one session over loopback TCP, beside what sockets and disk allow.
+//!
+//! ```text
+//!   client thread, core 0                                  node in this process, spinning, core 1
+//!   command -> socket ---------------------------------->  reactor -> gateway -> engine -> head: write + fdatasync
+//!   answer  <- socket <----------------------------------  reactor <- gateway <- outbox, released up to seq_durable
+//!                                                          its other threads: on any core that is free
+//!
+//! limits    echo: the same bytes echoed between two spinning threads on the same cores; echo + durable write: the
+//!           same with a durable write of 4 KiB (O_DIRECT, linked to fdatasync) before the answer
+//! flow      post-only orders that rest and cancels of the oldest, in turn, 1000 resting; a command is either of them
+//! depth 1   one command under way; timed from before the write of the request to the last byte of the answer
+//! open      commands are due at a fixed rate and timed from when they were due; the client sleeps until the next is
+//!           due or an answer arrives; the first fifth is warm-up
+//! flood     a window of commands always under way: the highest throughput of the node, and the cost of a command
+//! checked   every command is answered once, in order, none is refused; a restart recovers every command, the state
+//!           verifies, and as many orders rest as the flow left
+//! printed   depth 1: p50, p90, p99, p99.9 in us, medians over the rounds; noise; the node's ratios of p50 and p99 to
+//!           its limit, computed within each round
+//!           open and flood: answers a second, the same percentiles, rounds that sustain the rate, CPU time by
+//!           thread, ring entries and disk flushes for each command
+//! ```
 
-use anyhow::{Context, Result, ensure};
-use benches::client::{Seat, Stages, Subject, on_core_zero};
+use anyhow::{Context, Result};
+use benches::client::{Client, Stages, Subject, on_core_zero};
 use benches::clock::Ticks;
-use benches::disk::{Disk, place};
+use benches::disk::{Disk, run_directory};
 use benches::echo::Echo;
 use benches::fixture::{NODE_CORE, Sync};
 use benches::flow::RESTING;
 use benches::machine::Machine;
+use benches::options::{Files, Mode, RoundCount, exit_code};
 use benches::report::Spread;
-use benches::rounds::{Latencies, Rounds, head};
+use benches::rounds::{Latencies, Rounds, table_head};
 use benches::threads::CpuTimes;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-const WIRING: &str = "\
-round_trip: order to acknowledgement, one session over loopback TCP
-
-  bench thread, core 0                                       node in this process, spinning, core 1
-  command -> socket -------------------------------------->  reactor -> gateway -> engine -> head: write + fdatasync
-  answer  <- socket <--------------------------------------  reactor <- gateway <- outbox behind seq_durable
-                                                             keeper, feed: wherever there is room
-
-limits  the same bytes echoed between two spinning threads on the same cores, and the same with a durable 4 KiB write
-        (O_DIRECT, linked to fdatasync) before the answer
-flow    post-only orders that rest and cancels of the oldest, in turn, 1000 resting; a command is either of them
-depth 1 one command under way; timed from before the write of the request to the whole answer read
-open    commands are due at a fixed rate and timed from when they were due; the client sleeps until the next is due or an
-        answer comes; the first fifth is warm-up
-flood   a window of commands always under way: what the node takes at most, and what a command costs
-check   each command is answered once, in order, none is refused; a restart recovers every command, the state verifies,
-        and as many orders rest as the flow left";
-
-/// What an open loop must stay under to count as sustained.
+/// A rate counts as sustained when p99 is at most this and at least this share of the commands due is answered in time.
 const P99_NS_MAX: u64 = 2_000_000;
 const SUSTAINED: f64 = 0.98;
 
+/// A part of the bench.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    #[value(name = "depth1")]
+    DepthOne,
+    Open,
+    Flood,
+}
+
 #[derive(Clone, Debug, Parser)]
 struct Args {
-    /// Interleaved rounds; the figures are medians over them.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    #[command(flatten)]
+    rounds: RoundCount<5>,
     /// Commands of one subject in one round of depth 1.
     #[arg(long, default_value_t = 2_000)]
     ops: u64,
-    /// Commands a second of the open loop, one after the other.
+    /// Rates of the open loop in commands a second, measured one after the other.
     #[arg(long, value_delimiter = ',', default_value = "10000,25000,50000,100000,150000,200000,250000,300000")]
     rates: Vec<u64>,
-    /// Seconds of each rate, and of a flood.
+    /// Seconds of each rate and of a flood.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// Only these parts.
-    #[arg(long, value_delimiter = ',', default_value = "depth1,open,flood")]
-    parts: Vec<String>,
-    /// When the node of the open loop and the flood acknowledges: always or interval.
-    #[arg(long, default_value = "always")]
-    sync: String,
+    /// Measure only these parts.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::DepthOne, Part::Open, Part::Flood])]
+    parts: Vec<Part>,
+    /// When the node of the open loop and of the flood acknowledges.
+    #[arg(long, value_enum, default_value_t = Sync::Always)]
+    sync: Sync,
     /// Ask the node for the stage times of every answer at depth 1.
     #[arg(long)]
     stages: bool,
     /// More of the node's configuration, in TOML.
     #[arg(long, default_value = "")]
     config: String,
-    /// Where the files go, instead of beside the binary.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// One JSON document instead of text.
-    #[arg(long)]
-    json: bool,
-    /// One short round: does it run, is it right?
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    mode: Mode,
 }
 
 fn main() -> ExitCode {
     let mut args = Args::parse();
-    if args.quick {
-        (args.rounds, args.ops, args.seconds, args.rates) = (1, 200, 0.3, vec![10_000, 50_000]);
+    if args.mode.quick {
+        (args.ops, args.seconds, args.rates) = (200, 0.3, vec![10_000, 50_000]);
     }
-    match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("round_trip: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("round_trip", run(&args))
 }
 
 fn run(args: &Args) -> Result<()> {
     let ticks = Ticks::default();
-    // On a thread of its own: what is pinned here would be inherited by every thread of the node.
-    let look = || Machine::enter(Some(0), &ticks);
-    let machine = std::thread::scope(|scope| scope.spawn(look).join().expect("looking around does not panic"));
-    ensure!(machine.cores >= 2, "client and node need a core each");
-    if !args.json {
-        println!("{WIRING}\n\n{}\n", machine.text());
-    }
-    let place = place(args.dir.as_deref())?;
-    let wants = |part: &str| args.parts.iter().any(|p| p == part);
+    let machine = Machine::enter_aside(0, &ticks)?;
+    args.mode.print_head(include_str!("round_trip.rs"), &machine.text());
+    let directory = run_directory(args.files.dir.as_deref())?;
+    let wants = |part: Part| args.parts.contains(&part);
     let mut out = json!({ "bench": "round_trip", "machine": machine.json(), "ok": true });
-    if wants("depth1") {
-        let sheet = depth_one(args, place.path(), &ticks)?;
-        if !args.json {
-            println!("{}", sheet.text());
-        }
+    if wants(Part::DepthOne) {
+        let sheet = depth_one(args, directory.path(), &ticks)?;
+        args.mode.print(sheet.text());
         out["depth1"] = sheet.json();
     }
-    if wants("open") || wants("flood") {
-        let sheet = under_load(args, place.path(), &ticks, wants("open"), wants("flood"))?;
-        if !args.json {
-            println!("{}", sheet.text());
-        }
+    if wants(Part::Open) || wants(Part::Flood) {
+        let sheet = under_load(args, directory.path(), &ticks, wants(Part::Open), wants(Part::Flood))?;
+        args.mode.print(sheet.text());
         out["load"] = sheet.json();
     }
-    if args.json {
+    if args.mode.json {
         println!("{out:#}");
     }
     Ok(())
 }
 
-/// Runs a load and notes what it took.
+/// Runs a load and counts what it cost.
 fn load(
-    seat: &mut Seat<'_>,
+    client: &mut Client<'_>,
     disk: &Disk,
     ticks: &Ticks,
-    work: impl FnOnce(&mut Seat<'_>) -> Result<Latencies>,
+    work: impl FnOnce(&mut Client<'_>) -> Result<Latencies>,
 ) -> Result<Load> {
-    let status = &seat.open.node().status;
-    let before = (seat.flow.number(), CpuTimes::now(), status.ring_entries.get(), disk.flushes(), ticks.now());
-    let latencies = work(seat)?;
-    let seconds = ticks.ns(ticks.now() - before.4) as f64 / 1e9;
-    let status = &seat.open.node().status;
+    let status = &client.node.status;
+    let (number, ring_entries) = (client.flow.number(), status.ring_entries.get());
+    let (cpu, flushes, start) = (CpuTimes::now(), disk.flushes(), ticks.now());
+    let latencies = work(client)?;
+    let seconds = ticks.ns(ticks.now() - start) as f64 / 1e9;
     Ok(Load {
-        commands: seat.flow.number() - before.0,
+        commands: client.flow.number() - number,
         seconds,
         latencies,
-        cpu: CpuTimes::now().since(&before.1),
-        ring_entries: status.ring_entries.get() - before.2,
-        flushes: disk.flushes().zip(before.3).map_or(0, |(after, before)| after - before),
+        cpu: CpuTimes::now().since(&cpu),
+        ring_entries: status.ring_entries.get() - ring_entries,
+        flushes: disk.flushes().zip(flushes).map_or(0, |(after, before)| after - before),
     })
 }
 
-/// One block under load.
+/// Figures of one block under load.
 struct Load {
     commands: u64,
     seconds: f64,
@@ -154,10 +146,10 @@ struct Load {
     flushes: u64,
 }
 
-/// The node's threads whose CPU time is shown; `iou-wrk` are the kernel's own workers for its ring.
+/// The node's threads whose CPU time is printed; `iou-wrk` are the kernel's workers for its io_uring.
 const THREADS: [&str; 4] = ["core", "iou-wrk", "keeper", "feed"];
 
-/// Depth 1.
+/// Figures of depth 1.
 struct DepthOne {
     series: Vec<Rounds>,
     stages: Vec<Rounds>,
@@ -175,27 +167,27 @@ fn depth_one(args: &Args, place: &Path, ticks: &Ticks) -> Result<DepthOne> {
     let mut series: Vec<Rounds> = names.into_iter().map(Rounds::new).collect();
     let mut stages = ["always: inside the node", "always: outside"].map(Rounds::new);
     let (ops, warm_up) = (args.ops, args.ops / 10);
-    for round in 0..args.rounds.max(1) {
+    for round in 0..args.rounds.get(args.mode) {
         let file = place.join(format!("raw-{round}"));
         series[ECHO].push(echo(None, ops, warm_up, ticks)?);
         series[ECHO_DURABLE].push(echo(Some((file, ops + warm_up)), ops, warm_up, ticks)?);
         for (subject, at) in [(&mut always, NODE_ALWAYS), (&mut interval, NODE_INTERVAL)] {
-            series[at].push(subject.session(|seat| {
-                seat.closed_loop(warm_up, ticks)?;
-                seat.closed_loop(ops, ticks)
+            series[at].push(subject.session(|client| {
+                client.closed_loop(warm_up, ticks)?;
+                client.closed_loop(ops, ticks)
             })?);
         }
         if args.stages {
-            let Stages { inside, outside } = always.session(|seat| {
-                seat.closed_loop(warm_up, ticks)?;
-                seat.staged_loop(ops, ticks)
+            let Stages { inside, outside } = always.session(|client| {
+                client.closed_loop(warm_up, ticks)?;
+                client.staged_loop(ops, ticks)
             })?;
             stages[0].push(inside);
             stages[1].push(outside);
         }
     }
-    always.check().context("sync = always")?;
-    interval.check().context("sync = interval")?;
+    always.check().context("the node with sync = always")?;
+    interval.check().context("the node with sync = interval")?;
     Ok(DepthOne { series, stages: if args.stages { stages.into() } else { Vec::new() } })
 }
 
@@ -210,11 +202,11 @@ fn echo(durable: Option<(PathBuf, u64)>, ops: u64, warm_up: u64, ticks: &Ticks) 
 }
 
 impl DepthOne {
-    /// Which limit a subject is held against.
+    /// Each subject with the limit to which its ratios are taken.
     const LIMITS: [(usize, usize); 2] = [(NODE_ALWAYS, ECHO_DURABLE), (NODE_INTERVAL, ECHO)];
 
     fn text(&self) -> String {
-        let mut out = format!("depth 1\n{}\n", head());
+        let mut out = format!("depth 1\n{}\n", table_head());
         for rounds in self.series.iter().chain(&self.stages) {
             out += &format!("{}\n", rounds.line());
         }
@@ -232,7 +224,7 @@ impl DepthOne {
     }
 }
 
-/// What was asked of the node, and what came out round by round.
+/// One load and its figures, round by round.
 struct LoadColumn {
     name: String,
     rate: Option<u64>,
@@ -244,39 +236,33 @@ struct UnderLoad {
     columns: Vec<LoadColumn>,
 }
 
-/// Rates rise inside a round until the node does not keep up with one; a round has a directory of its own.
+/// Measures every load in each round. Inside a round the rates rise until the node does not keep up with one; each
+/// round has a directory of its own.
 fn under_load(args: &Args, place: &Path, ticks: &Ticks, open: bool, flood: bool) -> Result<UnderLoad> {
-    let sync = match args.sync.as_str() {
-        "always" => Sync::Always,
-        "interval" => Sync::Interval,
-        other => anyhow::bail!("--sync {other}: always or interval"),
-    };
     let length = Duration::from_secs_f64(args.seconds);
     let mut columns: Vec<LoadColumn> = Vec::new();
-    let rates = if open { args.rates.as_slice() } else { &[] };
-    for &rate in rates {
-        columns.push(LoadColumn { name: format!("open {rate}"), rate: Some(rate), loads: Vec::new() });
+    if open {
+        columns.extend(args.rates.iter().map(|&rate| LoadColumn::new(format!("open {rate}"), Some(rate))));
     }
     if flood {
-        columns.push(LoadColumn { name: "flood".to_owned(), rate: None, loads: Vec::new() });
+        columns.push(LoadColumn::new("flood".to_owned(), None));
     }
-    for round in 0..args.rounds.max(1) {
+    for round in 0..args.rounds.get(args.mode) {
         let path = place.join(format!("load-{round}"));
-        let mut subject = Subject::build(&path, sync, &args.config)?;
+        let mut subject = Subject::build(&path, args.sync, &args.config)?;
         let disk = Disk::of(&path)?;
-        subject.session(|seat| {
-            seat.closed_loop(2 * RESTING, ticks)?;
+        subject.session(|client| {
+            client.closed_loop(2 * RESTING, ticks)?;
             let mut keeps_up = true;
             for column in &mut columns {
-                if let Some(rate) = column.rate {
-                    if !keeps_up {
-                        continue;
+                match column.rate {
+                    Some(_) if !keeps_up => {}
+                    Some(rate) => {
+                        let load = load(client, &disk, ticks, |client| client.open_loop(rate, length, ticks))?;
+                        keeps_up = load.keeps_up(rate);
+                        column.loads.push(load);
                     }
-                    let load = load(seat, &disk, ticks, |seat| seat.open_loop(rate, length, ticks))?;
-                    keeps_up = load.keeps_up(rate);
-                    column.loads.push(load);
-                } else {
-                    column.loads.push(load(seat, &disk, ticks, |seat| seat.flood(length, ticks))?);
+                    None => column.loads.push(load(client, &disk, ticks, |client| client.flood(length, ticks))?),
                 }
             }
             Ok(())
@@ -284,7 +270,7 @@ fn under_load(args: &Args, place: &Path, ticks: &Ticks, open: bool, flood: bool)
         subject.check()?;
         std::fs::remove_dir_all(&path)?;
     }
-    Ok(UnderLoad { sync, columns })
+    Ok(UnderLoad { sync: args.sync, columns })
 }
 
 impl Load {
@@ -306,6 +292,10 @@ impl Load {
 }
 
 impl LoadColumn {
+    fn new(name: String, rate: Option<u64>) -> Self {
+        Self { name, rate, loads: Vec::new() }
+    }
+
     fn median(&self, value: impl Fn(&Load) -> f64) -> f64 {
         Spread::of(self.loads.iter().map(value)).map_or(0.0, |spread| spread.median)
     }
@@ -322,11 +312,11 @@ impl LoadColumn {
 impl UnderLoad {
     fn text(&self) -> String {
         let mut out = format!(
-            "under load, sync = {}, node on core {NODE_CORE}; medians of rounds; CPU in nanoseconds a command (core spins, so \
-             below saturation it counts idling)\n  {:<14}{:>9}{:>9}{:>9}{:>9}{:>9}{:>10}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>9}{:>9}\n",
+            "under load, sync = {}, node on core {NODE_CORE}; medians of rounds; CPU in nanoseconds a command (the core spins, so \
+             below saturation its idle time counts)\n  {:<14}{:>9}{:>9}{:>9}{:>9}{:>9}{:>10}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>9}{:>9}\n",
             self.sync.name(),
             "due a second",
-            "taken",
+            "answered",
             "p50 us",
             "p90",
             "p99",

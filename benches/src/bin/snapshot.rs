@@ -1,49 +1,52 @@
-//! How fast a full house is saved to a snapshot file and loaded from it.
+//! snapshot: how fast a large state is hashed, saved to a snapshot file and loaded from it, each on one thread.
+//!
+//! ```text
+//!   engine --hash--> state hash       engine --rows, zstd, crc32c, BLAKE3--> file, synced, renamed
+//!   file --verified, unpacked--> engine with books, lists and indexes --hash--> equal to the first hash
+//!
+//! checked   every loaded engine has the state hash of the saved one
+//! printed   seconds of the hash, of the save and of the load, and MB of state saved in a second: min, median, max
+//!
+//! The engine is filled through `apply`. State bytes are those of the rows before compression. The file is read from
+//! the page cache, as after a restart of the process.
+//! ```
 
 use anyhow::{Context, Result, ensure};
 use benches::clock::Ticks;
-use benches::disk::place;
+use benches::disk::run_directory;
 use benches::exchange::Exchange;
 use benches::full_book::{add_accounts, add_balances, add_markets, add_sessions, rest_orders};
 use benches::machine::Machine;
+use benches::options::{Files, Mode, RoundCount, exit_code};
+use benches::report::Spread;
 use book::engine::{Capacity, Engine};
 use book::session::SESSIONS_MAX;
 use book::snapshot::{Loader, Section};
 use clap::Parser;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use wal::snapshot::{SnapshotHeader, SnapshotReader, SnapshotWriter};
 use wal::units::{ChainHash, Lsn, NodeId, Tail, Timeline};
 
-const WIRING: &str = "\
-snapshot: one engine filled through `apply`, then hashed, saved and loaded, each on one thread
-
-  engine --hash--> state hash       engine --rows, zstd, crc32c, BLAKE3--> file, synced, renamed
-  file --proved, unpacked--> engine with books, lists and indexes --hash--> compared with the first
-  state bytes are those of the rows before compression; the file is read from the page cache, as after a restart
-  of the process";
-
 #[derive(Clone, Debug, Parser)]
-struct Options {
+struct Args {
+    /// Orders at rest; a quick run makes a hundredth of them, and of balances and markets.
     #[arg(long, default_value_t = 1_000_000)]
     orders: u32,
-    /// Two of them to an account.
+    /// Balances, two for each account.
     #[arg(long, default_value_t = 1_000_000)]
     balances: u32,
+    /// Markets.
     #[arg(long, default_value_t = 1_000)]
     markets: u32,
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    /// A hundredth of everything.
-    #[arg(long)]
-    quick: bool,
-    #[arg(long)]
-    json: bool,
-    /// Where the files go.
-    #[arg(long)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    rounds: RoundCount<5>,
+    #[command(flatten)]
+    mode: Mode,
+    #[command(flatten)]
+    files: Files,
 }
 
 /// One save and one load.
@@ -62,39 +65,29 @@ impl Round {
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("snapshot: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("snapshot", run(&Args::parse()))
 }
 
-fn run(options: &Options) -> Result<()> {
-    let share = if options.quick { 100 } else { 1 };
+fn run(args: &Args) -> Result<()> {
+    let share = if args.mode.quick { 100 } else { 1 };
     let machine = Machine::enter(None, &Ticks::default());
-    if !options.json {
-        println!("{WIRING}\n\n{}\n", machine.text());
-    }
-    let orders = options.orders / share;
-    let engine = fill(orders, options.balances / share, (options.markets / share).max(1))?;
-    let dir = place(options.dir.as_deref())?;
-    let rounds: Vec<Round> = (0..options.rounds.max(1)).map(|_| round(&engine, dir.path())).collect::<Result<_>>()?;
-    let median = |of: fn(&Round) -> f64| {
-        let mut values: Vec<f64> = rounds.iter().map(of).collect();
-        values.sort_by(f64::total_cmp);
-        (values[0], values[values.len() / 2], values[values.len() - 1])
-    };
+    args.mode.print_head(include_str!("snapshot.rs"), &machine.text());
+    let orders = args.orders / share;
+    let engine = fill(orders, args.balances / share, (args.markets / share).max(1))?;
+    let dir = run_directory(args.files.dir.as_deref())?;
+    let rounds = args.rounds.get(args.mode);
+    let rounds: Vec<Round> = (0..rounds).map(|_| round(&engine, dir.path())).collect::<Result<_>>()?;
+    let spread = |of: fn(&Round) -> f64| Spread::of(rounds.iter().map(of)).expect("there is at least one round");
     let figures = [
-        ("state hash, s", median(|r| r.hash.as_secs_f64())),
-        ("saved, s", median(|r| r.save.as_secs_f64())),
-        ("saved, MB/s of state", median(Round::save_mb_s)),
-        ("loaded and compared, s", median(|r| r.load.as_secs_f64())),
+        ("state hash, s", spread(|r| r.hash.as_secs_f64())),
+        ("saved, s", spread(|r| r.save.as_secs_f64())),
+        ("saved, MB/s of state", spread(Round::save_mb_s)),
+        ("loaded and compared, s", spread(|r| r.load.as_secs_f64())),
     ];
     let (state_bytes, file_bytes) = (rounds[0].state_bytes, rounds[0].file_bytes);
-    if options.json {
-        let figure = |(name, (low, median, high)): &(&str, (f64, f64, f64))| json!({ "name": name, "min": low, "median": median, "max": high });
+    if args.mode.json {
+        let figure =
+            |(name, s): &(&str, Spread)| json!({ "name": name, "min": s.min, "median": s.median, "max": s.max });
         let figures: Vec<Value> = figures.iter().map(figure).collect();
         let all = json!({
             "bench": "snapshot", "machine": machine.json(), "orders": orders, "rounds": rounds.len(),
@@ -105,8 +98,8 @@ fn run(options: &Options) -> Result<()> {
     }
     println!("{orders} orders, {} MB of state, {} MB of file", state_bytes / 1_000_000, file_bytes / 1_000_000);
     println!("{:<26}{:>10}{:>10}{:>10}", format!("{} rounds", rounds.len()), "min", "median", "max");
-    for (name, (low, median, high)) in figures {
-        println!("{name:<26}{low:>10.3}{median:>10.3}{high:>10.3}");
+    for (name, Spread { min, median, max }) in figures {
+        println!("{name:<26}{min:>10.3}{median:>10.3}{max:>10.3}");
     }
     println!("\nevery loaded state had the hash of the saved one");
     Ok(())
@@ -145,7 +138,8 @@ fn round(engine: &Engine, dir: &Path) -> Result<Round> {
     let save = started.elapsed();
     let started = Instant::now();
     let loaded = load(&file.path, engine.pool().orders.len())?;
-    ensure!(loaded.state_hash() == state_hash, "the loaded state has another hash");
+    let loaded_hash = loaded.state_hash();
+    ensure!(loaded_hash == state_hash, "the loaded state has the hash {loaded_hash}, expected {state_hash}");
     Ok(Round { hash, save, load: started.elapsed(), state_bytes, file_bytes: file.bytes })
 }
 
@@ -153,7 +147,7 @@ fn load(path: &Path, orders: usize) -> Result<Engine> {
     let mut reader = SnapshotReader::open(path)?;
     let mut loader = Loader::new(Engine::new(Capacity { orders, ..Capacity::default() }));
     while let Some((tag, piece)) = reader.next_piece()? {
-        loader.take(Section::of(tag).context("a tag that is no section")?, piece)?;
+        loader.take(Section::of(tag).with_context(|| format!("unknown section {tag} in the snapshot"))?, piece)?;
     }
     Ok(loader.finish()?)
 }

@@ -1,11 +1,33 @@
-//! How fast a node starts: from a log of so many commands to a state that can go on, as a whole and in its parts.
+//! start: the time from a log on disk to a state that can go on, for the complete start and for each of its parts.
+//!
+//! ```text
+//!   whole    the complete start, node::replica::recover::restore, on two threads: frames, decode and apply on this
+//!            one, whose CPU time is printed, the rest on the other; then opening the store and reading the head again
+//!   parts    one after the other on this thread
+//!            frames     frames read from the store, verified (crc32c, chain) and linked; the head's files scanned
+//!            decode     records --> commands
+//!            apply      Engine::apply, events into one buffer
+//!            translate  events --> answers of sessions, items of the feed
+//!            streams    answers --> the streams of their sessions
+//!            feed       items --> the feed's books and its live stream
+//!
+//! log       written through the journal's head and the store, as a node leaves it after a clean stop: all of it in
+//!           the store
+//! flow      book::testing::workload: places, amendments and cancels around a moving price, some trades
+//! warm-up   one start that is not counted; afterwards the log is in the page cache, so the disk's speed is not
+//!           measured
+//! checked   after each start and after the parts: the state hash equals that of the engine that made the log
+//! printed   for the complete start, each part and the sum of the parts: median wall and CPU time over the rounds,
+//!           noise, commands a second, ns a command, MB a second
+//! ```
 
 use anyhow::{Context, Result, ensure};
 use benches::clock::Ticks;
-use benches::disk::place;
+use benches::disk::run_directory;
 use benches::log_writer::{LogWriter, Written};
 use benches::machine::Machine;
-use benches::replay_parts::{PARTS, RESEND_MAX, Spent, Watch, measure};
+use benches::options::{Files, Mode, RoundCount, exit_code};
+use benches::replay_parts::{PARTS, RESEND_MAX, Spent, Stopwatch, measure};
 use benches::report::Spread;
 use book::command::Command;
 use book::engine::{Capacity, Engine};
@@ -17,7 +39,7 @@ use clap::{Parser, ValueEnum};
 use node::replica::recover::restore;
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use wal::directory::Directory;
 use wal::identity::Identity;
@@ -25,91 +47,67 @@ use wal::quarantine::Quarantine;
 use wal::segment::Geometry;
 use wal::units::{NodeId, Timeline};
 
-const WIRING: &str = "\
-start: from the log on disk to a node that can go on
-
-  whole    node::replica::recover::restore, two threads: frames, decode and apply on this one (its CPU is shown), the rest on the
-           other; and opening the store and looking at the head a second time
-  parts    one after the other on this thread
-           frames     frames read from the store, proved (crc32c, chain) and linked; the head's files scanned
-           decode     records --> commands
-           apply      Engine::apply, events into one buffer
-           translate  events --> answers of sessions, items of the feed
-           streams    answers into the streams of their sessions
-           feed       items into the feed's books and its live stream
-
-log      written through the journal's head and the store, as a node that was stopped leaves it: all of it in the store
-flow     book::testing::workload: places, amendments and cancels around a moving price, some trades
-warm-up  one start that is not counted, so the log is in the page cache: the disk's own speed is not measured
-check    the state hash after each start, and after the parts, is that of the engine that made the log";
-
 #[derive(Clone, Debug, Parser)]
 struct Args {
-    /// Commands in the log, behind those that furnish the house.
+    /// Commands in the log, after those that set the exchange up.
     #[arg(long, default_value_t = 3_000_000)]
     commands: u64,
-    /// Orders at rest that the flow aims at.
+    /// Target number of orders at rest.
     #[arg(long, default_value_t = 10_000)]
     orders: usize,
-    /// Whose flow: market makers, traders that cross often, or everything that a client may send, nonsense included.
+    /// The kind of flow.
     #[arg(long, value_enum, default_value_t = Day::Maker)]
     day: Day,
-    /// Commands that became durable together.
+    /// Commands in a frame of the log, which became durable together.
     #[arg(long, default_value_t = 64)]
     records_per_frame: u32,
-    /// Rounds, each a whole start and its parts; the figures are medians over them.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    /// Where the files go, instead of beside the binary.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// One JSON document instead of text.
-    #[arg(long)]
-    json: bool,
-    /// A short log, one round: does it run, is it right?
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    rounds: RoundCount<5>,
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    mode: Mode,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Day {
+    /// Market makers.
     Maker,
+    /// Traders whose orders often cross.
     Crosses,
+    /// Every message that a client can send, invalid ones included.
     Mixed,
 }
 
 fn main() -> ExitCode {
     let mut args = Args::parse();
-    if args.quick {
-        (args.commands, args.rounds) = (50_000, 1);
+    if args.mode.quick {
+        args.commands = 50_000;
     }
-    match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("start: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("start", run(&args))
 }
 
 fn run(args: &Args) -> Result<()> {
-    let machine = Machine::look(&Ticks::default());
-    if !args.json {
-        println!("{WIRING}\n\n{}\n", machine.text());
-    }
-    let place = place(args.dir.as_deref())?;
-    let directory = make_directory(&place.path().join("data"))?;
+    let machine = Machine::describe(&Ticks::default());
+    args.mode.print_head(include_str!("start.rs"), &machine.text());
+    let run_directory = run_directory(args.files.dir.as_deref())?;
+    let directory = make_directory(&run_directory.path().join("data"))?;
     let made = make_log(args, &directory)?;
-    let mut figures = Figures { made, whole: Vec::new(), parts: Vec::new() };
-    figures.start(&directory).context("the warm-up")?;
-    for _ in 0..args.rounds.max(1) {
-        let whole = figures.start(&directory)?;
-        figures.whole.push(whole);
-        let measured = measure(&directory).context("the parts")?;
-        ensure!(measured.hash == figures.made.hash, "the parts came to {}, not {}", measured.hash, figures.made.hash);
+    let mut figures = Figures { made, complete: Vec::new(), parts: Vec::new() };
+    figures.start(&directory).context("the warm-up start")?;
+    for _ in 0..args.rounds.get(args.mode) {
+        let complete = figures.start(&directory)?;
+        figures.complete.push(complete);
+        let measured = measure(&directory).context("measuring the parts")?;
+        ensure!(
+            measured.hash == figures.made.hash,
+            "the parts reached the state hash {}, expected {}",
+            measured.hash,
+            figures.made.hash
+        );
         figures.parts.push(measured.spent);
     }
-    if args.json {
+    if args.mode.json {
         let mut out = figures.json();
         out["machine"] = machine.json();
         println!("{out:#}");
@@ -119,7 +117,7 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// With the geometry that a node makes by default.
+/// Makes a data directory with the default geometry of a node.
 fn make_directory(path: &Path) -> Result<Directory> {
     let geometry = Geometry { segment_count: 4, segment_bytes: 64 << 20 };
     let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: wal::units::Lsn(0), geometry };
@@ -127,7 +125,7 @@ fn make_directory(path: &Path) -> Result<Directory> {
     Ok(Directory::open(path)?)
 }
 
-/// The log, and the engine's state behind its last command.
+/// Totals of the log, and of the engine's state after its last command.
 struct Made {
     written: Written,
     hash: StateHash,
@@ -135,13 +133,13 @@ struct Made {
     fills: u64,
 }
 
-/// Lets the workload hear what the engine says, and counts the trades.
-struct Heard<'a> {
+/// Passes events to the workload, which follows the engine's answers, and counts the trades.
+struct Events<'a> {
     workload: &'a mut Workload,
     fills: &'a mut u64,
 }
 
-impl Sink for Heard<'_> {
+impl Sink for Events<'_> {
     const LEDGER: bool = false;
 
     fn push(&mut self, event: Event) {
@@ -165,7 +163,7 @@ fn make_log(args: &Args, directory: &Directory) -> Result<Made> {
         seq += 1;
         let stamp = Stamp { seq: Seq(seq), ts: workload.now() };
         log.append(stamp.ts, command)?;
-        engine.apply(stamp, command, &mut Heard { workload, fills: &mut fills });
+        engine.apply(stamp, command, &mut Events { workload, fills: &mut fills });
         Ok(())
     };
     for command in workload.setup() {
@@ -182,24 +180,25 @@ fn make_log(args: &Args, directory: &Directory) -> Result<Made> {
 
 struct Figures {
     made: Made,
-    whole: Vec<Spent>,
+    complete: Vec<Spent>,
     parts: Vec<[Spent; PARTS.len()]>,
 }
 
 impl Figures {
-    /// One whole start, and that it came to the state that the log stands for.
+    /// Makes one complete start; fails unless it reaches the state that the log stands for.
     fn start(&self, directory: &Directory) -> Result<Spent> {
-        let mut watch = Watch::start();
+        let mut watch = Stopwatch::start();
         let (restored, _store) =
             restore(directory, &Quarantine::default(), || Engine::new(Capacity::default()), RESEND_MAX)?;
         let spent = watch.lap();
         let (found, due) = (restored.engine.state_hash(), self.made.hash);
-        ensure!(found == due, "the start came to {found}, not {due}");
-        ensure!(restored.log.records == self.made.written.records, "{} records were shown", restored.log.records);
+        ensure!(found == due, "the start reached the state hash {found}, expected {due}");
+        let (found, due) = (restored.log.records, self.made.written.records);
+        ensure!(found == due, "the start replayed {found} records, expected {due}");
         Ok(spent)
     }
 
-    /// Name and rounds of every line: the whole, each part, and the parts together.
+    /// Name and rounds of every row: the complete start, each part, and the sum of the parts.
     fn lines(&self) -> Vec<(&'static str, Vec<Spent>)> {
         let part = |idx: usize| self.parts.iter().map(|parts| parts[idx]).collect();
         let together = self.parts.iter().map(|parts| {
@@ -207,7 +206,7 @@ impl Figures {
             parts.iter().for_each(|part| sum += *part);
             sum
         });
-        let mut lines = vec![("whole", self.whole.clone())];
+        let mut lines = vec![("whole", self.complete.clone())];
         lines.extend(PARTS.iter().enumerate().map(|(idx, name)| (*name, part(idx))));
         lines.push(("parts together", together.collect()));
         lines
@@ -251,7 +250,7 @@ impl Figures {
         };
         let lines: Vec<Value> = self.lines().into_iter().map(line).collect();
         json!({
-            "bench": "start", "ok": true, "rounds": self.whole.len(), "commands": records, "frames": frames,
+            "bench": "start", "ok": true, "rounds": self.complete.len(), "commands": records, "frames": frames,
             "log_bytes": bytes, "fills": fills, "resting": resting, "state_hash": hash.to_string(), "check": "EXACT",
             "lines": lines,
         })

@@ -1,10 +1,10 @@
-//! `lobster` 0.7: balanced tree of levels with vectors of arena indices.
+//! `lobster` 0.7: a balanced tree of levels that are vectors of arena indices.
 //!
-//! It has no immediate-or-cancel limit and no amendment: the first is a limit order and a cancel of its remainder, the
-//! second a cancel and a new order with the quantity that the stream says is open.
+//! It has neither immediate-or-cancel limit orders nor amendments. The adapter makes the first a limit order and a
+//! cancel of its remainder, the second a cancel and a new order with the open quantity that the stream gives.
 
-use crate::streams::{Cmd, Side};
-use crate::subject::{Fills, Gone, Resting, Subject};
+use crate::streams::{Cmd, Resting, Side};
+use crate::subject::{Fills, Removed, Subject};
 use lobster::{OrderBook, OrderEvent, OrderType};
 
 #[derive(Debug)]
@@ -22,9 +22,9 @@ impl Lobster {
         };
         let (id, qty, price) = (u128::from(order.id), u64::from(order.qty), u64::from(order.price));
         match self.0.execute(OrderType::Limit { id, side, qty, price }) {
-            OrderEvent::Filled { fills: met, filled_qty, .. }
-            | OrderEvent::PartiallyFilled { fills: met, filled_qty, .. } => {
-                for fill in &met {
+            OrderEvent::Filled { fills: matched, filled_qty, .. }
+            | OrderEvent::PartiallyFilled { fills: matched, filled_qty, .. } => {
+                for fill in &matched {
                     fills.fill(fill.order_1 as u64, fill.order_2 as u64, fill.price as u32, fill.qty as u32);
                 }
                 order.qty - filled_qty as u32
@@ -45,13 +45,13 @@ impl Subject for Lobster {
         left
     }
 
-    /// It does not say whether there was such an order.
-    fn cancel(&mut self, id: u64) -> Option<Gone> {
+    /// Returns `None` always: this book does not report whether such an order rested.
+    fn cancel(&mut self, id: u64) -> Option<Removed> {
         self.0.execute(OrderType::Cancel { id: u128::from(id) });
         None
     }
 
-    fn amend<F: Fills>(&mut self, order: &Cmd, _qty: Option<u32>, fills: &mut F) -> Option<Gone> {
+    fn amend<F: Fills>(&mut self, order: &Cmd, _qty: Option<u32>, fills: &mut F) -> Option<Removed> {
         self.0.execute(OrderType::Cancel { id: u128::from(order.id) });
         self.limit(order, fills);
         None

@@ -1,9 +1,9 @@
-//! Of `append`: how long a durable write takes beside the disk's own limit.
+//! The picture of `append`: the time of a durable write beside the disk's limit.
 
 use super::bars::{Bars, Group};
 use super::chart::{Legend, Scale};
 use super::document::Part;
-use super::{Picture, source};
+use super::picture::{Picture, source};
 use anyhow::Result;
 
 pub fn pictures(root: &Part<'_>) -> Result<Vec<Picture>> {

@@ -1,4 +1,4 @@
-//! Groups of bars: medians with their extremes and their values in words, and where there is one, the target of a group.
+//! Groups of bars: medians with their extremes and their values as text, and the target of each group that has one.
 
 use super::chart::{Axis, Frame, LIMIT, Legend, Scale, colour, short, text};
 use crate::report::Spread;
@@ -7,13 +7,13 @@ use plotters::element::{PathElement, Rectangle, Text};
 use plotters::style::text_anchor::HPos;
 use plotters::style::{BLACK, Color};
 
-/// Of a group's room, the rest is between groups.
+/// Share of a group's width that its bars take; the remainder is the gap between groups.
 const BARS_WIDTH: f64 = 0.8;
 
 #[derive(Clone, Debug)]
 pub struct Group {
     pub name: String,
-    /// One for each of `Bars::names`; none where it was not measured.
+    /// One value for each of `Bars::names`; `None` where it was not measured.
     pub values: Vec<Option<Spread>>,
     pub target: Option<f64>,
 }
@@ -26,20 +26,20 @@ pub struct Bars {
     pub y_scale: Scale,
     pub names: Vec<String>,
     pub groups: Vec<Group>,
-    /// What the targets are, for the legend.
+    /// The legend's text for the targets.
     pub target: String,
     pub legend: Legend,
     pub source: String,
 }
 
-/// A bar in places.
+/// A bar in coordinates of its axes.
 struct Bar {
     left: f64,
     right: f64,
     min: f64,
     median: f64,
     max: f64,
-    word: String,
+    label: String,
 }
 
 impl Bars {
@@ -72,7 +72,7 @@ impl Bars {
                 }))?;
                 canvas.draw_series(bars.iter().map(|b| {
                     let style = text(13, BLACK, HPos::Center);
-                    Text::new(b.word.clone(), ((b.left + b.right) / 2.0, b.max), style)
+                    Text::new(b.label.clone(), ((b.left + b.right) / 2.0, b.max), style)
                 }))?;
             }
             let targets: Vec<(usize, f64)> =
@@ -98,7 +98,7 @@ impl Bars {
             let spread = group.values.get(name_idx).copied().flatten()?;
             let left = group_idx as f64 + (1.0 - BARS_WIDTH) / 2.0 + name_idx as f64 * width;
             let [min, median, max] = [spread.min, spread.median, spread.max].map(|value| self.y_scale.place(value));
-            Some(Bar { left, right: left + width * 0.94, min, median, max, word: short(spread.median) })
+            Some(Bar { left, right: left + width * 0.94, min, median, max, label: short(spread.median) })
         };
         self.groups.iter().enumerate().filter_map(bar).collect()
     }

@@ -1,7 +1,8 @@
-//! What every picture is drawn on: white ground, a title, two labelled axes with their units, a legend, and at its foot
-//! where the figures come from.
+//! The frame of every picture: white ground, a title, two axes labelled with their units, a legend, and the source of
+//! the figures at its foot.
 //!
-//! An axis brings its own ticks with their words, so that both scales and named groups are one type to plotters. Nothing depends on fonts of the machine or on the order of a hash map, hence the same bytes every time.
+//! An axis has its own ticks and their labels, so that both scales and named groups are one type to plotters. Nothing
+//! depends on the machine's fonts or on the order of a hash map, hence the same bytes every time.
 
 use anyhow::Result;
 use plotters::chart::{ChartBuilder, ChartContext, SeriesLabelPosition};
@@ -18,9 +19,9 @@ const SIZE: (u32, u32) = (820, 480);
 pub const FONT: &str = "sans-serif";
 const GREY: RGBColor = RGBColor(110, 110, 110);
 const MESH: RGBColor = RGBColor(225, 225, 225);
-/// Of a limit or a target.
+/// Colour of a limit or a target.
 pub const LIMIT: RGBColor = RGBColor(180, 0, 0);
-/// Told apart by people who see few colours as well (Okabe and Ito).
+/// Colours that colour-blind readers can distinguish as well (Okabe and Ito).
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
@@ -43,17 +44,17 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// Where a value lies on its axis.
+    /// The coordinate of a value on its axis.
     pub fn place(self, value: f64) -> f64 {
         match self {
             Self::Linear => value,
-            // Nothing measured is below; a zero would have no place.
+            // No measured value is smaller; a zero has no logarithm.
             Self::Log => value.max(1e-9).log10(),
         }
     }
 }
 
-/// An axis in places, with its ticks in words.
+/// An axis in coordinates, with its labelled ticks.
 #[derive(Clone, Debug)]
 pub struct Axis {
     pub label: String,
@@ -63,7 +64,7 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// For values from which `values` were taken, with room for the legend above them.
+    /// An axis that covers `values`, with room for the legend above them.
     pub fn of_values(label: &str, scale: Scale, values: impl Iterator<Item = f64> + Clone) -> Self {
         let max = values.clone().fold(f64::MIN_POSITIVE, f64::max);
         let min = values.filter(|value| *value > 0.0).fold(max, f64::min);
@@ -78,7 +79,7 @@ impl Axis {
         Self { label: label.to_owned(), from, to, ticks }
     }
 
-    /// With a tick at each of `values` and nowhere else.
+    /// An axis with a tick at each of `values` and at no other.
     pub fn at_values(label: &str, scale: Scale, values: &[f64]) -> Self {
         let places = values.iter().map(|value| scale.place(*value));
         let (from, to) = places.clone().fold((f64::MAX, f64::MIN), |(from, to), at| (from.min(at), to.max(at)));
@@ -98,7 +99,7 @@ impl Ranged for Axis {
     }
 
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        // Ticks are lines of the mesh; there are none between them.
+        // The mesh has lines at the ticks only.
         if hint.weight().allow_light_points() {
             return Vec::new();
         }
@@ -112,7 +113,7 @@ impl Ranged for Axis {
 
 impl ValueFormatter<f64> for Axis {
     fn format_ext(&self, place: &f64) -> String {
-        self.ticks.iter().find(|(tick, _)| tick == place).map_or(String::new(), |(_, word)| word.clone())
+        self.ticks.iter().find(|(tick, _)| tick == place).map_or(String::new(), |(_, label)| label.clone())
     }
 }
 
@@ -124,7 +125,7 @@ fn linear_ticks(to: f64) -> Vec<f64> {
     (0..=8).map(|count| f64::from(count) * step).filter(|value| *value <= to).collect()
 }
 
-/// Powers of ten, with 2 and 5 times them where there are few.
+/// Powers of ten, and twice and five times each where there are few of them.
 fn log_ticks(from: f64, to: f64) -> Vec<f64> {
     let factors: &[f64] = if to / from < 500.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
     let decades = from.log10().floor() as i32..=to.log10().ceil() as i32;
@@ -132,7 +133,7 @@ fn log_ticks(from: f64, to: f64) -> Vec<f64> {
     ticks.filter(|value| from <= *value && *value <= to).collect()
 }
 
-/// Three digits and a unit of a thousand: 0.25, 12.5, 65.5k, 10M.
+/// A number with about three digits and a suffix for thousands or millions: 0.25, 12.5, 65.5k, 10M.
 pub fn short(value: f64) -> String {
     let (value, unit) = match value.abs() {
         v if v >= 999_500.0 => (value / 1e6, "M"),
@@ -149,14 +150,14 @@ pub fn short(value: f64) -> String {
     format!("{text}{unit}")
 }
 
-/// Where the legend is out of the way.
+/// The corner in which the legend hides no figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Legend {
     Left,
     Right,
 }
 
-/// What stands around the figures.
+/// Everything around the figures.
 #[derive(Clone, Debug)]
 pub struct Frame {
     pub title: String,
@@ -167,7 +168,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A picture with what `marks` draws in it.
+    /// Draws the frame, and in it what `marks` draws.
     pub fn draw(&self, marks: impl FnOnce(&mut Canvas<'_>) -> Result<()>) -> Result<String> {
         let mut svg = String::new();
         {
@@ -220,7 +221,7 @@ impl Frame {
     }
 }
 
-/// Text that stands on its point.
+/// A style for text whose baseline is at its point.
 pub fn text(size: i32, colour: RGBColor, anchor: HPos) -> TextStyle<'static> {
     (FONT, size).with_color(colour).into_text_style(&SIZE).pos(Pos::new(anchor, VPos::Bottom))
 }

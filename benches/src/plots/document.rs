@@ -1,22 +1,22 @@
-//! A bench's JSON document, read with errors that name the file and the key.
+//! A bench's JSON document, read with errors that name the file, the key, the value found and the kind expected.
 
 use crate::report::Spread;
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// A whole document.
+/// A document that was read from a file.
 #[derive(Clone, Debug)]
 pub struct Document {
     path: PathBuf,
     value: Value,
 }
 
-/// A value in a document, which knows where it stands.
+/// A value in a document, with its file and key for error messages.
 #[derive(Clone, Debug)]
 pub struct Part<'a> {
     path: &'a Path,
-    /// As `streams[0].title`; empty for the whole document.
+    /// A path such as `streams[0].title`; empty for the root.
     key: String,
     value: &'a Value,
 }
@@ -38,13 +38,13 @@ impl Document {
 }
 
 impl<'a> Part<'a> {
-    /// What is under `key`, which has to be there.
+    /// The value of `key`; an error where it is missing or null.
     pub fn at(&self, key: &str) -> Result<Part<'a>> {
         let full = self.join(key);
         self.find(key).ok_or_else(|| anyhow!("{}: {full}: is missing", self.path.display()))
     }
 
-    /// What is under `key`; nothing where that is null.
+    /// The value of `key`; `None` where it is missing or null.
     pub fn find(&self, key: &str) -> Option<Part<'a>> {
         let value = self.value.get(key).filter(|value| !value.is_null())?;
         Some(Part { path: self.path, key: self.join(key), value })
@@ -78,7 +78,7 @@ impl<'a> Part<'a> {
         Ok(Spread { median: value("median")?, min: value("min")?, max: value("max")? })
     }
 
-    /// That something else stands here than `wanted`.
+    /// The error that this value is not `wanted`.
     pub fn wrong(&self, wanted: &str) -> anyhow::Error {
         let mut found = self.value.to_string();
         if found.chars().count() > 40 {

@@ -1,4 +1,4 @@
-//! One or more series over a number that grows: medians joined by a line, each with its extremes as an error bar.
+//! One or more series over a number that grows: a line through the medians, each with its extremes as an error bar.
 
 use super::chart::{Axis, Frame, LIMIT, Legend, Scale, colour};
 use crate::report::Spread;
@@ -13,7 +13,7 @@ pub struct Series {
     pub points: Vec<(f64, Spread)>,
 }
 
-/// The x axis is logarithmic, with a tick at every value measured.
+/// A picture whose x axis is logarithmic, with a tick at every measured value.
 #[derive(Clone, Debug)]
 pub struct Lines {
     pub title: String,
@@ -21,7 +21,7 @@ pub struct Lines {
     pub y_label: String,
     pub y_scale: Scale,
     pub series: Vec<Series>,
-    /// What the figures should stay under, and its name.
+    /// The name and the value of an upper limit of the figures.
     pub limit: Option<(String, f64)>,
     pub legend: Legend,
     pub source: String,

@@ -1,13 +1,14 @@
-//! Of `match` and `apply`: how many times as fast as the naive twin on the same stream, and what was aimed at.
+//! The pictures of `match` and `apply`: throughput as a multiple of the naive twin's on the same stream, and the
+//! targets.
 
 use super::bars::{Bars, Group};
 use super::chart::{Legend, Scale};
 use super::document::Part;
-use super::{Picture, source};
+use super::picture::{Picture, source};
 use crate::report::Spread;
 use anyhow::Result;
 
-/// Ratios that were aimed at, by stream (docs/PERFORMANCE.md).
+/// Target ratios by stream (docs/PERFORMANCE.md).
 type Targets = [(&'static str, f64); 6];
 
 const MATCH: Targets = [("X 1k", 5.0), ("X 10k", 5.0), ("X 1M", 10.0), ("E 1k", 2.7), ("E 10k", 3.0), ("E 1M", 17.0)];
@@ -18,7 +19,7 @@ pub fn of_match(root: &Part<'_>) -> Result<Vec<Picture>> {
 }
 
 pub fn of_apply(root: &Part<'_>) -> Result<Vec<Picture>> {
-    draw(root, "apply", "Whole state machine, beside the naive twin's book alone", APPLY)
+    draw(root, "apply", "Complete state machine, beside the naive twin's book alone", APPLY)
 }
 
 fn draw(root: &Part<'_>, name: &str, title: &str, targets: Targets) -> Result<Vec<Picture>> {
@@ -31,7 +32,7 @@ fn draw(root: &Part<'_>, name: &str, title: &str, targets: Targets) -> Result<Ve
                 names.push(name.clone());
             }
         }
-        // The short name comes first, two spaces before what it stands for.
+        // A title begins with the stream's label, and two spaces follow it.
         let title = stream.at("title")?.text()?;
         let label = title.split("  ").next().unwrap_or(title);
         let target = targets.iter().find(|(stream, _)| *stream == label).map(|(_, target)| *target);
@@ -58,7 +59,7 @@ fn draw(root: &Part<'_>, name: &str, title: &str, targets: Targets) -> Result<Ve
     Ok(vec![Picture::new(name, bars.svg()?)])
 }
 
-/// Our own subjects of a stream, each with its ratio to the base, taken inside each round.
+/// Pinion's subjects of a stream, each with its ratio to the base, computed within each round.
 fn ratios(stream: &Part<'_>) -> Result<Vec<(String, Spread)>> {
     let base_name = stream.at("ratio_to")?.text()?;
     let throughput = stream.at("throughput")?;

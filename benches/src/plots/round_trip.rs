@@ -1,14 +1,14 @@
-//! Of `round_trip`: one command at a time beside its limits, and commands that are due at a fixed rate.
+//! The pictures of `round_trip`: one command at a time beside its limits, and commands that are due at a fixed rate.
 
 use super::bars::{Bars, Group};
 use super::chart::{Legend, Scale};
 use super::document::Part;
 use super::lines::{Lines, Series};
-use super::{Picture, source};
+use super::picture::{Picture, source};
 use crate::report::Spread;
 use anyhow::Result;
 
-/// What p99 must stay under for a rate to count as sustained.
+/// The highest p99 at which a rate counts as sustained.
 const P99_MS_MAX: f64 = 2.0;
 
 pub fn pictures(root: &Part<'_>) -> Result<Vec<Picture>> {

@@ -1,9 +1,10 @@
-//! Of `scale`: throughput and latency over each number that grows, and a node over its sessions.
+//! The pictures of `scale`: throughput and latency over each number that grows, and a node's throughput over its
+//! sessions.
 
 use super::chart::{Legend, Scale};
 use super::document::Part;
 use super::lines::{Lines, Series};
-use super::{Picture, source};
+use super::picture::{Picture, source};
 use crate::report::Spread;
 use anyhow::Result;
 

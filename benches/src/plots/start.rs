@@ -1,9 +1,9 @@
-//! Of `start`: what a command in the log costs a start, part by part.
+//! The picture of `start`: the cost of a command in the log, for the complete start and each of its parts.
 
 use super::bars::{Bars, Group};
 use super::chart::{Legend, Scale};
 use super::document::Part;
-use super::{Picture, source};
+use super::picture::{Picture, source};
 use anyhow::Result;
 
 pub fn pictures(root: &Part<'_>) -> Result<Vec<Picture>> {
@@ -17,10 +17,10 @@ pub fn pictures(root: &Part<'_>) -> Result<Vec<Picture>> {
     let mb = root.at("log_bytes")?.number()? / 1e6;
     let bars = Bars {
         title: format!("Start of a node from a log of {commands} commands, {mb:.0} MB"),
-        x_label: "the whole start, its parts, and the parts together".to_owned(),
+        x_label: "the complete start, its parts, and the sum of the parts".to_owned(),
         y_label: "nanoseconds a command".to_owned(),
         y_scale: Scale::Linear,
-        names: vec!["on the clock, median (min to max)".to_owned(), "CPU".to_owned()],
+        names: vec!["elapsed, median (min to max)".to_owned(), "CPU".to_owned()],
         groups,
         target: String::new(),
         legend: Legend::Right,

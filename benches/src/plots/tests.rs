@@ -1,7 +1,9 @@
-//! A small document of each bench in, pictures with their labels out; and what is wrong is told with its file and key.
+//! A small document of each bench gives pictures with the expected labels; an error names its file and key.
 
 use super::chart::short;
-use super::{Document, Picture, pictures};
+use super::document::Document;
+use super::picture::Picture;
+use super::pictures;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -76,21 +78,21 @@ fn draw(document: &Value) -> Result<Vec<Picture>, String> {
     pictures(&document).map_err(|error| format!("{error:#}"))
 }
 
-/// Text of the picture as a reader of SVG sees it: labels stand on lines of their own.
+/// Draws `document` and looks for the expected labels, each of which is a line of the SVG.
 #[track_caller]
 fn check(document: &Value, expected: &[(&str, &[&str])]) {
-    let drawn = draw(document).expect("all figures are there");
+    let drawn = draw(document).expect("the document has all figures");
     let names: Vec<&str> = drawn.iter().map(|picture| picture.name.as_str()).collect();
     assert_eq!(names, expected.iter().map(|(name, _)| *name).collect::<Vec<_>>());
     for (picture, (name, labels)) in drawn.iter().zip(expected) {
-        assert!(picture.svg.starts_with("<svg ") && picture.svg.trim_end().ends_with("</svg>"), "{name} is whole");
+        assert!(picture.svg.starts_with("<svg ") && picture.svg.trim_end().ends_with("</svg>"), "{name} is complete");
         assert!(picture.svg.contains("fill=\"#FFFFFF\""), "{name} has a white ground");
         for label in labels.iter().chain(&["Some &lt;CPU&gt;, 2 cores, commit abc1234"]) {
             assert!(picture.svg.lines().any(|line| line == *label), "{name} has no label {label:?}:\n{}", picture.svg);
         }
-        assert!(!picture.svg.contains("NaN") && !picture.svg.contains("inf"), "{name} has places for all figures");
+        assert!(!picture.svg.contains("NaN") && !picture.svg.contains("inf"), "{name} has coordinates for all figures");
     }
-    assert_eq!(draw(document).expect("as before"), drawn, "the same document, the same bytes");
+    assert_eq!(draw(document).expect("drawn before"), drawn, "the same document, the same bytes");
 }
 
 #[test]
@@ -139,7 +141,7 @@ fn start_is_drawn() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_file_and_key() {
+fn an_error_names_its_file_and_key() {
     #[track_caller]
     fn refused(document: &Value, why: &str) {
         assert_eq!(draw(document).expect_err("it cannot be drawn"), why);
@@ -154,16 +156,16 @@ fn what_is_wrong_is_told_with_file_and_key() {
     garbled["sweeps"][0]["points"][1]["mops"]["max"] = "fast".into();
     refused(&garbled, "figures.json: sweeps[0].points[1].mops.max: \"fast\" is not a number");
     let mut lacking = append();
-    lacking["machine"].as_object_mut().expect("it is one").remove("cpu");
+    lacking["machine"].as_object_mut().expect("`machine` is an object").remove("cpu");
     refused(&lacking, "figures.json: machine.cpu: is missing");
     let mut baseless = streams("match");
-    baseless["streams"][1]["ratio_to"] = "nobody".into();
+    baseless["streams"][1]["ratio_to"] = "absent".into();
     let why = draw(&baseless).expect_err("it cannot be drawn");
     assert!(
         why.starts_with("figures.json: streams[1].throughput: [")
-            && why.ends_with("is not a list with \"nobody\" in it")
+            && why.ends_with("is not a list with \"absent\" in it")
     );
-    let error = Document::parse(Path::new("figures.json"), "{").expect_err("it is cut off");
+    let error = Document::parse(Path::new("figures.json"), "{").expect_err("the document is cut off");
     assert!(format!("{error:#}").starts_with("figures.json: is not JSON"), "{error:#}");
 }
 

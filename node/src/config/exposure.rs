@@ -1,15 +1,16 @@
-//! What a configuration opens to whom, in one table: for people who review it before it goes live.
+//! What a configuration opens to whom, as one table for the review of a configuration before it is used.
 
 use super::Config;
 use std::net::SocketAddr;
 
-/// One way into the node.
+/// One service of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exposure {
     pub listener: &'static str,
     pub address: SocketAddr,
+    /// Whether the listener speaks TLS; none does yet.
     pub tls: bool,
-    /// Whether other machines reach it.
+    /// Whether other machines can reach the address.
     pub public: bool,
     pub serves: &'static str,
     pub guarded_by: &'static str,
@@ -23,23 +24,15 @@ impl Config {
         let ways = [
             ("orders", "binary order entry", "session user and password"),
             ("market", "binary market data", "nothing: public data"),
-            ("http", "REST, WebSocket, pages", "API keys"),
             ("ops", "/live /ready /health /version", "nothing"),
             ("ops", "/metrics", metrics),
             ("ops", "/admin: everything an administrator can do", admin),
         ];
         let listeners = self.listen.all();
-        let of = |name: &str| listeners.iter().find(|(n, _)| *n == name).map(|(_, listener)| *listener);
+        let of = |name: &str| listeners.iter().find(|(n, _)| *n == name).map(|(_, address)| *address);
         let exposure = |(name, serves, guarded_by)| {
-            let listener = of(name).expect("the table above names listeners only");
-            Exposure {
-                listener: name,
-                address: listener.address,
-                tls: listener.tls.is_some(),
-                public: !listener.address.ip().is_loopback(),
-                serves,
-                guarded_by,
-            }
+            let address = of(name).expect("the table above names listeners only");
+            Exposure { listener: name, address, tls: false, public: !address.ip().is_loopback(), serves, guarded_by }
         };
         ways.into_iter().map(exposure).collect()
     }

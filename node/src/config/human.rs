@@ -1,4 +1,5 @@
-//! Sizes and durations as people write them, read exactly: `64MiB`, `250us`, `15s`. Whole numbers only, no float anywhere.
+//! Sizes and durations as people write them: `64MiB`, `250us`, `15s`. Whole numbers with a unit, read exactly; no
+//! floats.
 
 use std::time::Duration;
 
@@ -25,12 +26,13 @@ const NANOSECONDS: &[(&str, u64)] = &[
     ("d", 86_400 * 1_000_000_000),
 ];
 
-/// `4096`, `64KiB`, `1GB`; `None` when it is anything else or does not fit.
+/// Reads `4096`, `64KiB` or `1GB`; `None` for any other form, and for a size that does not fit.
 pub fn parse_bytes(text: &str) -> Option<u64> {
     parse(text, BYTES)
 }
 
-/// `250us`, `15s`, `2h`; the unit is required. `None` when it is anything else or does not fit.
+/// Reads `250us`, `15s` or `2h`, the unit being required; `None` for any other form, and for a duration that does not
+/// fit.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     parse(text, NANOSECONDS).map(Duration::from_nanos)
 }
@@ -45,8 +47,8 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// The shortest exact form in binary units, readable by [`parse_bytes`].
 pub fn show_bytes(bytes: u64) -> String {
-    let whole = |unit: &&(&str, u64)| bytes > 0 && bytes.is_multiple_of(unit.1);
-    match BYTES[2..6].iter().rev().find(whole) {
+    let divides = |unit: &&(&str, u64)| bytes > 0 && bytes.is_multiple_of(unit.1);
+    match BYTES[2..6].iter().rev().find(divides) {
         Some((name, factor)) => format!("{}{name}", bytes / factor),
         None => bytes.to_string(),
     }
@@ -55,8 +57,8 @@ pub fn show_bytes(bytes: u64) -> String {
 /// The shortest exact form, readable by [`parse_duration`].
 pub fn show_duration(duration: Duration) -> String {
     let ns = duration.as_nanos();
-    let whole = |unit: &&(&str, u64)| ns > 0 && ns.is_multiple_of(u128::from(unit.1));
-    match NANOSECONDS.iter().rev().find(whole) {
+    let divides = |unit: &&(&str, u64)| ns > 0 && ns.is_multiple_of(u128::from(unit.1));
+    match NANOSECONDS.iter().rev().find(divides) {
         Some((name, factor)) => format!("{}{name}", ns / u128::from(*factor)),
         None => "0s".to_owned(),
     }

@@ -1,8 +1,9 @@
-//! What `env = "prod"` refuses: everything that is fine on a desk and not where money is.
+//! What `env = "prod"` refuses: everything that suits development and is unsafe where money is at stake.
 
-use super::places::quoted;
+use super::load::Build;
+use super::paths::quoted;
 use super::reader::Reader;
-use super::{Build, Config, Env, JournalSyncMode};
+use super::{Config, Env, JournalSyncMode};
 use crate::config::secrets::Secret;
 
 pub(super) fn check(config: &Config, build: Build, r: &mut Reader) {
@@ -25,7 +26,7 @@ pub(super) fn check(config: &Config, build: Build, r: &mut Reader) {
     ];
     for (key, path) in secrets {
         let Some(path) = path else { continue };
-        // One that cannot be read was noted with the places.
+        // A secret that cannot be read was noted with the paths.
         let Ok(secret) = Secret::read(path) else { continue };
         if let Err(weakness) = secret.check_strength() {
             r.note(key, Some(quoted(path)), &weakness.to_string(), Some("32 random characters or more"));
@@ -35,15 +36,14 @@ pub(super) fn check(config: &Config, build: Build, r: &mut Reader) {
 
 fn check_listeners(config: &Config, r: &mut Reader) {
     let listen = &config.listen;
-    for (name, listener) in listen.all() {
-        if !listener.address.ip().is_loopback() && listener.tls.is_none() {
-            let key = format!("listen.{name}");
-            let allowed = format!("a loopback address, or listen.{name}_tls_cert and listen.{name}_tls_key");
-            let value = Some(format!("{:?}", listener.address.to_string()));
-            r.note(&key, value, "reachable from other machines without TLS", Some(&allowed));
+    for (name, address) in listen.all() {
+        if !address.ip().is_loopback() {
+            let value = Some(format!("{:?}", address.to_string()));
+            let allowed = "a loopback address, with TLS in front";
+            r.note(&format!("listen.{name}"), value, "reachable from other machines without TLS", Some(allowed));
         }
     }
-    if !listen.ops.address.ip().is_loopback() && listen.metrics_token_file.is_none() {
+    if !listen.ops.ip().is_loopback() && listen.metrics_token_file.is_none() {
         let why = "is missing: /metrics would be open to other machines";
         r.note("listen.metrics_token_file", None, why, Some("a token file, or a loopback address for listen.ops"));
     }

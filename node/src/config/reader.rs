@@ -1,8 +1,8 @@
-//! Takes keys out of a configuration one by one, with their bounds; what is wrong is noted and reading goes on, so that
+//! Reads the keys of a configuration one by one, each with its bounds. A mistake is noted and reading goes on, so that
 //! an operator sees every mistake at once.
 //!
-//! Serde would stop at the first mistake, hence a reader of our own over the parsed TOML. What nobody took in the end is
-//! an unknown key.
+//! Serde would stop at the first mistake, hence this reader over the parsed TOML. A key that no section has read in the
+//! end is unknown.
 
 use super::human::{parse_bytes, parse_duration, show_bytes, show_duration};
 use std::collections::BTreeMap;
@@ -11,36 +11,58 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use toml::de::{DeTable, DeValue};
 
 /// Environment variables of this form override the file: `PINION__SECTION__KEY`.
 pub const ENV_PREFIX: &str = "PINION__";
 
-/// One mistake: where, what stands there, why that cannot be, what could.
+/// Where a value was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In the file, on this line, counted from 1.
+    Line(usize),
+    /// In the environment variable of this name.
+    Variable(String),
+    /// By the program that loads the configuration, such as `--env prod` of a tool.
+    Caller,
+    /// Nowhere: the key is missing, or has its default.
+    Absent,
+}
+
+/// One mistake: the key, where its value was given, the value found, why it is refused, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// `section.key`, or empty where the file as a whole is wrong.
+    /// `section.key`, or empty where the file as such is wrong.
     pub key: String,
+    pub origin: Origin,
     pub value: Option<String>,
     pub why: String,
     pub allowed: Option<String>,
 }
 
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.key.as_str(), &self.value) {
-            ("", _) => {}
-            (key, Some(value)) => write!(f, "{key} = {value}: ")?,
-            (key, None) => write!(f, "{key}: ")?,
-        }
-        f.write_str(&self.why)?;
-        match &self.allowed {
-            Some(allowed) => write!(f, "; allowed: {allowed}"),
-            None => Ok(()),
-        }
+impl ConfigError {
+    /// Key, value found, reason and what is allowed, without the origin.
+    pub fn description(&self) -> String {
+        let named = match (self.key.as_str(), &self.value) {
+            ("", _) => String::new(),
+            (key, Some(value)) => format!("{key} = {value}: "),
+            (key, None) => format!("{key}: "),
+        };
+        let allowed = self.allowed.as_ref().map_or(String::new(), |allowed| format!("; allowed: {allowed}"));
+        format!("{named}{}{allowed}", self.why)
     }
 }
 
-/// A value as the file or the environment gives it.
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (true, Origin::Line(line)) = (self.key.is_empty(), &self.origin) {
+            write!(f, "line {line}: ")?;
+        }
+        write!(f, "{}", self.description())
+    }
+}
+
+/// A value as it stands in the file, or as text from elsewhere.
 #[derive(Clone, Debug)]
 pub enum Given {
     File(toml::Value),
@@ -55,7 +77,7 @@ impl Given {
         }
     }
 
-    /// Whole numbers; text from the environment counts as a number where it is one.
+    /// A whole number; text from the environment counts where it is one.
     fn integer(&self) -> Option<i128> {
         match self {
             Self::File(toml::Value::Integer(number)) => Some(i128::from(*number)),
@@ -83,75 +105,88 @@ impl fmt::Display for Given {
     }
 }
 
-/// All that was given, by `section.key`, less what was taken.
+/// All values that were given, by `section.key`, less those that were read.
 pub struct Reader {
     given: BTreeMap<String, Given>,
-    /// Relative paths start here: where the file lies, not where the process happens to run.
+    /// Where each value was given, those that were read included.
+    origins: BTreeMap<String, Origin>,
+    /// Relative paths start here: in the directory of the file, not in the working directory of the process.
     base: PathBuf,
+    /// Every key that was read, given or not.
     known: Vec<String>,
     errors: Vec<ConfigError>,
 }
 
 impl Reader {
-    pub fn new(table: toml::Table, base: &Path) -> Self {
-        let mut reader = Self { given: BTreeMap::new(), base: base.to_owned(), known: Vec::new(), errors: Vec::new() };
+    /// Parses the text of a file in directory `base`.
+    pub fn new(text: &str, base: &Path) -> Result<Self, ConfigError> {
+        let origins = origins(text)?;
+        let table = text.parse::<toml::Table>().map_err(|error| not_toml(text, &error))?;
+        let mut reader =
+            Self { given: BTreeMap::new(), origins, base: base.to_owned(), known: Vec::new(), errors: Vec::new() };
         for (section, value) in table {
             match value {
                 toml::Value::Table(keys) => {
                     let keys = keys.into_iter().map(|(key, value)| (format!("{section}.{key}"), Given::File(value)));
                     reader.given.extend(keys);
                 }
-                _ => reader.note(&section, None, "stands outside of a section", Some("section.key")),
+                _ => reader.note(&section, None, "is not in a section", Some("section.key")),
             }
         }
-        reader
+        Ok(reader)
     }
 
-    /// Replaces or adds a value, as the environment and the command line do.
-    pub fn set(&mut self, key: &str, text: &str) {
+    /// Sets a value over any that was given before.
+    pub fn set(&mut self, key: &str, text: &str, origin: Origin) {
         self.given.insert(key.to_owned(), Given::Text(text.to_owned()));
+        self.origins.insert(key.to_owned(), origin);
     }
 
-    /// Takes every `PINION__SECTION__KEY` over the file's values.
+    /// Sets the value of every variable `PINION__SECTION__KEY` over the file's.
     pub fn set_from_environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
         for (name, text) in variables {
             let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
+            let origin = Origin::Variable(name.clone());
             match rest.split_once("__") {
-                Some((section, key)) => self.set(&format!("{section}.{key}").to_ascii_lowercase(), &text),
-                None => self.note(&name, None, "this variable names no key", Some("PINION__SECTION__KEY")),
+                Some((section, key)) => self.set(&format!("{section}.{key}").to_ascii_lowercase(), &text, origin),
+                None => {
+                    self.origins.insert(name.clone(), origin);
+                    self.note(&name, None, "names no key", Some("PINION__SECTION__KEY"));
+                }
             }
         }
     }
 
+    /// Notes a mistake; its origin is that of the key's value.
     pub fn note(&mut self, key: &str, value: Option<String>, why: &str, allowed: Option<&str>) {
-        let allowed = allowed.map(str::to_owned);
-        self.errors.push(ConfigError { key: key.to_owned(), value, why: why.to_owned(), allowed });
+        let origin = self.origins.get(key).cloned().unwrap_or(Origin::Absent);
+        let (why, allowed) = (why.to_owned(), allowed.map(str::to_owned));
+        self.errors.push(ConfigError { key: key.to_owned(), origin, value, why, allowed });
     }
 
-    /// What was noted so far; everything left over is unknown.
+    /// All mistakes; every value that was not read has an unknown key.
     pub fn finish(mut self) -> Vec<ConfigError> {
         let unknown: Vec<String> = std::mem::take(&mut self.given).into_keys().collect();
-        for key in unknown {
-            // The value is not shown: it may be a secret that belongs into a file.
-            let file_key = format!("{key}_file");
-            if self.known.contains(&file_key) {
-                self.note(&key, None, &format!("secrets are read from files only: use {file_key}"), None);
-                continue;
-            }
-            let section = key.split('.').next().unwrap_or_default();
-            let kin: Vec<&str> = self.known.iter().filter_map(|k| k.strip_prefix(&format!("{section}."))).collect();
-            match kin.is_empty() {
-                true => {
-                    let why = format!("there is no section [{section}]");
-                    self.note(&key, None, &why, None);
-                }
-                false => {
-                    let allowed = kin.join(", ");
-                    self.note(&key, None, "no such key", Some(&allowed));
-                }
-            }
-        }
+        unknown.iter().for_each(|key| self.note_unknown(key));
         self.errors
+    }
+
+    /// The value is not shown, because it may be a secret that was written here instead of into a file.
+    fn note_unknown(&mut self, key: &str) {
+        let file_key = format!("{key}_file");
+        if self.known.contains(&file_key) {
+            return self.note(key, None, "secrets are read from files only", Some(&file_key));
+        }
+        let section = key.split('.').next().unwrap_or_default();
+        let keys: Vec<&str> = self.known.iter().filter_map(|k| k.strip_prefix(&format!("{section}."))).collect();
+        if !keys.is_empty() {
+            let allowed = keys.join(", ");
+            return self.note(key, None, "no such key", Some(&allowed));
+        }
+        let mut sections: Vec<&str> = self.known.iter().filter_map(|known| known.split('.').next()).collect();
+        sections.dedup();
+        let allowed = sections.join(", ");
+        self.note(key, None, &format!("there is no section [{section}]"), Some(&allowed));
     }
 
     fn take(&mut self, key: &str) -> Option<Given> {
@@ -159,7 +194,7 @@ impl Reader {
         self.given.remove(key)
     }
 
-    /// The value of `key` as `parse` reads it, `default` when it is not given, `default` and a note when it is wrong.
+    /// The value of `key` as `parse` reads it; `default` when it is not given; `default` and a note when it is wrong.
     fn value<T>(&mut self, key: &str, default: T, allowed: &str, parse: impl FnOnce(&Given) -> Result<T, &str>) -> T {
         let Some(given) = self.take(key) else { return default };
         match parse(&given) {
@@ -217,23 +252,23 @@ impl Reader {
         self.value(key, default, "true, false", |given| given.flag().ok_or("neither true nor false"))
     }
 
-    /// One of a few words, each with its meaning.
+    /// One of several words, each with its meaning.
     pub fn word<T: Copy>(&mut self, key: &str, default: T, words: &[(&str, T)]) -> T {
         let allowed = words.iter().map(|(word, _)| format!("{word:?}")).collect::<Vec<_>>().join(", ");
         self.value(key, default, &allowed, |given| {
             let found = given.text().and_then(|text| words.iter().find(|(word, _)| *word == text));
-            found.map(|(_, meaning)| *meaning).ok_or("no such word")
+            found.map(|(_, meaning)| *meaning).ok_or("unknown value")
         })
     }
 
-    /// Letters, digits, `-`, `_` and `.`, so that it can stand in file names, labels and schemas.
+    /// A name of letters, digits, `-`, `_` and `.`, which every file system and every metrics label accepts.
     pub fn name(&mut self, key: &str, default: &str, len_max: usize) -> String {
         let allowed = format!("1 to {len_max} letters, digits, '-', '_', '.'");
         self.value(key, default.to_owned(), &allowed, |given| {
             let text = given.text().ok_or("not text")?;
             let ok = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
             let fits = !text.is_empty() && text.len() <= len_max && text.bytes().all(ok);
-            fits.then(|| text.to_owned()).ok_or("not such a name")
+            fits.then(|| text.to_owned()).ok_or("not a valid name")
         })
     }
 
@@ -241,12 +276,12 @@ impl Reader {
         self.value(
             key,
             default,
-            "ADDRESS:PORT, such as 127.0.0.1:9001 or [::1]:9001; port 0 takes a free one",
+            "ADDRESS:PORT, such as 127.0.0.1:9001 or [::1]:9001; port 0 chooses a free one",
             |given| given.text().and_then(|text| text.parse().ok()).ok_or("not an address with a port"),
         )
     }
 
-    /// A path; relative ones start where the configuration file lies.
+    /// A path; a relative one starts in the directory of the configuration file.
     pub fn path(&mut self, key: &str) -> Option<PathBuf> {
         let base = self.base.clone();
         self.value(key, None, "a path", |given| {
@@ -255,7 +290,8 @@ impl Reader {
         })
     }
 
-    /// A path that has to be given. What is returned without one is never used, because the note refuses the whole.
+    /// A path that is required. The empty path that is returned without one is never used, because the note refuses the
+    /// configuration.
     pub fn path_required(&mut self, key: &str) -> PathBuf {
         let absent = !self.given.contains_key(key);
         if absent {
@@ -263,4 +299,27 @@ impl Reader {
         }
         self.path(key).unwrap_or_default()
     }
+}
+
+/// The line of every key in the file.
+fn origins(text: &str) -> Result<BTreeMap<String, Origin>, ConfigError> {
+    let table = DeTable::parse(text).map_err(|error| not_toml(text, &error))?;
+    let line_ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+    let origin = |at: usize| Origin::Line(line_ends.partition_point(|end| *end < at) + 1);
+    let mut origins = BTreeMap::new();
+    for (section, value) in table.get_ref() {
+        let name = section.get_ref();
+        origins.insert(name.to_string(), origin(section.span().start));
+        let DeValue::Table(keys) = value.get_ref() else { continue };
+        let keys = keys.keys().map(|key| (format!("{name}.{}", key.get_ref()), origin(key.span().start)));
+        origins.extend(keys);
+    }
+    Ok(origins)
+}
+
+fn not_toml(text: &str, error: &toml::de::Error) -> ConfigError {
+    let at = error.span().map_or(0, |span| span.start.min(text.len()));
+    let origin = Origin::Line(text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1);
+    let why = format!("not TOML: {}", error.message().replace('\n', " "));
+    ConfigError { key: String::new(), origin, value: None, why, allowed: None }
 }

@@ -1,4 +1,4 @@
-//! Secrets: read from files only, made from the system's randomness, compared in constant time, never printed.
+//! Secrets: read from files only, drawn from the system's randomness, compared in constant time, never printed.
 
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher;
@@ -9,16 +9,16 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use thiserror::Error;
 
-/// Shortest secret that production takes.
+/// Shortest secret that production accepts.
 pub const SECRET_BYTES_MIN: usize = 32;
 const SECRET_BYTES_MAX: usize = 4_096;
-/// Least different characters of a secret that somebody drew instead of typing it.
+/// Fewest different characters of a secret that production accepts; a typed secret such as `aaaa...` has fewer.
 const DISTINCT_MIN: usize = 8;
-/// Characters of a password of a binary session: the whole field of the login packet.
+/// Characters of a password of a binary session, which fill the field of the login packet.
 pub const PASSWORD_BYTES: usize = 10;
 const TOKEN_BYTES: usize = 43;
 
-/// 62 characters that survive every shell, URL and form: 5.95 bits each.
+/// 62 characters that no shell, URL or form changes: 5.95 bits each.
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 const PLACEHOLDERS: &[&str] =
@@ -30,11 +30,11 @@ pub enum SecretError {
     Unreadable(std::io::Error),
     #[error("is empty")]
     Empty,
-    #[error("is longer than {SECRET_BYTES_MAX} bytes")]
+    #[error("is longer than {SECRET_BYTES_MAX} bytes, the most a secret may have")]
     TooLong,
-    #[error("holds something that is not printable ASCII")]
+    #[error("contains a character that is not printable ASCII")]
     NotText,
-    #[error("others than its owner and group may read or change it (mode {mode:03o}); run: chmod 600")]
+    #[error("mode {mode:03o} lets other users read it or its group change it; run: chmod 600 FILE")]
     Open { mode: u32 },
 }
 
@@ -48,7 +48,7 @@ pub enum Weakness {
     Monotonous { distinct: usize },
 }
 
-/// A secret in memory. Shows nothing of itself.
+/// A secret in memory. `Debug` does not show it.
 #[derive(Clone)]
 pub struct Secret(String);
 
@@ -59,8 +59,8 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// The content of a file that is not open to everybody, less the white space around it. A group may read, because
-    /// that is how container platforms hand secrets to a service.
+    /// The content of a file without the white space around it. The file must not be readable by others than its owner
+    /// and group; the group may read, because container platforms give secrets to a service that way.
     pub fn read(path: &Path) -> Result<Self, SecretError> {
         let text = read_guarded(path)?;
         let text = text.trim();
@@ -73,7 +73,7 @@ impl Secret {
         Ok(Self(text.to_owned()))
     }
 
-    /// The lines of a file that holds several secrets with their names, under the same rule.
+    /// The lines of a file with several named secrets, under the same rule.
     pub fn read_lines(path: &Path) -> Result<Vec<Self>, SecretError> {
         let text = read_guarded(path)?;
         Ok(text.lines().map(|line| Self(line.trim().to_owned())).collect())
@@ -84,25 +84,25 @@ impl Secret {
         random_text(TOKEN_BYTES).map(Self)
     }
 
-    /// Writes a file that was not there, for its owner only.
+    /// Creates a file for its owner only; an existing file is an error.
     pub fn write_new(&self, path: &Path) -> std::io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         writeln!(file, "{}", self.0)?;
         file.sync_all()
     }
 
-    /// Where the secret itself is needed: to send it.
+    /// The text of the secret, for sending it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether `text` is this secret, in a time that depends on neither.
+    /// Whether `text` is this secret. The time that takes depends on neither.
     pub fn is(&self, text: &[u8]) -> bool {
         // Hashes have one length and no structure; BLAKE3's own comparison takes constant time.
         blake3::hash(self.0.as_bytes()) == blake3::hash(text)
     }
 
-    /// Whether production may rely on it.
+    /// Whether the secret is strong enough for production.
     pub fn check_strength(&self) -> Result<(), Weakness> {
         let lower = self.0.to_ascii_lowercase();
         if PLACEHOLDERS.iter().any(|word| lower.contains(word)) {
@@ -134,9 +134,9 @@ fn read_guarded(path: &Path) -> Result<String, SecretError> {
 
 #[derive(Debug, Error)]
 pub enum PasswordError {
-    #[error("the system gives no randomness: {0}")]
+    #[error("the system returned no random bytes: {0}")]
     Random(#[from] getrandom::Error),
-    #[error("argon2: {0}")]
+    #[error("hashing the password with argon2: {0}")]
     Hash(argon2::password_hash::Error),
 }
 
@@ -144,12 +144,13 @@ pub enum PasswordError {
 #[derive(Debug)]
 pub struct NewPassword {
     pub password: Secret,
-    /// PHC text.
+    /// The hash in PHC format.
     pub hash: String,
 }
 
 impl NewPassword {
-    /// Takes tens of milliseconds of a core: never on a thread that serves others.
+    /// Draws a password and hashes it, which takes tens of milliseconds of a core: never on a thread that serves
+    /// clients.
     pub fn draw() -> Result<Self, PasswordError> {
         let password = random_text(PASSWORD_BYTES)?;
         let hash = Argon2::default().hash_password(password.as_bytes()).map_err(PasswordError::Hash)?.to_string();
@@ -157,7 +158,7 @@ impl NewPassword {
     }
 }
 
-/// Characters of `ALPHABET`, each equally likely: bytes that would favour its beginning are drawn again.
+/// Random characters of `ALPHABET`, each equally likely: bytes that would favour its beginning are drawn again.
 pub fn random_text(len: usize) -> Result<String, getrandom::Error> {
     const FAIR: u8 = (u8::MAX as usize / ALPHABET.len() * ALPHABET.len()) as u8;
     let mut text = String::with_capacity(len);
@@ -177,8 +178,8 @@ mod tests {
     use argon2::password_hash::phc::PasswordHash;
 
     #[test]
-    fn a_drawn_password_fits_its_hash_and_no_other_does() {
-        let new = NewPassword::draw().expect("randomness is there");
+    fn a_drawn_password_matches_its_hash_and_no_other_does() {
+        let new = NewPassword::draw().expect("the system has random bytes");
         let hash = PasswordHash::new(&new.hash).expect("PHC text");
         let check = |text: &str| Argon2::default().verify_password(text.as_bytes(), &hash).is_ok();
         assert_eq!(new.password.expose().len(), PASSWORD_BYTES);
@@ -199,11 +200,12 @@ mod tests {
     fn files_that_others_may_read_are_refused() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("token");
-        let token = Secret::new_token().expect("randomness is there");
-        token.write_new(&path).expect("the directory is ours");
+        let token = Secret::new_token().expect("the system has random bytes");
+        token.write_new(&path).expect("the directory is writable");
         assert!(Secret::read(&path).expect("just written").is(token.expose().as_bytes()));
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("ours");
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .expect("the file was just created");
         assert!(matches!(Secret::read(&path), Err(SecretError::Open { mode: 0o644 })));
-        assert!(token.write_new(&path).is_err(), "a secret is never written over");
+        assert!(token.write_new(&path).is_err(), "an existing secret is never overwritten");
     }
 }

@@ -1,10 +1,10 @@
-//! Every key: its name, its default, its bounds. The one list of them.
+//! The one list of all keys, each with its name, default and bounds, and the relations between keys.
 
 use super::human::{show_bytes, show_duration};
 use super::reader::Reader;
 use super::{
-    Config, Env, ExportConfig, HugePages, Idle, JournalConfig, JournalSyncMode, LimitsConfig, ListenConfig, Listener,
-    LogConfig, LogFormat, NodeConfig, SessionConfig, ShadowConfig, SnapshotConfig, StoreConfig, Threads, TlsFiles,
+    Config, Env, HugePages, Idle, JournalConfig, JournalSyncMode, LimitsConfig, ListenConfig, LogConfig, LogFormat,
+    NodeConfig, SessionConfig, ShadowConfig, SnapshotConfig, StoreConfig, Threads,
 };
 use book::codec::{CHECK_BYTES_MAX, RECORD_BYTES_MAX};
 use book::command::CodMode;
@@ -20,13 +20,14 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 const SECOND: Duration = Duration::from_secs(1);
-/// An administrator's command must fit a frame, with the check that may end it, or it would wait for ever.
+/// The largest command must fit a frame together with the state check that may end the frame, or it could never be
+/// written.
 const FRAME_BYTES_MIN: u64 =
     padded(FRAME_HEADER_BYTES + 2 * RECORD_HEADER_BYTES + RECORD_BYTES_MAX + CHECK_BYTES_MAX) as u64;
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Every key of every section, and what no key can say alone.
+/// Reads every key of every section and checks the relations between them.
 pub(super) fn read(reader: &mut Reader) -> Config {
     let config = Config {
         node: read_node(reader),
@@ -37,7 +38,6 @@ pub(super) fn read(reader: &mut Reader) -> Config {
         listen: read_listen(reader),
         session: read_session(reader),
         limits: read_limits(reader),
-        export: read_export(reader),
         log: read_log(reader),
     };
     check_relations(&config, reader);
@@ -116,41 +116,16 @@ fn read_shadow(r: &mut Reader) -> ShadowConfig {
 
 fn read_listen(r: &mut Reader) -> ListenConfig {
     ListenConfig {
-        orders: read_listener(r, "orders", 9001),
-        market: read_listener(r, "market", 9002),
-        http: read_listener(r, "http", 8080),
-        ops: read_listener(r, "ops", 8081),
+        orders: read_address(r, "listen.orders", 9001),
+        market: read_address(r, "listen.market", 9002),
+        ops: read_address(r, "listen.ops", 8081),
         ops_token_file: r.path("listen.ops_token_file"),
         metrics_token_file: r.path("listen.metrics_token_file"),
     }
 }
 
-fn read_listener(r: &mut Reader, name: &str, port: u16) -> Listener {
-    let address = r.address(&format!("listen.{name}"), SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let (cert_key, key_key) = (format!("listen.{name}_tls_cert"), format!("listen.{name}_tls_key"));
-    let tls = match (r.path(&cert_key), r.path(&key_key)) {
-        (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
-        (None, None) => None,
-        (Some(_), None) => {
-            r.note(&key_key, None, &format!("is missing beside {cert_key}"), Some("both or neither"));
-            None
-        }
-        (None, Some(_)) => {
-            r.note(&cert_key, None, &format!("is missing beside {key_key}"), Some("both or neither"));
-            None
-        }
-    };
-    if let Some(tls) = &tls {
-        // A listener that was asked for TLS and speaks plain text would be worse than none.
-        let value = Some(format!("{:?}", tls.cert));
-        r.note(
-            &cert_key,
-            value,
-            "this build does not offer TLS yet",
-            Some("no key; a loopback address, TLS in front of it"),
-        );
-    }
-    Listener { address, tls }
+fn read_address(r: &mut Reader, key: &str, port: u16) -> SocketAddr {
+    r.address(key, SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
 fn read_session(r: &mut Reader) -> SessionConfig {
@@ -189,21 +164,11 @@ fn read_limits(r: &mut Reader) -> LimitsConfig {
         requests_per_second_account,
         frame_bytes_max: r.bytes("limits.frame_bytes_max", 64 * KIB, 4 * KIB..=MIB) as usize,
         body_bytes_max: r.bytes("limits.body_bytes_max", 64 * KIB, KIB..=MIB) as usize,
-        // Hyper refuses to read heads into less than 8 KiB.
+        // Hyper accepts no buffer for request heads below 8 KiB.
         header_bytes_max: r.bytes("limits.header_bytes_max", 16 * KIB, 8 * KIB..=256 * KIB) as usize,
         header_timeout: r.duration("limits.header_timeout", 10 * SECOND, SECOND / 10..=120 * SECOND),
         json_depth_max: r.integer("limits.json_depth_max", 16, 2..=128) as u32,
         ws_subscriptions: r.integer("limits.ws_subscriptions", 50, 1..=10_000) as u32,
-    }
-}
-
-fn read_export(r: &mut Reader) -> ExportConfig {
-    ExportConfig {
-        url_file: r.path("export.url_file"),
-        batch_rows: r.integer("export.batch_rows", 10_000, 1..=1_000_000) as u32,
-        max_delay: r.duration("export.max_delay", SECOND / 5, SECOND / 1_000..=HOUR),
-        schema: r.name("export.schema", "exch", 63),
-        retain_max_bytes: r.bytes("export.retain_max_bytes", 16 * GIB, MIB..=1024 * TIB),
     }
 }
 
@@ -225,7 +190,7 @@ fn read_log(r: &mut Reader) -> LogConfig {
     }
 }
 
-/// What no key can say alone.
+/// Checks the relations between keys.
 fn check_relations(config: &Config, r: &mut Reader) {
     let (journal, block) = (&config.journal, BLOCK_BYTES as u64);
     let multiple = "a multiple of 4096";
@@ -233,13 +198,13 @@ fn check_relations(config: &Config, r: &mut Reader) {
         [("journal.segment_bytes", journal.segment_bytes), ("journal.frame_bytes_max", journal.frame_bytes_max as u64)]
     {
         if !bytes.is_multiple_of(block) {
-            r.note(key, Some(bytes.to_string()), "not a whole number of blocks", Some(multiple));
+            r.note(key, Some(bytes.to_string()), "not a multiple of the block size", Some(multiple));
         }
     }
     if journal.segment_bytes < block + journal.frame_bytes_max as u64 {
         let allowed = format!("at least journal.frame_bytes_max + 4096 = {}", block + journal.frame_bytes_max as u64);
         let value = Some(show_bytes(journal.segment_bytes));
-        r.note("journal.segment_bytes", value, "does not hold its header and one whole frame", Some(&allowed));
+        r.note("journal.segment_bytes", value, "does not hold its header and one complete frame", Some(&allowed));
     }
     let session = &config.session;
     if session.idle_timeout < 2 * session.heartbeat {
@@ -250,14 +215,15 @@ fn check_relations(config: &Config, r: &mut Reader) {
     check_ports(&config.listen, r);
 }
 
-/// Two listeners cannot share a port, unless each takes a free one or they are on different addresses.
+/// Two listeners cannot share a port, unless it is 0, which chooses a free one for each, or their addresses differ.
 fn check_ports(listen: &ListenConfig, r: &mut Reader) {
     let listeners = listen.all();
-    for (idx, (name, listener)) in listeners.iter().enumerate() {
-        let clash = listeners[..idx].iter().find(|(_, other)| overlap(other.address, listener.address));
+    for (idx, (name, address)) in listeners.iter().enumerate() {
+        let clash = listeners[..idx].iter().find(|(_, other)| overlap(*other, *address));
         if let Some((other, _)) = clash {
+            let (key, value) = (format!("listen.{name}"), Some(format!("{:?}", address.to_string())));
             let why = format!("listen.{other} has this port already");
-            r.note(&format!("listen.{name}"), Some(format!("{:?}", listener.address.to_string())), &why, None);
+            r.note(&key, value, &why, Some("another port, or 0 for a free one"));
         }
     }
 }

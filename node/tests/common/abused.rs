@@ -1,7 +1,7 @@
-//! A node in a process of its own that is treated badly, with an honest client beside that must notice nothing.
+//! A node in a process of its own that a test abuses, and an honest client beside it that must not be affected.
 
 use super::process::{Process, Start};
-use super::{PASSWORD, Place, limit, next};
+use super::{NodeDir, PASSWORD, limit, next};
 use api::binary::orders::{Answer, CancelOrder};
 use api::binary::requests::Target;
 use api::binary::stream::SessionSeq;
@@ -11,20 +11,20 @@ use book::ids::{ClOrdId, MarketId};
 
 const PROBE: &str = "PROBE";
 
-pub struct Abused {
+pub struct AbusedNode {
     pub process: Process,
     pub market: MarketId,
     probe: OrderClient,
     probe_id: u64,
-    // Dropped last: what the process says is in it.
-    _place: Place,
+    // Dropped last: the output of the process is in this directory.
+    _place: NodeDir,
 }
 
-impl Abused {
-    /// Sessions `T1` to `T<sessions>` and the probe's; `extra` is more of the configuration.
+impl AbusedNode {
+    /// Starts a node with sessions `T1` to `T<sessions>` and the probe's; `extra` is more of its configuration.
     pub fn new(extra: &str, sessions: u32) -> Self {
-        let place = Place::with(extra);
-        let running = place.start();
+        let node_dir = NodeDir::with(extra);
+        let running = node_dir.start();
         let market = running.add_market();
         running.add_trader(PROBE);
         if sessions > 0 {
@@ -32,12 +32,12 @@ impl Abused {
             (2..=sessions).for_each(|n| running.add_session(account, &format!("T{n}"), CodMode::Off));
         }
         assert_eq!(running.stop(), 0);
-        let process = Start::new(&place.config_file()).run();
+        let process = Start::new(&node_dir.config_file()).run();
         let probe = OrderClient::connect(process.orders, PROBE, PASSWORD, SessionSeq::HEAD).expect("logged in");
-        Self { process, market, probe, probe_id: 0, _place: place }
+        Self { process, market, probe, probe_id: 0, _place: node_dir }
     }
 
-    /// The honest client trades on: an order rests and is cancelled again.
+    /// Checks that the honest client can trade: an order rests and is cancelled.
     pub fn probe(&mut self) {
         self.probe_id += 1;
         let id = self.probe_id;
@@ -52,11 +52,12 @@ impl Abused {
         OrderClient::connect(self.process.orders, user, PASSWORD, from).expect("logged in")
     }
 
-    /// Still trading, ends when asked, and no client made the node call it an error of its own.
+    /// Checks that the honest client can still trade, that the node stops in order, and that no client made it log an
+    /// error of its own.
     pub fn finish(mut self) {
         self.probe();
         let ended = self.process.terminate();
         assert_eq!(ended.code, Some(0), "{ended:?}");
-        assert!(!ended.said.contains("ERROR") && !ended.said.contains("panicked"), "{}", ended.said);
+        assert!(!ended.output.contains("ERROR") && !ended.output.contains("panicked"), "{}", ended.output);
     }
 }

@@ -1,5 +1,5 @@
-//! A small disk of our own: an ext4 image on a loop device, which can be filled up and have its power cut. Needs root,
-//! `mkfs.ext4` (e2fsprogs), `mount` and `xfs_io` (xfsprogs).
+//! Small disks for tests, which can be filled up and lose their power: an ext4 image on a loop device, or one with a
+//! volatile write cache. Needs root, `mkfs.ext4` (e2fsprogs), `mount` and `xfs_io` (xfsprogs).
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 const UNMOUNT_MAX: Duration = Duration::from_secs(20);
 
 pub struct LoopDisk {
-    // Dropped last: the image lies in it.
+    // Dropped last: it contains the image.
     dir: TempDir,
     options: &'static str,
     mounted: bool,
@@ -22,20 +22,20 @@ impl LoopDisk {
 
     fn made(bytes: u64, mkfs: &str, options: &'static str) -> Self {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
-        let image = std::fs::File::create(dir.path().join("image")).expect("created");
+        let image = std::fs::File::create(dir.path().join("image")).expect("the path is new");
         image.set_len(bytes).expect("a sparse file");
-        std::fs::create_dir(dir.path().join("disk")).expect("created");
+        std::fs::create_dir(dir.path().join("disk")).expect("the path is new");
         run(Command::new(mkfs).arg("-qF").arg(dir.path().join("image")));
         let mut disk = Self { dir, options, mounted: false };
         disk.mount();
         disk
     }
 
-    /// Memory for a disk: what a file system without storage does.
+    /// A file system in memory.
     pub fn tmpfs(bytes: u64) -> Self {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
         let at = dir.path().join("disk");
-        std::fs::create_dir(&at).expect("created");
+        std::fs::create_dir(&at).expect("the path is new");
         run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(&at));
         Self { dir, options: "", mounted: true }
     }
@@ -44,28 +44,28 @@ impl LoopDisk {
         self.dir.path().join("disk")
     }
 
-    /// A place beside the disk, which keeps what the disk loses.
+    /// A directory beside the disk, for files that must survive its loss.
     pub fn beside(&self) -> &Path {
         self.dir.path()
     }
 
     pub fn mount(&mut self) {
-        assert!(!self.mounted, "mounted once");
+        assert!(!self.mounted, "the disk is mounted already");
         run(Command::new("mount").args(["-o", self.options]).arg(self.dir.path().join("image")).arg(self.path()));
         self.mounted = true;
     }
 
-    /// Everything that the file system has not put on the device is gone, and every further operation fails.
+    /// Drops everything that the file system has not written to the device; every further operation fails.
     pub fn cut_power(&self) {
         run(Command::new("xfs_io").args(["-x", "-c", "shutdown"]).arg(self.path()));
     }
 
-    /// The kernel takes the ring of a killed process apart behind its end, and the files go with it: until then the
-    /// disk is in use.
+    /// Unmounts the disk. The kernel releases the ring of a killed process and its files some time after the process
+    /// has ended; until then the disk is in use.
     pub fn unmount(&mut self) {
         let deadline = Instant::now() + UNMOUNT_MAX;
         while !Command::new("umount").arg(self.path()).output().is_ok_and(|done| done.status.success()) {
-            assert!(Instant::now() < deadline, "{:?} stays in use", self.path());
+            assert!(Instant::now() < deadline, "{:?} is still in use", self.path());
             std::thread::park_timeout(Duration::from_millis(5));
         }
         self.mounted = false;
@@ -75,13 +75,13 @@ impl LoopDisk {
         run(Command::new("mount").args(["-o", "remount,ro"]).arg(self.path()));
     }
 
-    /// After the power came back.
+    /// Mounts the disk again, as after the power has returned.
     pub fn remount(&mut self) {
         self.unmount();
         self.mount();
     }
 
-    /// Takes the file system's free space away, up to `leave` bytes.
+    /// Fills the file system except for `leave` bytes.
     pub fn fill(&self, leave: u64) -> PathBuf {
         let filler = self.path().join("filler");
         let free = free_bytes(&self.path());
@@ -91,8 +91,8 @@ impl LoopDisk {
     }
 }
 
-/// A disk with a volatile write cache of its own: an image behind nbdkit and nbdfuse. Needs those, python3 for nbdkit,
-/// and fuse3 besides.
+/// A disk with a volatile write cache: an image served by nbdkit and nbdfuse. Needs both, python3 for nbdkit, and
+/// fuse3.
 pub struct VolatileDisk {
     dir: TempDir,
     lies: bool,
@@ -100,7 +100,7 @@ pub struct VolatileDisk {
     serving: Option<Serving>,
 }
 
-/// What stands between the file system and the image while the power is on.
+/// The processes and the device between file system and image while the power is on.
 struct Serving {
     nbdkit: Child,
     nbdfuse: Child,
@@ -113,11 +113,11 @@ impl VolatileDisk {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
         std::fs::File::create(dir.path().join("image")).and_then(|file| file.set_len(bytes)).expect("a sparse file");
         for name in ["disk", "nbd"] {
-            std::fs::create_dir(dir.path().join(name)).expect("created");
+            std::fs::create_dir(dir.path().join(name)).expect("the path is new");
         }
         run(Command::new("mkfs.ext4").arg("-qF").arg(dir.path().join("image")));
         let mut disk = Self { dir, lies, seed: 0, serving: None };
-        disk.power_on().expect("a new file system");
+        disk.power_on().expect("the new file system mounts");
         disk
     }
 
@@ -133,7 +133,7 @@ impl VolatileDisk {
         self.dir.path().join(name)
     }
 
-    /// Fails where the file system itself did not survive.
+    /// Starts the disk and mounts it; fails where the file system itself did not survive.
     pub fn power_on(&mut self) -> Result<(), String> {
         self.seed += 1;
         let socket = self.at("socket");
@@ -161,28 +161,28 @@ impl VolatileDisk {
         let nbdfuse = nbdfuse.expect("nbdfuse is installed (libnbd-bin, fuse3)");
         let file = self.at("nbd").join("nbd");
         await_path(&file);
-        let output = Command::new("losetup").args(["-f", "--show"]).arg(&file).output().expect("losetup is there");
+        let output = Command::new("losetup").args(["-f", "--show"]).arg(&file).output().expect("losetup is installed");
         let device = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         assert!(!device.is_empty(), "losetup: {}", String::from_utf8_lossy(&output.stderr));
-        let mounted = Command::new("mount").arg(&device).arg(self.path()).output().expect("mount is there");
+        let mounted = Command::new("mount").arg(&device).arg(self.path()).output().expect("mount(8) is installed");
         self.serving = Some(Serving { nbdkit, nbdfuse, device, mounted: mounted.status.success() });
-        let said = String::from_utf8_lossy(&mounted.stderr).into_owned();
-        if mounted.status.success() { Ok(()) } else { Err(said) }
+        let message = String::from_utf8_lossy(&mounted.stderr).into_owned();
+        if mounted.status.success() { Ok(()) } else { Err(message) }
     }
 
-    /// From now on, until the power goes, flushes are acknowledged and not done.
+    /// From now on, until the power is cut, the disk acknowledges flushes without making them.
     pub fn begin_to_lie(&self) {
-        assert!(self.lies, "made for this");
-        std::fs::write(self.at("cut.lie"), []).expect("written");
+        assert!(self.lies, "the disk was made with `lies`");
+        std::fs::write(self.at("cut.lie"), []).expect("the file is writable");
     }
 
-    /// What was not flushed is lost, half of its sectors at random; nothing works any more.
+    /// Cuts the power: of the sectors that were not flushed a random half is lost, and every further operation fails.
     pub fn cut_power(&self) {
-        std::fs::write(self.at("cut"), []).expect("written");
+        std::fs::write(self.at("cut"), []).expect("the file is writable");
         await_path(&self.at("cut.done"));
     }
 
-    /// Takes everything down that stood before the image; `power_on` puts it up again.
+    /// Ends the processes between file system and image; `power_on` starts them again.
     pub fn power_off(&mut self) {
         let Some(mut serving) = self.serving.take() else { return };
         if serving.mounted {
@@ -191,7 +191,7 @@ impl VolatileDisk {
         until_done(Command::new("losetup").args(["-d", &serving.device]));
         until_done(Command::new("fusermount3").arg("-u").arg(self.at("nbd")));
         for child in [&mut serving.nbdfuse, &mut serving.nbdkit] {
-            // Gone already is as good.
+            // Killing a process that has ended fails, and is not needed.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -215,7 +215,7 @@ fn await_path(path: &Path) {
     }
 }
 
-/// A killed process and a dead disk keep things in use for a moment.
+/// Repeats a command until it succeeds: after a kill or a power cut, files and devices stay in use for a moment.
 fn until_done(command: &mut Command) {
     let deadline = Instant::now() + UNMOUNT_MAX;
     while !command.output().is_ok_and(|done| done.status.success()) {
@@ -228,25 +228,25 @@ fn until_done(command: &mut Command) {
 }
 
 pub fn free_bytes(path: &Path) -> u64 {
-    let output = Command::new("stat").args(["-f", "-c", "%a %S"]).arg(path).output().expect("stat(1) is there");
+    let output = Command::new("stat").args(["-f", "-c", "%a %S"]).arg(path).output().expect("stat(1) is installed");
     let text = String::from_utf8(output.stdout).expect("digits");
     let mut numbers = text.split_whitespace().map(|word| word.parse::<u64>().expect("a number"));
     numbers.next().expect("free blocks") * numbers.next().expect("their size")
 }
 
-/// Fails loudly: a machine that lacks the tool or the right has not tested anything.
+/// Runs a command; panics where it fails, because a machine without the tool or the right has not tested anything.
 fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| {
         panic!("{command:?}: {error}; this test needs root, e2fsprogs, xfsprogs, mount and util-linux")
     });
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?} (this test needs root): {said}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} (this test needs root): {message}");
 }
 
 impl Drop for LoopDisk {
     fn drop(&mut self) {
         if self.mounted {
-            // Lazily: a process that still ends must not keep the test from cleaning up.
+            // Lazily, because a process that is still ending must not keep the test from cleaning up.
             let _ = Command::new("umount").arg("-l").arg(self.path()).output();
         }
     }

@@ -1,7 +1,7 @@
-//! Clients that trade as fast as they are answered, and remember every byte: the oracle of the crash tests.
+//! Clients that trade as fast as they are answered and remember every byte; the oracle of the crash tests.
 
 use super::process::Start;
-use super::{PASSWORD, Running, limit, until};
+use super::{PASSWORD, RunningNode, limit, wait_until};
 use api::binary::orders::{Answer, CancelOrder};
 use api::binary::requests::Target;
 use api::binary::stream::SessionSeq;
@@ -20,15 +20,15 @@ const POLL: Duration = Duration::from_millis(20);
 const CHECK_POLL: Duration = Duration::from_secs(20);
 /// An order is cancelled this many orders later, if it still rests.
 const CANCEL_AFTER: u64 = 40;
-/// Orders of each trader that are answered before a load is long enough to be cut. A frame answers no more than a window of
-/// them, so the log has more than a hundred frames of it, however slow the disk is.
+/// Answered orders of each trader after which a load is long enough to be interrupted. One frame contains at most a
+/// window of them, so the log has more than a hundred frames of the load on a disk of any speed.
 pub const LOAD_ORDERS: u64 = 2_000;
 const _: () = assert!(100 * WINDOW < LOAD_ORDERS);
 
-/// A load under way: how far each of its traders has come, and whether they shall stop.
+/// A load: the progress of each of its traders, and the flag that stops them.
 pub struct Load {
     stop: AtomicBool,
-    /// Orders that were answered in this load, by trader.
+    /// Orders answered in this load, by trader.
     answered: Vec<AtomicU64>,
 }
 
@@ -37,17 +37,17 @@ impl Load {
         Self { stop: AtomicBool::new(false), answered: (0..traders).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    /// Waits until so many orders of every trader are answered, so that the length of a load is an amount and no time.
+    /// Waits until so many orders of every trader are answered. The length of a load is thus an amount and not a time.
     pub fn until_answered(&self, orders: u64) {
         let reached = || self.answered.iter().all(|answered| orders <= answered.load(Ordering::Relaxed));
-        until("every trader is answered", reached);
+        wait_until("every trader has its answers", reached);
     }
 }
 
-/// What is wrong with the answers of a node that came back.
+/// A violation found in the answers of a restarted node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// Something was acknowledged, and is not there or is another.
+    /// Something acknowledged is missing or has changed.
     Lost(String),
     Other(String),
 }
@@ -67,16 +67,16 @@ impl From<String> for Wrong {
     }
 }
 
-/// One session's client, over all of its connections.
+/// The client of one session, over all of its connections.
 pub struct Trader {
     pub user: String,
     pub market: MarketId,
     pub side: Side,
-    /// What the node said, by number from 1.
-    pub told: Vec<Vec<u8>>,
-    /// Ids of orders that were, or may have been, sent.
+    /// Messages of the node; the first has number 1.
+    pub received: Vec<Vec<u8>>,
+    /// Ids of the orders that were, or may have been, sent.
     pub sent: BTreeSet<u64>,
-    /// Ids of orders that the node answered.
+    /// Ids of the orders that the node answered.
     pub answered: BTreeSet<u64>,
     id_last: u64,
 }
@@ -87,7 +87,7 @@ impl Trader {
             user: user.to_owned(),
             market,
             side,
-            told: Vec::new(),
+            received: Vec::new(),
             sent: BTreeSet::new(),
             answered: BTreeSet::new(),
             id_last: 0,
@@ -95,17 +95,17 @@ impl Trader {
     }
 
     fn next_seq(&self) -> SessionSeq {
-        SessionSeq(self.told.len() as u64 + 1)
+        SessionSeq(self.received.len() as u64 + 1)
     }
 
-    /// Trades until told to stop or the node is gone.
+    /// Trades until `stop` is set or the node has ended.
     fn trade(&mut self, address: SocketAddr, stop: &AtomicBool, count: &AtomicU64) {
         let Ok(mut client) = OrderClient::connect(address, &self.user, PASSWORD, self.next_seq()) else { return };
         let _ = self.trade_on(&mut client, stop, count);
     }
 
     fn trade_on(&mut self, client: &mut OrderClient, stop: &AtomicBool, count: &AtomicU64) -> Result<(), ClientError> {
-        // What a crash left unanswered is not waited for: ids go on behind it.
+        // Orders that a crash left without an answer are not waited for; new ids continue after theirs.
         let before = self.id_last;
         while !stop.load(Ordering::Relaxed) {
             let answered = self.answered.range(before + 1..).count() as u64;
@@ -126,7 +126,8 @@ impl Trader {
         Ok(())
     }
 
-    /// Noted before it is sent: an order that left without a note would look as if nobody had sent it.
+    /// Records an order and sends it, in this order: one that was sent and not recorded would look like an invention of
+    /// the node.
     fn send_one(&mut self, client: &mut OrderClient) -> Result<(), ClientError> {
         self.id_last += 1;
         let id = self.id_last;
@@ -144,15 +145,15 @@ impl Trader {
             self.answered.insert(id);
             count.fetch_add(1, Ordering::Relaxed);
         }
-        self.told.push(message);
+        self.received.push(message);
     }
 
-    /// Reads the session's whole stream again and holds it against what is remembered. Says what is wrong.
+    /// Reads the session's complete stream again and compares it with the recorded messages.
     pub fn check(&mut self, address: SocketAddr) -> Result<(), Wrong> {
         self.check_from(address, 0)
     }
 
-    /// The same for what is behind the first `known` messages, which an earlier check has seen.
+    /// The same for the messages after the first `known`, which an earlier check has compared.
     pub fn check_from(&mut self, address: SocketAddr, known: usize) -> Result<(), Wrong> {
         let user = self.user.clone();
         let wrong = |what: String| Err(Wrong::Other(format!("{user}: {what}")));
@@ -163,68 +164,68 @@ impl Trader {
             Err(error) => return wrong(format!("cannot log in: {error}")),
         };
         if next < self.next_seq() {
-            let gone = self.next_seq().0 - next.0;
+            let missing = self.next_seq().0 - next.0;
             return lost(format!(
-                "{gone} messages are gone: {} were received, {} are left",
-                self.told.len(),
+                "{missing} messages are missing: {} were received, the stream has {}",
+                self.received.len(),
                 next.0 - 1
             ));
         }
         let mut client = OrderClient::connect(address, &self.user, PASSWORD, SessionSeq(known as u64 + 1))
             .map_err(|error| format!("{user}: cannot resume: {error}"))?;
-        let mut whole = self.told[..known].to_vec();
+        let mut stream = self.received[..known].to_vec();
         while client.next_seq() < next {
             match client.poll_raw(CHECK_POLL) {
-                Ok(Some(received)) => whole.push(received.message.to_vec()),
-                other => return wrong(format!("message {} does not come: {other:?}", whole.len() + 1)),
+                Ok(Some(received)) => stream.push(received.message.to_vec()),
+                other => return wrong(format!("message {} does not arrive: {other:?}", stream.len() + 1)),
             }
         }
-        if let Some(at) = self.told.iter().zip(&whole).position(|(then, now)| then != now) {
-            return lost(format!("message {} was {:?} and is {:?}", at + 1, self.told[at], whole[at]));
+        if let Some(at) = self.received.iter().zip(&stream).position(|(then, now)| then != now) {
+            return lost(format!("message {} was {:?} and is {:?}", at + 1, self.received[at], stream[at]));
         }
         let mut seen = BTreeSet::new();
-        for id in whole.iter().filter_map(|message| first_answer(message)) {
+        for id in stream.iter().filter_map(|message| first_answer(message)) {
             if !seen.insert(id) {
-                return wrong(format!("order {id} was taken twice"));
+                return wrong(format!("order {id} is in the stream twice"));
             }
             if !self.sent.contains(&id) {
-                return wrong(format!("order {id} was sent by nobody"));
+                return wrong(format!("order {id} was never sent"));
             }
         }
-        if let Some(gone) = self.answered.difference(&seen).next() {
-            return lost(format!("order {gone} was acknowledged and is not known"));
+        if let Some(missing) = self.answered.difference(&seen).next() {
+            return lost(format!("order {missing} was acknowledged and is missing"));
         }
-        // What the node knows beyond what had arrived was under way when it was cut: known from now on.
+        // Answers that the client had not received yet were under way at the crash; from now on they are recorded.
         self.answered = seen;
-        self.told = whole;
+        self.received = stream;
         Ok(())
     }
 }
 
-/// The order whose fate this message decides first: taken or refused.
+/// The order that this message accepts or refuses, if it does.
 fn first_answer(message: &[u8]) -> Option<u64> {
-    match Answer::read(message).expect("the node speaks its own protocol") {
+    match Answer::read(message).expect("the node sends valid messages") {
         Answer::OrderAccepted(m) => Some(m.cl_ord_id.get()),
         Answer::OrderRejected(m) => Some(m.cl_ord_id.get()),
         _ => None,
     }
 }
 
-/// Every session trades on a thread of its own while `meanwhile` runs; then all of them stop.
+/// Lets every session trade on a thread of its own while `meanwhile` runs, then stops all of them.
 pub fn trade_while<T>(traders: &mut [Trader], address: SocketAddr, meanwhile: impl FnOnce(&Load) -> T) -> T {
     let load = Load::of(traders.len());
     std::thread::scope(|scope| {
         for (trader, count) in traders.iter_mut().zip(&load.answered) {
             scope.spawn(|| trader.trade(address, &load.stop, count));
         }
-        // Also when `meanwhile` panics: its panic shall be seen, not waited for.
+        // Also when `meanwhile` panics, because the scope waits for its threads before the panic continues.
         let _stop = StopAtEnd(&load.stop);
         meanwhile(&load)
     })
 }
 
-/// A market, and two clients that trade with each other on it.
-pub fn two_traders(running: &Running) -> Vec<Trader> {
+/// Adds a market and two clients that trade with each other in it.
+pub fn two_traders(running: &RunningNode) -> Vec<Trader> {
     let market = running.add_market();
     let add = |(user, side)| {
         running.add_trader(user);
@@ -233,14 +234,16 @@ pub fn two_traders(running: &Running) -> Vec<Trader> {
     [("MM1", Side::Sell), ("MM2", Side::Buy)].map(add).into()
 }
 
-/// Trades until the node has taken so many commands more.
-pub fn trade_so_many(running: &Running, traders: &mut [Trader], commands: u64) {
+/// Trades until the node has applied so many more commands.
+pub fn trade_so_many(running: &RunningNode, traders: &mut [Trader], commands: u64) {
     let status = &running.node().status;
     let aim = status.commands.get() + commands;
-    trade_while(traders, running.orders(), |_| until("the load moves on", || aim <= status.commands.get()));
+    trade_while(traders, running.orders(), |_| {
+        wait_until("the node applies more commands", || aim <= status.commands.get())
+    });
 }
 
-/// Starts the node and kills it in the middle of the load.
+/// Starts the node and kills it under load.
 pub fn trade_and_kill(start: &Start, traders: &mut [Trader]) {
     let process = start.run();
     let address = process.orders;

@@ -1,5 +1,5 @@
-//! A node in this process, on a directory of its own and ports that the system gives.
-#![allow(dead_code)] // Each test binary uses its own part of this.
+//! A node in this process, on a data directory of its own and free ports, and what tests do with it.
+#![allow(dead_code)] // Each test binary uses a part of this module.
 
 pub mod abused;
 pub mod disk;
@@ -21,7 +21,8 @@ use book::command::{
 use book::event::Event;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, Symbol, UserName};
 use book::units::{Ppm, QtyLots, Units};
-use node::config::{Build, Config};
+use node::config::Config;
+use node::config::load::Build;
 use node::topology::{Node, start};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -33,38 +34,39 @@ use wal::segment::Geometry;
 use wal::units::{Lsn, NodeId, Timeline};
 
 pub const PASSWORD: &str = "0123456789";
-/// No machine has so many: tests run beside each other, and none shall have a core to itself.
+/// A core that no machine has, so that the node runs unpinned: tests run in parallel, and none may occupy a core alone.
 const NO_CORE: usize = 1023;
+/// Longest wait for an answer; a slow machine needs most of it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// One whole in 1e-8.
+/// A quantity of one, in units of 1e-8.
 pub const ONE: i64 = 100_000_000;
-/// One whole quote unit as a price in 1e-9.
+/// A price of one quote unit, in units of 1e-9.
 pub const PRICE_ONE: i64 = 1_000_000_000;
 
-pub fn price(whole: i64) -> PriceE9 {
-    PriceE9(whole * PRICE_ONE)
+pub fn price(units: i64) -> PriceE9 {
+    PriceE9(units * PRICE_ONE)
 }
 
-pub fn qty(whole: i64) -> QtyE8 {
-    QtyE8(whole * ONE)
+pub fn qty(units: i64) -> QtyE8 {
+    QtyE8(units * ONE)
 }
 
-/// A data directory with a small head, and the configuration for it.
-pub struct Place {
+/// A data directory with a small head, and the configuration of its node.
+pub struct NodeDir {
     pub dir: TempDir,
     pub extra: String,
     threads: String,
 }
 
-impl Place {
+impl NodeDir {
     pub fn new() -> Self {
         Self::with("")
     }
 
-    /// `extra` is more of the configuration.
+    /// `extra` is TOML that follows the configuration's first two sections.
     pub fn with(extra: &str) -> Self {
-        // Beside the build, hence on a real disk: /tmp may be a tmpfs, which has no O_DIRECT everywhere.
+        // In the build directory, which is on a disk: /tmp may be a tmpfs, and not every tmpfs offers O_DIRECT.
         let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let dir = tempfile::tempdir_in(base).expect("a temporary directory");
         create_directory(&dir.path().join("data"));
@@ -80,13 +82,13 @@ impl Place {
         Config::from_parts(&text, self.dir.path(), [], &[], Build::of_this_binary()).expect("a valid configuration")
     }
 
-    /// With other threads than `single`.
+    /// The same with `node.threads` set.
     pub fn with_threads(threads: &str, extra: &str) -> Self {
-        let place = Self::with(extra);
-        Self { threads: threads.to_owned(), ..place }
+        let node_dir = Self::with(extra);
+        Self { threads: threads.to_owned(), ..node_dir }
     }
 
-    /// A directory of a node under `base`, for disks of a test's own.
+    /// The same below `base`, for a test with a disk of its own.
     pub fn at(base: &Path, extra: &str) -> Self {
         let dir = tempfile::tempdir_in(base).expect("a temporary directory");
         create_directory(&dir.path().join("data"));
@@ -99,11 +101,11 @@ impl Place {
         format!(
             "[node]\nenv = \"dev\"\ndata_dir = {data_dir:?}\nidle = \"backoff\"\nthreads = {threads:?}\ncore = {NO_CORE}\n\
              [listen]\norders = \"127.0.0.1:0\"\nmarket = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n\
-             http = \"127.0.0.1:0\"\n{extra}"
+             {extra}"
         )
     }
 
-    /// The configuration as a file, for the binary.
+    /// Writes the configuration to a file for the binary.
     pub fn config_file(&self) -> PathBuf {
         self.config_file_with(&self.extra)
     }
@@ -112,42 +114,42 @@ impl Place {
         self.config_file_in(self.dir.path(), extra)
     }
 
-    /// The configuration as a file in `dir`, where it outlives the disk under the data directory.
+    /// Writes the configuration to a file in `dir`, which may lie outside of the disk that a test takes away.
     pub fn config_file_in(&self, dir: &Path, extra: &str) -> PathBuf {
         let path = dir.join("node.toml");
-        std::fs::write(&path, self.config_text(extra)).expect("written");
+        std::fs::write(&path, self.config_text(extra)).expect("the file is writable");
         path
     }
 
-    pub fn start(&self) -> Running {
+    pub fn start(&self) -> RunningNode {
         self.try_start().expect("the node starts")
     }
 
-    pub fn try_start(&self) -> Result<Running, node::topology::error::StartError> {
-        start(&self.config(), |_| {}).map(|node| Running { node: Some(node) })
+    pub fn try_start(&self) -> Result<RunningNode, node::topology::error::StartError> {
+        start(&self.config(), |_| {}).map(|node| RunningNode { node: Some(node) })
     }
 }
 
-/// A new data directory with a small head.
+/// Creates a data directory with a small head.
 pub fn create_directory(path: &Path) {
     let geometry = Geometry { segment_count: 4, segment_bytes: 4 << 20 };
     let identity = Identity { node_id: NodeId([9; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
-    Directory::create(path, &identity, 1 << 20).expect("created");
+    Directory::create(path, &identity, 1 << 20).expect("the path is new");
 }
 
-/// A serving node; stopped when dropped.
-pub struct Running {
+/// A running node; stopped when dropped.
+pub struct RunningNode {
     node: Option<Node>,
 }
 
-impl Running {
+impl RunningNode {
     pub fn node(&self) -> &Node {
-        self.node.as_ref().expect("serving")
+        self.node.as_ref().expect("the node runs")
     }
 
-    /// Stops as SIGTERM does and gives the exit code.
+    /// Stops the node as SIGTERM does; returns the exit code.
     pub fn stop(mut self) -> u8 {
-        self.end().expect("serving")
+        self.end().expect("the node runs")
     }
 
     fn end(&mut self) -> Option<u8> {
@@ -160,7 +162,7 @@ impl Running {
         self.node().addresses.orders
     }
 
-    /// Sends an administrator's command and gives its events, once they are durable.
+    /// Sends an administrator's command; returns its events when they are durable.
     pub fn admin(&self, admin: Admin) -> Vec<Event> {
         self.command(Command::Admin(Box::new(admin)))
     }
@@ -179,18 +181,18 @@ impl Running {
                 }
             }
         });
-        answer.expect("answered").events
+        answer.expect("the node answered").events
     }
 
-    /// Two assets, a market with tick 1 and lot 1, no fees.
+    /// Adds two assets and a market with tick 1, lot 1 and no fees.
     pub fn add_market(&self) -> MarketId {
         for (symbol, id) in [("GOLD", 1), ("USD", 2)] {
-            let symbol = Symbol::new(symbol).expect("valid");
+            let symbol = Symbol::new(symbol).expect("the value is valid");
             let events = self.admin(Admin::AddAsset { symbol, scale: 8 });
             assert!(matches!(events[..], [Event::AssetAdded(asset)] if asset.id == AssetId(id)), "{events:?}");
         }
         let spec = MarketSpec {
-            symbol: Symbol::new("GOLDUSD").expect("valid"),
+            symbol: Symbol::new("GOLDUSD").expect("the value is valid"),
             base: AssetId(1),
             quote: AssetId(2),
             tick_e9: PRICE_ONE as u64,
@@ -211,7 +213,7 @@ impl Running {
         }
     }
 
-    /// An account with plenty of both assets and a session that logs in as `user`.
+    /// Adds an account with large balances of both assets and a session whose user is `user`.
     pub fn add_trader(&self, user: &str) -> AccountId {
         let spec =
             AccountSpec { name: user.to_owned(), kind: AccountKind::Client, parent: AccountId::NONE, fee_tier: 0 };
@@ -237,7 +239,7 @@ impl Running {
         self.add_session_spec(SessionSpec { cod_mode, ..session_spec(account, user) });
     }
 
-    /// A session that reads along with all others of the account.
+    /// Adds a session that receives the messages of all others of the account.
     pub fn add_drop_copy(&self, account: AccountId, user: &str) {
         self.add_session_spec(SessionSpec { drop_copy: true, ..session_spec(account, user) });
     }
@@ -256,17 +258,17 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningNode {
     fn drop(&mut self) {
         self.end();
     }
 }
 
-/// A session without throttle and without cancel-on-disconnect.
+/// A session without throttle and without cancel on disconnect.
 pub fn session_spec(account: AccountId, user: &str) -> SessionSpec {
     SessionSpec {
         account,
-        user: UserName::new(user).expect("valid"),
+        user: UserName::new(user).expect("the value is valid"),
         password_hash: quick_hash(PASSWORD),
         drop_copy: false,
         throttle: Throttle::default(),
@@ -276,14 +278,17 @@ pub fn session_spec(account: AccountId, user: &str) -> SessionSpec {
     }
 }
 
-/// A hash of the smallest cost: tests check the door, not argon2.
+/// A password hash of the smallest cost, because these tests do not test argon2.
 pub fn quick_hash(password: &str) -> String {
-    let params = Params::new(Params::MIN_M_COST, 1, 1, None).expect("valid");
+    let params = Params::new(Params::MIN_M_COST, 1, 1, None).expect("the value is valid");
     let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    argon.hash_password_with_salt(password.as_bytes(), b"saltsaltsaltsalt").expect("hashed").to_string()
+    argon
+        .hash_password_with_salt(password.as_bytes(), b"saltsaltsaltsalt")
+        .expect("the parameters are valid")
+        .to_string()
 }
 
-/// The next answer; panics when none comes.
+/// The next answer; panics when none arrives in time.
 pub fn next(client: &mut OrderClient) -> Received<Answer> {
     client.poll(PATIENCE).expect("connected").expect("an answer in time")
 }
@@ -292,11 +297,11 @@ pub fn limit(id: u64, market: MarketId, side: Side, at: i64, lots: i64) -> NewOr
     NewOrder::limit(ClOrdId(id), market, side, price(at), qty(lots))
 }
 
-/// Looks again until it is so.
-pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
+/// Waits until `reached` returns true; panics with `what` when it does not in time.
+pub fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !reached() {
-        assert!(Instant::now() < deadline, "in {PATIENCE:?} it did not come to this: {what}");
+        assert!(Instant::now() < deadline, "not reached in {PATIENCE:?}: {what}");
         std::thread::park_timeout(Duration::from_millis(1));
     }
 }

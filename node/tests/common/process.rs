@@ -1,4 +1,4 @@
-//! The real binary in a process of its own: started, killed, asked to stop, and read afterwards.
+//! The node's binary in a process of its own: started, killed, asked to stop, and its output.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -8,19 +8,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A start replays the log; slow machines need time for it.
+/// Longest wait for a start, which replays the log, and for an end.
 const READY_MAX: Duration = Duration::from_secs(60);
 const END_MAX: Duration = Duration::from_secs(60);
 
-/// How the binary shall be started.
+/// How to start the binary.
 #[derive(Clone)]
 pub struct Start {
     pub config: PathBuf,
-    /// `PINION_FAULT`, when something shall go wrong.
+    /// `PINION_FAULT`, the fault to inject.
     pub fault: Option<String>,
 }
 
-/// A node that said that it is ready.
+/// A node that has printed that it is ready.
 pub struct Process {
     child: Option<Child>,
     log: PathBuf,
@@ -30,13 +30,13 @@ pub struct Process {
     pub state_hash: String,
 }
 
-/// How a node ended, and what it said.
+/// How a node ended, and its output on standard error.
 #[derive(Debug)]
 pub struct Ended {
-    /// None where a signal ended it.
+    /// `None` where a signal ended it.
     pub code: Option<i32>,
     pub signal: Option<i32>,
-    pub said: String,
+    pub output: String,
 }
 
 impl Start {
@@ -48,7 +48,7 @@ impl Start {
         Self { fault: Some(fault.to_owned()), ..Self::new(config) }
     }
 
-    /// Starts the node and waits until it serves, or until it has ended instead.
+    /// Starts the node and waits until it is ready or has ended.
     pub fn try_run(&self) -> Result<Process, Ended> {
         let log = self.config.with_extension("log");
         let stderr = File::create(&log).expect("a log file");
@@ -57,29 +57,29 @@ impl Start {
         if let Some(fault) = &self.fault {
             command.env("PINION_FAULT", fault);
         }
-        let child = command.stdout(Stdio::piped()).stderr(stderr).spawn().expect("the binary is there");
+        let child = command.stdout(Stdio::piped()).stderr(stderr).spawn().expect("cargo has built the binary");
         await_ready(child, log)
     }
 
     pub fn run(&self) -> Process {
-        self.try_run().unwrap_or_else(|ended| panic!("the node ended instead of serving: {ended:?}"))
+        self.try_run().unwrap_or_else(|ended| panic!("the node ended during its start: {ended:?}"))
     }
 
-    /// For a start that must be refused.
+    /// Starts a node that must refuse to start.
     pub fn refused(&self) -> Ended {
         match self.try_run() {
-            Ok(process) => panic!("the node serves at {}, and should have refused", process.orders),
+            Ok(process) => panic!("the node runs at {}, expected a refusal", process.orders),
             Err(ended) => ended,
         }
     }
 }
 
-/// Reads standard output to the line that announces the node; its end means that the process is gone.
+/// Reads standard output until the line that announces the node; an end of the stream means that the process has ended.
 fn await_ready(mut child: Child, log: PathBuf) -> Result<Process, Ended> {
-    let stdout = child.stdout.take().expect("piped");
+    let stdout = child.stdout.take().expect("the stream is a pipe");
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        // A receiver that is gone has what it wanted.
+        // A closed receiver has found its line.
         BufReader::new(stdout).lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
     });
     let deadline = Instant::now() + READY_MAX;
@@ -90,7 +90,7 @@ fn await_ready(mut child: Child, log: PathBuf) -> Result<Process, Ended> {
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return Err(wait_for_end(child, &log)),
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
                 let _ = child.kill();
-                panic!("not ready in time: {:?}", wait_for_end(child, &log));
+                panic!("the node was not ready in time: {:?}", wait_for_end(child, &log));
             }
         }
     }
@@ -99,7 +99,7 @@ fn await_ready(mut child: Child, log: PathBuf) -> Result<Process, Ended> {
 fn ready(child: Child, log: PathBuf, line: &str) -> Process {
     let field = |name: &str| {
         let found = line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-        found.unwrap_or_else(|| panic!("no {name} in {line:?}"))
+        found.unwrap_or_else(|| panic!("{name} is missing in {line:?}"))
     };
     Process {
         orders: field("orders").parse().expect("an address"),
@@ -114,7 +114,7 @@ fn ready(child: Child, log: PathBuf, line: &str) -> Process {
 fn wait_for_end(mut child: Child, log: &Path) -> Ended {
     let deadline = Instant::now() + END_MAX;
     let status = loop {
-        if let Some(status) = child.try_wait().expect("our own child") {
+        if let Some(status) = child.try_wait().expect("the child was not waited for before") {
             break status;
         }
         if deadline < Instant::now() {
@@ -124,45 +124,50 @@ fn wait_for_end(mut child: Child, log: &Path) -> Ended {
         std::thread::yield_now();
         std::thread::park_timeout(Duration::from_millis(2));
     };
-    Ended { code: status.code(), signal: status.signal(), said: std::fs::read_to_string(log).unwrap_or_default() }
+    Ended { code: status.code(), signal: status.signal(), output: std::fs::read_to_string(log).unwrap_or_default() }
 }
 
 impl Process {
     pub fn id(&self) -> u32 {
-        self.child.as_ref().expect("running").id()
+        self.child.as_ref().expect("the process runs").id()
     }
 
-    /// What it has said so far.
-    pub fn said(&self) -> String {
+    /// The output so far.
+    pub fn output(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// `kill -9`: nothing of the process gets to do anything any more.
+    /// `kill -9`: the process ends between two instructions.
     pub fn kill(mut self) -> Ended {
-        let mut child = self.child.take().expect("running");
-        child.kill().expect("our own child");
+        let mut child = self.child.take().expect("the process runs");
+        child.kill().expect("the child was not waited for before");
         wait_for_end(child, &self.log)
     }
 
     pub fn terminate(mut self) -> Ended {
-        let child = self.child.take().expect("running");
+        let child = self.child.take().expect("the process runs");
         let sent = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status();
         assert!(sent.is_ok_and(|status| status.success()), "kill(1) is part of every system");
         wait_for_end(child, &self.log)
     }
 
-    /// Waits for it to end by itself.
+    /// Waits until the process ends by itself.
     pub fn wait(mut self) -> Ended {
-        wait_for_end(self.child.take().expect("running"), &self.log)
+        wait_for_end(self.child.take().expect("the process runs"), &self.log)
     }
 
     pub fn has_ended(&mut self) -> bool {
-        self.child.as_mut().expect("running").try_wait().expect("our own child").is_some()
+        self.child
+            .as_mut()
+            .expect("the process runs")
+            .try_wait()
+            .expect("the child was not waited for before")
+            .is_some()
     }
 
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.id())).expect("a living process");
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.id())).expect("the process runs");
         let pages: u64 = statm.split(' ').nth(1).and_then(|field| field.parse().ok()).expect("a number of pages");
         pages * 4096
     }
@@ -173,12 +178,12 @@ impl Drop for Process {
         if let Some(child) = &mut self.child {
             if std::thread::panicking() {
                 eprintln!(
-                    "the node ({:?}) said: {}",
+                    "the node ({:?}) printed: {}",
                     child.try_wait(),
                     std::fs::read_to_string(&self.log).unwrap_or_default()
                 );
             }
-            // Gone already is as good.
+            // Killing a process that has ended fails, and is not needed.
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -1,4 +1,4 @@
-//! A socket without a protocol: to say what no client of ours would say, and to see what comes back.
+//! A socket without the client library: it sends any bytes, and shows the packets that come back.
 
 use super::{PASSWORD, PATIENCE};
 use api::binary::login::{LoginRequest, SessionName};
@@ -13,7 +13,7 @@ pub struct Raw {
     inbox: Vec<u8>,
 }
 
-/// What a packet was: its type byte and its payload.
+/// Type byte and payload of a packet.
 pub type RawPacket = (u8, Vec<u8>);
 
 impl Raw {
@@ -27,10 +27,10 @@ impl Raw {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let socket = runtime.block_on(async {
             let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-            socket.bind(SocketAddr::new(source, 0)).expect("the loopback has this address");
-            socket.connect(address).await.expect("the node listens").into_std().expect("a socket of the system")
+            socket.bind(SocketAddr::new(source, 0)).expect("loopback has this address");
+            socket.connect(address).await.expect("the node listens").into_std().expect("tokio gives the socket back")
         });
-        socket.set_nonblocking(false).expect("a socket of ours");
+        socket.set_nonblocking(false).expect("the socket is open");
         Self::of(socket)
     }
 
@@ -39,21 +39,21 @@ impl Raw {
         Self { socket, inbox: Vec::new() }
     }
 
-    /// Logged in and let in.
+    /// Connects and logs in.
     pub fn login(address: SocketAddr, user: &str, from: SessionSeq) -> Self {
         let mut raw = Self::connect(address);
         raw.send(&login_packet(user, PASSWORD, SessionName::BLANK, from));
         let (kind, _) = raw.packet().expect("an answer to the login");
-        assert_eq!(kind, PacketKind::Accepted as u8, "let in");
+        assert_eq!(kind, PacketKind::Accepted as u8, "the login is accepted");
         raw
     }
 
-    /// Whether the node still listens to us is not what this checks.
+    /// Sends bytes; an error is ignored, because the node may have closed the connection.
     pub fn send(&mut self, bytes: &[u8]) {
         let _ = self.socket.write_all(bytes);
     }
 
-    /// The next packet but heartbeats; `None` when the node closed the connection instead.
+    /// The next packet that is not a heartbeat; `None` when the node closed the connection instead.
     pub fn packet(&mut self) -> Option<RawPacket> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -64,7 +64,7 @@ impl Raw {
         }
     }
 
-    /// The next packet, heartbeats too.
+    /// The next packet, heartbeats included.
     pub fn any_packet(&mut self) -> Option<RawPacket> {
         self.packet_until(Instant::now() + PATIENCE)
     }
@@ -80,7 +80,7 @@ impl Raw {
         }
     }
 
-    /// Reads on until the node closes the connection; all packets but heartbeats that came before.
+    /// Reads until the node closes the connection; returns all packets but heartbeats.
     pub fn until_closed(&mut self) -> Vec<RawPacket> {
         std::iter::from_fn(|| self.packet()).collect()
     }
@@ -96,7 +96,7 @@ impl Raw {
         Some((kind, payload))
     }
 
-    /// Reads what there is; false when the connection is closed.
+    /// Reads the bytes that have arrived; returns false when the connection is closed.
     fn read(&mut self, deadline: Instant) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
         assert!(!left.is_zero(), "the node neither answered nor closed the connection in time");
@@ -113,13 +113,13 @@ impl Raw {
         }
     }
 
-    /// Ends the connection with a reset instead of a goodbye.
+    /// Ends the connection with a reset instead of a FIN.
     pub fn reset(self) {
-        // With unread bytes or a zero linger a close is a reset; the standard library offers the latter nowhere stable.
+        // A close is a reset with a zero linger, which the stable standard library does not offer.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let _guard = runtime.enter();
-        self.socket.set_nonblocking(true).expect("a socket of ours");
-        let socket = tokio::net::TcpStream::from_std(self.socket).expect("a socket of ours");
+        self.socket.set_nonblocking(true).expect("the socket is open");
+        let socket = tokio::net::TcpStream::from_std(self.socket).expect("the socket is open");
         socket.set_zero_linger().expect("a TCP socket");
     }
 }

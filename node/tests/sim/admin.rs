@@ -1,11 +1,11 @@
-//! The administrators: they open the house, move money, and change markets while trade goes on.
+//! The administrators: they set the exchange up, move funds, and change markets while clients trade.
 
-use crate::broken::{Broken, Checked, Invariant, ensure};
 use crate::client::PASSWORD;
 use crate::exchange::Exchange;
 use crate::options::Options;
 use crate::oracle::Oracle;
 use crate::requests::{LOT, PRICE_ONE};
+use crate::violation::{Checked, Invariant, Violation, ensure};
 use book::accounts::OPEN_ORDERS_MAX;
 use book::command::*;
 use book::ids::{AccountId, AssetId, ClientKey, MarketId, SessionId, Symbol, UserName};
@@ -17,18 +17,18 @@ use std::collections::VecDeque;
 use tokio::sync::oneshot::Receiver;
 use tokio::sync::oneshot::error::TryRecvError;
 
-/// The session that reads along with the first account.
+/// The drop copy of the first account.
 pub const DROP_COPY: SessionId = SessionId(7);
 
-/// Accounts of the house, with a session each.
+/// Accounts of the exchange, each with a session.
 const ACCOUNTS: u32 = 6;
 const ENOUGH: Units = Units(1_000_000);
-/// Refuses nothing that can be counted.
+/// Limits that no order reaches.
 const WIDE: MarketLimits =
     MarketLimits { qty_min: QtyLots(1), qty_max: QtyLots(1 << 40), notional_min: Units(0), price_band: Ppm(0) };
 
 pub struct Admins {
-    /// To be sent, the next one first; one is under way at a time.
+    /// Commands to be sent, the next one first; one is under way at a time.
     todo: VecDeque<Command>,
     under_way: Option<(Receiver<AdminAnswer>, Command)>,
     reference_last: u128,
@@ -36,45 +36,46 @@ pub struct Admins {
 
 impl Admins {
     pub fn new(options: &Options) -> Self {
-        Self { todo: house(options), under_way: None, reference_last: 1 << 40 }
+        Self { todo: setup_commands(options), under_way: None, reference_last: 1 << 40 }
     }
 
     pub fn is_done(&self) -> bool {
         self.todo.is_empty() && self.under_way.is_none()
     }
 
-    /// The node is gone: what it did not answer is asked again.
+    /// The node has ended: a command without an answer is sent again to the next one.
     pub fn node_ended(&mut self) {
         if let Some((_, command)) = self.under_way.take() {
             self.todo.push_front(command);
         }
     }
 
-    pub fn wish(&mut self, rng: &mut Rng) {
+    /// Adds a random command.
+    pub fn add_random(&mut self, rng: &mut Rng) {
         self.reference_last += 1;
         let command = any(ClientKey(self.reference_last), rng);
         self.todo.push_back(Command::Admin(Box::new(command)));
     }
 
-    /// Leaves the house so that nobody's order can be refused.
-    pub fn calm(&mut self) {
-        let mut wishes = Vec::new();
+    /// Adds commands after which no client's order can be refused.
+    pub fn lift_limits(&mut self) {
+        let mut commands = Vec::new();
         for market in [MarketId(1), MarketId(2)] {
-            wishes.push(Admin::SetMarketStatus { market, status: MarketStatus::Trading });
-            wishes.push(Admin::SetMarketLimits { market, limits: WIDE });
+            commands.push(Admin::SetMarketStatus { market, status: MarketStatus::Trading });
+            commands.push(Admin::SetMarketLimits { market, limits: WIDE });
         }
         for number in 1..=ACCOUNTS {
             let (account, session) = (AccountId(number), SessionId(number));
-            wishes.push(Admin::SetAccountStatus { account, status: AccountStatus::Active });
-            wishes.push(Admin::SetAccountBlock { account, blocked: false });
-            wishes.push(Admin::SetAccountLimits { account, open_orders_max: OPEN_ORDERS_MAX });
-            wishes.push(Admin::SetSessionBlock { session, blocked: false });
-            wishes.push(Admin::SetSessionThrottle { session, throttle: Throttle::default() });
+            commands.push(Admin::SetAccountStatus { account, status: AccountStatus::Active });
+            commands.push(Admin::SetAccountBlock { account, blocked: false });
+            commands.push(Admin::SetAccountLimits { account, open_orders_max: OPEN_ORDERS_MAX });
+            commands.push(Admin::SetSessionBlock { session, blocked: false });
+            commands.push(Admin::SetSessionThrottle { session, throttle: Throttle::default() });
             self.reference_last += 1;
             let reference = ClientKey(self.reference_last);
-            wishes.push(Admin::Deposit(FundsMove { account, asset: AssetId(1), amount: ENOUGH, reference }));
+            commands.push(Admin::Deposit(FundsMove { account, asset: AssetId(1), amount: ENOUGH, reference }));
         }
-        self.todo.extend(wishes.into_iter().map(|admin| Command::Admin(Box::new(admin))));
+        self.todo.extend(commands.into_iter().map(|admin| Command::Admin(Box::new(admin))));
     }
 
     pub fn step(&mut self, node: &mut Exchange, oracle: &Oracle, options: &Options) -> Checked {
@@ -83,11 +84,14 @@ impl Admins {
             match answer.try_recv() {
                 Ok(answer) => {
                     self.under_way = None;
-                    hear(&answer, oracle, options)?;
+                    check_answer(&answer, oracle, options)?;
                 }
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Closed) => {
-                    return Err(Broken::new(Invariant::Protocol, "an administrator will get no answer"));
+                    return Err(Violation::new(
+                        Invariant::Protocol,
+                        "the node dropped an administrator's command without an answer",
+                    ));
                 }
             }
         }
@@ -95,27 +99,27 @@ impl Admins {
             && !node.lifecycle.is_stopping()
             && let Some(command) = self.todo.pop_front()
         {
-            let answer = node.admin.send(command.clone()).expect("one at a time");
+            let answer = node.admin.send(command.clone()).expect("the port accepts one command at a time");
             self.under_way = Some((answer, command));
         }
         Ok(())
     }
 }
 
-fn hear(answer: &AdminAnswer, oracle: &Oracle, options: &Options) -> Checked {
+fn check_answer(answer: &AdminAnswer, oracle: &Oracle, options: &Options) -> Checked {
     if let Some(expected) = oracle.admin_events.get(&answer.seq) {
         return ensure(answer.events == *expected, Invariant::AnswerDiffers, || {
-            format!("sequence {}: told {:?}, the log says {expected:?}", answer.seq, answer.events)
+            format!("sequence {}: answered {:?}, by the log it is {expected:?}", answer.seq, answer.events)
         });
     }
     let early = options.release != node::engine::engine_loop::Release::Durable;
-    ensure(early, Invariant::ToldBeforeDurable, || {
-        format!("an administrator is told of sequence {}, {} count", answer.seq, oracle.seq())
+    ensure(early, Invariant::SentBeforeDurable, || {
+        format!("an administrator is answered at sequence {}, the log is durable up to {}", answer.seq, oracle.seq())
     })
 }
 
-/// Two markets, six accounts with a session each, money, and one who reads along.
-fn house(options: &Options) -> VecDeque<Command> {
+/// Commands for two markets, six accounts with a session and funds each, and a drop copy.
+fn setup_commands(options: &Options) -> VecDeque<Command> {
     let mut commands: VecDeque<Command> = Workload::new(Profile::Mixed, options.seed).setup().into();
     for command in &mut commands {
         let Command::Admin(admin) = command else { continue };
@@ -191,7 +195,7 @@ fn any(reference: ClientKey, rng: &mut Rng) -> Admin {
     }
 }
 
-/// Also markets that are not there, or not yet.
+/// Also a market that does not exist, or not yet.
 fn any_market(rng: &mut Rng) -> MarketId {
     MarketId(rng.pick(&[1, 1, 1, 2, 2, 2, 3]))
 }
@@ -199,12 +203,12 @@ fn any_market(rng: &mut Rng) -> MarketId {
 fn funds(account: AccountId, reference: ClientKey, rng: &mut Rng) -> FundsMove {
     let asset = AssetId(1 + rng.below(3));
     let amount = Units(rng.pick(&[0, 10, 500, 1_000_000]));
-    // Some references come again.
+    // Some references are repeated.
     let reference = if rng.one_in(4) { ClientKey(reference.0 - 1) } else { reference };
     FundsMove { account, asset, amount, reference }
 }
 
-/// A session that does nothing by itself.
+/// A session without a client.
 fn reader(account: AccountId, user: &str) -> SessionSpec {
     SessionSpec {
         account,

@@ -1,14 +1,14 @@
-//! An order-entry client: it logs in, trades, loses its line, comes back where it stopped and sends again what nobody
-//! answered.
+//! An order-entry client: it logs in, trades, loses its connection, resumes at its last message and sends again the
+//! requests that were not answered.
 //!
-//! It believes nothing: every message must be the one that the oracle has under that number.
+//! It checks every message: it must be the one that the oracle has under the same number.
 
-use crate::around::Around;
-use crate::broken::{Broken, Checked, Invariant, ensure};
+use crate::context::Context;
 use crate::options::Fault;
 use crate::oracle::Oracle;
 use crate::order_watch::OrderWatch;
 use crate::requests::{self, Own, PRICE_ONE};
+use crate::violation::{Checked, Invariant, Violation, ensure};
 use crate::wire::Wire;
 use api::binary::login::{LoginAccepted, LoginRequest, SessionName};
 use api::binary::orders::*;
@@ -19,15 +19,15 @@ use book::units::TsNs;
 use std::collections::{BTreeMap, VecDeque};
 
 pub const PASSWORD: &str = "pass";
-/// One in so many steps a client gives up a line that it has garbled.
+/// One in so many steps a client resets a connection on which it has sent garbage.
 const GARBLED_STEPS: u32 = 20;
 const HEARTBEAT_NS: u64 = 1_000_000_000;
-/// More than one command may cancel.
+/// More orders than one command may cancel.
 const FLOOD_ORDERS: usize = book::engine::CANCELS_PER_COMMAND_MAX as usize + 60;
 
-/// The one order that it sends when nothing fails any more: it must be accepted.
+/// The state of the one order that a client sends after all faults have ended, and that must be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Farewell {
+enum LastOrder {
     NotAsked,
     Asked,
     Sent(u64),
@@ -38,24 +38,24 @@ pub struct Client {
     session: SessionId,
     user: String,
     wire: Option<Wire>,
-    /// It was let in.
+    /// The login was accepted.
     is_open: bool,
-    /// Without a line, when it tries again.
-    back_at: TsNs,
-    /// What nobody answered has to be sent again.
-    again: bool,
-    /// Number of the last message that it has, and what it asked for at its last log-in.
+    /// Time at which it connects again after losing its connection.
+    reconnect_at: TsNs,
+    /// Requests without an answer have to be sent again.
+    resend_due: bool,
+    /// Number of the latest message, and the number requested at the latest login.
     seen: u64,
     wanted: SessionSeq,
-    /// Told before the command counted, where that is allowed.
+    /// Messages received before their command is durable, where that is allowed.
     unchecked: VecDeque<(u64, Vec<u8>)>,
     last_id: u64,
     /// Requests without an answer, by their id.
     pending: BTreeMap<u64, Vec<u8>>,
     own: Vec<Own>,
     watch: OrderWatch,
-    farewell: Farewell,
-    /// What it sent last was no packet: the node understands nothing behind it.
+    last_order: LastOrder,
+    /// It has sent bytes that are not a packet; the node cannot parse anything after them.
     is_garbled: bool,
     flood: bool,
     pub answers: u64,
@@ -68,8 +68,8 @@ impl Client {
             user: format!("U{}", session.0),
             wire: None,
             is_open: false,
-            back_at: TsNs(0),
-            again: false,
+            reconnect_at: TsNs(0),
+            resend_due: false,
             seen: 0,
             wanted: SessionSeq::FIRST,
             unchecked: VecDeque::new(),
@@ -77,88 +77,88 @@ impl Client {
             pending: BTreeMap::new(),
             own: Vec::new(),
             watch: OrderWatch::default(),
-            farewell: Farewell::NotAsked,
+            last_order: LastOrder::NotAsked,
             is_garbled: false,
             flood,
             answers: 0,
         }
     }
 
-    /// Everything that it asked for was answered, and everything that it may know it knows.
+    /// Whether every request was answered and every message was received.
     pub fn is_done(&self, oracle: &Oracle) -> bool {
         self.pending.is_empty()
             && self.unchecked.is_empty()
-            && self.seen == oracle.told_count(self.session)
-            && matches!(self.farewell, Farewell::NotAsked | Farewell::Accepted)
+            && self.seen == oracle.message_count(self.session)
+            && matches!(self.last_order, LastOrder::NotAsked | LastOrder::Accepted)
     }
 
-    /// Sends one more order as soon as it can.
-    pub fn ask_for_farewell(&mut self) {
-        self.farewell = Farewell::Asked;
+    /// Makes the client send one more order as soon as it can.
+    pub fn ask_for_last_order(&mut self) {
+        self.last_order = LastOrder::Asked;
     }
 
     pub fn describe(&self, oracle: &Oracle) -> String {
-        let told = oracle.told_count(self.session);
+        let count = oracle.message_count(self.session);
         let first = self.pending.keys().next();
         format!(
-            "session {}: let in {}, {:?}, has {} of {told} messages, {} unanswered, the first {first:?}",
+            "session {}: logged in {}, {:?}, has {} of {count} messages, {} unanswered, the first {first:?}",
             self.session.0,
             self.is_open,
-            self.farewell,
+            self.last_order,
             self.seen,
             self.pending.len(),
         )
     }
 
-    pub fn step(&mut self, around: &mut Around<'_>) -> Checked {
+    pub fn step(&mut self, context: &mut Context<'_>) -> Checked {
         let Some(mut wire) = self.wire.take() else {
-            if self.back_at <= around.now {
-                self.connect(around);
+            if self.reconnect_at <= context.now {
+                self.connect(context);
             }
             return Ok(());
         };
         let who = format!("session {}", self.session.0);
-        if !wire.listen(&who, around, |kind, payload, around| self.hear(kind, payload, around))? {
-            self.lose(around);
+        if !wire.listen(&who, context, |kind, payload, context| self.receive(kind, payload, context))? {
+            self.lose(context);
             return Ok(());
         }
         if self.is_open && !self.is_garbled {
-            self.speak(&mut wire, around);
+            self.send_requests(&mut wire, context);
         }
-        self.suffer(wire, around);
+        self.apply_network_faults(wire, context);
         Ok(())
     }
 
-    /// The node is gone, and with it the line.
-    pub fn node_ended(&mut self, around: &mut Around<'_>) {
+    /// The node has ended, and with it the connection.
+    pub fn node_ended(&mut self, context: &mut Context<'_>) {
         if let Some(wire) = self.wire.take() {
-            wire.reset(around);
-            self.lose(around);
+            wire.reset(context);
+            self.lose(context);
         }
     }
 
-    /// What it was told without being durable may be gone.
+    /// Drops messages whose commands were lost in a crash before they were durable.
     pub fn forget(&mut self, oracle: &Oracle) {
         self.unchecked.clear();
-        let told = oracle.told_count(self.session);
-        if told < self.seen {
-            self.seen = told;
+        let count = oracle.message_count(self.session);
+        if count < self.seen {
+            self.seen = count;
             self.watch = OrderWatch::default();
-            let messages = (1..=told).filter_map(|number| oracle.told(self.session, number));
+            let messages = (1..=count).filter_map(|number| oracle.message(self.session, number));
             messages.filter_map(|message| Answer::read(message).ok()).for_each(|answer| {
-                self.watch.hear(&answer).expect("it was heard before");
+                self.watch.receive(&answer).expect("the message was accepted before");
             });
         }
     }
 
-    fn lose(&mut self, around: &mut Around<'_>) {
-        let wait_ns = u64::from(around.rng.below(around.options.step_ns_max)) * 20;
-        self.back_at = TsNs(around.now.0 + wait_ns);
-        (self.is_open, self.again, self.is_garbled) = (false, false, false);
+    fn lose(&mut self, context: &mut Context<'_>) {
+        let wait_ns = u64::from(context.rng.below(context.options.step_ns_max)) * 20;
+        self.reconnect_at = TsNs(context.now.0 + wait_ns);
+        (self.is_open, self.resend_due, self.is_garbled) = (false, false, false);
     }
 
-    fn connect(&mut self, around: &mut Around<'_>) {
-        let wrong = around.strikes(Fault::WrongPassword);
+    fn connect(&mut self, context: &mut Context<'_>) {
+        let wrong = context.strikes(Fault::WrongPassword);
         let password = if wrong { "wrong" } else { PASSWORD };
         self.wanted = SessionSeq(self.seen + 1);
         let login = LoginRequest {
@@ -167,10 +167,10 @@ impl Client {
             session: SessionName::BLANK,
             sequence: self.wanted,
         };
-        self.wire = Some(Wire::connect(&login, around));
+        self.wire = Some(Wire::connect(&login, context));
     }
 
-    fn hear(&mut self, kind: PacketKind, payload: &[u8], around: &mut Around<'_>) -> Checked<bool> {
+    fn receive(&mut self, kind: PacketKind, payload: &[u8], context: &mut Context<'_>) -> Checked<bool> {
         match kind {
             PacketKind::ServerHeartbeat | PacketKind::Debug | PacketKind::Unsequenced => Ok(true),
             PacketKind::Rejected => Ok(false),
@@ -178,42 +178,48 @@ impl Client {
                 let accepted = LoginAccepted::read(payload);
                 let first = accepted.map(|accepted| accepted.sequence);
                 ensure(first == Some(self.wanted), Invariant::StreamDiffers, || {
-                    format!("session {} wanted {:?} and is given {first:?}", self.session.0, self.wanted)
+                    format!("session {} requested {:?} and receives {first:?}", self.session.0, self.wanted)
                 })?;
-                (self.is_open, self.again) = (true, true);
+                (self.is_open, self.resend_due) = (true, true);
                 Ok(true)
             }
             PacketKind::Sequenced => {
                 self.seen += 1;
-                self.take_message(payload, around)?;
+                self.take_message(payload, context)?;
                 Ok(true)
             }
-            kind => Err(Broken::new(Invariant::Protocol, format!("session {} is sent {kind:?}", self.session.0))),
+            kind => Err(Violation::new(
+                Invariant::Protocol,
+                format!("session {} received an unexpected {kind:?}", self.session.0),
+            )),
         }
     }
 
-    fn take_message(&mut self, message: &[u8], around: &mut Around<'_>) -> Checked {
-        if !around.is_told_late() && around.oracle.told_count(self.session) < self.seen {
+    fn take_message(&mut self, message: &[u8], context: &mut Context<'_>) -> Checked {
+        if !context.answers_wait_for_disk() && context.oracle.message_count(self.session) < self.seen {
             self.unchecked.push_back((self.seen, message.to_vec()));
         } else {
-            check(self.session, self.seen, message, around.oracle)?;
+            check(self.session, self.seen, message, context.oracle)?;
         }
         let answer = Answer::read(message)
-            .map_err(|error| Broken::new(Invariant::Protocol, format!("session {}: {error}", self.session.0)))?;
+            .map_err(|error| Violation::new(Invariant::Protocol, format!("session {}: {error}", self.session.0)))?;
         self.answers += 1;
         self.learn(&answer);
-        self.hear_of_farewell(&answer)?;
-        self.watch.hear(&answer).map_err(|text| {
-            Broken::new(Invariant::StreamDiffers, format!("session {} message {}: {text}", self.session.0, self.seen))
+        self.check_last_order(&answer)?;
+        self.watch.receive(&answer).map_err(|text| {
+            Violation::new(
+                Invariant::StreamDiffers,
+                format!("session {} message {}: {text}", self.session.0, self.seen),
+            )
         })
     }
 
-    /// Checks what was told early, as far as the oracle has come.
+    /// Checks the messages received early, as far as their commands are durable now.
     pub fn check_early(&mut self, oracle: &Oracle) -> Checked {
         while let Some((number, _)) = self.unchecked.front()
-            && *number <= oracle.told_count(self.session)
+            && *number <= oracle.message_count(self.session)
         {
-            let (number, message) = self.unchecked.pop_front().expect("it is there");
+            let (number, message) = self.unchecked.pop_front().expect("the front was just seen");
             check(self.session, number, &message, oracle)?;
         }
         Ok(())
@@ -238,10 +244,10 @@ impl Client {
             Answer::MassCancelReport(m) => drop(self.pending.remove(&m.cl_ord_id.get())),
             Answer::OrderStatus(m) => drop(self.pending.remove(&m.req_cl_ord_id.get())),
             Answer::SessionState(m) => drop(self.pending.remove(&m.req_cl_ord_id.get())),
-            Answer::OrderExecuted(m) if m.leaves_qty_e8.get() == 0 => self.gone(m.order_id.get()),
+            Answer::OrderExecuted(m) if m.leaves_qty_e8.get() == 0 => self.remove_order(m.order_id.get()),
             Answer::OrderCanceled(m) => {
                 self.pending.remove(&m.req_cl_ord_id.get());
-                self.gone(m.order_id.get());
+                self.remove_order(m.order_id.get());
             }
             Answer::OrderReplaced(m) => {
                 self.pending.remove(&m.cl_ord_id.get());
@@ -253,105 +259,106 @@ impl Client {
         }
     }
 
-    fn hear_of_farewell(&mut self, answer: &Answer) -> Checked {
-        let Farewell::Sent(id) = self.farewell else { return Ok(()) };
+    fn check_last_order(&mut self, answer: &Answer) -> Checked {
+        let LastOrder::Sent(id) = self.last_order else { return Ok(()) };
         match answer {
-            Answer::OrderAccepted(m) if m.cl_ord_id.get() == id => self.farewell = Farewell::Accepted,
+            Answer::OrderAccepted(m) if m.cl_ord_id.get() == id => self.last_order = LastOrder::Accepted,
             Answer::OrderRejected(m) if m.cl_ord_id.get() == id => {
-                let detail = format!("session {}: nothing stands against it, and yet {m:?}", self.session.0);
-                return Err(Broken::new(Invariant::Liveness, detail));
+                let detail = format!("session {}: an acceptable order was refused: {m:?}", self.session.0);
+                return Err(Violation::new(Invariant::Liveness, detail));
             }
             _ => {}
         }
         Ok(())
     }
 
-    fn gone(&mut self, order_id: u64) {
+    fn remove_order(&mut self, order_id: u64) {
         self.own.retain(|own| own.order_id != order_id);
     }
 
-    fn speak(&mut self, wire: &mut Wire, around: &mut Around<'_>) {
-        wire.keep_alive(HEARTBEAT_NS / 4, around);
-        if std::mem::take(&mut self.again) {
-            self.pending.values().for_each(|message| wire.send(PacketKind::Unsequenced, message, around));
+    fn send_requests(&mut self, wire: &mut Wire, context: &mut Context<'_>) {
+        wire.keep_alive(HEARTBEAT_NS / 4, context);
+        if std::mem::take(&mut self.resend_due) {
+            self.pending.values().for_each(|message| wire.send(PacketKind::Unsequenced, message, context));
         }
-        if self.farewell == Farewell::Asked {
+        if self.last_order == LastOrder::Asked {
             self.last_id += 1;
-            self.farewell = Farewell::Sent(self.last_id);
-            self.ask(self.last_id, requests::far_bid(self.last_id), wire, around);
+            self.last_order = LastOrder::Sent(self.last_id);
+            self.ask(self.last_id, requests::far_bid(self.last_id), wire, context);
         }
-        if !around.fresh {
+        if !context.fresh {
             return;
         }
-        let burst = around.rng.below(around.options.burst + 1);
+        let burst = context.rng.below(context.options.burst + 1);
         for _ in 0..burst {
-            if self.pending.len() as u32 >= around.options.window {
+            if self.pending.len() as u32 >= context.options.window {
                 return;
             }
-            let (id, message) = self.request(around);
-            self.ask(id, message, wire, around);
+            let (id, message) = self.request(context);
+            self.ask(id, message, wire, context);
         }
     }
 
-    fn ask(&mut self, id: u64, message: Vec<u8>, wire: &mut Wire, around: &mut Around<'_>) {
-        wire.send(PacketKind::Unsequenced, &message, around);
+    fn ask(&mut self, id: u64, message: Vec<u8>, wire: &mut Wire, context: &mut Context<'_>) {
+        wire.send(PacketKind::Unsequenced, &message, context);
         self.pending.insert(id, message);
     }
 
-    /// What the network does to it, and what it does to itself.
-    fn suffer(&mut self, mut wire: Wire, around: &mut Around<'_>) {
-        // The node may wait for the rest of what it takes for a packet: nothing else ends that.
-        let gives_up = self.is_garbled && around.rng.one_in(GARBLED_STEPS);
-        if gives_up || around.strikes(Fault::Reset) {
-            wire.reset(around);
-            return self.lose(around);
+    /// Applies faults of the network and of the client itself.
+    fn apply_network_faults(&mut self, mut wire: Wire, context: &mut Context<'_>) {
+        // The node may wait for the remainder of a supposed packet, and only a reset ends that.
+        let gives_up = self.is_garbled && context.rng.one_in(GARBLED_STEPS);
+        if gives_up || context.strikes(Fault::Reset) {
+            wire.reset(context);
+            return self.lose(context);
         }
-        if around.strikes(Fault::HalfClose) {
-            wire.finish(around);
-        } else if around.strikes(Fault::Garbage) {
-            self.is_garbled |= send_garbage(&mut wire, around);
+        if context.strikes(Fault::HalfClose) {
+            wire.finish(context);
+        } else if context.strikes(Fault::Garbage) {
+            self.is_garbled |= send_garbage(&mut wire, context);
         }
         self.wire = Some(wire);
     }
 
-    fn request(&mut self, around: &mut Around<'_>) -> (u64, Vec<u8>) {
+    fn request(&mut self, context: &mut Context<'_>) -> (u64, Vec<u8>) {
         self.last_id += 1;
         let id = self.last_id;
         if !self.flood {
-            return (id, requests::any(id, &self.own, around));
+            return (id, requests::any(id, &self.own, context));
         }
-        // Rests one order after another, then cancels all at once.
+        // Rests one order after another, then cancels all with one request.
         self.flood = id as usize <= FLOOD_ORDERS;
         (id, if self.flood { requests::far_bid(id) } else { requests::cancel_everything(id) })
     }
 }
 
 fn check(session: SessionId, number: u64, message: &[u8], oracle: &Oracle) -> Checked {
-    let Some(expected) = oracle.told(session, number) else {
-        let count = oracle.told_count(session);
-        let detail = format!("session {} is told message {number}; {count} count", session.0);
-        return Err(Broken::new(Invariant::ToldBeforeDurable, detail));
+    let Some(expected) = oracle.message(session, number) else {
+        let count = oracle.message_count(session);
+        let detail = format!("session {} received message {number}; the durable log has {count}", session.0);
+        return Err(Violation::new(Invariant::SentBeforeDurable, detail));
     };
     ensure(message == expected, Invariant::StreamDiffers, || {
         let (got, expected) = (Answer::read(message), Answer::read(expected));
-        format!("session {} message {number}: told {got:?}, the log says {expected:?}", session.0)
+        format!("session {} message {number}: received {got:?}, by the log it is {expected:?}", session.0)
     })
 }
 
-/// False where it is a packet, though with nonsense in it: what comes behind it is understood.
-fn send_garbage(wire: &mut Wire, around: &mut Around<'_>) -> bool {
-    let mut bytes = [around.rng.number().to_le_bytes(), around.rng.number().to_le_bytes()].concat();
-    match around.rng.below(4) {
-        0 => wire.send_raw(&bytes, around),
+/// Sends garbage; returns false where it is a packet with an invalid message, after which the node can still parse
+/// others.
+fn send_garbage(wire: &mut Wire, context: &mut Context<'_>) -> bool {
+    let mut bytes = [context.rng.number().to_le_bytes(), context.rng.number().to_le_bytes()].concat();
+    match context.rng.below(4) {
+        0 => wire.send_raw(&bytes, context),
         1 => {
-            // A header that speaks of more, or of less, than comes.
+            // A header with a length that is larger or smaller than the payload.
             let len = u16::from_be_bytes([bytes[0], bytes[1]]) % 64;
             bytes[..2].copy_from_slice(&len.to_be_bytes());
             bytes[2] = PacketKind::Unsequenced as u8;
-            wire.send_raw(&bytes, around);
+            wire.send_raw(&bytes, context);
         }
         _ => {
-            wire.send(PacketKind::Unsequenced, &bytes, around);
+            wire.send(PacketKind::Unsequenced, &bytes, context);
             return false;
         }
     }

@@ -1,11 +1,11 @@
-//! A disk in memory: what is not synced survives, tears or vanishes when the power goes.
+//! A disk in memory: writes that were not synced survive, vanish or are torn at a power cut.
 //!
 //! ```text
-//!  file:   durable bytes | writes since the last sync, in order      power cut: each of them whole, gone, or by sectors
-//!  names:  durable names | changes since the last sync, in order     power cut: the first so many of them survive
-//!  table:  durable rows  | batches since the last flush, in order    power cut, kill: the first so many of them survive
+//!  file:   durable bytes | writes since the last sync, in order   power cut: each survives, vanishes, or is torn by sectors
+//!  names:  durable names | changes since the last sync, in order  power cut: a first part of them survives
+//!  table:  durable rows  | batches since the last flush, in order power cut, kill: a first part of them survives
 //! ```
-//! Invariant: what is read is what was written last, synced or not, until the power goes.
+//! Invariant: until a power cut, a read returns the latest write, synced or not.
 
 mod calls;
 mod file;
@@ -27,7 +27,7 @@ use wal::medium::{Medium, MediumFile, NewFile};
 use wal::segment::Access;
 use wal::table::{Change, Family, OpenFor, Table, TableFault};
 
-/// What every process that ever ran in this simulation left on disk.
+/// The disk of all processes of a simulation.
 #[derive(Clone, Debug, Default)]
 pub struct Disk(Arc<Mutex<State>>);
 
@@ -46,15 +46,15 @@ struct State {
 
 type FileId = u32;
 
-/// A name that was given to a file, or taken away.
+/// A name that was given to a file, or removed.
 type Renaming = (PathBuf, Option<FileId>);
 
-/// How a process came to its end.
+/// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The process is gone, the machine goes on: what was written to files is there.
+    /// The process ended and the machine continues: everything written to files is kept.
     Killed,
-    /// What was not synced survives, tears or vanishes.
+    /// Writes that were not synced survive, vanish or are torn.
     PowerCut,
 }
 
@@ -67,25 +67,25 @@ impl Disk {
     }
 
     pub fn write(&self, path: &Path, offset: usize, bytes: &[u8]) {
-        self.lock().file(path).expect("the simulation made it").write(offset, bytes);
+        self.lock().file(path).expect("the simulation created the file").write(offset, bytes);
     }
 
     pub fn sync(&self, path: &Path) {
-        self.lock().file(path).expect("the simulation made it").sync();
+        self.lock().file(path).expect("the simulation created the file").sync();
     }
 
     pub fn fail_to_sync(&self, path: &Path) {
-        self.lock().file(path).expect("the simulation made it").fail_to_sync();
+        self.lock().file(path).expect("the simulation created the file").fail_to_sync();
     }
 
-    // ---- what is to go wrong
+    // ---- faults to come
 
-    /// The next `calls` succeed, then the process is cut.
+    /// The next `calls` succeed; the one after them ends the process.
     pub fn cut_after(&self, calls: Option<u32>) {
         self.lock().calls.cut_after(calls);
     }
 
-    /// The next `calls` succeed, then one fails.
+    /// The next `calls` succeed; the one after them fails.
     pub fn fail_after(&self, calls: u32) {
         self.lock().calls.fail_after(calls);
     }
@@ -94,12 +94,12 @@ impl Disk {
         self.lock().calls.fail_flush();
     }
 
-    /// Nothing fails from now on.
+    /// No call fails from now on.
     pub fn heal(&self) {
         self.lock().calls.heal();
     }
 
-    /// The process has come no further than a call that it was cut in.
+    /// Whether a call has ended the process.
     pub fn is_cut(&self) -> bool {
         self.lock().calls.is_cut()
     }
@@ -110,25 +110,25 @@ impl Disk {
 
     // ---- copies
 
-    /// A copy that has nothing to do with this one any more.
+    /// An independent copy.
     pub fn image(&self) -> Self {
         Self(Arc::new(Mutex::new(self.lock().clone())))
     }
 
-    /// Everything as it is on `image`.
-    pub fn put_back(&self, image: &Self) {
+    /// Restores the state of `image`.
+    pub fn restore(&self, image: &Self) {
         let state = image.lock().clone();
-        self.lock().become_what(state);
+        self.lock().replace_state(state);
     }
 
-    /// Everything as it is on `image`, but for one file, which stays as it is.
-    pub fn put_back_but(&self, image: &Self, path: &Path) {
+    /// Restores the state of `image` except for one file, which keeps its content.
+    pub fn restore_except(&self, image: &Self, path: &Path) {
         let mut state = image.lock().clone();
         let own = &mut *self.lock();
-        if let (Some(kept), Some(place)) = (own.file(path).cloned(), state.file(path)) {
-            *place = kept;
+        if let (Some(kept), Some(file)) = (own.file(path).cloned(), state.file(path)) {
+            *file = kept;
         }
-        own.become_what(state);
+        own.replace_state(state);
     }
 
     // ---- ends
@@ -146,21 +146,21 @@ impl Disk {
             let State { files, names, .. } = state;
             files.retain(|id, _| names.values().any(|named| named == id));
         }
-        // RocksDB flushes by itself now and then, so any first part of what came since the last flush may be there.
+        // RocksDB also flushes by itself, so any first part of the batches since the last flush may be durable.
         let survive = rng.below(state.unflushed.len() as u32 + 1) as usize;
         let survivors = state.unflushed.drain(..).take(survive).collect::<Vec<_>>();
         survivors.into_iter().for_each(|batch| rows::apply(&mut state.durable, batch));
         state.rows = state.durable.clone();
     }
 
-    // ---- rot
+    // ---- damage
 
-    /// Flips one bit of a file; false where there is no such place.
+    /// Flips one bit of a file; returns false where the file has no such byte.
     pub fn flip_file_bit(&self, path: &Path, offset: usize, bit: u32) -> bool {
         self.lock().file(path).is_some_and(|file| file.flip(offset, bit))
     }
 
-    /// Flips one bit of a row of a family; false where it has none.
+    /// Flips one bit of a row of a family; returns false where it has no row.
     pub fn flip_row_bit(&self, family: Family, rng: &mut Rng) -> bool {
         let state = &mut *self.lock();
         let rows = Arc::make_mut(&mut state.durable[family as usize]);
@@ -168,7 +168,7 @@ impl Disk {
             return false;
         }
         let pick = rng.below(rows.len() as u32) as usize;
-        let value = rows.values_mut().nth(pick).expect("it is one of them");
+        let value = rows.values_mut().nth(pick).expect("the pick is below the number of rows");
         let mut bytes = value.to_vec();
         if bytes.is_empty() {
             return false;
@@ -180,31 +180,31 @@ impl Disk {
         true
     }
 
-    /// Flips one bit of some file whose name ends so, and says of which.
+    /// Flips one bit of a file whose name has this ending; returns its path.
     pub fn flip_some_file_bit(&self, ending: &str, rng: &mut Rng) -> Option<PathBuf> {
         let state = &mut *self.lock();
         let named: Vec<(&PathBuf, &FileId)> =
             state.names.iter().filter(|(path, _)| path.to_string_lossy().ends_with(ending)).collect();
         let &(path, id) = named.get(rng.below(named.len().max(1) as u32) as usize)?;
-        let file = state.files.get_mut(id).expect("a name is a file's");
+        let file = state.files.get_mut(id).expect("every name belongs to a file");
         let len = file.bytes().len() as u32;
         (0 < len && file.flip(rng.below(len) as usize, rng.below(8))).then(|| path.clone())
     }
 
-    /// The last sequence of the log that a flush made durable.
+    /// The last sequence of the log that a flush has made durable.
     pub fn seq_flushed(&self) -> u64 {
         let state = self.lock();
         let last = state.durable[Family::Log as usize].values().next_back();
         last.and_then(|frame| Frame::decode(frame).ok()).map_or(0, |frame| frame.seq_last().0)
     }
 
-    /// One call of the process, which does nothing when it fails.
+    /// Makes one call of the process, which has no effect when it fails.
     fn with<T>(&self, act: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
         let state = &mut *self.lock();
         if state.calls.next() == Fate::Done { act(state) } else { Err(fault()) }
     }
 
-    /// One call that writes `bytes`: half of them are written where the process is cut in it.
+    /// Makes one call that writes `bytes`; half of them are written when the call ends the process.
     fn with_bytes(&self, bytes: &[u8], act: impl FnOnce(&mut State, &[u8]) -> io::Result<()>) -> io::Result<()> {
         let state = &mut *self.lock();
         match state.calls.next() {
@@ -215,7 +215,7 @@ impl Disk {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("nothing panics while it holds the disk")
+        self.0.lock().expect("no panic happens while the disk is locked")
     }
 }
 
@@ -235,8 +235,8 @@ impl State {
         self.renamings.push((path.to_owned(), id));
     }
 
-    /// What has failed stays counted: it belongs to the run, not to the copy.
-    fn become_what(&mut self, other: State) {
+    /// Takes over another state; the counts of failures stay, because they belong to the run.
+    fn replace_state(&mut self, other: State) {
         let calls = std::mem::take(&mut self.calls);
         *self = State { calls, ..other };
     }

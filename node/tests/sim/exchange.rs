@@ -1,5 +1,5 @@
-//! One process of the node: the real loops, wired as `node::topology` wires them, over simulated lines and a simulated
-//! disk, and stepped by whoever owns this.
+//! One process of the node: the real loops, wired by the constructors that `node::topology` uses, over simulated
+//! connections and a simulated disk. `World` steps them.
 
 use crate::disk::Disk;
 use crate::journal::{Journal, segment_path};
@@ -72,11 +72,11 @@ fn directory(disk: &Disk, options: &Options) -> Directory {
     Directory::on(Arc::new(disk.clone()), Path::new(DATA_DIR), identity(options))
 }
 
-/// What a start can begin with: the sequence that the log begins behind, and the snapshots with theirs.
-pub fn beginnings(disk: &Disk, options: &Options) -> (u64, Vec<(PathBuf, u64)>) {
+/// The starting points of a recovery: the sequence after which the log begins, and the snapshots with theirs.
+pub fn starting_points(disk: &Disk, options: &Options) -> (u64, Vec<(PathBuf, u64)>) {
     let directory = directory(disk, options);
-    let store = directory.store_read_only().expect("nobody has damaged it");
-    let base = store.base().expect("nobody has damaged it");
+    let store = directory.store_read_only().expect("the image is undamaged");
+    let base = store.base().expect("the image is undamaged");
     let snapshots = snapshots::list(&directory).expect("a simulated disk lists its files");
     (base.seq.0, snapshots.into_iter().map(|file| (file.path, file.seq.0)).collect())
 }
@@ -106,14 +106,14 @@ pub fn format(options: &Options) -> Disk {
     disk
 }
 
-/// The running loops and the ends of their rings that belong to nobody here.
+/// The running loops and the ring ends that the simulator serves itself.
 pub struct Exchange {
     pub lifecycle: Arc<Lifecycle>,
     pub status: Arc<Status>,
     pub gateway: Gateway,
     pub engine: EngineLoop,
-    pub keeper: StoreWriter,
-    pub gate: MarketGate,
+    pub store_writer: StoreWriter,
+    pub market_data: MarketGate,
     pub journal: Journal,
     pub orders: Net,
     pub market: Net,
@@ -121,27 +121,27 @@ pub struct Exchange {
     pub attempts: Consumer<Attempt>,
     pub verdicts: Producer<Verdict>,
     pub shadow: Shadow,
-    pub historian: Historian,
-    /// The gateway takes nothing in any more.
+    pub resender: Resender,
+    /// The gateway accepts no more requests.
     pub closed: bool,
-    /// What the log said at the start.
+    /// The log as the start found it.
     pub log: Recovered,
     _stage_totals: node::rings::stages::StageTotals,
 }
 
 impl Exchange {
-    /// How often the node has said that something went wrong, and lived with it.
-    pub fn complaints(&self) -> u64 {
+    /// Number of failures that the node has reported and survived.
+    pub fn failures_reported(&self) -> u64 {
         self.status.snapshots_failed.get() + self.status.damage_found.get()
     }
 
-    pub fn complaint(&self) -> String {
+    pub fn failure_text(&self) -> String {
         let (snapshots, damage) = (self.status.snapshots_failed.get(), self.status.damage());
-        format!("nothing failed, and yet {snapshots} snapshots did; damage found: {damage:?}")
+        format!("without a fault, {snapshots} snapshots failed; damage found: {damage:?}")
     }
 }
 
-/// Why a process did not come up.
+/// Why a process did not start.
 pub type BootError = Box<dyn std::error::Error + Send + Sync>;
 
 pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootError> {
@@ -166,13 +166,13 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
     };
     let rings = make_rings(options.rings, writers.engine, helpers, &lifecycle, &status);
     let (stored, durable) = (writers.stored, readers.durable.clone());
-    let keeper = StoreWriter::new(rings.frames, Arc::clone(&store), mark, stored, durable, flush_bytes(&config));
-    let (requests, wishes_out) = sync_channel(64);
+    let store_writer = StoreWriter::new(rings.frames, Arc::clone(&store), mark, stored, durable, flush_bytes(&config));
+    let (requests, requests_out) = sync_channel(64);
     let shadow = ShadowWiring {
         directory,
         store: Arc::clone(&store),
         quarantine,
-        inlet: ShadowInlet { requests: wishes_out },
+        inlet: ShadowInlet { requests: requests_out },
         watermarks: writers.shadow,
         lifecycle: Arc::clone(&lifecycle),
         status: Arc::clone(&status),
@@ -182,15 +182,16 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
         scrub_bytes_per_second: options.patrol_bytes_per_second,
     };
     let shadow = Shadow::begin(shadow, || Engine::new(small()))?;
-    let (told, ready) = channel();
-    let historian = Historian { recalls, recalled, store, requests, told, ready, durable: readers.durable };
-    let gate = MarketGate::new(rings.market.items, feed, rings.market.released, Arc::clone(&status), SESSION_LIMITS);
+    let (history_ready, ready) = channel();
+    let resender = Resender { recalls, recalled, store, requests, history_ready, ready, durable: readers.durable };
+    let market_data =
+        MarketGate::new(rings.market.items, feed, rings.market.released, Arc::clone(&status), SESSION_LIMITS);
     let door_state = DoorState::of(&engine, &translator, streams);
     Ok(Exchange {
         gateway: Gateway::new(door_state, ListenerIdx(0), rings.gateway, DOOR_LIMITS, now),
         engine: EngineLoop::new(engine, translator, rings.engine, options.release, options.check_every, continuations),
-        keeper,
-        gate,
+        store_writer,
+        market_data,
         journal: Journal::new(head, disk.clone()),
         orders: Net::new(options.client_window),
         market: Net::new(options.client_window),
@@ -200,7 +201,7 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
         closed: false,
         log,
         shadow,
-        historian,
+        resender,
         _stage_totals: rings.stages,
         lifecycle,
         status,
@@ -225,35 +226,35 @@ fn retention(options: &Options) -> Retention {
     Retention { keep: options.snapshots_kept, retain_for: Duration::ZERO, retain_bytes: options.retain_bytes }
 }
 
-/// As `node::gateway::resend`, but for the waiting: it goes on when the shadow has told it that the history is there.
-pub struct Historian {
+/// The work of `node::gateway::resend` without its waiting: it continues when the shadow has written the history.
+pub struct Resender {
     recalls: Consumer<Recall>,
     recalled: Producer<Recalled>,
     store: Arc<Store>,
     requests: SyncSender<ShadowRequest>,
-    told: Sender<Recall>,
+    history_ready: Sender<Recall>,
     ready: Receiver<Recall>,
     durable: Watermark<book::units::Seq>,
 }
 
-impl Historian {
+impl Resender {
     pub fn poll(&mut self) {
         while let Ok(recall) = self.recalls.pop() {
-            let told = self.told.clone();
+            let history_ready = self.history_ready.clone();
             let seq = self.durable.get();
             let question = Box::new(move |_: &node::replica::Replica| {
-                // Nobody waits any more once the process is gone.
-                let _ = told.send(recall);
+                // The receiver no longer exists once the process has ended.
+                let _ = history_ready.send(recall);
             });
             self.requests
                 .try_send(ShadowRequest::Ask { seq, history: true, question })
-                .expect("fewer recalls than requests");
+                .expect("the queue of questions is longer than that of recalls");
         }
         while let Ok(recall) = self.ready.try_recv() {
             let mut recalled = Recalled::from(recall.conn, recall.from);
-            // What is missing shows in what was recalled.
+            // Missing messages show in the recalled ones.
             let _ = gather(&self.store, &mut recalled, recall.session, recall.until);
-            self.recalled.push(recalled).expect("as many places as recalls");
+            self.recalled.push(recalled).expect("the rings of recalls and of answers have the same length");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The head over the simulated disk: writes and syncs that finish when the seed says, or fail.
+//! The journal's head over the simulated disk: writes and syncs that complete at the seed's choice, or fail.
 
 use crate::disk::Disk;
 use crate::options::Fault;
@@ -13,17 +13,17 @@ pub fn segment_path(idx: SegmentIdx) -> PathBuf {
     PathBuf::from(crate::exchange::DATA_DIR).join("head").join(idx.file_name())
 }
 
-/// What the disk does to the next write and to the next sync; each happens once.
+/// Faults of the next write and of the next sync; each is used once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mishaps {
-    pub write: Option<WriteMishap>,
+pub struct DiskFaults {
+    pub write: Option<WriteFault>,
     pub sync: Option<i32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteMishap {
+pub enum WriteFault {
     Fail(i32),
-    /// Half of it is written.
+    /// Half of the bytes are written.
     Short,
 }
 
@@ -39,16 +39,16 @@ struct Flight {
     stage: Stage,
 }
 
-/// What a frame that was handed to the disk says, and whether a power cut can still take it back.
+/// A frame that was submitted to the disk, and whether a power cut can still lose it.
 #[derive(Clone, Debug)]
 pub struct Issued {
     pub op: WriteOp,
-    /// How far its writer knew the log durable.
+    /// The durable sequence that its header states.
     pub seq_known_durable: u64,
-    /// Without padding.
+    /// Length without padding.
     pub frame_bytes: usize,
     written: bool,
-    /// A sync of it has failed: no later one makes up for it.
+    /// A sync of it has failed; no later sync makes it durable.
     lost: bool,
     pub synced: bool,
 }
@@ -62,17 +62,17 @@ pub struct Journal {
     head: Head,
     disk: Disk,
     flights: Vec<Flight>,
-    /// Done, and not yet reported to the head.
+    /// Completions that were not reported to the head yet.
     completions: VecDeque<Completion>,
     poisoned: Option<Poisoned>,
-    /// The disk has failed it.
+    /// A write or a sync has failed.
     pub failed: bool,
     /// Frames of this process, in order.
     pub issued: Vec<Issued>,
-    /// How many of them, from the first on, are synced.
+    /// Number of frames, from the first on, that are synced.
     synced_count: usize,
     seq_truly_durable: u64,
-    /// Records that were issued since somebody looked.
+    /// Records submitted since the oracle last read them.
     pub records: Vec<(u64, Vec<u8>)>,
 }
 
@@ -92,7 +92,7 @@ impl Journal {
         }
     }
 
-    /// Tells the head what is done.
+    /// Reports completions to the head.
     pub fn poll(&mut self) {
         while let Some(completion) = self.completions.pop_front() {
             let outcome = match completion {
@@ -110,53 +110,53 @@ impl Journal {
         self.poisoned.is_some()
     }
 
-    /// Frames are under way.
+    /// Whether frames are under way.
     pub fn is_busy(&self) -> bool {
         !self.flights.is_empty()
     }
 
-    /// Moves one frame, the `pick`-th of those under way, by one step; gives the fault that hit it.
-    pub fn advance(&mut self, pick: u32, mishaps: &mut Mishaps) -> Option<Fault> {
+    /// Advances one frame, chosen by `pick`, by one stage; returns the fault that it met.
+    pub fn advance(&mut self, pick: u32, disk_faults: &mut DiskFaults) -> Option<Fault> {
         if self.flights.is_empty() {
             return None;
         }
         let idx = pick as usize % self.flights.len();
         match self.flights[idx].stage {
             Stage::Asked => {
-                let mishap = mishaps.write.take();
-                self.write(idx, mishap);
-                mishap.map(|mishap| if mishap == WriteMishap::Short { Fault::ShortWrite } else { Fault::WriteFails })
+                let fault = disk_faults.write.take();
+                self.write(idx, fault);
+                fault.map(|fault| if fault == WriteFault::Short { Fault::ShortWrite } else { Fault::WriteFails })
             }
             Stage::Written => {
-                let mishap = mishaps.sync.take();
-                self.sync(idx, mishap);
-                mishap.map(|_| Fault::SyncFails)
+                let fault = disk_faults.sync.take();
+                self.sync(idx, fault);
+                fault.map(|_| Fault::SyncFails)
             }
         }
     }
 
-    fn write(&mut self, idx: usize, mishap: Option<WriteMishap>) {
+    fn write(&mut self, idx: usize, fault: Option<WriteFault>) {
         let Flight { op, bytes, stage } = &mut self.flights[idx];
-        let len = if mishap.is_some() { bytes.len() / 2 } else { bytes.len() };
+        let len = if fault.is_some() { bytes.len() / 2 } else { bytes.len() };
         self.disk.write(&segment_path(op.place.segment), op.place.offset as usize, &bytes[..len]);
-        let result = if let Some(WriteMishap::Fail(errno)) = mishap { Err(errno) } else { Ok(len) };
+        let result = if let Some(WriteFault::Fail(errno)) = fault { Err(errno) } else { Ok(len) };
         self.completions.push_back(Completion::Write(op.ticket, result));
         *stage = Stage::Written;
-        let (ticket, whole) = (op.ticket, len == bytes.len());
-        if !whole {
+        let (ticket, is_complete) = (op.ticket, len == bytes.len());
+        if !is_complete {
             self.failed = true;
-            // The sync that was linked to it does not take place.
+            // The sync that is linked to a failed write is not made.
             self.flights.remove(idx);
         }
         let issued = self.issued.iter_mut().rev().find(|issued| issued.op.ticket == ticket);
-        issued.expect("it was issued").written = whole;
+        issued.expect("every flight was submitted").written = is_complete;
     }
 
-    fn sync(&mut self, idx: usize, mishap: Option<i32>) {
+    fn sync(&mut self, idx: usize, fault: Option<i32>) {
         let Flight { op, .. } = self.flights.swap_remove(idx);
         let since = self.synced_count;
         let same_file = |issued: &Issued| issued.written && issued.op.place.segment == op.place.segment;
-        if let Some(errno) = mishap {
+        if let Some(errno) = fault {
             self.failed = true;
             self.disk.fail_to_sync(&segment_path(op.place.segment));
             for issued in self.issued[since..].iter_mut().filter(|issued| same_file(issued)) {
@@ -166,7 +166,7 @@ impl Journal {
             return;
         }
         self.disk.sync(&segment_path(op.place.segment));
-        // A sync makes everything durable that was written to the file before it.
+        // A sync makes all earlier writes to the same file durable.
         for issued in self.issued[since..].iter_mut().filter(|issued| same_file(issued)) {
             issued.synced |= !issued.lost;
         }
@@ -177,7 +177,7 @@ impl Journal {
         self.completions.push_back(Completion::Sync(op.ticket, Ok(())));
     }
 
-    /// The last sequence that no power cut can take back.
+    /// The last sequence that no power cut can lose.
     pub fn seq_truly_durable(&self) -> u64 {
         self.seq_truly_durable
     }
@@ -196,7 +196,8 @@ impl Journaling for Journal {
         let mut count = 0;
         while let Some(op) = self.head.next_write() {
             let bytes = self.head.bytes(op.ticket).to_vec();
-            let frame = Frame::decode(&bytes).unwrap_or_else(|fault| panic!("the head wrote no frame: {fault}"));
+            let frame =
+                Frame::decode(&bytes).unwrap_or_else(|fault| panic!("the head wrote a malformed frame: {fault}"));
             self.records.extend(frame.records().map(|(seq, record)| (seq.0, record.to_vec())));
             let frame_bytes = frame.bytes().len();
             self.issued.push(Issued {

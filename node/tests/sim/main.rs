@@ -1,8 +1,9 @@
-//! The simulator: a whole node with its disk, its lines and its clients on one thread, from a seed. See docs/SIMULATOR.md.
+//! The simulator: a complete node with its disk, its connections and its clients on one thread, from a seed. See
+//! docs/SIMULATOR.md.
 //!
-//! Read in this order: what a seed chooses (`options`), the world below the loops (`disk`, `journal`, `sockets`), the loops
-//! (`exchange`), those who talk to them (`wire`, `client`, `requests`, `reader`, `admin`), what must hold (`oracle`,
-//! `order_watch`, `broken`), and how all of it is stepped (`world`, `runs`).
+//! Read in this order: the choices of a seed (`options`), the simulated disk and network (`disk`, `journal`,
+//! `sockets`), the real loops (`exchange`), their clients (`wire`, `client`, `requests`, `reader`, `admin`), the
+//! promises (`oracle`, `order_watch`, `violation`), and the steps of a run (`world`, `runs`).
 
 mod options;
 
@@ -13,30 +14,30 @@ mod sockets;
 mod exchange;
 
 mod admin;
-mod around;
 mod client;
+mod context;
 mod order_watch;
 mod reader;
 mod requests;
 mod wire;
 
-mod broken;
 mod oracle;
 #[path = "../../../book/tests/support/pair.rs"]
 mod twins;
+mod violation;
 
+mod fault_counts;
 #[cfg(feature = "mutation")]
 mod mutants;
 mod runs;
-mod struck;
 mod trace;
 mod world;
 
 const SEEDS: u64 = 2_000;
-/// Among so many each fault takes effect.
-const STRIKING_SEEDS: u64 = 500;
+/// Among so many seeds each kind of fault must take effect.
+const SEEDS_WITH_EVERY_FAULT: u64 = 500;
 
-/// `PINION_SIM_SEEDS` seeds from `PINION_SIM_FIRST` on, for whoever hunts; else the seeds of every build.
+/// `PINION_SIM_SEEDS` seeds from `PINION_SIM_FIRST` on, or by default the seeds of every build.
 fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let first = number("PINION_SIM_FIRST").unwrap_or(0);
@@ -48,8 +49,8 @@ fn run_half(parity: u64) {
         Ok(total) => {
             total.print();
             assert!(
-                total.seeds < STRIKING_SEEDS || total.idle_faults().is_empty(),
-                "{:?} never struck",
+                total.seeds < SEEDS_WITH_EVERY_FAULT || total.idle_faults().is_empty(),
+                "{:?} never took effect",
                 total.idle_faults()
             );
         }
@@ -57,7 +58,7 @@ fn run_half(parity: u64) {
     }
 }
 
-// Two halves, so that two cores share them.
+// Two halves, so that two cores can share them.
 
 #[test]
 fn even_seeds_keep_every_promise() {
@@ -69,14 +70,14 @@ fn odd_seeds_keep_every_promise() {
     run_half(1);
 }
 
-/// Two segments of one large frame each: the head waited for a flush, and the flush for more frames.
+/// Two segments of one large frame each. The head once waited for a flush, and the flush for more frames.
 #[test]
-fn the_smallest_head_goes_on_for_ever() {
+fn the_smallest_head_never_blocks() {
     let options = options::Options::of(0);
     let frame_bytes_max = 20_480;
     let segment_bytes = wal::segment::SEGMENT_DATA_OFFSET + frame_bytes_max as u64;
     let smallest = options::Options { segment_count: 2, segment_bytes, frame_bytes_max, ..options };
     if let Err(failure) = runs::run(&smallest) {
-        panic!("{}", runs::tell(smallest.seed, &smallest, &failure));
+        panic!("{}", runs::report(smallest.seed, &smallest, &failure));
     }
 }

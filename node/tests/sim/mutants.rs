@@ -1,11 +1,11 @@
-//! The simulator's own test: each planted fault must be noticed within so many seeds.
+//! The simulator's own test: it must detect each planted fault within a given number of seeds.
 
-use crate::broken::Invariant::{self, *};
 use crate::options::Options;
 use crate::runs::{Failure, run};
+use crate::violation::Invariant::{self, *};
 use std::collections::BTreeSet;
 
-/// A planted fault, the seeds within which it must be noticed, and the promises of which it may break any first.
+/// A planted fault, the seeds within which it must be detected, and the promises that it may violate first.
 struct Mutant {
     name: &'static str,
     seeds_max: u64,
@@ -40,12 +40,12 @@ const MUTANTS: [Mutant; 37] = [
     mutant("HoleAccepted", 200, &[DamageAccepted]),
     mutant("SegmentReusedEarly", 600, &[StartRefused]),
     mutant("FlushSkipped", 20, &[Watermark]),
-    mutant("SnapshotUnsynced", 20, &[FailedByItself, StartRefused]),
+    mutant("SnapshotUnsynced", 20, &[FailedWithoutFault, StartRefused]),
     mutant("DirectorySyncSkipped", 200, &[StartRefused]),
-    mutant("AnswerBeforeSync", 20, &[ToldBeforeDurable]),
-    mutant("WatermarkIgnored", 20, &[ToldBeforeDurable]),
-    mutant("FeedBeforeSync", 20, &[ToldBeforeDurable]),
-    mutant("AdminAnswerBeforeRelease", 20, &[ToldBeforeDurable]),
+    mutant("AnswerBeforeSync", 20, &[SentBeforeDurable]),
+    mutant("WatermarkIgnored", 20, &[SentBeforeDurable]),
+    mutant("FeedBeforeSync", 20, &[SentBeforeDurable]),
+    mutant("AdminAnswerBeforeRelease", 20, &[SentBeforeDurable]),
     mutant("ResumeOffByOne", 20, &[Assertion]),
     mutant("MessageLostWhileAway", 20, &[StreamDiffers]),
     mutant("StalledBytesForgotten", 200, &[Liveness]),
@@ -68,22 +68,22 @@ fn every_planted_fault_has_its_row() {
 }
 
 #[test]
-fn every_planted_fault_is_noticed() {
+fn every_planted_fault_is_detected() {
     let mut missed = Vec::new();
-    println!("{:<26} {:>5} of {:>3}  promise that broke", "planted fault", "seeds", "max");
+    println!("{:<26} {:>5} of {:>3}  violated promise", "planted fault", "seeds", "max");
     for Mutant { name, seeds_max, breaks } in MUTANTS {
-        assert!(node::faults::mutation::plant_by_name(name), "there is no fault called {name}");
-        let noticed = (0..seeds_max).find_map(|seed| run(&Options::of(seed)).err().map(|failure| (seed, failure)));
+        assert!(node::faults::mutation::plant_by_name(name), "there is no planted fault {name}");
+        let detected = (0..seeds_max).find_map(|seed| run(&Options::of(seed)).err().map(|failure| (seed, failure)));
         node::faults::mutation::plant_none();
-        let Some((seed, Failure { broken, .. })) = noticed else {
+        let Some((seed, Failure { violation, .. })) = detected else {
             println!("{name:<26}     - of {seeds_max:>3}  none");
             missed.push(name.to_owned());
             continue;
         };
-        println!("{name:<26} {:>5} of {seeds_max:>3}  {:?}", seed + 1, broken.invariant);
-        if !breaks.contains(&broken.invariant) {
-            missed.push(format!("{name}, by accident, seed {seed}: {}", broken.detail));
+        println!("{name:<26} {:>5} of {seeds_max:>3}  {:?}", seed + 1, violation.invariant);
+        if !breaks.contains(&violation.invariant) {
+            missed.push(format!("{name}, by an unrelated promise, seed {seed}: {}", violation.detail));
         }
     }
-    assert!(missed.is_empty(), "not noticed: {missed:#?}");
+    assert!(missed.is_empty(), "not detected: {missed:#?}");
 }

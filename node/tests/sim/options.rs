@@ -1,25 +1,25 @@
-//! What a seed switches on: each run has its own mix, so that no fault hides another one.
+//! The choices of a seed. Each run has its own mix of faults, so that no fault hides another.
 
 use book::testing::workload::rng::Rng;
 use node::engine::engine_loop::Release;
 use node::rings::feed_items::{FEED_ITEMS, FEED_ITEMS_PER_COMMAND_MAX};
 use node::topology::wiring::RingSizes;
 
-/// Something that may go wrong. A run has some of them; a failing run is shrunk by taking them away one by one.
+/// A kind of fault. A run has several of them; a failing run is reduced by removing them one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Fault {
     PowerCut,
     Kill,
     CutInRecovery,
-    /// In the middle of what the keeper or the shadow does to the disk.
+    /// A kill or a power cut in a disk call of the store writer or the shadow.
     CutInStep,
     SyncFails,
     WriteFails,
     ShortWrite,
     SlowDisk,
     FlushFails,
-    /// Any one call of the keeper or the shadow.
+    /// One failed disk call of the store writer or the shadow.
     CallFails,
     BitRot,
     LostTail,
@@ -28,15 +28,15 @@ pub enum Fault {
     SlowReader,
     WrongPassword,
     Garbage,
-    KeeperStalls,
+    StoreWriterStalls,
     GatewayStalls,
     ClockJumps,
-    /// Somebody stops the node, whatever is under way.
+    /// A clean stop at any moment.
     Stop,
 }
 
 impl Fault {
-    /// False where it strikes within a recovery, or comes from a client.
+    /// False for a fault that strikes during a recovery or comes from a client.
     fn strikes_in_a_step(self) -> bool {
         !matches!(
             self,
@@ -68,7 +68,7 @@ pub const FAULTS: [Fault; 21] = [
     Fault::SlowReader,
     Fault::WrongPassword,
     Fault::Garbage,
-    Fault::KeeperStalls,
+    Fault::StoreWriterStalls,
     Fault::GatewayStalls,
     Fault::ClockJumps,
     Fault::Stop,
@@ -93,12 +93,12 @@ impl Faults {
     }
 }
 
-/// Which loops share a step.
+/// The loops that share a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seats {
-    /// Gateway, engine, gateway: the product's one thread.
+pub enum Threads {
+    /// Gateway, engine, gateway in one step, as on the product's single thread.
     Single,
-    /// Each whenever the seed says.
+    /// Each in steps of its own, as on two threads.
     Pipeline,
 }
 
@@ -107,35 +107,35 @@ pub struct Options {
     pub seed: u64,
     pub steps: u32,
     pub faults: Faults,
-    pub seats: Seats,
+    pub threads: Threads,
     pub release: Release,
     pub clients: u32,
-    /// Requests that a client has unanswered at most, and sends at once at most.
+    /// Requests of a client that may be unanswered, and that it sends in one step at most.
     pub window: u32,
     pub burst: u32,
     pub frames_in_flight_max: usize,
     pub frame_bytes_max: usize,
     pub segment_count: u32,
     pub segment_bytes: u64,
-    /// Bytes that wait for a client at most before the node's sends wait.
+    /// Bytes that may wait for a client; beyond, the node's sends wait.
     pub client_window: usize,
     pub rings: RingSizes,
-    /// Nanoseconds that a step takes at most.
+    /// Longest step in nanoseconds.
     pub step_ns_max: u32,
     /// One in so many steps a fault strikes.
     pub fault_every: u32,
-    /// Prices that orders are spread over: few make long queues.
+    /// Number of prices of the orders; few of them make long queues.
     pub price_levels: u32,
     pub admin_every: u32,
     pub cancel_on_disconnect: bool,
     pub check_every: u64,
-    /// Commands between two snapshots, and how many are kept.
+    /// Commands between two snapshots, and the number of snapshots kept.
     pub snapshot_every: u64,
     pub snapshots_kept: u32,
-    /// Bytes of log that stay; zero is all of it.
+    /// Bytes of the log that are kept; zero keeps all of it.
     pub retain_bytes: u64,
     pub snapshot_on_stop: bool,
-    /// Messages of a session that memory keeps; older ones come from the history.
+    /// Messages of a session that stay in memory; older ones are read from the history.
     pub resend_max: usize,
     pub patrol_bytes_per_second: u64,
     /// A client rests more orders than one command may cancel, then cancels all.
@@ -153,18 +153,18 @@ impl Options {
         }
         let flood = rng.one_in(40);
         if flood && seed.is_multiple_of(2) {
-            // A start would finish what a crash cut, and what the loop itself forgot.
+            // Without faults, because a start would complete a mass cancel that the loop itself forgot.
             faults = Faults::NONE;
         }
         let frame_bytes_max = rng.pick(&[20_480, 32_768, 65_536]);
-        // Small ones come round soon, so that what is written over has to be stored in time.
+        // Small segments are overwritten soon, so that their frames must be stored in time.
         let smallest = wal::segment::SEGMENT_DATA_OFFSET + frame_bytes_max as u64;
         let interval = rng.one_in(8);
         Self {
             seed,
             steps: if flood { 3_000 } else { rng.pick(&[600, 1_500, 1_500, 3_000]) },
             faults,
-            seats: rng.pick(&[Seats::Single, Seats::Pipeline]),
+            threads: rng.pick(&[Threads::Single, Threads::Pipeline]),
             release: if interval {
                 Release::Applied { write_every_ns: rng.pick(&[0, 20_000, 2_000_000]) }
             } else {
@@ -199,9 +199,9 @@ impl Options {
         }
     }
 
-    /// Faults of this run that may strike between two steps.
+    /// Faults of this run that can strike between two steps.
     pub fn strikable(&self) -> Vec<Fault> {
-        let idle = |fault: &Fault| *fault == Fault::GatewayStalls && self.seats == Seats::Single;
+        let idle = |fault: &Fault| *fault == Fault::GatewayStalls && self.threads == Threads::Single;
         let possible = FAULTS.into_iter().filter(|fault| self.has(*fault) && fault.strikes_in_a_step());
         possible.filter(|fault| !idle(fault)).collect()
     }

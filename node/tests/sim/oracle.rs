@@ -1,11 +1,11 @@
-//! What the node may say: the log that it wrote, applied once more, and by the naive twin.
+//! The expected output of the node: its log, applied a second time and by the naive twin.
 //!
-//! The log is what went to the disk; a command counts from when it is durable (or applied, where the journal is synced by
-//! interval), and everything that anybody is told must follow from commands that count.
+//! The log is the records that were submitted to the disk. A command counts when it is durable (or applied, where the
+//! journal is synced by interval), and every message must follow from commands that count.
 
-use crate::broken::{Broken, Checked, Invariant, ensure};
 use crate::requests::{LOT, PRICE_ONE};
 use crate::twins::Twin;
+use crate::violation::{Checked, Invariant, Violation, ensure};
 use book::codec;
 use book::command::{Command, Side};
 use book::engine::{Capacity, Engine};
@@ -18,28 +18,28 @@ use node::replica::translate::{Outlet, Translator};
 use node::rings::feed_items::FeedItem;
 use std::collections::BTreeMap;
 
-/// Commands between two comparisons of everything that anybody owns, and between two full walks over the state.
+/// Commands between two comparisons of all balances, and between two full checks of the state.
 const COMPARE_EVERY: u64 = 16;
 const VERIFY_EVERY: u64 = 128;
 
-/// Messages of one session, end to end.
+/// Messages of one session, one after the other in one buffer.
 #[derive(Default)]
-struct Told {
+struct Messages {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
 pub struct Oracle {
-    /// Records as they went to the disk, by sequence from 1 on.
+    /// Records as submitted to the disk; the first has sequence 1.
     log: Vec<Vec<u8>>,
     engine: Engine,
     twin: Twin,
     translator: Translator,
-    told: Vec<Told>,
+    messages: Vec<Messages>,
     feed: PublicFeed,
-    /// What administrators' commands did, by sequence.
+    /// Events of administrators' commands, by sequence.
     pub admin_events: BTreeMap<u64, Vec<Event>>,
-    /// Mass cancels that have to go on.
+    /// The next parts of mass cancels that are not complete.
     owed: Vec<Command>,
     events: Vec<Event>,
 }
@@ -55,7 +55,7 @@ impl Oracle {
             engine: Engine::new(small()),
             twin: Twin::default(),
             translator: Translator::default(),
-            told: Vec::new(),
+            messages: Vec::new(),
             feed: PublicFeed::new(),
             admin_events: BTreeMap::new(),
             owed: Vec::new(),
@@ -63,11 +63,11 @@ impl Oracle {
         }
     }
 
-    /// Takes in what went to the disk.
+    /// Adds records that were submitted to the disk.
     pub fn written(&mut self, records: Vec<(u64, Vec<u8>)>) -> Checked {
         for (seq, record) in records {
             ensure(seq == self.log.len() as u64 + 1, Invariant::NeverWritten, || {
-                format!("sequence {seq} was written behind {}", self.log.len())
+                format!("sequence {seq} was written after {}", self.log.len())
             })?;
             self.log.push(record);
         }
@@ -86,9 +86,9 @@ impl Oracle {
         &self.engine
     }
 
-    /// The log ends here: what was written behind it is gone.
+    /// Ends the log at `seq`: later records were lost.
     pub fn cut(&mut self, seq: u64) {
-        assert!(self.seq() <= seq, "what counts is never cut");
+        assert!(self.seq() <= seq, "a command that counts is never lost");
         self.log.truncate(seq as usize);
     }
 
@@ -96,20 +96,23 @@ impl Oracle {
     pub fn advance(&mut self, seq: u64) -> Checked {
         while self.seq() < seq {
             let Some(record) = self.log.get(self.seq() as usize) else {
-                return Err(Broken::new(Invariant::NeverWritten, format!("sequence {} was not", self.seq() + 1)));
+                return Err(Violation::new(
+                    Invariant::NeverWritten,
+                    format!("sequence {} was never written", self.seq() + 1),
+                ));
             };
             let record = codec::decode(record).map_err(|error| {
-                Broken::new(Invariant::NeverWritten, format!("sequence {}: {error}", self.seq() + 1))
+                Violation::new(Invariant::NeverWritten, format!("sequence {}: {error}", self.seq() + 1))
             })?;
             self.apply(Stamp { seq: Seq(self.seq() + 1), ts: record.ts }, &record.command)?;
         }
         Ok(())
     }
 
-    /// The state that the log makes up to `seq`.
+    /// Hash of the state that the log gives up to `seq`.
     pub fn state_hash_at(&self, seq: u64) -> Checked<StateHash> {
         ensure(seq <= self.seq_written(), Invariant::NeverWritten, || {
-            format!("{} were written, {seq} are there", self.seq_written())
+            format!("{} records were written, a start found {seq}", self.seq_written())
         })?;
         if seq == self.seq() {
             return Ok(self.engine.state_hash());
@@ -118,7 +121,7 @@ impl Oracle {
         let mut events: Vec<Event> = Vec::new();
         for (seq, record) in (1..).zip(&self.log[..seq as usize]) {
             let record = codec::decode(record)
-                .map_err(|error| Broken::new(Invariant::NeverWritten, format!("sequence {seq}: {error}")))?;
+                .map_err(|error| Violation::new(Invariant::NeverWritten, format!("sequence {seq}: {error}")))?;
             events.clear();
             engine.apply(Stamp { seq: Seq(seq), ts: record.ts }, &record.command, &mut events);
         }
@@ -128,17 +131,17 @@ impl Oracle {
     fn apply(&mut self, stamp: Stamp, command: &Command) -> Checked {
         self.events.clear();
         self.engine.apply(stamp, command, &mut self.events);
-        let Self { events, translator, told, feed, .. } = self;
-        translator.translate(stamp, events, &mut Telling { told, feed });
+        let Self { events, translator, messages, feed, .. } = self;
+        translator.translate(stamp, events, &mut Collector { messages, feed });
         if let Command::Admin(_) = command {
             let shown = events.iter().filter(|event| !matches!(event, Event::Transfer(_))).copied().collect();
             self.admin_events.insert(stamp.seq.0, shown);
         }
         self.follow_continuations(command);
         let outcome = self.twin.follow(stamp, command, &self.events);
-        outcome.map_err(|text| Broken::new(Invariant::TwinDiffers, format!("sequence {}: {text}", stamp.seq.0)))?;
-        if let Some(parted) = self.engine.divergence() {
-            return Err(Broken::new(Invariant::HashDiffers, parted.to_string()));
+        outcome.map_err(|text| Violation::new(Invariant::TwinDiffers, format!("sequence {}: {text}", stamp.seq.0)))?;
+        if let Some(divergence) = self.engine.divergence() {
+            return Err(Violation::new(Invariant::HashDiffers, divergence.to_string()));
         }
         self.check_conservation()?;
         if stamp.seq.0.is_multiple_of(COMPARE_EVERY) {
@@ -162,12 +165,12 @@ impl Oracle {
         }
     }
 
-    /// Mass cancels that did not go on.
+    /// The next parts of mass cancels that are missing.
     pub fn owed(&self) -> &[Command] {
         &self.owed
     }
 
-    /// The last commands that count, in words.
+    /// The last commands of the log as text.
     pub fn newest(&self, count: usize) -> Vec<String> {
         let from = self.log.len().saturating_sub(count);
         let text = |(idx, record): (usize, &Vec<u8>)| match codec::decode(record) {
@@ -177,7 +180,7 @@ impl Oracle {
         self.log[from..].iter().enumerate().map(text).collect()
     }
 
-    /// Per asset, what accounts have and what was taken in fees is what came in.
+    /// Checks for each asset that balances and fees add up to the custody.
     fn check_conservation(&self) -> Checked {
         for asset in self.engine.accounts().assets() {
             let id = asset.asset.id;
@@ -197,49 +200,54 @@ impl Oracle {
     fn check_balances(&self) -> Checked {
         self.twin
             .compare_balances(&self.engine)
-            .map_err(|text| Broken::new(Invariant::TwinDiffers, format!("sequence {}: {text}", self.seq())))
+            .map_err(|text| Violation::new(Invariant::TwinDiffers, format!("sequence {}: {text}", self.seq())))
     }
 
-    /// What the public is told to rest is what rests, in the order in which it would trade.
+    /// Checks that the feed's books have exactly the orders at rest, in the order in which they would trade.
     fn check_depth(&self) -> Checked {
         for market in self.engine.markets() {
             let id = market.rules.id;
             for side in [Side::Buy, Side::Sell] {
                 let book = self.feed.depth().book(id.0);
-                let told = book.into_iter().flat_map(|book| book.orders(side));
-                let told = told.map(|order| (order.order_id, order.price_e9, order.qty_e8));
+                let published = book.into_iter().flat_map(|book| book.orders(side));
+                let published = published.map(|order| (order.order_id, order.price_e9, order.qty_e8));
                 let rests = market.book.queue(self.engine.pool(), side).map(|(_, order)| {
                     let (price, qty) = (i64::from(order.price.0) * PRICE_ONE, order.leaves.0 as i64 * LOT);
                     (order.id.0, price, qty)
                 });
-                ensure(told.eq(rests), Invariant::FeedDiffers, || {
-                    format!("sequence {}: market {} {side:?} is told otherwise than it is", self.seq(), id.0)
+                ensure(published.eq(rests), Invariant::FeedDiffers, || {
+                    format!(
+                        "sequence {}: the feed of market {} {side:?} differs from the engine's book",
+                        self.seq(),
+                        id.0
+                    )
                 })?;
             }
         }
         Ok(())
     }
 
-    /// The full walks.
+    /// Makes the full checks.
     pub fn verify(&self) -> Checked {
         self.check_balances()?;
         self.check_depth()?;
         let walked = self.engine.verify();
-        walked.map_err(|error| Broken::new(Invariant::StateInconsistent, format!("sequence {}: {error}", self.seq())))
+        walked
+            .map_err(|error| Violation::new(Invariant::StateInconsistent, format!("sequence {}: {error}", self.seq())))
     }
 
-    /// How many messages a session may have been told.
-    pub fn told_count(&self, session: SessionId) -> u64 {
-        self.told.get(session.0 as usize - 1).map_or(0, |told| told.ends.len() as u64)
+    /// Number of messages of a session that count.
+    pub fn message_count(&self, session: SessionId) -> u64 {
+        self.messages.get(session.0 as usize - 1).map_or(0, |messages| messages.ends.len() as u64)
     }
 
-    /// A session's message by its number, from 1 on.
-    pub fn told(&self, session: SessionId, number: u64) -> Option<&[u8]> {
-        let told = self.told.get(session.0 as usize - 1)?;
+    /// A session's message by its number; the first has number 1.
+    pub fn message(&self, session: SessionId, number: u64) -> Option<&[u8]> {
+        let messages = self.messages.get(session.0 as usize - 1)?;
         let idx = usize::try_from(number.checked_sub(1)?).ok()?;
-        let end = *told.ends.get(idx)?;
-        let start = if idx == 0 { 0 } else { told.ends[idx - 1] };
-        Some(&told.bytes[start..end])
+        let end = *messages.ends.get(idx)?;
+        let start = if idx == 0 { 0 } else { messages.ends[idx - 1] };
+        Some(&messages.bytes[start..end])
     }
 
     pub fn feed(&self) -> &PublicFeed {
@@ -247,20 +255,20 @@ impl Oracle {
     }
 }
 
-struct Telling<'a> {
-    told: &'a mut Vec<Told>,
+struct Collector<'a> {
+    messages: &'a mut Vec<Messages>,
     feed: &'a mut PublicFeed,
 }
 
-impl Outlet for Telling<'_> {
+impl Outlet for Collector<'_> {
     fn answer(&mut self, session: SessionId, bytes: &[u8]) {
         let idx = session.0 as usize - 1;
-        if idx >= self.told.len() {
-            self.told.resize_with(idx + 1, Told::default);
+        if idx >= self.messages.len() {
+            self.messages.resize_with(idx + 1, Messages::default);
         }
-        let told = &mut self.told[idx];
-        told.bytes.extend_from_slice(bytes);
-        told.ends.push(told.bytes.len());
+        let messages = &mut self.messages[idx];
+        messages.bytes.extend_from_slice(bytes);
+        messages.ends.push(messages.bytes.len());
     }
 
     fn public(&mut self, item: FeedItem) {

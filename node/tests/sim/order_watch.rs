@@ -1,13 +1,14 @@
-//! A session's orders as its messages tell of them: each is accepted first, its quantity adds up, and it ends once.
+//! A session's orders by its messages alone: each order is accepted first, its quantities add up, and it ends once.
 //!
-//! Knows nothing of the engine or of the log, so it finds what every application of the log would get wrong alike.
+//! This check is independent of the engine and the log, so it finds defects that every application of the log has in
+//! common.
 
 use api::binary::orders::*;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug)]
 struct Watched {
-    /// What is filled, and what is open; the latter is not known of an order for an amount of money.
+    /// Filled and open quantity; the open quantity of an order for a quote amount is unknown.
     cum_qty_e8: i64,
     leaves_qty_e8: Option<i64>,
     is_over: bool,
@@ -19,8 +20,8 @@ pub struct OrderWatch {
 }
 
 impl OrderWatch {
-    /// Takes in the next message; says what is wrong with it.
-    pub fn hear(&mut self, answer: &Answer) -> Result<(), String> {
+    /// Checks the next message; the error says what is wrong with it.
+    pub fn receive(&mut self, answer: &Answer) -> Result<(), String> {
         match answer {
             Answer::OrderAccepted(m) => self.accepted(m),
             Answer::OrderExecuted(m) => self.executed(m),
@@ -36,7 +37,7 @@ impl OrderWatch {
         let watched = Watched { cum_qty_e8: 0, leaves_qty_e8, is_over: false };
         let sound = m.leaves_qty_e8 == m.qty_e8 && (by_quote || 0 < m.qty_e8.get());
         let is_new = self.orders.insert(m.order_id.get(), watched).is_none();
-        if is_new && sound { Ok(()) } else { Err(format!("accepted twice, or with another quantity: {m:?}")) }
+        if is_new && sound { Ok(()) } else { Err(format!("accepted twice, or with a wrong quantity: {m:?}")) }
     }
 
     fn executed(&mut self, m: &OrderExecuted) -> Result<(), String> {
@@ -44,7 +45,7 @@ impl OrderWatch {
         let (last, leaves, cum) = (m.last_qty_e8.get(), m.leaves_qty_e8.get(), m.cum_qty_e8.get());
         let adds_up = order.leaves_qty_e8.is_none_or(|before| leaves == before - last);
         if last <= 0 || leaves < 0 || cum != order.cum_qty_e8 + last || !adds_up {
-            return Err(format!("{order:?} does not go on with {m:?}"));
+            return Err(format!("{order:?} cannot be followed by {m:?}"));
         }
         order.cum_qty_e8 = cum;
         if let Some(open) = &mut order.leaves_qty_e8 {
@@ -58,9 +59,9 @@ impl OrderWatch {
         let order = self.open(m.order_id.get())?;
         let leaves = m.leaves_qty_e8.get();
         let kept = m.kept_priority == 0 || order.leaves_qty_e8.is_none_or(|before| leaves <= before);
-        // Self-trade prevention may take all of it off, and cancels it then.
+        // Self-trade prevention may reduce the quantity to zero, and then cancels the order.
         if leaves < 0 || m.cum_qty_e8.get() != order.cum_qty_e8 || !kept {
-            return Err(format!("{order:?} does not go on with {m:?}"));
+            return Err(format!("{order:?} cannot be followed by {m:?}"));
         }
         order.leaves_qty_e8 = order.leaves_qty_e8.map(|_before| leaves);
         Ok(())
@@ -70,7 +71,7 @@ impl OrderWatch {
         let order = self.open(m.order_id.get())?;
         let adds_up = order.leaves_qty_e8.is_none_or(|open| m.canceled_qty_e8.get() == open);
         if m.cum_qty_e8.get() != order.cum_qty_e8 || !adds_up {
-            return Err(format!("{order:?} does not end with {m:?}"));
+            return Err(format!("{order:?} cannot end with {m:?}"));
         }
         order.is_over = true;
         Ok(())
@@ -79,7 +80,7 @@ impl OrderWatch {
     fn open(&mut self, order_id: u64) -> Result<&mut Watched, String> {
         match self.orders.get_mut(&order_id) {
             None => Err(format!("order {order_id} was never accepted")),
-            Some(order) if order.is_over => Err(format!("order {order_id} is over")),
+            Some(order) if order.is_over => Err(format!("order {order_id} has ended")),
             Some(order) => Ok(order),
         }
     }

@@ -1,18 +1,18 @@
-//! What clients ask for.
+//! Requests of the clients.
 
-use crate::around::Around;
+use crate::context::Context;
 use api::binary::orders::*;
 use api::binary::sbe::{Framed, Message, PRICE_NULL};
 use book::command::StpMode;
 use book::testing::workload::rng::Rng;
 use zerocopy::IntoBytes;
 
-/// The only tick and the only lot of this house, in units of the wire.
+/// The tick and the lot of every market, in wire units.
 pub const PRICE_ONE: i64 = 1_000_000_000;
 pub const LOT: i64 = 100_000_000;
 const MID_TICKS: u32 = 10_000;
 
-/// One of a client's own orders, as far as it knows.
+/// One of a client's own orders, by its messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Own {
     pub cl_ord_id: u64,
@@ -21,8 +21,8 @@ pub struct Own {
     pub price_ticks: u32,
 }
 
-pub fn any(id: u64, own: &[Own], around: &mut Around<'_>) -> Vec<u8> {
-    let rng = &mut *around.rng;
+pub fn any(id: u64, own: &[Own], context: &mut Context<'_>) -> Vec<u8> {
+    let rng = &mut *context.rng;
     match rng.below(100) {
         0..2 => framed(mass_cancel(id, rng)),
         2..4 => framed(StatusRequest {
@@ -35,21 +35,21 @@ pub fn any(id: u64, own: &[Own], around: &mut Around<'_>) -> Vec<u8> {
         4 => framed(SetSession {
             cl_ord_id: id.into(),
             cod_window_ms: rng.pick(&[0, 5, 10_000]).into(),
-            cod_mode: if around.options.cancel_on_disconnect { rng.below(4) as u8 } else { 0 },
+            cod_mode: if context.options.cancel_on_disconnect { rng.below(4) as u8 } else { 0 },
             cod_scope: SCOPE_SESSION,
             stage_times: rng.below(2) as u8,
             pad: [0; 1],
         }),
         5..30 => framed(cancel(id, pick(own, rng), rng)),
         30..45 => match pick(own, rng) {
-            Some(own) => framed(replace(id, own, around)),
-            None => framed(new_order(id, around)),
+            Some(own) => framed(replace(id, own, context)),
+            None => framed(new_order(id, context)),
         },
-        _ => framed(new_order(id, around)),
+        _ => framed(new_order(id, context)),
     }
 }
 
-/// Rests far from everybody, and costs next to nothing.
+/// A bid that rests far from all other orders and holds little.
 pub fn far_bid(id: u64) -> Vec<u8> {
     framed(NewOrder { price_e9: PRICE_ONE.into(), qty_e8: LOT.into(), side: SIDE_BUY, ..plain(id, 1) })
 }
@@ -74,8 +74,8 @@ fn cancel(id: u64, own: Option<Own>, rng: &mut Rng) -> CancelOrder {
     }
 }
 
-fn replace(id: u64, own: Own, around: &mut Around<'_>) -> ReplaceOrder {
-    let (rng, levels) = (&mut *around.rng, around.options.price_levels);
+fn replace(id: u64, own: Own, context: &mut Context<'_>) -> ReplaceOrder {
+    let (rng, levels) = (&mut *context.rng, context.options.price_levels);
     let price = if rng.one_in(2) { own.price_ticks } else { price_near(rng, levels, 0) };
     ReplaceOrder {
         cl_ord_id: id.into(),
@@ -122,18 +122,18 @@ fn plain(id: u64, market: u32) -> NewOrder {
     }
 }
 
-/// A time before which a request must have its place, perhaps one that it misses.
-fn valid_until(around: &mut Around<'_>) -> u64 {
-    let now = around.now.0;
-    around.rng.pick(&[0, 0, 0, 0, now - 1, now + u64::from(around.options.step_ns_max)])
+/// A time until which a request is valid; sometimes it has passed already.
+fn valid_until(context: &mut Context<'_>) -> u64 {
+    let now = context.now.0;
+    context.rng.pick(&[0, 0, 0, 0, now - 1, now + u64::from(context.options.step_ns_max)])
 }
 
-fn new_order(id: u64, around: &mut Around<'_>) -> NewOrder {
-    let valid_until_ns = valid_until(around).into();
-    let (rng, levels) = (&mut *around.rng, around.options.price_levels);
+fn new_order(id: u64, context: &mut Context<'_>) -> NewOrder {
+    let valid_until_ns = valid_until(context).into();
+    let (rng, levels) = (&mut *context.rng, context.options.price_levels);
     let order = plain(id, rng.pick(&[1, 1, 1, 2, 2, 2, 3]));
     let side = rng.pick(&[SIDE_BUY, SIDE_SELL]);
-    // Sellers a little above buyers, so that some rest and some meet.
+    // Asks a little above bids, so that some orders rest and some trade.
     let shift = if side == SIDE_SELL { levels / 2 } else { 0 };
     let qty = (2 + i64::from(rng.below(20))) * LOT;
     let price = i64::from(price_near(rng, levels, shift)) * PRICE_ONE;

@@ -1,38 +1,38 @@
-//! Runs of seeds: each twice, a failing one shrunk and told in a way that it can be run again.
+//! Runs of seeds: each twice; a failing one is reduced and reported so that it can be run again.
 
-use crate::broken::{Broken, Invariant};
+use crate::fault_counts::FaultCounts;
 use crate::options::{FAULTS, Fault, Options};
-use crate::struck::Struck;
-use crate::world::{Passed, World};
+use crate::violation::{Invariant, Violation};
+use crate::world::{RunResult, World};
 use std::cell::RefCell;
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-/// Commands of the log that a failure shows.
+/// Commands of the log in a report.
 const LOG_SHOWN: usize = 12;
 
 /// How a run failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    pub broken: Broken,
+    pub violation: Violation,
     pub step: u32,
     pub log: Vec<String>,
 }
 
 thread_local! {
-    /// What the last panic of a run on this thread said; `None` outside of runs, where panics are printed.
+    /// Text of the latest panic of a run on this thread; `None` outside of runs, where panics are printed.
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// An assertion of the product that fails is a finding like any other: it is caught, not printed.
+/// Catches panics instead of printing them: a failed assertion of the product is a violation like any other.
 fn catch_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let print = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let caught = PANIC.with_borrow_mut(|said| said.as_mut().map(|said| *said = info.to_string()).is_some());
+            let caught = PANIC.with_borrow_mut(|text| text.as_mut().map(|text| *text = info.to_string()).is_some());
             if !caught {
                 print(info);
             }
@@ -40,58 +40,59 @@ fn catch_panics() {
     });
 }
 
-pub fn run(options: &Options) -> Result<Passed, Failure> {
+pub fn run(options: &Options) -> Result<RunResult, Failure> {
     catch_panics();
     PANIC.set(Some(String::new()));
     let mut world = World::new(options);
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
-    let said = PANIC.take().unwrap_or_default();
-    let outcome = outcome.unwrap_or_else(|_| Err(Broken::new(Invariant::Assertion, said)));
-    outcome.map_err(|broken| Failure { broken, step: world.step, log: world.oracle.newest(LOG_SHOWN) })
+    let panic_text = PANIC.take().unwrap_or_default();
+    let outcome = outcome.unwrap_or_else(|_| Err(Violation::new(Invariant::Assertion, panic_text)));
+    outcome.map_err(|violation| Failure { violation, step: world.step, log: world.oracle.newest(LOG_SHOWN) })
 }
 
-/// Once more for the proof that nothing but the seed decides.
-pub fn run_twice(options: &Options) -> Result<Passed, Failure> {
+/// Runs the options twice; fails unless both runs are equal, that is, unless the seed alone decides.
+pub fn run_twice(options: &Options) -> Result<RunResult, Failure> {
     let first = run(options)?;
     let second = run(options)?;
     if first == second {
         return Ok(first);
     }
-    let broken = Broken::new(Invariant::HashDiffers, format!("two runs differ: {first:?} and {second:?}"));
-    Err(Failure { broken, step: 0, log: Vec::new() })
+    let violation = Violation::new(Invariant::HashDiffers, format!("two runs differ: {first:?} and {second:?}"));
+    Err(Failure { violation, step: 0, log: Vec::new() })
 }
 
-/// Takes away faults and clients as long as the same promise breaks.
+/// Removes faults and clients as long as the same promise is violated.
 pub fn shrink(options: &Options, failure: Failure) -> (Options, Failure) {
     let (mut least, mut shown) = (options.clone(), failure);
-    let still_fails = |tried: &Options, broken: Invariant| run(tried).err().filter(|f| f.broken.invariant == broken);
+    let still_fails =
+        |tried: &Options, violation: Invariant| run(tried).err().filter(|f| f.violation.invariant == violation);
     for fault in FAULTS {
         let tried = Options { faults: least.faults.without(fault), ..least.clone() };
         if least.has(fault)
-            && let Some(failure) = still_fails(&tried, shown.broken.invariant)
+            && let Some(failure) = still_fails(&tried, shown.violation.invariant)
         {
             (least, shown) = (tried, failure);
         }
     }
     while least.clients > 1 {
         let tried = Options { clients: least.clients - 1, ..least.clone() };
-        let Some(failure) = still_fails(&tried, shown.broken.invariant) else { break };
+        let Some(failure) = still_fails(&tried, shown.violation.invariant) else { break };
         (least, shown) = (tried, failure);
     }
     (least, shown)
 }
 
-pub fn tell(seed: u64, options: &Options, failure: &Failure) -> String {
+pub fn report(seed: u64, options: &Options, failure: &Failure) -> String {
     let faults: Vec<Fault> = FAULTS.into_iter().filter(|fault| options.has(*fault)).collect();
-    let mut text = format!("seed {seed}, step {}: {}\n", failure.step, failure.broken);
+    let mut text = format!("seed {seed}, step {}: {}\n", failure.step, failure.violation);
     // Writing to a string does not fail.
     let _ = writeln!(text, "run it again: ./dev sim 1 {seed}");
-    let _ = writeln!(text, "least that still fails: faults {faults:?}, {options:?}");
+    let _ = writeln!(text, "smallest failing run: faults {faults:?}, {options:?}");
     let _ = writeln!(text, "the end of its log:\n  {}", failure.log.join("\n  "));
     text
 }
 
-/// What many seeds came to.
+/// Totals over many seeds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Total {
     pub seeds: u64,
@@ -99,9 +100,9 @@ pub struct Total {
     pub answers: u64,
     pub starts: u64,
     pub refused: u64,
-    struck: Struck,
+    fault_counts: FaultCounts,
     pub wall: Duration,
-    /// What this thread had of a core; a machine that does other things as well says nothing of the simulator.
+    /// CPU time of this thread, which does not depend on other load of the machine.
     pub on_core: Duration,
 }
 
@@ -120,22 +121,23 @@ impl Total {
             self.starts,
             self.refused
         );
-        let struck: Vec<String> = self.struck.counts().map(|(fault, count)| format!("{fault:?} {count}")).collect();
-        println!("faults that took effect: {}", struck.join(", "));
+        let fault_counts: Vec<String> =
+            self.fault_counts.counts().map(|(fault, count)| format!("{fault:?} {count}")).collect();
+        println!("faults that took effect: {}", fault_counts.join(", "));
     }
 
     pub fn idle_faults(&self) -> Vec<Fault> {
-        self.struck.counts().filter(|(_, count)| *count == 0).map(|(fault, _)| fault).collect()
+        self.fault_counts.counts().filter(|(_, count)| *count == 0).map(|(fault, _)| fault).collect()
     }
 }
 
-/// The time that this thread has had of a core.
+/// CPU time of this thread.
 fn on_core() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     Duration::from_nanos(text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0))
 }
 
-/// Runs every seed twice; the first that fails, shrunk and in words.
+/// Runs every seed twice; the error is the report of the first that fails, reduced.
 pub fn run_all(seeds: impl Iterator<Item = u64>) -> Result<Total, String> {
     let mut total = Total::default();
     let (started, on_core_before) = (Instant::now(), on_core());
@@ -148,11 +150,11 @@ pub fn run_all(seeds: impl Iterator<Item = u64>) -> Result<Total, String> {
                 total.answers += passed.answers;
                 total.starts += u64::from(passed.starts);
                 total.refused += u64::from(passed.refused);
-                total.struck.add_all(&passed.struck);
+                total.fault_counts.add_all(&passed.fault_counts);
             }
             Err(failure) => {
                 let (least, failure) = shrink(&options, failure);
-                return Err(tell(seed, &least, &failure));
+                return Err(report(seed, &least, &failure));
             }
         }
     }

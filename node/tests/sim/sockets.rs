@@ -1,11 +1,11 @@
-//! Lines between clients and the node: bytes arrive in pieces, late, or not at all.
+//! Connections between clients and the node: bytes arrive in pieces, late, or never.
 //!
 //! ```text
 //!  client --send--> to_node ....pieces....> received --> gateway
 //!  client <--take-- to_client <...pieces... send buffer <-- gateway
 //! ```
-//! Behaves as the reactor does: one receive and one send at a time, a number never names two connections, an operation
-//! that was asked for ends in exactly one `Done`.
+//! It behaves as the reactor: one receive and one send at a time, an id never names two connections, and every
+//! operation ends in exactly one `Done`.
 
 use book::testing::workload::rng::Rng;
 use node::reactor::ports::{ConnId, Done, ListenerIdx, Sockets};
@@ -13,15 +13,15 @@ use node::reactor::uring::{RECEIVE_BYTES, SEND_BYTES};
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// Names a line for its client.
+/// Names a connection for its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LineIdx(usize);
+pub struct ConnectionIdx(usize);
 
 #[derive(Default)]
-struct Line {
+struct Connection {
     to_node: VecDeque<u8>,
     to_client: VecDeque<u8>,
-    /// The client sends nothing more; what is under way still arrives.
+    /// The client sends nothing more; bytes under way still arrive.
     client_done: bool,
     /// The node sends nothing more.
     node_done: bool,
@@ -33,34 +33,34 @@ struct Line {
 #[derive(Default)]
 struct Slot {
     generation: u32,
-    line: Option<usize>,
+    connection: Option<usize>,
     receiving: bool,
     received: Vec<u8>,
     send: Box<[u8]>,
-    /// From and to.
+    /// Range of the send buffer that is not sent yet.
     sending: Option<(usize, usize)>,
 }
 
 #[derive(Default)]
 pub struct Net {
-    lines: Vec<Line>,
-    /// Lines that are not over.
+    connections: Vec<Connection>,
+    /// Connections that have not ended.
     open: Vec<usize>,
     slots: Vec<Slot>,
     free: Vec<u16>,
     done: Vec<Done>,
-    /// Bytes of a line that wait for its client at most; then the node's sends wait too.
+    /// Bytes that may wait for a client; beyond, the node's sends wait.
     window: usize,
-    /// Looks at a line that moved nothing for that reason.
+    /// Number of polls of a connection that moved nothing for that reason.
     pub full_count: u64,
 }
 
-/// How a line treats bytes now.
+/// How connections deliver bytes in a step.
 #[derive(Clone, Copy, Debug)]
-pub struct Weather {
-    /// One in so many looks at a line moves nothing.
-    pub calm: u32,
-    /// Bytes that one look moves at most.
+pub struct Delivery {
+    /// One in so many polls of a connection moves nothing.
+    pub skip_one_in: u32,
+    /// Bytes that one poll of a connection moves at most.
     pub bytes_max: u32,
 }
 
@@ -70,63 +70,63 @@ impl Net {
         Self { window, ..Self::default() }
     }
 
-    pub fn connect(&mut self) -> LineIdx {
-        self.lines.push(Line::default());
-        self.open.push(self.lines.len() - 1);
-        LineIdx(self.lines.len() - 1)
+    pub fn connect(&mut self) -> ConnectionIdx {
+        self.connections.push(Connection::default());
+        self.open.push(self.connections.len() - 1);
+        ConnectionIdx(self.connections.len() - 1)
     }
 
-    pub fn send(&mut self, line: LineIdx, bytes: &[u8]) {
-        let line = &mut self.lines[line.0];
-        if !line.client_done {
-            line.to_node.extend(bytes);
+    pub fn send(&mut self, connection: ConnectionIdx, bytes: &[u8]) {
+        let connection = &mut self.connections[connection.0];
+        if !connection.client_done {
+            connection.to_node.extend(bytes);
         }
     }
 
-    /// Moves what has arrived into `into`; false when nothing more will come.
-    pub fn take(&mut self, line: LineIdx, bytes_max: usize, into: &mut Vec<u8>) -> bool {
-        let line = &mut self.lines[line.0];
-        if line.reset {
+    /// Moves arrived bytes into `into`; returns false when no more will arrive.
+    pub fn take(&mut self, connection: ConnectionIdx, bytes_max: usize, into: &mut Vec<u8>) -> bool {
+        let connection = &mut self.connections[connection.0];
+        if connection.reset {
             return false;
         }
-        let len = line.to_client.len().min(bytes_max);
-        into.extend(line.to_client.drain(..len));
-        len > 0 || !(line.node_done && line.to_client.is_empty())
+        let len = connection.to_client.len().min(bytes_max);
+        into.extend(connection.to_client.drain(..len));
+        len > 0 || !(connection.node_done && connection.to_client.is_empty())
     }
 
-    pub fn finish(&mut self, line: LineIdx) {
-        self.lines[line.0].client_done = true;
+    pub fn finish(&mut self, connection: ConnectionIdx) {
+        self.connections[connection.0].client_done = true;
     }
 
-    pub fn reset(&mut self, line: LineIdx) {
-        self.lines[line.0].reset = true;
+    pub fn reset(&mut self, connection: ConnectionIdx) {
+        self.connections[connection.0].reset = true;
     }
 }
 
-/// The node's side: what the kernel does.
+// The node's side: the part of the kernel.
 impl Net {
-    pub fn poll(&mut self, weather: Weather, rng: &mut Rng) {
+    pub fn poll(&mut self, delivery: Delivery, rng: &mut Rng) {
         self.done.clear();
         for at in 0..self.open.len() {
             let idx = self.open[at];
-            if !rng.one_in(weather.calm) {
-                self.move_line(idx, weather, rng);
+            if !rng.one_in(delivery.skip_one_in) {
+                self.move_bytes(idx, delivery, rng);
             }
         }
-        let Self { lines, open, .. } = self;
-        open.retain(|&idx| !lines[idx].ended);
+        let Self { connections, open, .. } = self;
+        open.retain(|&idx| !connections[idx].ended);
     }
 
-    fn move_line(&mut self, idx: usize, weather: Weather, rng: &mut Rng) {
-        let line = &mut self.lines[idx];
-        if line.ended {
-            // Its slot may be another line's by now.
+    fn move_bytes(&mut self, idx: usize, delivery: Delivery, rng: &mut Rng) {
+        let connection = &mut self.connections[idx];
+        if connection.ended {
+            // Its slot may belong to another connection by now.
             return;
         }
-        let Some(conn) = line.conn else { return self.accept(idx) };
+        let Some(conn) = connection.conn else { return self.accept(idx) };
         let slot = &mut self.slots[conn.slot()];
-        if line.reset {
-            // Every operation under way ends; one of them tells of it.
+        if connection.reset {
+            // Every operation under way ends; one of them reports the loss.
             if slot.receiving || slot.sending.is_some() {
                 (slot.receiving, slot.sending) = (false, None);
                 self.done.push(Done::Lost { conn });
@@ -134,24 +134,24 @@ impl Net {
             return;
         }
         if slot.receiving {
-            let len = line.to_node.len().min(RECEIVE_BYTES).min(1 + rng.below(weather.bytes_max) as usize);
+            let len = connection.to_node.len().min(RECEIVE_BYTES).min(1 + rng.below(delivery.bytes_max) as usize);
             if len > 0 {
                 slot.received.clear();
-                slot.received.extend(line.to_node.drain(..len));
+                slot.received.extend(connection.to_node.drain(..len));
                 slot.receiving = false;
                 self.done.push(Done::Received { conn, bytes: len });
-            } else if line.client_done {
+            } else if connection.client_done {
                 slot.receiving = false;
                 self.done.push(Done::Lost { conn });
             }
         }
         if let Some((from, to)) = slot.sending {
-            if self.window <= line.to_client.len() {
+            if self.window <= connection.to_client.len() {
                 self.full_count += 1;
                 return;
             }
-            let at = to.min(from + 1 + rng.below(weather.bytes_max) as usize);
-            line.to_client.extend(&slot.send[from..at]);
+            let at = to.min(from + 1 + rng.below(delivery.bytes_max) as usize);
+            connection.to_client.extend(&slot.send[from..at]);
             slot.sending = (at < to).then_some((at, to));
             if at == to {
                 self.done.push(Done::Sent { conn });
@@ -160,8 +160,8 @@ impl Net {
     }
 
     fn accept(&mut self, idx: usize) {
-        if self.lines[idx].reset {
-            self.lines[idx].ended = true;
+        if self.connections[idx].reset {
+            self.connections[idx].ended = true;
             return;
         }
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -172,21 +172,21 @@ impl Net {
         if state.send.is_empty() {
             state.send = vec![0; SEND_BYTES].into_boxed_slice();
         }
-        (state.line, state.receiving, state.sending) = (Some(idx), true, None);
+        (state.connection, state.receiving, state.sending) = (Some(idx), true, None);
         state.received.clear();
         let conn = ConnId::new(slot, state.generation);
-        self.lines[idx].conn = Some(conn);
+        self.connections[idx].conn = Some(conn);
         self.done.push(Done::Accepted { conn, listener: ListenerIdx(0) });
     }
 
     fn slot(&self, id: ConnId) -> Option<&Slot> {
         let slot = self.slots.get(id.slot())?;
-        (ConnId::new(id.slot() as u16, slot.generation) == id && slot.line.is_some()).then_some(slot)
+        (ConnId::new(id.slot() as u16, slot.generation) == id && slot.connection.is_some()).then_some(slot)
     }
 
     fn slot_mut(&mut self, id: ConnId) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(id.slot())?;
-        (ConnId::new(id.slot() as u16, slot.generation) == id && slot.line.is_some()).then_some(slot)
+        (ConnId::new(id.slot() as u16, slot.generation) == id && slot.connection.is_some()).then_some(slot)
     }
 }
 
@@ -223,22 +223,22 @@ impl Sockets for Net {
     }
 
     fn peer(&self, id: ConnId) -> Option<SocketAddr> {
-        let line = self.slot(id)?.line?;
-        Some(SocketAddr::from((Ipv4Addr::new(10, 0, 0, (line % 200) as u8), 1_000)))
+        let connection = self.slot(id)?.connection?;
+        Some(SocketAddr::from((Ipv4Addr::new(10, 0, 0, (connection % 200) as u8), 1_000)))
     }
 
     fn finish_sending(&mut self, id: ConnId) {
-        if let Some(line) = self.slot(id).and_then(|slot| slot.line) {
-            self.lines[line].node_done = true;
+        if let Some(connection) = self.slot(id).and_then(|slot| slot.connection) {
+            self.connections[connection].node_done = true;
         }
     }
 
     fn close(&mut self, id: ConnId) {
         let Some(slot) = self.slot_mut(id) else { return };
-        let Some(line) = slot.line.take() else { return };
+        let Some(connection) = slot.connection.take() else { return };
         slot.generation += 1;
         self.free.push(id.slot() as u16);
-        let line = &mut self.lines[line];
-        (line.node_done, line.ended) = (true, true);
+        let connection = &mut self.connections[connection];
+        (connection.node_done, connection.ended) = (true, true);
     }
 }

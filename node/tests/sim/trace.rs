@@ -1,6 +1,6 @@
-//! A hash of everything that happened: two runs of a seed must give the same one.
+//! A hash of everything that happened, equal in two runs of a seed.
 
-/// FNV-1a over words; quick, and enough to tell runs apart.
+/// FNV-1a over words, fast and sufficient to distinguish runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trace(u64);
 

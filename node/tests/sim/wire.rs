@@ -1,72 +1,73 @@
-//! An end of a line that speaks packets, as clients and readers have it.
+//! The packet layer of a client's or a reader's connection.
 
-use crate::around::Around;
-use crate::broken::{Broken, Checked, Invariant};
-use crate::sockets::LineIdx;
+use crate::context::Context;
+use crate::sockets::ConnectionIdx;
+use crate::violation::{Checked, Invariant, Violation};
 use api::binary::login::LoginRequest;
 use api::binary::soup::{PacketKind, PacketReader, append_packet};
 use book::units::TsNs;
 
 pub struct Wire {
-    line: LineIdx,
+    connection: ConnectionIdx,
     reader: PacketReader,
     bytes: Vec<u8>,
-    spoke_at: TsNs,
+    sent_at: TsNs,
 }
 
 impl Wire {
-    pub fn connect(login: &LoginRequest<'_>, around: &mut Around<'_>) -> Self {
-        let line = around.net.connect();
-        let mut wire = Self { line, reader: PacketReader::default(), bytes: Vec::new(), spoke_at: around.now };
-        wire.send(PacketKind::Login, &login.write().expect("short names"), around);
+    pub fn connect(login: &LoginRequest<'_>, context: &mut Context<'_>) -> Self {
+        let connection = context.net.connect();
+        let mut wire = Self { connection, reader: PacketReader::default(), bytes: Vec::new(), sent_at: context.now };
+        wire.send(PacketKind::Login, &login.write().expect("short names"), context);
         wire
     }
 
-    pub fn send(&mut self, kind: PacketKind, payload: &[u8], around: &mut Around<'_>) {
+    pub fn send(&mut self, kind: PacketKind, payload: &[u8], context: &mut Context<'_>) {
         let mut bytes = Vec::with_capacity(payload.len() + 3);
         append_packet(kind, payload, &mut bytes);
-        self.send_raw(&bytes, around);
+        self.send_raw(&bytes, context);
     }
 
-    /// Bytes that need not be a packet.
-    pub fn send_raw(&mut self, bytes: &[u8], around: &mut Around<'_>) {
-        around.net.send(self.line, bytes);
-        self.spoke_at = around.now;
+    /// Sends bytes that need not be a packet.
+    pub fn send_raw(&mut self, bytes: &[u8], context: &mut Context<'_>) {
+        context.net.send(self.connection, bytes);
+        self.sent_at = context.now;
     }
 
-    /// Says that it is still there when it has said nothing for so long.
-    pub fn keep_alive(&mut self, every_ns: u64, around: &mut Around<'_>) {
-        if every_ns <= around.now.0 - self.spoke_at.0 {
-            self.send(PacketKind::ClientHeartbeat, &[], around);
+    /// Sends a heartbeat when nothing was sent for so long.
+    pub fn keep_alive(&mut self, every_ns: u64, context: &mut Context<'_>) {
+        if every_ns <= context.now.0 - self.sent_at.0 {
+            self.send(PacketKind::ClientHeartbeat, &[], context);
         }
     }
 
-    /// Gives what came to `hear`, packet by packet; false when the line is over or `hear` wants no more of it.
+    /// Passes every packet that has arrived to `receive`; returns false when the connection has ended or `receive` ends
+    /// it.
     pub fn listen(
         &mut self,
         who: &str,
-        around: &mut Around<'_>,
-        mut hear: impl FnMut(PacketKind, &[u8], &mut Around<'_>) -> Checked<bool>,
+        context: &mut Context<'_>,
+        mut receive: impl FnMut(PacketKind, &[u8], &mut Context<'_>) -> Checked<bool>,
     ) -> Checked<bool> {
-        let bytes_max = around.bytes_wanted();
+        let bytes_max = context.bytes_to_read();
         self.bytes.clear();
-        let mut goes_on = around.net.take(self.line, bytes_max, &mut self.bytes);
-        around.trace.bytes(&self.bytes);
+        let mut is_open = context.net.take(self.connection, bytes_max, &mut self.bytes);
+        context.trace.bytes(&self.bytes);
         let mut rest = &self.bytes[..];
         loop {
             let packet = self.reader.read(&mut rest);
-            let packet = packet.map_err(|error| Broken::new(Invariant::Protocol, format!("{who}: {error}")))?;
-            let Some(packet) = packet else { return Ok(goes_on) };
-            goes_on &= hear(packet.kind, packet.payload, around)?;
+            let packet = packet.map_err(|error| Violation::new(Invariant::Protocol, format!("{who}: {error}")))?;
+            let Some(packet) = packet else { return Ok(is_open) };
+            is_open &= receive(packet.kind, packet.payload, context)?;
         }
     }
 
-    /// It says nothing more, and still listens.
-    pub fn finish(&mut self, around: &mut Around<'_>) {
-        around.net.finish(self.line);
+    /// Sends nothing more and still receives.
+    pub fn finish(&mut self, context: &mut Context<'_>) {
+        context.net.finish(self.connection);
     }
 
-    pub fn reset(self, around: &mut Around<'_>) {
-        around.net.reset(self.line);
+    pub fn reset(self, context: &mut Context<'_>) {
+        context.net.reset(self.connection);
     }
 }

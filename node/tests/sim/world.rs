@@ -1,24 +1,26 @@
-//! Everything on one thread: the node's loops, its disk, its lines, its clients and the time, stepped as the seed says.
+//! The simulated world on one thread: the node's loops, its disk, its connections, its clients and the time, stepped as
+//! the seed chooses.
 //!
-//! A run opens the house, trades while faults strike, heals everything, and then waits for every answer that is owed.
+//! A run sets the exchange up, trades while faults strike, ends all faults, and then waits for every answer that is
+//! due.
 
 mod starts;
 mod stop;
 mod strikes;
 
 use crate::admin::{Admins, DROP_COPY};
-use crate::around::Around;
-use crate::broken::{Broken, Checked, Invariant, ensure};
 use crate::client::Client;
+use crate::context::Context;
 use crate::disk::Disk;
 use crate::exchange::{self, Exchange};
-use crate::journal::Mishaps;
-use crate::options::{Fault, Options, Seats};
+use crate::fault_counts::FaultCounts;
+use crate::journal::DiskFaults;
+use crate::options::{Fault, Options, Threads};
 use crate::oracle::Oracle;
 use crate::reader::Reader;
-use crate::sockets::Weather;
-use crate::struck::Struck;
+use crate::sockets::Delivery;
 use crate::trace::Trace;
+use crate::violation::{Checked, Invariant, Violation, ensure};
 use book::ids::SessionId;
 use book::state_hash::StateHash;
 use book::testing::workload::rng::Rng;
@@ -26,23 +28,23 @@ use book::units::TsNs;
 use node::gateway::passwords::Verdict;
 use std::collections::VecDeque;
 
-/// Steps in which a healed node must have answered everything.
+/// Steps within which a node without faults must have answered everything.
 const LIVENESS_STEPS: u32 = 200_000;
 const SETUP_STEPS: u32 = 100_000;
-/// As in `node::store_writer`: how often the mark is noted.
+/// Interval in which the store writer raises the mark, as in `node::store_writer`.
 const MARK_EVERY_NS: u64 = 100_000_000;
 const START: TsNs = TsNs(1_700_000_000_000_000_000);
-const FAIR: Weather = Weather { calm: u32::MAX, bytes_max: 1 << 16 };
+const PROMPT: Delivery = Delivery { skip_one_in: u32::MAX, bytes_max: 1 << 16 };
 
-/// What a run that kept every promise did.
+/// Totals of a run that kept every promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Passed {
+pub struct RunResult {
     pub trace: u64,
     pub commands: u64,
     pub answers: u64,
     pub starts: u32,
     pub refused: u32,
-    pub struck: Struck,
+    pub fault_counts: FaultCounts,
     pub hash: StateHash,
 }
 
@@ -62,24 +64,24 @@ pub struct World<'o> {
     faults: bool,
     fresh: bool,
     pub step: u32,
-    mishaps: Mishaps,
-    /// Steps during which a loop or the disk does nothing.
-    keeper_rests: u32,
+    disk_faults: DiskFaults,
+    /// Steps during which a loop or the disk pauses.
+    store_writer_rests: u32,
     gateway_rests: u32,
     disk_rests: u32,
-    /// Steps that a gateway of its own thread may still do after the journal failed.
+    /// Steps that a gateway on its own thread may still take after the journal has failed.
     dying: Option<u32>,
-    /// The step in which the node was asked to stop.
+    /// Step in which the node was asked to stop.
     stop_asked: Option<u32>,
     stops: u32,
     mark_noted_ns: u64,
-    /// What the mark holds at least, by the keeper's word.
+    /// Lower bound of the mark, from the store writer's schedule.
     mark_promised: u64,
-    /// The disk as it was at the last start, and how far its log went.
+    /// The disk as it was at the latest start, and the end of its log.
     old_image: Option<(Disk, u64)>,
     starts: u32,
     refused: u32,
-    struck: Struck,
+    fault_counts: FaultCounts,
 }
 
 impl<'o> World<'o> {
@@ -101,8 +103,8 @@ impl<'o> World<'o> {
             faults: false,
             fresh: false,
             step: 0,
-            mishaps: Mishaps::default(),
-            keeper_rests: 0,
+            disk_faults: DiskFaults::default(),
+            store_writer_rests: 0,
             gateway_rests: 0,
             disk_rests: 0,
             dying: None,
@@ -113,16 +115,16 @@ impl<'o> World<'o> {
             old_image: None,
             starts: 0,
             refused: 0,
-            struck: Struck::default(),
+            fault_counts: FaultCounts::default(),
         }
     }
 
-    pub fn run(&mut self) -> Checked<Passed> {
+    pub fn run(&mut self) -> Checked<RunResult> {
         self.start()?;
-        self.open_house()?;
+        self.set_up()?;
         (self.faults, self.fresh) = (true, true);
         for _ in 0..self.options.steps {
-            self.turn()?;
+            self.take_step()?;
             self.strike()?;
         }
         self.heal()?;
@@ -131,43 +133,43 @@ impl<'o> World<'o> {
         }
         self.stop()?;
         self.count_failures();
-        Ok(Passed {
+        Ok(RunResult {
             trace: self.trace.value(),
             commands: self.oracle.seq(),
             answers: self.clients.iter().map(|client| client.answers).sum(),
             starts: self.starts,
             refused: self.refused,
-            struck: self.struck,
+            fault_counts: self.fault_counts,
             hash: self.oracle.engine().state_hash(),
         })
     }
 
-    fn open_house(&mut self) -> Checked {
+    fn set_up(&mut self) -> Checked {
         for _ in 0..SETUP_STEPS {
             if self.admins.is_done() && self.all_counts() {
                 return Ok(());
             }
-            self.turn()?;
+            self.take_step()?;
         }
-        Err(Broken::new(Invariant::Liveness, "the house does not open"))
+        Err(Violation::new(Invariant::Liveness, "the set-up is not answered"))
     }
 
-    /// Nothing fails any more: everything that is owed must come, and then everybody is served once more.
+    /// Ends all faults: every answer that is due must arrive, and then one more order of each client must be accepted.
     fn heal(&mut self) -> Checked {
         (self.faults, self.fresh) = (false, false);
-        (self.keeper_rests, self.gateway_rests, self.disk_rests) = (0, 0, 0);
-        self.mishaps = Mishaps::default();
+        (self.store_writer_rests, self.gateway_rests, self.disk_rests) = (0, 0, 0);
+        self.disk_faults = DiskFaults::default();
         self.disk.heal();
-        self.admins.calm();
+        self.admins.lift_limits();
         let mut asked = false;
         for _ in 0..LIVENESS_STEPS {
             if self.is_done() {
                 if std::mem::replace(&mut asked, true) {
                     return self.reader.verify(&self.oracle);
                 }
-                self.clients.iter_mut().for_each(Client::ask_for_farewell);
+                self.clients.iter_mut().for_each(Client::ask_for_last_order);
             }
-            self.turn()?;
+            self.take_step()?;
         }
         let waiting: Vec<String> = self
             .clients
@@ -184,10 +186,10 @@ impl<'o> World<'o> {
             self.oracle.seq(),
             self.oracle.seq_written(),
         );
-        Err(Broken::new(Invariant::Liveness, detail))
+        Err(Violation::new(Invariant::Liveness, detail))
     }
 
-    /// Everything that was applied is durable.
+    /// Whether every applied command is durable.
     fn all_counts(&self) -> bool {
         let applied = self.node.as_ref().map(|node| node.status.watermarks.applied.get().0);
         self.oracle.seq() == self.oracle.seq_written() && applied == Some(self.oracle.seq())
@@ -203,29 +205,29 @@ impl<'o> World<'o> {
 
     // ---- one step
 
-    pub fn turn(&mut self) -> Checked {
+    pub fn take_step(&mut self) -> Checked {
         self.step += 1;
         self.now.0 += 1 + u64::from(self.rng.below(self.options.step_ns_max));
         let action = self.rng.below(23);
         self.trace.number(u64::from(action) << 56 ^ self.now.0);
-        match (action, self.options.seats) {
-            (0..5, Seats::Single) => self.cycle()?,
-            (0..3, Seats::Pipeline) => self.engine_cycle()?,
-            (3..5, Seats::Pipeline) => self.gateway_cycle()?,
+        match (action, self.options.threads) {
+            (0..5, Threads::Single) => self.cycle()?,
+            (0..3, Threads::Pipeline) => self.engine_cycle()?,
+            (3..5, Threads::Pipeline) => self.gateway_cycle()?,
             (5..10, _) => self.disk_step(),
-            (10 | 11, _) => self.keeper_step()?,
-            (12, _) => self.gate_step(),
-            (13, _) => self.doorman_step(),
+            (10 | 11, _) => self.store_writer_step()?,
+            (12, _) => self.market_data_step(),
+            (13, _) => self.password_step(),
             (14..18, _) => self.client_step()?,
             (18, _) => self.reader_step()?,
             (19 | 20, _) => self.shadow_step()?,
-            (21, _) => self.historian_step(),
+            (21, _) => self.resend_step(),
             _ => self.admin_step()?,
         }
         self.account()
     }
 
-    /// What the disk was given and what counts by now.
+    /// Updates the oracle with the records submitted to the disk and with those that are durable.
     fn account(&mut self) -> Checked {
         let Some(node) = &mut self.node else { return Ok(()) };
         if !node.journal.records.is_empty() {
@@ -242,8 +244,10 @@ impl<'o> World<'o> {
         }
         let status = &node.status;
         let (released, applied) = (status.watermarks.released.get().0, status.watermarks.applied.get().0);
-        let said = status.watermarks.durable.get().0;
-        ensure(said <= durable, Invariant::Watermark, || format!("durable up to {said}, synced up to {durable}"))?;
+        let reported = status.watermarks.durable.get().0;
+        ensure(reported <= durable, Invariant::Watermark, || {
+            format!("durable up to {reported}, synced up to {durable}")
+        })?;
         ensure(
             released <= applied && status.watermarks.stored.get().0 <= status.watermarks.durable.get().0,
             Invariant::Watermark,
@@ -251,15 +255,19 @@ impl<'o> World<'o> {
         )
     }
 
-    fn weather(&mut self) -> Weather {
-        if self.faults { Weather { calm: 3, bytes_max: self.rng.pick(&[7, 100, 1_500, 1 << 16]) } } else { FAIR }
+    fn delivery(&mut self) -> Delivery {
+        if self.faults {
+            Delivery { skip_one_in: 3, bytes_max: self.rng.pick(&[7, 100, 1_500, 1 << 16]) }
+        } else {
+            PROMPT
+        }
     }
 
     fn cycle(&mut self) -> Checked {
-        let weather = self.weather();
+        let delivery = self.delivery();
         let Some(node) = &mut self.node else { return Ok(()) };
         node.journal.poll();
-        node.orders.poll(weather, &mut self.rng);
+        node.orders.poll(delivery, &mut self.rng);
         node.gateway.take_in(self.now, &mut node.orders);
         node.engine.poll(self.now, &mut node.journal);
         if node.journal.is_poisoned() {
@@ -267,7 +275,7 @@ impl<'o> World<'o> {
             return self.crash(end, None);
         }
         node.gateway.give_out(self.now, &mut node.orders);
-        self.close_door();
+        self.close_gateway();
         self.end_when_drained()
     }
 
@@ -288,15 +296,15 @@ impl<'o> World<'o> {
         }
         self.dying = self.dying.map(|steps| steps - 1);
         if rests(&mut self.gateway_rests) {
-            self.struck.note(Fault::GatewayStalls);
+            self.fault_counts.note(Fault::GatewayStalls);
             return Ok(());
         }
-        let weather = self.weather();
+        let delivery = self.delivery();
         let Some(node) = &mut self.node else { return Ok(()) };
-        node.orders.poll(weather, &mut self.rng);
+        node.orders.poll(delivery, &mut self.rng);
         node.gateway.take_in(self.now, &mut node.orders);
         node.gateway.give_out(self.now, &mut node.orders);
-        self.close_door();
+        self.close_gateway();
         Ok(())
     }
 
@@ -304,23 +312,23 @@ impl<'o> World<'o> {
         let pick = self.rng.below(64);
         let Some(node) = &mut self.node else { return };
         if rests(&mut self.disk_rests) {
-            self.struck.add(Fault::SlowDisk, u64::from(node.journal.is_busy()));
+            self.fault_counts.add(Fault::SlowDisk, u64::from(node.journal.is_busy()));
             return;
         }
-        if let Some(fault) = node.journal.advance(pick, &mut self.mishaps) {
-            self.struck.note(fault);
+        if let Some(fault) = node.journal.advance(pick, &mut self.disk_faults) {
+            self.fault_counts.note(fault);
         }
     }
 
-    fn keeper_step(&mut self) -> Checked {
-        if rests(&mut self.keeper_rests) {
-            self.struck.note(Fault::KeeperStalls);
+    fn store_writer_step(&mut self) -> Checked {
+        if rests(&mut self.store_writer_rests) {
+            self.fault_counts.note(Fault::StoreWriterStalls);
             return Ok(());
         }
         let Some(node) = &mut self.node else { return Ok(()) };
         let durable = node.status.watermarks.durable.get().0;
         let before = self.disk.failures();
-        let outcome = node.keeper.poll(self.now.0);
+        let outcome = node.store_writer.poll(self.now.0);
         if let Some(end) = self.end_of_step(before, outcome)? {
             return self.crash(end, None);
         }
@@ -336,31 +344,31 @@ impl<'o> World<'o> {
     fn shadow_step(&mut self) -> Checked {
         let Some(node) = &mut self.node else { return Ok(()) };
         let before = self.disk.failures();
-        let complaints = node.complaints();
+        let failures_reported = node.failures_reported();
         let outcome = node.shadow.poll(self.now);
-        self.check_complaints(before, complaints)?;
+        self.check_failures_reported(before, failures_reported)?;
         if let Some(end) = self.end_of_step(before, outcome)? {
             return self.crash(end, None);
         }
         let Some(node) = &self.node else { return Ok(()) };
         let differs = node.status.seq_hash_differs.get();
-        ensure(differs == 0, Invariant::HashDiffers, || format!("the shadow parted at sequence {differs}"))
+        ensure(differs == 0, Invariant::HashDiffers, || format!("the shadow's state differs at sequence {differs}"))
     }
 
-    fn historian_step(&mut self) {
+    fn resend_step(&mut self) {
         if let Some(node) = &mut self.node {
-            node.historian.poll();
+            node.resender.poll();
         }
     }
 
-    fn gate_step(&mut self) {
-        let weather = self.weather();
+    fn market_data_step(&mut self) {
+        let delivery = self.delivery();
         let Some(node) = &mut self.node else { return };
-        node.market.poll(weather, &mut self.rng);
-        node.gate.poll(self.now, &mut node.market);
+        node.market.poll(delivery, &mut self.rng);
+        node.market_data.poll(self.now, &mut node.market);
     }
 
-    fn doorman_step(&mut self) {
+    fn password_step(&mut self) {
         let Some(node) = &mut self.node else { return };
         while let Ok(attempt) = node.attempts.pop() {
             let right = attempt.session.is_some() && attempt.password == attempt.password_hash;
@@ -369,7 +377,7 @@ impl<'o> World<'o> {
             self.verdicts.push_back((TsNs(self.now.0 + wait_ns), verdict));
         }
         while let Some((_, verdict)) = self.verdicts.pop_front_if(|(due, _)| *due <= self.now) {
-            node.verdicts.push(verdict).expect("fewer attempts than verdicts");
+            node.verdicts.push(verdict).expect("the ring of verdicts is longer than that of attempts");
         }
     }
 
@@ -378,14 +386,14 @@ impl<'o> World<'o> {
         let Some(node) = &mut self.node else { return Ok(()) };
         let is_copy = pick == self.clients.len();
         let client = if is_copy { &mut self.drop_copy } else { &mut self.clients[pick] };
-        client.step(&mut Around {
+        client.step(&mut Context {
             now: self.now,
             net: &mut node.orders,
             oracle: &self.oracle,
             options: self.options,
             rng: &mut self.rng,
             trace: &mut self.trace,
-            struck: &mut self.struck,
+            fault_counts: &mut self.fault_counts,
             faults: self.faults,
             fresh: self.fresh && !is_copy,
         })
@@ -393,14 +401,14 @@ impl<'o> World<'o> {
 
     fn reader_step(&mut self) -> Checked {
         let Some(node) = &mut self.node else { return Ok(()) };
-        self.reader.step(&mut Around {
+        self.reader.step(&mut Context {
             now: self.now,
             net: &mut node.market,
             oracle: &self.oracle,
             options: self.options,
             rng: &mut self.rng,
             trace: &mut self.trace,
-            struck: &mut self.struck,
+            fault_counts: &mut self.fault_counts,
             faults: self.faults,
             fresh: false,
         })
@@ -408,7 +416,7 @@ impl<'o> World<'o> {
 
     fn admin_step(&mut self) -> Checked {
         if self.fresh && self.rng.one_in(self.options.admin_every.div_ceil(20)) {
-            self.admins.wish(&mut self.rng);
+            self.admins.add_random(&mut self.rng);
         }
         let Some(node) = &mut self.node else { return Ok(()) };
         self.admins.step(node, &self.oracle, self.options)
@@ -418,7 +426,7 @@ impl<'o> World<'o> {
 fn compare_hashes(node: &Exchange, oracle: &Oracle) -> Checked {
     let (live, replayed) = (node.engine.engine().state_hash(), oracle.engine().state_hash());
     ensure(live == replayed, Invariant::HashDiffers, || {
-        format!("sequence {}: live {live}, the log makes {replayed}", oracle.seq())
+        format!("sequence {}: the live hash is {live}, the log gives {replayed}", oracle.seq())
     })
 }
 

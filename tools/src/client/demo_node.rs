@@ -65,8 +65,6 @@ impl DemoNode {
             ("PINION__LISTEN__ORDERS", addresses.orders),
             ("PINION__LISTEN__MARKET", addresses.market),
             ("PINION__LISTEN__OPS", addresses.ops),
-            // The web's port is not the demo's: nothing listens there yet.
-            ("PINION__LISTEN__HTTP", SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         ] {
             command.env(key, address.to_string());
         }

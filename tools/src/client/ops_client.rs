@@ -67,7 +67,7 @@ impl OpsAddress {
             return address.parse().with_context(|| format!("--url {url:?} does not look like http://127.0.0.1:8081"));
         }
         let Some(config) = config else { return Ok(ADDRESS_DEFAULT) };
-        let address = config.listen.ops.address;
+        let address = config.listen.ops;
         ensure!(address.port() != 0, "listen.ops takes a free port: give the one that the node printed with --url");
         Ok(reachable(address))
     }

@@ -1,7 +1,7 @@
 //! How verbs end: with an exit code that scripts can tell apart, and a sentence that says what to do next.
 
 use crate::archive::error::BackupError;
-use node::config::ConfigErrors;
+use node::config::load::ConfigErrors;
 use node::replica::recover::RestoreError;
 use node::replica::{LoadError, RecordError};
 use node::shadow::ShadowError;

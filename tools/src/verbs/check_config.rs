@@ -3,7 +3,9 @@
 use crate::terminal::failure::Failure;
 use anyhow::Result;
 use clap::Args;
-use node::config::{Config, Exposure};
+use node::config::Config;
+use node::config::exposure::Exposure;
+use node::config::reader::ConfigError;
 use node::status::exit;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -34,7 +36,8 @@ impl CheckConfig {
                 Ok(exit::OK)
             }
             Err(errors) if self.json => {
-                let error = |e: &node::config::ConfigError| json!({ "key": e.key, "value": e.value, "why": e.why, "allowed": e.allowed });
+                let error =
+                    |e: &ConfigError| json!({ "key": e.key, "value": e.value, "why": e.why, "allowed": e.allowed });
                 let errors: Vec<Value> = errors.errors.iter().map(error).collect();
                 println!("{}", json!({ "ok": false, "errors": errors }));
                 Ok(exit::CONFIG)

@@ -11,8 +11,11 @@ use crate::offline::durable_directory::{self, SHARED};
 use crate::terminal::failure::Failure;
 use anyhow::{Context, Result};
 use clap::Args;
+use node::config::Config;
+use node::config::human::{parse_bytes, show_bytes};
+use node::config::load::{Build, ConfigErrors};
+use node::config::reader::{ConfigError, Origin};
 use node::config::secrets::Secret;
-use node::config::{Config, ConfigErrors, parse_bytes, show_bytes};
 use node::status::exit;
 use serde_json::json;
 use std::fs::{DirBuilder, OpenOptions, Permissions};
@@ -121,9 +124,14 @@ impl Init {
         let values = set(text, "env", "\"dev\"");
         let values: String =
             values.lines().filter(|line| !line.starts_with("ops_token_file")).map(|l| format!("{l}\n")).collect();
-        Config::from_parts(&values, Path::new("/"), [], &[], node::config::Build::of_this_binary())
-            .map(|_config| ())
-            .map_err(|errors| anyhow::Error::new(ConfigErrors { path: data_dir.to_owned(), errors }))
+        // The file does not exist yet, so a line of it would mislead.
+        let unplaced = |error| ConfigError { origin: Origin::Absent, ..error };
+        Config::from_parts(&values, Path::new("/"), [], &[], Build::of_this_binary()).map(|_config| ()).map_err(
+            |errors| {
+                let errors = errors.into_iter().map(unplaced).collect();
+                anyhow::Error::new(ConfigErrors { path: data_dir.to_owned(), errors })
+            },
+        )
     }
 
     fn report(&self, plan: &Plan) {

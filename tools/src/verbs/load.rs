@@ -22,7 +22,7 @@ use book::ids::ClOrdId;
 use book::units::Ppm;
 use clap::Args;
 use hdrhistogram::Histogram;
-use node::config::parse_duration;
+use node::config::human::parse_duration;
 use node::status::exit;
 use serde_json::json;
 use std::time::{Duration, Instant};

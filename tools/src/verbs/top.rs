@@ -16,7 +16,7 @@ pub mod screen;
 use crate::client::ops_client::{OpsAddress, OpsClient};
 use anyhow::{Context, Result};
 use clap::Args;
-use node::config::parse_duration;
+use node::config::human::parse_duration;
 use node::status::exit;
 use sample::Sample;
 use std::io::{Write, stdout};

@@ -11,7 +11,8 @@ pub mod traffic;
 use api::decimal::{PriceE9, QtyE8};
 use book::units::Ppm;
 use local_setup::LocalSetup;
-use node::config::{Build, Config};
+use node::config::Config;
+use node::config::load::Build;
 use node::topology::{Node, start};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -63,8 +64,7 @@ impl Place {
     /// `more` goes on in the section `listen`; paths are within `path()`.
     pub fn config_with(&self, more: &str) -> Config {
         let text = "[node]\nenv = \"dev\"\ndata_dir = \"data\"\nidle = \"backoff\"\n\
-             [listen]\norders = \"127.0.0.1:0\"\nmarket = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n\
-             http = \"127.0.0.1:0\"\n";
+             [listen]\norders = \"127.0.0.1:0\"\nmarket = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n";
         Config::from_parts(&format!("{text}{more}"), self.dir.path(), [], &[], Build::of_this_binary())
             .expect("a valid configuration")
     }

@@ -1,18 +1,18 @@
-//! What a process's calls to the disk come to: most succeed, one may fail, and one may be the last.
+//! The outcome of a process's calls to the disk: most succeed, one may fail, and one may end the process.
 
-/// Invariant: behind a cut no call does anything.
+/// Invariant: after the call that ends the process no call has an effect.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Calls {
-    /// Calls before the process is cut, in the middle of one.
+    /// Calls before the one that ends the process.
     until_cut: Option<u32>,
-    /// Calls before one fails.
+    /// Calls before the one that fails.
     until_failure: Option<u32>,
     flush_fails: bool,
     is_cut: bool,
     failures: Failures,
 }
 
-/// How often a call did not do what it was asked for. Only grows.
+/// Numbers of calls that did not succeed. They only rise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Failures {
     pub cuts: u64,
@@ -20,14 +20,14 @@ pub struct Failures {
     pub flushes: u64,
 }
 
-/// What one call comes to.
+/// The outcome of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Done,
     Failed,
-    /// The process ends in the middle of it.
+    /// The process ends during this call.
     Cut,
-    /// The process had ended before.
+    /// The process had ended before this call.
     Gone,
 }
 
@@ -44,7 +44,7 @@ impl Calls {
         self.flush_fails = true;
     }
 
-    /// Nothing is to go wrong any more: another process, or one that nothing happens to.
+    /// Cancels the faults to come: for a new process, or for one without faults.
     pub(super) fn heal(&mut self) {
         *self = Self { failures: self.failures, ..Self::default() };
     }
@@ -73,7 +73,7 @@ impl Calls {
         Fate::Done
     }
 
-    /// A flush is a call that has a failure of its own.
+    /// The outcome of a flush, a call that can also be made to fail by itself.
     pub(super) fn next_flush(&mut self) -> Fate {
         let fate = self.next();
         if fate == Fate::Done && std::mem::take(&mut self.flush_fails) {
@@ -84,7 +84,7 @@ impl Calls {
     }
 }
 
-/// True for the call that it was set for, once.
+/// Returns true once, for the call for which it was set.
 fn count_down(left: &mut Option<u32>) -> bool {
     match left {
         None => false,

@@ -1,6 +1,6 @@
-//! One file: what a power cut leaves of it.
+//! One file, and its content after a power cut.
 //!
-//! Invariant: `now` is what is read; undone from the newest to the oldest, `unsynced` leads back to what is durable.
+//! Invariant: reads return `now`; undoing `unsynced` from the newest to the oldest gives the durable content.
 
 use book::testing::workload::rng::Rng;
 use wal::block::SECTOR_BYTES;
@@ -8,11 +8,11 @@ use wal::block::SECTOR_BYTES;
 #[derive(Clone, Debug, Default)]
 pub(super) struct FileState {
     now: Vec<u8>,
-    /// Bytes of it that no power cut takes away; behind them it grew.
+    /// Length that survives a power cut; later bytes were appended since.
     len_synced: usize,
-    /// A sync of what it grew by has failed: no later one makes up for it.
+    /// A sync of appended bytes has failed; no later sync makes them durable.
     growth_lost: bool,
-    /// What each write since the last sync wrote over what, oldest first.
+    /// Writes since the last sync with the bytes that they replaced, oldest first.
     unsynced: Vec<Unsynced>,
 }
 
@@ -21,12 +21,12 @@ struct Unsynced {
     offset: usize,
     before: Vec<u8>,
     after: Vec<u8>,
-    /// A sync of it has failed, and the kernel holds it for written: a later sync does nothing for it.
+    /// A sync of it has failed and the kernel counts it as written; a later sync does not write it again.
     lost: bool,
 }
 
 impl FileState {
-    /// A file that was there before the simulation.
+    /// A file that existed before the simulation.
     pub(super) fn durable(bytes: Vec<u8>) -> Self {
         Self { len_synced: bytes.len(), now: bytes, ..Self::default() }
     }
@@ -40,9 +40,9 @@ impl FileState {
     }
 
     pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
-        let place = &mut self.now[offset..offset + bytes.len()];
-        self.unsynced.push(Unsynced { offset, before: place.to_vec(), after: bytes.to_vec(), lost: false });
-        place.copy_from_slice(bytes);
+        let range = &mut self.now[offset..offset + bytes.len()];
+        self.unsynced.push(Unsynced { offset, before: range.to_vec(), after: bytes.to_vec(), lost: false });
+        range.copy_from_slice(bytes);
     }
 
     pub(super) fn sync(&mut self) {
@@ -58,7 +58,8 @@ impl FileState {
         }
     }
 
-    /// A sync that failed. By sectors, because later writes take some of them back into what is known to be written.
+    /// Makes a sync that fails. Its writes are split into sectors, because later writes can make single sectors
+    /// durable.
     pub(super) fn fail_to_sync(&mut self) {
         self.growth_lost |= self.len_synced < self.now.len();
         let unsynced = std::mem::take(&mut self.unsynced);
@@ -91,7 +92,7 @@ impl FileState {
         }
     }
 
-    /// False where there is no such place.
+    /// Returns false where the file has no such byte.
     pub(super) fn flip(&mut self, offset: usize, bit: u32) -> bool {
         let Some(byte) = self.now.get_mut(offset) else { return false };
         *byte ^= 1 << (bit % 8);

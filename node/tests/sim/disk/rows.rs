@@ -1,4 +1,4 @@
-//! The table: three families of rows, and an open handle on them.
+//! The table: three families of rows, and an open handle to them.
 
 use super::Disk;
 use super::calls::Fate;
@@ -36,7 +36,7 @@ fn owned(change: Change<'_>) -> Change<'static> {
 
 pub(super) struct OpenTable {
     pub(super) disk: Disk,
-    /// What was durable when a reader opened it; its owner sees everything.
+    /// The durable rows when a reader opened the table; the owner reads all rows.
     pub(super) seen: Option<Rows>,
 }
 
@@ -86,7 +86,7 @@ struct RowWalk {
 }
 
 impl RowWalk {
-    fn stand(&mut self, found: Option<Row>) {
+    fn set(&mut self, found: Option<Row>) {
         self.at = found;
     }
 }
@@ -98,24 +98,24 @@ fn row((key, value): (&Vec<u8>, &Arc<[u8]>)) -> Row {
 impl Walk for RowWalk {
     fn seek(&mut self, key: &[u8]) {
         let found = self.rows.range(key.to_vec()..).next().map(row);
-        self.stand(found);
+        self.set(found);
     }
 
     fn seek_for_prev(&mut self, key: &[u8]) {
         let found = self.rows.range(..=key.to_vec()).next_back().map(row);
-        self.stand(found);
+        self.set(found);
     }
 
     fn seek_to_last(&mut self) {
         let found = self.rows.iter().next_back().map(row);
-        self.stand(found);
+        self.set(found);
     }
 
     fn next(&mut self) {
         let Some((key, _)) = self.at.take() else { return };
-        let behind = (std::ops::Bound::Excluded(key), std::ops::Bound::Unbounded);
-        let found = self.rows.range(behind).next().map(row);
-        self.stand(found);
+        let after = (std::ops::Bound::Excluded(key), std::ops::Bound::Unbounded);
+        let found = self.rows.range(after).next().map(row);
+        self.set(found);
     }
 
     fn item(&self) -> Option<(&[u8], &[u8])> {

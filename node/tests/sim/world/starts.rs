@@ -1,16 +1,16 @@
-//! A process comes up, on what the last one left or on a damaged copy of it.
+//! Starts of a process, on the disk of the one before or on a damaged copy of it.
 
 use super::{World, compare_hashes};
-use crate::broken::{Broken, Checked, Invariant, ensure};
 use crate::disk::End;
 use crate::exchange::{self, Exchange};
 use crate::journal::{Issued, segment_path};
 use crate::options::Fault;
+use crate::violation::{Checked, Invariant, Violation, ensure};
 use std::path::Path;
 use wal::segment::{SEGMENT_HEADER_BYTES, SegmentIdx};
 use wal::table::Family;
 
-/// What a start on a damaged copy must do. Where it may do either, it must not serve what is wrong.
+/// The expected outcome of a start on a damaged copy. With `Either` a start must not serve a wrong state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Must {
     Start,
@@ -28,11 +28,11 @@ impl World<'_> {
             match exchange::boot(&self.disk, self.options, self.now) {
                 Ok(node) => break node,
                 Err(_) if self.disk.is_cut() => {
-                    self.struck.note(Fault::CutInRecovery);
+                    self.fault_counts.note(Fault::CutInRecovery);
                     let end = self.rng.pick(&[End::Killed, End::PowerCut]);
                     self.disk.end(end, &mut self.rng);
                 }
-                Err(error) => return Err(Broken::new(Invariant::StartRefused, error.to_string())),
+                Err(error) => return Err(Violation::new(Invariant::StartRefused, error.to_string())),
             }
         };
         self.disk.cut_after(None);
@@ -40,15 +40,15 @@ impl World<'_> {
         self.admit(node)
     }
 
-    /// Holds a started node against what must be there.
+    /// Checks that a started node has everything durable and nothing else.
     fn admit(&mut self, node: Exchange) -> Checked {
         let recovered = node.log.tail.seq.0;
         self.trace.number(recovered);
         ensure(self.oracle.seq() <= recovered, Invariant::DurableLost, || {
-            format!("{} were durable, {recovered} are there", self.oracle.seq())
+            format!("{} commands were durable, the start found {recovered}", self.oracle.seq())
         })?;
         ensure(recovered <= self.oracle.seq_written(), Invariant::NeverWritten, || {
-            format!("{} were written, {recovered} are there", self.oracle.seq_written())
+            format!("{} commands were written, the start found {recovered}", self.oracle.seq_written())
         })?;
         self.oracle.cut(recovered);
         self.oracle.advance(recovered)?;
@@ -68,24 +68,27 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A start on a damaged copy: it must refuse, or serve what is right, or be unable to know.
+    /// Starts on a damaged copy: the start must refuse it, or serve a right state, or have no means to detect the
+    /// damage.
     pub(super) fn start_damaged(&mut self, damage: Fault, issued: &[Issued]) -> Checked {
         let image = self.disk.image();
         let Some((must, what)) = self.damage(damage, issued) else { return Ok(()) };
-        self.struck.note(damage);
+        self.fault_counts.note(damage);
         let started = exchange::boot(&self.disk, self.options, self.now);
         let started = started.map(|node| (node.log.tail.seq.0, node.engine.engine().state_hash()));
-        self.disk.put_back(&image);
+        self.disk.restore(&image);
         let (seq, hash) = match started {
             Ok(served) => served,
             Err(error) => {
                 self.refused += 1;
                 return ensure(must != Must::Start, Invariant::StartRefused, || {
-                    format!("{what} can be done without, and yet: {error}")
+                    format!("the start does not need {what}, and was refused: {error}")
                 });
             }
         };
-        ensure(must != Must::Refuse, Invariant::DamageAccepted, || format!("{what} is damaged, and that is served"))?;
+        ensure(must != Must::Refuse, Invariant::DamageAccepted, || {
+            format!("{what} is damaged, and the start was not refused")
+        })?;
         let missing = seq + 1;
         let attested = issued.iter().any(|frame| {
             frame.synced && seq < frame.op.seq_first.0 && missing <= frame.seq_known_durable && damage == Fault::BitRot
@@ -93,61 +96,62 @@ impl World<'_> {
         let noted = missing <= self.mark_promised;
         ensure(self.oracle.seq() <= seq || !(attested || noted), Invariant::DamageAccepted, || {
             let durable = self.oracle.seq();
-            format!("{what}: {seq} of {durable} are there; attested {attested}, mark {}", self.mark_promised)
+            format!("{what}: {seq} of {durable} commands found; attested {attested}, mark {}", self.mark_promised)
         })?;
         let right = self.oracle.state_hash_at(seq)?;
-        ensure(hash == right, Invariant::DamageAccepted, || format!("{what}: at sequence {seq} another state"))
+        ensure(hash == right, Invariant::DamageAccepted, || format!("{what}: a wrong state at sequence {seq}"))
     }
 
-    /// Does the damage, and says to what; `None` where there is nothing of the kind.
+    /// Damages the disk; returns the expected outcome and the damaged part, or `None` where the disk has no such part.
     fn damage(&mut self, damage: Fault, issued: &[Issued]) -> Option<(Must, &'static str)> {
         if damage == Fault::LostTail {
             let (old, _) = self.old_image.as_ref()?;
-            self.disk.put_back_but(old, &exchange::mark_path());
+            self.disk.restore_except(old, &exchange::mark_path());
             return Some((Must::Either, "an old copy"));
         }
         match self.rng.below(8) {
-            0 => self.rot_row(Family::Log).then_some((Must::Either, "a row of the log")),
-            1 => self.rot_row(Family::Meta).then_some((Must::Either, "a row of the metadata")),
-            // No start reads any.
-            2 => self.rot_row(Family::History).then_some((Must::Start, "a row of the history")),
-            3 => self.rot_snapshot(),
-            // The other slot tells as much about a log that is whole.
+            0 => self.flip_in_row(Family::Log).then_some((Must::Either, "a row of the log")),
+            1 => self.flip_in_row(Family::Meta).then_some((Must::Either, "a row of the metadata")),
+            // No start reads the history.
+            2 => self.flip_in_row(Family::History).then_some((Must::Start, "a row of the history")),
+            3 => self.flip_in_snapshot(),
+            // The other slot is sufficient for an intact log.
             4 => self
-                .rot_file(&exchange::mark_path(), exchange::mark_byte)
+                .flip_in_file(&exchange::mark_path(), exchange::mark_byte)
                 .then_some((Must::Start, "a slot of the mark")),
             5 => {
                 let path = segment_path(SegmentIdx(self.rng.below(self.options.segment_count)));
-                let rotten = self.rot_file(&path, |at| at % SEGMENT_HEADER_BYTES);
-                rotten.then_some((Must::Refuse, "a segment's header"))
+                let flipped = self.flip_in_file(&path, |at| at % SEGMENT_HEADER_BYTES);
+                flipped.then_some((Must::Refuse, "a segment's header"))
             }
             _ => {
-                // Among the newest frames: older ones are in the store.
+                // One of the newest frames, because older ones are in the store.
                 let newest = &issued[issued.len().saturating_sub(6)..];
                 let frame = newest.get(self.rng.below(newest.len().max(1) as u32) as usize)?;
                 let Issued { op, frame_bytes, .. } = frame;
-                let rotten =
-                    self.rot_file(&segment_path(op.place.segment), |at| op.place.offset as usize + at % frame_bytes);
-                rotten.then_some((Must::Either, "a frame of the head"))
+                let flipped = self
+                    .flip_in_file(&segment_path(op.place.segment), |at| op.place.offset as usize + at % frame_bytes);
+                flipped.then_some((Must::Either, "a frame of the head"))
             }
         }
     }
 
-    fn rot_row(&mut self, family: Family) -> bool {
+    fn flip_in_row(&mut self, family: Family) -> bool {
         self.disk.flip_row_bit(family, &mut self.rng)
     }
 
-    fn rot_file(&mut self, path: &Path, place: impl FnOnce(usize) -> usize) -> bool {
+    fn flip_in_file(&mut self, path: &Path, offset: impl FnOnce(usize) -> usize) -> bool {
         let (at, bit) = (self.rng.number() as usize, self.rng.below(8));
-        self.disk.flip_file_bit(path, place(at), bit)
+        self.disk.flip_file_bit(path, offset(at), bit)
     }
 
-    /// Nobody needs a snapshot where the log reaches back to its beginning, or to another snapshot.
-    fn rot_snapshot(&mut self) -> Option<(Must, &'static str)> {
-        let whole = self.disk.image();
-        let rotten = self.disk.flip_some_file_bit(".snap", &mut self.rng)?;
-        let (base, snapshots) = exchange::beginnings(&whole, self.options);
-        let spared = base == 0 || snapshots.iter().any(|(path, seq)| *path != rotten && base <= *seq);
+    /// Damages a snapshot. A start does not need it where the log begins at the first command or another snapshot
+    /// exists.
+    fn flip_in_snapshot(&mut self) -> Option<(Must, &'static str)> {
+        let undamaged = self.disk.image();
+        let damaged = self.disk.flip_some_file_bit(".snap", &mut self.rng)?;
+        let (base, snapshots) = exchange::starting_points(&undamaged, self.options);
+        let spared = base == 0 || snapshots.iter().any(|(path, seq)| *path != damaged && base <= *seq);
         Some(if spared { (Must::Start, "a snapshot that is not the only one") } else { (Must::Either, "a snapshot") })
     }
 }

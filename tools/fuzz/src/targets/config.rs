@@ -2,7 +2,8 @@
 
 use crate::meter;
 use crate::target::{Outcome, Target, mend_nothing};
-use node::config::{Config, ConfigError, ENV_PREFIX};
+use node::config::Config;
+use node::config::reader::{ConfigError, ENV_PREFIX};
 use std::path::Path;
 
 pub const TARGET: Target =
@@ -63,8 +64,8 @@ fn variables_of(text: &str) -> Vec<(String, String)> {
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    // Every key with its default, which the shipped file has behind a '#'; but those of TLS, which no build offers yet.
-    let is_key = |line: &str| line.strip_prefix("# ").is_some_and(is_assignment) && !line.contains("_tls_");
+    // Every key with its default, which the shipped file shows after a '#'.
+    let is_key = |line: &str| line.strip_prefix("# ").is_some_and(is_assignment);
     let all: Vec<&str> = SHIPPED.lines().map(|line| if is_key(line) { &line[2..] } else { line }).collect();
     let all = all.join("\n");
     Config::of_text(&all, Path::new(BASE), []).expect("the shipped file shows every key with a value that is taken");

@@ -2,7 +2,7 @@
 
 use crate::meter;
 use crate::target::{Outcome, Target, mend_nothing};
-use node::config::{parse_bytes, parse_duration, show_bytes, show_duration};
+use node::config::human::{parse_bytes, parse_duration, show_bytes, show_duration};
 
 pub const TARGET: Target =
     Target { name: "sizes", seeds, mend: mend_nothing, check, bytes_max: 48, round_inputs: 40_000 };

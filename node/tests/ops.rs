@@ -1,9 +1,10 @@
-//! The operators' door against an engine of its own on the other end of the admin port.
+//! The ops listener against a small engine loop on the other end of the admin port.
 
 use book::engine::{Capacity, Engine};
 use book::ids::{AccountId, AssetId, SessionId};
 use book::units::{Seq, Stamp, TsNs, Units};
-use node::config::{Build, Config};
+use node::config::Config;
+use node::config::load::Build;
 use node::ops::registry::Registry;
 use node::ops::{OpsHandles, OpsServer, bind};
 use node::replica::questions::shadow_port;
@@ -27,13 +28,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The public key of the example in RFC 8410.
 const PUBLIC_PEM: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
 
-/// Applies what comes, answers, and releases as the journal would.
+/// Applies every command, answers it, and releases it as the journal would.
 struct FakeLoop {
     engine: Arc<Mutex<Engine>>,
     ends: Arc<AtomicBool>,
-    /// Ticks and answers stop while this is set: a loop that hangs.
+    /// While this is set the loop hangs: it neither ticks nor answers.
     hangs: Arc<AtomicBool>,
-    /// Commands that a hanging loop leaves in the ring.
+    /// Commands in the ring of a hanging loop.
     waiting: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
@@ -78,7 +79,7 @@ fn run(
             let mut events = Vec::new();
             engine.apply(stamp, &request.command, &mut events);
             let answer = AdminAnswer { number: request.number, seq: stamp.seq.0, ts_ns: stamp.ts.0, events };
-            inlet.answers.push(answer).expect("one answer per request");
+            inlet.answers.push(answer).expect("the ring has room for one answer to each request");
             watermarks.applied.advance(stamp.seq);
             watermarks.released.advance(stamp.seq);
         }
@@ -86,7 +87,7 @@ fn run(
 }
 
 struct Fixture {
-    edge: Option<OpsServer>,
+    server: Option<OpsServer>,
     address: SocketAddr,
     lifecycle: Arc<Lifecycle>,
     status: Arc<Status>,
@@ -95,52 +96,48 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// Of a node that serves.
+    /// The ops listener of a node that serves.
     fn new(extra: &str) -> Self {
         let fixture = Self::recovering(extra, Seq(0));
         fixture.lifecycle.serve();
         fixture
     }
 
-    /// Of a node whose log ends at `end`, and which does not serve yet.
+    /// The ops listener of a node whose log ends at `end` and that does not serve yet.
     fn recovering(extra: &str, end: Seq) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let token = dir.path().join("token");
-        std::fs::write(&token, TOKEN).expect("ours");
-        std::fs::set_permissions(&token, Permissions::from_mode(0o600)).expect("ours");
+        std::fs::write(&token, TOKEN).expect("the directory is writable");
+        std::fs::set_permissions(&token, Permissions::from_mode(0o600)).expect("the directory is writable");
         let text = format!("node.data_dir = 'd'\nlisten.ops = '127.0.0.1:0'\n{extra}");
-        let config = Config::from_parts(&text, dir.path(), [], &[], Build::Release).expect("valid");
+        let config = Config::from_parts(&text, dir.path(), [], &[], Build::Release).expect("the value is valid");
         let (writers, readers) = watermarks(end);
         let (lifecycle, status) = (Arc::new(Lifecycle::default()), Arc::new(Status::new(readers.clone())));
         let (port, inlet) = admin_port(readers.released, Arc::clone(&lifecycle));
         let engine = FakeLoop::start(Arc::clone(&status), writers.engine, inlet);
         let listener = bind(&config).expect("a free port");
         let (_, totals) = stages();
-        let (shadow, _nobody) = shadow_port();
+        let (shadow, _inlet) = shadow_port();
         let stages = Arc::new(totals);
-        let ends = OpsHandles {
-            lifecycle: Arc::clone(&lifecycle),
-            status: Arc::clone(&status),
-            admin: Arc::new(port),
-            stages,
-            shadow,
-        };
-        let edge = OpsServer::spawn(&config, listener, ends, Registry::default());
-        let edge = edge.expect("the edge starts");
-        Self { address: edge.address(), edge: Some(edge), lifecycle, status, engine, _dir: dir }
+        let admin = Arc::new(port);
+        let handles =
+            OpsHandles { lifecycle: Arc::clone(&lifecycle), status: Arc::clone(&status), admin, stages, shadow };
+        let server = OpsServer::spawn(&config, listener, handles, Registry::default());
+        let server = server.expect("the ops server starts");
+        Self { address: server.address(), server: Some(server), lifecycle, status, engine, _dir: dir }
     }
 
     fn open() -> Self {
         Self::new("listen.ops_token_file = 'token'")
     }
 
-    /// Head and body of an answer; the connection is closed by the node.
+    /// Head and body of the answer to a request after which the node closes the connection.
     fn raw(&self, request: &str) -> (String, String) {
-        let mut socket = TcpStream::connect(self.address).expect("it listens");
+        let mut socket = TcpStream::connect(self.address).expect("the node listens");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
-        socket.write_all(request.as_bytes()).expect("it reads");
+        socket.write_all(request.as_bytes()).expect("the node reads");
         let mut answer = String::new();
-        socket.read_to_string(&mut answer).expect("an answer and the end");
+        socket.read_to_string(&mut answer).expect("the node answers and closes");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer.as_str(), ""));
         (head.to_owned(), body.to_owned())
     }
@@ -157,29 +154,29 @@ impl Fixture {
 
     fn get(&self, path: &str) -> (u16, Value) {
         let (status, body) = self.request("GET", path, TOKEN, "");
-        (status, serde_json::from_str(&body).expect("JSON"))
+        (status, serde_json::from_str(&body).expect("the body is JSON"))
     }
 
     fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let (status, body) = self.request("POST", path, TOKEN, &body.to_string());
-        (status, serde_json::from_str(&body).expect("JSON"))
+        (status, serde_json::from_str(&body).expect("the body is JSON"))
     }
 
-    /// Posts what must succeed.
+    /// Posts a request that must succeed.
     fn done(&self, path: &str, body: Value) -> Value {
         let (status, answer) = self.post(path, &body);
         assert_eq!(status, 200, "{path} {body}: {answer}");
         answer
     }
 
-    /// Posts what must be refused with this status and code.
+    /// Posts a request that must be refused with this status and error.
     fn refused(&self, path: &str, body: Value, status: u16, error: &str) -> Value {
         let (found, answer) = self.post(path, &body);
         assert_eq!((found, answer["error"].as_str()), (status, Some(error)), "{path} {body}: {answer}");
         answer
     }
 
-    /// Two assets, a market, an account with money: sequences 1 to 5.
+    /// Two assets, a market and an account with a balance: commands 1 to 5.
     fn with_market() -> Self {
         let fixture = Self::open();
         fixture.done("/admin/asset/add", json!({ "symbol": "BTC", "scale": 8 }));
@@ -201,8 +198,8 @@ impl Drop for Fixture {
         if let Some(thread) = self.engine.thread.take() {
             assert!(thread.join().is_ok(), "the fake loop panicked");
         }
-        if let Some(edge) = self.edge.take() {
-            edge.stop();
+        if let Some(server) = self.server.take() {
+            server.stop();
         }
     }
 }
@@ -230,13 +227,13 @@ fn a_loop_that_hangs_makes_the_node_unready_and_is_named() {
         if status == 503 {
             break answer;
         }
-        assert!(Instant::now() < deadline, "a hanging engine goes unnoticed");
+        assert!(Instant::now() < deadline, "a hanging engine is not reported");
     };
     assert_eq!(unready["loop"], "engine");
-    assert_eq!(fixture.get("/live").0, 200, "a hanging engine does not stop the door");
+    assert_eq!(fixture.get("/live").0, 200, "the listener answers beside a hanging engine");
     fixture.engine.hangs.store(false, Ordering::Release);
     while fixture.get("/ready").0 != 200 {
-        assert!(Instant::now() < deadline, "an engine that runs again goes unnoticed");
+        assert!(Instant::now() < deadline, "an engine that runs again is not reported");
     }
 }
 
@@ -252,7 +249,7 @@ fn a_node_that_recovers_stops_or_failed_is_not_ready() {
 }
 
 #[test]
-fn health_and_version_say_what_there_is() {
+fn health_and_version_show_watermarks_components_and_build() {
     let fixture = Fixture::recovering("listen.ops_token_file = 'token'", Seq(41));
     fixture.lifecycle.serve();
     let (status, health) = fixture.get("/health");
@@ -284,21 +281,21 @@ fn metrics_are_prometheus_text() {
         assert!(name.starts_with("pinion_") && is_number, "{line}");
         assert!(text.contains(&format!("# TYPE {family} ")), "{bare} has no type");
     }
-    // A loop that was renamed is there under its old name too, for one release.
+    // For one release a renamed loop has its series under the old name as well.
     for (metric, name) in [("age_ms", "store_writer"), ("age_ms", "keeper"), ("cycles_total", "keeper")] {
         assert!(text.contains(&format!("\npinion_loop_{metric}{{loop=\"{name}\"}} ")), "{text}");
     }
 }
 
 #[test]
-fn metrics_with_a_token_are_not_for_everybody() {
+fn metrics_with_a_token_require_it() {
     let fixture = Fixture::new("listen.metrics_token_file = 'token'");
     assert_eq!(fixture.request("GET", "/metrics", "wrong", "").0, 401);
     assert_eq!(fixture.request("GET", "/metrics", TOKEN, "").0, 200);
 }
 
 #[test]
-fn the_admin_api_wants_its_token() {
+fn the_admin_api_requires_its_token() {
     let fixture = Fixture::open();
     let body = json!({ "symbol": "BTC", "scale": 8 }).to_string();
     for token in ["", "wrong", &TOKEN[1..], &format!("{TOKEN}x")] {
@@ -313,7 +310,7 @@ fn the_admin_api_wants_its_token() {
 }
 
 #[test]
-fn commands_do_what_they_say_and_say_what_they_did() {
+fn commands_take_effect_and_report_it() {
     let fixture = Fixture::with_market();
     let registry = fixture.get("/admin/registry").1;
     assert_eq!(registry["markets"][0]["symbol"], "BTCUSDT");
@@ -340,7 +337,7 @@ fn commands_do_what_they_say_and_say_what_they_did() {
     assert_eq!(fixture.done("/admin/market/fees", fees)["events"][0]["maker_fee_ppm"], -50);
     let limits = fixture.done("/admin/market/limits", json!({ "market": "BTCUSDT", "min_qty": "0.01" }));
     assert_eq!(limits["events"][0]["min_qty"], "0.01");
-    assert_eq!(limits["events"][0]["max_qty"], "9000", "what is not given stays");
+    assert_eq!(limits["events"][0]["max_qty"], "9000", "a limit that is not given stays");
     fixture.done("/admin/fee-tier", json!({ "tier": 1, "maker_scale_ppm": 500_000, "taker_scale_ppm": 900_000 }));
     fixture.done("/admin/account/fee-tier", json!({ "account": "alice", "tier": 1 }));
     fixture.done("/admin/account/limits", json!({ "account": 1, "open_orders_max": 10 }));
@@ -351,19 +348,19 @@ fn commands_do_what_they_say_and_say_what_they_did() {
 }
 
 #[test]
-fn what_the_engine_refuses_is_a_conflict_with_its_sequence() {
+fn a_refusal_by_the_engine_is_a_conflict_with_its_sequence() {
     let fixture = Fixture::with_market();
-    let taken = fixture.refused("/admin/account/add", json!({ "name": "alice" }), 409, "name_taken");
-    assert_eq!(taken["seq"], 6, "a refused command is in the log");
+    let conflict = fixture.refused("/admin/account/add", json!({ "name": "alice" }), 409, "name_taken");
+    assert_eq!(conflict["seq"], 6, "a refused command is in the log");
     fixture.refused("/admin/withdraw", deposit("2000000", "W2"), 409, "insufficient_funds");
     fixture.refused("/admin/deposit", deposit("7", "R1"), 409, "reference_conflict");
-    fixture.refused("/admin/key/revoke", json!({ "key": "nobody" }), 404, "unknown_key");
+    fixture.refused("/admin/key/revoke", json!({ "key": "absent" }), 404, "unknown_key");
     let inexact = json!({ "symbol": "X", "base": "BTC", "quote": "USDT", "tick": "0.000001", "lot": "0.0001" });
     fixture.refused("/admin/market/add", inexact, 422, "inexact");
 }
 
 #[test]
-fn what_makes_no_sense_never_reaches_the_log() {
+fn an_invalid_request_never_reaches_the_log() {
     let fixture = Fixture::with_market();
     let before = fixture.engine(|engine| engine.stamp().seq);
     let funds = |amount: Value| json!({ "account": 1, "asset": "USDT", "amount": amount, "ref": "R9" });
@@ -431,7 +428,7 @@ fn a_dry_run_changes_nothing() {
 }
 
 #[test]
-fn a_session_gets_a_password_that_only_its_answer_shows() {
+fn a_new_password_is_in_its_answer_only() {
     use argon2::password_hash::phc::PasswordHash;
     use argon2::{Argon2, PasswordVerifier};
     let fixture = Fixture::with_market();
@@ -441,7 +438,7 @@ fn a_session_gets_a_password_that_only_its_answer_shows() {
     let password = answer["password"].as_str().expect("a password");
     assert_eq!(password.len(), 10);
     let hash = fixture.engine(|engine| engine.sessions().get(SessionId(1)).map(|s| s.password_hash.clone()));
-    let hash = hash.expect("the session is there");
+    let hash = hash.expect("the session exists");
     let parsed = PasswordHash::new(&hash).expect("PHC text");
     assert!(Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok());
     let registry = fixture.get("/admin/registry").1.to_string();
@@ -458,7 +455,7 @@ fn a_session_gets_a_password_that_only_its_answer_shows() {
 }
 
 #[test]
-fn keys_are_ed25519_until_secrets_have_a_place() {
+fn only_ed25519_keys_are_accepted() {
     let fixture = Fixture::with_market();
     let hmac = json!({ "account": 1, "permissions": ["read", "trade"] });
     let refused = fixture.refused("/admin/key/add", hmac, 501, "unsupported");
@@ -467,7 +464,7 @@ fn keys_are_ed25519_until_secrets_have_a_place() {
         "account": 1, "permissions": ["read", "trade"], "ed25519": PUBLIC_PEM, "addresses": ["10.0.0.0/8"],
     });
     let key = fixture.done("/admin/key/add", body)["key"].as_str().expect("a key").to_owned();
-    let found = fixture.engine(|engine| engine.keys().find(&key).map(|k| k.spec.clone())).expect("in the state");
+    let found = fixture.engine(|engine| engine.keys().find(&key).map(|k| k.spec.clone())).expect("the key exists");
     assert_eq!((found.permissions, found.ed25519_public.len(), found.addresses.len()), (3, 32, 1));
     fixture.done("/admin/key/revoke", json!({ "key": key }));
     assert_eq!(fixture.get("/admin/registry").1["keys"][0]["revoked"], true);
@@ -476,7 +473,7 @@ fn keys_are_ed25519_until_secrets_have_a_place() {
 }
 
 #[test]
-fn cancel_all_goes_by_account_and_by_market() {
+fn cancel_all_selects_by_account_and_by_market() {
     let fixture = Fixture::with_market();
     for body in [json!({ "account": 1 }), json!({ "market": "BTCUSDT" }), json!({ "account": 1, "market": "BTCUSDT" })]
     {
@@ -489,7 +486,7 @@ fn cancel_all_goes_by_account_and_by_market() {
 }
 
 #[test]
-fn many_at_once_keep_their_order() {
+fn parallel_requests_have_consistent_answers() {
     let fixture = Fixture::open();
     std::thread::scope(|scope| {
         for idx in 0..24 {
@@ -508,28 +505,28 @@ fn many_at_once_keep_their_order() {
 }
 
 #[test]
-fn the_registry_follows_when_the_client_does_not_wait() {
+fn the_registry_is_updated_when_the_client_does_not_wait() {
     let fixture = Fixture::open();
     fixture.engine.hangs.store(true, Ordering::Release);
     let body = json!({ "symbol": "BTC", "scale": 8 }).to_string();
-    let mut socket = TcpStream::connect(fixture.address).expect("it listens");
+    let mut socket = TcpStream::connect(fixture.address).expect("the node listens");
     let head = format!(
         "POST /admin/asset/add HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    socket.write_all(format!("{head}{body}").as_bytes()).expect("it reads");
+    socket.write_all(format!("{head}{body}").as_bytes()).expect("the node reads");
     let deadline = Instant::now() + PATIENCE;
     while fixture.engine.waiting.load(Ordering::Acquire) == 0 {
         assert!(Instant::now() < deadline, "the command never reaches the ring");
         std::thread::yield_now();
     }
     drop(socket);
-    // Asked twice, so that the edge has seen the end of the other connection.
+    // Two requests, so that the listener has seen the end of the other connection.
     assert_eq!((fixture.get("/live").0, fixture.get("/live").0), (200, 200));
     fixture.engine.hangs.store(false, Ordering::Release);
     while fixture.get("/admin/registry").1["assets"].as_array().is_none_or(Vec::is_empty) {
-        let taken = fixture.engine(|engine| engine.stamp().seq);
-        assert!(Instant::now() < deadline, "the registry misses what the log has: {taken:?}");
+        let applied = fixture.engine(|engine| engine.stamp().seq);
+        assert!(Instant::now() < deadline, "the registry does not show the log up to {applied:?}");
     }
 }
 
@@ -542,37 +539,37 @@ fn bodies_heads_and_connections_are_bounded() {
     let (head, _) = fixture.raw(&format!("GET /live HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(40_000)));
     assert!(head.contains(" 431 "), "{head}");
     let (head, _) = fixture.raw("GET /live HTTP/1.1\r\nHo");
-    assert!(!head.contains(" 200 "), "a head that never ends is cut off: {head}");
+    assert!(!head.contains(" 200 "), "a head that never ends is refused: {head}");
     let (head, _) = fixture.raw(&format!(
         "POST /admin/asset/add HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 9\r\n\r\n{{"
     ));
-    assert!(head.contains(" 408 "), "a body that never ends is cut off: {head}");
+    assert!(head.contains(" 408 "), "a body that never ends is refused: {head}");
 
-    let idle: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(fixture.address).expect("it listens")).collect();
+    let idle: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(fixture.address).expect("the node listens")).collect();
     let deadline = Instant::now() + PATIENCE;
-    // The four are dropped by the head's timeout, and the door is open again.
+    // The timeout for heads closes the four; then the listener accepts others again.
     loop {
-        let mut socket = TcpStream::connect(fixture.address).expect("it listens");
+        let mut socket = TcpStream::connect(fixture.address).expect("the node listens");
         let sent = socket.write_all(b"GET /live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         let mut answer = String::new();
         if sent.is_ok() && socket.read_to_string(&mut answer).is_ok() && answer.contains(" 200 ") {
             break;
         }
-        assert!(Instant::now() < deadline, "idle connections keep the door shut");
+        assert!(Instant::now() < deadline, "idle connections lock others out");
     }
     drop(idle);
 }
 
 #[test]
-fn a_stopping_node_says_so_and_ends() {
+fn a_stopping_node_refuses_commands_and_ends() {
     let mut fixture = Fixture::open();
     fixture.lifecycle.stop();
     fixture.refused("/admin/asset/add", json!({ "symbol": "BTC", "scale": 8 }), 503, "stopping");
     assert_eq!(fixture.get("/ready").1["detail"], "stopping");
-    // A connection that idles does not hold it up.
-    let _idle = TcpStream::connect(fixture.address).expect("it listens");
+    // An idle connection does not delay the end.
+    let _idle = TcpStream::connect(fixture.address).expect("the node listens");
     let asked = Instant::now();
-    fixture.edge.take().expect("running").stop();
-    assert!(asked.elapsed() < PATIENCE, "the edge ends within its drain");
-    assert!(TcpStream::connect(fixture.address).is_err(), "nobody listens any more");
+    fixture.server.take().expect("the ops server runs").stop();
+    assert!(asked.elapsed() < PATIENCE, "the listener ends within its drain");
+    assert!(TcpStream::connect(fixture.address).is_err(), "the port is closed");
 }

@@ -1,4 +1,4 @@
-//! Whether the places that a configuration names can be used: directories written to, secrets read.
+//! Checks of the paths in a configuration on this machine: directories are writable, secrets readable.
 
 use super::Config;
 use super::reader::Reader;
@@ -16,12 +16,11 @@ pub(super) fn check(config: &Config, r: &mut Reader) {
     let secrets = [
         ("listen.ops_token_file", &config.listen.ops_token_file),
         ("listen.metrics_token_file", &config.listen.metrics_token_file),
-        ("export.url_file", &config.export.url_file),
     ];
     for (key, path) in secrets {
         let Some(path) = path else { continue };
         if let Err(error) = Secret::read(path) {
-            r.note(key, Some(quoted(path)), &error.to_string(), None);
+            r.note(key, Some(quoted(path)), &error.to_string(), Some("a file with a secret, for its owner only"));
         }
     }
 }
@@ -30,10 +29,10 @@ pub(super) fn quoted(path: &Path) -> String {
     format!("{:?}", path.display().to_string())
 }
 
-/// A directory that is not there yet is judged by the nearest one above it.
+/// Checks a directory that the node writes in; where it does not exist yet, the nearest existing one above it.
 fn check_directory(key: &str, path: &Path, r: &mut Reader) {
     let Some(existing) = path.ancestors().find(|p| p.symlink_metadata().is_ok()) else { return };
-    let allowed = Some("a directory that this user may write in");
+    let allowed = Some("a directory in which this user may write");
     if !existing.is_dir() {
         let why = format!("{} is not a directory", existing.display());
         return r.note(key, Some(quoted(path)), &why, allowed);
@@ -44,7 +43,7 @@ fn check_directory(key: &str, path: &Path, r: &mut Reader) {
     }
 }
 
-/// Makes a file and removes it: permissions, read-only mounts and full disks all show that way, and only that way.
+/// Creates a file and removes it, the one test that finds missing permissions, read-only mounts and full disks alike.
 fn probe(dir: &Path) -> std::io::Result<()> {
     let path = dir.join(format!(".write-probe-{}", std::process::id()));
     OpenOptions::new().write(true).create_new(true).open(&path)?;

@@ -1,11 +1,11 @@
-//! How often each fault took effect: a fault that never does proves nothing.
+//! How often each kind of fault took effect; one that never does proves nothing.
 
 use crate::options::{FAULTS, Fault};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Struck([u64; FAULTS.len()]);
+pub struct FaultCounts([u64; FAULTS.len()]);
 
-impl Struck {
+impl FaultCounts {
     pub fn note(&mut self, fault: Fault) {
         self.add(fault, 1);
     }
