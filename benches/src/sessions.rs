@@ -19,9 +19,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-/// The node's threads; `iou-wrk` are the kernel's workers for its io_uring.
-const THREADS: [&str; 4] = ["core", "iou-wrk", "keeper", "feed"];
-
 /// Messages kept for resends, over all sessions, and the bytes that the node reserves for each.
 const RESEND_TOTAL: u64 = 10_240_000;
 const MESSAGE_BYTES: u64 = 128;
@@ -183,6 +180,6 @@ fn round(plan: &Plan<'_>, sessions: u32) -> Result<Round> {
     ensure!(rejects == 0, "the node counted {rejects} rejects");
     fixture.check(setup_len + flood.total, flood.resting)?;
     std::fs::remove_dir_all(&path)?;
-    let cpu_ns = THREADS.iter().map(|thread| cpu.of(thread)).sum::<u64>() as f64 / flood.commands as f64;
+    let cpu_ns = cpu.of_node() as f64 / flood.commands as f64;
     Ok(Round { flood, login_seconds, cpu_ns })
 }

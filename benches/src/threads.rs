@@ -3,6 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs::{read_dir, read_to_string};
 
+/// The node's threads whose CPU time benches print, each with its key in JSON documents, which keep a thread's first
+/// name. `iou-wrk` are the kernel's workers for the node's io_uring.
+pub const NODE_THREADS: [(&str, &str); 4] =
+    [("core", "core"), ("iou-wrk", "iou-wrk"), ("store_writer", "keeper"), ("feed", "feed")];
+
 /// Nanoseconds on a CPU by thread name; threads of one name are added up. The kernel's workers of an io_uring of this
 /// process are threads of it (`iou-wrk-N`) and stand under the name `iou-wrk`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +31,11 @@ impl CpuTimes {
         let used =
             |(name, ns): (&String, &u64)| (name.clone(), ns.saturating_sub(before.0.get(name).copied().unwrap_or(0)));
         Self(self.0.iter().map(used).collect())
+    }
+
+    /// The time of all threads of the node that are printed.
+    pub fn of_node(&self) -> u64 {
+        NODE_THREADS.iter().map(|(thread, _)| self.of(thread)).sum()
     }
 
     pub fn of(&self, name: &str) -> u64 {

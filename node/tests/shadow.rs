@@ -99,7 +99,11 @@ fn a_snapshot_and_the_log_after_it_give_the_state_of_the_complete_log() {
     assert_eq!(take_snapshot(&running), status.watermarks.snapshot.get().0);
     trade_so_many(&running, &mut traders, 500);
     assert_eq!(running.stop(), 0);
-    assert_eq!(status.watermarks.shadow.get().0, status.watermarks.durable.get().0, "the shadow reaches the end of the log");
+    assert_eq!(
+        status.watermarks.shadow.get().0,
+        status.watermarks.durable.get().0,
+        "the shadow reaches the end of the log"
+    );
     assert_eq!(status.seq_hash_differs.get(), 0);
     let expected = replayed(&node_dir);
     assert!(status.watermarks.snapshot.get().0 < expected.0, "the log has commands after the snapshot");
@@ -163,7 +167,11 @@ fn with_three_snapshots() -> (NodeDir, Vec<Trader>, std::sync::Arc<Status>) {
 #[test]
 fn every_snapshot_is_at_a_check() {
     let (node_dir, _traders, status) = with_three_snapshots();
-    assert_eq!(status.watermarks.history.get().0, status.watermarks.durable.get().0, "a clean stop ends the log with a check");
+    assert_eq!(
+        status.watermarks.history.get().0,
+        status.watermarks.durable.get().0,
+        "a clean stop ends the log with a check"
+    );
     let directory = Directory::open_read_only(&node_dir.data_dir()).expect("it is a data directory");
     let kept: Vec<u64> =
         snapshots::list(&directory).expect("the path is readable").into_iter().map(|file| file.seq.0).collect();
@@ -254,7 +262,11 @@ fn a_damaged_snapshot_keeps_no_log_and_does_not_count_as_kept() {
     let running = node_dir.start();
     let status = std::sync::Arc::clone(&running.node().status);
     let third = taken(&running);
-    assert_eq!(status.watermarks.truncated.get().0, first, "snapshot {second} is damaged, so the one before it is needed");
+    assert_eq!(
+        status.watermarks.truncated.get().0,
+        first,
+        "snapshot {second} is damaged, so the one before it is needed"
+    );
     assert!(files[0].exists());
     wait_until("the damage is reported", || status.damage().is_some_and(|report| report.contains(&*name)));
     taken(&running);

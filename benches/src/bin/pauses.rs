@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   client, core 0 --> loopback TCP --> node in this process, spinning, core 1
-//!                                       its other threads (shadow, keeper, feed): on any core that is free
+//!                                       its other threads (shadow, store writer, feed): on any free core
 //!
 //! state     accounts with two balances and two resting orders each, far from the flow's prices, written into the log
 //!           first

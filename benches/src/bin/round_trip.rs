@@ -32,7 +32,7 @@ use benches::machine::Machine;
 use benches::options::{Files, Mode, RoundCount, exit_code};
 use benches::report::Spread;
 use benches::rounds::{Latencies, Rounds, table_head};
-use benches::threads::CpuTimes;
+use benches::threads::{CpuTimes, NODE_THREADS};
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -145,9 +145,6 @@ struct Load {
     ring_entries: u64,
     flushes: u64,
 }
-
-/// The node's threads whose CPU time is printed; `iou-wrk` are the kernel's workers for its io_uring.
-const THREADS: [&str; 4] = ["core", "iou-wrk", "keeper", "feed"];
 
 /// Figures of depth 1.
 struct DepthOne {
@@ -287,7 +284,7 @@ impl Load {
     }
 
     fn node_cpu_ns(&self) -> f64 {
-        THREADS.iter().map(|thread| self.cpu.of(thread)).sum::<u64>() as f64 / self.commands as f64
+        self.cpu.of_node() as f64 / self.commands as f64
     }
 }
 
@@ -325,7 +322,7 @@ impl UnderLoad {
             "node",
             "core",
             "iou-wrk",
-            "keeper",
+            "store",
             "feed",
             "client",
             "enters",
@@ -347,7 +344,7 @@ impl UnderLoad {
                 column.median(Load::node_cpu_ns),
                 column.per_command("core"),
                 column.per_command("iou-wrk"),
-                column.per_command("keeper"),
+                column.per_command("store_writer"),
                 column.per_command("feed"),
                 column.per_command("client"),
                 column.median(|load| load.ring_entries as f64 / load.commands as f64),
@@ -360,10 +357,12 @@ impl UnderLoad {
     fn json(&self) -> Value {
         let columns = self.columns.iter().map(|column| {
             let loads = column.loads.iter().map(|load| {
-                let cpu: serde_json::Map<String, Value> = THREADS
+                let cpu: serde_json::Map<String, Value> = NODE_THREADS
                     .iter()
-                    .chain(&["client"])
-                    .map(|t| ((*t).to_owned(), (load.cpu.of(t) as f64 / load.commands as f64).into()))
+                    .chain(&[("client", "client")])
+                    .map(|(thread, key)| {
+                        ((*key).to_owned(), (load.cpu.of(thread) as f64 / load.commands as f64).into())
+                    })
                     .collect();
                 let at = |q: f64| load.latencies.at(q);
                 json!({
