@@ -1,7 +1,12 @@
-//! The doors of the binary protocol: order entry and market data.
+//! The gateways of the binary protocol: connections to commands, released answers and market data to connections.
+//!
+//! Read in this order; a module uses only the ones above it: where output goes (`send_buffer`), the two threads that
+//! serve order entry (`passwords`, `resend`), and the gateways themselves (`order_entry`, `market_data`).
+
+pub mod send_buffer;
+
+pub mod passwords;
+pub mod resend;
 
 pub mod market_data;
 pub mod order_entry;
-pub mod passwords;
-pub mod resend;
-pub mod send_buffer;

@@ -23,9 +23,9 @@ pub mod wiring;
 use crate::config::{Config, JournalSyncMode, Threads};
 use crate::engine::engine_loop::{self, EngineLoop, Release};
 use crate::faults::fault::JournalFault;
-use crate::gateway::order_entry::{DoorLimits, DoorState};
-use crate::gateway::passwords::door;
-use crate::gateway::resend::archive;
+use crate::gateway::order_entry::{GatewayLimits, GatewayState};
+use crate::gateway::passwords::password_port;
+use crate::gateway::resend::resend_port;
 use crate::host::clock::Clock;
 use crate::host::listen;
 use crate::host::pages;
@@ -123,9 +123,9 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
         store_writer_done: Arc::default(),
     };
     let (port, inlet) = shadow_port();
-    let (door, passwords) = door();
-    let (archive, resend) = archive(Arc::clone(&store), port.clone(), readers.durable.clone());
-    let helpers = GatewayHelpers { door, archive };
+    let (password_port, passwords) = password_port();
+    let (resend_port, resend) = resend_port(Arc::clone(&store), port.clone(), readers.durable.clone());
+    let helpers = GatewayHelpers { passwords: password_port, resends: resend_port };
     let rings = make_rings(RingSizes::default(), writers.engine, helpers, &common.lifecycle, &common.status);
 
     let head_config = config.journal.head(directory.identity().timeline, directory.identity().geometry);
@@ -146,12 +146,12 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     let followers = Followers::spawn(loops, common.clone())?;
 
     let release = release(config.journal.sync, config.journal.interval, &claim.fault);
-    let door_state = DoorState::of(&engine, &translator, streams);
+    let gateway_state = GatewayState::of(&engine, &translator, streams);
     let check_every = config.shadow.check_every_commands;
     let pinned = PinnedThreads {
-        door_state,
+        gateway_state,
         gateway_wiring: rings.gateway,
-        limits: door_limits(config),
+        limits: gateway_limits(config),
         orders: claim.orders,
         engine_loop: EngineLoop::new(engine, translator, rings.engine, release, check_every, continuations),
         journal,
@@ -260,8 +260,8 @@ fn fault_acknowledges_early(_fault: &JournalFault) -> bool {
     false
 }
 
-fn door_limits(config: &Config) -> DoorLimits {
-    DoorLimits {
+fn gateway_limits(config: &Config) -> GatewayLimits {
+    GatewayLimits {
         connections_per_address_max: config.limits.connections_per_address_max as u32,
         login_failures_max: config.limits.login_failures_max,
         login_failure_window_ns: config.limits.login_failure_window.as_nanos() as u64,

@@ -62,18 +62,18 @@ impl Single {
                 return self.lifecycle.fail(exit::FAILED, error.to_string());
             }
             let now = self.clock.now();
-            let mut work = self.gateway.take_in(now, &mut self.reactor);
+            let mut work = self.gateway.poll_inbound(now, &mut self.reactor);
             work += self.engine.poll(now, &mut self.reactor);
             if let Some(poisoned) = self.reactor.poisoned() {
                 // No answer leaves after this: only a restart can find out whether the failed frame is on disk.
                 return fail_poisoned(&self.lifecycle, poisoned);
             }
-            work += self.gateway.give_out(now, &mut self.reactor);
+            work += self.gateway.poll_outbound(now, &mut self.reactor);
             self.status.gateway.at_ns.set(now.0);
             self.status.gateway.cycles.add(1);
             self.status.ring_entries.set(self.reactor.enter_count());
             if self.lifecycle.is_stopping() {
-                self.gateway.close_to_new();
+                self.gateway.stop_inbound();
                 let deadline = *deadline.get_or_insert(now.0 + DRAIN_NS);
                 let drained = self.engine.is_drained(&self.reactor);
                 let sent = self.gateway.is_drained(&self.reactor) || deadline <= now.0;
@@ -152,12 +152,12 @@ impl GatewayThread {
                 return self.lifecycle.fail(exit::FAILED, error.to_string());
             }
             let now = self.clock.now();
-            let mut work = self.gateway.take_in(now, &mut self.reactor);
-            work += self.gateway.give_out(now, &mut self.reactor);
+            let mut work = self.gateway.poll_inbound(now, &mut self.reactor);
+            work += self.gateway.poll_outbound(now, &mut self.reactor);
             self.status.gateway.at_ns.set(now.0);
             self.status.gateway.cycles.add(1);
             if self.lifecycle.is_stopping() {
-                self.gateway.close_to_new();
+                self.gateway.stop_inbound();
                 self.closed.store(true, Ordering::Release);
                 let deadline = *deadline.get_or_insert(now.0 + DRAIN_NS);
                 let sent = self.gateway.is_drained(&self.reactor) || deadline <= now.0;

@@ -1,13 +1,14 @@
-//! Market-data connections: the live stream, snapshots, and the best levels, to whoever asks.
+//! The market data gateway: the live stream, snapshots, and the best levels.
 //!
-//! Who logs in names a stream: `LIVE` (numbered, from any number still in memory), `SNAP` (one snapshot, then the end) or
-//! `TOP` (the best levels, conflated). The feed is public: any name and password will do.
+//! A login chooses a stream: `LIVE` (from any number still in memory), `SNAP` (one snapshot, then end of session) or
+//! `TOP` (the best levels, conflated). The data is public: any user name and password are accepted.
 //!
-//! Invariants: no reader is waited for. A live reader that falls out of memory, or that reads nothing for as long as it
-//! may be silent, is disconnected and joins again by snapshot; a snapshot is written once per reader into memory of its own, at most `SNAPSHOTS_MAX` at a time; a top reader
-//! gets what changed since it could last take something.
+//! Invariants: an item is published only when its command is released; a slow reader delays neither the feed nor other
+//! readers. A reader of the live stream whose next message is no longer in memory, and any reader that reads nothing
+//! for the silence limit, is disconnected and recovers by snapshot. A snapshot takes memory of its own, so at most
+//! `SNAPSHOTS_MAX` are sent at a time. A reader of the best levels gets the changes since its last update.
 
-use crate::gateway::send_buffer::Filling;
+use crate::gateway::send_buffer::{ControlOutput, SendBuffer};
 use crate::reactor::ports::{ConnId, Done, Sockets, Wait};
 use crate::reactor::uring::Reactor;
 use crate::replica::public_feed::PublicFeed;
@@ -16,8 +17,9 @@ use crate::status::Status;
 use crate::status::lifecycle::Lifecycle;
 use crate::status::watermarks::Watermark;
 use api::binary::login::{LoginReject, LoginRequest, SessionName};
+use api::binary::market::LEVEL_UPDATE_BYTES_MAX;
 use api::binary::sbe::Framed;
-use api::binary::session::{CloseReason, Flow, Session, SessionLimits, SessionOutput, State};
+use api::binary::session::{CloseReason, Flow, Inbound, Output, Session, SessionLimits, State};
 use api::binary::snapshot::write_snapshot;
 use api::binary::soup::{PACKET_HEADER_BYTES, PacketKind, append_packet};
 use api::binary::stream::{SessionSeq, StreamError, first_to_send};
@@ -30,53 +32,65 @@ use zerocopy::IntoBytes;
 
 /// Largest message of the live stream.
 const LIVE_MESSAGE_BYTES_MAX: usize = 128;
-/// Snapshots being read at once.
+/// Snapshots that are being sent at once. At the limit the login is rejected, and the reader tries again.
 const SNAPSHOTS_MAX: usize = 8;
-/// Items taken from the ring before sockets are looked at again.
+/// Items taken from the ring in one cycle, before the sockets are polled again.
 const ITEMS_PER_CYCLE_MAX: usize = 4096;
 const HOUSEKEEPING_NS: u64 = 50_000_000;
-/// How long a stopping node waits for readers to take what was published.
+/// How long a stopping node waits for readers to receive what is published.
 const DRAIN_NS: u64 = 2_000_000_000;
-/// A top reader is told about so many instruments per send at most.
-const TOP_ROOM_BYTES: usize = 8 * 1024;
+/// Room for one `LevelUpdate`. A send needs twice as much for an instrument, because a `Bbo` precedes its update.
+const TOP_BYTES_MAX: usize = 8 * 1024;
 
-/// What a reader asked for.
-enum Wish {
-    Nothing,
+const _: () = assert!(LEVEL_UPDATE_BYTES_MAX + PACKET_HEADER_BYTES <= TOP_BYTES_MAX);
+
+/// What a reader has logged in to, and how far it has been sent.
+enum Subscription {
+    None,
     Live {
         next: SessionSeq,
     },
-    /// The rest of a snapshot, packets and all.
+    /// All packets of the snapshot, and how many bytes of them are sent.
     Snapshot {
         packets: Vec<u8>,
         sent: usize,
     },
-    /// Its snapshot is on its way and the line is closed in our direction. The client closes the other, or time does:
-    /// closing both at once would be a reset to a client that speaks meanwhile, and take the end of the snapshot along.
-    Said {
+    /// The snapshot is sent and the sending direction is shut down. The client closes the connection, or the node does
+    /// at `ends`: a close while the client still sends would reset the connection and could discard the snapshot's end.
+    SnapshotSent {
         ends: TsNs,
     },
-    /// What it was told last, by instrument, and from which instrument to go on.
+    /// The levels of each instrument as of its last update, and the instrument at which the next send begins.
     Top {
-        told: BTreeMap<u32, TopState>,
-        from: u32,
+        sent: BTreeMap<u32, TopState>,
+        next_instrument: u32,
     },
+}
+
+impl Subscription {
+    /// Whether all of a snapshot has been passed to the connection.
+    fn is_complete(&self) -> bool {
+        matches!(self, Self::Snapshot { packets, sent } if *sent == packets.len())
+    }
 }
 
 struct Reader {
     id: ConnId,
     protocol: Session,
+    /// Bytes to send before the next message.
     control: Vec<u8>,
-    wish: Wish,
+    subscription: Subscription,
+    /// The connection closes when its control bytes are sent.
     closing: bool,
-    /// Since when it has been sent what it may not have read.
+    /// When the last send began.
     sending_since: TsNs,
 }
 
-/// The feed's loop: takes released items in, sends to readers what they can take.
-pub struct MarketGate {
+/// The loop that publishes: applies released items to the feed and sends readers what they can take.
+pub struct MarketData {
     items: Consumer<FeedItem>,
     state: PublicFeed,
+    /// By connection slot.
     readers: Vec<Option<Box<Reader>>>,
     released: Watermark<Seq>,
     status: Arc<Status>,
@@ -84,8 +98,8 @@ pub struct MarketGate {
     housekeeping_at_ns: u64,
 }
 
-impl MarketGate {
-    /// Items are published once `released` has reached their command.
+impl MarketData {
+    /// An item is published when `released` has reached its command.
     pub fn new(
         items: Consumer<FeedItem>,
         state: PublicFeed,
@@ -98,7 +112,7 @@ impl MarketGate {
 
     /// One cycle. Returns the work done.
     pub fn poll(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
-        let mut work = self.take_items();
+        let mut work = self.poll_items();
         let mut idx = 0;
         while let Some(done) = reactor.done(idx) {
             idx += 1;
@@ -112,7 +126,7 @@ impl MarketGate {
         work += idx;
         if now.0 - self.housekeeping_at_ns >= HOUSEKEEPING_NS {
             self.housekeeping_at_ns = now.0;
-            self.keep_house(now, reactor);
+            self.housekeeping(now, reactor);
         }
         for slot in 0..self.readers.len() {
             work += self.flush(now, slot, reactor);
@@ -124,7 +138,7 @@ impl MarketGate {
         self.items.is_empty()
     }
 
-    fn take_items(&mut self) -> usize {
+    fn poll_items(&mut self) -> usize {
         let released = self.released.get();
         let mut count = 0;
         while count < ITEMS_PER_CYCLE_MAX && self.items.peek().is_ok_and(|item| item.stamp.seq <= released) {
@@ -141,20 +155,26 @@ impl MarketGate {
         }
         let mut protocol = Session::new(now);
         protocol.set_limits(self.limits);
-        let reader =
-            Reader { id, protocol, control: Vec::new(), wish: Wish::Nothing, closing: false, sending_since: now };
+        let reader = Reader {
+            id,
+            protocol,
+            control: Vec::new(),
+            subscription: Subscription::None,
+            closing: false,
+            sending_since: now,
+        };
         self.readers[id.slot()] = Some(Box::new(reader));
         self.status.market_readers.add(1);
     }
 
     fn received(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) {
         let Some(reader) = self.reader(id) else { return };
-        let mut hearing = Hearing { control: &mut reader.control, login: None, closed: false };
-        reader.protocol.on_bytes(now, reactor.received(id), &mut hearing);
-        let Hearing { login, closed, .. } = hearing;
-        reader.closing |= closed;
-        if let Some((name, wanted)) = login {
-            self.log_in(now, id, name, wanted);
+        let mut inbound = ReaderInbound { output: ControlOutput::new(&mut reader.control), login: None };
+        reader.protocol.on_bytes(now, reactor.received(id), &mut inbound);
+        let ReaderInbound { output, login } = inbound;
+        reader.closing |= output.closed().is_some();
+        if let Some((name, requested)) = login {
+            self.log_in(now, id, name, requested);
         }
         reactor.receive(id);
     }
@@ -163,36 +183,38 @@ impl MarketGate {
         self.readers.get_mut(id.slot())?.as_deref_mut().filter(|reader| reader.id == id)
     }
 
-    fn log_in(&mut self, now: TsNs, id: ConnId, name: SessionName, wanted: SessionSeq) {
-        let wish = match name {
-            SessionName::SNAP => self.snapshot(now),
-            SessionName::TOP => Some((Wish::Top { told: BTreeMap::new(), from: 0 }, SessionSeq::FIRST)),
-            name if name == SessionName::LIVE || name.is_blank() => self.live(wanted),
+    fn log_in(&mut self, now: TsNs, id: ConnId, name: SessionName, requested: SessionSeq) {
+        let name = if name.is_blank() { SessionName::LIVE } else { name };
+        let subscription = match name {
+            SessionName::SNAP => self.subscribe_snapshot(now),
+            SessionName::TOP => {
+                Some((Subscription::Top { sent: BTreeMap::new(), next_instrument: 0 }, SessionSeq::FIRST))
+            }
+            SessionName::LIVE => self.subscribe_live(requested),
             _ => None,
         };
-        let name = if name.is_blank() { SessionName::LIVE } else { name };
         let Some(reader) = self.reader(id) else { return };
-        let mut hearing = Hearing { control: &mut reader.control, login: None, closed: false };
-        match wish {
-            Some((wish, first)) => {
-                reader.protocol.accept(now, name, first, &mut hearing);
-                reader.wish = wish;
+        let mut output = ControlOutput::new(&mut reader.control);
+        match subscription {
+            Some((subscription, first)) => {
+                reader.protocol.accept(now, name, first, &mut output);
+                reader.subscription = subscription;
             }
-            None => reader.protocol.reject(now, LoginReject::NoSession, &mut hearing),
+            None => reader.protocol.reject(now, LoginReject::NoSession, &mut output),
         }
-        reader.closing |= hearing.closed;
+        reader.closing |= output.closed().is_some();
     }
 
-    fn live(&self, wanted: SessionSeq) -> Option<(Wish, SessionSeq)> {
+    fn subscribe_live(&self, requested: SessionSeq) -> Option<(Subscription, SessionSeq)> {
         let live = self.state.live();
-        let first = first_to_send(wanted, live.next_seq()).filter(|first| *first >= live.oldest_seq())?;
-        Some((Wish::Live { next: first }, first))
+        let first = first_to_send(requested, live.next_seq()).filter(|first| *first >= live.oldest_seq())?;
+        Some((Subscription::Live { next: first }, first))
     }
 
-    /// All of the market as of the newest live message, written out at once.
-    fn snapshot(&self, now: TsNs) -> Option<(Wish, SessionSeq)> {
-        let under_way = self.readers.iter().flatten().filter(|r| matches!(r.wish, Wish::Snapshot { .. })).count();
-        if under_way >= SNAPSHOTS_MAX {
+    /// All books as of the newest live message, encoded at once.
+    fn subscribe_snapshot(&self, now: TsNs) -> Option<(Subscription, SessionSeq)> {
+        let subscriptions = self.readers.iter().flatten().map(|reader| &reader.subscription);
+        if SNAPSHOTS_MAX <= subscriptions.filter(|s| matches!(s, Subscription::Snapshot { .. })).count() {
             return None;
         }
         let as_of = SessionSeq(self.state.live().next_seq().0 - 1);
@@ -201,24 +223,24 @@ impl MarketGate {
             append_packet(PacketKind::Sequenced, message, &mut packets);
         });
         append_packet(PacketKind::EndOfSession, &[], &mut packets);
-        Some((Wish::Snapshot { packets, sent: 0 }, SessionSeq::FIRST))
+        Some((Subscription::Snapshot { packets, sent: 0 }, SessionSeq::FIRST))
     }
 
-    /// Heartbeats and silences; who does not read for as long as it may be silent is dropped.
-    fn keep_house(&mut self, now: TsNs, reactor: &mut impl Sockets) {
+    /// Sends due heartbeats, enforces timeouts, and disconnects readers that read nothing for the silence limit.
+    fn housekeeping(&mut self, now: TsNs, reactor: &mut impl Sockets) {
         let unread_ns_max = self.unread_ns_max();
         for slot in 0..self.readers.len() {
             let Some(reader) = self.readers[slot].as_deref_mut() else { continue };
             let id = reader.id;
-            let mut hearing = Hearing { control: &mut reader.control, login: None, closed: false };
-            reader.protocol.on_tick(now, &mut hearing);
-            reader.closing |= hearing.closed;
-            let stuck = reactor.is_sending(id) && unread_ns_max <= now.0 - reader.sending_since.0;
-            let over = matches!(reader.wish, Wish::Said { ends } if ends <= now);
-            if stuck {
+            let mut output = ControlOutput::new(&mut reader.control);
+            reader.protocol.on_tick(now, &mut output);
+            reader.closing |= output.closed().is_some();
+            let is_stuck = reactor.is_sending(id) && unread_ns_max <= now.0 - reader.sending_since.0;
+            let is_over = matches!(reader.subscription, Subscription::SnapshotSent { ends } if ends <= now);
+            if is_stuck {
                 self.status.market_readers_dropped.add(1);
             }
-            if stuck || over {
+            if is_stuck || is_over {
                 self.close(id, reactor);
             }
         }
@@ -233,24 +255,24 @@ impl MarketGate {
         let unread_ns_max = self.unread_ns_max();
         let Some(reader) = self.readers[slot].as_deref_mut() else { return 0 };
         let id = reader.id;
-        if matches!(reader.wish, Wish::Said { .. }) {
+        if matches!(reader.subscription, Subscription::SnapshotSent { .. }) {
             return 0;
         }
         let Some(buffer) = reactor.send_buffer(id) else { return 0 };
-        let mut filling = Filling::new(buffer);
-        filling.drain(&mut reader.control, usize::MAX);
-        let lost = reader.protocol.state() == State::Open && !fill(now, reader, &self.state, &mut filling);
-        let len = filling.len();
+        let mut buffer = SendBuffer::new(buffer);
+        buffer.drain(&mut reader.control, usize::MAX);
+        let is_too_slow = reader.protocol.state() == State::Open && !fill(now, reader, &self.state, &mut buffer);
+        let len = buffer.len();
         reactor.send(id, len);
         reader.sending_since = now;
-        if len == 0 && matches!(&reader.wish, Wish::Snapshot { packets, sent } if *sent == packets.len()) {
+        if len == 0 && reader.subscription.is_complete() {
             reactor.finish_sending(id);
-            reader.wish = Wish::Said { ends: TsNs(now.0 + unread_ns_max) };
+            reader.subscription = Subscription::SnapshotSent { ends: TsNs(now.0 + unread_ns_max) };
         }
-        if lost {
+        if is_too_slow {
             self.status.market_readers_dropped.add(1);
         }
-        if lost || reader.closing && len == 0 {
+        if is_too_slow || reader.closing && len == 0 {
             self.close(id, reactor);
         }
         usize::from(len > 0)
@@ -264,7 +286,7 @@ impl MarketGate {
         reactor.close(id);
     }
 
-    /// Runs until the engine is done and everything it released is published, or the process must end.
+    /// Runs until the engine is done and everything that it released is published, or the process must end.
     pub fn run(
         mut self,
         mut reactor: Reactor,
@@ -284,10 +306,10 @@ impl MarketGate {
             self.status.feed.at_ns.set(now.0);
             self.status.feed.cycles.add(1);
             if engine_done.load(std::sync::atomic::Ordering::Acquire) {
-                // Readers that keep asking must not keep the node from ending.
+                // The deadline bounds the stop when readers always have more to receive.
                 let deadline = *deadline.get_or_insert(now.0 + DRAIN_NS);
-                let published = self.is_drained() || lifecycle.has_failed();
-                if published && work == 0 || deadline <= now.0 {
+                let is_published = self.is_drained() || lifecycle.has_failed();
+                if is_published && work == 0 || deadline <= now.0 {
                     return;
                 }
             }
@@ -296,80 +318,86 @@ impl MarketGate {
     }
 }
 
-/// Fills a send with what the reader wants next. False when it has fallen behind what is kept.
-fn fill(now: TsNs, reader: &mut Reader, state: &PublicFeed, filling: &mut Filling<'_>) -> bool {
-    let Reader { protocol, wish, .. } = reader;
-    match wish {
-        Wish::Nothing | Wish::Said { .. } => {}
-        Wish::Live { next } => {
-            while filling.room() >= LIVE_MESSAGE_BYTES_MAX + PACKET_HEADER_BYTES {
+/// Fills a send with what the reader's subscription has next. False when the next live message is no longer in memory.
+fn fill(now: TsNs, reader: &mut Reader, state: &PublicFeed, buffer: &mut SendBuffer<'_>) -> bool {
+    let Reader { protocol, subscription, .. } = reader;
+    match subscription {
+        Subscription::None | Subscription::SnapshotSent { .. } => {}
+        Subscription::Live { next } => {
+            while buffer.room() >= LIVE_MESSAGE_BYTES_MAX + PACKET_HEADER_BYTES {
                 match state.live().get(*next) {
-                    Ok(message) => protocol.send_sequenced(now, message, filling),
+                    Ok(message) => {
+                        let sent = protocol.send_sequenced(now, message, buffer);
+                        assert!(sent == *next, "the reader counts message {} as {}", next.0, sent.0);
+                    }
                     Err(StreamError::Beyond { .. }) => break,
                     Err(StreamError::Older { .. }) => return false,
                 }
                 *next = next.next();
             }
         }
-        Wish::Snapshot { packets, sent } => {
-            let len = filling.room().min(packets.len() - *sent);
-            filling.send(&packets[*sent..*sent + len]);
+        Subscription::Snapshot { packets, sent } => {
+            let len = buffer.room().min(packets.len() - *sent);
+            buffer.send(&packets[*sent..*sent + len]);
             *sent += len;
         }
-        Wish::Top { told, from } => fill_top(now, protocol, told, from, state, filling),
+        Subscription::Top { sent, next_instrument } => fill_top(now, protocol, sent, next_instrument, state, buffer),
     }
     true
 }
 
-/// Goes round the instruments from where the last send ended, so that none is starved by busier ones.
+/// Sends updates of the instruments in turn, beginning where the last send ended, so that busy instruments do not
+/// starve the others.
 fn fill_top(
     now: TsNs,
     protocol: &mut Session,
-    told: &mut BTreeMap<u32, TopState>,
-    from: &mut u32,
+    sent: &mut BTreeMap<u32, TopState>,
+    next_instrument: &mut u32,
     state: &PublicFeed,
-    filling: &mut Filling<'_>,
+    buffer: &mut SendBuffer<'_>,
 ) {
-    let mut scratch = [0; TOP_ROOM_BYTES];
-    let start = *from;
+    let mut scratch = [0; TOP_BYTES_MAX];
+    let start = *next_instrument;
     let (before, after): (Vec<_>, Vec<_>) = state.depth().books().partition(|book| book.instrument() < start);
     for book in after.into_iter().chain(before) {
-        if filling.room() < 2 * TOP_ROOM_BYTES {
-            *from = book.instrument();
+        if buffer.room() < 2 * TOP_BYTES_MAX {
+            *next_instrument = book.instrument();
             return;
         }
-        let known = told.entry(book.instrument()).or_default();
-        if let Some(len) = known.update(book, now, &mut scratch) {
-            protocol.send_sequenced(now, Framed::new(bbo(book, now)).as_bytes(), filling);
-            protocol.send_sequenced(now, &scratch[..len], filling);
+        let top = sent.entry(book.instrument()).or_default();
+        if let Some(len) = top.update(book, now, &mut scratch) {
+            protocol.send_sequenced(now, Framed::new(bbo(book, now)).as_bytes(), buffer);
+            protocol.send_sequenced(now, &scratch[..len], buffer);
         }
     }
 }
 
-/// Hears a reader's session; a log-in is answered by the gate itself.
-struct Hearing<'a> {
-    control: &'a mut Vec<u8>,
+/// Receives a reader's login. Readers send no other requests.
+struct ReaderInbound<'a> {
+    output: ControlOutput<'a>,
     login: Option<(SessionName, SessionSeq)>,
-    closed: bool,
 }
 
-impl SessionOutput for Hearing<'_> {
+impl Output for ReaderInbound<'_> {
     fn send(&mut self, bytes: &[u8]) {
-        self.control.extend_from_slice(bytes);
+        self.output.send(bytes);
     }
 
+    fn close(&mut self, reason: CloseReason) {
+        self.output.close(reason);
+    }
+}
+
+impl Inbound for ReaderInbound<'_> {
     fn login_requested(&mut self, login: &LoginRequest<'_>) {
         self.login = Some((login.session, login.sequence));
     }
 
-    /// Readers have nothing to say; what they say is ignored.
+    /// Ignored: the schema of market data has no requests.
     fn message(&mut self, _bytes: &[u8]) -> Flow {
         Flow::Continue
     }
 
+    /// Nothing to do: a reader's logout has the effect of its close.
     fn logout_requested(&mut self) {}
-
-    fn close(&mut self, _reason: CloseReason) {
-        self.closed = true;
-    }
 }

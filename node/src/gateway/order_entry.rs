@@ -1,21 +1,22 @@
-//! Order-entry connections: bytes to commands for the engine, released answers to bytes.
+//! The order entry gateway: received bytes to commands for the engine, released answers to bytes.
 //!
 //! ```text
-//!  reactor --bytes--> session --messages--> decode --> ingress                (take_in)
-//!  outbox --released answers--> streams --> send buffers --> reactor          (give_out)
+//!  reactor --bytes--> session --messages--> decode --> ingress                  (poll_inbound)
+//!  outbox --released answers--> streams --> send buffers --> reactor            (poll_outbound)
 //! ```
 //!
-//! Invariants: a connection's bytes are taken only when all commands in them fit the ingress, else they stay where they
-//! are and the client's own socket fills up; an answer reaches a connection only through its session's stream, so what
-//! a slow or lost client misses is there when it comes back; one live connection a session.
+//! Invariants: requests are decoded only while the ingress has room for their commands; bytes for which it has none
+//! stay in the reactor, which receives no more until they are decoded, so TCP slows the client down. Answers are sent
+//! only when released, and only through their session's stream, so a client that reads slowly or disconnects receives
+//! them by resend. A session has one live connection.
 
 mod connections;
 mod inbound;
 mod login;
 mod send;
 
-use crate::gateway::passwords::Doorbell;
-use crate::gateway::resend::{Archive, Recalled};
+use crate::gateway::passwords::PasswordPort;
+use crate::gateway::resend::{ResendBatch, ResendPort};
 use crate::reactor::ports::{ConnId, Done, ListenerIdx, Sockets};
 use crate::replica::session_streams::SessionStreams;
 use crate::replica::translate::Translator;
@@ -39,32 +40,32 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Commands that one receive can bring at most: the smallest message with its packet takes this many bytes.
+/// Commands that one receive can bring at most: the smallest request with its packet header has this many bytes.
 const COMMANDS_PER_RECEIVE_MAX: usize = crate::reactor::uring::RECEIVE_BYTES / 24 + 1;
-/// How often silent connections and grace windows are looked at.
+/// Interval at which timeouts and grace windows are checked.
 const HOUSEKEEPING_NS: u64 = 50_000_000;
-/// How long a connection that ends may take to read the last that is said to it.
-const LAST_WORDS_NS: u64 = 1_000_000_000;
-/// Unsequenced bytes (log-in answers, heartbeats, stage times) that one send carries; past it stage times are left out.
+/// How long a connection that is being closed may take to read its last bytes.
+const CLOSING_NS_MAX: u64 = 1_000_000_000;
+/// Control bytes (login answers, heartbeats, stage times) in one send. Beyond this stage times are skipped.
 const SEND_CONTROL_BYTES_MAX: usize = crate::reactor::uring::SEND_BYTES / 2;
-/// Past this many of them the client does not read at all and is disconnected.
+/// Unsent control bytes beyond which the client does not read at all and is disconnected.
 const CONTROL_BYTES_MAX: usize = 2 * SEND_CONTROL_BYTES_MAX;
 
-/// Bounds of the door.
+/// Limits from the configuration.
 #[derive(Clone, Copy, Debug)]
-pub struct DoorLimits {
+pub struct GatewayLimits {
     pub connections_per_address_max: u32,
-    /// Failed log-ins of one address within the window; beyond, it is turned away at once.
+    /// Failed logins of one address within the window. At the limit its connections are closed when they are accepted.
     pub login_failures_max: u32,
     pub login_failure_window_ns: u64,
     pub session: SessionLimits,
-    /// A reader that leaves more than this many messages unread since it came is disconnected.
+    /// Unread messages, besides resends, beyond which a client is disconnected.
     pub queue_max: u64,
-    /// Shortest grace window of sessions whose orders outlived the last run.
+    /// Shortest grace window after a start, for sessions that have open orders.
     pub restart_window_ms: u32,
 }
 
-/// What the door remembers of one address.
+/// Connections and failed logins of one address.
 #[derive(Clone, Copy, Debug, Default)]
 struct AddressRecord {
     connections: u32,
@@ -73,7 +74,7 @@ struct AddressRecord {
     failures_since_ns: u64,
 }
 
-/// Addresses remembered at once; when there are more, those without connections are forgotten.
+/// Address records at once. At the limit those without connections are dropped.
 const ADDRESSES_MAX: usize = 1 << 16;
 
 pub struct GatewayWiring {
@@ -82,100 +83,105 @@ pub struct GatewayWiring {
     pub release_times: ReleaseTimesOut,
     pub stages: StageRecorder,
     pub control: Consumer<Control>,
-    pub door: Doorbell,
-    pub archive: Archive,
-    /// What is at or below it may leave.
+    pub passwords: PasswordPort,
+    pub resends: ResendPort,
+    /// Answers of commands at or below it may be sent.
     pub released: Watermark<Seq>,
     pub status: Arc<Status>,
 }
 
-/// A session as the door sees it.
+/// What the gateway knows of a session.
 #[derive(Debug)]
-struct Desk {
+struct SessionRecord {
     facts: SessionFacts,
     conn: Option<ConnId>,
-    /// Its connection is gone and its orders go too when it does not come back in time.
-    down: Option<Down>,
+    /// Set while the session has no connection and its end is not reported to the engine.
+    grace: Option<GraceWindow>,
 }
 
+/// The time in which a new login keeps the orders of a session that has lost its connection.
 #[derive(Clone, Copy, Debug)]
-struct Down {
+struct GraceWindow {
     cause: DownCause,
-    /// When its grace window is over.
     ends: TsNs,
 }
 
-struct OrderConn {
+struct Connection {
     id: ConnId,
     address: Option<IpAddr>,
     protocol: Session,
     session: Option<SessionId>,
     /// Number of the next message to send.
     next: SessionSeq,
-    /// What the client asked for at log-in, until it is let in.
-    wanted: SessionSeq,
-    wanted_name: SessionName,
-    /// What was next to be said when it was let in.
-    came_at: SessionSeq,
-    past: Past,
+    /// Number and session name that the login requested; in use until the login is accepted.
+    requested: SessionSeq,
+    requested_name: SessionName,
+    /// The stream's next number at login. Messages before it are resends and do not count as unread.
+    next_at_login: SessionSeq,
+    resend: ResendState,
+    /// Bytes to send before the next message.
     control: Vec<u8>,
     stage_times: bool,
     /// When the last send began.
     sending_since: TsNs,
-    /// How many of the bytes received last are taken in.
-    taken: usize,
-    /// Bytes were received and not yet taken, because the ingress was full.
+    /// Length of the front of the received bytes that is decoded.
+    decoded: usize,
+    /// Received bytes wait for room in the ingress; the connection is in `Gateway::stalled`.
     stalled: bool,
-    dirty: bool,
-    /// Closes when all that is said has been sent, or when that takes too long.
+    /// There may be bytes to send; the connection is in `Gateway::unsent`.
+    unsent: bool,
+    /// Set when the connection closes as soon as its last bytes are sent.
     closing: Option<Closing>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Closing {
     cause: DownCause,
+    /// When the connection closes even if its last bytes are not sent.
     ends: TsNs,
 }
 
-/// How a connection gets messages that memory no longer has.
-enum Past {
-    /// It reads from memory. If it falls out of it, it is too slow and is disconnected.
-    Caught,
-    /// It came back after a long time: the log is read for it.
-    Wanted,
-    Asked,
-    Here(Box<Recalled>),
+/// Where a connection's next message comes from.
+enum ResendState {
+    /// From memory. A message that is no longer there means that the client is too slow; it is disconnected.
+    Live,
+    /// From the history, which is not requested yet.
+    Needed,
+    /// From the history, which is being read.
+    Requested,
+    /// From this batch, then from memory.
+    Ready(Box<ResendBatch>),
 }
 
 pub struct Gateway {
     /// By connection slot.
-    conns: Vec<Option<Box<OrderConn>>>,
-    /// By session.
-    desks: Vec<Desk>,
+    conns: Vec<Option<Box<Connection>>>,
+    /// By session; the first element belongs to session 1.
+    sessions: Vec<SessionRecord>,
     by_user: HashMap<UserName, SessionId>,
     by_address: HashMap<IpAddr, AddressRecord>,
     streams: SessionStreams,
     instruments: Instruments,
     wiring: GatewayWiring,
-    limits: DoorLimits,
+    limits: GatewayLimits,
     orders: ListenerIdx,
-    dirty: Vec<ConnId>,
+    unsent: Vec<ConnId>,
     stalled: Vec<ConnId>,
     housekeeping_at_ns: u64,
-    closed_to_new: bool,
+    inbound_stopped: bool,
 }
 
-/// What the door starts with.
-pub struct DoorState {
+/// What the gateway starts with.
+pub struct GatewayState {
     streams: SessionStreams,
     instruments: Instruments,
     sessions: Vec<SessionFacts>,
-    /// Sessions whose orders outlived the last run: they have their grace window to come back.
+    /// Sessions with open orders, which begin in a grace window.
     absent: Vec<SessionId>,
 }
 
-impl DoorState {
-    /// As the log left it.
+impl GatewayState {
+    /// The state at the end of the log.
     pub fn of(engine: &Engine, translator: &Translator, streams: SessionStreams) -> Self {
         let sessions = engine.sessions();
         Self {
@@ -188,10 +194,16 @@ impl DoorState {
 }
 
 impl Gateway {
-    pub fn new(state: DoorState, orders: ListenerIdx, wiring: GatewayWiring, limits: DoorLimits, now: TsNs) -> Self {
+    pub fn new(
+        state: GatewayState,
+        orders: ListenerIdx,
+        wiring: GatewayWiring,
+        limits: GatewayLimits,
+        now: TsNs,
+    ) -> Self {
         let mut gateway = Self {
             conns: Vec::new(),
-            desks: Vec::new(),
+            sessions: Vec::new(),
             by_user: HashMap::new(),
             by_address: HashMap::new(),
             streams: state.streams,
@@ -199,23 +211,23 @@ impl Gateway {
             wiring,
             limits,
             orders,
-            dirty: Vec::with_capacity(1024),
+            unsent: Vec::with_capacity(1024),
             stalled: Vec::with_capacity(1024),
             housekeeping_at_ns: 0,
-            closed_to_new: false,
+            inbound_stopped: false,
         };
         for facts in state.sessions {
-            gateway.learn(facts);
+            gateway.set_facts(facts);
         }
         for session in state.absent {
-            gateway.mark_down(session, DownCause::Disconnect, now, limits.restart_window_ms);
+            gateway.start_grace(session, DownCause::Disconnect, now, limits.restart_window_ms);
         }
         gateway
     }
 
-    /// Looks at what the reactor has done and turns received bytes into commands. Returns the work done.
-    pub fn take_in(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
-        let mut work = self.take_control();
+    /// Handles what the reactor has completed and turns received bytes into commands. Returns the work done.
+    pub fn poll_inbound(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
+        let mut work = self.poll_control();
         let mut idx = 0;
         while let Some(done) = reactor.done(idx) {
             idx += 1;
@@ -223,73 +235,75 @@ impl Gateway {
                 Done::Accepted { conn, listener } if listener == self.orders => self.accepted(now, conn, reactor),
                 Done::Accepted { conn, .. } => reactor.close(conn),
                 Done::Received { conn, .. } => self.received(now, conn, reactor),
-                Done::Sent { conn } => self.mark_dirty(conn),
+                Done::Sent { conn } => self.mark_unsent(conn),
                 Done::Lost { conn } => self.close(now, conn, DownCause::Disconnect, reactor),
             }
         }
         work += idx;
         work += self.retry_stalled(now, reactor);
-        work += self.take_verdicts(now, reactor);
-        work += self.take_recalled(now, reactor);
+        work += self.poll_verdicts(now, reactor);
+        work += self.poll_resends(now, reactor);
         if now.0 - self.housekeeping_at_ns >= HOUSEKEEPING_NS {
             self.housekeeping_at_ns = now.0;
-            self.keep_house(now, reactor);
+            self.housekeeping(now, reactor);
         }
         work
     }
 
-    /// From now on nothing is taken in: the node is stopping. Answers still go out.
-    pub fn close_to_new(&mut self) {
-        self.closed_to_new = true;
+    /// Stops accepting connections and decoding requests, because the node stops. Answers are still sent.
+    pub fn stop_inbound(&mut self) {
+        self.inbound_stopped = true;
     }
 
-    fn take_control(&mut self) -> usize {
+    fn poll_control(&mut self) -> usize {
         let released = self.wiring.released.get();
         let mut count = 0;
         while self.wiring.control.peek().is_ok_and(|control| control.seq <= released) {
             let Ok(control) = self.wiring.control.pop() else { break };
             match control.change {
                 Change::Instruments(event) => self.instruments.apply(&event),
-                Change::Session(facts) => self.learn(*facts),
+                Change::Session(facts) => self.set_facts(*facts),
             }
             count += 1;
         }
         count
     }
 
-    fn learn(&mut self, facts: SessionFacts) {
+    /// Adds a session, in the order of ids, or replaces the facts of a known one.
+    fn set_facts(&mut self, facts: SessionFacts) {
         let idx = facts.session.0 as usize - 1;
-        if let Some(desk) = self.desks.get_mut(idx) {
-            desk.facts = facts;
+        if let Some(session) = self.sessions.get_mut(idx) {
+            session.facts = facts;
             return;
         }
-        assert!(idx == self.desks.len(), "session ids are dense");
+        assert!(idx == self.sessions.len(), "session ids are dense");
         self.by_user.insert(facts.user, facts.session);
-        self.desks.push(Desk { facts, conn: None, down: None });
+        self.sessions.push(SessionRecord { facts, conn: None, grace: None });
     }
 
-    fn desk(&self, session: SessionId) -> Option<&Desk> {
-        self.desks.get((session.0 as usize).wrapping_sub(1))
+    fn session(&self, id: SessionId) -> Option<&SessionRecord> {
+        self.sessions.get((id.0 as usize).wrapping_sub(1))
     }
 
-    fn desk_mut(&mut self, session: SessionId) -> Option<&mut Desk> {
-        self.desks.get_mut((session.0 as usize).wrapping_sub(1))
+    fn session_mut(&mut self, id: SessionId) -> Option<&mut SessionRecord> {
+        self.sessions.get_mut((id.0 as usize).wrapping_sub(1))
     }
 
-    fn conn_mut(&mut self, id: ConnId) -> Option<&mut OrderConn> {
+    fn conn_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
         self.conns.get_mut(id.slot())?.as_deref_mut().filter(|conn| conn.id == id)
     }
 
-    fn mark_dirty(&mut self, id: ConnId) {
+    fn mark_unsent(&mut self, id: ConnId) {
         let Some(conn) = self.conn_mut(id) else { return };
-        if !conn.dirty {
-            conn.dirty = true;
-            self.dirty.push(id);
+        if !conn.unsent {
+            conn.unsent = true;
+            self.unsent.push(id);
         }
     }
 }
+
 impl Closing {
-    fn within(now: TsNs, cause: DownCause) -> Self {
-        Self { cause, ends: TsNs(now.0 + LAST_WORDS_NS) }
+    fn new(now: TsNs, cause: DownCause) -> Self {
+        Self { cause, ends: TsNs(now.0 + CLOSING_NS_MAX) }
     }
 }

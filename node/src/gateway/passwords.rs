@@ -1,7 +1,7 @@
-//! Checks passwords, off the pinned core: one argon2 verification takes a million times as long as an order.
+//! Verifies passwords on a thread of its own: one argon2 verification takes a million times as long as an order.
 //!
-//! At most `ATTEMPTS_MAX` wait; a door under attack refuses, it does not queue. A wrong password is told only after a
-//! pause (others are checked meanwhile), and an unknown user takes as long as a wrong password.
+//! Invariants: at most `ATTEMPTS_MAX` logins wait, and the gateway rejects further ones; a failed verdict is returned
+//! only after a delay, during which other logins are verified; an unknown user takes as long as a wrong password.
 
 use crate::reactor::ports::ConnId;
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
@@ -11,12 +11,12 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 pub const ATTEMPTS_MAX: usize = 64;
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(200);
+const DELAY_AFTER_FAILURE: Duration = Duration::from_millis(200);
 const IDLE: Duration = Duration::from_millis(1);
-/// Refusals held back at once; at the limit nobody is checked until one is told.
-const HELD_MAX: usize = 256;
+/// Failed verdicts that wait for their delay at once. At the limit no password is verified until one of them is due.
+const DELAYED_MAX: usize = 256;
 
-/// A login to check: against this session's hash, or against nothing when there is no such user.
+/// A login to verify: against the password hash of the session, or of no user when there is no such session.
 #[derive(Debug)]
 pub struct Attempt {
     pub conn: ConnId,
@@ -28,65 +28,65 @@ pub struct Attempt {
 #[derive(Clone, Copy, Debug)]
 pub struct Verdict {
     pub conn: ConnId,
-    /// The session that may open, when the password was right.
+    /// The session to open; `None` when the user is unknown or the password is wrong.
     pub session: Option<SessionId>,
 }
 
 /// The gateway's end.
-pub struct Doorbell {
+pub struct PasswordPort {
     pub attempts: Producer<Attempt>,
     pub verdicts: Consumer<Verdict>,
 }
 
-/// The checking end; given a thread of its own.
-pub struct Doorman {
+/// The verifying end, for a thread of its own.
+pub struct PasswordChecker {
     attempts: Consumer<Attempt>,
     verdicts: Producer<Verdict>,
-    /// Refusals that are told later, oldest first.
-    held: VecDeque<(Instant, Verdict)>,
+    /// Failed verdicts and when they are due, oldest first.
+    delayed: VecDeque<(Instant, Verdict)>,
 }
 
-pub fn door() -> (Doorbell, Doorman) {
+pub fn password_port() -> (PasswordPort, PasswordChecker) {
     let (attempts, attempts_out) = RingBuffer::new(ATTEMPTS_MAX);
     let (verdicts, verdicts_out) = RingBuffer::new(2 * ATTEMPTS_MAX);
     (
-        Doorbell { attempts, verdicts: verdicts_out },
-        Doorman { attempts: attempts_out, verdicts, held: VecDeque::with_capacity(HELD_MAX) },
+        PasswordPort { attempts, verdicts: verdicts_out },
+        PasswordChecker { attempts: attempts_out, verdicts, delayed: VecDeque::with_capacity(DELAYED_MAX) },
     )
 }
 
-/// A hash that no password has, so that an unknown user costs the same work.
-const NOBODY: &str =
+/// A hash that no password has. Verifying against it makes an unknown user take as long as a wrong password.
+const UNKNOWN_USER_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-impl Doorman {
-    /// Checks what waits and tells what is due. Returns how many were checked.
+impl PasswordChecker {
+    /// Verifies the waiting logins and returns the verdicts that are due. The result is the number of logins verified.
     pub fn poll(&mut self) -> usize {
         let mut count = 0;
-        self.tell_held();
-        while !self.verdicts.is_full() && self.held.len() < HELD_MAX {
+        self.return_due();
+        while !self.verdicts.is_full() && self.delayed.len() < DELAYED_MAX {
             let Ok(attempt) = self.attempts.pop() else { break };
             count += 1;
-            if is_right(&attempt) {
+            if is_correct(&attempt) {
                 let verdict = Verdict { conn: attempt.conn, session: attempt.session };
-                self.verdicts.push(verdict).expect("room was checked, and this loop alone fills it");
+                self.verdicts.push(verdict).expect("the ring has room, and this loop alone fills it");
             } else {
-                let due = Instant::now() + PAUSE_AFTER_FAILURE;
-                self.held.push_back((due, Verdict { conn: attempt.conn, session: None }));
+                let due = Instant::now() + DELAY_AFTER_FAILURE;
+                self.delayed.push_back((due, Verdict { conn: attempt.conn, session: None }));
             }
         }
         count
     }
 
-    fn tell_held(&mut self) {
+    fn return_due(&mut self) {
         let now = Instant::now();
-        while self.held.front().is_some_and(|(due, _)| *due <= now) && !self.verdicts.is_full() {
-            let Some((_, verdict)) = self.held.pop_front() else { return };
-            self.verdicts.push(verdict).expect("room was checked, and this loop alone fills it");
+        while self.delayed.front().is_some_and(|(due, _)| *due <= now) && !self.verdicts.is_full() {
+            let Some((_, verdict)) = self.delayed.pop_front() else { return };
+            self.verdicts.push(verdict).expect("the ring has room, and this loop alone fills it");
         }
     }
 
-    /// Runs until the gateway is gone.
+    /// Runs until the gateway has dropped its end.
     pub fn run(mut self) {
         while !self.attempts.is_abandoned() {
             if self.poll() == 0 {
@@ -96,9 +96,9 @@ impl Doorman {
     }
 }
 
-fn is_right(attempt: &Attempt) -> bool {
-    let text = if attempt.session.is_some() { attempt.password_hash.as_str() } else { NOBODY };
+fn is_correct(attempt: &Attempt) -> bool {
+    let text = if attempt.session.is_some() { attempt.password_hash.as_str() } else { UNKNOWN_USER_HASH };
     let Ok(hash) = PasswordHash::new(text) else { return false };
-    let right = Argon2::default().verify_password(attempt.password.as_bytes(), &hash).is_ok();
-    right && attempt.session.is_some()
+    let is_match = Argon2::default().verify_password(attempt.password.as_bytes(), &hash).is_ok();
+    is_match && attempt.session.is_some()
 }

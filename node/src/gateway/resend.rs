@@ -1,7 +1,7 @@
-//! Brings back what a session was told so long ago that memory no longer has it, from the history.
+//! Resends from the history: reads messages of a session's stream that are no longer in memory, on a thread of its own.
 //!
-//! Off every path: a client that was away for a moment is served from memory, one that was away for a week waits for
-//! this thread. The messages are the same bytes as then.
+//! A client that was disconnected for a moment is served from memory and never waits for this thread. Invariant: the
+//! messages of a batch are consecutive, and have the bytes that were sent the first time.
 
 use crate::history::History;
 use crate::reactor::ports::ConnId;
@@ -16,15 +16,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use wal::store::Store;
 
-/// Sessions that wait for their past at once; more are turned away and try again.
-pub const RECALLS_MAX: usize = 16;
-/// Messages brought at once. A client further behind asks again, by itself, when it has read them.
-const MESSAGES_PER_RECALL_MAX: u64 = 1 << 16;
+/// Resends that wait at once. At the limit the gateway disconnects the client, which logs in again.
+pub const RESENDS_MAX: usize = 16;
+/// Messages in one batch. The gateway requests the next batch when the client has been sent this one.
+const MESSAGES_PER_BATCH_MAX: u64 = 1 << 16;
 const IDLE: Duration = Duration::from_millis(5);
 
-/// What a connection wants: its session's messages from `from` up to, not including, `until`.
+/// A connection's request for the messages of its session from number `from` up to, not including, `until`.
 #[derive(Clone, Copy, Debug)]
-pub struct Recall {
+pub struct ResendRequest {
     pub conn: ConnId,
     pub session: SessionId,
     pub from: SessionSeq,
@@ -33,98 +33,109 @@ pub struct Recall {
 
 /// Consecutive messages of a session.
 #[derive(Debug)]
-pub struct Recalled {
+pub struct ResendBatch {
     pub conn: ConnId,
     pub from: SessionSeq,
     bytes: Vec<u8>,
-    /// Where each message ends.
+    /// The end of each message in `bytes`.
     ends: Vec<usize>,
 }
 
-impl Recalled {
-    /// None yet.
-    pub fn from(conn: ConnId, from: SessionSeq) -> Self {
+impl ResendBatch {
+    /// An empty batch that begins with number `from`.
+    pub fn new(conn: ConnId, from: SessionSeq) -> Self {
         Self { conn, from, bytes: Vec::new(), ends: Vec::new() }
     }
 
-    /// The message with this number, if it is one of these.
+    /// The message with this number, if the batch contains it.
     pub fn get(&self, seq: SessionSeq) -> Option<&[u8]> {
         let idx = usize::try_from(seq.0.checked_sub(self.from.0)?).ok()?;
         let end = *self.ends.get(idx)?;
         let start = if idx == 0 { 0 } else { self.ends[idx - 1] };
         Some(&self.bytes[start..end])
     }
+
+    fn push(&mut self, message: &[u8]) {
+        self.bytes.extend_from_slice(message);
+        self.ends.push(self.bytes.len());
+    }
 }
 
 /// The gateway's end.
-pub struct Archive {
-    pub wanted: Producer<Recall>,
-    pub found: Consumer<Recalled>,
+pub struct ResendPort {
+    pub requests: Producer<ResendRequest>,
+    pub batches: Consumer<ResendBatch>,
 }
 
-/// The reading end; given a thread of its own.
-pub struct Historian {
-    wanted: Consumer<Recall>,
-    found: Producer<Recalled>,
+/// The reading end, for a thread of its own.
+pub struct ResendReader {
+    requests: Consumer<ResendRequest>,
+    batches: Producer<ResendBatch>,
     store: Arc<Store>,
     shadow: ShadowPort,
     durable: Watermark<Seq>,
 }
 
-pub fn archive(store: Arc<Store>, shadow: ShadowPort, durable: Watermark<Seq>) -> (Archive, Historian) {
-    let (wanted, wanted_out) = RingBuffer::new(RECALLS_MAX);
-    let (found_in, found) = RingBuffer::new(RECALLS_MAX);
-    (Archive { wanted, found }, Historian { wanted: wanted_out, found: found_in, store, shadow, durable })
+pub fn resend_port(store: Arc<Store>, shadow: ShadowPort, durable: Watermark<Seq>) -> (ResendPort, ResendReader) {
+    let (requests, requests_out) = RingBuffer::new(RESENDS_MAX);
+    let (batches_in, batches) = RingBuffer::new(RESENDS_MAX);
+    let reader = ResendReader { requests: requests_out, batches: batches_in, store, shadow, durable };
+    (ResendPort { requests, batches }, reader)
 }
 
-impl Historian {
-    /// Runs until the gateway is gone.
+impl ResendReader {
+    /// Runs until the gateway has dropped its end.
     pub fn run(mut self) {
-        while !self.wanted.is_abandoned() {
-            if self.found.is_full() {
+        while !self.requests.is_abandoned() {
+            if self.batches.is_full() {
                 std::thread::sleep(IDLE);
                 continue;
             }
-            let Ok(recall) = self.wanted.pop() else {
+            let Ok(request) = self.requests.pop() else {
                 std::thread::sleep(IDLE);
                 continue;
             };
-            let recalled = self.read(&recall);
-            // The gateway takes what is found before it asks for more than fits.
-            let _ = self.found.push(recalled);
+            let batch = self.read(&request);
+            self.batches.push(batch).expect("the ring had room, and this loop alone fills it");
         }
     }
 
-    /// Less than was asked for, or nothing, when the history cannot be read now; the gateway then turns the client away.
-    fn read(&self, recall: &Recall) -> Recalled {
-        let mut recalled = Recalled::from(recall.conn, recall.from);
-        let until = SessionSeq(recall.until.0.min(recall.from.0 + MESSAGES_PER_RECALL_MAX));
-        if let Err(why) = self.read_into(&mut recalled, recall.session, until) {
-            tracing::warn!(session = recall.session.0, why, "the past of a session could not be read");
+    /// Fewer messages than requested, or none, when the history cannot be read at present. The gateway disconnects a
+    /// client whose batch is empty.
+    fn read(&self, request: &ResendRequest) -> ResendBatch {
+        let mut batch = ResendBatch::new(request.conn, request.from);
+        let until = SessionSeq(request.until.0.min(request.from.0 + MESSAGES_PER_BATCH_MAX));
+        if let Err(why) = self.read_into(&mut batch, request.session, until) {
+            let (session, from) = (request.session.0, request.from.0);
+            tracing::warn!(session, from, why, "messages to resend could not be read from the history");
         }
-        recalled
+        batch
     }
 
-    fn read_into(&self, recalled: &mut Recalled, session: SessionId, until: SessionSeq) -> Result<(), String> {
-        // What memory no longer has was told long ago, hence released: the shadow has it or is about to.
+    fn read_into(&self, batch: &mut ResendBatch, session: SessionId, until: SessionSeq) -> Result<(), String> {
+        // Messages that memory has dropped are released, hence durable. The shadow waits until the history holds them.
         self.shadow.block_for_history(self.durable.get()).map_err(|error| error.to_string())?;
-        gather(&self.store, recalled, session, until)
+        read_history(&self.store, batch, session, until)
     }
 }
 
-/// Reads a session's messages from `recalled.from` up to, not including, `until`, as far as the history has them.
-pub fn gather(store: &Store, recalled: &mut Recalled, session: SessionId, until: SessionSeq) -> Result<(), String> {
-    let mut next = recalled.from;
-    let outcome = History::of(store).messages(session, recalled.from..until, |number, _, bytes| {
-        // A gap is the end: what lies behind it would get wrong numbers.
+/// Appends a session's messages from `batch.from` up to, not including, `until`, as far as the history has them.
+pub fn read_history(
+    store: &Store,
+    batch: &mut ResendBatch,
+    session: SessionId,
+    until: SessionSeq,
+) -> Result<(), String> {
+    let mut next = batch.from;
+    let outcome = History::of(store).messages(session, batch.from..until, |number, _, bytes| {
+        // A gap ends the batch: messages after it would get wrong numbers.
         if number != next {
             return ControlFlow::Break(());
         }
         next = next.next();
-        recalled.bytes.extend_from_slice(bytes);
-        recalled.ends.push(recalled.bytes.len());
+        batch.push(bytes);
         ControlFlow::Continue(())
     });
     outcome.map_err(|error| error.to_string())?;
-    if next < until { Err(format!("its history ends at message {}", next.0)) } else { Ok(()) }
+    if next < until { Err(format!("the history of the session ends before message {}", next.0)) } else { Ok(()) }
 }

@@ -1,15 +1,14 @@
-//! Writes what a session says straight into a send buffer.
+//! Where the output of a connection goes: into a send buffer, or into the control bytes that wait for the next one.
 
-use api::binary::login::LoginRequest;
-use api::binary::session::{CloseReason, Flow, SessionOutput};
+use api::binary::session::{CloseReason, Output};
 
-/// The front of a send buffer, filled so far.
-pub struct Filling<'a> {
+/// A send buffer of the reactor. Invariant: its first `len` bytes are to be sent.
+pub struct SendBuffer<'a> {
     buffer: &'a mut [u8],
     len: usize,
 }
 
-impl<'a> Filling<'a> {
+impl<'a> SendBuffer<'a> {
     pub fn new(buffer: &'a mut [u8]) -> Self {
         Self { buffer, len: 0 }
     }
@@ -26,7 +25,7 @@ impl<'a> Filling<'a> {
         self.buffer.len() - self.len
     }
 
-    /// Moves as much as fits off the front of `bytes`.
+    /// Moves bytes from the front of `bytes`, at most `bytes_max` and as many as there is room for.
     pub fn drain(&mut self, bytes: &mut Vec<u8>, bytes_max: usize) {
         let len = bytes.len().min(bytes_max).min(self.room());
         self.send(&bytes[..len]);
@@ -34,21 +33,44 @@ impl<'a> Filling<'a> {
     }
 }
 
-/// Only `send` says something that has to be sent; the rest happens on the receiving side.
-impl SessionOutput for Filling<'_> {
+/// For `Session::send_sequenced`, which sends and never closes.
+impl Output for SendBuffer<'_> {
     #[inline]
     fn send(&mut self, bytes: &[u8]) {
         self.buffer[self.len..self.len + bytes.len()].copy_from_slice(bytes);
         self.len += bytes.len();
     }
 
-    fn login_requested(&mut self, _login: &LoginRequest<'_>) {}
+    fn close(&mut self, reason: CloseReason) {
+        unreachable!("sending a message does not close a session: {reason}");
+    }
+}
 
-    fn message(&mut self, _bytes: &[u8]) -> Flow {
-        Flow::Continue
+/// Collects what a session sends besides messages (login answers, heartbeats), and why it closes.
+///
+/// The bytes are appended to the control bytes of the connection, which are sent before its next message.
+pub struct ControlOutput<'a> {
+    control: &'a mut Vec<u8>,
+    closed: Option<CloseReason>,
+}
+
+impl<'a> ControlOutput<'a> {
+    pub fn new(control: &'a mut Vec<u8>) -> Self {
+        Self { control, closed: None }
     }
 
-    fn logout_requested(&mut self) {}
+    /// Why the session has closed; `None` while it goes on.
+    pub fn closed(&self) -> Option<CloseReason> {
+        self.closed
+    }
+}
 
-    fn close(&mut self, _reason: CloseReason) {}
+impl Output for ControlOutput<'_> {
+    fn send(&mut self, bytes: &[u8]) {
+        self.control.extend_from_slice(bytes);
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        self.closed = Some(reason);
+    }
 }

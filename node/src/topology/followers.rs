@@ -3,9 +3,9 @@
 use super::error::StartError;
 use super::wiring::MarketWiring;
 use crate::config::Config;
-use crate::gateway::market_data::MarketGate;
-use crate::gateway::passwords::Doorman;
-use crate::gateway::resend::Historian;
+use crate::gateway::market_data::MarketData;
+use crate::gateway::passwords::PasswordChecker;
+use crate::gateway::resend::ResendReader;
 use crate::host::clock::Clock;
 use crate::host::threads::spawn;
 use crate::reactor::uring::Reactor;
@@ -63,8 +63,8 @@ pub(super) struct Loops {
     pub store_writer: StoreWriter,
     pub shadow: ShadowWiring,
     pub capacity: Capacity,
-    pub passwords: Doorman,
-    pub resend: Historian,
+    pub passwords: PasswordChecker,
+    pub resend: ResendReader,
     pub market: MarketWiring,
     pub feed: PublicFeed,
     pub market_listener: TcpListener,
@@ -135,7 +135,7 @@ fn spawn_feed(
     common: &Common,
 ) -> std::io::Result<JoinHandle<()>> {
     let Common { lifecycle, status, clock, engine_done, .. } = common.clone();
-    let gate = MarketGate::new(market.items, feed, market.released, status, limits);
+    let gate = MarketData::new(market.items, feed, market.released, status, limits);
     spawn(&common.lifecycle, "feed", move || match Reactor::new(MARKET_READERS_MAX) {
         Ok(mut reactor) => {
             reactor.listen(listener);

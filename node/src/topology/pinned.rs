@@ -5,7 +5,7 @@ use crate::config::{Config, Idle};
 use crate::engine::engine_loop::EngineLoop;
 use crate::engine::run::{EngineThread, GatewayThread, Idler, Single};
 use crate::faults::fault::JournalFault;
-use crate::gateway::order_entry::{DoorLimits, DoorState, Gateway, GatewayWiring};
+use crate::gateway::order_entry::{Gateway, GatewayLimits, GatewayState, GatewayWiring};
 use crate::host::clock::Clock;
 use crate::host::threads::{pin_or_warn, spawn};
 use crate::reactor::ports::ListenerIdx;
@@ -25,9 +25,9 @@ use wal::segment::Access;
 
 /// Everything that the pinned threads are built from.
 pub(super) struct PinnedThreads {
-    pub(super) door_state: DoorState,
+    pub(super) gateway_state: GatewayState,
     pub(super) gateway_wiring: GatewayWiring,
-    pub(super) limits: DoorLimits,
+    pub(super) limits: GatewayLimits,
     pub(super) orders: TcpListener,
     pub(super) engine_loop: EngineLoop,
     pub(super) journal: JournalParts,
@@ -53,7 +53,7 @@ impl PinnedThreads {
             };
             let mut reactor = self.journal.drive(reactor);
             let listener = reactor.listen(self.orders);
-            let gateway = Gateway::new(self.door_state, listener, self.gateway_wiring, self.limits, clock.now());
+            let gateway = Gateway::new(self.gateway_state, listener, self.gateway_wiring, self.limits, clock.now());
             let idler = Idler::new(self.idle);
             let (engine, lifecycle, status) = (self.engine_loop, self.lifecycle, self.status);
             Single { reactor, gateway, engine, clock, lifecycle, status, idler }.run();
@@ -98,7 +98,7 @@ impl PinnedThreads {
                 Err(error) => return self.lifecycle.fail(exit::FAILED, error.to_string()),
             };
             let listener: ListenerIdx = reactor.listen(self.orders);
-            let gateway = Gateway::new(self.door_state, listener, self.gateway_wiring, self.limits, clock.now());
+            let gateway = Gateway::new(self.gateway_state, listener, self.gateway_wiring, self.limits, clock.now());
             let idler = Idler::new(self.idle);
             let (lifecycle, status) = (self.lifecycle, self.status);
             GatewayThread { reactor, gateway, clock, lifecycle, status, idler, engine_stopped, closed: gateway_closed }

@@ -10,8 +10,8 @@
 use crate::engine::engine_loop::Wiring;
 use crate::faults::mutation::{Mutation, Planted};
 use crate::gateway::order_entry::GatewayWiring;
-use crate::gateway::passwords::Doorbell;
-use crate::gateway::resend::Archive;
+use crate::gateway::passwords::PasswordPort;
+use crate::gateway::resend::ResendPort;
 use crate::rings::admin_port::{AdminPort, admin_port};
 use crate::rings::control::CONTROLS;
 use crate::rings::feed_items::{FEED_ITEMS, FeedItem};
@@ -43,8 +43,8 @@ impl Default for RingSizes {
 
 /// The gateway's channels to the threads that check passwords and read the history.
 pub struct GatewayHelpers {
-    pub door: Doorbell,
-    pub archive: Archive,
+    pub passwords: PasswordPort,
+    pub resends: ResendPort,
 }
 
 /// Every end of every ring, to be handed to its loop.
@@ -100,8 +100,8 @@ pub fn make_rings(
         release_times: release_times_out,
         stages: stage_recorder,
         control: control_out,
-        door: helpers.door,
-        archive: helpers.archive,
+        passwords: helpers.passwords,
+        resends: helpers.resends,
         released: released(Mutation::WatermarkIgnored),
         status: Arc::clone(status),
     };

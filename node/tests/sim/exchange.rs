@@ -10,10 +10,10 @@ use api::binary::session::SessionLimits;
 use book::engine::Engine;
 use book::units::TsNs;
 use node::engine::engine_loop::EngineLoop;
-use node::gateway::market_data::MarketGate;
-use node::gateway::order_entry::{DoorLimits, DoorState, Gateway};
-use node::gateway::passwords::{Attempt, Doorbell, Verdict};
-use node::gateway::resend::{Archive, Recall, Recalled, gather};
+use node::gateway::market_data::MarketData;
+use node::gateway::order_entry::{Gateway, GatewayLimits, GatewayState};
+use node::gateway::passwords::{Attempt, PasswordPort, Verdict};
+use node::gateway::resend::{ResendBatch, ResendPort, ResendRequest, read_history};
 use node::reactor::ports::ListenerIdx;
 use node::replica::questions::{ShadowInlet, ShadowRequest};
 use node::replica::recover::{Restored, restore};
@@ -49,7 +49,7 @@ pub const DATA_DIR: &str = "/simulated";
 const TIMELINE: Timeline = Timeline(1);
 
 const SESSION_LIMITS: SessionLimits = SessionLimits { login_ms: 5_000, silence_ms: 15_000, heartbeat_ms: 1_000 };
-const DOOR_LIMITS: DoorLimits = DoorLimits {
+const GATEWAY_LIMITS: GatewayLimits = GatewayLimits {
     connections_per_address_max: 1_000,
     login_failures_max: 1_000,
     login_failure_window_ns: 1_000_000_000,
@@ -113,7 +113,7 @@ pub struct Exchange {
     pub gateway: Gateway,
     pub engine: EngineLoop,
     pub store_writer: StoreWriter,
-    pub market_data: MarketGate,
+    pub market_data: MarketData,
     pub journal: Journal,
     pub orders: Net,
     pub market: Net,
@@ -158,11 +158,11 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
     let (lifecycle, status) = (Arc::new(Lifecycle::default()), Arc::new(Status::new(readers.clone())));
     let (attempts_in, attempts) = RingBuffer::new(64);
     let (verdicts, verdicts_out) = RingBuffer::new(128);
-    let (recalls_in, recalls) = RingBuffer::new(16);
-    let (recalled, recalled_out) = RingBuffer::new(16);
+    let (resends_in, resends) = RingBuffer::new(16);
+    let (batches, batches_out) = RingBuffer::new(16);
     let helpers = GatewayHelpers {
-        door: Doorbell { attempts: attempts_in, verdicts: verdicts_out },
-        archive: Archive { wanted: recalls_in, found: recalled_out },
+        passwords: PasswordPort { attempts: attempts_in, verdicts: verdicts_out },
+        resends: ResendPort { requests: resends_in, batches: batches_out },
     };
     let rings = make_rings(options.rings, writers.engine, helpers, &lifecycle, &status);
     let (stored, durable) = (writers.stored, readers.durable.clone());
@@ -183,12 +183,12 @@ pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootE
     };
     let shadow = Shadow::begin(shadow, || Engine::new(small()))?;
     let (history_ready, ready) = channel();
-    let resender = Resender { recalls, recalled, store, requests, history_ready, ready, durable: readers.durable };
+    let resender = Resender { resends, batches, store, requests, history_ready, ready, durable: readers.durable };
     let market_data =
-        MarketGate::new(rings.market.items, feed, rings.market.released, Arc::clone(&status), SESSION_LIMITS);
-    let door_state = DoorState::of(&engine, &translator, streams);
+        MarketData::new(rings.market.items, feed, rings.market.released, Arc::clone(&status), SESSION_LIMITS);
+    let gateway_state = GatewayState::of(&engine, &translator, streams);
     Ok(Exchange {
-        gateway: Gateway::new(door_state, ListenerIdx(0), rings.gateway, DOOR_LIMITS, now),
+        gateway: Gateway::new(gateway_state, ListenerIdx(0), rings.gateway, GATEWAY_LIMITS, now),
         engine: EngineLoop::new(engine, translator, rings.engine, options.release, options.check_every, continuations),
         store_writer,
         market_data,
@@ -228,33 +228,33 @@ fn retention(options: &Options) -> Retention {
 
 /// The work of `node::gateway::resend` without its waiting: it continues when the shadow has written the history.
 pub struct Resender {
-    recalls: Consumer<Recall>,
-    recalled: Producer<Recalled>,
+    resends: Consumer<ResendRequest>,
+    batches: Producer<ResendBatch>,
     store: Arc<Store>,
     requests: SyncSender<ShadowRequest>,
-    history_ready: Sender<Recall>,
-    ready: Receiver<Recall>,
+    history_ready: Sender<ResendRequest>,
+    ready: Receiver<ResendRequest>,
     durable: Watermark<book::units::Seq>,
 }
 
 impl Resender {
     pub fn poll(&mut self) {
-        while let Ok(recall) = self.recalls.pop() {
+        while let Ok(request) = self.resends.pop() {
             let history_ready = self.history_ready.clone();
             let seq = self.durable.get();
             let question = Box::new(move |_: &node::replica::Replica| {
                 // The receiver no longer exists once the process has ended.
-                let _ = history_ready.send(recall);
+                let _ = history_ready.send(request);
             });
             self.requests
                 .try_send(ShadowRequest::Ask { seq, history: true, question })
-                .expect("the queue of questions is longer than that of recalls");
+                .expect("the queue of questions is longer than that of resends");
         }
-        while let Ok(recall) = self.ready.try_recv() {
-            let mut recalled = Recalled::from(recall.conn, recall.from);
-            // Missing messages show in the recalled ones.
-            let _ = gather(&self.store, &mut recalled, recall.session, recall.until);
-            self.recalled.push(recalled).expect("the rings of recalls and of answers have the same length");
+        while let Ok(request) = self.ready.try_recv() {
+            let mut batch = ResendBatch::new(request.conn, request.from);
+            // Missing messages show in the batch.
+            let _ = read_history(&self.store, &mut batch, request.session, request.until);
+            self.batches.push(batch).expect("the rings of requests and of batches have the same length");
         }
     }
 }

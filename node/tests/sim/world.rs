@@ -268,13 +268,13 @@ impl<'o> World<'o> {
         let Some(node) = &mut self.node else { return Ok(()) };
         node.journal.poll();
         node.orders.poll(delivery, &mut self.rng);
-        node.gateway.take_in(self.now, &mut node.orders);
+        node.gateway.poll_inbound(self.now, &mut node.orders);
         node.engine.poll(self.now, &mut node.journal);
         if node.journal.is_poisoned() {
             let end = self.end_of_poisoned()?;
             return self.crash(end, None);
         }
-        node.gateway.give_out(self.now, &mut node.orders);
+        node.gateway.poll_outbound(self.now, &mut node.orders);
         self.close_gateway();
         self.end_when_drained()
     }
@@ -302,8 +302,8 @@ impl<'o> World<'o> {
         let delivery = self.delivery();
         let Some(node) = &mut self.node else { return Ok(()) };
         node.orders.poll(delivery, &mut self.rng);
-        node.gateway.take_in(self.now, &mut node.orders);
-        node.gateway.give_out(self.now, &mut node.orders);
+        node.gateway.poll_inbound(self.now, &mut node.orders);
+        node.gateway.poll_outbound(self.now, &mut node.orders);
         self.close_gateway();
         Ok(())
     }

@@ -50,9 +50,9 @@ impl NodeAddress {
         let listen = config.as_ref().map(|config| &config.listen);
         let ops = self.ops.as_deref().map(parse_url).transpose()?;
         Ok(Found {
-            orders: self.orders.or(listen.map(|l| l.orders.address)).unwrap_or(ORDERS_DEFAULT),
-            market: self.market.or(listen.map(|l| l.market.address)).unwrap_or(MARKET_DEFAULT),
-            ops: ops.or(listen.map(|l| l.ops.address)).unwrap_or(OPS_DEFAULT),
+            orders: self.orders.or(listen.map(|l| l.orders)).unwrap_or(ORDERS_DEFAULT),
+            market: self.market.or(listen.map(|l| l.market)).unwrap_or(MARKET_DEFAULT),
+            ops: ops.or(listen.map(|l| l.ops)).unwrap_or(OPS_DEFAULT),
             token_file: self.token_file.clone().or(listen.and_then(|l| l.ops_token_file.clone())),
             data_dir: config.map(|config| config.node.data_dir),
         })

@@ -1,8 +1,13 @@
-//! Connections from accept to close: whose bytes are taken, when they have to wait, and what their end means.
+//! Connections from accept to close: which bytes are decoded when, and what the end of a connection does to its
+//! session.
+//!
+//! Invariants: a connection whose bytes wait for the ingress is in `stalled` and not received from; a session without a
+//! connection is in a grace window or its end is with the engine.
 
-use super::inbound::{Aside, Happened, Taking};
-use super::{ADDRESSES_MAX, COMMANDS_PER_RECEIVE_MAX, Closing, Down, Gateway, OrderConn, Past};
+use super::inbound::{Outcome, RequestDecoder};
+use super::{ADDRESSES_MAX, COMMANDS_PER_RECEIVE_MAX, Closing, Connection, Gateway, GraceWindow, ResendState};
 use crate::faults::mutation::{Mutation, Planted};
+use crate::gateway::send_buffer::ControlOutput;
 use crate::reactor::ports::{ConnId, Sockets};
 use api::binary::login::SessionName;
 use api::binary::session::{CloseReason, Session};
@@ -15,7 +20,7 @@ use std::net::IpAddr;
 impl Gateway {
     pub(super) fn accepted(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) {
         let address = reactor.peer(id).map(|peer| peer.ip());
-        if self.closed_to_new || !self.admit_address(now, address) {
+        if self.inbound_stopped || !self.admit_address(now, address) {
             self.wiring.status.logins_refused.add(1);
             reactor.close(id);
             return;
@@ -25,28 +30,29 @@ impl Gateway {
         }
         let mut protocol = Session::new(now);
         protocol.set_limits(self.limits.session);
-        self.conns[id.slot()] = Some(Box::new(OrderConn {
+        self.conns[id.slot()] = Some(Box::new(Connection {
             id,
             address,
             protocol,
             session: None,
             next: SessionSeq::HEAD,
-            wanted: SessionSeq::HEAD,
-            wanted_name: SessionName::BLANK,
-            came_at: SessionSeq::HEAD,
-            past: Past::Caught,
+            requested: SessionSeq::HEAD,
+            requested_name: SessionName::BLANK,
+            next_at_login: SessionSeq::HEAD,
+            resend: ResendState::Live,
             control: Vec::new(),
             stage_times: false,
             sending_since: now,
-            taken: 0,
+            decoded: 0,
             stalled: false,
-            dirty: false,
+            unsent: false,
             closing: None,
         }));
         self.wiring.status.connections.add(1);
     }
 
-    pub(super) fn admit_address(&mut self, now: TsNs, address: Option<IpAddr>) -> bool {
+    /// Counts a new connection of the address, unless a limit forbids it.
+    fn admit_address(&mut self, now: TsNs, address: Option<IpAddr>) -> bool {
         let Some(address) = address else { return false };
         if self.by_address.len() >= ADDRESSES_MAX {
             self.by_address.retain(|_, record| record.connections > 0);
@@ -62,7 +68,7 @@ impl Gateway {
         true
     }
 
-    pub(super) fn note_failure(&mut self, now: TsNs, address: Option<IpAddr>) {
+    pub(super) fn count_login_failure(&mut self, now: TsNs, address: Option<IpAddr>) {
         let window_ns = self.limits.login_failure_window_ns;
         let Some(record) = address.and_then(|a| self.by_address.get_mut(&a)) else { return };
         if window_ns <= now.0 - record.failures_since_ns {
@@ -71,69 +77,67 @@ impl Gateway {
         record.failures += 1;
     }
 
-    /// Turns received bytes into commands, as far as the ingress has room; asks for more when all are taken.
+    /// Decodes received bytes as far as the ingress has room, and receives more when all are decoded.
     pub(super) fn received(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) {
-        if self.closed_to_new {
+        if self.inbound_stopped {
             return;
         }
         if self.wiring.ingress.is_full() {
             return self.mark_stalled(id);
         }
-        let Some(mut conn) = self.conns.get_mut(id.slot()).and_then(Option::take) else { return };
-        if conn.id == id {
-            let happened = self.take_bytes(now, &mut conn, reactor);
-            let paused = conn.taken < reactor.received(id).len() && !happened.ends();
-            self.conns[id.slot()] = Some(conn);
-            if paused {
-                self.mark_stalled(id);
-            } else {
-                self.finish_receive(now, id, happened, reactor);
-            }
+        let Some(slot) = self.conns.get_mut(id.slot()) else { return };
+        let Some(mut conn) = slot.take_if(|conn| conn.id == id) else { return };
+        let outcome = self.decode_received(now, &mut conn, reactor);
+        let is_stalled = conn.decoded < reactor.received(id).len() && outcome.closed.is_none();
+        self.conns[id.slot()] = Some(conn);
+        if is_stalled {
+            self.mark_stalled(id);
         } else {
-            self.conns[id.slot()] = Some(conn);
+            self.finish_receive(now, id, outcome, reactor);
         }
     }
 
-    pub(super) fn take_bytes(&mut self, now: TsNs, conn: &mut OrderConn, reactor: &impl Sockets) -> Happened {
-        let sender = conn.session.and_then(|s| self.desk(s)).map(|desk| desk.facts.sender());
-        let OrderConn { protocol, control, stage_times, .. } = conn;
-        let mut taking = Taking {
+    fn decode_received(&mut self, now: TsNs, conn: &mut Connection, reactor: &impl Sockets) -> Outcome {
+        let sender = conn.session.and_then(|id| self.session(id)).map(|session| session.facts.sender());
+        let Connection { protocol, control, stage_times, .. } = conn;
+        let mut decoder = RequestDecoder {
             now,
             sender,
             instruments: &self.instruments,
             ingress: &mut self.wiring.ingress,
-            control,
             stage_times,
-            happened: Happened::default(),
+            output: ControlOutput::new(control),
+            outcome: Outcome::default(),
         };
-        let bytes = &reactor.received(conn.id)[conn.taken..];
-        let taken = protocol.on_bytes(now, bytes, &mut taking);
-        let mut happened = taking.happened;
-        if happened.protocol_error {
-            // What the client sends is no message of ours: nothing after it can be trusted.
-            protocol.close(CloseReason::Protocol, &mut Aside { control, close: &mut happened.close });
+        let bytes = &reactor.received(conn.id)[conn.decoded..];
+        let len = protocol.on_bytes(now, bytes, &mut decoder);
+        assert!(len <= bytes.len(), "a session processes no more bytes than it is given");
+        let RequestDecoder { mut output, mut outcome, .. } = decoder;
+        if outcome.malformed {
+            protocol.close(CloseReason::Protocol, &mut output);
         }
-        conn.taken += taken;
-        happened
+        outcome.closed = output.closed();
+        conn.decoded += len;
+        outcome
     }
 
-    pub(super) fn finish_receive(&mut self, now: TsNs, id: ConnId, happened: Happened, reactor: &mut impl Sockets) {
+    fn finish_receive(&mut self, now: TsNs, id: ConnId, outcome: Outcome, reactor: &mut impl Sockets) {
         if let Some(conn) = self.conn_mut(id) {
-            conn.taken = 0;
+            conn.decoded = 0;
         }
-        if let Some(login) = happened.login {
-            self.ask_doorman(now, id, login);
+        if let Some(login) = outcome.login {
+            self.request_password_check(now, id, login);
         }
-        if let Some(reason) = happened.close {
-            let cause = if happened.logout { DownCause::Logout } else { DownCause::Disconnect };
+        if let Some(reason) = outcome.closed {
+            let cause = if outcome.logout { DownCause::Logout } else { DownCause::Disconnect };
             self.close_after_flush(now, id, reason, cause, reactor);
             return;
         }
-        self.mark_dirty_if_waiting(id);
+        self.mark_unsent_control(id);
         reactor.receive(id);
     }
 
-    pub(super) fn mark_stalled(&mut self, id: ConnId) {
+    fn mark_stalled(&mut self, id: ConnId) {
         let Some(conn) = self.conn_mut(id) else { return };
         if !conn.stalled {
             conn.stalled = true;
@@ -141,6 +145,7 @@ impl Gateway {
         }
     }
 
+    /// Decodes waiting bytes once the ingress has room for all commands of one receive.
     pub(super) fn retry_stalled(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
         if self.stalled.is_empty() || self.wiring.ingress.slots() < COMMANDS_PER_RECEIVE_MAX {
             return 0;
@@ -149,20 +154,20 @@ impl Gateway {
         for &id in &stalled {
             if let Some(conn) = self.conn_mut(id) {
                 conn.stalled = false;
-                conn.taken = conn.taken.planted(Mutation::StalledBytesForgotten, || reactor.received(id).len());
+                conn.decoded = conn.decoded.planted(Mutation::StalledBytesForgotten, || reactor.received(id).len());
                 self.received(now, id, reactor);
             }
         }
         stalled.len()
     }
 
-    pub(super) fn mark_dirty_if_waiting(&mut self, id: ConnId) {
+    pub(super) fn mark_unsent_control(&mut self, id: ConnId) {
         if self.conn_mut(id).is_some_and(|conn| !conn.control.is_empty()) {
-            self.mark_dirty(id);
+            self.mark_unsent(id);
         }
     }
 
-    /// Sends what is still to be said, then closes; used for refusals, which the client shall see.
+    /// Sends the bytes that the client must still read, such as a rejected login, then closes.
     pub(super) fn close_after_flush(
         &mut self,
         now: TsNs,
@@ -175,42 +180,39 @@ impl Gateway {
         self.flush_one(now, id, reactor);
         let Some(conn) = self.conn_mut(id) else { return };
         if reactor.is_sending(id) {
-            conn.closing = Some(Closing::within(now, cause));
+            conn.closing = Some(Closing::new(now, cause));
         } else {
             self.close(now, id, cause, reactor);
         }
     }
 
-    /// Ends a connection. Its session, if it had one, is down from now on, unless another connection has taken over.
+    /// Closes a connection. Its session enters its grace window, unless another connection has taken the session over.
     pub(super) fn close(&mut self, now: TsNs, id: ConnId, cause: DownCause, reactor: &mut impl Sockets) {
         let Some(slot) = self.conns.get_mut(id.slot()) else { return reactor.close(id) };
-        if slot.as_ref().is_none_or(|conn| conn.id != id) {
-            return reactor.close(id);
-        }
-        let Some(conn) = slot.take() else { return };
+        let Some(conn) = slot.take_if(|conn| conn.id == id) else { return reactor.close(id) };
         if let Some(record) = conn.address.and_then(|address| self.by_address.get_mut(&address)) {
             record.connections -= 1;
         }
-        if let Some(session) = conn.session
-            && let Some(desk) = self.desk_mut(session)
-            && desk.conn == Some(id)
+        if let Some(id_of_session) = conn.session
+            && let Some(session) = self.session_mut(id_of_session)
+            && session.conn == Some(id)
         {
-            desk.conn = None;
+            session.conn = None;
             let cause = conn.closing.map_or(cause, |closing| closing.cause);
-            self.mark_down(session, cause, now, 0);
+            self.start_grace(id_of_session, cause, now, 0);
             self.wiring.status.sessions_open.set(self.wiring.status.sessions_open.get() - 1);
         }
         self.wiring.status.connections.set(self.wiring.status.connections.get() - 1);
         reactor.close(id);
     }
 
-    /// The session has its own grace window to come back, or a longer one that the node grants after its own start.
-    pub(super) fn mark_down(&mut self, session: SessionId, cause: DownCause, now: TsNs, window_ms_min: u32) {
-        if let Some(desk) = self.desk_mut(session) {
-            let window_ms = desk.facts.cod_window_ms.max(window_ms_min);
-            desk.down = Some(Down { cause, ends: TsNs(now.0 + u64::from(window_ms) * 1_000_000) });
-            // Without a window at once, or a quick new login would keep what was to be cancelled.
-            self.end_if_due(now, session.0 as usize - 1);
+    /// Starts the session's grace window, which lasts at least `window_ms_min`.
+    pub(super) fn start_grace(&mut self, id: SessionId, cause: DownCause, now: TsNs, window_ms_min: u32) {
+        if let Some(session) = self.session_mut(id) {
+            let window_ms = session.facts.cod_window_ms.max(window_ms_min);
+            session.grace = Some(GraceWindow { cause, ends: TsNs(now.0 + u64::from(window_ms) * 1_000_000) });
+            // A window of zero ends here: a login that follows at once must not keep the orders.
+            self.end_grace_if_due(now, id.0 as usize - 1);
         }
     }
 }

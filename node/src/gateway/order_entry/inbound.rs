@@ -1,15 +1,16 @@
-//! What a connection's protocol says while it takes bytes in: messages become commands, the rest is noted.
+//! Requests of one connection: messages become commands in the ingress; logins and logouts are returned to the gateway.
 
+use crate::gateway::send_buffer::ControlOutput;
 use crate::rings::ingress::Ingress;
 use api::binary::decode::{Decoded, Sender, decode};
 use api::binary::login::{LoginRequest, SessionName};
-use api::binary::session::{CloseReason, Flow, SessionOutput};
+use api::binary::session::{CloseReason, Flow, Inbound, Output};
 use api::binary::stream::SessionSeq;
 use api::instruments::Instruments;
 use book::units::TsNs;
 use rtrb::Producer;
 
-/// A log-in, out of the buffer it came in.
+/// A login, copied out of the receive buffer.
 pub(super) struct Login {
     pub(super) user: String,
     pub(super) password: String,
@@ -17,39 +18,41 @@ pub(super) struct Login {
     pub(super) sequence: SessionSeq,
 }
 
-/// What a connection's bytes led to, besides commands.
+/// What received bytes have led to besides commands.
 #[derive(Default)]
-pub(super) struct Happened {
+pub(super) struct Outcome {
     pub(super) login: Option<Login>,
     pub(super) logout: bool,
-    pub(super) protocol_error: bool,
-    pub(super) close: Option<CloseReason>,
+    /// A message was not a request of the schema. Nothing after it is decoded.
+    pub(super) malformed: bool,
+    pub(super) closed: Option<CloseReason>,
 }
 
-impl Happened {
-    pub(super) fn ends(&self) -> bool {
-        self.close.is_some()
-    }
-}
-
-/// Hears a session while it takes bytes in: messages become commands at once.
-pub(super) struct Taking<'a> {
+/// Decodes the requests in received bytes. Invariant: the ingress has room for one more command when `message` is
+/// called.
+pub(super) struct RequestDecoder<'a> {
     pub(super) now: TsNs,
     pub(super) sender: Option<Sender>,
     pub(super) instruments: &'a Instruments,
     pub(super) ingress: &'a mut Producer<Ingress>,
-    pub(super) control: &'a mut Vec<u8>,
     pub(super) stage_times: &'a mut bool,
-    pub(super) happened: Happened,
+    pub(super) output: ControlOutput<'a>,
+    pub(super) outcome: Outcome,
 }
 
-impl SessionOutput for Taking<'_> {
+impl Output for RequestDecoder<'_> {
     fn send(&mut self, bytes: &[u8]) {
-        self.control.extend_from_slice(bytes);
+        self.output.send(bytes);
     }
 
+    fn close(&mut self, reason: CloseReason) {
+        self.output.close(reason);
+    }
+}
+
+impl Inbound for RequestDecoder<'_> {
     fn login_requested(&mut self, login: &LoginRequest<'_>) {
-        self.happened.login = Some(Login {
+        self.outcome.login = Some(Login {
             user: login.user.to_owned(),
             password: String::from_utf8_lossy(login.password).into_owned(),
             name: login.session,
@@ -67,8 +70,8 @@ impl SessionOutput for Taking<'_> {
                 command
             }
             Err(error) => {
-                tracing::info!(session = sender.session.0, %error, "a session sent what is no message");
-                self.happened.protocol_error = true;
+                tracing::info!(session = sender.session.0, %error, "malformed request; the connection is closed");
+                self.outcome.malformed = true;
                 return Flow::Pause;
             }
         };
@@ -78,34 +81,6 @@ impl SessionOutput for Taking<'_> {
     }
 
     fn logout_requested(&mut self) {
-        self.happened.logout = true;
-    }
-
-    fn close(&mut self, reason: CloseReason) {
-        self.happened.close = Some(reason);
-    }
-}
-
-/// Hears a session outside of receiving: what it says goes to the connection's control bytes.
-pub(super) struct Aside<'a> {
-    pub(super) control: &'a mut Vec<u8>,
-    pub(super) close: &'a mut Option<CloseReason>,
-}
-
-impl SessionOutput for Aside<'_> {
-    fn send(&mut self, bytes: &[u8]) {
-        self.control.extend_from_slice(bytes);
-    }
-
-    fn login_requested(&mut self, _login: &LoginRequest<'_>) {}
-
-    fn message(&mut self, _bytes: &[u8]) -> Flow {
-        Flow::Continue
-    }
-
-    fn logout_requested(&mut self) {}
-
-    fn close(&mut self, reason: CloseReason) {
-        *self.close = Some(reason);
+        self.outcome.logout = true;
     }
 }

@@ -27,7 +27,7 @@ impl World<'_> {
     /// The gateway's part in a cycle of a stopping node.
     pub(super) fn close_gateway(&mut self) {
         if let Some(node) = self.node.as_mut().filter(|node| node.lifecycle.is_stopping()) {
-            node.gateway.close_to_new();
+            node.gateway.stop_inbound();
             node.closed = true;
         }
     }
