@@ -1,0 +1,26 @@
+//! A limit with its exceptions of today, which may only shrink.
+
+/// What is above `limit` and not among the exceptions, above its exception, or an exception without need.
+pub fn ratchet(what: &str, found: &[(String, usize)], limit: usize, exceptions: &[(&str, usize)]) -> Vec<String> {
+    let allowed = |name: &str| exceptions.iter().find(|(known, _)| *known == name).map_or(limit, |(_, most)| *most);
+    let mut findings: Vec<String> = found
+        .iter()
+        .filter(|(name, size)| allowed(name) < *size)
+        .map(|(name, size)| format!("{name}: {size} {what}, at most {} allowed", allowed(name)))
+        .collect();
+    for (name, most) in exceptions {
+        let size = found.iter().find(|(known, _)| known == name).map_or(0, |(_, size)| *size);
+        if size <= limit {
+            findings.push(format!("{name}: {size} {what}, so its exception of {most} is stale: remove it"));
+        }
+    }
+    findings
+}
+
+#[test]
+fn a_ratchet_finds_what_grew_and_what_no_longer_needs_it() {
+    let found = [("old".to_owned(), 8), ("new".to_owned(), 7), ("small".to_owned(), 5), ("grown".to_owned(), 10)];
+    let findings = ratchet("lines", &found, 6, &[("old", 8), ("small", 9), ("grown", 9), ("gone", 9)]);
+    let names: Vec<_> = findings.iter().map(|finding| finding.split(':').next().unwrap_or_default()).collect();
+    assert_eq!(names, ["new", "grown", "small", "gone"]);
+}
