@@ -1,4 +1,8 @@
-//! A limit with its exceptions of today, which may only shrink.
+//! Limits with the exceptions of today, which may only shrink.
+
+use std::collections::BTreeMap;
+
+use crate::source::folder;
 
 /// What is above `limit` and not among the exceptions, above its exception, or an exception without need.
 pub fn ratchet(what: &str, found: &[(String, usize)], limit: usize, exceptions: &[(&str, usize)]) -> Vec<String> {
@@ -15,6 +19,22 @@ pub fn ratchet(what: &str, found: &[(String, usize)], limit: usize, exceptions: 
         }
     }
     findings
+}
+
+/// The findings of folders that have more of them than today. A finding begins with its path.
+pub fn by_folder<'a>(findings: &'a [String], today: &[(&str, usize)]) -> Vec<&'a String> {
+    let folder_of = |finding: &str| folder(finding.split(':').next().unwrap_or_default());
+    let mut counts = BTreeMap::<String, usize>::new();
+    findings.iter().for_each(|finding| *counts.entry(folder_of(finding)).or_default() += 1);
+    let allowed = |name: &str| today.iter().find(|(known, _)| *known == name).map_or(0, |(_, most)| *most);
+    findings.iter().filter(|finding| allowed(&folder_of(finding)) < counts[&folder_of(finding)]).collect()
+}
+
+#[test]
+fn a_folder_with_more_findings_than_today_is_found() {
+    let findings = ["x/src/a.rs: 1", "x/src/b/c.rs: 2", "docs/A.md:3: 3"].map(str::to_owned);
+    assert_eq!(by_folder(&findings, &[("x/src", 2)]), ["docs/A.md:3: 3"]);
+    assert_eq!(by_folder(&findings, &[("x/src", 1), ("docs", 1)]).len(), 2);
 }
 
 #[test]

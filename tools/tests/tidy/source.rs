@@ -73,6 +73,16 @@ impl Tree {
     }
 }
 
+/// The folder by which findings are counted: `node/src`, `docs`, or the file where it lies in the root.
+pub fn folder(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').collect();
+    match parts.as_slice() {
+        [first @ ("docs" | "config" | ".ci"), ..] => (*first).to_owned(),
+        [first, second, _, ..] => format!("{first}/{second}"),
+        _ => path.to_owned(),
+    }
+}
+
 pub struct Source {
     pub path: String,
     pub lines: usize,
@@ -98,6 +108,11 @@ impl Source {
 
     pub fn is_test(&self, line: usize) -> bool {
         self.only_tests || self.tests.iter().any(|lines| lines.contains(&line))
+    }
+
+    /// Whether the file is declared as `#[cfg(test)] mod NAME;`.
+    pub fn is_only_tests(&self) -> bool {
+        self.only_tests
     }
 
     /// Lines without those of items under `#[cfg(test)]`.

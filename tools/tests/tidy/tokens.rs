@@ -28,6 +28,8 @@ pub struct Token {
     /// Counted from 1, of the first and of the last character.
     pub line: usize,
     pub line_end: usize,
+    /// Characters of its last line up to its end.
+    pub column_end: usize,
 }
 
 impl Token {
@@ -66,7 +68,8 @@ pub fn tokens(source: &str) -> Vec<Token> {
         let line = scanner.line;
         let (kind, text) = scanner.token(at, c);
         if let Some(kind) = kind {
-            scanner.tokens.push(Token { kind, text, line, line_end: scanner.line });
+            let column_end = scanner.column();
+            scanner.tokens.push(Token { kind, text, line, line_end: scanner.line, column_end });
         }
     }
     scanner.tokens
@@ -94,6 +97,11 @@ impl Scanner<'_> {
 
     fn here(&mut self) -> usize {
         self.chars.peek().map_or(self.source.len(), |(at, _)| *at)
+    }
+
+    fn column(&mut self) -> usize {
+        let read = &self.source[..self.here()];
+        read.chars().rev().take_while(|c| *c != '\n').count()
     }
 
     /// Takes characters as long as they pass; returns where it stopped.

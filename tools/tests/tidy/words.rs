@@ -3,8 +3,6 @@
 //! Invariants: a phrase is found across line ends, not across punctuation; a word in its ordinary sense ("a whole
 //! number", "told apart") is no hit. What clients and scripts read by name stays, in one exact table.
 
-use std::collections::BTreeMap;
-
 use crate::source::{Source, Tree};
 use crate::tokens::{Kind, Token};
 
@@ -49,24 +47,6 @@ pub fn hits(tree: &Tree) -> Vec<Hit> {
         in_words(path, &split(path, path, 0), &mut hits);
     }
     hits
-}
-
-/// Hits by folder: `node/src`, `docs`, or the file where it lies in the root.
-pub fn counts(hits: &[Hit]) -> Vec<(String, usize)> {
-    let mut counts = BTreeMap::new();
-    for hit in hits {
-        *counts.entry(folder(&hit.path)).or_default() += 1;
-    }
-    counts.into_iter().collect()
-}
-
-fn folder(path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').collect();
-    match parts.as_slice() {
-        [first @ ("docs" | "config" | ".ci"), ..] => (*first).to_owned(),
-        [first, second, _, ..] => format!("{first}/{second}"),
-        _ => path.to_owned(),
-    }
 }
 
 /// This file has to name what it bans.
@@ -191,7 +171,7 @@ fn among(list: &str, word: &str) -> bool {
 pub fn list(hits: &[Hit]) -> bool {
     let Ok(below) = std::env::var(LIST_VARIABLE) else { return false };
     let below = below.trim_end_matches('/');
-    let inside = |hit: &&Hit| hit.path == below || hit.path.starts_with(&format!("{below}/"));
+    let inside = |hit: &&Hit| hit.path.strip_prefix(below).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let listed: Vec<&Hit> = hits.iter().filter(inside).collect();
     listed.iter().for_each(|hit| println!("{}", hit.show()));
     println!("{} hits of banned words in {below}", listed.len());
@@ -207,6 +187,7 @@ impl Hit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     fn found(path: &str, text: &str) -> Vec<(usize, String)> {
         let tree = Tree::of(BTreeMap::from([(path.to_owned(), Some(text.to_owned()))]));
