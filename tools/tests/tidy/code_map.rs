@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::imports::Import;
 use crate::source::Tree;
 
-pub const PAGE: &str = "docs/ARCHITECTURE.md";
+pub(crate) const PAGE: &str = "docs/ARCHITECTURE.md";
 const SECTION: &str = "## Code map";
 
 /// Rooms of one crate with the number of their row, counted from the highest.
-pub type Rooms = BTreeMap<String, usize>;
+pub(crate) type Rooms = BTreeMap<String, usize>;
 
 /// The rooms of every crate, and what is wrong with the rows.
-pub fn read(tree: &Tree) -> (BTreeMap<String, Rooms>, Vec<String>) {
+pub(crate) fn read(tree: &Tree) -> (BTreeMap<String, Rooms>, Vec<String>) {
     let page = tree.texts.get(PAGE).map_or("", String::as_str);
     let section = page.lines().skip_while(|line| *line != SECTION).skip(1).take_while(|line| !line.starts_with("## "));
     let (mut rooms, mut findings) = (BTreeMap::<String, Rooms>::new(), Vec::new());
@@ -61,7 +61,7 @@ fn room(path: &str) -> Option<&str> {
 }
 
 /// Imports from a room into one above it.
-pub fn upward<'a>(imports: &'a [Import], rooms: &Rooms) -> Vec<&'a Import> {
+pub(crate) fn upward<'a>(imports: &'a [Import], rooms: &Rooms) -> Vec<&'a Import> {
     let row = |path: &str| room(path).and_then(|name| rooms.get(name));
     let is_upward = |import: &&Import| match (row(&import.from), row(&import.to)) {
         (Some(from), Some(to)) => to < from,

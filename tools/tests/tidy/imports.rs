@@ -14,20 +14,20 @@ struct Module<'a> {
     path: Option<Vec<String>>,
 }
 
-pub struct Import {
+pub(crate) struct Import {
     pub from: String,
     pub to: String,
     pub line: usize,
 }
 
 impl Import {
-    pub fn show(&self) -> String {
+    pub(crate) fn show(&self) -> String {
         format!("{}:{} -> {}", self.from, self.line, self.to)
     }
 }
 
 /// Every import between two files of the crate, in the order of files and lines.
-pub fn imports(tree: &Tree, of_crate: &str) -> Vec<Import> {
+pub(crate) fn imports(tree: &Tree, of_crate: &str) -> Vec<Import> {
     let name = tree.name(of_crate);
     let modules: Vec<Module> = tree
         .sources(of_crate)
@@ -146,7 +146,7 @@ fn comma(code: &[Token], at: usize, end: usize) -> usize {
 }
 
 /// Groups of files that can reach each other by imports: of each such circle all of its files.
-pub fn circles(imports: &[Import]) -> Vec<Vec<&str>> {
+pub(crate) fn circles(imports: &[Import]) -> Vec<Vec<&str>> {
     let mut next: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for import in imports {
         next.entry(&import.from).or_default().insert(&import.to);
@@ -163,7 +163,7 @@ pub fn circles(imports: &[Import]) -> Vec<Vec<&str>> {
 }
 
 /// One text for each circle: the imports that make it, the first between any two files.
-pub fn show_circles(tree: &Tree, of_crate: &str) -> Vec<String> {
+pub(crate) fn show_circles(tree: &Tree, of_crate: &str) -> Vec<String> {
     let imports = imports(tree, of_crate);
     let show = |circle: Vec<&str>| {
         let mut shown = BTreeMap::new();
@@ -191,10 +191,10 @@ fn reach<'a>(next: &BTreeMap<&'a str, BTreeSet<&'a str>>, start: &str) -> BTreeS
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    pub fn tree(files: &[(&str, &str)]) -> Tree {
+    pub(crate) fn tree(files: &[(&str, &str)]) -> Tree {
         let manifest = [("Cargo.toml", "members = [\"x\"]"), ("x/Cargo.toml", "name = \"the-x\"")];
         let files = manifest.iter().chain(files);
         Tree::of(files.map(|(path, text)| (path.to_string(), Some(text.to_string()))).collect())

@@ -6,19 +6,19 @@
 use crate::source::{Source, Tree};
 use crate::tokens::{Kind, Token, closing, follows};
 
-pub const FILE_LINES_MAX: usize = 600;
-pub const FUNCTION_LINES_MAX: usize = 70;
+pub(crate) const FILE_LINES_MAX: usize = 600;
+pub(crate) const FUNCTION_LINES_MAX: usize = 70;
 
-pub fn files(tree: &Tree) -> Vec<(String, usize)> {
+pub(crate) fn files(tree: &Tree) -> Vec<(String, usize)> {
     tree.rust.iter().map(|source| (source.path.clone(), source.product_lines())).collect()
 }
 
 /// Every function of the tree as `path name`, tests and helpers of tests among them.
-pub fn functions(tree: &Tree) -> Vec<(String, usize)> {
+pub(crate) fn functions(tree: &Tree) -> Vec<(String, usize)> {
     tree.rust.iter().flat_map(of_source).collect()
 }
 
-pub fn of_source(source: &Source) -> Vec<(String, usize)> {
+pub(crate) fn of_source(source: &Source) -> Vec<(String, usize)> {
     let code = &source.code;
     let starts = (0..code.len()).filter(|at| code[*at].is("fn"));
     let functions = starts.filter_map(|at| {

@@ -4,6 +4,8 @@
 //! --package tools --test tidy -- --nocapture` prints the figures. `PINION_TIDY_LIST=node/src` lists the banned words of
 //! a folder, `PINION_TIDY_ROOT` reads another checkout.
 
+#![allow(clippy::print_stdout, reason = "the figures and the list of hits are printed")]
+
 mod code_map;
 mod imports;
 mod lengths;
@@ -156,8 +158,10 @@ fn prose_is_not_wide() {
 /// Words mean what they mean elsewhere.
 #[test]
 fn no_word_has_a_private_meaning() {
-    let hits = words::hits(&Tree::read());
+    let tree = Tree::read();
+    let hits = words::hits(&tree);
     if !words::list(&hits) {
+        hold("public names with a banned word", &words::stale_contracts(&tree));
         let findings: Vec<String> = hits.iter().map(words::Hit::show).collect();
         hold("banned words", &by_folder(&findings, &WORDS));
     }

@@ -3,10 +3,10 @@
 use crate::source::Tree;
 use crate::tokens::{Kind, Token, follows};
 
-pub const COLUMNS_MAX: usize = 120;
+pub(crate) const COLUMNS_MAX: usize = 120;
 
 /// Lines of prose that are too wide, of pages and of comments. Tables, code and links are left as they are.
-pub fn wide_lines(tree: &Tree) -> Vec<String> {
+pub(crate) fn wide_lines(tree: &Tree) -> Vec<String> {
     let pages = tree.texts.iter().filter(|(path, _)| path.ends_with(".md"));
     let pages = pages.map(|(path, text)| (path, wide_in_page(text)));
     let comments = tree.rust.iter().map(|source| {
@@ -39,7 +39,7 @@ fn is_prose(line: &str) -> bool {
 }
 
 /// Modules that the head of their crate does not name.
-pub fn unnamed_modules(tree: &Tree) -> Vec<String> {
+pub(crate) fn unnamed_modules(tree: &Tree) -> Vec<String> {
     let of_crate = |name: &String| {
         let source = tree.rust.iter().find(|source| source.path == format!("{name}/src/lib.rs"))?;
         let code = source.product();

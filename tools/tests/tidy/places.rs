@@ -33,13 +33,13 @@ const CLOCK: [(&str, &str); 7] = [
 /// Files of `book` that name a hash table: with a hasher that is the same in every run.
 const HASHED: [&str; 1] = ["book/src/client_ids.rs"];
 
-pub fn unsafe_code(tree: &Tree) -> Vec<String> {
+pub(crate) fn unsafe_code(tree: &Tree) -> Vec<String> {
     let found = files_with(tree, |source| source.code.iter().any(|token| token.is("unsafe")));
     differences("`unsafe` code", &found, &UNSAFE)
 }
 
 /// Sentences that name one place of `unsafe` code as the only one.
-pub fn only_file_claims(tree: &Tree) -> Vec<String> {
+pub(crate) fn only_file_claims(tree: &Tree) -> Vec<String> {
     let in_comments = tree.rust.iter().flat_map(|source| {
         let blocks = source.comments.chunk_by(|a, b| b.line <= a.line_end + 1);
         let texts = blocks.map(|block| block.iter().map(|comment| comment.text.as_str()).collect::<Vec<_>>().join(" "));
@@ -64,7 +64,7 @@ fn is_only_file_claim(sentence: &str) -> bool {
     says_only && words.iter().any(|word| word == "unsafe")
 }
 
-pub fn clock(tree: &Tree) -> Vec<String> {
+pub(crate) fn clock(tree: &Tree) -> Vec<String> {
     let of_node = |source: &&Source| ["api", "book", "node", "wal"].iter().any(|name| in_sources(source, name));
     let readers = tree.rust.iter().filter(of_node).filter(|source| reads_clock(&source.product()));
     let found: BTreeSet<&str> = readers.map(|source| source.path.as_str()).collect();
@@ -80,7 +80,7 @@ fn reads_clock(code: &[Token]) -> bool {
 }
 
 /// Two runs of `book` must walk over the same tables in the same order, so no table there may seed itself.
-pub fn hash_tables(tree: &Tree) -> Vec<String> {
+pub(crate) fn hash_tables(tree: &Tree) -> Vec<String> {
     let mut findings = Vec::new();
     let mut found = BTreeSet::new();
     for source in tree.sources("book").filter(|source| !source.path.starts_with("book/src/testing")) {

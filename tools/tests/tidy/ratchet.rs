@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 use crate::source::folder;
 
 /// What is above `limit` and not among the exceptions, above its exception, or an exception without need.
-pub fn ratchet(what: &str, found: &[(String, usize)], limit: usize, exceptions: &[(&str, usize)]) -> Vec<String> {
+pub(crate) fn ratchet(
+    what: &str,
+    found: &[(String, usize)],
+    limit: usize,
+    exceptions: &[(&str, usize)],
+) -> Vec<String> {
     let allowed = |name: &str| exceptions.iter().find(|(known, _)| *known == name).map_or(limit, |(_, most)| *most);
     let mut findings: Vec<String> = found
         .iter()
@@ -22,7 +27,7 @@ pub fn ratchet(what: &str, found: &[(String, usize)], limit: usize, exceptions: 
 }
 
 /// The findings of folders that have more of them than today. A finding begins with its path.
-pub fn by_folder<'a>(findings: &'a [String], today: &[(&str, usize)]) -> Vec<&'a String> {
+pub(crate) fn by_folder<'a>(findings: &'a [String], today: &[(&str, usize)]) -> Vec<&'a String> {
     let folder_of = |finding: &str| folder(finding.split(':').next().unwrap_or_default());
     let mut counts = BTreeMap::<String, usize>::new();
     findings.iter().for_each(|finding| *counts.entry(folder_of(finding)).or_default() += 1);

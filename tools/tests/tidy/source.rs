@@ -13,7 +13,7 @@ use crate::tokens::{Kind, Token, closing, follows, tokens};
 /// Reads another tree instead of this one, such as a checkout of an older commit, to compare the two summaries.
 const ROOT_VARIABLE: &str = "PINION_TIDY_ROOT";
 
-pub struct Tree {
+pub(crate) struct Tree {
     pub rust: Vec<Source>,
     /// Markdown, configuration and scripts, by path.
     pub texts: BTreeMap<String, String>,
@@ -24,7 +24,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let root = std::env::var_os(ROOT_VARIABLE).map_or(here, PathBuf::from);
         let mut files = BTreeMap::new();
@@ -32,7 +32,7 @@ impl Tree {
         Self::of(files)
     }
 
-    pub fn of(files: BTreeMap<String, Option<String>>) -> Self {
+    pub(crate) fn of(files: BTreeMap<String, Option<String>>) -> Self {
         let manifest = files.get("Cargo.toml").and_then(Option::as_ref);
         let crates = manifest.map(|text| members(text)).unwrap_or_default();
         let paths = files.keys().cloned().collect();
@@ -49,13 +49,13 @@ impl Tree {
     }
 
     /// Files of a crate's `src`, its binaries among them.
-    pub fn sources(&self, of_crate: &str) -> impl Iterator<Item = &Source> {
+    pub(crate) fn sources(&self, of_crate: &str) -> impl Iterator<Item = &Source> {
         let prefix = format!("{of_crate}/src/");
         self.rust.iter().filter(move |source| source.path.starts_with(&prefix))
     }
 
     /// The name by which other crates import this one.
-    pub fn name(&self, of_crate: &str) -> String {
+    pub(crate) fn name(&self, of_crate: &str) -> String {
         let manifest = self.texts.get(&format!("{of_crate}/Cargo.toml"));
         let line = manifest.and_then(|text| text.lines().find_map(|line| line.strip_prefix("name = \"")));
         line.unwrap_or(of_crate).trim_end_matches('"').replace('-', "_")
@@ -74,7 +74,7 @@ impl Tree {
 }
 
 /// The folder by which findings are counted: `node/src`, `docs`, or the file where it lies in the root.
-pub fn folder(path: &str) -> String {
+pub(crate) fn folder(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').collect();
     match parts.as_slice() {
         [first @ ("docs" | "config" | ".ci"), ..] => (*first).to_owned(),
@@ -83,7 +83,7 @@ pub fn folder(path: &str) -> String {
     }
 }
 
-pub struct Source {
+pub(crate) struct Source {
     pub path: String,
     pub lines: usize,
     pub comments: Vec<Token>,
@@ -95,28 +95,28 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn of(path: &str, text: &str) -> Self {
+    pub(crate) fn of(path: &str, text: &str) -> Self {
         let (comments, code): (Vec<_>, Vec<_>) = tokens(text).into_iter().partition(|t| t.kind == Kind::Comment);
         let tests = test_items(&code).into_iter().map(|(first, last)| code[first].line..=code[last].line_end).collect();
         Self { path: path.to_owned(), lines: text.lines().count(), comments, code, tests, only_tests: false }
     }
 
     /// The code that is in what is shipped: without items under `#[cfg(test)]`.
-    pub fn product(&self) -> Vec<Token> {
+    pub(crate) fn product(&self) -> Vec<Token> {
         self.code.iter().filter(|token| !self.is_test(token.line)).cloned().collect()
     }
 
-    pub fn is_test(&self, line: usize) -> bool {
+    pub(crate) fn is_test(&self, line: usize) -> bool {
         self.only_tests || self.tests.iter().any(|lines| lines.contains(&line))
     }
 
     /// Whether the file is declared as `#[cfg(test)] mod NAME;`.
-    pub fn is_only_tests(&self) -> bool {
+    pub(crate) fn is_only_tests(&self) -> bool {
         self.only_tests
     }
 
     /// Lines without those of items under `#[cfg(test)]`.
-    pub fn product_lines(&self) -> usize {
+    pub(crate) fn product_lines(&self) -> usize {
         match self.only_tests {
             true => 0,
             false => self.lines - self.tests.iter().map(|lines| lines.end() - lines.start() + 1).sum::<usize>(),

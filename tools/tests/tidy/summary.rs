@@ -9,7 +9,7 @@ use crate::source::{Source, Tree};
 use crate::tokens::Token;
 use crate::words;
 
-pub struct Figures {
+pub(crate) struct Figures {
     pub of_crate: String,
     files: usize,
     lines_max: usize,
@@ -18,23 +18,23 @@ pub struct Figures {
     code_lines: usize,
     asserts: usize,
     circles: usize,
-    upward: usize,
+    /// None where the code map has no rows for the crate.
+    upward: Option<usize>,
 }
 
 impl Figures {
     /// Asserts among a hundred lines of code; tests, comments, blanks and what only tests use are no such lines.
-    pub fn asserts_per_100(&self) -> f64 {
+    pub(crate) fn asserts_per_100(&self) -> f64 {
         self.asserts as f64 * 100.0 / self.code_lines.max(1) as f64
     }
 }
 
-pub fn figures(tree: &Tree) -> Vec<Figures> {
+pub(crate) fn figures(tree: &Tree) -> Vec<Figures> {
     let (rooms, _) = code_map::read(tree);
-    let none = Rooms::new();
-    tree.crates.iter().map(|name| of_crate(tree, name, rooms.get(name).unwrap_or(&none))).collect()
+    tree.crates.iter().map(|name| of_crate(tree, name, rooms.get(name))).collect()
 }
 
-fn of_crate(tree: &Tree, name: &str, rooms: &Rooms) -> Figures {
+fn of_crate(tree: &Tree, name: &str, rooms: Option<&Rooms>) -> Figures {
     let imports = imports(tree, name);
     let functions: Vec<usize> = tree.sources(name).flat_map(lengths::of_source).map(|(_, lines)| lines).collect();
     let shipped = || tree.sources(name).filter(|source| !source.path.contains("/src/testing"));
@@ -47,7 +47,7 @@ fn of_crate(tree: &Tree, name: &str, rooms: &Rooms) -> Figures {
         code_lines: shipped().map(|source| code_lines(&source.product())).sum(),
         asserts: shipped().map(|source| asserts(&source.product())).sum(),
         circles: circles(&imports).len(),
-        upward: code_map::upward(&imports, rooms).len(),
+        upward: rooms.map(|rooms| code_map::upward(&imports, rooms).len()),
     }
 }
 
@@ -62,7 +62,7 @@ fn asserts(code: &[Token]) -> usize {
     code.windows(2).filter(is_assert).count()
 }
 
-pub fn table(figures: &[Figures], tree: &Tree) -> String {
+pub(crate) fn table(figures: &[Figures], tree: &Tree) -> String {
     let mut text = String::from(
         "crate        files  longest  functions  longest  code lines  asserts  per 100  circles  upward imports\n",
     );
@@ -78,7 +78,7 @@ pub fn table(figures: &[Figures], tree: &Tree) -> String {
             f.asserts,
             f.asserts_per_100(),
             f.circles,
-            f.upward,
+            f.upward.map_or("no map".to_owned(), |count| count.to_string()),
         );
     }
     let (files, functions) = (lengths::files(tree), lengths::functions(tree));

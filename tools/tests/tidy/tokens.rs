@@ -8,7 +8,7 @@ use std::iter::Peekable;
 use std::str::CharIndices;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A name or a keyword, without `r#`.
     Word,
     /// A string literal of any sort; the text is what stands between the quotes.
@@ -22,7 +22,7 @@ pub enum Kind {
 }
 
 #[derive(Clone, Debug)]
-pub struct Token {
+pub(crate) struct Token {
     pub kind: Kind,
     pub text: String,
     /// Counted from 1, of the first and of the last character.
@@ -33,19 +33,19 @@ pub struct Token {
 }
 
 impl Token {
-    pub fn is(&self, text: &str) -> bool {
+    pub(crate) fn is(&self, text: &str) -> bool {
         matches!(self.kind, Kind::Word | Kind::Sign) && self.text == text
     }
 }
 
 /// Whether the tokens from `at` on are these words and signs.
-pub fn follows(tokens: &[Token], at: usize, expected: &[&str]) -> bool {
+pub(crate) fn follows(tokens: &[Token], at: usize, expected: &[&str]) -> bool {
     tokens.len().saturating_sub(at) >= expected.len()
         && tokens[at..].iter().zip(expected).all(|(token, text)| token.is(text))
 }
 
 /// Where the group that opens at `open` closes; the end of the tokens where it never does.
-pub fn closing(tokens: &[Token], open: usize) -> usize {
+pub(crate) fn closing(tokens: &[Token], open: usize) -> usize {
     let mut depth = 0;
     for (at, token) in tokens.iter().enumerate().skip(open) {
         if token.kind == Kind::Sign {
@@ -62,7 +62,7 @@ pub fn closing(tokens: &[Token], open: usize) -> usize {
     tokens.len() - 1
 }
 
-pub fn tokens(source: &str) -> Vec<Token> {
+pub(crate) fn tokens(source: &str) -> Vec<Token> {
     let mut scanner = Scanner { source, chars: source.char_indices().peekable(), line: 1, tokens: Vec::new() };
     while let Some((at, c)) = scanner.next() {
         let line = scanner.line;

@@ -10,10 +10,9 @@ use crate::tokens::{Kind, Token};
 const LIST_VARIABLE: &str = "PINION_TIDY_LIST";
 
 /// Public names that cannot change: where the path begins so, and the name.
-const CONTRACTS: [(&str, &str); 5] = [
+const CONTRACTS: [(&str, &str); 4] = [
     // Keys of `--json` documents.
     ("tools/", "log_begins_behind"),
-    ("docs/", "log_begins_behind"),
     ("tools/", "left_out"),
     // Options of the linker.
     (".ci/", "--whole-archive"),
@@ -21,7 +20,7 @@ const CONTRACTS: [(&str, &str); 5] = [
 ];
 
 #[derive(Clone, PartialEq, Debug)]
-pub struct Hit {
+pub(crate) struct Hit {
     pub path: String,
     pub line: usize,
     /// The words around it, or the name that holds it.
@@ -34,7 +33,7 @@ struct Word {
     line: usize,
 }
 
-pub fn hits(tree: &Tree) -> Vec<Hit> {
+pub(crate) fn hits(tree: &Tree) -> Vec<Hit> {
     let mut hits = Vec::new();
     for source in tree.rust.iter().filter(|source| !is_about_words(&source.path)) {
         in_rust(source, &mut hits);
@@ -52,6 +51,21 @@ pub fn hits(tree: &Tree) -> Vec<Hit> {
 /// This file has to name what it bans.
 fn is_about_words(path: &str) -> bool {
     path == "tools/tests/tidy/words.rs"
+}
+
+/// Contracts that no file needs.
+pub(crate) fn stale_contracts(tree: &Tree) -> Vec<String> {
+    let in_code = |source: &Source, name: &str| source.code.iter().any(|token| token.text.contains(name));
+    let is_needed = |(place, name): &&(&str, &str)| {
+        let code = tree.rust.iter().filter(|source| source.path.starts_with(place) && !is_about_words(&source.path));
+        let mut texts = tree.texts.iter().filter(|(path, _)| path.starts_with(place));
+        code.into_iter().any(|source| in_code(source, name)) || texts.any(|(_, text)| text.contains(name))
+    };
+    CONTRACTS
+        .iter()
+        .filter(|contract| !is_needed(contract))
+        .map(|(place, name)| format!("{place}: no {name}"))
+        .collect()
 }
 
 fn in_rust(source: &Source, hits: &mut Vec<Hit>) {
@@ -168,7 +182,7 @@ fn among(list: &str, word: &str) -> bool {
 }
 
 /// Prints the hits below the folder that the environment names; false where it names none.
-pub fn list(hits: &[Hit]) -> bool {
+pub(crate) fn list(hits: &[Hit]) -> bool {
     let Ok(below) = std::env::var(LIST_VARIABLE) else { return false };
     let below = below.trim_end_matches('/');
     let inside = |hit: &&Hit| hit.path.strip_prefix(below).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -179,7 +193,7 @@ pub fn list(hits: &[Hit]) -> bool {
 }
 
 impl Hit {
-    pub fn show(&self) -> String {
+    pub(crate) fn show(&self) -> String {
         format!("{}:{}: {}", self.path, self.line, self.found)
     }
 }
@@ -240,5 +254,7 @@ mod tests {
         }
         assert_eq!(found("tools/src/a.rs", "fn f() { g(\"left_out\") }"), []);
         assert_ne!(found("node/src/a.rs", "fn f() { g(\"left_out\") }"), [], "a contract holds where it is");
+        let tree = Tree::of([("tools/a.rs".to_owned(), Some("const A: &str = \"left_out\";".to_owned()))].into());
+        assert_eq!(stale_contracts(&tree).len(), CONTRACTS.len() - 1);
     }
 }
