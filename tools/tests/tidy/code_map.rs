@@ -1,8 +1,8 @@
 //! The order of rooms in each crate, as the code map of `docs/ARCHITECTURE.md` gives it, and the imports that break it.
 //!
-//! A row is `| path | caption | invariant |`, from the highest room to the lowest. Its path is a folder or a file without
-//! `.rs` directly below the crate's `src`, or several of them in braces: `wal/src/{units,block}`. A room may import from
-//! rows below its own.
+//! A row is `| path | caption | invariant |`, from the highest room to the lowest. Its path is a folder or a file
+//! without `.rs` directly below the crate's `src`, or several of them in braces: `wal/src/{units,block}`. A room may
+//! import from rows below its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! How long files and functions are.
 //!
-//! A file counts without what is under `#[cfg(test)]`; a function counts from `fn` to its closing brace, with blanks and
-//! comments, because that is what a reader has to see at once.
+//! A file counts without what is under `#[cfg(test)]`; a function counts from `fn` to its closing brace, with blanks
+//! and comments, because that is what a reader has to see at once.
 
 use crate::source::{Source, Tree};
 use crate::tokens::{Kind, Token, closing, follows};

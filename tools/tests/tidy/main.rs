@@ -1,8 +1,12 @@
 //! The taste of the source tree as tests, because taste that nothing checks decays.
 //!
-//! Each rule is one function below, with its limit, and has a sample in its module that it must find. `cargo test
-//! --package tools --test tidy -- --nocapture` prints the figures. `PINION_TIDY_LIST=node/src` lists the banned words of
-//! a folder, `PINION_TIDY_ROOT` reads another checkout.
+//! Each rule is one function below, with its limit, and has a sample in its module that it must find.
+//!
+//! ```text
+//! ./dev cargo test --package tools --test tidy -- --nocapture                                      all rules
+//! PINION_TIDY_LIST=node/src ./dev cargo test --package tools --test tidy no_words -- --nocapture   one folder
+//! PINION_TIDY_ROOT=/checkout ./dev cargo test --package tools --test tidy -- --nocapture           another tree
+//! ```
 
 #![allow(clippy::print_stdout, reason = "the figures and the list of hits are printed")]
 
@@ -157,7 +161,7 @@ fn prose_is_not_wide() {
 
 /// Words mean what they mean elsewhere.
 #[test]
-fn no_word_has_a_private_meaning() {
+fn no_words_have_a_private_meaning() {
     let tree = Tree::read();
     let hits = words::hits(&tree);
     if !words::list(&hits) {

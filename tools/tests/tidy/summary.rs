@@ -68,7 +68,7 @@ pub(crate) fn table(figures: &[Figures], tree: &Tree) -> String {
     );
     for f in figures {
         text += &format!(
-            "{:12} {:5}  {:7}  {:9}  {:7}  {:10}  {:7}  {:7.2}  {:7}  {:14}\n",
+            "{:12} {:5}  {:7}  {:9}  {:7}  {:10}  {:7}  {:7.2}  {:7}  {:>14}\n",
             f.of_crate,
             f.files,
             f.lines_max,

@@ -166,8 +166,8 @@ fn is_intact(before: &str, after: &str) -> bool {
         "number numbers unit units lot lots block blocks page pages tick ticks rows shares milliseconds";
     const ARTICLES: &str = "the a an one its their this that s our each per of";
     const ENTIRE: &str = "the its their this that s our";
-    const DAMAGED: &str = "frame frames snapshot snapshots log store header headers slot piece pieces mark record records \
-                           segment segments one list copy";
+    const DAMAGED: &str = "frame frames snapshot snapshots log store header headers slot piece pieces mark record \
+                           records segment segments one list copy";
     const SAID: &str = "is are was were be been being stay stays back newest not note still";
     const NO_NOUNS: &str = "and or but where when while on in at if again then than";
     let ends = after.is_empty() || among(NO_NOUNS, after);
