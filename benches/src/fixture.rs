@@ -16,7 +16,7 @@ use book::event::Event;
 use book::ids::{AccountId, AssetId, ClientKey, MarketId, Symbol, UserName};
 use book::units::{Ppm, QtyLots, TsNs, UNITS_MAX, Units};
 use node::config::Config;
-use node::config::load::Build;
+use node::config::build::Build;
 use node::topology::{Node, start};
 use std::future::Future;
 use std::ops::Deref;

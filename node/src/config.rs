@@ -8,6 +8,7 @@
 //! Read in this order: the values (here), how they are loaded (`load`), read key by key (`sections`, `reader`, `human`)
 //! and checked (`paths`, `production`), secrets (`secrets`), and what a configuration opens to whom (`exposure`).
 
+pub mod build;
 pub mod exposure;
 pub mod human;
 pub mod load;

@@ -13,6 +13,7 @@
 //! built from it, the history records after which sequence it is complete.
 
 mod copy;
+pub mod keys;
 mod reader;
 pub mod rows;
 mod writer;
@@ -21,9 +22,3 @@ pub use copy::{Copied, copy_until};
 pub use reader::History;
 pub use rows::{Entry, Kind};
 pub use writer::HistoryWriter;
-
-/// Metadata key of the watermark: the history is complete up to and including this sequence.
-pub const WATERMARK_KEY: &[u8] = b"history";
-/// Metadata key of the sequence after which the history is complete. Absent if it is complete from the first one on.
-/// The bytes are part of the format on disk.
-pub const BEGINS_KEY: &[u8] = b"history begins behind";

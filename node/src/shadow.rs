@@ -21,6 +21,7 @@ mod requests;
 pub mod retention;
 pub mod schedule;
 pub mod scrubber;
+mod snapshot_requests;
 mod snapshots;
 
 use crate::faults::fault::ApplyFault;
@@ -42,7 +43,7 @@ use book::engine::{EVENTS_PER_COMMAND_MAX, Engine};
 use book::event::Event;
 use book::state_hash::StateHash;
 use book::units::{Seq, Stamp, TsNs};
-use snapshots::Snapshots;
+use snapshot_requests::SnapshotRequests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -145,7 +146,7 @@ pub struct Shadow {
     wiring: ShadowWiring,
     /// Questions whose sequence is not applied yet.
     questions: Vec<ShadowRequest>,
-    snapshots: Snapshots,
+    snapshots: SnapshotRequests,
     events: Vec<Event>,
     /// The sequence at which an earlier start crashed, until it has been applied.
     crashed_at: Option<u64>,
@@ -193,7 +194,7 @@ impl Shadow {
             history_due: false,
             wiring,
             questions: Vec::new(),
-            snapshots: Snapshots::default(),
+            snapshots: SnapshotRequests::default(),
             events: Vec::with_capacity(EVENTS_PER_COMMAND_MAX),
             crashed_at,
             pacer: Pacer::default(),

@@ -1,7 +1,8 @@
 //! Configurations as text in, mistakes as text out.
 
+use node::config::build::Build;
 use node::config::human::show_duration;
-use node::config::load::{Build, ConfigErrors};
+use node::config::load::ConfigErrors;
 use node::config::{Config, Env, Idle, JournalSyncMode, Threads};
 use std::collections::BTreeSet;
 use std::fs::Permissions;

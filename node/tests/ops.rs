@@ -4,7 +4,7 @@ use book::engine::{Capacity, Engine};
 use book::ids::{AccountId, AssetId, SessionId};
 use book::units::{Seq, Stamp, TsNs, Units};
 use node::config::Config;
-use node::config::load::Build;
+use node::config::build::Build;
 use node::ops::registry::Registry;
 use node::ops::{OpsHandles, OpsServer, bind};
 use node::replica::questions::shadow_port;

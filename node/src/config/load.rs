@@ -1,6 +1,7 @@
 //! How a configuration is loaded: the file, the environment over it, the caller's values over both, then all checks.
 
 use super::Config;
+use super::build::Build;
 use super::reader::{ConfigError, Origin, Reader};
 use super::{paths, production, sections};
 use std::fmt;
@@ -35,19 +36,6 @@ impl fmt::Display for ConfigErrors {
 }
 
 impl std::error::Error for ConfigErrors {}
-
-/// How the binary that reads the configuration was built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Build {
-    Debug,
-    Release,
-}
-
-impl Build {
-    pub fn of_this_binary() -> Self {
-        if cfg!(debug_assertions) { Self::Debug } else { Self::Release }
-    }
-}
 
 /// How much of a configuration is checked.
 #[derive(Clone, Copy)]

@@ -1,6 +1,6 @@
 //! What `env = "prod"` refuses: everything that suits development and is unsafe where money is at stake.
 
-use super::load::Build;
+use super::build::Build;
 use super::paths::quoted;
 use super::reader::Reader;
 use super::{Config, Env, JournalSyncMode};

@@ -1,8 +1,8 @@
 //! Copies a history up to a sequence into another store, for `pinion restore`.
 
+use super::keys::{BEGINS_KEY, WATERMARK_KEY};
 use super::rows::{entries, pack, push_entry, unpack};
 use super::writer::{read_begins, read_watermark};
-use super::{BEGINS_KEY, WATERMARK_KEY};
 use book::units::Seq;
 use std::ops::ControlFlow;
 use wal::error::{Damage, WalError};

@@ -1,7 +1,7 @@
 //! Gathers events and messages into rows and writes them in batches, each with the watermark that counts it.
 
+use super::keys::{BEGINS_KEY, WATERMARK_KEY};
 use super::rows::{Kind, ROW_BYTES_MAX, pack, push_entry, stream_key, timed_key};
-use super::{BEGINS_KEY, WATERMARK_KEY};
 use crate::faults::mutation::{self, Mutation};
 use crate::replica::StreamSink;
 use api::binary::stream::SessionSeq;

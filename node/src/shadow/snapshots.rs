@@ -8,45 +8,8 @@ use crate::shadow::retention::{self, Candidate, LogEnds};
 use crate::status::lifecycle::Lifecycle;
 use book::units::{Seq, TsNs};
 use std::time::Instant;
-use tokio::sync::oneshot;
 use wal::error::WalError;
 use wal::snapshot::SnapshotHeader;
-
-/// Whether a snapshot is due, who waits for one, and the last one taken.
-#[derive(Default)]
-pub(super) struct Snapshots {
-    /// Due by the schedule, or because of a clean stop.
-    pub due: bool,
-    requests: Vec<oneshot::Sender<SnapshotOutcome>>,
-    newest: Option<(SnapshotHeader, u64)>,
-}
-
-impl Snapshots {
-    pub fn request(&mut self, reply: oneshot::Sender<SnapshotOutcome>) {
-        self.requests.push(reply);
-    }
-
-    pub fn requests_len(&self) -> usize {
-        self.requests.len()
-    }
-
-    pub fn is_wanted(&self) -> bool {
-        self.due || !self.requests.is_empty()
-    }
-
-    pub fn refuse(&mut self, why: &str) {
-        self.answer(&Err(why.to_owned()));
-    }
-
-    /// One snapshot answers all pending requests.
-    fn answer(&mut self, outcome: &SnapshotOutcome) {
-        self.due = false;
-        for reply in self.requests.drain(..) {
-            // The client may have disconnected meanwhile.
-            let _ = reply.send(outcome.clone());
-        }
-    }
-}
 
 impl Shadow {
     /// Takes a snapshot of the state as it is now, unless the last one is of the same sequence, and answers all

@@ -22,7 +22,7 @@ use book::event::Event;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, Symbol, UserName};
 use book::units::{Ppm, QtyLots, Units};
 use node::config::Config;
-use node::config::load::Build;
+use node::config::build::Build;
 use node::topology::{Node, start};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

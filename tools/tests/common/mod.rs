@@ -12,7 +12,7 @@ use api::decimal::{PriceE9, QtyE8};
 use book::units::Ppm;
 use local_setup::LocalSetup;
 use node::config::Config;
-use node::config::load::Build;
+use node::config::build::Build;
 use node::topology::{Node, start};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
