@@ -21,7 +21,7 @@ use crate::frame::{
     FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameSpec, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RECORDS_MAX,
     put_record, seal,
 };
-use crate::mutation::{self, Mutation};
+use crate::mutation::{Mutation, Planted, planted};
 use crate::segment::{Geometry, Place, SEGMENT_DATA_OFFSET, SegmentIdx};
 use crate::units::{ChainHash, Lsn, NodeId, Tail, Timeline};
 
@@ -299,13 +299,10 @@ impl Head {
     /// A sync begun after the write of `ticket` ended. Durable only together with [`Head::written`], in either order.
     pub fn synced(&mut self, ticket: FrameTicket, result: Result<(), i32>) -> Result<(), Poisoned> {
         self.still_whole()?;
-        if mutation::is(Mutation::SyncSkipped) && ticket.0 < self.frame_durable {
-            return Ok(());
-        }
+        planted!(SyncSkipped, return Ok(()));
         self.check_in_flight(ticket);
-        if let Err(errno) = result
-            && !mutation::is(Mutation::SyncErrorIgnored)
-        {
+        let result = result.planted(Mutation::SyncErrorIgnored, |_| Ok(()));
+        if let Err(errno) = result {
             return Err(self.poison(ticket, WriteFault::Sync(errno)));
         }
         let slot = self.slot_mut(ticket.0);
@@ -396,10 +393,12 @@ impl Head {
         seal(slot.blocks.as_mut_bytes(), frame_bytes, spec);
         debug_assert!(Frame::decode(slot.blocks.as_bytes()).is_ok_and(|frame| frame.seq_last() == seq_last));
         (slot.frame_bytes, slot.seq_first, slot.seq_last) = (frame_bytes, seq_first, seq_last);
-        (slot.place, slot.written, slot.synced) = (place, false, false);
+        (slot.place, slot.written) = (place, false);
+        slot.synced = false.planted(Mutation::SyncSkipped, |_| true);
 
         self.frame_unlinked = Some(ticket.0);
-        self.segments_seq_last[place.segment.0 as usize] = seq_last;
+        let in_segment = seq_last.planted(Mutation::SegmentReusedEarly, |_| Lsn::ZERO);
+        self.segments_seq_last[place.segment.0 as usize] = in_segment;
         self.place = Place { segment: place.segment, offset: place.offset + bytes_len as u64 };
         assert!(self.place.offset <= self.config.geometry.segment_bytes);
         self.frame_open += 1;
@@ -414,16 +413,14 @@ impl Head {
             return Some(self.place);
         }
         let segment = geometry.next(self.place.segment);
-        let free =
-            self.segments_seq_last[segment.0 as usize] <= self.seq_stored || mutation::is(Mutation::SegmentReusedEarly);
+        let free = self.segments_seq_last[segment.0 as usize] <= self.seq_stored;
         free.then_some(Place { segment, offset: SEGMENT_DATA_OFFSET })
     }
 
     fn advance_durable(&mut self) {
         while self.frame_durable < self.frame_open {
             let slot = self.slot(self.frame_durable);
-            let synced = slot.synced || mutation::is(Mutation::SyncSkipped);
-            if !(slot.written && synced) {
+            if !(slot.written && slot.synced) {
                 return;
             }
             assert!(slot.seq_first == self.seq_durable.next(), "frames become durable without gaps");

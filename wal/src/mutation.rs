@@ -1,65 +1,85 @@
-//! Planted faults: what a simulation must notice. Without the feature `mutation` none of them exists.
+//! Planted faults: mistakes that the simulator must detect. Without the feature `mutation` none of them is compiled.
 //!
-//! A fault is chosen by name for the calling thread, so that one build tries them all. Invariant: without the feature
-//! [`is`] is a constant, and nothing of a fault is left in what is compiled.
+//! A fault is chosen by name for the calling thread, so that one build tries them all. Code reaches a fault through a hook
+//! that ends a statement: `right.planted(Mutation::Name, |right| wrong)` replaces a value, and `planted!(Name, return ..)`
+//! skips the rest of a function. Invariants: every fault is declared here; without its hooks a function reads as if there
+//! were no faults; without the feature nothing of a fault is left in the compiled program.
 
 #[cfg(feature = "mutation")]
 use std::cell::Cell;
 
-/// One planted fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutation {
-    /// A frame counts as durable when it is written.
+/// Declares the faults of this crate: the enum, and the list of all its values.
+macro_rules! planted_faults {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        /// One planted fault. The simulator's table names each one and says how it is detected.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mutation { $($(#[$doc])* $name,)+ }
+
+        impl Mutation {
+            pub const ALL: [Mutation; [$(Mutation::$name),+].len()] = [$(Mutation::$name),+];
+        }
+    };
+}
+
+planted_faults! {
+    /// A frame counts as synced as soon as it is written.
     SyncSkipped,
-    /// A sync that failed counts as done.
+    /// A failed sync counts as done.
     SyncErrorIgnored,
-    /// What is behind a torn end is not wiped.
+    /// The blocks after a torn end are not wiped.
     TornTailKept,
-    /// A missing frame is a torn end, whatever later frames say.
+    /// A missing frame counts as a torn end although later frames attest that it was durable.
     HoleAccepted,
-    /// A segment is written again before what it holds is stored.
+    /// A segment is reused before the store has flushed the frames in it.
     SegmentReusedEarly,
-    /// The store says stored without a flush.
+    /// The store reports a flush that it has not done.
     FlushSkipped,
-    /// A snapshot gets its name before its bytes are on disk.
+    /// A snapshot gets its final name before its bytes are synced.
     SnapshotUnsynced,
-    /// The name of a snapshot is not made durable.
+    /// The directory is not synced after a snapshot has got its final name.
     DirectorySyncSkipped,
 }
 
-impl Mutation {
-    pub const ALL: [Mutation; 8] = [
-        Mutation::SyncSkipped,
-        Mutation::SyncErrorIgnored,
-        Mutation::TornTailKept,
-        Mutation::HoleAccepted,
-        Mutation::SegmentReusedEarly,
-        Mutation::FlushSkipped,
-        Mutation::SnapshotUnsynced,
-        Mutation::DirectorySyncSkipped,
-    ];
+/// The hook that replaces a value.
+pub(crate) trait Planted: Sized {
+    #[inline(always)]
+    fn planted(self, fault: Mutation, wrong: impl FnOnce(Self) -> Self) -> Self {
+        if is(fault) { wrong(self) } else { self }
+    }
 }
+
+impl<T> Planted for T {}
+
+/// The hook that evaluates `effect`, which returns early.
+macro_rules! planted {
+    ($fault:ident, $effect:expr) => {
+        if $crate::mutation::is($crate::mutation::Mutation::$fault) {
+            $effect
+        }
+    };
+}
+pub(crate) use planted;
 
 #[cfg(feature = "mutation")]
 thread_local! {
     static CHOSEN: Cell<Option<Mutation>> = const { Cell::new(None) };
 }
 
-/// Whether this fault is planted here.
+/// Whether this fault is chosen for the calling thread.
 #[cfg(feature = "mutation")]
 #[inline]
 pub fn is(mutation: Mutation) -> bool {
     CHOSEN.get() == Some(mutation)
 }
 
-/// Whether this fault is planted here: never.
+/// Whether this fault is chosen: never, in a build without the feature.
 #[cfg(not(feature = "mutation"))]
 #[inline(always)]
 pub const fn is(_mutation: Mutation) -> bool {
     false
 }
 
-/// Plants a fault for this thread, or takes it away.
+/// Chooses the fault of the calling thread, or none.
 #[cfg(feature = "mutation")]
 pub fn plant(mutation: Option<Mutation>) {
     CHOSEN.set(mutation);

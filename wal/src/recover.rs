@@ -11,7 +11,7 @@ use crate::error::{Result, WalError};
 use crate::follow::Follower;
 use crate::frame::Frame;
 use crate::head::HeadPosition;
-use crate::mutation::{self, Mutation};
+use crate::mutation::{Mutation, Planted};
 use crate::replay::{Refusal, TornTail, Verdict, judge};
 use crate::scan::{FramePlace, scan};
 use crate::segment::{Access, Segments};
@@ -93,11 +93,8 @@ pub fn recover(
     let mut recovered = found(directory, mark, store, &verdict, start.seq())?;
     show(FrameWalk::new(&segments, store, &verdict, start)?, start.seq(), &mut recovered, &mut visit)?;
     refeed(&segments, store, &verdict.frames)?;
-    if let Some(cut) = &verdict.cut
-        && !mutation::is(Mutation::TornTailKept)
-    {
-        segments.wipe(&cut.wipes)?;
-    }
+    let wipes = verdict.cut.as_ref().map_or(&[][..], |cut| cut.wipes.as_slice());
+    segments.wipe(wipes.planted(Mutation::TornTailKept, |_| &[]))?;
     assert!(store.seq_stored() == recovered.tail.seq && store.tail() == recovered.tail);
     recovered.position.seq_stored = recovered.tail.seq;
     Ok(recovered)

@@ -6,7 +6,7 @@
 
 use crate::error::Damage;
 use crate::head::FRAMES_IN_FLIGHT_MAX;
-use crate::mutation::{self, Mutation};
+use crate::mutation::{Mutation, Planted};
 use crate::scan::{FramePlace, HeadScan};
 use crate::segment::{Place, SEGMENT_DATA_OFFSET, SegmentIdx};
 use crate::units::{Lsn, Tail};
@@ -51,7 +51,7 @@ pub fn judge(scan: &HeadScan, stored: Tail) -> Result<Verdict, Refusal> {
     check_overlap(scan, &walked, tail)?;
     let beyond: Vec<&FramePlace> = scan.frames.iter().filter(|frame| frame.seq_first > tail.seq).collect();
     let missing = missing_place(scan, last, &beyond, tail.seq.next());
-    check_attested(&beyond, missing, tail.seq.next())?;
+    check_attested(&beyond, missing, tail.seq.next()).planted(Mutation::HoleAccepted, |_| Ok(()))?;
 
     let suspects = scan.suspects.iter().filter(|suspect| suspect.seq_first > tail.seq).map(|suspect| suspect.place);
     // A frame's every block: with the first one alone gone, records that look like a frame would come to light in it.
@@ -104,9 +104,6 @@ fn check_overlap(scan: &HeadScan, walked: &[FramePlace], tail: Tail) -> Result<(
 
 /// Refuses where any frame behind the missing one proves that it was not torn but lost.
 fn check_attested(beyond: &[&FramePlace], place: Place, missing: Lsn) -> Result<(), Refusal> {
-    if mutation::is(Mutation::HoleAccepted) {
-        return Ok(());
-    }
     if let Some(later) = beyond.iter().find(|frame| frame.seq_durable >= missing) {
         return Err(Refusal { place, seq: missing, damage: Damage::Hole { later: later.seq_first } });
     }

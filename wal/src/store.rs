@@ -18,7 +18,7 @@ use std::sync::{Mutex, MutexGuard};
 use crate::error::{Action, Damage, Result, WalError};
 use crate::frame::{FRAME_VERSION, Frame, FrameFault};
 use crate::medium::{FileSystem, Medium};
-use crate::mutation::{self, Mutation};
+use crate::mutation::planted;
 use crate::rocks::Rocks;
 use crate::table::{Change, Family, OpenFor, Table, TableFault, TableFaultKind, Walk};
 use crate::units::{ChainHash, Lsn, NodeId, Tail, Timeline};
@@ -124,15 +124,19 @@ impl Store {
             self.still_whole(&ends)?;
             ends.appended.seq
         };
-        let result = if mutation::is(Mutation::FlushSkipped) { Ok(()) } else { self.table.flush() };
+        planted!(FlushSkipped, return Ok(self.advance_stored(seq)));
+        self.table.flush().map_err(|fault| {
+            self.lock_ends().failed = true;
+            store_error(Action::Flush, &self.path, seq, fault)
+        })?;
+        Ok(self.advance_stored(seq))
+    }
+
+    fn advance_stored(&self, seq: Lsn) -> Lsn {
         let mut ends = self.lock_ends();
-        if let Err(fault) = result {
-            ends.failed = true;
-            return Err(store_error(Action::Flush, &self.path, seq, fault));
-        }
         ends.stored = ends.stored.max(seq);
         assert!(ends.stored <= ends.appended.seq);
-        Ok(ends.stored)
+        ends.stored
     }
 
     /// Everything up to here survives a power cut without the head.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::error::{Action, Result, WalError};
 use crate::medium::{FileSystem, Medium, NewFile};
-use crate::mutation::{self, Mutation};
+use crate::mutation::planted;
 use crate::snapshot::steps::STEP_BYTES;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -101,15 +101,11 @@ impl SnapshotWriter {
         self.buffer.extend_from_slice(header.as_bytes());
         self.buffer.extend_from_slice(end.as_bytes());
         self.spill()?;
-        if !mutation::is(Mutation::SnapshotUnsynced) {
-            self.file.sync().map_err(|source| WalError::io(Action::Sync, &self.temporary, 0, source))?;
-        }
+        self.sync_contents()?;
         let renamed = self.medium.rename(&self.temporary, &self.path);
         renamed.map_err(|source| WalError::io(Action::Rename, &self.path, 0, source))?;
         self.finished = true;
-        if !mutation::is(Mutation::DirectorySyncSkipped) {
-            files::sync_entries(&*self.medium, &self.path)?;
-        }
+        self.sync_name()?;
         let (timeline, seq) = (self.header.timeline, self.header.tail.seq);
         Ok(SnapshotFile { path: self.path.clone(), timeline, seq, bytes: self.bytes })
     }
@@ -117,6 +113,16 @@ impl SnapshotWriter {
     /// Bytes of all pieces so far, as they were given.
     pub fn raw_bytes(&self) -> u64 {
         self.raw_bytes
+    }
+
+    fn sync_contents(&mut self) -> Result<()> {
+        planted!(SnapshotUnsynced, return Ok(()));
+        self.file.sync().map_err(|source| WalError::io(Action::Sync, &self.temporary, 0, source))
+    }
+
+    fn sync_name(&self) -> Result<()> {
+        planted!(DirectorySyncSkipped, return Ok(()));
+        files::sync_entries(&*self.medium, &self.path)
     }
 
     fn spill(&mut self) -> Result<()> {
