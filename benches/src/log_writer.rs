@@ -16,7 +16,7 @@ use wal::directory::Directory;
 use wal::frame::FRAME_BYTES_MAX;
 use wal::head::{FRAMES_IN_FLIGHT_DEFAULT, Head, HeadConfig, HeadPosition};
 use wal::mark::Mark;
-use wal::segment::Access;
+use wal::medium::Access;
 use wal::store::Store;
 
 /// Flushes of the store while the head's files are filled once, as many as the node makes.
@@ -87,7 +87,7 @@ impl LogWriter {
             bail!("the head has no room for record {} of {len} bytes after a flush", self.head.seq_next());
         }
         let seq = self.head.seq_next();
-        self.head.stage(seq, &self.record[..len]);
+        self.head.append(seq, &self.record[..len]);
         self.staged += 1;
         self.written.records += 1;
         if self.staged == self.records_per_frame { self.write_frame() } else { Ok(()) }
@@ -101,9 +101,9 @@ impl LogWriter {
         self.files[op.place.segment.0 as usize]
             .write_all_at(bytes, op.place.offset)
             .context("writing a frame to the head's file")?;
-        self.head.written(op.ticket, Ok(op.bytes_len))?;
+        self.head.complete_write(op.ticket, Ok(op.bytes_len))?;
         // Reported without a sync: nothing depends on it before `finish` syncs the files.
-        self.head.synced(op.ticket, Ok(()))?;
+        self.head.complete_sync(op.ticket, Ok(()))?;
         while let Some(frame) = self.head.durable_frame() {
             self.store.append_frames([frame])?;
             self.written.frames += 1;
@@ -117,7 +117,7 @@ impl LogWriter {
     /// Flushes the store, so that the head's files may be written again.
     fn flush(&mut self) -> Result<()> {
         let stored = self.store.flush()?;
-        self.head.stored(stored);
+        self.head.advance_stored(stored);
         self.unflushed_bytes = 0;
         Ok(())
     }
@@ -129,7 +129,7 @@ impl LogWriter {
             file.sync_data().context("syncing the head's files")?;
         }
         self.flush()?;
-        self.mark.note(self.head.seq_durable())?;
+        self.mark.advance(self.head.seq_durable())?;
         Ok(self.written)
     }
 }

@@ -34,7 +34,7 @@ const MARK_EVERY_NS: u64 = 100_000_000;
 /// more frames, forever. Hence the second bound.
 pub fn flush_bytes(head: &HeadConfig) -> u64 {
     let head_bytes = head.geometry.segment_bytes * u64::from(head.geometry.segment_count);
-    (head_bytes / FLUSHES_PER_HEAD).min(head.bytes_behind_next_segment()).max(1)
+    (head_bytes / FLUSHES_PER_HEAD).min(head.bytes_after_next_segment()).max(1)
 }
 
 /// The store writer's loop. `poll` blocks on RocksDB, so it has a thread of its own.
@@ -120,7 +120,7 @@ impl StoreWriter {
     /// mark has lost acknowledged commands, and a start must refuse it.
     fn note_mark(&mut self) -> Result<(), WalError> {
         let durable = Lsn(self.durable.get().0).planted(Mutation::MarkNotNoted, || Lsn(0));
-        if self.mark.seq() < durable { self.mark.note(durable) } else { Ok(()) }
+        if self.mark.seq() < durable { self.mark.advance(durable) } else { Ok(()) }
     }
 
     /// The last round of a clean stop: moves everything durable into RocksDB, so that the next start is short.

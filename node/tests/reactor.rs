@@ -10,7 +10,8 @@ use wal::directory::Directory;
 use wal::frame::Frame;
 use wal::head::{Head, HeadConfig, HeadPosition};
 use wal::identity::Identity;
-use wal::segment::{Access, Geometry};
+use wal::medium::Access;
+use wal::segment::Geometry;
 use wal::units::{Lsn, NodeId, Timeline};
 
 const WAIT: Wait = Wait::Upto(Duration::from_millis(20));
@@ -113,7 +114,7 @@ fn frames_become_durable_and_are_on_disk() {
                 reactor.head_mut().release_durable_frame();
             }
         }
-        reactor.head_mut().stage(Lsn(seq), &seq.to_le_bytes());
+        reactor.head_mut().append(Lsn(seq), &seq.to_le_bytes());
         reactor.write_journal();
     }
     for _ in 0..1_000 {

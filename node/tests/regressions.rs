@@ -25,8 +25,8 @@ use std::time::Duration;
 use wal::blocking::BlockingHead;
 use wal::directory::Directory;
 use wal::head::HeadConfig;
+use wal::medium::Access;
 use wal::quarantine::Quarantine;
-use wal::segment::Access;
 use wal::units::Lsn;
 
 fn traders(running: &RunningNode) -> MarketId {

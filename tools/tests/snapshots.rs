@@ -100,7 +100,7 @@ fn no_snapshot_is_well_only_where_the_log_begins_with_the_first_command() {
     assert!(pinion(&verify).expect(0).out.contains("none is needed"));
     let directory = Directory::open(&dir).expect("nobody is at it");
     let store = directory.store().expect("whole");
-    store.begin_behind(Tail { seq: Lsn(9), chain: ChainHash([1; 32]) }).expect("written");
+    store.begin_after(Tail { seq: Lsn(9), chain: ChainHash([1; 32]) }).expect("written");
     store.flush().expect("written");
     drop((store, directory));
     pinion(&verify).expect(13).says("begins behind sequence 9");

@@ -1,16 +1,16 @@
-//! The unit of a disk write: 4096 bytes, aligned to 4096, as O_DIRECT wants both.
+//! The unit of a disk write: 4096 bytes, aligned to 4096, because O_DIRECT requires both.
 //!
-//! Invariant: a `Block` has no padding of its own, so a slice of blocks is a slice of bytes.
+//! Invariant: a `Block` contains no padding, so a slice of blocks is a slice of bytes.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// What every write to the head is a multiple of, in place and in length.
+/// Offset and length of every write to the head are multiples of this.
 pub const BLOCK_BYTES: usize = 4096;
 
-/// The smallest piece that a power cut leaves whole. A header that fits in one is either the old one or the new one.
+/// The unit that a power cut never tears: after one, a header that fits in a sector is either the old or the new one.
 pub const SECTOR_BYTES: usize = 512;
 
-/// Bytes that a boxed slice of may be handed to an O_DIRECT write as they stand.
+/// One aligned block. The bytes of a slice of them can be given to an O_DIRECT write without a copy.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C, align(4096))]
 pub struct Block(pub [u8; BLOCK_BYTES]);
@@ -22,12 +22,12 @@ impl Block {
     pub const ZERO: Block = Block([0; BLOCK_BYTES]);
 }
 
-/// Zeroed blocks that hold at least `bytes`.
+/// A zeroed buffer of the fewest blocks that hold `bytes`.
 pub fn blocks(bytes: usize) -> Box<[Block]> {
     vec![Block::ZERO; bytes.div_ceil(BLOCK_BYTES)].into_boxed_slice()
 }
 
-/// `bytes` rounded up to whole blocks.
+/// `bytes` rounded up to a multiple of a block.
 pub const fn padded(bytes: usize) -> usize {
     bytes.div_ceil(BLOCK_BYTES) * BLOCK_BYTES
 }

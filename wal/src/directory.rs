@@ -1,12 +1,12 @@
-//! A data directory: one owner at a time, whole or not there.
+//! A data directory: opened for writing by one process at a time, and complete or refused.
 //!
 //! ```text
-//! IDENTITY   written last: without it the directory is not one       LOCK      held while a process writes here
-//! MARK       the highest acknowledged sequence                       BALLAST   bytes to give away on a full disk
-//! head/      segments of the newest frames       db/  RocksDB        snapshots/  the caller's
+//! IDENTITY   written last: without it this is not a data directory   LOCK      held by the process that may write
+//! MARK       the high-water mark                                     BALLAST   may be deleted when the disk is full
+//! head/      segments with the newest frames     db/  RocksDB        snapshots/  the caller's
 //! ```
 //!
-//! Invariant: nothing here is made by opening; what IDENTITY promises and is not there is damage.
+//! Invariant: opening makes nothing, so a file that is missing after IDENTITY was written is damage.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
@@ -14,11 +14,12 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::durable_file::{sync_dir, write_zeros};
 use crate::error::{Action, Result, WalError};
 use crate::identity::Identity;
 use crate::mark::Mark;
-use crate::medium::{FileSystem, Medium};
-use crate::segment::{Access, Segments, sync_dir, write_zeros};
+use crate::medium::{Access, FileSystem, Medium};
+use crate::segment::Segments;
 use crate::store::Store;
 use crate::table::OpenFor;
 use crate::units::Lsn;
@@ -31,10 +32,10 @@ const HEAD: &str = "head";
 const DB: &str = "db";
 const SNAPSHOTS: &str = "snapshots";
 
-/// Free bytes that must remain, as a multiple of the ballast, after it has been written anew.
+/// Free bytes that must remain, as a multiple of the ballast, after the ballast has been written again.
 const BALLAST_ROOM_FACTOR: u64 = 4;
 
-/// An open data directory. The lock goes with the value, and with the process however it ends.
+/// An open data directory. The lock is released when the value is dropped, and when the process ends in any way.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
@@ -46,15 +47,15 @@ pub struct Directory {
 /// Who may write through a `Directory`.
 #[derive(Debug)]
 enum Owner {
-    /// Holds the lock, which goes with the file.
-    Lock(#[allow(dead_code, reason = "kept for its end")] File),
-    /// A medium that nobody else has.
-    Alone,
-    /// Opened for reading only.
-    Nobody,
+    /// This value, which holds the lock as long as the file is open.
+    Locked(#[allow(dead_code, reason = "closing the file releases the lock")] File),
+    /// This value: the medium belongs to this process alone.
+    PrivateMedium,
+    /// Not this value: it was opened to read.
+    ReadOnly,
 }
 
-/// Whether there are bytes to give away.
+/// The state of the ballast file after [`Directory::restore_ballast`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ballast {
     Present,
@@ -63,7 +64,7 @@ pub enum Ballast {
 }
 
 impl Directory {
-    /// Makes a data directory in an empty or absent place. Everything is on disk when this returns, IDENTITY last.
+    /// Makes a data directory in an empty or absent place. Everything is durable when this returns, IDENTITY last.
     pub fn create(path: &Path, identity: &Identity, ballast_bytes: u64) -> Result<()> {
         identity.geometry.validate()?;
         make_dir(path)?;
@@ -81,14 +82,14 @@ impl Directory {
         open_lock(&path.join(LOCK))?;
         sync_dir(path)?;
         identity.write(path, IDENTITY)?;
-        // A relative path of one part has the empty path for a parent: that is the current directory.
+        // The parent of a relative path with one component is the empty path, which stands for the current directory.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         sync_dir(parent)
     }
 
-    /// Opens a data directory to write in it, which one process at a time may.
+    /// Opens a data directory for writing and takes its lock. Refused while another process holds the lock.
     pub fn open(path: &Path) -> Result<Directory> {
-        // Looked for before the lock: opening must not leave files in a place that is no data directory.
+        // Read before the lock file is made: opening must not leave files in a place that is not a data directory.
         read_identity(path)?;
         let lock_path = path.join(LOCK);
         let lock = open_lock(&lock_path)?;
@@ -97,18 +98,18 @@ impl Directory {
             TryLockError::Error(source) => WalError::io(Action::Lock, &lock_path, 0, source),
         })?;
         let identity = read_identity(path)?;
-        Ok(Directory { path: path.to_owned(), identity, medium: Arc::new(FileSystem), owner: Owner::Lock(lock) })
+        Ok(Directory { path: path.to_owned(), identity, medium: Arc::new(FileSystem), owner: Owner::Locked(lock) })
     }
 
-    /// Opens a data directory to look at it, beside a running node or without one.
+    /// Opens a data directory for reading; a node may run on it at the same time.
     pub fn open_read_only(path: &Path) -> Result<Directory> {
         let identity = read_identity(path)?;
-        Ok(Directory { path: path.to_owned(), identity, medium: Arc::new(FileSystem), owner: Owner::Nobody })
+        Ok(Directory { path: path.to_owned(), identity, medium: Arc::new(FileSystem), owner: Owner::ReadOnly })
     }
 
-    /// A directory on a medium that this process alone has: there is nobody to lock out.
+    /// Opens a directory for writing on a medium that only this process has, so it needs no lock.
     pub fn on(medium: Arc<dyn Medium>, path: &Path, identity: Identity) -> Directory {
-        Directory { path: path.to_owned(), identity, medium, owner: Owner::Alone }
+        Directory { path: path.to_owned(), identity, medium, owner: Owner::PrivateMedium }
     }
 
     pub fn path(&self) -> &Path {
@@ -119,12 +120,12 @@ impl Directory {
         &self.identity
     }
 
-    /// True where this value holds the lock and may write.
+    /// Whether this value may write to the directory.
     pub fn writable(&self) -> bool {
-        !matches!(self.owner, Owner::Nobody)
+        !matches!(self.owner, Owner::ReadOnly)
     }
 
-    /// What it lies on.
+    /// The storage under the directory.
     pub fn medium(&self) -> &Arc<dyn Medium> {
         &self.medium
     }
@@ -151,29 +152,29 @@ impl Directory {
         Segments::open_on(&*self.medium, &self.head_dir(), self.identity.owner(), access)
     }
 
-    /// The store, to write where this value may, else what has been flushed of it.
+    /// The store: for writing where this value may write, else what has been flushed.
     pub fn store(&self) -> Result<Store> {
         let purpose = if self.writable() { OpenFor::Writing } else { OpenFor::Reading };
         Store::open_on(&*self.medium, &self.db_dir(), self.identity.origin(), purpose)
     }
 
-    /// What has been flushed of the store.
+    /// The store as of its last flush, for reading.
     pub fn store_read_only(&self) -> Result<Store> {
         Store::open_on(&*self.medium, &self.db_dir(), self.identity.origin(), OpenFor::Reading)
     }
 
-    /// The mark, to note in it.
+    /// The high-water mark, to advance it.
     pub fn mark(&self) -> Result<Mark> {
         assert!(self.writable(), "only the owner of the lock writes");
         Mark::open_on(&*self.medium, &self.mark_path(), self.identity.timeline)
     }
 
-    /// The highest acknowledged sequence that was noted.
+    /// The highest sequence known to have been acknowledged.
     pub fn mark_seq(&self) -> Result<Lsn> {
         Mark::read_on(&*self.medium, &self.mark_path(), self.identity.timeline)
     }
 
-    /// Puts the ballast back where it was given away and `free_bytes` (of this file system) leave ample room for it.
+    /// Writes the ballast again where it was deleted, if `free_bytes` of the file system leave ample room for it.
     pub fn restore_ballast(&self, ballast_bytes: u64, free_bytes: u64) -> Result<Ballast> {
         assert!(self.writable(), "only the owner of the lock writes");
         let path = self.path.join(BALLAST);
@@ -193,7 +194,7 @@ fn read_identity(path: &Path) -> Result<Identity> {
     Identity::read(&path.join(IDENTITY))?.ok_or_else(|| WalError::NotInitialised { path: path.to_owned() })
 }
 
-/// For its owner only: what lies here is money and keys.
+/// Makes a directory that only its owner may enter, because records may be confidential.
 fn make_dir(path: &Path) -> Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(source) if source.kind() != ErrorKind::AlreadyExists => Err(WalError::io(Action::Create, path, 0, source)),

@@ -1,69 +1,99 @@
-//! How storage fails, told with the place: file, offset, sequence.
+//! How storage fails: what was tried, on which file, offset and sequence, and what was found.
 //!
-//! Only the world fails here. A caller's mistake is an assert; a damaged log is never repaired by guessing.
+//! Only the world fails here. A caller's mistake is an assert, and a damaged log is never repaired by guessing.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::head::Poisoned;
+use crate::frame::FrameFault;
+use crate::poison::Poisoned;
 use crate::units::{Lsn, NodeId, Timeline};
 
 pub type Result<T> = std::result::Result<T, WalError>;
 
 #[derive(Debug, Error)]
 pub enum WalError {
-    #[error("{path} is locked: another process uses this data directory")]
+    #[error("{path} is locked: another process writes to this data directory. Stop that process first")]
     Locked { path: PathBuf },
-    #[error("{path} is not empty: a data directory is made in an empty place only")]
+    #[error("{path} is not empty: a data directory is made only in a place that is empty or absent. Give another path")]
     NotEmpty { path: PathBuf },
-    #[error("{path} holds no IDENTITY: not a data directory, or one whose making was interrupted")]
+    #[error(
+        "{path} has no IDENTITY: it is not a data directory, or making it was interrupted. Check the path, or delete what \
+         was begun there and make it again"
+    )]
     NotInitialised { path: PathBuf },
-    #[error("{path} has format version {found}, this build reads {known}")]
+    #[error("{path} has format version {found}, and this build reads version {known}. Use the build that wrote it")]
     UnknownFormat { path: PathBuf, found: u32, known: u32 },
-    #[error("{path} at offset {offset}, sequence {seq}: {damage}")]
+    #[error("{path} is damaged{}: {damage}", Where { offset: *offset, seq: *seq })]
     Damaged { path: PathBuf, offset: u64, seq: Lsn, damage: Damage },
-    #[error("{path} is of timeline {found}, expected {have}: an older timeline is never continued")]
+    #[error(
+        "{path} is of timeline {found}, and this data directory is of timeline {have}: files from before and after a \
+         restore are never mixed. Put this directory's own file back"
+    )]
     TimelineDiffers { path: PathBuf, have: Timeline, found: Timeline },
-    #[error("the log ends at sequence {have}, but {mark} had been acknowledged (noted in {path})")]
+    #[error(
+        "the log ends at sequence {have}, but sequence {mark} was acknowledged, as {path} or a newer snapshot shows: the \
+         end was lost or this is an old copy. Find the newest copy, or restore from a backup"
+    )]
     ShorterThanAcknowledged { path: PathBuf, have: Lsn, mark: Lsn },
-    #[error("sequence {wanted} was asked for, the log in {path} begins at {begins}")]
+    #[error("sequence {wanted} was asked for, and the log in {path} begins at {begins}: older records were truncated")]
     NotRetained { path: PathBuf, wanted: Lsn, begins: Lsn },
-    #[error("{action} {path} at offset {offset}: {source}")]
+    #[error("cannot {action} {path}{}: {source}", Where { offset: *offset, seq: Lsn::ZERO })]
     Io { action: Action, path: PathBuf, offset: u64, source: io::Error },
-    #[error("{path}: the file system refuses O_DIRECT (tmpfs and some overlays do): {source}")]
+    #[error(
+        "cannot open {path} with O_DIRECT: the file system refuses it, as tmpfs and some overlays do ({source}). Put the \
+         data directory on another file system"
+    )]
     DirectRefused { path: PathBuf, source: io::Error },
-    #[error("{action} the store {path} at sequence {seq}: {message}")]
+    #[error("cannot {action} the store {path}{}: {message}", Where { offset: 0, seq: *seq })]
     Store { action: Action, path: PathBuf, seq: Lsn, message: String, no_space: bool },
-    #[error("a write to {path} failed earlier; nothing more is written through this handle")]
+    #[error("{path} is not written any more after an earlier write failed. Restart to find out what is on disk")]
     FailedEarlier { path: PathBuf },
     #[error(transparent)]
     Poisoned(#[from] Poisoned),
     #[error("config: {0}")]
     Config(#[from] ConfigFault),
-    #[error("the visitor stopped at sequence {seq}: {source}")]
+    #[error("sequence {seq} could not be applied: {source}")]
     Visitor { seq: Lsn, source: Box<dyn std::error::Error + Send + Sync> },
-    #[error("{path} was written over while it was read (a node is running); try again. Sequence {seq}")]
+    #[error("{path}: the running node overwrote sequence {seq} while it was read. Try again")]
     Overtaken { path: PathBuf, seq: Lsn },
+}
+
+/// Where in a file, and at which record, as far as an error knows it: an offset or a sequence of 0 is not printed.
+struct Where {
+    offset: u64,
+    seq: Lsn,
+}
+
+impl std::fmt::Display for Where {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.offset, self.seq) {
+            (0, Lsn::ZERO) => Ok(()),
+            (0, seq) => write!(f, " at sequence {seq}"),
+            (offset, Lsn::ZERO) => write!(f, " at offset {offset}"),
+            (offset, seq) => write!(f, " at offset {offset}, sequence {seq}"),
+        }
+    }
 }
 
 /// What is wrong with bytes that were once right.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Damage {
-    #[error("a frame is missing or broken, yet a later frame (sequence {later}) proves that it had been durable")]
+    #[error("a frame is missing or broken, and a later frame (sequence {later}) attests that it had been durable")]
     Hole { later: Lsn },
-    #[error("{count} whole frames follow a missing one: more than can have been in flight")]
+    #[error("{count} intact frames follow a missing one: more than can have been in flight")]
     BeyondInFlight { count: usize },
-    #[error("the frame does not follow its predecessor (chain hash differs)")]
+    #[error("the frame does not follow the one before it (chain hash differs)")]
     ChainBroken,
-    #[error("a second frame claims sequences that are taken")]
+    #[error("a second frame has the sequences of this one")]
     Overlap,
     #[error("frame: {0}")]
-    Frame(crate::frame::FrameFault),
-    #[error("sequence expected here, {found} found")]
+    Frame(FrameFault),
+    #[error("this sequence is missing, the next frame begins at {found}")]
     SeqGap { found: Lsn },
-    #[error("the key does not match the frame that it names")]
+    #[error("the key names another frame than the one under it")]
     KeyDiffers,
     #[error("the file is missing")]
     FileMissing,
@@ -71,7 +101,7 @@ pub enum Damage {
     LengthDiffers { expected: u64, found: u64 },
     #[error("the segment belongs to node {found}, expected {expected}")]
     ForeignNode { expected: NodeId, found: NodeId },
-    #[error("the segment calls itself number {found}, expected {expected}: files were swapped")]
+    #[error("the segment is number {found}, expected {expected}: files were swapped")]
     OrdinalDiffers { expected: u32, found: u32 },
     #[error("checksum differs")]
     Checksum,
@@ -81,7 +111,7 @@ pub enum Damage {
     Store(String),
 }
 
-/// What was tried when the operating system or RocksDB said no.
+/// What was tried when the operating system or RocksDB refused it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Create,
@@ -116,7 +146,7 @@ impl std::fmt::Display for Action {
 pub enum ConfigFault {
     #[error("segments: at least 2 and at most {max}")]
     SegmentCount { max: u32 },
-    #[error("segment_bytes: a multiple of 4096 that holds its header block and one whole frame")]
+    #[error("segment_bytes: a multiple of 4096 that holds the segment's header block and the largest frame")]
     SegmentBytes,
     #[error("frame_bytes_max: a multiple of 4096, at most {max}")]
     FrameBytesMax { max: usize },
@@ -124,7 +154,7 @@ pub enum ConfigFault {
     FramesInFlightMax { max: usize },
 }
 
-/// Which kind of failure, so that a process can choose how to end.
+/// The kind of a failure, from which a process chooses its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     Locked,
@@ -138,7 +168,7 @@ pub enum ErrorKind {
     WriteFailed,
     ShorterThanAcknowledged,
     Config,
-    /// A read that failed, a file that would not open, a visitor that stopped.
+    /// A read that failed, a file that could not be opened, a visitor that returned an error.
     Other,
 }
 

@@ -1,9 +1,9 @@
-//! Follows the head from a frame that is known, frame by frame, without looking at the rest of it: for a reader beside a
-//! running node who wants what is new, often, and must not read the whole head for it.
+//! Follows the head of a running node frame by frame, from a known frame on: a backup polls for new frames often, and must
+//! not read all segments for it.
 //!
-//! Invariant: a frame is believed only where the next one must lie and only if it follows the last one by its link, so
-//! older uses of the same blocks mean nothing. Whoever falls a whole ring behind finds nothing any more, and has to look
-//! at the log anew.
+//! Invariant: a frame is accepted only at a place where the next one can be, and only if its link follows the last one, so
+//! blocks of an earlier use are never mistaken for new frames. A follower with a lag of a full ring finds nothing any more;
+//! its caller opens the log again.
 
 use zerocopy::IntoBytes;
 
@@ -11,16 +11,17 @@ use crate::block::{BLOCK_BYTES, Block, blocks, padded};
 use crate::directory::Directory;
 use crate::error::Result;
 use crate::frame::{FRAME_BYTES_MAX, Frame, FrameHeader};
-use crate::segment::{Access, Place, SEGMENT_DATA_OFFSET, Segments};
-use crate::units::{Lsn, Tail, Timeline};
+use crate::medium::Access;
+use crate::segment::{SEGMENT_DATA_OFFSET, Segments};
+use crate::units::{Lsn, Place, Tail, Timeline};
 
 pub struct Follower {
     segments: Segments,
     timeline: Timeline,
-    /// Where the next frame lies, unless it did not fit there.
+    /// Where the next frame is, unless it did not fit there.
     place: Place,
     tail: Tail,
-    /// One frame.
+    /// Holds one frame.
     buffer: Box<[Block]>,
 }
 
@@ -30,42 +31,43 @@ impl Follower {
         Ok(Self { segments, timeline: directory.identity().timeline, place, tail, buffer: blocks(FRAME_BYTES_MAX) })
     }
 
-    /// The end of what has been shown.
+    /// The end of the last frame returned.
     pub fn tail(&self) -> Tail {
         self.tail
     }
 
-    /// The next frame, if it is there, whole, and ends at or before `until`.
+    /// The next frame, if it is intact and ends at or before `until`; `None` where it is not written yet.
     pub fn next_frame(&mut self, until: Lsn) -> Result<Option<Frame<'_>>> {
         let geometry = self.segments.geometry();
         let following = Place { segment: geometry.next(self.place.segment), offset: SEGMENT_DATA_OFFSET };
         for place in [self.place, following] {
             let Some(frame_bytes) = self.read(place, until)? else { continue };
-            let frame = Frame::decode(&self.buffer.as_bytes()[..frame_bytes]).expect("proved by `read`");
+            let frame = Frame::proved_before(&self.buffer.as_bytes()[..frame_bytes]);
+            assert!(frame.seq_first() == self.tail.seq.next() && frame.seq_last() <= until, "frames come without gaps");
             self.tail = frame.tail();
-            self.place = Place { offset: place.offset + padded(frame_bytes) as u64, ..place };
+            self.place = place.advance(padded(frame_bytes));
+            assert!(geometry.holds(self.place, 0), "a frame ends in its segment");
             return Ok(Some(frame));
         }
         Ok(None)
     }
 
-    /// Reads the frame at `place` and gives its length, if it is the next one.
+    /// Reads the frame at `place` and returns its length, if it is the next one.
     fn read(&mut self, place: Place, until: Lsn) -> Result<Option<usize>> {
         let room = (self.segments.geometry().segment_bytes - place.offset).min(FRAME_BYTES_MAX as u64) as usize;
         if room == 0 {
             return Ok(None);
         }
         let bytes = &mut self.buffer.as_mut_bytes()[..room];
-        // Most frames are a block or two: only what the first one announces is read.
+        // Most frames are a block or two long, so the first block is read alone, and then what it announces.
         let (first, rest) = bytes.split_at_mut(BLOCK_BYTES);
         self.segments.read(place, first)?;
         let announced = FrameHeader::peek(first).and_then(FrameHeader::frame_bytes).filter(|bytes| *bytes <= room);
         let Some(announced) = announced else { return Ok(None) };
         if BLOCK_BYTES < announced {
-            let behind = Place { offset: place.offset + BLOCK_BYTES as u64, ..place };
-            self.segments.read(behind, &mut rest[..announced - BLOCK_BYTES])?;
+            self.segments.read(place.advance(BLOCK_BYTES), &mut rest[..announced - BLOCK_BYTES])?;
         }
-        // Half written, or of an earlier use: either way not there yet.
+        // Partly written, or of an earlier use: in both cases the next frame is not written yet.
         let Ok(frame) = Frame::decode(&bytes[..announced]) else { return Ok(None) };
         let is_next = frame.follows(self.tail) && frame.timeline() == self.timeline && frame.seq_last() <= until;
         Ok(is_next.then_some(frame.bytes().len()))

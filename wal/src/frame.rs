@@ -1,4 +1,4 @@
-//! The group-commit unit: one header and the records that became durable together.
+//! The group-commit unit: one header and the records that are written and synced together.
 //!
 //! ```text
 //! 0       4    6    8       12      16          24          32      36      40             72
@@ -7,22 +7,22 @@
 //! ```
 //!
 //! Invariants: record `i` has sequence `seq_first + i`; `seq_durable < seq_first`; the crc covers header (its own field as
-//! zero) and payload; the chain covers the same bytes with the crc in place; padding belongs to neither.
+//! zero) and payload; the chain hash covers the same bytes with the crc in place; neither covers the padding.
 
 use thiserror::Error;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::block::{BLOCK_BYTES, SECTOR_BYTES};
+use crate::block::{BLOCK_BYTES, SECTOR_BYTES, padded};
 use crate::units::{ChainHash, Lsn, Tail, Timeline};
 
 pub const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"WFRM");
 pub const FRAME_VERSION: u16 = 1;
 
-/// Header, records and padding of the largest frame. Bounds every buffer and the reach of one torn write.
+/// Header, records and padding of the largest frame. Bounds every buffer, and how many bytes one torn write can affect.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 
-/// The largest record. A caller with more to say splits it.
+/// The largest record. A caller splits what is larger.
 pub const RECORD_BYTES_MAX: usize = 64 << 10;
 
 /// Records in one frame. At the limit the frame is closed and the next one takes the record.
@@ -41,7 +41,8 @@ pub struct FrameHeader {
     pub timeline: U32,
     pub record_count: U32,
     pub seq_first: U64,
-    /// The writer's contiguous durable watermark when it closed this frame: what a reader may hold missing frames against.
+    /// The last sequence that the writer knew to be durable when it closed this frame. It attests every frame up to there:
+    /// one that is missing was lost, not torn.
     pub seq_durable: U64,
     pub payload_bytes: U32,
     pub crc32c: U32,
@@ -53,43 +54,46 @@ const CRC_OFFSET: usize = std::mem::offset_of!(FrameHeader, crc32c);
 const _: () = assert!(FRAME_HEADER_BYTES == 72 && FRAME_HEADER_BYTES.is_multiple_of(8));
 // A torn write must not mix an old header with a new one.
 const _: () = assert!(FRAME_HEADER_BYTES <= SECTOR_BYTES);
-const _: () = assert!(FRAME_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
+const _: () = assert!(FRAME_BYTES_MAX.is_multiple_of(BLOCK_BYTES) && FRAME_BYTES_MAX <= u32::MAX as usize);
 const _: () = assert!(FRAME_HEADER_BYTES + RECORD_HEADER_BYTES + RECORD_BYTES_MAX <= FRAME_BYTES_MAX);
+// The limit on records is one that a frame of empty records can reach.
+const _: () = assert!(FRAME_HEADER_BYTES + RECORDS_MAX as usize * RECORD_HEADER_BYTES <= FRAME_BYTES_MAX);
 
 impl FrameHeader {
-    /// The header at the start of `bytes`, unverified; `None` where there is none.
+    /// The header at the start of `bytes`, not verified; `None` where the bytes do not begin with the magic.
     pub fn peek(bytes: &[u8]) -> Option<&FrameHeader> {
         let (header, _) = FrameHeader::ref_from_prefix(bytes).ok()?;
         (header.magic.get() == FRAME_MAGIC).then_some(header)
     }
 
-    /// Header and payload, without padding, as far as an unverified header can be believed.
+    /// Header and payload, without padding, as this header has it; `None` where that is above the limit. The header may be
+    /// damaged: only [`Frame::decode`] proves the length.
     pub fn frame_bytes(&self) -> Option<usize> {
         let bytes = FRAME_HEADER_BYTES + self.payload_bytes.get() as usize;
         (bytes <= FRAME_BYTES_MAX).then_some(bytes)
     }
 }
 
-/// Why bytes are not a frame. In order of precedence: the first that holds is given.
+/// Why bytes are not a frame. The variants are in order of precedence: the first that holds is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FrameFault {
-    #[error("no frame magic")]
+    #[error("the bytes do not begin with the magic of a frame")]
     MagicMissing,
     #[error("fewer bytes than the header announces")]
     BytesMissing,
-    #[error("a length beyond its limit")]
+    #[error("the header announces more than {FRAME_BYTES_MAX} bytes")]
     LimitExceeded,
     #[error("checksum differs")]
     ChecksumDiffers,
     #[error("format version {0} is not known")]
     VersionUnknown(u16),
-    #[error("header contradicts itself")]
+    #[error("the fields of the header contradict each other")]
     HeaderInconsistent,
-    #[error("record table does not fill the payload")]
+    #[error("the lengths of the records do not add up to the payload")]
     RecordsInconsistent,
 }
 
-/// A frame whose checksum, limits and record table have been proved. Borrowed: reading copies nothing.
+/// A frame whose checksum, limits and record lengths have been proved. It borrows its bytes, so reading copies nothing.
 #[derive(Clone, Copy)]
 pub struct Frame<'a> {
     header: &'a FrameHeader,
@@ -118,8 +122,8 @@ impl<'a> Frame<'a> {
         Ok(frame)
     }
 
-    /// The frame that [`Frame::decode`] has found these very bytes to be: proving is most of what a walk costs, and a
-    /// caller that has to let go of a frame in between does it once.
+    /// The frame in bytes that [`Frame::decode`] has accepted already: decoding is most of what a walk costs, and a caller
+    /// that cannot hold the borrow in between need not pay for it twice.
     pub(crate) fn proved_before(bytes: &'a [u8]) -> Frame<'a> {
         let header = FrameHeader::peek(bytes).expect("a proved frame begins with a header");
         assert!(header.frame_bytes() == Some(bytes.len()), "a proved frame ends where its header says");
@@ -161,12 +165,12 @@ impl<'a> Frame<'a> {
         ChainHash::of(self.bytes)
     }
 
-    /// The end that this frame makes.
+    /// The log's end after this frame.
     pub fn tail(&self) -> Tail {
         Tail { seq: self.seq_last(), chain: self.hash() }
     }
 
-    /// True where this frame is the very next one after `tail`.
+    /// Whether this frame is the next one after `tail`, by its sequence and by its link.
     pub fn follows(&self, tail: Tail) -> bool {
         self.seq_first() == tail.seq.next() && self.chain_prev() == tail.chain
     }
@@ -219,7 +223,7 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// What a frame says about itself beside its records.
+/// The fields of a frame's header that its writer chooses.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameSpec {
     pub timeline: Timeline,
@@ -229,27 +233,30 @@ pub struct FrameSpec {
     pub chain_prev: ChainHash,
 }
 
-/// Room for one record at `at`: its length goes in front, `encode` fills at most `record_bytes_max` bytes and says how many.
-/// Returns where the next record goes.
+/// Writes one record at `at`: its length, then its bytes. `encode` fills at most `record_bytes_max` bytes and returns how
+/// many. Returns where the next record goes.
 pub fn put_record(
     buffer: &mut [u8],
     at: usize,
     record_bytes_max: usize,
     encode: impl FnOnce(&mut [u8]) -> usize,
 ) -> usize {
-    assert!(FRAME_HEADER_BYTES <= at && record_bytes_max <= RECORD_BYTES_MAX);
+    assert!(FRAME_HEADER_BYTES <= at && record_bytes_max <= RECORD_BYTES_MAX, "a record lies in the payload");
     let start = at + RECORD_HEADER_BYTES;
     let record_bytes = encode(&mut buffer[start..start + record_bytes_max]);
     assert!(record_bytes <= record_bytes_max, "an encoder stays inside the room it was given");
     buffer[at..start].copy_from_slice(&(record_bytes as u32).to_le_bytes());
-    start + record_bytes
+    let end = start + record_bytes;
+    assert!(at + RECORD_HEADER_BYTES <= end && end <= FRAME_BYTES_MAX, "a record ends in its frame");
+    end
 }
 
-/// Turns `buffer[..frame_bytes]`, whose payload is in place, into a frame: header, checksum, zeroed padding to the end of
-/// its last block. The link for the next frame is the hash of `buffer[..frame_bytes]` from then on.
+/// Makes a frame of `buffer[..frame_bytes]`, whose payload is in place: writes header and checksum, and zeros up to the end
+/// of its last block. After that, the link that the next frame carries is the hash of `buffer[..frame_bytes]`.
 pub fn seal(buffer: &mut [u8], frame_bytes: usize, spec: FrameSpec) {
     assert!(FRAME_HEADER_BYTES < frame_bytes && frame_bytes <= buffer.len() && frame_bytes <= FRAME_BYTES_MAX);
-    assert!(spec.seq_durable < spec.seq_first && 1 <= spec.record_count && spec.record_count <= RECORDS_MAX);
+    assert!(1 <= spec.record_count && spec.record_count <= RECORDS_MAX);
+    assert!(spec.seq_durable < spec.seq_first, "a frame is closed before it is durable");
     let header = FrameHeader {
         magic: FRAME_MAGIC.into(),
         version: FRAME_VERSION.into(),
@@ -265,8 +272,8 @@ pub fn seal(buffer: &mut [u8], frame_bytes: usize, spec: FrameSpec) {
     buffer[..FRAME_HEADER_BYTES].copy_from_slice(header.as_bytes());
     let crc = crc32c::crc32c(&buffer[..frame_bytes]);
     buffer[CRC_OFFSET..CRC_OFFSET + 4].copy_from_slice(&crc.to_le_bytes());
-    // A buffer is used again and again: what an earlier, longer frame left behind must not reach the disk as padding.
-    let padded_end = crate::block::padded(frame_bytes).min(buffer.len());
+    // Buffers are reused: the end of an earlier, longer frame must not reach the disk as padding.
+    let padded_end = padded(frame_bytes).min(buffer.len());
     buffer[frame_bytes..padded_end].fill(0);
 }
 

@@ -1,4 +1,4 @@
-//! What a data directory says about itself: a small text that a person can read and a checksum guards.
+//! `IDENTITY`, the identity of a data directory: a short text with a checksum.
 //!
 //! ```text
 //! format 1
@@ -10,26 +10,26 @@
 //! crc32c 1a2b3c4d          of all lines above
 //! ```
 //!
-//! Invariant: it is written last when a directory is made, under another name first, so it is whole or absent; and it is
-//! never written again.
+//! Invariants: it is written last when a directory is made, so a directory that has it is complete; it is complete or
+//! absent itself; it is never written again.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::durable_file::replace_file;
 use crate::error::{Action, Damage, Result, WalError};
-use crate::segment::{Geometry, SegmentOwner, sync_dir};
-use crate::store::LogOrigin;
-use crate::units::{Lsn, NodeId, Timeline};
+use crate::segment::{Geometry, SegmentOwner};
+use crate::units::{LogOrigin, Lsn, NodeId, Timeline};
 
-/// The version of the whole directory: of its layout and of every format in it.
+/// The version of the directory: of its layout and of every format in it.
 pub const DIRECTORY_FORMAT: u32 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub node_id: NodeId,
     pub timeline: Timeline,
-    /// The timeline's log begins after this sequence: 0, or where a restore took over from the older one.
+    /// The timeline's log begins after this sequence: 0, or the last one that a restore took from an older timeline.
     pub seq_base: Lsn,
     pub geometry: Geometry,
 }
@@ -52,46 +52,42 @@ impl Identity {
         format!("{body}crc32c {crc:08x}\n")
     }
 
-    /// Reads the file. Absent is `None`; anything but what [`Identity::to_text`] writes is an error.
+    /// Reads the file; `None` where it is absent. Anything that [`Identity::to_text`] does not write is refused.
     pub fn read(path: &Path) -> Result<Option<Identity>> {
         let text = match fs::read(path) {
             Ok(bytes) => bytes,
             Err(source) if source.kind() == ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(WalError::io(Action::Read, path, 0, source)),
         };
-        let text = str::from_utf8(&text).map_err(|_| malformed(path, "not text"))?;
+        let text = str::from_utf8(&text).map_err(|_| malformed(path, "the file is not UTF-8 text"))?;
         Self::parse(path, text).map(Some)
     }
 
-    /// Reads what [`Identity::to_text`] writes; `path` is for errors.
+    /// Parses what [`Identity::to_text`] writes and refuses anything else; `path` is for errors.
     pub fn parse(path: &Path, text: &str) -> Result<Identity> {
         check_format(path, text)?;
-        let identity = parse(text).ok_or_else(|| malformed(path, "a line is missing or not readable"))?;
-        // The text has one form only, so comparing it checks the checksum and everything that parsing forgives.
+        let identity = parse(text).ok_or_else(|| malformed(path, "a line is missing or has a wrong value"))?;
+        // There is only one text for an identity, so this proves the checksum and everything that parsing tolerates.
         if identity.to_text() != text {
             return Err(WalError::damaged(path, 0, Lsn::ZERO, Damage::Checksum));
         }
         Ok(identity)
     }
 
-    /// Writes the file so that a power cut leaves all of it or none.
+    /// Writes the file so that a power cut leaves all of it or none. Durable when this returns.
     pub fn write(&self, dir: &Path, name: &str) -> Result<()> {
-        let path = dir.join(name);
-        let temporary = dir.join(format!("{name}.tmp"));
-        let mut file =
-            File::create(&temporary).map_err(|source| WalError::io(Action::Create, &temporary, 0, source))?;
-        file.write_all(self.to_text().as_bytes())
-            .map_err(|source| WalError::io(Action::Write, &temporary, 0, source))?;
-        file.sync_all().map_err(|source| WalError::io(Action::Sync, &temporary, 0, source))?;
-        fs::rename(&temporary, &path).map_err(|source| WalError::io(Action::Rename, &path, 0, source))?;
-        sync_dir(dir)
+        let text = self.to_text();
+        assert!(Self::parse(dir, &text).is_ok_and(|read| read == *self), "what is written can be read");
+        replace_file(dir, name, text.as_bytes())
     }
 }
 
-/// The first line alone, before the rest is believed: a later format may change everything behind it.
+/// Checks the first line before all others, because a later format may change everything after it.
 fn check_format(path: &Path, text: &str) -> Result<()> {
     let line = text.lines().next().and_then(|line| line.strip_prefix("format "));
-    let found = line.and_then(|version| version.parse().ok()).ok_or_else(|| malformed(path, "no format line"))?;
+    let found = line
+        .and_then(|version| version.parse().ok())
+        .ok_or_else(|| malformed(path, "the first line is not a format"))?;
     if found != DIRECTORY_FORMAT {
         return Err(WalError::UnknownFormat { path: path.to_owned(), found, known: DIRECTORY_FORMAT });
     }

@@ -1,42 +1,42 @@
-//! Where a restored directory came from: a small text beside the log, a line for every restore before it, oldest first.
+//! `LINEAGE`, the directories that a restored one descends from: a short text with a line for each restore, oldest first.
 //!
 //! ```text
 //! format 1
 //! node 000102030405060708090a0b0c0d0e0f timeline 1 seq 4711 time_ns 1790000000000000000
 //! crc32c 1a2b3c4d          of all lines above
 //! ```
-//! A restore draws a new node id, so that no file of one directory passes for a file of another. This is what is left of
-//! the old one: a consumer that follows a node recognises its descendant by it. Invariants: whole or absent; absent where
-//! nothing was restored; never changed once the directory has its name.
+//! A restore draws a new node id, so that no file of one directory is accepted in another. This file keeps the old ids, so
+//! that a consumer of the old node's log recognises the new node as its descendant. Invariants: the file is complete or
+//! absent; it is absent where nothing was restored; it never changes once the directory has its final name.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::durable_file::create_file;
 use crate::error::{Action, Damage, Result, WalError};
-use crate::segment::sync_dir;
 use crate::units::{Lsn, NodeId, Timeline};
 
 pub const LINEAGE_FILE: &str = "LINEAGE";
 const FORMAT: u32 = 1;
 
-/// A directory that was restored from, and how far.
+/// A directory that was restored from, and up to where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ancestor {
     pub node_id: NodeId,
     pub timeline: Timeline,
-    /// The last sequence that was taken over.
+    /// The last sequence that was restored.
     pub seq: Lsn,
-    /// When that was done.
+    /// Time of the restore.
     pub time_ns: u64,
 }
 
-/// All restores that led here, oldest first.
+/// All restores that led to a directory, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lineage(pub Vec<Ancestor>);
 
 impl Lineage {
-    /// What a directory says; without the file, it is nobody's descendant.
+    /// Reads a directory's file; without one the lineage is empty.
     pub fn read(directory: &Path) -> Result<Self> {
         let path = directory.join(LINEAGE_FILE);
         let bytes = match fs::read(&path) {
@@ -45,17 +45,14 @@ impl Lineage {
             Err(source) => return Err(WalError::io(Action::Read, &path, 0, source)),
         };
         Self::parse(&bytes)
-            .ok_or_else(|| WalError::damaged(&path, 0, Lsn::ZERO, Damage::Malformed("the list of ancestors")))
+            .ok_or_else(|| WalError::damaged(&path, 0, Lsn::ZERO, Damage::Malformed("not a list of ancestors")))
     }
 
-    /// Writes the file of a directory that is being made; durable when this returns.
+    /// Writes the file into a directory that is being made and has none. Durable when this returns.
     pub fn write_new(&self, directory: &Path) -> Result<()> {
-        let path = directory.join(LINEAGE_FILE);
-        let io = |action| move |source| WalError::io(action, &directory.join(LINEAGE_FILE), 0, source);
-        let mut file = fs::File::create_new(&path).map_err(io(Action::Create))?;
-        file.write_all(self.to_text().as_bytes()).map_err(io(Action::Write))?;
-        file.sync_all().map_err(io(Action::Sync))?;
-        sync_dir(directory)
+        let text = self.to_text();
+        assert!(Self::parse(text.as_bytes()).as_ref() == Some(self), "what is written can be read");
+        create_file(directory, LINEAGE_FILE, text.as_bytes())
     }
 
     fn to_text(&self) -> String {
@@ -67,10 +64,10 @@ impl Lineage {
         text + &format!("crc32c {crc:08x}\n")
     }
 
-    /// Reads a file's whole content; `None` for what no writer makes.
+    /// Parses the contents of a file; `None` for anything that no writer makes.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let lineage = Self::parse_any_form(std::str::from_utf8(bytes).ok()?)?;
-        // One form only: this checks the checksum and everything that parsing forgives.
+        // There is only one text for a lineage, so this proves the checksum and everything that parsing tolerates.
         (lineage.to_text().as_bytes() == bytes).then_some(lineage)
     }
 
@@ -105,16 +102,16 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         assert_eq!(Lineage::read(dir.path()).expect("absent"), Lineage::default());
         two().write_new(dir.path()).expect("written");
-        assert_eq!(Lineage::read(dir.path()).expect("whole"), two());
+        assert_eq!(Lineage::read(dir.path()).expect("intact"), two());
         two().write_new(dir.path()).expect_err("never written over");
         let path = dir.path().join(LINEAGE_FILE);
-        let whole = fs::read(&path).expect("there");
-        for at in 0..whole.len() {
-            let mut flipped = whole.clone();
+        let intact = fs::read(&path).expect("readable");
+        for at in 0..intact.len() {
+            let mut flipped = intact.clone();
             flipped[at] ^= 1;
-            fs::write(&path, &flipped).expect("ours");
+            fs::write(&path, &flipped).expect("writable");
             assert!(Lineage::read(dir.path()).is_err(), "byte {at}");
-            fs::write(&path, &whole[..at]).expect("ours");
+            fs::write(&path, &intact[..at]).expect("writable");
             assert!(Lineage::read(dir.path()).is_err(), "cut at {at}");
         }
     }

@@ -1,12 +1,12 @@
-//! The highest sequence that anyone was told of, kept outside the log that it guards.
+//! The high-water mark: the highest sequence known to have been acknowledged, kept outside of the log that it guards.
 //!
 //! ```text
 //! 0            4096         8192      slot:  0    4    6    8      12     16       24    32
 //! | slot 0 ... | slot 1 ... |                |mag |ver |len |timel |crc   |counter |seq  |
 //! ```
 //!
-//! A log cannot prove what was cut off behind its end, nor notice that it is an old copy; this file can. Invariants: the
-//! slots are written in turn, an even counter in slot 0, so a torn write leaves the other; the mark never falls.
+//! A log cannot show that its end was cut off, or that it is an old copy; this file can. Invariants: the slots are written
+//! in turn, even counters in slot 0, so a torn write leaves the other slot intact; the mark never falls.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -15,16 +15,17 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::block::{BLOCK_BYTES, SECTOR_BYTES};
+use crate::durable_file::write_zeros;
 use crate::error::{Action, Damage, Result, WalError};
-use crate::medium::{FileSystem, Medium, MediumFile};
-use crate::segment::{Access, write_zeros};
+use crate::medium::{Access, FileSystem, Medium, MediumFile};
 use crate::units::{Lsn, Timeline};
 
 pub const MARK_MAGIC: u32 = u32::from_le_bytes(*b"WMRK");
 pub const MARK_VERSION: u16 = 1;
 pub const MARK_SLOTS: u64 = 2;
-/// Apart by a block, so that no drive rewrites both for one.
+/// A block, so that a drive never rewrites both slots for one write.
 pub const MARK_SLOT_STRIDE_BYTES: u64 = BLOCK_BYTES as u64;
+const _: () = assert!(MARK_SLOTS == 2 && size_of::<MarkSlot>() as u64 <= MARK_SLOT_STRIDE_BYTES);
 
 /// One slot, as it lies on disk.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -57,19 +58,25 @@ impl MarkSlot {
         slot
     }
 
+    /// The slot that a counter is written to.
+    fn idx(counter: u64) -> u64 {
+        counter % MARK_SLOTS
+    }
+
     fn checksum(&self) -> u32 {
         let bare = MarkSlot { crc32c: 0.into(), ..*self };
         crc32c::crc32c(bare.as_bytes())
     }
 
-    /// Whole, and where a writer puts it: one that strayed into the other's place would be the next to be overwritten.
+    /// Whether the slot is intact and in its own place. A slot in the other's place does not count: the next write would
+    /// overwrite it, and a torn one would then leave no mark at all.
     fn proved(&self, slot_idx: u64) -> bool {
-        let in_place = self.counter.get() % MARK_SLOTS == slot_idx;
+        let in_place = MarkSlot::idx(self.counter.get()) == slot_idx;
         self.magic.get() == MARK_MAGIC && self.crc32c.get() == self.checksum() && in_place
     }
 }
 
-/// The side file, open for noting. Off the ack path: a note that comes late only guards less.
+/// The file `MARK`, open for writing. It is off the acknowledgement path: a mark that lags guards less, and never wrongly.
 #[derive(Debug)]
 pub struct Mark {
     file: Box<dyn MediumFile>,
@@ -81,7 +88,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Makes the file with both slots at `seq`, synced. The directory is the caller's to sync.
+    /// Makes the file with both slots at `seq` and syncs it. The caller syncs the directory.
     pub fn create(path: &Path, timeline: Timeline, seq: Lsn) -> Result<()> {
         let file = OpenOptions::new()
             .write(true)
@@ -95,12 +102,12 @@ impl Mark {
         file.sync_all().map_err(|source| WalError::io(Action::Sync, path, 0, source))
     }
 
-    /// Opens the file and reads the newer slot.
+    /// Opens the file to advance the mark.
     pub fn open(path: &Path, timeline: Timeline) -> Result<Mark> {
         Mark::open_on(&FileSystem, path, timeline)
     }
 
-    /// Opens what lies on `medium`.
+    /// The same on `medium`.
     pub fn open_on(medium: &dyn Medium, path: &Path, timeline: Timeline) -> Result<Mark> {
         let file = open_mark(medium, path, Access::ReadWrite)?;
         let newest = read_newest(&*file, path, timeline)?;
@@ -108,12 +115,12 @@ impl Mark {
         Ok(Mark { file, path: path.to_owned(), timeline, counter, seq, failed: false })
     }
 
-    /// The mark without opening the file for writing.
+    /// Reads the mark; the file is not opened for writing.
     pub fn read(path: &Path, timeline: Timeline) -> Result<Lsn> {
         Mark::read_on(&FileSystem, path, timeline)
     }
 
-    /// The mark of what lies on `medium`.
+    /// The same on `medium`.
     pub fn read_on(medium: &dyn Medium, path: &Path, timeline: Timeline) -> Result<Lsn> {
         let file = open_mark(medium, path, Access::Read)?;
         Ok(Lsn(read_newest(&*file, path, timeline)?.seq.get()))
@@ -123,8 +130,8 @@ impl Mark {
         self.seq
     }
 
-    /// Notes that everything up to `seq` has been acknowledged. Writes and syncs; blocks.
-    pub fn note(&mut self, seq: Lsn) -> Result<()> {
+    /// States that everything up to `seq` has been acknowledged. Durable when this returns; blocks on the disk.
+    pub fn advance(&mut self, seq: Lsn) -> Result<()> {
         assert!(self.seq <= seq, "a mark never falls");
         if self.failed {
             return Err(WalError::FailedEarlier { path: self.path.clone() });
@@ -132,10 +139,14 @@ impl Mark {
         if seq == self.seq {
             return Ok(());
         }
-        // Nobody counts that far; a file that says so is none that a writer made.
+        // No writer counts that far, so the file is damaged.
         let counter = self.counter.checked_add(1).ok_or_else(|| {
-            WalError::damaged(&self.path, 0, seq, Damage::Malformed("a counter that has no successor"))
+            WalError::damaged(&self.path, 0, seq, Damage::Malformed("the counter is the largest number"))
         })?;
+        assert!(
+            MarkSlot::idx(counter) != MarkSlot::idx(self.counter),
+            "the slot that holds the mark is not overwritten"
+        );
         let slot = MarkSlot::new(self.timeline, counter, seq);
         let written = write_slot(&*self.file, &self.path, slot)
             .and_then(|()| self.file.sync().map_err(|source| WalError::io(Action::Sync, &self.path, 0, source)));
@@ -154,19 +165,21 @@ fn open_mark(medium: &dyn Medium, path: &Path, access: Access) -> Result<Box<dyn
 }
 
 fn write_slot(file: &dyn MediumFile, path: &Path, slot: MarkSlot) -> Result<()> {
-    let offset = slot.counter.get() % MARK_SLOTS * MARK_SLOT_STRIDE_BYTES;
-    file.write_whole(slot.as_bytes(), offset).map_err(|source| WalError::io(Action::Write, path, offset, source))
+    let slot_idx = MarkSlot::idx(slot.counter.get());
+    assert!(slot.proved(slot_idx), "a slot is sealed before it is written");
+    let offset = slot_idx * MARK_SLOT_STRIDE_BYTES;
+    file.write_all_at(slot.as_bytes(), offset).map_err(|source| WalError::io(Action::Write, path, offset, source))
 }
 
 fn read_newest(file: &dyn MediumFile, path: &Path, timeline: Timeline) -> Result<MarkSlot> {
     let mut newest: Option<MarkSlot> = None;
     for slot_idx in 0..MARK_SLOTS {
         let mut bytes = [0; size_of::<MarkSlot>()];
-        // A slot that cannot be read counts as torn; if both are, that is damage.
-        let whole = file.read_whole(&mut bytes, slot_idx * MARK_SLOT_STRIDE_BYTES).is_ok();
+        // A slot that cannot be read counts as torn. With both torn, the file is damaged.
+        let read = file.read_exact_at(&mut bytes, slot_idx * MARK_SLOT_STRIDE_BYTES).is_ok();
         let slot = MarkSlot::read_from_bytes(&bytes).expect("the array has the slot's length");
         let newer = newest.is_none_or(|known| known.counter.get() < slot.counter.get());
-        if whole && slot.proved(slot_idx) && newer {
+        if read && slot.proved(slot_idx) && newer {
             newest = Some(slot);
         }
     }

@@ -1,8 +1,8 @@
-//! What a data directory lies on: files that keep their length, and a table of rows.
+//! The storage under a data directory: files of fixed length, files that are written once, and a table of rows.
 //!
-//! The product knows one medium, the file system with RocksDB. A simulation has another, which loses what was not synced
-//! and flips bits, so that what is proved about a log is proved over the very code that runs. Everything here is off the
-//! path of an answer: the reactor writes frames to real files itself.
+//! The product has one medium: the file system with RocksDB. The simulator has another, which loses unsynced writes and
+//! flips bits, so that promises about the log are tested on the code that runs in production. Nothing here is on the
+//! acknowledgement path: the reactor writes frames to the files by itself.
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
@@ -11,21 +11,29 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::rocks::Rocks;
-use crate::segment::Access;
-use crate::snapshot::steps::write_in_steps;
 use crate::table::{OpenFor, Table, TableFault};
+use crate::writeback::write_in_steps;
+
+/// What a file of fixed length is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    ReadWrite,
+    /// Read and write past the page cache (O_DIRECT): buffers, offsets and lengths must be multiples of a block.
+    Direct,
+}
 
 pub trait Medium: Debug + Send + Sync {
-    /// Opens a file that was made before, with the length that it keeps.
+    /// Opens an existing file of fixed length.
     fn open_file(&self, path: &Path, access: Access) -> io::Result<Box<dyn MediumFile>>;
 
-    /// Opens a table that was made before.
+    /// Opens an existing table.
     fn open_table(&self, path: &Path, purpose: OpenFor) -> Result<Box<dyn Table>, TableFault>;
 
-    /// An empty file for its owner alone, in the place of what bore the name.
+    /// Creates an empty file that only its owner may read, and replaces an existing one.
     fn create_file(&self, path: &Path) -> io::Result<Box<dyn NewFile>>;
 
-    /// A file's bytes from its beginning.
+    /// Opens an existing file to read it from its beginning.
     fn read_file(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
 
     /// The files of a directory and their lengths.
@@ -35,31 +43,33 @@ pub trait Medium: Debug + Send + Sync {
 
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes the entries of `dir` survive a power cut.
+    /// Makes the entries of `dir` durable: the names of its files, not their contents.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
 
 /// A file that is written once, from its beginning to its end.
 pub trait NewFile: Send {
-    /// Adds bytes to its end.
+    /// Writes `bytes` at the end of the file.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Its bytes, not its name, survive a power cut.
+    /// Makes the contents durable. The name needs [`Medium::sync_dir`].
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// A file that was made with the length that it keeps.
+/// A file of fixed length that is overwritten in place.
 pub trait MediumFile: Debug + Send + Sync {
     fn bytes_len(&self) -> io::Result<u64>;
 
-    fn read_whole(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Fills `bytes` from `offset`, or fails.
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
 
-    fn write_whole(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes all of `bytes` at `offset`, or fails.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Everything written so far survives a power cut.
+    /// Makes everything written so far durable.
     fn sync(&self) -> io::Result<()>;
 
-    /// The file for a driver that writes to it itself; `None` where there is none behind it.
+    /// The operating system's file, for a driver that does its own I/O; `None` on a medium that has none.
     fn into_file(self: Box<Self>) -> Option<File>;
 }
 
@@ -84,7 +94,7 @@ impl Medium for FileSystem {
     fn create_file(&self, path: &Path) -> io::Result<Box<dyn NewFile>> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
-        Ok(Box::new(Growing { file: options.open(path)?, bytes: 0 }))
+        Ok(Box::new(AppendedFile { file: options.open(path)?, bytes: 0 }))
     }
 
     fn read_file(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
@@ -113,13 +123,13 @@ impl Medium for FileSystem {
     }
 }
 
-/// A file and how far it has come.
-struct Growing {
+/// A file that is written from its beginning, and the bytes written so far.
+struct AppendedFile {
     file: File,
     bytes: u64,
 }
 
-impl NewFile for Growing {
+impl NewFile for AppendedFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         write_in_steps(&mut self.file, self.bytes, bytes)?;
         self.bytes += bytes.len() as u64;
@@ -136,11 +146,11 @@ impl MediumFile for File {
         self.metadata().map(|metadata| metadata.len())
     }
 
-    fn read_whole(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         FileExt::read_exact_at(self, bytes, offset)
     }
 
-    fn write_whole(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         FileExt::write_all_at(self, bytes, offset)
     }
 

@@ -1,12 +1,11 @@
-//! Pieces of a log for keeping it elsewhere: consecutive whole frames in one object, sealed.
+//! Pieces of a log, as a backup keeps it: consecutive frames in one object, with a header that seals them.
 //!
 //! ```text
 //! 0                                                                              192
 //! | magic ... node, first and last sequence, links, BLAKE3 of what follows, crc | zstd( frame | frame | ... ) |
 //! ```
-//! Invariants: a piece holds at least one frame, and its frames follow each other and `before`; what it says about
-//! itself is what its frames say; bytes that are not exactly one piece are refused. Frames are without padding, as in
-//! the store.
+//! Invariants: a piece holds at least one frame; the first follows `before`, and each other the one before it; the header
+//! agrees with the frames; bytes that are not exactly one piece are refused. Frames have no padding, as in the store.
 
 use std::path::Path;
 
@@ -20,30 +19,30 @@ use crate::units::{ChainHash, Lsn, NodeId, Tail, Timeline};
 pub const PIECE_MAGIC: u32 = u32::from_le_bytes(*b"WPCE");
 pub const PIECE_VERSION: u16 = 1;
 
-/// Bytes of the header: enough to know a piece's place in the log without the rest of it.
+/// Length of the header, which alone shows which part of the log a piece is.
 pub const PIECE_HEADER_BYTES: usize = size_of::<PieceHeaderBytes>();
 
-/// Frames of one piece, together. Bounds the memory of whoever makes or reads one.
+/// Frames of one piece, before compression. Bounds the memory that writing or reading a piece takes.
 pub const PIECE_RAW_BYTES_MAX: usize = 32 << 20;
 const _: () = assert!(FRAME_BYTES_MAX <= PIECE_RAW_BYTES_MAX);
 
-/// Kept for months and moved over networks: worth more than the fastest level.
+/// Pieces are kept for months and sent over networks, so they are compressed harder than snapshots.
 const ZSTD_LEVEL: i32 = 3;
 
-/// What a piece says about itself.
+/// Which part of which log a piece is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PieceHeader {
     pub node_id: NodeId,
     pub timeline: Timeline,
-    /// What its first frame follows.
+    /// The tail that its first frame follows.
     pub before: Tail,
-    /// The end that its last frame makes.
+    /// The tail after its last frame.
     pub after: Tail,
     pub frame_count: u32,
-    /// Times of its first and last record, in the caller's own units.
+    /// Times of its first and last record, in the caller's units.
     pub time_first: u64,
     pub time_last: u64,
-    /// Bytes of its frames.
+    /// Bytes of its frames before compression.
     pub raw_bytes: u64,
 }
 
@@ -75,7 +74,7 @@ struct PieceHeaderBytes {
     stored_bytes: U64,
     chain_before: [u8; 32],
     chain_after: [u8; 32],
-    /// Over the stored bytes behind this header.
+    /// Over the stored bytes after this header.
     blake3: [u8; 32],
     zero: [u8; 12],
     /// Over the fields before it.
@@ -107,6 +106,7 @@ impl PieceHeaderBytes {
             crc32c: 0.into(),
         };
         bytes.crc32c = bytes.checksum().into();
+        assert!(bytes.header().as_ref() == Some(header), "what is written can be read");
         bytes
     }
 
@@ -114,7 +114,7 @@ impl PieceHeaderBytes {
         crc32c::crc32c(&self.as_bytes()[..CRC_OFFSET])
     }
 
-    /// Believed only after `read` has seen the checksum.
+    /// The header in these bytes; `None` where they name sequence 0. Only `read` proves the checksum.
     fn header(&self) -> Option<PieceHeader> {
         let seq_before = Lsn(self.seq_first.get().checked_sub(1)?);
         Some(PieceHeader {
@@ -131,10 +131,10 @@ impl PieceHeaderBytes {
 
     fn read(name: &Path, bytes: &[u8]) -> Result<Self> {
         let Ok((header, _)) = Self::read_from_prefix(bytes) else {
-            return Err(malformed(name, "shorter than a header"));
+            return Err(malformed(name, "shorter than the header of a log piece"));
         };
         if header.magic.get() != PIECE_MAGIC {
-            return Err(malformed(name, "not a piece of a log"));
+            return Err(malformed(name, "the bytes do not begin with the magic of a log piece"));
         }
         if header.checksum() != header.crc32c.get() {
             return Err(damaged(name, Lsn::ZERO, Damage::Checksum));
@@ -147,7 +147,7 @@ impl PieceHeaderBytes {
     }
 }
 
-/// Gathers frames that follow each other.
+/// Gathers consecutive frames for one piece.
 pub struct PieceBuilder {
     node_id: NodeId,
     timeline: Timeline,
@@ -159,19 +159,18 @@ pub struct PieceBuilder {
 }
 
 impl PieceBuilder {
-    /// Begins a piece behind `before`.
+    /// Begins a piece whose first frame follows `before`.
     pub fn new(node_id: NodeId, timeline: Timeline, before: Tail) -> Self {
         Self { node_id, timeline, before, after: before, frame_count: 0, times: None, raw: Vec::new() }
     }
 
-    /// Adds the next frame; its records have times from `time_first` to `time_last`. At `PIECE_RAW_BYTES_MAX` the piece
-    /// has to be sealed instead.
+    /// Adds the next frame, whose first and last record have these times. A frame that would exceed `PIECE_RAW_BYTES_MAX`
+    /// belongs to the next piece.
     pub fn push(&mut self, frame: &Frame<'_>, time_first: u64, time_last: u64) {
-        assert!(frame.follows(self.after) && frame.timeline() == self.timeline, "frames come in order, without gaps");
-        assert!(
-            self.raw.len() + frame.bytes().len() <= PIECE_RAW_BYTES_MAX,
-            "a piece is sealed before it is too large"
-        );
+        assert!(frame.timeline() == self.timeline, "a piece is of one timeline");
+        assert!(frame.follows(self.after), "frames come in order, without gaps");
+        let raw_bytes = self.raw.len() + frame.bytes().len();
+        assert!(raw_bytes <= PIECE_RAW_BYTES_MAX, "a piece is sealed before it is too large");
         self.raw.extend_from_slice(frame.bytes());
         self.after = frame.tail();
         self.frame_count += 1;
@@ -186,14 +185,15 @@ impl PieceBuilder {
         self.raw.len()
     }
 
-    /// The end of what has been added.
+    /// The tail after the last frame added.
     pub fn after(&self) -> Tail {
         self.after
     }
 
-    /// The piece as it is stored.
+    /// The bytes of the piece, and their header.
     pub fn seal(self) -> Result<(PieceHeader, Vec<u8>)> {
-        let (time_first, time_last) = self.times.expect("an empty piece is not sealed");
+        let (time_first, time_last) = self.times.expect("only a piece with a frame is sealed");
+        assert!(self.before.seq < self.after.seq, "every frame has a record");
         let header = PieceHeader {
             node_id: self.node_id,
             timeline: self.timeline,
@@ -208,36 +208,37 @@ impl PieceBuilder {
             .map_err(|source| WalError::io(Action::Create, Path::new("a piece"), 0, source))?;
         let mut bytes = PieceHeaderBytes::sealed(&header, &stored).as_bytes().to_vec();
         bytes.extend_from_slice(&stored);
+        debug_assert!(Piece::open(Path::new("a piece"), &bytes).is_ok_and(|piece| piece.header == header));
         Ok((header, bytes))
     }
 }
 
-/// A piece whose every byte has been proved.
+/// A piece of which every byte has been proved.
 pub struct Piece {
     header: PieceHeader,
     raw: Vec<u8>,
 }
 
 impl Piece {
-    /// What the first bytes of a piece say, proved by their own checksum alone.
+    /// Reads the header at the start of `bytes`, which its own checksum proves. `name` is for errors.
     pub fn peek(name: &Path, bytes: &[u8]) -> Result<PieceHeader> {
         let header = PieceHeaderBytes::read(name, bytes)?.header();
-        header.ok_or_else(|| malformed(name, "a first sequence of zero"))
+        header.ok_or_else(|| malformed(name, "its first sequence is 0"))
     }
 
-    /// Proves a whole piece. `name` is for errors.
+    /// Proves every byte of a piece. `name` is for errors.
     pub fn open(name: &Path, bytes: &[u8]) -> Result<Self> {
         let header = Self::peek(name, bytes)?;
         let sealed = PieceHeaderBytes::read(name, bytes)?;
         let stored = &bytes[PIECE_HEADER_BYTES..];
         if stored.len() as u64 != sealed.stored_bytes.get() || header.raw_bytes > PIECE_RAW_BYTES_MAX as u64 {
-            return Err(malformed(name, "a length that its header does not name"));
+            return Err(malformed(name, "its length differs from the one in its header"));
         }
         if *blake3::hash(stored).as_bytes() != sealed.blake3 {
             return Err(damaged(name, header.seq_first(), Damage::Checksum));
         }
         let raw = zstd::bulk::decompress(stored, header.raw_bytes as usize);
-        let raw = raw.map_err(|_| malformed(name, "frames that do not unpack"))?;
+        let raw = raw.map_err(|_| malformed(name, "its frames cannot be decompressed to their length"))?;
         let piece = Self { header, raw };
         piece.prove(name)?;
         Ok(piece)
@@ -260,7 +261,7 @@ impl Piece {
         })
     }
 
-    /// Frames, their links, and that the header tells the same.
+    /// Proves the frames and their links, and that the header agrees with them.
     fn prove(&self, name: &Path) -> Result<()> {
         let (mut rest, mut tail, mut frame_count) = (self.raw.as_slice(), self.header.before, 0);
         while !rest.is_empty() {
@@ -273,11 +274,11 @@ impl Piece {
             tail = frame.tail();
             frame_count += 1;
         }
-        let whole = frame_count != 0
+        let agrees = frame_count != 0
             && frame_count == self.header.frame_count
             && tail == self.header.after
             && self.raw.len() as u64 == self.header.raw_bytes;
-        if whole { Ok(()) } else { Err(malformed(name, "its header and its frames differ")) }
+        if agrees { Ok(()) } else { Err(malformed(name, "its header does not agree with its frames")) }
     }
 }
 

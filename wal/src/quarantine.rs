@@ -1,44 +1,46 @@
-//! Records that whoever applies the log must leave out, by an operator's decision: a small text beside the log.
+//! `QUARANTINE`, the records that are skipped when the log is applied, by an operator's decision: a short text.
 //!
 //! ```text
 //! format 1
 //! seq 4711 until 4720 time_ns 1790000000000000000 reason overflows the fee table, ticket 12
 //! crc32c 1a2b3c4d          of all lines above
 //! ```
-//! The log itself never changes. Invariant: the file is whole or absent; entries are only ever added, so that everybody
-//! who applies the log, now or later, here or from a copy, leaves out the same.
+//! The log itself never changes. Invariants: the file is complete or absent; entries are only ever added, so that every
+//! replay, now or later, of this directory or of a copy, skips the same records.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::durable_file::replace_file;
 use crate::error::{Action, Damage, Result, WalError};
-use crate::segment::sync_dir;
 use crate::units::Lsn;
 
 pub const QUARANTINE_FILE: &str = "QUARANTINE";
 const FORMAT: u32 = 1;
-/// More would not be an exception any more.
+/// Entries in one file; a further one is refused. More would show a fault that skipping records cannot mend.
 pub const QUARANTINED_MAX: usize = 1_000;
 pub const REASON_BYTES_MAX: usize = 200;
 
+/// The decision to skip one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantined {
-    /// Where the log ended when it was decided. What the log says of the state up to there was said with the record.
+    /// The log's last sequence at the time of the decision. Up to there the log was written by a node that had applied the
+    /// record, so state hashes recorded there do not hold without it.
     pub until: Lsn,
-    /// When it was decided.
+    /// Time of the decision.
     pub time_ns: u64,
-    /// Why, in one line.
+    /// The operator's reason, one line.
     pub reason: String,
 }
 
-/// All records that are left out.
+/// All records that are skipped. Ordered by sequence, as the file is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quarantine(BTreeMap<Lsn, Quarantined>);
 
 impl Quarantine {
-    /// What a directory says; without the file, nothing is left out.
+    /// Reads a directory's file; without one no record is skipped.
     pub fn read(directory: &Path) -> Result<Self> {
         let path = directory.join(QUARANTINE_FILE);
         let text = match fs::read(&path) {
@@ -47,7 +49,7 @@ impl Quarantine {
             Err(source) => return Err(WalError::io(Action::Read, &path, 0, source)),
         };
         let parsed = std::str::from_utf8(&text).ok().and_then(Self::parse);
-        parsed.ok_or_else(|| WalError::damaged(&path, 0, Lsn::ZERO, Damage::Malformed("the list of left-out records")))
+        parsed.ok_or_else(|| WalError::damaged(&path, 0, Lsn::ZERO, Damage::Malformed("not a list of skipped records")))
     }
 
     #[inline]
@@ -55,9 +57,9 @@ impl Quarantine {
         !self.0.is_empty() && self.0.contains_key(&seq)
     }
 
-    /// Whether this record was written by somebody who had applied a record that is left out now.
+    /// Whether the node that wrote this record had applied a record that is skipped now.
     pub fn is_overtaken(&self, seq: Lsn) -> bool {
-        self.0.iter().any(|(left_out, entry)| *left_out < seq && seq <= entry.until)
+        self.0.iter().any(|(skipped, entry)| *skipped < seq && seq <= entry.until)
     }
 
     pub fn entries(&self) -> impl Iterator<Item = (Lsn, &Quarantined)> {
@@ -68,9 +70,9 @@ impl Quarantine {
         self.0.is_empty()
     }
 
-    /// Adds an entry; false when the record is left out already or the list is full.
+    /// Adds an entry; false where the record is skipped already, or the list is full.
     pub fn add(&mut self, seq: Lsn, entry: Quarantined) -> bool {
-        assert!(is_reason(&entry.reason), "one line");
+        assert!(is_reason(&entry.reason), "a reason is one line of limited length");
         if self.0.len() == QUARANTINED_MAX || self.0.contains_key(&seq) {
             return false;
         }
@@ -80,17 +82,12 @@ impl Quarantine {
 
     /// Replaces the file. Durable when this returns.
     pub fn write(&self, directory: &Path) -> Result<()> {
-        let path = directory.join(QUARANTINE_FILE);
-        let unfinished = path.with_extension("tmp");
-        let io = |action| move |source| WalError::io(action, &directory.join(QUARANTINE_FILE), 0, source);
-        let mut file = fs::File::create(&unfinished).map_err(io(Action::Create))?;
-        file.write_all(self.to_text().as_bytes()).map_err(io(Action::Write))?;
-        file.sync_all().map_err(io(Action::Sync))?;
-        fs::rename(&unfinished, &path).map_err(io(Action::Rename))?;
-        sync_dir(directory)
+        let text = self.to_text();
+        assert!(Self::parse(&text).as_ref() == Some(self), "what is written can be read");
+        replace_file(directory, QUARANTINE_FILE, text.as_bytes())
     }
 
-    /// The file's whole content.
+    /// The contents of the file.
     pub fn to_text(&self) -> String {
         let mut text = format!("format {FORMAT}\n");
         for (seq, entry) in &self.0 {
@@ -101,7 +98,7 @@ impl Quarantine {
         text + &format!("crc32c {crc:08x}\n")
     }
 
-    /// Reads what [`Quarantine::to_text`] gives; `None` for anything else.
+    /// Parses what [`Quarantine::to_text`] writes; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let (body, crc_line) = text.strip_suffix('\n')?.rsplit_once('\n')?;
         let body = format!("{body}\n");
@@ -133,7 +130,7 @@ fn is_reason(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Its checksum is right: somebody else wrote it, or an editor did.
+    /// Their checksums are right, as an operator's script might write them.
     #[test]
     fn a_reason_of_two_lines_is_refused_and_not_a_panic() {
         let text = |reason: &str| {

@@ -1,8 +1,8 @@
-//! A start: the store's frames, then the head's, each record shown once, in order, from a proved log only.
+//! A start: every record of a proved log is shown to the caller once and in order, first the store's, then the head's.
 //!
-//! Invariants: everything is judged before the first record is shown; nothing is written when anything is refused; after
-//! [`recover`] the whole log is in the store, flushed, and nothing of a torn end is left in the head. Each step may be
-//! cut by a power loss and is simply done again.
+//! Invariants: everything is judged before the first record is shown; a refusal has written nothing; after [`recover`] the
+//! entire log is in the store, flushed, and no block of a torn end is left in the head. A power cut at any step is
+//! harmless: the next start does the steps again.
 
 use std::error::Error;
 
@@ -11,74 +11,45 @@ use crate::error::{Result, WalError};
 use crate::follow::Follower;
 use crate::frame::Frame;
 use crate::head::HeadPosition;
+use crate::medium::Access;
 use crate::mutation::{Mutation, Planted};
-use crate::replay::{Refusal, TornTail, Verdict, judge};
 use crate::scan::{FramePlace, scan};
-use crate::segment::{Access, Segments};
+use crate::segment::Segments;
 use crate::store::Store;
 use crate::units::{Lsn, Tail};
-use crate::walk::{FrameWalk, Home, read_again};
+use crate::verdict::{Refusal, TornTail, Verdict, judge};
+use crate::walk::{FrameSource, FrameWalk, Start, read_again};
 
-/// Times that [`inspect`] starts over where a running node wrote over what it was looking at.
+/// Attempts of [`Inspection::open`] when a running node overwrites what it reads. The last failure is returned.
 const INSPECT_ATTEMPTS: usize = 4;
 
-/// Frames handed to the store in one batch: bounds the memory of a start.
-const REFEED_BATCH_FRAMES: usize = 16;
+/// Frames appended to the store in one batch. Bounds the memory of a start.
+const COPY_BATCH_FRAMES: usize = 16;
 
 /// What a start found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovered {
     /// The log's last sequence and link.
     pub tail: Tail,
-    /// What the store alone held before.
+    /// The last sequence in the store before the start.
     pub seq_stored_found: Lsn,
-    /// The highest acknowledged sequence that was noted.
+    /// The high-water mark: the highest sequence known to have been acknowledged.
     pub mark: Lsn,
     /// Records shown to the visitor, and the frames that held them.
     pub records: u64,
     pub frames_from_store: u64,
     pub frames_from_head: u64,
-    /// The torn end that was cut, or, when only looking, would be.
+    /// The torn end that was cut, or that a start would cut.
     pub cut: Option<TornTail>,
-    /// Where the head goes on.
+    /// Where the head continues.
     pub position: HeadPosition,
 }
 
-/// What a visitor says to stop: any error of its own.
+/// A visitor stops the walk with any error of its own.
 pub type VisitorResult = std::result::Result<(), Box<dyn Error + Send + Sync>>;
 
-/// Where a walk over the log begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// With this record.
-    At(Lsn),
-    /// Behind a state that was kept: the next frame must be the one that follows it, or another log is mixed in.
-    After(Tail),
-}
-
-impl Start {
-    pub(crate) fn seq(self) -> Lsn {
-        match self {
-            Self::At(seq) => seq,
-            Self::After(tail) => tail.seq.next(),
-        }
-    }
-}
-
-impl From<Lsn> for Start {
-    fn from(seq: Lsn) -> Self {
-        Self::At(seq)
-    }
-}
-
-impl From<Tail> for Start {
-    fn from(tail: Tail) -> Self {
-        Self::After(tail)
-    }
-}
-
-/// Shows every record from `start` on, then makes the head ready to go on: its frames go to the store, its torn end is
-/// wiped. `store` must be the directory's own, opened for writing and not yet appended to.
+/// Shows every record from `start` on, then prepares the head to continue: its frames are copied to the store, and its torn
+/// end is wiped. `store` must be the directory's own, opened for writing and not appended to.
 pub fn recover(
     directory: &Directory,
     store: &Store,
@@ -92,15 +63,19 @@ pub fn recover(
     let start = start.into();
     let mut recovered = found(directory, mark, store, &verdict, start.seq())?;
     show(FrameWalk::new(&segments, store, &verdict, start)?, start.seq(), &mut recovered, &mut visit)?;
-    refeed(&segments, store, &verdict.frames)?;
+    assert!(store.seq_stored() == recovered.seq_stored_found, "showing records writes nothing");
+    copy_to_store(&segments, store, &verdict.frames)?;
     let wipes = verdict.cut.as_ref().map_or(&[][..], |cut| cut.wipes.as_slice());
     segments.wipe(wipes.planted(Mutation::TornTailKept, |_| &[]))?;
-    assert!(store.seq_stored() == recovered.tail.seq && store.tail() == recovered.tail);
+    assert!(
+        store.seq_stored() == recovered.tail.seq && store.tail() == recovered.tail,
+        "the store holds the entire log"
+    );
     recovered.position.seq_stored = recovered.tail.seq;
     Ok(recovered)
 }
 
-/// Shows every record from `start` on and writes nothing; works beside a running node too.
+/// Shows every record from `start` on and writes nothing. A node may run on the directory.
 pub fn inspect(
     directory: &Directory,
     start: impl Into<Start>,
@@ -109,7 +84,7 @@ pub fn inspect(
     Inspection::open(directory)?.show(start, visit)
 }
 
-/// A log that has been judged and not yet walked: its ends are known.
+/// A log that has been judged: its ends are known, and it can be walked. A node may run on the directory.
 pub struct Inspection<'d> {
     directory: &'d Directory,
     segments: Segments,
@@ -120,7 +95,7 @@ pub struct Inspection<'d> {
 
 impl<'d> Inspection<'d> {
     pub fn open(directory: &'d Directory) -> Result<Self> {
-        // Read first: a running node moves the mark, but what is noted now the log has already.
+        // Read before the log: a running node advances the mark, and the log it then has is never shorter than this.
         let mark = directory.mark_seq()?;
         let segments = directory.segments(Access::Read)?;
         let (store, verdict) = judge_beside_writer(directory, &segments)?;
@@ -132,7 +107,7 @@ impl<'d> Inspection<'d> {
         self.verdict.tail
     }
 
-    /// What the first retained record follows.
+    /// The tail that the first retained record follows.
     pub fn base(&self) -> Result<Tail> {
         self.store.base()
     }
@@ -141,13 +116,13 @@ impl<'d> Inspection<'d> {
         &self.store
     }
 
-    /// What is known without walking: no record is counted.
+    /// What is known without a walk: the counts of records and frames are 0.
     pub fn found(&self) -> Result<Recovered> {
         found(self.directory, self.mark, &self.store, &self.verdict, Lsn(1))
     }
 
-    /// Up to here the log is on disk beyond doubt: flushed in the store, noted as acknowledged, or attested by a later
-    /// frame. What lies behind may have been seen before its sync ended, and a power cut could still take it back.
+    /// Up to here the log is certainly durable: flushed in the store, acknowledged by the mark, or attested by a later
+    /// frame. Frames after it may have been read before their sync ended, and a power cut could still lose them.
     pub fn seq_durable(&self) -> Result<Lsn> {
         let mark = self.directory.mark_seq()?;
         let attested = self.verdict.frames.iter().map(|frame| frame.seq_durable).max();
@@ -155,17 +130,17 @@ impl<'d> Inspection<'d> {
         Ok(durable.min(self.verdict.tail.seq))
     }
 
-    /// Puts all that this view shows beyond doubt, whoever wrote it and whether they still run.
+    /// Makes every frame of this view durable, also where a node wrote it and has not synced it.
     pub fn sync(&self) -> Result<()> {
         self.segments.sync()
     }
 
-    /// Walks over whole frames, from the one that holds `start` on.
+    /// A walk over frames, from the one that holds `start` on.
     pub fn frames(&self, start: impl Into<Start>) -> Result<FrameWalk<'_>> {
         FrameWalk::new(&self.segments, &self.store, &self.verdict, start.into())
     }
 
-    /// Goes on behind `tail`, the end of a frame of this view, as long as that frame lies in the head.
+    /// Follows the head after `tail`, the end of a frame of this view; `None` where the head does not hold that frame.
     pub fn follow(&self, tail: Tail) -> Result<Option<Follower>> {
         let known = self.verdict.frames.iter().rev().find(|frame| frame.tail() == tail);
         let at_the_end = (tail == self.verdict.tail).then_some(self.verdict.place);
@@ -186,9 +161,10 @@ impl<'d> Inspection<'d> {
     }
 }
 
-/// A running node may write over head frames that it has stored since our view of the store was opened. That looks like
-/// a hole; a newer view of the store closes it, while a real hole stays. And it may take away a file of the store between
-/// our reading its name and opening it, which looks like damage and is gone with the next look.
+/// Judges the log while a node may be writing to it. The node may overwrite frames of the head that it has stored after
+/// this view of the store was opened, which looks like a hole: a newer view closes it, while a real hole stays. RocksDB may
+/// delete a file between the moment its name is read and the moment it is opened, which looks like damage until the next
+/// attempt.
 fn judge_beside_writer(directory: &Directory, segments: &Segments) -> Result<(Store, Verdict)> {
     let mut attempt = 1;
     loop {
@@ -210,7 +186,7 @@ fn judge_head(directory: &Directory, segments: &Segments, store: &Store) -> Resu
     })
 }
 
-/// The log's end against what is known to have been acknowledged: the mark, and the snapshot that `from` comes from.
+/// Compares the log's end with what is known to have been acknowledged: the mark, and the state that `from` continues.
 fn found(directory: &Directory, mark: Lsn, store: &Store, verdict: &Verdict, from: Lsn) -> Result<Recovered> {
     let have = verdict.tail.seq;
     let acknowledged = mark.max(from.prev());
@@ -219,6 +195,7 @@ fn found(directory: &Directory, mark: Lsn, store: &Store, verdict: &Verdict, fro
         return Err(WalError::ShorterThanAcknowledged { path, have, mark: acknowledged });
     }
     let stored = store.tail().seq;
+    assert!(stored <= have, "the head never shortens the store's log");
     Ok(Recovered {
         tail: verdict.tail,
         seq_stored_found: stored,
@@ -237,13 +214,14 @@ fn show(
     recovered: &mut Recovered,
     visit: &mut impl FnMut(Lsn, &[u8]) -> VisitorResult,
 ) -> Result<()> {
-    while let Some((frame, home)) = walk.next_frame()? {
+    while let Some((frame, source)) = walk.next_frame()? {
         recovered.records += show_frame(&frame, from, visit)?;
-        match home {
-            Home::Store => recovered.frames_from_store += 1,
-            Home::Head => recovered.frames_from_head += 1,
+        match source {
+            FrameSource::Store => recovered.frames_from_store += 1,
+            FrameSource::Head => recovered.frames_from_head += 1,
         }
     }
+    assert!(from.advance(recovered.records) == recovered.tail.seq.next(), "every record is shown once");
     Ok(())
 }
 
@@ -256,9 +234,9 @@ fn show_frame(frame: &Frame<'_>, from: Lsn, visit: &mut impl FnMut(Lsn, &[u8]) -
     Ok(count)
 }
 
-/// Gives the store what it lacks. The same frames under the same keys: done twice, it changes nothing.
-fn refeed(segments: &Segments, store: &Store, frames: &[FramePlace]) -> Result<()> {
-    for batch in frames.chunks(REFEED_BATCH_FRAMES) {
+/// Copies the head's frames to the store and flushes it. Done twice, it writes the same frames under the same keys.
+fn copy_to_store(segments: &Segments, store: &Store, frames: &[FramePlace]) -> Result<()> {
+    for batch in frames.chunks(COPY_BATCH_FRAMES) {
         let mut bytes = Vec::with_capacity(batch.iter().map(|frame| frame.frame_bytes).sum());
         for known in batch {
             let start = bytes.len();
@@ -267,8 +245,8 @@ fn refeed(segments: &Segments, store: &Store, frames: &[FramePlace]) -> Result<(
         }
         let mut rest = bytes.as_slice();
         store.append_frames(batch.iter().map(|known| {
-            let (frame, behind) = rest.split_at(known.frame_bytes);
-            rest = behind;
+            let (frame, after) = rest.split_at(known.frame_bytes);
+            rest = after;
             frame
         }))?;
     }

@@ -1,7 +1,7 @@
-//! The table in RocksDB. The one file that names it.
+//! The table in RocksDB; only this file calls it.
 //!
-//! RocksDB's own log is off, since the head is the log; families are flushed together, which makes what is durable a
-//! prefix of what was written.
+//! RocksDB's own write-ahead log is off, because the head is that log. All families are flushed together, atomically, so
+//! what is durable is a prefix of what was written.
 
 use std::path::Path;
 
@@ -12,13 +12,13 @@ use rocksdb::{
 
 use crate::table::{Change, Family, OpenFor, Table, TableFault, TableFaultKind, Walk};
 
-/// Memtable of the log family: what RocksDB may hold before it flushes by itself.
+/// Size of the log family's memtable: at this many bytes RocksDB flushes by itself.
 const LOG_BUFFER_BYTES: usize = 32 << 20;
 
 pub struct Rocks(DB);
 
 impl Rocks {
-    /// Makes an empty database where there is none.
+    /// Makes an empty database. Fails where one exists.
     pub fn create(path: &Path) -> Result<(), TableFault> {
         let mut options = db_options();
         options.create_if_missing(true);
@@ -74,7 +74,7 @@ impl Table for Rocks {
 
     fn walk(&self, family: Family) -> Box<dyn Walk + '_> {
         let mut options = read_options();
-        // The log is read once by everybody but the patrol, which wants what the disk has and not what memory remembers.
+        // Frames are read once, except by the scrubber, and that must see what the disk holds, not what a cache holds.
         options.fill_cache(family != Family::Log);
         Box::new(self.0.raw_iterator_cf_opt(self.family(family), options))
     }
@@ -111,9 +111,9 @@ fn db_options() -> Options {
     options.set_atomic_flush(true);
     options.set_paranoid_checks(true);
     options.set_max_background_jobs(2);
-    // Past the page cache, piece by piece: what gathers there holds up the journal's syncs when it is written at once.
+    // Past the page cache: dirty pages that gather there are written in one burst and delay the journal's syncs.
     options.set_use_direct_io_for_flush_and_compaction(true);
-    // Its text log is for RocksDB's authors; four files of it are enough for them.
+    // RocksDB's diagnostic text log, not the write-ahead log. The default keeps 1,000 files of it.
     options.set_keep_log_file_num(4);
     options
 }
@@ -162,7 +162,7 @@ mod tests {
         vec![0, idx]
     }
 
-    /// Files of one row each, which a compaction moves down as they are: those are the ones that can go as a whole.
+    /// Files of one row each, which a compaction moves down unchanged: only such files can be deleted without rewriting.
     fn rows_in_files(dir: &Path) -> Rocks {
         Rocks::create(dir).expect("created");
         let table = Rocks::open(dir, OpenFor::Writing).expect("opened");
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn reclaiming_takes_the_end_of_the_range_and_nothing_behind_it() {
+    fn reclaiming_deletes_the_end_of_the_range_and_nothing_after_it() {
         let dir = tempfile::tempdir().expect("a directory");
         let table = rows_in_files(&dir.path().join("db"));
         let files = table.0.live_files().expect("listed");

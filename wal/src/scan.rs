@@ -1,17 +1,17 @@
-//! Everything in the head's files that is or once was a frame newer than the store's last.
+//! Finds every frame in the head's files that is newer than the store's last, and every block that begins like one.
 //!
-//! The files are a ring of many uses laid over each other, so the scan trusts no position: it looks at every block and
-//! proves what it finds. Invariant: it only reads, and it forgets what is stored already.
+//! The segments are reused, so blocks of older uses lie between the newest frames. The scan trusts no position: it tries
+//! to decode a frame at every block. Invariants: it only reads; it skips what is stored already.
 
 use zerocopy::IntoBytes;
 
 use crate::block::{BLOCK_BYTES, Block, blocks, padded};
 use crate::error::{Result, WalError};
 use crate::frame::{FRAME_VERSION, Frame, FrameFault, FrameHeader};
-use crate::segment::{Place, SEGMENT_DATA_OFFSET, SegmentIdx, Segments};
-use crate::units::{ChainHash, Lsn, Tail, Timeline};
+use crate::segment::{SEGMENT_DATA_OFFSET, Segments};
+use crate::units::{ChainHash, Lsn, Place, SegmentIdx, Tail, Timeline};
 
-/// A proved frame and where it lies.
+/// A proved frame and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FramePlace {
     pub place: Place,
@@ -24,15 +24,15 @@ pub struct FramePlace {
 }
 
 impl FramePlace {
-    /// Where the next frame went if it fitted into the same segment.
+    /// The place of the next frame, if that one fitted into the same segment.
     pub fn place_after(&self) -> Place {
-        Place { offset: self.place.offset + padded(self.frame_bytes) as u64, ..self.place }
+        self.place.advance(padded(self.frame_bytes))
     }
 
-    /// The blocks that it takes.
+    /// The places of the blocks that it occupies.
     pub fn blocks(&self) -> impl Iterator<Item = Place> + use<> {
-        let (place, blocks) = (self.place, padded(self.frame_bytes) / BLOCK_BYTES);
-        (0..blocks as u64).map(move |idx| Place { offset: place.offset + idx * BLOCK_BYTES as u64, ..place })
+        let (place, block_count) = (self.place, padded(self.frame_bytes) / BLOCK_BYTES);
+        (0..block_count).map(move |idx| place.advance(idx * BLOCK_BYTES))
     }
 
     pub fn tail(&self) -> Tail {
@@ -40,35 +40,36 @@ impl FramePlace {
     }
 }
 
-/// A block that begins like a frame and is not one: torn or damaged.
+/// A block that begins with a frame's magic and is not an intact frame: torn or damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suspect {
     pub place: Place,
-    /// As its unproved header has it.
+    /// From its header, which is not proved.
     pub seq_first: Lsn,
     pub fault: FrameFault,
 }
 
-/// What lies in the head beyond the store's last sequence. Bounded by the number of blocks in the head.
+/// What the head holds after the store's last sequence. Bounded by the number of blocks in the head.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeadScan {
     /// Sorted by `seq_first`, then by place.
     pub frames: Vec<FramePlace>,
     pub suspects: Vec<Suspect>,
-    /// The head's own copy of the store's last frame, where it still lies.
+    /// The head's own copy of the store's last frame, if it has not been overwritten.
     pub stored: Option<FramePlace>,
 }
 
 /// Reads all segments and keeps what is of `timeline` and newer than `seq_stored`.
 pub fn scan(segments: &Segments, timeline: Timeline, seq_stored: Lsn) -> Result<HeadScan> {
     let mut found = HeadScan::default();
-    // One buffer for one segment: its length is a named limit of the geometry, and a frame never straddles two.
+    // A buffer of one segment is enough, because a frame never straddles two.
     let mut buffer = blocks(segments.geometry().segment_bytes as usize);
     for ordinal in 0..segments.geometry().segment_count {
         scan_segment(segments, SegmentIdx(ordinal), &mut buffer, (timeline, seq_stored), &mut found)?;
     }
     found.frames.sort_unstable_by_key(|frame| (frame.seq_first, frame.place));
     found.suspects.sort_unstable_by_key(|suspect| (suspect.seq_first, suspect.place));
+    assert!(found.frames.iter().all(|frame| frame.seq_last > seq_stored), "what is stored already is skipped");
     Ok(found)
 }
 
@@ -92,11 +93,11 @@ fn scan_segment(
                 } else if frame.timeline() == timeline && frame.seq_last() == seq_stored {
                     found.stored = Some(frame_place(place, &frame));
                 }
-                // A newer frame cannot hide inside a proved one: it would have broken the checksum.
+                // No newer frame lies inside a proved one: writing it would have broken the checksum.
                 offset += padded(frame.bytes().len());
                 continue;
             }
-            // Its checksum holds, so it was written so: by a build that knows more than this one.
+            // Its checksum holds, so a newer build wrote this version.
             Err(FrameFault::VersionUnknown(version)) => {
                 let (found, known) = (u32::from(version), u32::from(FRAME_VERSION));
                 return Err(WalError::UnknownFormat { path: segments.path(segment), found, known });
@@ -116,6 +117,7 @@ fn check_timeline(segments: &Segments, place: Place, frame: &Frame<'_>, timeline
 }
 
 fn frame_place(place: Place, frame: &Frame<'_>) -> FramePlace {
+    assert!(place.is_aligned(), "the scan looks at blocks");
     FramePlace {
         place,
         frame_bytes: frame.bytes().len(),

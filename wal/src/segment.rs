@@ -8,21 +8,21 @@
 //! ```
 //!
 //! Invariants: the header block is written at creation and never again, so no power cut can tear it; length and extents
-//! never change after creation, so fdatasync has no metadata to write. Which use of a segment a frame belongs to follows
-//! from its sequence and chain alone.
+//! never change after creation, so fdatasync has no metadata to write. To which use of the segment a frame belongs follows
+//! from its sequence and its link alone.
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::block::{BLOCK_BYTES, Block, SECTOR_BYTES, blocks};
+use crate::durable_file::{sync_dir, write_zeros};
 use crate::error::{Action, ConfigFault, Damage, Result, WalError};
-use crate::medium::{FileSystem, Medium, MediumFile};
-use crate::units::{Lsn, NodeId, Timeline};
+use crate::medium::{Access, FileSystem, Medium, MediumFile};
+use crate::units::{Lsn, NodeId, Place, SegmentIdx, Timeline};
 
 pub const SEGMENT_MAGIC: u32 = u32::from_le_bytes(*b"WSEG");
 pub const SEGMENT_VERSION: u16 = 1;
@@ -30,21 +30,14 @@ pub const SEGMENT_VERSION: u16 = 1;
 /// Where the first frame of a segment goes.
 pub const SEGMENT_DATA_OFFSET: u64 = BLOCK_BYTES as u64;
 
+/// Where the first frame of an empty head goes.
+pub const FIRST_PLACE: Place = Place { segment: SegmentIdx(0), offset: SEGMENT_DATA_OFFSET };
+
 /// Files in `head/`. Their names have three digits, and a start reads all of them.
 pub const SEGMENTS_MAX: u32 = 256;
+const _: () = assert!(2 <= SEGMENTS_MAX && SEGMENTS_MAX <= 1000);
 
-/// A file of the head, counted from zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SegmentIdx(pub u32);
-
-impl SegmentIdx {
-    /// `head-000.seg`, ...
-    pub fn file_name(self) -> String {
-        format!("head-{:03}.seg", self.0)
-    }
-}
-
-/// How many segments of what length. Fixed when the directory is made: `IDENTITY` and every segment header repeat it.
+/// Number and length of the segments. Fixed when the directory is made; `IDENTITY` and every segment header hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     pub segment_count: u32,
@@ -56,20 +49,28 @@ impl Geometry {
         if !(2..=SEGMENTS_MAX).contains(&self.segment_count) {
             return Err(ConfigFault::SegmentCount { max: SEGMENTS_MAX });
         }
-        let blocks_whole = self.segment_bytes.is_multiple_of(BLOCK_BYTES as u64);
-        if !blocks_whole || self.segment_bytes < SEGMENT_DATA_OFFSET + BLOCK_BYTES as u64 {
+        let aligned = self.segment_bytes.is_multiple_of(BLOCK_BYTES as u64);
+        if !aligned || self.segment_bytes < SEGMENT_DATA_OFFSET + BLOCK_BYTES as u64 {
             return Err(ConfigFault::SegmentBytes);
         }
         Ok(())
     }
 
-    /// The segment written after `idx`: they are used in a ring.
+    /// The segment that is written after `idx`: the segments are used in a ring.
     pub fn next(self, idx: SegmentIdx) -> SegmentIdx {
+        assert!(idx.0 < self.segment_count, "a segment's index is below their count");
         SegmentIdx((idx.0 + 1) % self.segment_count)
+    }
+
+    /// Whether `bytes` at `place` lie after the header block and before the end of their segment.
+    pub fn holds(self, place: Place, bytes: usize) -> bool {
+        place.segment.0 < self.segment_count
+            && SEGMENT_DATA_OFFSET <= place.offset
+            && place.offset + bytes as u64 <= self.segment_bytes
     }
 }
 
-/// Whose head this is; every segment must say the same.
+/// The data directory that a head belongs to. The header of every segment holds it, so a foreign segment is detected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentOwner {
     pub node_id: NodeId,
@@ -96,10 +97,11 @@ pub struct SegmentHeader {
 pub const SEGMENT_HEADER_BYTES: usize = size_of::<SegmentHeader>();
 const CRC_OFFSET: usize = std::mem::offset_of!(SegmentHeader, crc32c);
 const _: () = assert!(SEGMENT_HEADER_BYTES == 48 && SEGMENT_HEADER_BYTES <= SECTOR_BYTES);
-const _: () = assert!(CRC_OFFSET + 4 == SEGMENT_HEADER_BYTES);
+const _: () = assert!(CRC_OFFSET + 4 == SEGMENT_HEADER_BYTES && SEGMENT_HEADER_BYTES <= SEGMENT_DATA_OFFSET as usize);
 
 impl SegmentHeader {
     pub fn new(owner: SegmentOwner, idx: SegmentIdx) -> SegmentHeader {
+        assert!(idx.0 < owner.geometry.segment_count, "a segment's index is below their count");
         let mut header = SegmentHeader {
             magic: SEGMENT_MAGIC.into(),
             version: SEGMENT_VERSION.into(),
@@ -120,16 +122,7 @@ impl SegmentHeader {
     }
 }
 
-/// What the files are opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    Read,
-    ReadWrite,
-    /// Read and write past the page cache: buffers, offsets and lengths must be whole blocks.
-    Direct,
-}
-
-/// All segment files of a head, open and proved to be its own.
+/// All segment files of a head, open. Each has a header that names this head and this segment.
 #[derive(Debug)]
 pub struct Segments {
     dir: PathBuf,
@@ -137,15 +130,8 @@ pub struct Segments {
     files: Vec<Box<dyn MediumFile>>,
 }
 
-/// A place in the head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    pub segment: SegmentIdx,
-    pub offset: u64,
-}
-
 impl Segments {
-    /// Makes the files: zeros over their whole length, header block, synced, and the directory synced after them.
+    /// Makes the files: each is filled with zeros, gets its header block and is synced; then the directory is synced.
     pub fn create(dir: &Path, owner: SegmentOwner) -> Result<()> {
         owner.geometry.validate()?;
         for ordinal in 0..owner.geometry.segment_count {
@@ -154,17 +140,18 @@ impl Segments {
         sync_dir(dir)
     }
 
-    /// Opens the files and holds each header against `owner`. Writes nothing.
+    /// Opens the files and compares each header with `owner`. Writes nothing.
     pub fn open(dir: &Path, owner: SegmentOwner, access: Access) -> Result<Segments> {
         Segments::open_on(&FileSystem, dir, owner, access)
     }
 
-    /// Opens what lies on `medium`.
+    /// The same for files on `medium`.
     pub fn open_on(medium: &dyn Medium, dir: &Path, owner: SegmentOwner, access: Access) -> Result<Segments> {
         owner.geometry.validate()?;
         let files = (0..owner.geometry.segment_count)
             .map(|ordinal| open_segment(medium, dir, owner, SegmentIdx(ordinal), access))
             .collect::<Result<Vec<_>>>()?;
+        assert!(files.len() == owner.geometry.segment_count as usize, "every segment is open or the head is refused");
         Ok(Segments { dir: dir.to_owned(), geometry: owner.geometry, files })
     }
 
@@ -180,21 +167,22 @@ impl Segments {
         &*self.files[idx.0 as usize]
     }
 
-    /// The files in the order of their index, for a driver that writes to them itself: those of a file system.
+    /// The files in the order of their index, for a driver that does its own I/O. Only on the file system.
     pub fn into_files(self) -> Vec<File> {
-        let file = |file: Box<dyn MediumFile>| file.into_file().expect("a reactor drives files of the file system");
+        let file =
+            |file: Box<dyn MediumFile>| file.into_file().expect("a driver of its own I/O runs on the file system");
         self.files.into_iter().map(file).collect()
     }
 
     /// Fills `bytes` from `place`.
     pub fn read(&self, place: Place, bytes: &mut [u8]) -> Result<()> {
-        assert!(place.offset + bytes.len() as u64 <= self.geometry.segment_bytes);
+        assert!(place.offset + bytes.len() as u64 <= self.geometry.segment_bytes, "a read ends in its segment");
         self.file(place.segment)
-            .read_whole(bytes, place.offset)
+            .read_exact_at(bytes, place.offset)
             .map_err(|source| WalError::io(Action::Read, &self.path(place.segment), place.offset, source))
     }
 
-    /// Makes everything written so far, by whomever, survive a power cut. Needs no permission to write.
+    /// Makes everything written to the files so far durable, also by another process. A read-only handle may do it.
     pub fn sync(&self) -> Result<()> {
         for (ordinal, file) in (0..self.geometry.segment_count).zip(&self.files) {
             file.sync().map_err(|source| WalError::io(Action::Sync, &self.path(SegmentIdx(ordinal)), 0, source))?;
@@ -202,12 +190,13 @@ impl Segments {
         Ok(())
     }
 
-    /// Zeroes one block at each place and syncs: what lay there can never be read as a frame again.
+    /// Overwrites one block at each place with zeros and syncs, so that no later start can read a frame there.
     pub fn wipe(&self, places: &[Place]) -> Result<()> {
         for place in places {
-            assert!(SEGMENT_DATA_OFFSET <= place.offset, "the header block is never written again");
+            assert!(place.is_aligned(), "blocks are wiped, never a part of one");
+            assert!(self.geometry.holds(*place, BLOCK_BYTES), "the header block is never written again");
             self.file(place.segment)
-                .write_whole(Block::ZERO.as_bytes(), place.offset)
+                .write_all_at(Block::ZERO.as_bytes(), place.offset)
                 .map_err(|source| WalError::io(Action::Write, &self.path(place.segment), place.offset, source))?;
         }
         let mut touched: Vec<SegmentIdx> = places.iter().map(|place| place.segment).collect();
@@ -220,26 +209,6 @@ impl Segments {
     }
 }
 
-/// Makes the entries of `dir` survive a power cut.
-pub fn sync_dir(dir: &Path) -> Result<()> {
-    let opened = File::open(dir).map_err(|source| WalError::io(Action::Open, dir, 0, source))?;
-    opened.sync_all().map_err(|source| WalError::io(Action::Sync, dir, 0, source))
-}
-
-/// Writes `bytes_total` zeros from the start of `file`: a hole would cost a metadata write at its first use.
-pub(crate) fn write_zeros(file: &File, path: &Path, bytes_total: u64) -> Result<()> {
-    const CHUNK_BYTES: usize = 1 << 20;
-    let zeros = blocks(CHUNK_BYTES);
-    let mut offset = 0;
-    while offset < bytes_total {
-        let chunk = (bytes_total - offset).min(CHUNK_BYTES as u64);
-        file.write_all_at(&zeros.as_bytes()[..chunk as usize], offset)
-            .map_err(|source| WalError::io(Action::Write, path, offset, source))?;
-        offset += chunk;
-    }
-    Ok(())
-}
-
 fn create_segment(dir: &Path, owner: SegmentOwner, idx: SegmentIdx) -> Result<()> {
     let path = dir.join(idx.file_name());
     let file = OpenOptions::new()
@@ -248,8 +217,8 @@ fn create_segment(dir: &Path, owner: SegmentOwner, idx: SegmentIdx) -> Result<()
         .open(&path)
         .map_err(|source| WalError::io(Action::Create, &path, 0, source))?;
     write_zeros(&file, &path, owner.geometry.segment_bytes)?;
-    file.write_all_at(SegmentHeader::new(owner, idx).as_bytes(), 0)
-        .map_err(|source| WalError::io(Action::Write, &path, 0, source))?;
+    let header = SegmentHeader::new(owner, idx);
+    file.write_all_at(header.as_bytes(), 0).map_err(|source| WalError::io(Action::Write, &path, 0, source))?;
     file.sync_all().map_err(|source| WalError::io(Action::Sync, &path, 0, source))
 }
 
@@ -268,7 +237,7 @@ fn open_segment(
         return Err(WalError::damaged(&path, 0, Lsn::ZERO, Damage::LengthDiffers { expected, found }));
     }
     let mut block = blocks(BLOCK_BYTES);
-    file.read_whole(block.as_mut_bytes(), 0).map_err(|source| match source.raw_os_error() {
+    file.read_exact_at(block.as_mut_bytes(), 0).map_err(|source| match source.raw_os_error() {
         Some(libc::EINVAL) if access == Access::Direct => WalError::DirectRefused { path: path.clone(), source },
         _ => WalError::io(Action::Read, &path, 0, source),
     })?;
@@ -290,9 +259,9 @@ fn check_header(path: &Path, owner: SegmentOwner, idx: SegmentIdx, block: &[u8])
     let damaged = |damage| Err(WalError::damaged(path, 0, Lsn::ZERO, damage));
     let (header, _) = SegmentHeader::read_from_prefix(block).expect("a block holds a header");
     if header.magic.get() != SEGMENT_MAGIC {
-        return damaged(Damage::Malformed("no segment magic"));
+        return damaged(Damage::Malformed("the file does not begin with the magic of a segment"));
     }
-    // Before the checksum: another version may well compute another one.
+    // Checked before the checksum, which another version may compute in another way.
     let version = header.version.get();
     if version != SEGMENT_VERSION {
         let (found, known) = (u32::from(version), u32::from(SEGMENT_VERSION));
@@ -313,7 +282,7 @@ fn check_header(path: &Path, owner: SegmentOwner, idx: SegmentIdx, block: &[u8])
     }
     let expected = SegmentHeader::new(owner, idx);
     if header.as_bytes() != expected.as_bytes() {
-        return damaged(Damage::Malformed("geometry differs from IDENTITY"));
+        return damaged(Damage::Malformed("number or length of the segments differs from IDENTITY"));
     }
     Ok(())
 }

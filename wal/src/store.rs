@@ -1,14 +1,23 @@
-//! The log's body, the history and the metadata, in a table: RocksDB, where nothing is simulated.
+//! The older frames of the log, the history and the metadata, in a table: RocksDB, except in the simulator.
 //!
 //! ```text
-//! log      key: timeline u32 BE | seq_first u64 BE      value: frame (header and payload, without padding)
+//! log      key: timeline u32 BE | seq_first u64 BE          value: frame (header and payload, without padding)
 //! history  key, value: the caller's
-//! meta     key: 0x00 | ours, 0x01 | the caller's        value: opaque
+//! meta     key: 0x00 | the store's own, 0x01 | the caller's   value: the base of the log; the caller's
 //! ```
 //!
-//! Invariants: what a flush has made durable is a prefix of what was appended; all families are flushed together, so rows
-//! and the cursor that counts them never part. RocksDB notices neither a missing file's worth of keys nor an old copy of
-//! itself, so every frame is proved again when read.
+//! Invariants: what a flush has made durable is a prefix of what was appended; all families are flushed together, so
+//! history rows and the cursor that counts them are durable together or not at all; every frame is proved again when read.
+
+mod fault;
+mod frame_cursor;
+mod keys;
+mod log_reader;
+mod rows;
+
+pub use frame_cursor::FrameCursor;
+pub use keys::{LOG_KEY_BYTES, log_key};
+pub use rows::Rows;
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -16,45 +25,25 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::error::{Action, Damage, Result, WalError};
-use crate::frame::{FRAME_VERSION, Frame, FrameFault};
-use crate::medium::{FileSystem, Medium};
+use crate::medium::Medium;
 use crate::mutation::planted;
 use crate::rocks::Rocks;
-use crate::table::{Change, Family, OpenFor, Table, TableFault, TableFaultKind, Walk};
-use crate::units::{ChainHash, Lsn, NodeId, Tail, Timeline};
+use crate::store::fault::{open_error, store_error};
+use crate::store::keys::{META_BASE, base_value, caller_key, parse_base};
+use crate::store::log_reader::{LogReader, check_follows, prove};
+use crate::table::{Change, Family, OpenFor, Table, Walk};
+use crate::units::{LogOrigin, Lsn, Tail};
 
-const META_OURS: u8 = 0;
-const META_CALLERS: u8 = 1;
-const META_BASE: &[u8] = &[META_OURS, b'b', b'a', b's', b'e'];
-
-/// Bytes of a key in `log`.
-pub const LOG_KEY_BYTES: usize = 12;
-
-/// Where a timeline's log begins: after which sequence, and whose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogOrigin {
-    pub node_id: NodeId,
-    pub timeline: Timeline,
-    pub seq_base: Lsn,
-}
-
-impl LogOrigin {
-    /// What the first frame follows.
-    pub fn tail(self) -> Tail {
-        Tail { seq: self.seq_base, chain: ChainHash::genesis(self.node_id, self.timeline) }
-    }
-}
-
-/// The ends of the log as this handle knows them. Changed under one lock, off the ack path.
+/// The ends of the log as this handle knows them. Changed under one lock, off the acknowledgement path.
 #[derive(Clone, Copy)]
 struct Ends {
     appended: Tail,
     stored: Lsn,
-    /// After a failed write RocksDB may or may not hold it; only a restart can tell.
+    /// Set by a failed write. RocksDB may or may not hold that write; only a restart can find out.
     failed: bool,
 }
 
-/// An open database. May be shared between threads; only one of them appends.
+/// An open database. Threads may share it; only one of them appends.
 pub struct Store {
     table: Box<dyn Table>,
     path: PathBuf,
@@ -63,22 +52,13 @@ pub struct Store {
 }
 
 impl Store {
-    /// Makes an empty database where there is none.
+    /// Makes an empty database. Fails where one exists.
     pub fn create(path: &Path) -> Result<()> {
         Rocks::create(path).map_err(|fault| store_error(Action::Create, path, Lsn::ZERO, fault))
     }
 
-    /// Opens a database that [`Store::create`] made and finds the end of its log. Never makes one.
-    pub fn open(path: &Path, origin: LogOrigin) -> Result<Store> {
-        Store::open_on(&FileSystem, path, origin, OpenFor::Writing)
-    }
-
-    /// Opens what has been flushed, beside a running writer or without one. Writes nothing; appending panics.
-    pub fn open_read_only(path: &Path, origin: LogOrigin) -> Result<Store> {
-        Store::open_on(&FileSystem, path, origin, OpenFor::Reading)
-    }
-
-    /// Opens what lies on `medium`.
+    /// Opens a database that [`Store::create`] made and finds the end of its log. Never makes one. A store that is opened
+    /// for reading shows what has been flushed and must not be appended to; a writer may run at the same time.
     pub fn open_on(medium: &dyn Medium, path: &Path, origin: LogOrigin, purpose: OpenFor) -> Result<Store> {
         let table = medium.open_table(path, purpose).map_err(|fault| open_error(path, fault))?;
         let ends = Ends { appended: origin.tail(), stored: origin.seq_base, failed: false };
@@ -88,28 +68,30 @@ impl Store {
         Ok(store)
     }
 
-    /// Appends frames that follow the log's end. Not durable before [`Store::flush`].
+    /// Appends frames that follow the log's end; a frame that does not is refused and nothing is appended. Durable after
+    /// the next [`Store::flush`].
     pub fn append_frames<'a>(&self, frames: impl IntoIterator<Item = &'a [u8]>) -> Result<Lsn> {
         let mut ends = self.lock_ends();
         let mut tail = ends.appended;
         let mut batch = Vec::new();
         for bytes in frames {
-            let frame = self.prove(bytes, tail.seq.next())?;
-            self.check_follows(&frame, tail)?;
+            let frame = prove(&self.path, self.origin.timeline, bytes, tail.seq.next())?;
+            check_follows(&self.path, &frame, tail)?;
             let key = log_key(self.origin.timeline, frame.seq_first());
             batch.push(put(Family::Log, key, frame.bytes()));
             tail = frame.tail();
         }
+        assert!(ends.appended.seq <= tail.seq, "the end of the log never falls");
         self.write(&mut ends, batch, tail.seq)?;
         ends.appended = tail;
         Ok(tail.seq)
     }
 
-    /// Makes an empty log begin behind `tail`: a state that is kept elsewhere stands for what came before. Durable with
-    /// the next flush.
-    pub fn begin_behind(&self, tail: Tail) -> Result<()> {
+    /// Makes an empty log begin after `tail`: a state that is kept elsewhere replaces the records before. Durable after the
+    /// next flush.
+    pub fn begin_after(&self, tail: Tail) -> Result<()> {
         let mut ends = self.lock_ends();
-        assert!(ends.appended == self.origin.tail(), "only a log without a frame can be told where to begin");
+        assert!(ends.appended == self.origin.tail(), "only a log without a frame can begin elsewhere");
         assert!(self.origin.seq_base <= tail.seq, "a timeline's log does not begin before the timeline");
         let value = base_value(tail);
         self.write(&mut ends, vec![put(Family::Meta, META_BASE, &value)], tail.seq)?;
@@ -117,11 +99,11 @@ impl Store {
         Ok(())
     }
 
-    /// Makes everything appended and committed so far durable; returns the last such sequence. Blocks on the disk.
+    /// Makes everything appended and committed so far durable and returns the last such sequence. Blocks on the disk.
     pub fn flush(&self) -> Result<Lsn> {
         let seq = {
             let ends = self.lock_ends();
-            self.still_whole(&ends)?;
+            self.check_not_failed(&ends)?;
             ends.appended.seq
         };
         planted!(FlushSkipped, return Ok(self.advance_stored(seq)));
@@ -132,14 +114,7 @@ impl Store {
         Ok(self.advance_stored(seq))
     }
 
-    fn advance_stored(&self, seq: Lsn) -> Lsn {
-        let mut ends = self.lock_ends();
-        ends.stored = ends.stored.max(seq);
-        assert!(ends.stored <= ends.appended.seq);
-        ends.stored
-    }
-
-    /// Everything up to here survives a power cut without the head.
+    /// Every record up to here is durable without the head.
     pub fn seq_stored(&self) -> Lsn {
         self.lock_ends().stored
     }
@@ -157,41 +132,41 @@ impl Store {
         &self.path
     }
 
-    /// The first retained sequence is the one after this.
+    /// The tail that the first retained frame follows.
     pub fn base(&self) -> Result<Tail> {
         let Some(value) = self.get(Family::Meta, META_BASE)? else { return Ok(self.origin.tail()) };
-        let (seq, chain) = value.split_first_chunk::<8>().ok_or_else(|| self.malformed("base is too short"))?;
-        let chain: [u8; 32] = chain.try_into().map_err(|_| self.malformed("base has the wrong length"))?;
-        Ok(Tail { seq: Lsn(u64::from_le_bytes(*seq)), chain: ChainHash(chain) })
+        let malformed = Damage::Malformed("the base of the log has a wrong length");
+        parse_base(&value).ok_or_else(|| WalError::damaged(&self.path, 0, Lsn::ZERO, malformed))
     }
 
-    /// Frames in order, from the one that holds `from`, each proved and held against its predecessor.
+    /// The frames from the one that holds `from` on, in order, each proved and compared with the frame before it.
     pub fn frames(&self, from: Lsn) -> Result<FrameCursor<'_>> {
         let base = self.base()?;
         if from <= base.seq {
             let (wanted, begins) = (from, base.seq.next());
             return Err(WalError::NotRetained { path: self.path.clone(), wanted, begins });
         }
-        let mut iter = self.log_walk();
-        let start = self.seek_at_or_before(&mut *iter, from)?;
+        let mut reader = self.log_reader();
+        let start = reader.seek_at_or_before(from)?;
         let expected = match start {
             Some(seq_first) if seq_first > base.seq.next() => {
-                self.seek_at_or_before(&mut *iter, seq_first.prev())?;
-                self.frame_at(&*iter, seq_first)?.map_or(base, |before| before.tail())
+                reader.seek_at_or_before(seq_first.prev())?;
+                reader.frame(seq_first)?.map_or(base, |before| before.tail())
             }
             _ => base,
         };
-        iter.seek(&log_key(self.origin.timeline, start.unwrap_or(Lsn::ZERO)));
-        Ok(FrameCursor { store: self, iter, expected, from, moved: true })
+        reader.seek(start.unwrap_or(Lsn::ZERO));
+        Ok(FrameCursor::new(reader, expected, from))
     }
 
-    /// Forgets whole frames before the one that holds `seq`. Durable with the next flush, together with the new base.
+    /// Deletes the frames before the one that holds `seq` and returns the new base. Both are durable after the next flush.
     pub fn truncate_before(&self, seq: Lsn) -> Result<Tail> {
         let before = {
             let mut cursor = self.frames(seq)?;
             cursor.next_frame()?.map(|frame| Tail { seq: frame.seq_first().prev(), chain: frame.chain_prev() })
         };
         let Some(base) = before else { return self.base() };
+        assert!(base.seq < seq, "the record that is named stays");
         let (timeline, value) = (self.origin.timeline, base_value(base));
         let (from, until) = (log_key(timeline, Lsn::ZERO).into(), log_key(timeline, base.seq.next()).into());
         let batch =
@@ -200,25 +175,18 @@ impl Store {
         Ok(base)
     }
 
-    /// Gives back the disk space of what is truncated. After the flush that made the truncation durable: files go at once.
+    /// Frees the disk space of truncated frames at once. Only after the flush that made the truncation durable: deleting
+    /// files does not wait for one.
     pub fn reclaim(&self) -> Result<()> {
         let (timeline, base) = (self.origin.timeline, self.base()?);
-        // The last key that may go: both ends are included.
         let (from, until) = (log_key(timeline, Lsn::ZERO), log_key(timeline, base.seq));
         let reclaimed = self.table.reclaim(Family::Log, &from, &until);
         reclaimed.map_err(|fault| store_error(Action::Remove, &self.path, base.seq, fault))
     }
 
-    /// Writes rows of history and metadata together. Durable with the next flush.
+    /// Writes rows of history and metadata together. Durable after the next flush.
     pub fn commit(&self, rows: Rows) -> Result<()> {
-        let changes = rows.0.into_iter().map(|row| match row {
-            Row::History { key, value } => Change::Put { family: Family::History, key, value: Cow::Owned(value) },
-            Row::HistoryGone { key } => Change::Delete { family: Family::History, key },
-            Row::Meta { key, value } => {
-                Change::Put { family: Family::Meta, key: callers_key(&key), value: Cow::Owned(value) }
-            }
-        });
-        let batch = changes.collect();
+        let batch = rows.into_changes();
         let mut ends = self.lock_ends();
         let seq = ends.appended.seq;
         self.write(&mut ends, batch, seq)
@@ -229,7 +197,7 @@ impl Store {
     }
 
     pub fn meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.get(Family::Meta, &callers_key(key))
+        self.get(Family::Meta, &caller_key(key))
     }
 
     /// History rows whose key begins with `prefix`, in key order from `from` on, until `visit` breaks.
@@ -239,95 +207,36 @@ impl Store {
         from: &[u8],
         mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<()> {
-        let mut iter = self.table.walk(Family::History);
-        iter.seek(prefix.max(from));
-        while let Some((key, value)) = iter.item() {
+        let mut rows = self.table.walk(Family::History);
+        rows.seek(prefix.max(from));
+        while let Some((key, value)) = rows.item() {
             if !key.starts_with(prefix) || visit(key, value).is_break() {
                 return Ok(());
             }
-            iter.next();
+            rows.next();
         }
-        self.check_walk(&*iter, Lsn::ZERO)
+        self.check_rows(&*rows)
     }
 
-    /// The last history key that begins with `prefix` and is not behind `key`.
+    /// The last history key that begins with `prefix` and is at or before `key`.
     pub fn history_floor(&self, prefix: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let mut walk = self.table.walk(Family::History);
-        walk.seek_for_prev(key);
-        self.check_walk(walk.as_ref(), Lsn::ZERO)?;
-        Ok(walk.item().map(|(found, _)| found.to_vec()).filter(|found| found.starts_with(prefix)))
+        let mut rows = self.table.walk(Family::History);
+        rows.seek_for_prev(key);
+        self.check_rows(&*rows)?;
+        Ok(rows.item().map(|(found, _)| found.to_vec()).filter(|found| found.starts_with(prefix)))
     }
 
     fn find_tail(&self) -> Result<Tail> {
-        let mut iter = self.log_walk();
-        iter.seek_to_last();
-        self.check_walk(&*iter, Lsn::ZERO)?;
-        let last = iter.item().and_then(|(key, _)| split_key(key));
-        if let Some((found, _)) = last.filter(|(found, _)| *found > self.origin.timeline) {
-            return Err(WalError::TimelineDiffers { path: self.path.clone(), have: self.origin.timeline, found });
-        }
-        self.seek_at_or_before(&mut *iter, Lsn(u64::MAX))?;
-        match self.frame_at(&*iter, Lsn::ZERO)? {
+        let mut reader = self.log_reader();
+        reader.seek_to_last()?;
+        match reader.frame(Lsn::ZERO)? {
             Some(frame) => Ok(frame.tail()),
             None => self.base(),
         }
     }
 
-    fn log_walk(&self) -> Box<dyn Walk + '_> {
-        self.table.walk(Family::Log)
-    }
-
-    /// Moves to the last frame of this timeline whose key is at or before `seq`; its first sequence, if there is one.
-    fn seek_at_or_before(&self, iter: &mut dyn Walk, seq: Lsn) -> Result<Option<Lsn>> {
-        iter.seek_for_prev(&log_key(self.origin.timeline, seq));
-        self.check_walk(iter, seq)?;
-        let key = iter.item().and_then(|(key, _)| split_key(key));
-        Ok(key.filter(|(timeline, _)| *timeline == self.origin.timeline).map(|(_, seq_first)| seq_first))
-    }
-
-    /// The proved frame under the iterator, if it is one of this timeline.
-    fn frame_at<'i>(&self, iter: &'i dyn Walk, seq: Lsn) -> Result<Option<Frame<'i>>> {
-        self.check_walk(iter, seq)?;
-        let Some((key, value)) = iter.item() else { return Ok(None) };
-        let (timeline, seq_first) = split_key(key).ok_or_else(|| self.malformed("a log key of another length"))?;
-        if timeline != self.origin.timeline {
-            return Ok(None);
-        }
-        let frame = self.prove(value, seq_first)?;
-        if frame.seq_first() != seq_first || frame.bytes().len() != value.len() {
-            return Err(WalError::damaged(&self.path, 0, seq_first, Damage::KeyDiffers));
-        }
-        Ok(Some(frame))
-    }
-
-    fn prove<'f>(&self, bytes: &'f [u8], seq: Lsn) -> Result<Frame<'f>> {
-        let frame = Frame::decode(bytes).map_err(|fault| match fault {
-            FrameFault::VersionUnknown(version) => {
-                let (found, known) = (u32::from(version), u32::from(FRAME_VERSION));
-                WalError::UnknownFormat { path: self.path.clone(), found, known }
-            }
-            fault => WalError::damaged(&self.path, 0, seq, Damage::Frame(fault)),
-        })?;
-        if frame.timeline() != self.origin.timeline {
-            let (have, found) = (self.origin.timeline, frame.timeline());
-            return Err(WalError::TimelineDiffers { path: self.path.clone(), have, found });
-        }
-        Ok(frame)
-    }
-
-    fn check_follows(&self, frame: &Frame<'_>, tail: Tail) -> Result<()> {
-        let seq = tail.seq.next();
-        if frame.seq_first() != seq {
-            return Err(WalError::damaged(&self.path, 0, seq, Damage::SeqGap { found: frame.seq_first() }));
-        }
-        if frame.chain_prev() != tail.chain {
-            return Err(WalError::damaged(&self.path, 0, seq, Damage::ChainBroken));
-        }
-        Ok(())
-    }
-
-    fn check_walk(&self, walk: &dyn Walk, seq: Lsn) -> Result<()> {
-        walk.status().map_err(|fault| store_error(Action::Read, &self.path, seq, fault))
+    fn log_reader(&self) -> LogReader<'_> {
+        LogReader::new(&*self.table, &self.path, self.origin.timeline)
     }
 
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -335,152 +244,37 @@ impl Store {
     }
 
     fn write(&self, ends: &mut Ends, batch: Vec<Change<'_>>, seq: Lsn) -> Result<()> {
-        self.still_whole(ends)?;
+        self.check_not_failed(ends)?;
         self.table.write(batch).map_err(|fault| {
             ends.failed = true;
             store_error(Action::Write, &self.path, seq, fault)
         })
     }
 
-    fn still_whole(&self, ends: &Ends) -> Result<()> {
+    fn advance_stored(&self, seq: Lsn) -> Lsn {
+        let mut ends = self.lock_ends();
+        // Two threads may flush at once; the later end counts.
+        ends.stored = ends.stored.max(seq);
+        assert!(ends.stored <= ends.appended.seq, "only what was appended is stored");
+        ends.stored
+    }
+
+    fn check_not_failed(&self, ends: &Ends) -> Result<()> {
         if ends.failed {
             return Err(WalError::FailedEarlier { path: self.path.clone() });
         }
         Ok(())
     }
 
+    fn check_rows(&self, rows: &dyn Walk) -> Result<()> {
+        rows.status().map_err(|fault| store_error(Action::Read, &self.path, Lsn::ZERO, fault))
+    }
+
     fn lock_ends(&self) -> MutexGuard<'_, Ends> {
         self.ends.lock().expect("no thread panics while it holds the ends")
     }
-
-    fn malformed(&self, what: &'static str) -> WalError {
-        WalError::damaged(&self.path, 0, Lsn::ZERO, Damage::Malformed(what))
-    }
-}
-
-/// A walk over the log's frames. Lends each frame, so that nothing is copied.
-pub struct FrameCursor<'s> {
-    store: &'s Store,
-    iter: Box<dyn Walk + 's>,
-    expected: Tail,
-    from: Lsn,
-    /// True where the iterator stands on a frame that has not been lent yet.
-    moved: bool,
-}
-
-impl FrameCursor<'_> {
-    /// The next frame that holds `from` or comes after it; `None` at the end of what was there when the walk began.
-    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>> {
-        Ok(if self.step()? { self.frame() } else { None })
-    }
-
-    /// Moves on to that frame; false at the end.
-    pub(crate) fn step(&mut self) -> Result<bool> {
-        loop {
-            if !self.moved {
-                self.iter.next();
-            }
-            self.moved = false;
-            let seq = self.expected.seq.next();
-            let Some(frame) = self.store.frame_at(&*self.iter, seq)? else { return Ok(false) };
-            self.store.check_follows(&frame, self.expected)?;
-            self.expected = frame.tail();
-            if self.expected.seq >= self.from {
-                return Ok(true);
-            }
-        }
-    }
-
-    /// The frame that [`FrameCursor::step`] has moved to and proved.
-    pub(crate) fn frame(&self) -> Option<Frame<'_>> {
-        self.iter.item().map(|(_, value)| Frame::proved_before(value))
-    }
-
-    /// What the next frame must follow.
-    pub fn tail(&self) -> Tail {
-        self.expected
-    }
-}
-
-/// Rows to be written together.
-#[derive(Clone, Debug, Default)]
-pub struct Rows(Vec<Row>);
-
-#[derive(Clone, Debug)]
-enum Row {
-    History { key: Vec<u8>, value: Vec<u8> },
-    HistoryGone { key: Vec<u8> },
-    Meta { key: Vec<u8>, value: Vec<u8> },
-}
-
-impl Rows {
-    pub fn new() -> Rows {
-        Rows::default()
-    }
-
-    pub fn put_history(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
-        self.0.push(Row::History { key: key.into(), value: value.into() });
-    }
-
-    pub fn delete_history(&mut self, key: impl Into<Vec<u8>>) {
-        self.0.push(Row::HistoryGone { key: key.into() });
-    }
-
-    pub fn put_meta(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
-        self.0.push(Row::Meta { key: key.into(), value: value.into() });
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-/// Big-endian, so that byte order is sequence order.
-pub fn log_key(timeline: Timeline, seq_first: Lsn) -> [u8; LOG_KEY_BYTES] {
-    let mut key = [0; LOG_KEY_BYTES];
-    key[..4].copy_from_slice(&timeline.0.to_be_bytes());
-    key[4..].copy_from_slice(&seq_first.0.to_be_bytes());
-    key
-}
-
-fn split_key(key: &[u8]) -> Option<(Timeline, Lsn)> {
-    let (timeline, seq) = key.split_first_chunk::<4>()?;
-    let seq: [u8; 8] = seq.try_into().ok()?;
-    Some((Timeline(u32::from_be_bytes(*timeline)), Lsn(u64::from_be_bytes(seq))))
-}
-
-fn base_value(base: Tail) -> [u8; 40] {
-    let mut value = [0; 40];
-    value[..8].copy_from_slice(&base.seq.0.to_le_bytes());
-    value[8..].copy_from_slice(&base.chain.0);
-    value
-}
-
-fn callers_key(key: &[u8]) -> Vec<u8> {
-    [&[META_CALLERS], key].concat()
 }
 
 fn put(family: Family, key: impl Into<Vec<u8>>, value: &[u8]) -> Change<'_> {
     Change::Put { family, key: key.into(), value: Cow::Borrowed(value) }
-}
-
-fn store_error(action: Action, path: &Path, seq: Lsn, fault: TableFault) -> WalError {
-    let TableFault { kind, message } = fault;
-    if kind == TableFaultKind::Corrupt {
-        return WalError::damaged(path, 0, seq, Damage::Store(message));
-    }
-    let no_space = kind == TableFaultKind::NoSpace;
-    WalError::Store { action, path: path.to_owned(), seq, message, no_space }
-}
-
-/// A database that IDENTITY promises and that is not there, or not whole, is damage.
-fn open_error(path: &Path, fault: TableFault) -> WalError {
-    if fault.kind == TableFaultKind::Incomplete {
-        return WalError::damaged(path, 0, Lsn::ZERO, Damage::Store(fault.message));
-    }
-    store_error(Action::Open, path, Lsn::ZERO, fault)
 }

@@ -1,11 +1,11 @@
-//! Rows under the store: three families of keys and values in the order of their bytes.
+//! What the store needs of a database: three families of keys and values, each sorted by the bytes of its keys.
 //!
-//! Invariants that every implementation keeps: a batch is there wholly or not at all; what a flush has made durable is a
-//! prefix of the batches written, over all families together.
+//! Invariants that every implementation keeps: a batch is applied entirely or not at all; what a flush has made durable is
+//! a prefix of the batches written, over all families together.
 
 use thiserror::Error;
 
-/// Rows that are walked by themselves.
+/// A set of rows with its own order of keys (RocksDB: a column family).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     Log,
@@ -28,9 +28,9 @@ impl Family {
 /// What a table is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenFor {
-    /// By its one owner.
+    /// By the one process that may write.
     Writing,
-    /// What has been flushed, beside a writer or without one.
+    /// To see what has been flushed. A writer may run at the same time.
     Reading,
 }
 
@@ -54,11 +54,11 @@ pub enum Change<'a> {
     },
 }
 
-/// What went wrong below, as far as a store tells it apart.
+/// Kinds of failure that a store reports differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableFaultKind {
     Corrupt,
-    /// Files of it are missing, or it is not a table at all.
+    /// Some of its files are missing, or the directory holds no table.
     Incomplete,
     NoSpace,
     Other,
@@ -75,35 +75,36 @@ pub struct TableFault {
 pub trait Table: Send + Sync {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, TableFault>;
 
-    /// Not durable before [`Table::flush`].
+    /// Applies all changes, or none of them. They are durable after the next [`Table::flush`].
     fn write(&self, changes: Vec<Change<'_>>) -> Result<(), TableFault>;
 
-    /// Makes all that was written durable, in all families at once. Blocks on the disk.
+    /// Makes everything written so far durable, in all families together. Blocks on the disk.
     fn flush(&self) -> Result<(), TableFault>;
 
-    /// Gives back at once what deleted rows from `from` up to and including `until` take on disk, as far as whole files
-    /// hold nothing else. Unlike a range that is deleted this one includes its end, because RocksDB's files do. Only a matter of space: tables without files have nothing to do.
+    /// Deletes the files that hold only deleted rows from `from` up to and including `until`, so that their space is free at
+    /// once. Unlike [`Change::DeleteRange`] this includes `until`, as the ranges of RocksDB's files do. A table without
+    /// files has nothing to do.
     fn reclaim(&self, _family: Family, _from: &[u8], _until: &[u8]) -> Result<(), TableFault> {
         Ok(())
     }
 
-    /// A walk over what is there now.
+    /// A cursor over the rows as they are now; later writes do not show in it.
     fn walk(&self, family: Family) -> Box<dyn Walk + '_>;
 }
 
-/// A place among the rows of a family.
+/// A cursor over the rows of a family.
 pub trait Walk {
-    /// To the first key that is not before `key`.
+    /// Moves to the first key at or after `key`.
     fn seek(&mut self, key: &[u8]);
 
-    /// To the last key that is not behind `key`.
+    /// Moves to the last key at or before `key`.
     fn seek_for_prev(&mut self, key: &[u8]);
 
     fn seek_to_last(&mut self);
 
     fn next(&mut self);
 
-    /// The row here; `None` behind the end, and after a fault.
+    /// The current row; `None` after the last one, and after a fault.
     fn item(&self) -> Option<(&[u8], &[u8])>;
 
     fn status(&self) -> Result<(), TableFault>;

@@ -1,10 +1,12 @@
-//! The names of things in the log: a record's sequence, a timeline, a node, a link of the chain.
+//! The names of things in the log: a record's sequence, a timeline, a node, a link of the chain, a place in the head.
 //!
-//! Invariant: sequence 0 is never a record's; it means "before the first".
+//! Invariants: sequence 0 is never a record's and means "before the first"; a frame's place is at a block boundary.
 
 use std::fmt;
 
-/// A record's place in the log, counted from 1 without gaps.
+use crate::block::BLOCK_BYTES;
+
+/// Log sequence number: a record's place in the log, counted from 1 without gaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(pub u64);
 
@@ -12,7 +14,7 @@ impl Lsn {
     /// Before the first record.
     pub const ZERO: Lsn = Lsn(0);
 
-    /// The sequence that follows.
+    /// The next sequence.
     pub fn next(self) -> Lsn {
         self.advance(1)
     }
@@ -24,7 +26,7 @@ impl Lsn {
 
     /// The sequence before this one.
     pub fn prev(self) -> Lsn {
-        Lsn(self.0.checked_sub(1).expect("only a record's sequence has one before it"))
+        Lsn(self.0.checked_sub(1).expect("a record's sequence is at least 1"))
     }
 }
 
@@ -34,7 +36,7 @@ impl fmt::Display for Lsn {
     }
 }
 
-/// One unbroken life of a log. A restore to an earlier sequence starts the next; nothing of an older one is accepted after.
+/// One unbroken history of a log. A restore begins the next timeline, and no file of an older one is accepted in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timeline(pub u32);
 
@@ -44,8 +46,8 @@ impl fmt::Display for Timeline {
     }
 }
 
-/// Who wrote a log: drawn when a data directory is made, also by a restore, so that files of two directories never pass
-/// for each other (`lineage` tells who descends from whom).
+/// The identity of a data directory: drawn at random when the directory is made, also by a restore, so that a file of one
+/// directory is never accepted in another. Which directory descends from which is recorded by [`crate::lineage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NodeId(pub [u8; 16]);
 
@@ -70,12 +72,13 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// BLAKE3 of a frame (header and payload). Each frame carries its predecessor's, so the last one vouches for all.
+/// A link of the chain: BLAKE3 of a frame (header and payload). Each frame carries the hash of the frame before it, so the
+/// last hash vouches for every byte of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChainHash(pub [u8; 32]);
 
 impl ChainHash {
-    /// What the first frame of a timeline links to: no other node and no other timeline begins with the same value.
+    /// The link that the first frame of a timeline carries. No other node and no other timeline begins with the same value.
     pub fn genesis(node_id: NodeId, timeline: Timeline) -> ChainHash {
         let mut hasher = blake3::Hasher::new_derive_key("wal 2026 chain genesis: node id, timeline");
         hasher.update(&node_id.0);
@@ -95,11 +98,62 @@ impl fmt::Display for ChainHash {
     }
 }
 
-/// The end of a proven run of frames: what the next frame must follow.
+/// The end of a proved run of frames: its last sequence, and the link that the next frame must carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tail {
     pub seq: Lsn,
     pub chain: ChainHash,
+}
+
+/// Where a timeline's log begins: after which sequence, and on which node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogOrigin {
+    pub node_id: NodeId,
+    pub timeline: Timeline,
+    pub seq_base: Lsn,
+}
+
+impl LogOrigin {
+    /// The tail that the first frame follows.
+    pub fn tail(self) -> Tail {
+        Tail { seq: self.seq_base, chain: ChainHash::genesis(self.node_id, self.timeline) }
+    }
+}
+
+/// A segment file of the head, counted from zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentIdx(pub u32);
+
+impl SegmentIdx {
+    /// `head-000.seg`, ...
+    pub fn file_name(self) -> String {
+        format!("head-{:03}.seg", self.0)
+    }
+}
+
+/// A place in the head: a byte offset in one segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub segment: SegmentIdx,
+    pub offset: u64,
+}
+
+impl Place {
+    /// The place `bytes` later in the same segment. Both places are at block boundaries.
+    pub fn advance(self, bytes: usize) -> Place {
+        assert!(self.is_aligned() && bytes.is_multiple_of(BLOCK_BYTES), "a place in the head moves by blocks");
+        Place { offset: self.offset + bytes as u64, ..self }
+    }
+
+    pub fn is_aligned(self) -> bool {
+        self.offset.is_multiple_of(BLOCK_BYTES as u64)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "segment {}, offset {}", self.segment.0, self.offset)
+    }
 }
 
 fn hex_digit(digit: u8) -> Option<u8> {

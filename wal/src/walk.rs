@@ -1,39 +1,70 @@
-//! A walk over a judged log as it lies: the store's frames, then the head's, each proved once more when it is lent.
+//! A walk over a judged log: the store's frames, then the head's. Each frame is proved again when it is read.
 //!
-//! Invariant: frames come in order without a gap, and the first one follows what the walk was told to begin behind.
+//! Invariant: frames come in order without gaps, and the first one follows the tail that the walk begins after.
 
 use zerocopy::IntoBytes;
 
 use crate::block::{Block, blocks};
 use crate::error::{Damage, Result, WalError};
 use crate::frame::{FRAME_BYTES_MAX, Frame};
-use crate::recover::Start;
-use crate::replay::Verdict;
 use crate::scan::FramePlace;
 use crate::segment::Segments;
 use crate::store::{FrameCursor, Store};
 use crate::units::{Lsn, Tail};
+use crate::verdict::Verdict;
 
-/// Where a frame was read from.
+/// Where a walk begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Home {
+pub enum Start {
+    /// With this record.
+    At(Lsn),
+    /// After the last record of a state that was loaded. The walk refuses a next frame that does not link to it, because
+    /// state and log are then of different histories.
+    After(Tail),
+}
+
+impl Start {
+    /// The first record of the walk.
+    pub(crate) fn seq(self) -> Lsn {
+        match self {
+            Self::At(seq) => seq,
+            Self::After(tail) => tail.seq.next(),
+        }
+    }
+}
+
+impl From<Lsn> for Start {
+    fn from(seq: Lsn) -> Self {
+        Self::At(seq)
+    }
+}
+
+impl From<Tail> for Start {
+    fn from(tail: Tail) -> Self {
+        Self::After(tail)
+    }
+}
+
+/// Which part of the log a frame was read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameSource {
     Store,
     Head,
 }
 
-/// The frames that hold `start` and all behind it. Lends each frame, so that nothing is copied.
+/// A walk from the frame that holds the start to the log's end. It lends each frame, so nothing is copied.
 pub struct FrameWalk<'l> {
     segments: &'l Segments,
     store: &'l Store,
     verdict: &'l Verdict,
     cursor: FrameCursor<'l>,
     in_store: bool,
-    /// Of the head's frames, the next one.
+    /// The next frame of the head.
     head_idx: usize,
-    /// One frame of the head.
+    /// Holds one frame of the head.
     buffer: Box<[Block]>,
     from: Lsn,
-    /// What the first frame must follow, until one has.
+    /// The tail that the first frame must follow; `None` once that is checked.
     after: Option<Tail>,
 }
 
@@ -42,7 +73,7 @@ impl<'l> FrameWalk<'l> {
         let from = start.seq();
         let after = match start {
             Start::At(_) => None,
-            // A log that ends before is refused by its length.
+            // A log that ends before the start has no frame to compare; the caller refuses it for its length.
             Start::After(tail) => (tail.seq <= verdict.tail.seq).then_some(tail),
         };
         let head_idx = verdict.frames.partition_point(|frame| frame.seq_last < from);
@@ -51,19 +82,16 @@ impl<'l> FrameWalk<'l> {
     }
 
     /// The next frame; `None` at the log's end.
-    pub fn next_frame(&mut self) -> Result<Option<(Frame<'_>, Home)>> {
+    pub fn next_frame(&mut self) -> Result<Option<(Frame<'_>, FrameSource)>> {
         if self.in_store {
             if self.cursor.step()? {
-                let frame = self.cursor.frame().expect("the cursor stands on a frame");
+                let frame = self.cursor.frame().expect("the cursor is on a frame");
                 check_link(self.store, &mut self.after, before(&frame))?;
-                return Ok(Some((frame, Home::Store)));
+                return Ok(Some((frame, FrameSource::Store)));
             }
             self.in_store = false;
             let stored = self.store.tail();
-            assert!(
-                stored.seq < self.from || self.cursor.tail() == stored,
-                "the walk ends where the store said that it ends"
-            );
+            assert!(stored.seq < self.from || self.cursor.tail() == stored, "the walk reaches the end of the store");
         }
         let Some(known) = self.verdict.frames.get(self.head_idx) else {
             check_link(self.store, &mut self.after, self.verdict.tail)?;
@@ -72,11 +100,15 @@ impl<'l> FrameWalk<'l> {
         self.head_idx += 1;
         let frame = read_again(self.segments, known, self.buffer.as_mut_bytes())?;
         check_link(self.store, &mut self.after, before(&frame))?;
-        Ok(Some((frame, Home::Head)))
+        assert!(
+            self.from <= frame.seq_last() && frame.seq_last() <= self.verdict.tail.seq,
+            "the walk stays in the log"
+        );
+        Ok(Some((frame, FrameSource::Head)))
     }
 }
 
-/// What a frame says that it follows.
+/// The tail that a frame follows, by its header.
 fn before(frame: &Frame<'_>) -> Tail {
     Tail { seq: frame.seq_first().prev(), chain: frame.chain_prev() }
 }
@@ -88,7 +120,7 @@ fn check_link(store: &Store, after: &mut Option<Tail>, found: Tail) -> Result<()
     }
 }
 
-/// The frame that the scan proved, read and proved once more: only a running node can have changed it since.
+/// Reads and proves a frame that the scan has proved. Only a running node can have overwritten it since.
 pub(crate) fn read_again<'b>(segments: &Segments, known: &FramePlace, buffer: &'b mut [u8]) -> Result<Frame<'b>> {
     let bytes = &mut buffer[..known.frame_bytes];
     segments.read(known.place, bytes)?;

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use common::{assert_records, identity, new_directory, write_frames};
 use wal::error::{Damage, WalError};
 use wal::head::HeadPosition;
-use wal::replay::{Refusal, Verdict, judge};
+use wal::medium::Access;
 use wal::scan::scan;
-use wal::segment::{Access, Segments};
+use wal::segment::Segments;
 use wal::units::{Lsn, Tail};
+use wal::verdict::{Refusal, Verdict, judge};
 
 const RECORDS: usize = 3;
 
@@ -38,7 +39,7 @@ impl Image {
 }
 
 fn judge_from(path: &Path, stored: Tail) -> Result<Verdict, Refusal> {
-    let segments = Segments::open(&path.join("head"), identity().owner(), Access::Read).expect("headers are whole");
+    let segments = Segments::open(&path.join("head"), identity().owner(), Access::Read).expect("headers are intact");
     judge(&scan(&segments, common::TIMELINE, stored.seq).expect("readable"), stored)
 }
 
@@ -114,9 +115,9 @@ fn the_mark_knows_what_no_later_frame_attests() {
     let mut bytes = fs::read(image.segment(1)).expect("readable");
     bytes[4 * 4096 + 75] ^= 1;
     fs::write(image.segment(1), &bytes).expect("writable");
-    let directory = wal::directory::Directory::open(&image.path).expect("whole");
-    directory.mark().expect("whole").note(Lsn(33)).expect("noted");
-    let store = directory.store().expect("whole");
+    let directory = wal::directory::Directory::open(&image.path).expect("intact");
+    directory.mark().expect("intact").advance(Lsn(33)).expect("noted");
+    let store = directory.store().expect("intact");
     let error = common::recover_all(&directory, &store).expect_err("33 was acknowledged");
     assert!(matches!(error, WalError::ShorterThanAcknowledged { have: Lsn(30), mark: Lsn(33), .. }));
     assert!(bytes == fs::read(image.segment(1)).expect("readable"), "nothing is wiped when refusing");
@@ -129,7 +130,7 @@ fn more_whole_frames_than_can_be_in_flight_are_not_a_torn_end() {
     let verdict_with = |whole: u64| {
         let mut found = wal::scan::HeadScan::default();
         for seq in (2..2 + whole).map(Lsn) {
-            let place = wal::segment::Place { segment: wal::segment::SegmentIdx(0), offset: seq.0 * 4096 };
+            let place = wal::units::Place { segment: wal::units::SegmentIdx(0), offset: seq.0 * 4096 };
             let (chain_prev, hash) = (at.tail.chain, at.tail.chain);
             let seq_durable = Lsn::ZERO;
             let (seq_first, seq_last) = (seq, seq);
@@ -146,7 +147,7 @@ fn more_whole_frames_than_can_be_in_flight_are_not_a_torn_end() {
         }
         judge(&found, at.tail)
     };
-    assert_eq!(verdict_with(15).expect("fifteen behind one").cut.expect("cut").frames_whole, 15);
+    assert_eq!(verdict_with(15).expect("fifteen behind one").cut.expect("cut").frames_intact, 15);
     assert_eq!(verdict_with(16).expect_err("sixteen behind one").damage, Damage::BeyondInFlight { count: 16 });
 }
 
@@ -154,7 +155,7 @@ fn more_whole_frames_than_can_be_in_flight_are_not_a_torn_end() {
 #[test]
 fn a_cut_takes_every_block_of_a_frame() {
     let at = HeadPosition::fresh(common::NODE, common::TIMELINE, Lsn::ZERO);
-    let place = |offset| wal::segment::Place { segment: wal::segment::SegmentIdx(0), offset };
+    let place = |offset| wal::units::Place { segment: wal::units::SegmentIdx(0), offset };
     let found = wal::scan::HeadScan {
         frames: vec![wal::scan::FramePlace {
             place: place(2 * 4096),
@@ -179,8 +180,8 @@ fn refusing_writes_nothing() {
     fs::write(image.segment(0), &bytes).expect("writable");
     let before: Vec<_> = (0..4).map(|ordinal| fs::read(image.segment(ordinal)).expect("readable")).collect();
 
-    let directory = wal::directory::Directory::open(&image.path).expect("whole");
-    let store = directory.store().expect("whole");
+    let directory = wal::directory::Directory::open(&image.path).expect("intact");
+    let store = directory.store().expect("intact");
     let error = common::recover_all(&directory, &store).expect_err("a hole");
     let WalError::Damaged { path, offset, seq, .. } = error else { panic!("{error}") };
     assert_eq!((path, offset, seq), (image.segment(0), 3 * 4096, Lsn(7)));
@@ -218,12 +219,12 @@ fn recovering_wipes_the_torn_end_and_looking_leaves_it() {
     let mut bytes = fs::read(image.segment(1)).expect("readable");
     bytes[4 * 4096 + 75] ^= 1;
     fs::write(image.segment(1), &bytes).expect("writable");
-    let looker = wal::directory::Directory::open_read_only(&image.path).expect("whole");
+    let looker = wal::directory::Directory::open_read_only(&image.path).expect("intact");
     let looked = wal::recover::inspect(&looker, Lsn(1), |_, _| Ok(())).expect("a torn end");
     assert!(bytes == fs::read(image.segment(1)).expect("readable"));
 
-    let directory = wal::directory::Directory::open(&image.path).expect("whole");
-    let store = directory.store().expect("whole");
+    let directory = wal::directory::Directory::open(&image.path).expect("intact");
+    let store = directory.store().expect("intact");
     let (recovered, shown) = common::recover_all(&directory, &store).expect("a torn end");
     assert_records(&shown, Lsn(30));
     assert_eq!(recovered.cut, looked.cut);
@@ -238,9 +239,9 @@ fn the_log_goes_on_after_a_cut_and_the_cut_frame_never_returns() {
     bytes[4 * 4096 + 75] ^= 1;
     fs::write(image.segment(1), &bytes).expect("writable");
     assert_eq!(write_frames(&image.path, 2, RECORDS), Lsn(36));
-    let directory = wal::directory::Directory::open(&image.path).expect("whole");
-    let store = directory.store().expect("whole");
-    let (recovered, shown) = common::recover_all(&directory, &store).expect("whole");
+    let directory = wal::directory::Directory::open(&image.path).expect("intact");
+    let store = directory.store().expect("intact");
+    let (recovered, shown) = common::recover_all(&directory, &store).expect("intact");
     assert_eq!((recovered.tail.seq, recovered.cut), (Lsn(36), None));
     assert_records(&shown, Lsn(36));
 }

@@ -14,8 +14,9 @@ use wal::directory::{Ballast, Directory};
 use wal::error::{Damage, ErrorKind, WalError};
 use wal::identity::Identity;
 use wal::mark::{MARK_SLOT_STRIDE_BYTES, MARK_SLOTS, Mark, MarkSlot};
+use wal::medium::Access;
 use wal::recover::{inspect, recover};
-use wal::segment::{Access, Segments};
+use wal::segment::Segments;
 use wal::store::{Rows, Store};
 use wal::units::{Lsn, NodeId, Timeline};
 use zerocopy::IntoBytes;
@@ -61,11 +62,11 @@ fn a_log_goes_on_over_many_starts_and_both_places() {
     for round in 1..=6 {
         assert_eq!(write_frames(&path, 5, 4), Lsn(20 * round));
     }
-    let directory = Directory::open(&path).expect("whole");
-    let store = directory.store().expect("whole");
+    let directory = Directory::open(&path).expect("intact");
+    let store = directory.store().expect("intact");
     // The last round is still in the head alone.
     assert_eq!(store.seq_stored(), Lsn(100));
-    let (recovered, shown) = recover_all(&directory, &store).expect("whole");
+    let (recovered, shown) = recover_all(&directory, &store).expect("intact");
     assert_eq!((recovered.frames_from_store, recovered.frames_from_head, recovered.records), (25, 5, 120));
     assert_records(&shown, Lsn(120));
     assert_eq!((store.seq_stored(), store.flush().expect("flushes")), (Lsn(120), Lsn(120)));
@@ -77,18 +78,18 @@ fn a_start_may_begin_anywhere_up_to_the_end() {
     write_frames(&path, 5, 4);
     write_frames(&path, 3, 4);
     for from in 1..=33 {
-        let directory = Directory::open(&path).expect("whole");
-        let store = directory.store().expect("whole");
+        let directory = Directory::open(&path).expect("intact");
+        let store = directory.store().expect("intact");
         let mut shown = Vec::new();
         let recovered = recover(&directory, &store, Lsn(from), |seq, _| {
             shown.push(seq.0);
             Ok(())
         });
-        assert_eq!(recovered.expect("whole").records, 33 - from);
+        assert_eq!(recovered.expect("intact").records, 33 - from);
         assert_eq!(shown, (from..=32).collect::<Vec<_>>());
     }
-    let directory = Directory::open(&path).expect("whole");
-    let store = directory.store().expect("whole");
+    let directory = Directory::open(&path).expect("intact");
+    let store = directory.store().expect("intact");
     let beyond = recover(&directory, &store, Lsn(34), |_, _| Ok(())).expect_err("a snapshot newer than the log");
     assert_eq!(beyond.kind(), ErrorKind::ShorterThanAcknowledged);
 }
@@ -96,9 +97,9 @@ fn a_start_may_begin_anywhere_up_to_the_end() {
 #[test]
 fn ring_goes_round_while_the_store_follows() {
     let (_temp, path) = new_directory();
-    let directory = Directory::open(&path).expect("whole");
-    let store = directory.store().expect("whole");
-    let (recovered, _) = recover_all(&directory, &store).expect("whole");
+    let directory = Directory::open(&path).expect("intact");
+    let store = directory.store().expect("intact");
+    let (recovered, _) = recover_all(&directory, &store).expect("intact");
     let mut head: BlockingHead = common::open_head(&directory, recovered.position);
     let mut waited = 0;
     for seq in (1..=2000).map(Lsn) {
@@ -109,21 +110,21 @@ fn ring_goes_round_while_the_store_follows() {
         }
         if seq.0.is_multiple_of(3) {
             head.commit().expect("the disk takes it");
-            head.take_into(&store).expect("the store takes it");
+            head.move_into(&store).expect("the store takes it");
         }
     }
     head.commit().expect("the disk takes it");
     assert!(waited >= 20, "the head waited for the store {waited} times");
     drop((head, store, directory));
-    assert_eq!(start(&path).expect("whole"), Lsn(2000));
+    assert_eq!(start(&path).expect("intact"), Lsn(2000));
 }
 
 #[test]
 fn a_looker_sees_all_and_writes_nothing_while_the_owner_runs() {
     let (_temp, path) = new_directory();
     write_frames(&path, 4, 3);
-    let _owner = Directory::open(&path).expect("whole");
-    let looker = Directory::open_read_only(&path).expect("whole");
+    let _owner = Directory::open(&path).expect("intact");
+    let looker = Directory::open_read_only(&path).expect("intact");
     let before = fs::read(path.join("head/head-000.seg")).expect("readable");
     let mut count = 0;
     let found = inspect(&looker, Lsn(1), |seq, record| {
@@ -131,7 +132,7 @@ fn a_looker_sees_all_and_writes_nothing_while_the_owner_runs() {
         count += 1;
         Ok(())
     });
-    assert_eq!((found.expect("whole").seq_stored_found, count), (Lsn(0), 12));
+    assert_eq!((found.expect("intact").seq_stored_found, count), (Lsn(0), 12));
     assert!(before == fs::read(path.join("head/head-000.seg")).expect("readable"));
 }
 
@@ -139,8 +140,8 @@ fn a_looker_sees_all_and_writes_nothing_while_the_owner_runs() {
 fn a_visitor_may_stop_a_start_and_nothing_is_written() {
     let (_temp, path) = new_directory();
     write_frames(&path, 4, 3);
-    let directory = Directory::open(&path).expect("whole");
-    let store = directory.store().expect("whole");
+    let directory = Directory::open(&path).expect("intact");
+    let store = directory.store().expect("intact");
     let error = recover(&directory, &store, Lsn(1), |seq, _| if seq == Lsn(5) { Err("no".into()) } else { Ok(()) });
     assert!(matches!(error, Err(WalError::Visitor { seq: Lsn(5), .. })));
     assert_eq!(store.tail().seq, Lsn::ZERO);
@@ -149,7 +150,7 @@ fn a_visitor_may_stop_a_start_and_nothing_is_written() {
 #[test]
 fn one_process_at_a_time() {
     let (_temp, path) = new_directory();
-    let first = Directory::open(&path).expect("whole");
+    let first = Directory::open(&path).expect("intact");
     assert_eq!(Directory::open(&path).expect_err("locked").kind(), ErrorKind::Locked);
     drop(first);
     drop(Directory::open(&path).expect("free again"));
@@ -197,7 +198,7 @@ fn a_log_shorter_than_the_mark_is_refused() {
     let stale = temp.path().join("stale");
     copy_tree(&path, &stale);
     write_frames(&path, 2, 3);
-    Directory::open(&path).expect("whole").mark().expect("whole").note(Lsn(12)).expect("noted");
+    Directory::open(&path).expect("intact").mark().expect("intact").advance(Lsn(12)).expect("noted");
     assert_eq!(start(&path).expect("12 is there"), Lsn(12));
     // The old copy is whole in itself; only the mark knows better.
     fs::copy(path.join("MARK"), stale.join("MARK")).expect("copied");
@@ -210,10 +211,10 @@ fn a_log_shorter_than_the_mark_is_refused() {
 fn mark_survives_a_torn_slot_and_not_two() {
     let (_temp, path) = new_directory();
     let file = path.join("MARK");
-    let mut mark = Mark::open(&file, TIMELINE).expect("whole");
-    (1..=5).for_each(|seq| mark.note(Lsn(seq)).expect("noted"));
+    let mut mark = Mark::open(&file, TIMELINE).expect("intact");
+    (1..=5).for_each(|seq| mark.advance(Lsn(seq)).expect("noted"));
     drop(mark);
-    assert_eq!(Mark::read(&file, TIMELINE).expect("whole"), Lsn(5));
+    assert_eq!(Mark::read(&file, TIMELINE).expect("intact"), Lsn(5));
     let whole = fs::read(&file).expect("readable");
     // Counter 1 was made with the file; note 5 has counter 6: slot 0.
     for at in 0..32 {
@@ -249,8 +250,8 @@ fn a_mark_in_the_other_slots_place_does_not_count() {
     assert_eq!(put([slot(5, 4), slot(6, 5)]).expect_err("swapped").kind(), ErrorKind::Damaged);
     // Nobody counts so far: it is read, and nothing is noted behind it.
     assert_eq!(put([slot(4, 3), slot(u64::MAX, 9)]).expect("each in its place"), Lsn(9));
-    let mut mark = Mark::open(&file, TIMELINE).expect("whole");
-    assert_eq!(mark.note(Lsn(10)).expect_err("no next counter").kind(), ErrorKind::Damaged);
+    let mut mark = Mark::open(&file, TIMELINE).expect("intact");
+    assert_eq!(mark.advance(Lsn(10)).expect_err("no next counter").kind(), ErrorKind::Damaged);
 }
 
 #[test]
@@ -287,7 +288,7 @@ fn segments_that_are_not_ours_are_refused() {
     let WalError::Damaged { path: named, damage, .. } = refused(&path) else { panic!("another error") };
     assert_eq!((named, damage), (file.clone(), Damage::FileMissing));
     fs::write(&file, &whole).expect("writable");
-    assert_eq!(start(&path).expect("whole again"), Lsn(27));
+    assert_eq!(start(&path).expect("intact again"), Lsn(27));
 }
 
 #[test]
@@ -308,7 +309,7 @@ fn an_old_copy_of_the_store_is_a_hole() {
     copy_tree(&path.join("db"), &old);
     // Five times round the ring: nothing of what the old copy lacks is left in the head.
     (0..10).for_each(|round| assert_eq!(write_frames(&path, 14, 3), Lsn(15 + 42 * (round + 1))));
-    start(&path).expect("whole");
+    start(&path).expect("intact");
     write_frames(&path, 2, 3);
     fs::remove_dir_all(path.join("db")).expect("removed");
     copy_tree(&old, &path.join("db"));
@@ -340,8 +341,8 @@ fn a_hole_in_the_store_is_refused_with_its_sequence() {
         "{error}"
     );
     // Whoever begins behind the hole meets it as well: a frame is held against its predecessor.
-    let directory = Directory::open(&path).expect("whole");
-    let store = directory.store().expect("whole");
+    let directory = Directory::open(&path).expect("intact");
+    let store = directory.store().expect("intact");
     assert!(recover(&directory, &store, Lsn(17), |_, _| Ok(())).is_err());
 }
 
@@ -361,7 +362,7 @@ fn a_flipped_bit_in_the_store_is_refused() {
     overwrite(&sst, at as u64, &[whole[at] ^ 1]);
     assert_eq!(refused(&path).kind(), ErrorKind::Damaged);
     overwrite(&sst, at as u64, &[whole[at]]);
-    assert_eq!(start(&path).expect("whole again"), Lsn(30));
+    assert_eq!(start(&path).expect("intact again"), Lsn(30));
     // ... and by ours, where RocksDB was given wrong bytes to begin with.
     tamper(&path, Lsn(13), |mut frame| {
         frame[80] ^= 1;
@@ -376,9 +377,9 @@ fn the_store_takes_only_what_follows() {
     let (_temp, path) = new_directory();
     write_frames(&path, 4, 3);
     start(&path).expect("everything moves into the store");
-    let directory = Directory::open(&path).expect("whole");
-    let store = directory.store().expect("whole");
-    let second = store.frames(Lsn(4)).expect("whole").next_frame().expect("whole").expect("there").bytes().to_vec();
+    let directory = Directory::open(&path).expect("intact");
+    let store = directory.store().expect("intact");
+    let second = store.frames(Lsn(4)).expect("intact").next_frame().expect("intact").expect("there").bytes().to_vec();
     let error = store.append_frames([second.as_slice()]).expect_err("it is there already");
     assert!(matches!(error, WalError::Damaged { damage: Damage::SeqGap { found: Lsn(4) }, .. }));
     assert_eq!(store.tail().seq, Lsn(12));
@@ -389,15 +390,15 @@ fn truncation_keeps_whole_frames_and_the_chain() {
     let (_temp, path) = new_directory();
     write_frames(&path, 10, 3);
     start(&path).expect("everything moves into the store");
-    let directory = Directory::open(&path).expect("whole");
-    let store = directory.store().expect("whole");
+    let directory = Directory::open(&path).expect("intact");
+    let store = directory.store().expect("intact");
     assert_eq!(store.truncate_before(Lsn(14)).expect("truncates").seq, Lsn(12));
     store.flush().expect("flushes");
     drop(store);
-    let store = directory.store().expect("whole");
-    assert_eq!(store.base().expect("whole").seq, Lsn(12));
+    let store = directory.store().expect("intact");
+    assert_eq!(store.base().expect("intact").seq, Lsn(12));
     assert_eq!(store.frames(Lsn(12)).err().expect("gone").kind(), ErrorKind::NotRetained);
-    let recovered = recover(&directory, &store, Lsn(13), |_, _| Ok(())).expect("whole");
+    let recovered = recover(&directory, &store, Lsn(13), |_, _| Ok(())).expect("intact");
     assert_eq!((recovered.records, recovered.tail.seq), (18, Lsn(30)));
 }
 
@@ -407,13 +408,13 @@ fn a_cut_takes_no_file_with_a_frame_that_stays() {
     let (_temp, path) = new_directory();
     write_frames(&path, 12, 3);
     start(&path).expect("everything moves into the store");
-    let source = Directory::open(&path).expect("whole");
-    let source = source.store().expect("whole");
+    let source = Directory::open(&path).expect("intact");
+    let source = source.store().expect("intact");
     let (_temp, path) = new_directory();
-    let directory = Directory::open(&path).expect("whole");
-    let store = directory.store().expect("whole");
-    let mut frames = source.frames(Lsn(1)).expect("whole");
-    while let Some(frame) = frames.next_frame().expect("whole") {
+    let directory = Directory::open(&path).expect("intact");
+    let store = directory.store().expect("intact");
+    let mut frames = source.frames(Lsn(1)).expect("intact");
+    while let Some(frame) = frames.next_frame().expect("intact") {
         store.append_frames([frame.bytes()]).expect("appended");
         store.flush().expect("flushed");
     }
@@ -421,9 +422,9 @@ fn a_cut_takes_no_file_with_a_frame_that_stays() {
         assert_eq!(store.truncate_before(Lsn(cut)).expect("truncates").seq, Lsn(base));
         store.flush().expect("flushes");
         store.reclaim().expect("reclaims");
-        let mut left = store.frames(Lsn(base + 1)).expect("whole");
+        let mut left = store.frames(Lsn(base + 1)).expect("intact");
         let mut count = 0;
-        while left.next_frame().expect("whole").is_some() {
+        while left.next_frame().expect("intact").is_some() {
             count += 1;
         }
         assert_eq!(count, (36 - base) / 3, "behind {base}");
@@ -433,8 +434,8 @@ fn a_cut_takes_no_file_with_a_frame_that_stays() {
 #[test]
 fn rows_are_kept_together_and_scanned_by_prefix() {
     let (_temp, path) = new_directory();
-    let directory = Directory::open(&path).expect("whole");
-    let store = directory.store().expect("whole");
+    let directory = Directory::open(&path).expect("intact");
+    let store = directory.store().expect("intact");
     let mut rows = Rows::new();
     for key in ["a1", "a2", "a3", "b1"] {
         rows.put_history(key, key.to_uppercase());
@@ -444,7 +445,7 @@ fn rows_are_kept_together_and_scanned_by_prefix() {
     store.commit(rows).expect("written");
     store.flush().expect("flushed");
     drop(store);
-    let store = directory.store().expect("whole");
+    let store = directory.store().expect("intact");
     let mut found = Vec::new();
     let mut collect = |prefix: &str, from: &str| {
         store
@@ -466,7 +467,7 @@ fn rows_are_kept_together_and_scanned_by_prefix() {
 #[test]
 fn ballast_comes_back_only_where_there_is_room() {
     let (_temp, path) = new_directory();
-    let directory = Directory::open(&path).expect("whole");
+    let directory = Directory::open(&path).expect("intact");
     let ballast = path.join("BALLAST");
     assert_eq!(directory.restore_ballast(BALLAST_BYTES, 0).expect("looks"), Ballast::Present);
     fs::remove_file(&ballast).expect("given away");
@@ -482,9 +483,9 @@ fn a_later_timeline_begins_where_it_is_told_to() {
     let path = temp.path().join("restored");
     let restored = Identity { timeline: Timeline(2), seq_base: Lsn(500), ..identity() };
     Directory::create(&path, &restored, BALLAST_BYTES).expect("made");
-    let directory = Directory::open(&path).expect("whole");
-    let store: Store = directory.store().expect("whole");
-    let recovered = recover(&directory, &store, Lsn(501), |_, _| Ok(())).expect("whole");
+    let directory = Directory::open(&path).expect("intact");
+    let store: Store = directory.store().expect("intact");
+    let recovered = recover(&directory, &store, Lsn(501), |_, _| Ok(())).expect("intact");
     assert_eq!(recovered.tail, restored.origin().tail());
     let earlier = recover(&directory, &store, Lsn(500), |_, _| Ok(())).expect_err("another timeline's");
     assert_eq!(earlier.kind(), ErrorKind::NotRetained);
@@ -493,7 +494,7 @@ fn a_later_timeline_begins_where_it_is_told_to() {
 #[test]
 fn direct_access_reads_headers_or_says_why_not() {
     let (_temp, path) = new_directory();
-    let directory = Directory::open(&path).expect("whole");
+    let directory = Directory::open(&path).expect("intact");
     match directory.segments(Access::Direct) {
         Ok(segments) => assert_eq!(segments.geometry(), GEOMETRY),
         Err(error) => assert!(matches!(error, WalError::DirectRefused { .. }), "{error}"),

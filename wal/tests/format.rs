@@ -14,9 +14,9 @@ use wal::frame::{
 use wal::head::{FRAMES_IN_FLIGHT_DEFAULT, FRAMES_IN_FLIGHT_MAX};
 use wal::identity::DIRECTORY_FORMAT;
 use wal::mark::{MARK_MAGIC, MARK_VERSION, MarkSlot};
-use wal::segment::{SEGMENT_MAGIC, SEGMENT_VERSION, SEGMENTS_MAX, SegmentHeader, SegmentIdx};
+use wal::segment::{SEGMENT_MAGIC, SEGMENT_VERSION, SEGMENTS_MAX, SegmentHeader};
 use wal::store::{LOG_KEY_BYTES, log_key};
-use wal::units::{ChainHash, Lsn, Timeline};
+use wal::units::{ChainHash, Lsn, SegmentIdx, Timeline};
 use zerocopy::IntoBytes;
 
 const DOC: &str = include_str!("../../docs/STORAGE.md");

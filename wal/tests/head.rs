@@ -4,9 +4,10 @@ mod common;
 
 use common::{GEOMETRY, NODE, Rng, TIMELINE, config, record};
 use wal::frame::Frame;
-use wal::head::{FrameTicket, Head, HeadConfig, HeadPosition, WriteFault, WriteOp};
-use wal::segment::{Geometry, SegmentIdx};
-use wal::units::Lsn;
+use wal::head::{FrameTicket, Head, HeadConfig, HeadPosition, WriteOp};
+use wal::poison::WriteFault;
+use wal::segment::Geometry;
+use wal::units::{Lsn, SegmentIdx};
 
 fn fresh() -> Head {
     Head::new(config(), HeadPosition::fresh(NODE, TIMELINE, Lsn::ZERO)).expect("the configuration is valid")
@@ -14,7 +15,7 @@ fn fresh() -> Head {
 
 fn stage_next(head: &mut Head) -> Lsn {
     let seq = head.seq_next();
-    head.stage(seq, &record(seq));
+    head.append(seq, &record(seq));
     seq
 }
 
@@ -25,8 +26,8 @@ fn write_one(head: &mut Head) -> WriteOp {
 }
 
 fn complete(head: &mut Head, op: &WriteOp) {
-    head.written(op.ticket, Ok(op.bytes_len)).expect("the head is whole");
-    head.synced(op.ticket, Ok(())).expect("the head is whole");
+    head.complete_write(op.ticket, Ok(op.bytes_len)).expect("the head is not poisoned");
+    head.complete_sync(op.ticket, Ok(())).expect("the head is not poisoned");
 }
 
 #[test]
@@ -37,15 +38,15 @@ fn durable_only_over_the_contiguous_run_in_any_order() {
     stage_next(&mut head);
     assert_eq!(head.next_write(), None, "four are in flight");
 
-    head.synced(ops[2].ticket, Ok(())).expect("whole");
+    head.complete_sync(ops[2].ticket, Ok(())).expect("intact");
     complete(&mut head, &ops[1]);
     complete(&mut head, &ops[3]);
     assert_eq!(head.seq_durable(), Lsn(0));
-    head.written(ops[0].ticket, Ok(ops[0].bytes_len)).expect("whole");
+    head.complete_write(ops[0].ticket, Ok(ops[0].bytes_len)).expect("intact");
     assert_eq!(head.seq_durable(), Lsn(0), "the first is written, not synced");
-    head.synced(ops[0].ticket, Ok(())).expect("whole");
+    head.complete_sync(ops[0].ticket, Ok(())).expect("intact");
     assert_eq!(head.seq_durable(), Lsn(2), "the third is synced, not written");
-    head.written(ops[2].ticket, Ok(ops[2].bytes_len)).expect("whole");
+    head.complete_write(ops[2].ticket, Ok(ops[2].bytes_len)).expect("intact");
     assert_eq!(head.seq_durable(), Lsn(4));
     let last = head.next_write().expect("room again");
     let frame = Frame::decode(head.bytes(last.ticket)).expect("what is written is a frame");
@@ -71,9 +72,9 @@ fn frames_link_and_padding_is_zero_in_a_used_buffer() {
         assert_eq!(bytes.as_ptr().addr() % 8, 0);
         tail = frame.tail();
         complete(&mut head, &op);
-        let len = head.take_durable_frame(&mut taken).expect("durable");
+        let len = head.pop_durable_frame(&mut taken).expect("durable");
         assert_eq!(&taken[..len], frame.bytes());
-        head.stored(head.seq_durable());
+        head.advance_stored(head.seq_durable());
     }
 }
 
@@ -85,13 +86,13 @@ fn links_are_the_same_whenever_they_are_hashed() {
         for _ in 0..12 {
             let op = write_one(&mut head);
             if link_at_once {
-                head.link_closed();
-                head.link_closed();
+                head.hash_closed_frame();
+                head.hash_closed_frame();
             }
             complete(&mut head, &op);
             tails.push(Frame::decode(head.bytes(op.ticket)).expect("a frame").tail());
             head.release_durable_frame();
-            head.stored(head.seq_durable());
+            head.advance_stored(head.seq_durable());
         }
     }
     let (late, early) = tails.split_at(12);
@@ -115,7 +116,7 @@ fn wrap_run(seed: u64) {
     for _ in 0..2000 {
         let bytes = 1 + rng.below(6000) as usize;
         if head.has_room(bytes) {
-            head.stage_with(head.seq_next(), bytes, |room| {
+            head.append_with(head.seq_next(), bytes, |room| {
                 room.fill(7);
                 bytes
             });
@@ -132,10 +133,10 @@ fn wrap_run(seed: u64) {
             complete(&mut head, &op);
             frames += 1;
         }
-        while head.take_durable_frame(&mut taken).is_some() {}
+        while head.pop_durable_frame(&mut taken).is_some() {}
         if rng.one_in(12) {
             let lag = rng.below(1 + head.seq_durable().0 - head.seq_stored().0);
-            head.stored(Lsn(head.seq_durable().0 - lag));
+            head.advance_stored(Lsn(head.seq_durable().0 - lag));
         }
     }
     assert!(frames > 100, "seed {seed}: the ring went round ({frames} frames)");
@@ -150,14 +151,14 @@ fn a_store_that_stops_ends_room_and_stored_gives_it_back() {
     while head.has_room(8) && frames < 100 {
         let op = write_one(&mut head);
         complete(&mut head, &op);
-        head.take_durable_frame(&mut taken).expect("durable");
+        head.pop_durable_frame(&mut taken).expect("durable");
         frames += 1;
     }
     assert_eq!(frames, 4 * 7, "four segments of seven blocks");
     assert_eq!(head.next_write(), None);
-    head.stored(Lsn(6));
+    head.advance_stored(Lsn(6));
     assert!(!head.has_room(8), "the first segment still holds sequence 7");
-    head.stored(Lsn(7));
+    head.advance_stored(Lsn(7));
     let op = write_one(&mut head);
     assert_eq!((op.place.segment, op.place.offset), (SegmentIdx(0), 4096));
 }
@@ -179,16 +180,20 @@ fn durable_frames_that_nobody_takes_end_room() {
 #[test]
 fn buffers_never_move_or_multiply() {
     let mut head = fresh();
-    let before: Vec<_> = head.buffers().map(|buffer| (buffer.as_ptr(), buffer.len())).collect();
-    assert!(before.iter().all(|(pointer, len)| pointer.addr() % 4096 == 0 && *len == config().frame_bytes_max));
-    for _ in 0..100 {
+    let buffer_count = 2 * config().frames_in_flight_max + 1;
+    let mut buffers = Vec::new();
+    for round in 0..100 {
         let op = write_one(&mut head);
-        assert!(before.iter().any(|(pointer, _)| *pointer == head.bytes(op.ticket).as_ptr()));
+        let buffer = head.bytes(op.ticket).as_ptr();
+        if round < buffer_count {
+            assert!(buffer.addr().is_multiple_of(4096) && !buffers.contains(&buffer), "frame {round}");
+            buffers.push(buffer);
+        }
+        assert_eq!(buffer, buffers[round % buffer_count], "frame {round}");
         complete(&mut head, &op);
         head.release_durable_frame();
-        head.stored(head.seq_durable());
+        head.advance_stored(head.seq_durable());
     }
-    assert_eq!(before, head.buffers().map(|buffer| (buffer.as_ptr(), buffer.len())).collect::<Vec<_>>());
 }
 
 /// Two in flight, the second fails by `fail`; then nothing may move again, not even by the first one's success.
@@ -200,8 +205,8 @@ fn poisoned_by(fail: impl Fn(&mut Head, &WriteOp)) -> WriteFault {
     fail(&mut head, &second);
     let poisoned = *head.poisoned().expect("poisoned");
     assert_eq!((poisoned.seq, poisoned.place), (second.seq_first, second.place));
-    assert_eq!(head.written(first.ticket, Ok(first.bytes_len)), Err(poisoned));
-    assert_eq!(head.synced(first.ticket, Ok(())), Err(poisoned));
+    assert_eq!(head.complete_write(first.ticket, Ok(first.bytes_len)), Err(poisoned));
+    assert_eq!(head.complete_sync(first.ticket, Ok(())), Err(poisoned));
     assert_eq!(head.seq_durable(), Lsn::ZERO);
     assert_eq!(head.next_write(), None);
     assert!(!head.has_room(1));
@@ -210,11 +215,11 @@ fn poisoned_by(fail: impl Fn(&mut Head, &WriteOp)) -> WriteFault {
 
 #[test]
 fn the_first_failure_poisons_for_ever() {
-    let write = poisoned_by(|head, op| assert!(head.written(op.ticket, Err(5)).is_err()));
+    let write = poisoned_by(|head, op| assert!(head.complete_write(op.ticket, Err(5)).is_err()));
     assert_eq!(write, WriteFault::Write(5));
-    let sync = poisoned_by(|head, op| assert!(head.synced(op.ticket, Err(28)).is_err()));
+    let sync = poisoned_by(|head, op| assert!(head.complete_sync(op.ticket, Err(28)).is_err()));
     assert_eq!(sync, WriteFault::Sync(28));
-    let short = poisoned_by(|head, op| assert!(head.written(op.ticket, Ok(512)).is_err()));
+    let short = poisoned_by(|head, op| assert!(head.complete_write(op.ticket, Ok(512)).is_err()));
     assert_eq!(short, WriteFault::Short { written: 512, expected: 4096 });
 }
 
@@ -230,7 +235,7 @@ fn a_frame_completes_once() {
 #[test]
 #[should_panic(expected = "without gaps")]
 fn a_sequence_is_not_skipped() {
-    fresh().stage(Lsn(2), b"x");
+    fresh().append(Lsn(2), b"x");
 }
 
 #[test]
@@ -238,7 +243,7 @@ fn a_sequence_is_not_skipped() {
 fn a_ticket_that_was_never_given_completes_nothing() {
     let mut head = fresh();
     write_one(&mut head);
-    let _unreachable = head.written(FrameTicket(9), Ok(4096));
+    let _unreachable = head.complete_write(FrameTicket(9), Ok(4096));
 }
 
 #[test]

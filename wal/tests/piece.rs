@@ -43,7 +43,7 @@ fn sealed() -> (Tail, Vec<Vec<u8>>, Vec<u8>) {
     let (begin, frames) = three_frames();
     let mut builder = PieceBuilder::new(NODE, TIMELINE, begin);
     for (idx, bytes) in frames.iter().enumerate() {
-        builder.push(&Frame::decode(bytes).expect("whole"), idx as u64 * 10, idx as u64 * 10 + 5);
+        builder.push(&Frame::decode(bytes).expect("intact"), idx as u64 * 10, idx as u64 * 10 + 5);
     }
     let (header, bytes) = builder.seal().expect("compresses");
     assert_eq!((header.seq_first(), header.seq_last(), header.frame_count), (Lsn(7), Lsn(12), 3));
@@ -54,7 +54,7 @@ fn sealed() -> (Tail, Vec<Vec<u8>>, Vec<u8>) {
 #[test]
 fn what_goes_in_comes_out() {
     let (begin, frames, bytes) = sealed();
-    let piece = Piece::open(Path::new("p"), &bytes).expect("whole");
+    let piece = Piece::open(Path::new("p"), &bytes).expect("intact");
     let out: Vec<Vec<u8>> = piece.frames().map(|frame| frame.bytes().to_vec()).collect();
     assert_eq!(out, frames);
     assert_eq!(piece.header().before, begin);
@@ -91,21 +91,21 @@ fn a_walk_shows_the_frames_of_both_places_and_how_far_they_are_durable() {
     let (_temp, path) = new_directory();
     write_frames(&path, 5, 4);
     assert_eq!(write_frames(&path, 3, 4), Lsn(32));
-    let directory = Directory::open_read_only(&path).expect("whole");
-    let inspection = Inspection::open(&directory).expect("whole");
+    let directory = Directory::open_read_only(&path).expect("intact");
+    let inspection = Inspection::open(&directory).expect("intact");
     // The last frame is attested by nobody, and nobody has noted it.
     assert_eq!(inspection.seq_durable().expect("readable"), Lsn(28));
     inspection.sync().expect("a file opened for reading can be synced");
     let base = inspection.base().expect("readable");
     let (mut tail, mut count) = (base, 0);
-    let mut walk = inspection.frames(base).expect("whole");
-    while let Some((frame, _)) = walk.next_frame().expect("whole") {
+    let mut walk = inspection.frames(base).expect("intact");
+    while let Some((frame, _)) = walk.next_frame().expect("intact") {
         assert!(frame.follows(tail));
         (tail, count) = (frame.tail(), count + 1);
     }
     assert_eq!((tail, count), (inspection.tail(), 8));
     drop(walk);
-    Mark::open(&directory.mark_path(), TIMELINE).expect("whole").note(Lsn(32)).expect("written");
+    Mark::open(&directory.mark_path(), TIMELINE).expect("intact").advance(Lsn(32)).expect("written");
     assert_eq!(inspection.seq_durable().expect("readable"), Lsn(32));
     let elsewhere = Tail { seq: Lsn(8), chain: ChainHash::genesis(NODE, TIMELINE) };
     let mut walk = inspection.frames(elsewhere).expect("within the log");
@@ -115,11 +115,11 @@ fn a_walk_shows_the_frames_of_both_places_and_how_far_they_are_durable() {
 #[test]
 fn a_follower_sees_each_new_frame_and_nothing_of_an_older_use() {
     let (_temp, path) = new_directory();
-    let owner = Directory::open(&path).expect("whole");
-    let store = owner.store().expect("whole");
-    let (recovered, _) = recover_all(&owner, &store).expect("whole");
+    let owner = Directory::open(&path).expect("intact");
+    let store = owner.store().expect("intact");
+    let (recovered, _) = recover_all(&owner, &store).expect("intact");
     let mut head = open_head(&owner, recovered.position);
-    let looker = Directory::open_read_only(&path).expect("whole");
+    let looker = Directory::open_read_only(&path).expect("intact");
     let mut write = |count: u64| {
         for _ in 0..count {
             let seq = head.head().seq_next();
@@ -127,12 +127,12 @@ fn a_follower_sees_each_new_frame_and_nothing_of_an_older_use() {
                 head.store_all(&store).expect("the store takes it");
             }
             head.commit().expect("the disk takes it");
-            head.take_into(&store).expect("the store takes it");
+            head.move_into(&store).expect("the store takes it");
         }
         head.head().seq_durable()
     };
     write(3);
-    let inspection = Inspection::open(&looker).expect("whole");
+    let inspection = Inspection::open(&looker).expect("intact");
     let mut follower = inspection.follow(inspection.tail()).expect("readable").expect("its end is in the head");
     let mut rng = Rng(7);
     let (mut seen, mut rounds) = (Lsn(3), 0);
@@ -151,7 +151,7 @@ fn a_follower_sees_each_new_frame_and_nothing_of_an_older_use() {
     // One that falls a ring behind finds nothing, and a new look finds the rest.
     let end = write(60);
     assert!(follower.next_frame(end).expect("readable").is_none());
-    let inspection = Inspection::open(&looker).expect("whole");
+    let inspection = Inspection::open(&looker).expect("intact");
     let mut follower = inspection.follow(inspection.tail()).expect("readable").expect("its end is in the head");
     let end = write(1);
     assert_eq!(follower.next_frame(end).expect("readable").map(|frame| frame.seq_last()), Some(end));
@@ -161,14 +161,14 @@ fn a_follower_sees_each_new_frame_and_nothing_of_an_older_use() {
 fn an_empty_log_can_be_told_where_to_begin() {
     let (begin, frames) = three_frames();
     let (_temp, path) = new_directory();
-    let directory = Directory::open(&path).expect("whole");
-    let store: Store = directory.store().expect("whole");
-    store.begin_behind(begin).expect("empty");
+    let directory = Directory::open(&path).expect("intact");
+    let store: Store = directory.store().expect("intact");
+    store.begin_after(begin).expect("empty");
     store.append_frames(frames.iter().map(Vec::as_slice)).expect("they follow");
     assert_eq!(store.flush().expect("flushes"), Lsn(12));
     drop((store, directory));
-    let directory = Directory::open_read_only(&path).expect("whole");
-    let inspection = Inspection::open(&directory).expect("whole");
+    let directory = Directory::open_read_only(&path).expect("intact");
+    let inspection = Inspection::open(&directory).expect("intact");
     assert_eq!((inspection.base().expect("readable"), inspection.tail().seq), (begin, Lsn(12)));
     let mut shown = Vec::new();
     inspection
@@ -176,6 +176,6 @@ fn an_empty_log_can_be_told_where_to_begin() {
             shown.push(seq.0);
             Ok(())
         })
-        .expect("whole");
+        .expect("intact");
     assert_eq!(shown, [7, 8, 9, 10, 11, 12]);
 }

@@ -11,10 +11,11 @@ use std::path::Path;
 use common::{GEOMETRY, NODE, Rng, TIMELINE, config, identity};
 use wal::frame::Frame;
 use wal::head::{Head, HeadPosition, WriteOp};
-use wal::replay::{Verdict, judge};
+use wal::medium::Access;
 use wal::scan::scan;
-use wal::segment::{Access, Place, SegmentHeader, SegmentIdx, Segments};
-use wal::units::{Lsn, Tail};
+use wal::segment::{SegmentHeader, Segments};
+use wal::units::{Lsn, Place, SegmentIdx, Tail};
+use wal::verdict::{Verdict, judge};
 use zerocopy::IntoBytes;
 
 const SECTOR: usize = 512;
@@ -92,7 +93,7 @@ fn run(seed: u64, disk: Disk, dir: &Path) -> Result<u64, String> {
     let mut world = World { staged: BTreeMap::new(), acknowledged: BTreeMap::new(), stored, salt: 0 };
     let mut position = HeadPosition::fresh(NODE, TIMELINE, Lsn::ZERO);
     for _ in 0..CUTS {
-        let files = Segments::open(dir, identity().owner(), Access::ReadWrite).expect("whole").into_files();
+        let files = Segments::open(dir, identity().owner(), Access::ReadWrite).expect("intact").into_files();
         let mut platter = Platter { segments: files, cached: Vec::new() };
         live(&mut rng, disk, &mut platter, &mut world, position);
         platter.cut(&mut rng);
@@ -126,19 +127,19 @@ fn live(rng: &mut Rng, disk: Disk, platter: &mut Platter, world: &mut World, at:
             })),
             3 if !in_flight.is_empty() => {
                 let op = in_flight.swap_remove(rng.below(in_flight.len() as u64) as usize);
-                head.written(op.ticket, Ok(op.bytes_len)).expect("whole");
+                head.complete_write(op.ticket, Ok(op.bytes_len)).expect("intact");
                 written.push(op);
             }
             4 if !written.is_empty() => {
                 let op = written.swap_remove(rng.below(written.len() as u64) as usize);
                 sync(disk, platter, &op);
-                head.synced(op.ticket, Ok(())).expect("whole");
+                head.complete_sync(op.ticket, Ok(())).expect("intact");
             }
             _ => {
                 take(&mut head, world, &mut durable);
                 if rng.one_in(4) {
                     durable.drain(..).for_each(|(tail, _)| world.stored = tail);
-                    head.stored(world.stored.seq);
+                    head.advance_stored(world.stored.seq);
                 }
             }
         }
@@ -158,7 +159,7 @@ fn stage_some(rng: &mut Rng, head: &mut Head, world: &mut World) {
             record.extend(world.salt.to_le_bytes());
         }
         if head.has_room(record.len()) {
-            head.stage(seq, &record);
+            head.append(seq, &record);
             world.staged.entry(seq).or_default().push(record);
         }
     }
@@ -207,7 +208,7 @@ fn check(dir: &Path, verdict: &Verdict, world: &World) -> Result<(), String> {
 }
 
 fn records(dir: &Path, verdict: &Verdict) -> BTreeMap<Lsn, Vec<u8>> {
-    let segments = Segments::open(dir, identity().owner(), Access::Read).expect("whole");
+    let segments = Segments::open(dir, identity().owner(), Access::Read).expect("intact");
     let mut found = BTreeMap::new();
     for known in &verdict.frames {
         let mut bytes = vec![0; known.frame_bytes];
@@ -232,7 +233,7 @@ fn wipe(disk: Disk, dir: &Path, verdict: &Verdict) {
     if disk == Disk::HonestNoWipe {
         return;
     }
-    let segments = Segments::open(dir, identity().owner(), Access::ReadWrite).expect("whole");
+    let segments = Segments::open(dir, identity().owner(), Access::ReadWrite).expect("intact");
     segments.wipe(verdict.cut.as_ref().map_or(&[], |cut| &cut.wipes)).expect("the test's own disk works");
 }
 

@@ -60,13 +60,13 @@ fn what_is_written_is_read() {
     let file = write(dir.path(), header(42), &pieces());
     assert_eq!(file.path.file_name().and_then(|n| n.to_str()), Some("0000000001-00000000000000000042.snap"));
     assert_eq!(file.bytes, fs::metadata(&file.path).expect("it is there").len());
-    assert_eq!(read(&file.path).expect("it is whole"), (header(42), pieces()));
-    assert_eq!(SnapshotReader::open(&file.path).and_then(SnapshotReader::prove).expect("whole"), header(42));
+    assert_eq!(read(&file.path).expect("intact"), (header(42), pieces()));
+    assert_eq!(SnapshotReader::open(&file.path).and_then(SnapshotReader::prove).expect("intact"), header(42));
     let large = vec![(9, vec![3; SNAPSHOT_PIECE_BYTES_MAX]); 5];
     let file = write(dir.path(), header(43), &large);
-    assert_eq!(read(&file.path).expect("it is whole").1, large);
+    assert_eq!(read(&file.path).expect("intact").1, large);
     assert!(file.bytes < 100_000, "compressed: {} bytes", file.bytes);
-    assert_eq!(read(&write(dir.path(), header(44), &[]).path).expect("whole").1, Pieces::new());
+    assert_eq!(read(&write(dir.path(), header(44), &[]).path).expect("intact").1, Pieces::new());
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_long_name_of_a_build_is_cut_at_a_character() {
     let dir = dir();
     let build = format!("{}ü and more", "x".repeat(63));
     let file = write(dir.path(), SnapshotHeader { build, ..header(1) }, &pieces());
-    assert_eq!(read(&file.path).expect("whole").0.build, "x".repeat(63));
+    assert_eq!(read(&file.path).expect("intact").0.build, "x".repeat(63));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn every_flip_and_every_cut_is_refused() {
         fs::write(&bad, bytes).expect("written");
         let error = read(&bad).expect_err(what);
         assert_eq!(error.kind(), ErrorKind::Damaged, "{what}: {error}");
-        assert!(error.to_string().contains("bad at offset"), "{error}");
+        assert!(error.to_string().contains("bad is damaged"), "{error}");
     };
     for at in 0..whole.len() {
         let mut bytes = whole.clone();

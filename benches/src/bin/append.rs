@@ -33,7 +33,8 @@ use wal::directory::Directory;
 use wal::frame::{FRAME_HEADER_BYTES, RECORD_HEADER_BYTES};
 use wal::head::{Head, HeadConfig, HeadPosition};
 use wal::identity::Identity;
-use wal::segment::{Access, Geometry, SEGMENT_DATA_OFFSET};
+use wal::medium::Access;
+use wal::segment::{Geometry, SEGMENT_DATA_OFFSET};
 use wal::units::{Lsn, NodeId, Timeline};
 
 #[derive(Clone, Debug, Parser)]
@@ -206,7 +207,7 @@ impl Appender for Pinion {
                 let started = ticks.now();
                 let head = self.reactor.head_mut();
                 let seq = head.seq_next();
-                head.stage(seq, &self.record);
+                head.append(seq, &self.record);
                 ensure!(self.reactor.write_journal() == 1, "a record that fills a frame did not close it");
                 under_way.push_back(started);
                 left -= 1;

@@ -181,7 +181,7 @@ impl EngineLoop {
         }
         let stored = Lsn(self.wiring.stored.get().0);
         if head.seq_stored() < stored {
-            head.stored(stored);
+            head.advance_stored(stored);
         }
         count
     }
@@ -259,7 +259,7 @@ impl EngineLoop {
             || EVENTS_PER_CHECK_MAX <= self.events_since_check
             || checked < self.wiring.check_wanted.get().0
             || self.wiring.lifecycle.is_stopping();
-        if due && checked < applied && reactor.head().may_close() && reactor.head().has_room(codec::CHECK_BYTES_MAX) {
+        if due && checked < applied && reactor.head().can_write() && reactor.head().has_room(codec::CHECK_BYTES_MAX) {
             let check = Check { hash: self.engine.check_hash() };
             self.run(now, now, &Command::Check(check), reactor);
             self.events_since_check = 0;
@@ -273,7 +273,7 @@ impl EngineLoop {
         // Assigned before apply: a crash between the two must not reuse a number that the journal has seen.
         let seq = head.seq_next();
         let record_bytes_max = record_bytes_max(command);
-        head.stage_with(seq, record_bytes_max, |into| {
+        head.append_with(seq, record_bytes_max, |into| {
             codec::encode(now, command, into).expect("an encoded command is no larger than its bound")
         });
         let stamp = Stamp { seq: Seq(seq.0), ts: now };

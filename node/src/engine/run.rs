@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use wal::error::WalError;
-use wal::head::Poisoned;
+use wal::poison::Poisoned;
 
 /// Idle cycles after which a loop with `node.idle = "backoff"` waits in the kernel.
 const SPINS_BEFORE_BACKOFF: u32 = 2_000;

@@ -5,7 +5,8 @@
 
 use std::net::SocketAddr;
 use std::time::Duration;
-use wal::head::{Head, Poisoned};
+use wal::head::Head;
+use wal::poison::Poisoned;
 
 /// Identifies a connection. A slot that is used again gets another generation, so an old `ConnId` never means a new
 /// connection.

@@ -19,7 +19,8 @@ use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
-use wal::head::{FRAMES_IN_FLIGHT_MAX, FrameTicket, Head, Poisoned};
+use wal::head::{FRAMES_IN_FLIGHT_MAX, FrameTicket, Head};
+use wal::poison::Poisoned;
 
 /// Entries of the submission ring. Operations beyond it wait for the next cycle.
 const RING_ENTRIES: u32 = 1024;
@@ -437,7 +438,7 @@ impl Reactor {
     #[inline]
     fn link_journal(&mut self) {
         if let Some(journal) = &mut self.journal {
-            journal.head.link_closed();
+            journal.head.hash_closed_frame();
         }
     }
 
@@ -458,7 +459,7 @@ impl Reactor {
     fn write_done(&mut self, ticket: FrameTicket, result: i32) {
         let Some(journal) = self.journal.as_mut() else { return };
         let result = journal.fault.on_write(errno_or_len(result));
-        let outcome = journal.head.written(ticket, result);
+        let outcome = journal.head.complete_write(ticket, result);
         self.note(outcome);
     }
 
@@ -469,7 +470,7 @@ impl Reactor {
             return;
         }
         let result = journal.fault.on_sync(errno_or_len(result).map(|_| ()));
-        let outcome = journal.head.synced(ticket, result);
+        let outcome = journal.head.complete_sync(ticket, result);
         self.note(outcome);
     }
 

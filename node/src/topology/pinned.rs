@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use wal::directory::Directory;
 use wal::error::WalError;
 use wal::head::{Head, HeadPosition};
-use wal::segment::Access;
+use wal::medium::Access;
 
 /// Everything that the pinned threads are built from.
 pub(super) struct PinnedThreads {

@@ -23,8 +23,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use wal::frame::Frame;
-use wal::medium::{Medium, MediumFile, NewFile};
-use wal::segment::Access;
+use wal::medium::{Access, Medium, MediumFile, NewFile};
 use wal::table::{Change, Family, OpenFor, Table, TableFault};
 
 /// The disk of all processes of a simulation.
@@ -369,11 +368,11 @@ impl MediumFile for OpenFile {
         self.with(|file| file.bytes().len() as u64)
     }
 
-    fn read_whole(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         self.with(|file| bytes.copy_from_slice(&file.bytes()[offset as usize..offset as usize + bytes.len()]))
     }
 
-    fn write_whole(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.disk.with_bytes(bytes, |state, bytes| {
             state.file(&self.path).ok_or(io::ErrorKind::NotFound)?.write(offset as usize, bytes);
             Ok(())

@@ -39,10 +39,10 @@ use wal::identity::Identity;
 use wal::mark::{MARK_SLOT_STRIDE_BYTES, MARK_SLOTS, MarkSlot};
 use wal::quarantine::Quarantine;
 use wal::recover::Recovered;
-use wal::segment::{Geometry, SegmentHeader, SegmentIdx};
+use wal::segment::{Geometry, SegmentHeader};
 use wal::snapshot::SnapshotHeader;
 use wal::store::Store;
-use wal::units::{Lsn, NodeId, Timeline};
+use wal::units::{Lsn, NodeId, SegmentIdx, Timeline};
 use zerocopy::IntoBytes;
 
 pub const DATA_DIR: &str = "/simulated";

@@ -6,8 +6,9 @@ use node::reactor::ports::Journaling;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use wal::frame::Frame;
-use wal::head::{FrameTicket, Head, Poisoned, WriteOp};
-use wal::segment::SegmentIdx;
+use wal::head::{FrameTicket, Head, WriteOp};
+use wal::poison::Poisoned;
+use wal::units::SegmentIdx;
 
 pub fn segment_path(idx: SegmentIdx) -> PathBuf {
     PathBuf::from(crate::exchange::DATA_DIR).join("head").join(idx.file_name())
@@ -96,14 +97,14 @@ impl Journal {
     pub fn poll(&mut self) {
         while let Some(completion) = self.completions.pop_front() {
             let outcome = match completion {
-                Completion::Write(ticket, result) => self.head.written(ticket, result),
-                Completion::Sync(ticket, result) => self.head.synced(ticket, result),
+                Completion::Write(ticket, result) => self.head.complete_write(ticket, result),
+                Completion::Sync(ticket, result) => self.head.complete_sync(ticket, result),
             };
             if let Err(poisoned) = outcome {
                 self.poisoned.get_or_insert(poisoned);
             }
         }
-        self.head.link_closed();
+        self.head.hash_closed_frame();
     }
 
     pub fn is_poisoned(&self) -> bool {

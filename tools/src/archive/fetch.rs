@@ -11,11 +11,11 @@ use super::key::Key;
 use crate::offline::new_directory::NewPlace;
 use std::path::Path;
 use wal::directory::Directory;
+use wal::durable_file::sync_dir;
 use wal::identity::Identity;
 use wal::lineage::Lineage;
 use wal::piece::{PIECE_HEADER_BYTES, Piece, PieceHeader};
 use wal::quarantine::Quarantine;
-use wal::segment::sync_dir;
 use wal::snapshot::{SnapshotHeader, SnapshotReader};
 use wal::store::Store;
 use wal::units::{ChainHash, Lsn, NodeId, Tail, Timeline};
@@ -114,7 +114,7 @@ impl Fetching<'_> {
         let origin = Tail { seq: Lsn::ZERO, chain: ChainHash::genesis(node_id, self.timeline) };
         let mut tail = snapshot.as_ref().map_or(origin, |header| header.tail);
         if snapshot.is_some() {
-            store.begin_behind(tail)?;
+            store.begin_after(tail)?;
         }
         for kept in &self.route.pieces {
             let piece = read_piece(self.destination, node_id, self.timeline, kept)?;
@@ -126,7 +126,7 @@ impl Fetching<'_> {
             return Err(BackupError::MissingPieces { place, first, last }.into());
         }
         store.flush()?;
-        directory.mark()?.note(tail.seq)?;
+        directory.mark()?.advance(tail.seq)?;
         let pieces = self.route.pieces.len() as u64;
         let (reach, passed_over) = (tail.seq, Vec::new());
         Ok(Fetched { node_id, timeline: self.timeline, snapshot, tail, reach, pieces, bytes, passed_over })

@@ -25,9 +25,10 @@ use wal::identity::Identity;
 use wal::lineage::{LINEAGE_FILE, Lineage};
 use wal::piece::{Piece, PieceBuilder, PieceHeader};
 use wal::quarantine::Quarantine;
-use wal::recover::{Inspection, Start};
+use wal::recover::Inspection;
 use wal::snapshot::{self, SnapshotFile, SnapshotReader};
 use wal::units::{Lsn, NodeId, Tail, Timeline};
+use wal::walk::Start;
 
 /// Frames of one piece. Small enough that a lost upload costs little, large enough that catching up takes few.
 const PIECE_RAW_BYTES: usize = 8 << 20;

@@ -23,10 +23,10 @@ use std::path::{Path, PathBuf};
 use wal::directory::Directory;
 use wal::error::WalError;
 use wal::quarantine::Quarantine;
-use wal::recover::{Inspection, Recovered, Start};
+use wal::recover::{Inspection, Recovered};
 use wal::snapshot::{SnapshotFile, SnapshotHeader, SnapshotReader};
 use wal::units::Tail;
-use wal::walk::Home;
+use wal::walk::{FrameSource, Start};
 
 /// Times that a walk opens the log anew where a running node wrote over what it was about to read.
 const OVERTAKEN_MAX: usize = 16;
@@ -381,28 +381,28 @@ impl Shown {
             Start::After(tail) => tail.seq.next(),
         };
         let mut walk = inspection.frames(self.start)?;
-        while let Some((frame, home)) = walk.next_frame()? {
+        while let Some((frame, source)) = walk.next_frame()? {
             let mut of_frame = 0;
             for (seq, bytes) in frame.records().filter(|(seq, _)| first <= *seq) {
                 if seq.0.is_multiple_of(PAUSE_RECORDS) {
                     interrupt.check().map_err(End::Show)?;
                 }
                 if !show(Seq(seq.0), bytes).map_err(End::Show)? {
-                    self.count(home, of_frame);
+                    self.count(source, of_frame);
                     return Ok(());
                 }
                 of_frame += 1;
                 self.start = Start::At(seq.next());
             }
-            self.count(home, of_frame);
+            self.count(source, of_frame);
         }
         Ok(())
     }
 
-    fn count(&mut self, home: Home, records: u64) {
-        let frames = match home {
-            Home::Store => &mut self.log.frames_from_store,
-            Home::Head => &mut self.log.frames_from_head,
+    fn count(&mut self, source: FrameSource, records: u64) {
+        let frames = match source {
+            FrameSource::Store => &mut self.log.frames_from_store,
+            FrameSource::Head => &mut self.log.frames_from_head,
         };
         *frames += u64::from(0 < records);
         self.log.records += records;

@@ -14,7 +14,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use wal::segment::sync_dir;
+use wal::durable_file::sync_dir;
 
 /// Behind the name while the work lasts.
 const UNFINISHED: &str = ".unfinished";

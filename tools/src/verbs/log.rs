@@ -19,7 +19,7 @@ use serde_json::json;
 use std::collections::VecDeque;
 use std::time::Duration;
 use wal::lineage::Lineage;
-use wal::recover::Start;
+use wal::walk::Start;
 
 /// How often `tail --follow` looks again.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);

@@ -4,8 +4,8 @@ use std::path::Path;
 use wal::blocking::BlockingHead;
 use wal::directory::Directory;
 use wal::head::HeadConfig;
+use wal::medium::Access;
 use wal::recover::recover;
-use wal::segment::Access;
 use wal::units::Lsn;
 
 /// A frame for each, synced; that they were acknowledged is noted nowhere.

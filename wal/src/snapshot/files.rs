@@ -1,4 +1,4 @@
-//! The files of `snapshots/`: their names say whose timeline they are of and up to which sequence, and sort that way.
+//! The files of `snapshots/`, named by timeline and sequence so that names sort by age.
 
 use crate::error::{Action, Result, WalError};
 use crate::medium::{FileSystem, Medium};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const EXTENSION: &str = ".snap";
 const TEMPORARY: &str = ".tmp";
 
-/// A file that bears a snapshot's name. Whether it is whole, reading it tells.
+/// A file with the name of a snapshot. Only reading it proves that it is intact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotFile {
     pub path: PathBuf,
@@ -30,11 +30,11 @@ pub(super) fn temporary_of(path: &Path) -> PathBuf {
 fn parse(name: &str) -> Option<(Timeline, Lsn)> {
     let (timeline, seq) = name.strip_suffix(EXTENSION)?.split_once('-')?;
     let (timeline, seq) = (Timeline(timeline.parse().ok()?), Lsn(seq.parse().ok()?));
-    // One spelling only: two files never stand for the same snapshot.
+    // Only the canonical name counts, so that two files never stand for the same snapshot.
     (name_of(timeline, seq) == name).then_some((timeline, seq))
 }
 
-/// All snapshots of a directory, oldest first. Files of other names are not ours to judge.
+/// All snapshots of a directory, oldest first. Files with other names are ignored.
 pub fn list(dir: &Path) -> Result<Vec<SnapshotFile>> {
     list_on(&FileSystem, dir)
 }
@@ -50,23 +50,23 @@ pub fn list_on(medium: &dyn Medium, dir: &Path) -> Result<Vec<SnapshotFile>> {
     Ok(found)
 }
 
-/// Takes a snapshot away for good.
+/// Deletes a snapshot. Durable when this returns.
 pub fn remove(file: &SnapshotFile) -> Result<()> {
     remove_on(&FileSystem, file)
 }
 
-/// Takes a snapshot away from `medium` for good.
+/// Deletes a snapshot on `medium`. Durable when this returns.
 pub fn remove_on(medium: &dyn Medium, file: &SnapshotFile) -> Result<()> {
     medium.remove(&file.path).map_err(|source| WalError::io(Action::Remove, &file.path, 0, source))?;
     sync_entries(medium, &file.path)
 }
 
-/// Takes away what writers left that never finished; says how many. For the owner of the directory's lock.
+/// Deletes temporary files of writers that did not finish and returns how many. Only for the owner of the directory's lock.
 pub fn sweep(dir: &Path) -> Result<usize> {
     sweep_on(&FileSystem, dir)
 }
 
-/// Takes away from `medium` what writers left that never finished.
+/// The same on `medium`.
 pub fn sweep_on(medium: &dyn Medium, dir: &Path) -> Result<usize> {
     let mut count = 0;
     for Entry { path, name, .. } in entries(medium, dir)? {
@@ -78,7 +78,7 @@ pub fn sweep_on(medium: &dyn Medium, dir: &Path) -> Result<usize> {
     Ok(count)
 }
 
-/// Makes it durable that `path` is there, or is not.
+/// Makes it durable that `path` exists, or does not.
 pub(super) fn sync_entries(medium: &dyn Medium, path: &Path) -> Result<()> {
     let dir = path.parent().expect("a file in a directory");
     medium.sync_dir(dir).map_err(|source| WalError::io(Action::Sync, dir, 0, source))
@@ -92,7 +92,7 @@ struct Entry {
 
 fn entries(medium: &dyn Medium, dir: &Path) -> Result<Vec<Entry>> {
     let files = medium.list(dir).map_err(|source| WalError::io(Action::Read, dir, 0, source))?;
-    // A name that is no text is no name of ours.
+    // A name that is not UTF-8 is not a snapshot's.
     let entry = |(path, bytes): (PathBuf, u64)| {
         let name = path.file_name()?.to_str()?.to_owned();
         Some(Entry { path, name, bytes })

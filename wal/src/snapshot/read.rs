@@ -1,12 +1,14 @@
-//! Reads one snapshot file and proves it on the way: nothing is lent that its checksum does not vouch for, and the end is
-//! reported only where the whole file agrees with it.
+//! Reads one snapshot file and proves it on the way.
+//!
+//! Invariants: no piece is returned before its checksum is proved; the end is reported only when the hash over the file is.
 
-use super::{
+use crate::error::{Action, Damage, Result, WalError};
+use crate::medium::{FileSystem, Medium};
+use crate::snapshot::format::{
     Coding, END_BYTES, EndBytes, HEADER_BYTES, HeaderBytes, PIECE_HEADER_BYTES, PieceHeader, SNAPSHOT_MAGIC,
     SNAPSHOT_PIECE_BYTES_MAX, SNAPSHOT_VERSION, SnapshotHeader, TAG_END,
 };
-use crate::error::{Action, Damage, Result, WalError};
-use crate::medium::{FileSystem, Medium};
+use crate::units::Lsn;
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use zerocopy::{FromBytes, IntoBytes};
@@ -14,7 +16,7 @@ use zstd::bulk::Decompressor;
 
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// A file being read. After an error nothing more of it is to be believed.
+/// A snapshot file being read. After an error the reader must not be used.
 pub struct SnapshotReader {
     file: BufReader<Box<dyn Read + Send>>,
     path: PathBuf,
@@ -33,7 +35,7 @@ impl SnapshotReader {
         Self::open_on(&FileSystem, path)
     }
 
-    /// Opens a file on `medium`.
+    /// The same on `medium`.
     pub fn open_on(medium: &dyn Medium, path: &Path) -> Result<Self> {
         let file = medium.read_file(path).map_err(|source| match source.kind() {
             ErrorKind::NotFound => damaged(path, 0, Damage::FileMissing),
@@ -44,7 +46,7 @@ impl SnapshotReader {
         read_exact(&mut file, path, 0, &mut bytes)?;
         let header = HeaderBytes::read_from_bytes(&bytes).expect("the array has the header's length");
         if header.magic.get() != SNAPSHOT_MAGIC {
-            return Err(damaged(path, 0, Damage::Malformed("not a snapshot")));
+            return Err(damaged(path, 0, Damage::Malformed("the file does not begin with the magic of a snapshot")));
         }
         if header.checksum() != header.crc32c.get() {
             return Err(damaged(path, 0, Damage::Checksum));
@@ -73,10 +75,11 @@ impl SnapshotReader {
         &self.header
     }
 
-    /// The next piece with its tag; `None` at the end of a file that is whole.
+    /// The next piece with its tag; `None` at the end of an intact file.
     pub fn next_piece(&mut self) -> Result<Option<(u8, &[u8])>> {
         let at = self.offset;
         let header = self.read_stored()?;
+        assert!(self.offset == at + (PIECE_HEADER_BYTES + self.stored.len()) as u64, "a piece is read to its end");
         if header.tag == TAG_END {
             return self.check_end(at).map(|()| None);
         }
@@ -85,39 +88,41 @@ impl SnapshotReader {
         self.piece_count += 1;
         let raw_bytes = header.raw_bytes.get() as usize;
         if header.coding == Coding::Plain as u8 {
-            let whole = raw_bytes == self.stored.len();
-            return if whole { Ok(Some((header.tag, &self.stored))) } else { Err(self.malformed(at, "a length")) };
+            if raw_bytes != self.stored.len() {
+                return Err(self.malformed(at, "a plain piece has two different lengths"));
+            }
+            return Ok(Some((header.tag, &self.stored)));
         }
         if header.coding != Coding::Zstd as u8 {
-            return Err(self.malformed(at, "an unknown coding"));
+            return Err(self.malformed(at, "a piece has an unknown coding"));
         }
         self.raw.resize(raw_bytes, 0);
         match self.decompressor.decompress_to_buffer(&self.stored, &mut self.raw) {
             Ok(len) if len == raw_bytes => Ok(Some((header.tag, &self.raw))),
-            _ => Err(self.malformed(at, "a piece that does not unpack")),
+            _ => Err(self.malformed(at, "a piece cannot be decompressed to its length")),
         }
     }
 
-    /// Reads what is left without using it: proves the file.
+    /// Reads the rest of the file and discards it, which proves every byte.
     pub fn prove(mut self) -> Result<SnapshotHeader> {
         while self.next_piece()?.is_some() {}
         Ok(self.header)
     }
 
-    /// A piece's header and, into `stored`, its bytes; both proved.
+    /// Reads a piece's header, and its bytes into `stored`, and proves the checksum of both.
     fn read_stored(&mut self) -> Result<PieceHeader> {
         let at = self.offset;
         let mut bytes = [0; PIECE_HEADER_BYTES];
         read_exact(&mut self.file, &self.path, at, &mut bytes)?;
         let header = PieceHeader::read_from_bytes(&bytes).expect("the array has the header's length");
         let (raw_bytes, stored_bytes) = (header.raw_bytes.get() as usize, header.stored_bytes.get() as usize);
-        // Before the checksum can be looked at, memory is made for what it is about.
+        // The checksum can be computed only after memory has been allocated for these lengths, so they are bounded first.
         if raw_bytes > SNAPSHOT_PIECE_BYTES_MAX || stored_bytes > SNAPSHOT_PIECE_BYTES_MAX {
-            return Err(self.malformed(at, "a piece beyond its bound"));
+            return Err(self.malformed(at, "a piece is longer than its limit"));
         }
-        // No writer makes one, and nobody behind this has to know what it would mean.
+        // No writer makes an empty piece, so no caller needs to handle one.
         if raw_bytes == 0 {
-            return Err(self.malformed(at, "an empty piece"));
+            return Err(self.malformed(at, "a piece is empty"));
         }
         self.stored.resize(stored_bytes, 0);
         read_exact(&mut self.file, &self.path, at + PIECE_HEADER_BYTES as u64, &mut self.stored)?;
@@ -129,16 +134,16 @@ impl SnapshotReader {
     }
 
     fn check_end(&mut self, at: u64) -> Result<()> {
-        let end =
-            EndBytes::read_from_bytes(&self.stored).map_err(|_| self.malformed(at, "an end of another length"))?;
-        debug_assert!(self.stored.len() == END_BYTES);
+        let end = EndBytes::read_from_bytes(&self.stored)
+            .map_err(|_| self.malformed(at, "the end has another length than it must"))?;
+        assert!(self.stored.len() == END_BYTES);
         if end.blake3 != *self.hasher.finalize().as_bytes() || end.piece_count.get() != self.piece_count {
             return Err(damaged(&self.path, at, Damage::Checksum));
         }
         let mut more = [0];
         match self.file.read(&mut more) {
             Ok(0) => Ok(()),
-            Ok(_) => Err(self.malformed(self.offset, "bytes behind the end")),
+            Ok(_) => Err(self.malformed(self.offset, "bytes follow the end")),
             Err(source) => Err(WalError::io(Action::Read, &self.path, self.offset, source)),
         }
     }
@@ -149,7 +154,7 @@ impl SnapshotReader {
 }
 
 fn damaged(path: &Path, offset: u64, damage: Damage) -> WalError {
-    WalError::damaged(path, offset, crate::units::Lsn::ZERO, damage)
+    WalError::damaged(path, offset, Lsn::ZERO, damage)
 }
 
 fn read_exact(file: &mut impl Read, path: &Path, offset: u64, bytes: &mut [u8]) -> Result<()> {

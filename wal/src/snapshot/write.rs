@@ -1,25 +1,28 @@
-//! Writes one snapshot file. Invariant: until [`SnapshotWriter::finish`] returns, nothing bears the file's own name.
+//! Writes one snapshot file.
+//!
+//! Invariant: the file gets its final name in [`SnapshotWriter::finish`], after every byte is synced.
 
-use super::{
-    Coding, EndBytes, HeaderBytes, PIECE_HEADER_BYTES, PieceHeader, SNAPSHOT_PIECE_BYTES_MAX, SnapshotFile,
-    SnapshotHeader, TAG_END, files,
-};
 use crate::error::{Action, Result, WalError};
 use crate::medium::{FileSystem, Medium, NewFile};
 use crate::mutation::planted;
-use crate::snapshot::steps::STEP_BYTES;
+use crate::snapshot::files::{self, SnapshotFile};
+use crate::snapshot::format::{
+    Coding, EndBytes, HEADER_BYTES, HeaderBytes, PIECE_HEADER_BYTES, PieceHeader, SNAPSHOT_PIECE_BYTES_MAX,
+    SnapshotHeader, TAG_END,
+};
+use crate::writeback::STEP_BYTES;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zerocopy::IntoBytes;
 use zstd::bulk::Compressor;
 
-/// The fastest level that is worth its time: a snapshot must not be slower than the disk.
+/// The fastest level: a snapshot must not be written slower than the disk can take it.
 const ZSTD_LEVEL: i32 = 1;
 
-/// Bytes gathered before they go to the file: a step, so that the device writes it while the next one is packed.
+/// Bytes gathered before they are written: one step, so that the device writes it while the next one is compressed.
 const BUFFER_BYTES: usize = STEP_BYTES;
 
-/// A file on its way. Dropped before it is finished, it leaves nothing behind.
+/// A snapshot file being written. When it is dropped before it is finished, its temporary file is deleted.
 pub struct SnapshotWriter {
     medium: Arc<dyn Medium>,
     file: Box<dyn NewFile>,
@@ -41,7 +44,7 @@ impl SnapshotWriter {
         Self::create_on(Arc::new(FileSystem), dir, header)
     }
 
-    /// Begins a file on `medium`.
+    /// The same on `medium`.
     pub fn create_on(medium: Arc<dyn Medium>, dir: &Path, header: SnapshotHeader) -> Result<Self> {
         let path = dir.join(files::name_of(header.timeline, header.tail.seq));
         let temporary = files::temporary_of(&path);
@@ -70,13 +73,13 @@ impl SnapshotWriter {
         Ok(writer)
     }
 
-    /// Adds a piece. Tags are the caller's, from 1.
+    /// Adds a piece. Its tag is the caller's, from 1.
     pub fn piece(&mut self, tag: u8, raw: &[u8]) -> Result<()> {
-        assert!(tag != TAG_END, "that tag is the end");
+        assert!(TAG_END < tag, "tag 0 is the end's");
         assert!(!raw.is_empty() && raw.len() <= SNAPSHOT_PIECE_BYTES_MAX, "a piece is within its bounds");
         let start = self.buffer.len();
         let body = start + PIECE_HEADER_BYTES;
-        // No room beyond the plain length: whatever zstd cannot make shorter is stored as it is.
+        // The room is the plain length, so zstd fails where it cannot make the piece shorter.
         self.buffer.resize(body + raw.len(), 0);
         let (coding, stored) = match self.compressor.compress_to_buffer(raw, &mut self.buffer[body..]) {
             Ok(stored) => (Coding::Zstd, stored),
@@ -96,11 +99,13 @@ impl SnapshotWriter {
     /// Seals the file and gives it its name. It is durable when this returns.
     pub fn finish(mut self) -> Result<SnapshotFile> {
         self.spill()?;
+        assert!(self.bytes >= HEADER_BYTES as u64 + self.piece_count * PIECE_HEADER_BYTES as u64);
         let end = EndBytes { piece_count: self.piece_count.into(), blake3: *self.hasher.finalize().as_bytes() };
         let header = PieceHeader::sealed(TAG_END, Coding::Plain, end.as_bytes().len(), end.as_bytes());
         self.buffer.extend_from_slice(header.as_bytes());
         self.buffer.extend_from_slice(end.as_bytes());
         self.spill()?;
+        assert!(self.buffer.is_empty(), "every byte is written before the sync");
         self.sync_contents()?;
         let renamed = self.medium.rename(&self.temporary, &self.path);
         renamed.map_err(|source| WalError::io(Action::Rename, &self.path, 0, source))?;
@@ -110,7 +115,7 @@ impl SnapshotWriter {
         Ok(SnapshotFile { path: self.path.clone(), timeline, seq, bytes: self.bytes })
     }
 
-    /// Bytes of all pieces so far, as they were given.
+    /// Bytes of all pieces so far, before compression.
     pub fn raw_bytes(&self) -> u64 {
         self.raw_bytes
     }
@@ -138,7 +143,7 @@ impl SnapshotWriter {
 impl Drop for SnapshotWriter {
     fn drop(&mut self) {
         if !self.finished {
-            // What cannot be removed now is swept at the next start.
+            // A failure is ignored: the next start deletes temporary files.
             let _ = self.medium.remove(&self.temporary);
         }
     }

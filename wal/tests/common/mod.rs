@@ -8,8 +8,9 @@ use wal::blocking::BlockingHead;
 use wal::directory::Directory;
 use wal::head::{HeadConfig, HeadPosition};
 use wal::identity::Identity;
+use wal::medium::Access;
 use wal::recover::{Recovered, recover};
-use wal::segment::{Access, Geometry};
+use wal::segment::Geometry;
 use wal::store::Store;
 use wal::units::{Lsn, NodeId, Timeline};
 
@@ -62,9 +63,9 @@ pub fn assert_records(shown: &[(Lsn, Vec<u8>)], seq_last: Lsn) {
 
 /// Writes `frames` frames of `records` records each through the blocking driver; everything stays in the head.
 pub fn write_frames(path: &Path, frames: usize, records: usize) -> Lsn {
-    let directory = Directory::open(path).expect("the directory is whole");
-    let store = directory.store().expect("the store is whole");
-    let (recovered, _) = recover_all(&directory, &store).expect("the log is whole");
+    let directory = Directory::open(path).expect("the directory is intact");
+    let store = directory.store().expect("the store is intact");
+    let (recovered, _) = recover_all(&directory, &store).expect("the log is intact");
     let mut head = open_head(&directory, recovered.position);
     for _ in 0..frames {
         for _ in 0..records {
@@ -78,7 +79,7 @@ pub fn write_frames(path: &Path, frames: usize, records: usize) -> Lsn {
 }
 
 pub fn open_head(directory: &Directory, at: HeadPosition) -> BlockingHead {
-    let segments = directory.segments(Access::ReadWrite).expect("the segments are whole");
+    let segments = directory.segments(Access::ReadWrite).expect("the segments are intact");
     BlockingHead::new(config(), at, segments).expect("the configuration is valid")
 }
 

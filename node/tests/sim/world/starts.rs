@@ -7,8 +7,9 @@ use crate::journal::{Issued, segment_path};
 use crate::options::Fault;
 use crate::violation::{Checked, Invariant, Violation, ensure};
 use std::path::Path;
-use wal::segment::{SEGMENT_HEADER_BYTES, SegmentIdx};
+use wal::segment::SEGMENT_HEADER_BYTES;
 use wal::table::Family;
+use wal::units::SegmentIdx;
 
 /// The expected outcome of a start on a damaged copy. With `Either` a start must not serve a wrong state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,10 +14,11 @@ use std::path::Path;
 use wal::block::{BLOCK_BYTES, padded};
 use wal::error::{ErrorKind, WalError};
 use wal::frame::{Frame, FrameHeader};
-use wal::replay::{Verdict, judge};
+use wal::medium::Access;
 use wal::scan::{HeadScan, scan};
-use wal::segment::{Access, Geometry, Place, SegmentHeader, SegmentIdx, SegmentOwner, Segments};
-use wal::units::{ChainHash, Lsn, Tail, Timeline};
+use wal::segment::{Geometry, SegmentHeader, SegmentOwner, Segments};
+use wal::units::{ChainHash, Lsn, Place, SegmentIdx, Tail, Timeline};
+use wal::verdict::{Verdict, judge};
 use zerocopy::{FromBytes, IntoBytes};
 
 pub const TARGET: Target = Target { name: "head", seeds, mend, check, bytes_max: 8192, round_inputs: 2_000 };

@@ -34,10 +34,10 @@ fn check(input: &[u8]) -> Outcome {
     assert_eq!(mark.seq(), seq);
     let higher = Lsn(seq.0.saturating_add(1));
     if higher != seq && expected.is_some_and(|slot| slot.counter.get() == u64::MAX) {
-        assert_eq!(mark.note(higher).expect_err("no next counter").kind(), ErrorKind::Damaged);
+        assert_eq!(mark.advance(higher).expect_err("no next counter").kind(), ErrorKind::Damaged);
         return Outcome::Decoded;
     }
-    mark.note(higher).expect("the file takes a slot");
+    mark.advance(higher).expect("the file takes a slot");
     assert_eq!(Mark::read(&path, TIMELINE).expect("it was just written"), higher, "what was noted is what is read");
     Outcome::Decoded
 }

@@ -17,8 +17,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use wal::directory::Directory;
 use wal::quarantine::Quarantine;
-use wal::recover::Start;
 use wal::units::Lsn;
+use wal::walk::Start;
 
 /// Messages of a session that a drill's node keeps in memory: none of them is ever asked for.
 const RESEND_MAX: usize = 1;

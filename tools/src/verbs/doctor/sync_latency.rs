@@ -121,7 +121,7 @@ fn durable_write(reactor: &mut Reactor) -> Result<Duration> {
         [0xA5; BLOCK_BYTES - FRAME_HEADER_BYTES - RECORD_HEADER_BYTES];
     let started = Instant::now();
     let head = reactor.head_mut();
-    head.stage(head.seq_next(), &RECORD);
+    head.append(head.seq_next(), &RECORD);
     ensure!(reactor.write_journal() == 1, "a full frame is closed at once");
     while reactor.head().durable_frame().is_none() {
         reactor.poll(Wait::Spin)?;

@@ -5,8 +5,8 @@ use crate::terminal::output::Output;
 use anyhow::Result;
 use book::units;
 use wal::follow::Follower;
-use wal::recover::Start;
 use wal::units::Lsn;
+use wal::walk::Start;
 
 /// Frames are shown before they are durable, as everything at the end of the log is.
 const NEWEST: Lsn = Lsn(u64::MAX);

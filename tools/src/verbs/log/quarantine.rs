@@ -16,7 +16,7 @@ use serde_json::json;
 use std::path::PathBuf;
 use wal::directory::Directory;
 use wal::quarantine::Quarantined;
-use wal::recover::Start;
+use wal::walk::Start;
 
 /// Every start, replay, restore and backup from then on leaves the command out: it keeps its number and does nothing.
 /// There is no way back, because what comes behind it is built without it.

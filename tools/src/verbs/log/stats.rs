@@ -10,7 +10,8 @@ use book::units::{Seq, TsNs};
 use clap::Args;
 use serde_json::json;
 use std::collections::BTreeMap;
-use wal::recover::{Recovered, Start};
+use wal::recover::Recovered;
+use wal::walk::Start;
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// What a command that cannot be read is counted as; only one that is left out is passed over so.
