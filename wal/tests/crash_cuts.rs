@@ -45,11 +45,11 @@ fn judge_from(path: &Path, stored: Tail) -> Result<Verdict, Refusal> {
 
 /// Bytes of a frame of three records, from its own header.
 fn frame_bytes(segment: &[u8], offset: usize) -> usize {
-    wal::frame::Frame::decode(&segment[offset..]).expect("a frame lies here").bytes().len()
+    wal::frame::Frame::decode(&segment[offset..]).expect("a frame is here").bytes().len()
 }
 
 #[test]
-fn whole_head_is_read_to_its_end() {
+fn an_intact_head_is_read_to_its_end() {
     let verdict = Image::new().judge().expect("nothing is wrong");
     assert_eq!((verdict.tail.seq, verdict.frames.len(), verdict.cut), (Lsn(33), 11, None));
     assert_eq!((verdict.place.segment.0, verdict.place.offset), (1, 5 * 4096));
@@ -58,13 +58,13 @@ fn whole_head_is_read_to_its_end() {
 #[test]
 fn last_frame_cut_at_every_byte_is_a_torn_end() {
     let image = Image::new();
-    let whole = fs::read(image.segment(1)).expect("readable");
+    let intact = fs::read(image.segment(1)).expect("readable");
     let start = 4 * 4096;
-    let len = frame_bytes(&whole, start);
+    let len = frame_bytes(&intact, start);
     for kept in 0..len {
-        let mut torn = whole.clone();
+        let mut torn = intact.clone();
         torn[start + kept..].fill(0);
-        if torn == whole {
+        if torn == intact {
             continue;
         }
         fs::write(image.segment(1), &torn).expect("writable");
@@ -78,10 +78,10 @@ fn last_frame_cut_at_every_byte_is_a_torn_end() {
 #[test]
 fn last_frame_flipped_at_every_byte_is_a_torn_end() {
     let image = Image::new();
-    let whole = fs::read(image.segment(1)).expect("readable");
+    let intact = fs::read(image.segment(1)).expect("readable");
     let start = 4 * 4096;
-    for at in start..start + frame_bytes(&whole, start) {
-        let mut flipped = whole.clone();
+    for at in start..start + frame_bytes(&intact, start) {
+        let mut flipped = intact.clone();
         flipped[at] ^= 1 << (at % 8);
         fs::write(image.segment(1), &flipped).expect("writable");
         let verdict = image.judge().unwrap_or_else(|refusal| panic!("at {at}: {refusal:?}"));
@@ -94,10 +94,10 @@ fn a_durable_frame_flipped_at_every_byte_is_refused_with_its_place() {
     let image = Image::new();
     // The last but one, the last of a segment, the first of a segment, the very first.
     for (ordinal, block, seq, later) in [(1, 3, 28, 31), (0, 7, 19, 22), (1, 1, 22, 25), (0, 1, 1, 4)] {
-        let whole = fs::read(image.segment(ordinal)).expect("readable");
+        let intact = fs::read(image.segment(ordinal)).expect("readable");
         let start = block * 4096;
-        for at in start..start + frame_bytes(&whole, start) {
-            let mut flipped = whole.clone();
+        for at in start..start + frame_bytes(&intact, start) {
+            let mut flipped = intact.clone();
             flipped[at] ^= 1 << (at % 8);
             fs::write(image.segment(ordinal), &flipped).expect("writable");
             let refusal = image.judge().expect_err("a later frame attests it");
@@ -105,18 +105,18 @@ fn a_durable_frame_flipped_at_every_byte_is_refused_with_its_place() {
             assert_eq!((refusal.seq, refusal.place.segment.0), (Lsn(seq), ordinal), "at {at}");
             assert_eq!(refusal.place.offset, start as u64, "at {at}");
         }
-        fs::write(image.segment(ordinal), &whole).expect("writable");
+        fs::write(image.segment(ordinal), &intact).expect("writable");
     }
 }
 
 #[test]
-fn the_mark_knows_what_no_later_frame_attests() {
+fn the_mark_attests_the_last_frame() {
     let image = Image::new();
     let mut bytes = fs::read(image.segment(1)).expect("readable");
     bytes[4 * 4096 + 75] ^= 1;
     fs::write(image.segment(1), &bytes).expect("writable");
     let directory = wal::directory::Directory::open(&image.path).expect("intact");
-    directory.mark().expect("intact").advance(Lsn(33)).expect("noted");
+    directory.mark().expect("intact").advance(Lsn(33)).expect("advanced");
     let store = directory.store().expect("intact");
     let error = common::recover_all(&directory, &store).expect_err("33 was acknowledged");
     assert!(matches!(error, WalError::ShorterThanAcknowledged { have: Lsn(30), mark: Lsn(33), .. }));
@@ -124,12 +124,12 @@ fn the_mark_knows_what_no_later_frame_attests() {
 }
 
 #[test]
-fn more_whole_frames_than_can_be_in_flight_are_not_a_torn_end() {
-    // Frames that attest nothing (their writer never saw a completion), behind a missing first one.
+fn more_intact_frames_than_can_be_in_flight_are_not_a_torn_end() {
+    // Frames that attest nothing (their writer never saw a completion), after a missing first one.
     let at = HeadPosition::fresh(common::NODE, common::TIMELINE, Lsn::ZERO);
-    let verdict_with = |whole: u64| {
+    let verdict_with = |intact: u64| {
         let mut found = wal::scan::HeadScan::default();
-        for seq in (2..2 + whole).map(Lsn) {
+        for seq in (2..2 + intact).map(Lsn) {
             let place = wal::units::Place { segment: wal::units::SegmentIdx(0), offset: seq.0 * 4096 };
             let (chain_prev, hash) = (at.tail.chain, at.tail.chain);
             let seq_durable = Lsn::ZERO;
@@ -147,8 +147,8 @@ fn more_whole_frames_than_can_be_in_flight_are_not_a_torn_end() {
         }
         judge(&found, at.tail)
     };
-    assert_eq!(verdict_with(15).expect("fifteen behind one").cut.expect("cut").frames_intact, 15);
-    assert_eq!(verdict_with(16).expect_err("sixteen behind one").damage, Damage::BeyondInFlight { count: 16 });
+    assert_eq!(verdict_with(15).expect("fifteen after one").cut.expect("cut").frames_intact, 15);
+    assert_eq!(verdict_with(16).expect_err("sixteen after one").damage, Damage::BeyondInFlight { count: 16 });
 }
 
 /// Its records may hold anything, also what looks like a frame at the start of a block.
@@ -197,9 +197,9 @@ fn a_right_checksum_with_a_wrong_link_is_refused() {
     stored.chain.0[0] ^= 1;
     let refusal = judge_from(&image.path, stored).expect_err("the first frame links to another genesis");
     assert_eq!((refusal.seq, refusal.damage), (Lsn(1), Damage::ChainBroken));
-    // The same where the head still has a copy of the store's last frame, and that copy tells another story.
+    // The same where the head still has a copy of the store's last frame, and that copy differs.
     stored.seq = Lsn(33);
-    assert_eq!(judge_from(&image.path, stored).expect_err("two stories").damage, Damage::ChainBroken);
+    assert_eq!(judge_from(&image.path, stored).expect_err("two histories").damage, Damage::ChainBroken);
 }
 
 #[test]
@@ -214,26 +214,26 @@ fn a_frame_copied_to_a_second_place_is_refused() {
 }
 
 #[test]
-fn recovering_wipes_the_torn_end_and_looking_leaves_it() {
+fn recovering_wipes_the_torn_end_and_inspecting_leaves_it() {
     let image = Image::new();
     let mut bytes = fs::read(image.segment(1)).expect("readable");
     bytes[4 * 4096 + 75] ^= 1;
     fs::write(image.segment(1), &bytes).expect("writable");
-    let looker = wal::directory::Directory::open_read_only(&image.path).expect("intact");
-    let looked = wal::recover::inspect(&looker, Lsn(1), |_, _| Ok(())).expect("a torn end");
+    let reader = wal::directory::Directory::open_read_only(&image.path).expect("intact");
+    let seen = wal::recover::inspect(&reader, Lsn(1), |_, _| Ok(())).expect("a torn end");
     assert!(bytes == fs::read(image.segment(1)).expect("readable"));
 
     let directory = wal::directory::Directory::open(&image.path).expect("intact");
     let store = directory.store().expect("intact");
     let (recovered, shown) = common::recover_all(&directory, &store).expect("a torn end");
     assert_records(&shown, Lsn(30));
-    assert_eq!(recovered.cut, looked.cut);
+    assert_eq!(recovered.cut, seen.cut);
     bytes[4 * 4096..5 * 4096].fill(0);
     assert!(bytes == fs::read(image.segment(1)).expect("readable"), "the torn block is zeroed, nothing else");
 }
 
 #[test]
-fn the_log_goes_on_after_a_cut_and_the_cut_frame_never_returns() {
+fn the_log_continues_after_a_cut_and_the_cut_frame_never_returns() {
     let image = Image::new();
     let mut bytes = fs::read(image.segment(1)).expect("readable");
     bytes[4 * 4096 + 75] ^= 1;

@@ -1,4 +1,4 @@
-//! The directory, the mark, the store and the whole start: what is refused, by which error.
+//! The directory, the mark, the store and a full start: what is refused, by which error.
 
 mod common;
 
@@ -57,7 +57,7 @@ fn copy_tree(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_log_goes_on_over_many_starts_and_both_places() {
+fn a_log_continues_over_many_starts_in_head_and_store() {
     let (_temp, path) = new_directory();
     for round in 1..=6 {
         assert_eq!(write_frames(&path, 5, 4), Lsn(20 * round));
@@ -103,31 +103,31 @@ fn ring_goes_round_while_the_store_follows() {
     let mut head: BlockingHead = common::open_head(&directory, recovered.position);
     let mut waited = 0;
     for seq in (1..=2000).map(Lsn) {
-        if head.append(&common::record(seq)).expect("the disk takes it").is_none() {
+        if head.append(&common::record(seq)).expect("the disk works").is_none() {
             waited += 1;
-            head.store_all(&store).expect("the store takes it");
-            assert_eq!(head.append(&common::record(seq)).expect("the disk takes it"), Some(seq));
+            head.store_all(&store).expect("the store works");
+            assert_eq!(head.append(&common::record(seq)).expect("the disk works"), Some(seq));
         }
         if seq.0.is_multiple_of(3) {
-            head.commit().expect("the disk takes it");
-            head.move_into(&store).expect("the store takes it");
+            head.commit().expect("the disk works");
+            head.move_into(&store).expect("the store works");
         }
     }
-    head.commit().expect("the disk takes it");
+    head.commit().expect("the disk works");
     assert!(waited >= 20, "the head waited for the store {waited} times");
     drop((head, store, directory));
     assert_eq!(start(&path).expect("intact"), Lsn(2000));
 }
 
 #[test]
-fn a_looker_sees_all_and_writes_nothing_while_the_owner_runs() {
+fn a_reader_sees_everything_and_writes_nothing_while_the_owner_runs() {
     let (_temp, path) = new_directory();
     write_frames(&path, 4, 3);
     let _owner = Directory::open(&path).expect("intact");
-    let looker = Directory::open_read_only(&path).expect("intact");
+    let reader = Directory::open_read_only(&path).expect("intact");
     let before = fs::read(path.join("head/head-000.seg")).expect("readable");
     let mut count = 0;
-    let found = inspect(&looker, Lsn(1), |seq, record| {
+    let found = inspect(&reader, Lsn(1), |seq, record| {
         assert_eq!(record, common::record(seq));
         count += 1;
         Ok(())
@@ -157,14 +157,14 @@ fn one_process_at_a_time() {
 }
 
 #[test]
-fn only_an_empty_place_becomes_a_directory_and_an_empty_one_is_none() {
+fn only_an_empty_place_becomes_a_directory_and_an_empty_one_is_not_opened() {
     let (temp, path) = new_directory();
-    let error = Directory::create(&path, &identity(), BALLAST_BYTES).expect_err("taken");
+    let error = Directory::create(&path, &identity(), BALLAST_BYTES).expect_err("not empty");
     assert_eq!(error.kind(), ErrorKind::NotEmpty);
     let empty = temp.path().join("empty");
     fs::create_dir(&empty).expect("makes a directory");
     assert_eq!(Directory::open(&empty).expect_err("empty").kind(), ErrorKind::NotInitialised);
-    assert_eq!(fs::read_dir(&empty).expect("readable").count(), 0, "opening left nothing behind");
+    assert_eq!(fs::read_dir(&empty).expect("readable").count(), 0, "opening made no file");
     assert_eq!(Directory::open(&temp.path().join("absent")).expect_err("absent").kind(), ErrorKind::NotInitialised);
 }
 
@@ -198,9 +198,9 @@ fn a_log_shorter_than_the_mark_is_refused() {
     let stale = temp.path().join("stale");
     copy_tree(&path, &stale);
     write_frames(&path, 2, 3);
-    Directory::open(&path).expect("intact").mark().expect("intact").advance(Lsn(12)).expect("noted");
+    Directory::open(&path).expect("intact").mark().expect("intact").advance(Lsn(12)).expect("advanced");
     assert_eq!(start(&path).expect("12 is there"), Lsn(12));
-    // The old copy is whole in itself; only the mark knows better.
+    // The old copy is intact; only the mark shows that it is old.
     fs::copy(path.join("MARK"), stale.join("MARK")).expect("copied");
     let error = refused(&stale);
     assert_eq!(error.kind(), ErrorKind::ShorterThanAcknowledged);
@@ -212,26 +212,26 @@ fn mark_survives_a_torn_slot_and_not_two() {
     let (_temp, path) = new_directory();
     let file = path.join("MARK");
     let mut mark = Mark::open(&file, TIMELINE).expect("intact");
-    (1..=5).for_each(|seq| mark.advance(Lsn(seq)).expect("noted"));
+    (1..=5).for_each(|seq| mark.advance(Lsn(seq)).expect("advanced"));
     drop(mark);
     assert_eq!(Mark::read(&file, TIMELINE).expect("intact"), Lsn(5));
-    let whole = fs::read(&file).expect("readable");
+    let intact = fs::read(&file).expect("readable");
     // Counter 1 was made with the file; note 5 has counter 6: slot 0.
     for at in 0..32 {
-        let mut torn = whole.clone();
+        let mut torn = intact.clone();
         torn[at] ^= 1;
         fs::write(&file, &torn).expect("writable");
         assert_eq!(Mark::read(&file, TIMELINE).expect("the other slot"), Lsn(4), "at {at}");
     }
-    fs::write(&file, vec![0; whole.len()]).expect("writable");
+    fs::write(&file, vec![0; intact.len()]).expect("writable");
     assert_eq!(refused(&path).kind(), ErrorKind::Damaged);
-    fs::write(&file, &whole).expect("writable");
+    fs::write(&file, &intact).expect("writable");
     assert_eq!(Mark::read(&file, Timeline(2)).expect_err("older").kind(), ErrorKind::TimelineDiffers);
     fs::remove_file(&file).expect("removed");
     assert_eq!(damage(refused(&path)), Damage::FileMissing);
 }
 
-/// A slot that is whole and not its own: the next note would go over it, and tear the only mark there is.
+/// An intact slot in the wrong place: the next write would overwrite it and could tear the only mark there is.
 #[test]
 fn a_mark_in_the_other_slots_place_does_not_count() {
     let (_temp, path) = new_directory();
@@ -248,7 +248,7 @@ fn a_mark_in_the_other_slots_place_does_not_count() {
     assert_eq!(put([slot(6, 5), slot(5, 4)]).expect("each in its place"), Lsn(5));
     assert_eq!(put([slot(4, 3), slot(6, 5)]).expect("the first is in its place"), Lsn(3));
     assert_eq!(put([slot(5, 4), slot(6, 5)]).expect_err("swapped").kind(), ErrorKind::Damaged);
-    // Nobody counts so far: it is read, and nothing is noted behind it.
+    // No writer counts that far: the mark is read, and cannot be advanced.
     assert_eq!(put([slot(4, 3), slot(u64::MAX, 9)]).expect("each in its place"), Lsn(9));
     let mut mark = Mark::open(&file, TIMELINE).expect("intact");
     assert_eq!(mark.advance(Lsn(10)).expect_err("no next counter").kind(), ErrorKind::Damaged);
@@ -259,7 +259,7 @@ fn segments_that_are_not_ours_are_refused() {
     let (temp, path) = new_directory();
     write_frames(&path, 9, 3);
     let file = path.join("head/head-001.seg");
-    let whole = fs::read(&file).expect("readable");
+    let intact = fs::read(&file).expect("readable");
     let foreign = |name: &str, node_id, timeline| {
         let dir = temp.path().join(name);
         fs::create_dir(&dir).expect("makes a directory");
@@ -276,18 +276,18 @@ fn segments_that_are_not_ours_are_refused() {
 
     fs::copy(path.join("head/head-002.seg"), &file).expect("copied");
     assert_eq!(damage(refused(&path)), Damage::OrdinalDiffers { expected: 1, found: 2 });
-    fs::write(&file, &whole[..4096]).expect("writable");
+    fs::write(&file, &intact[..4096]).expect("writable");
     assert!(matches!(damage(refused(&path)), Damage::LengthDiffers { .. }));
-    fs::write(&file, &whole).expect("writable");
+    fs::write(&file, &intact).expect("writable");
     overwrite(&file, 4, &[2]);
     assert_eq!(refused(&path).kind(), ErrorKind::UnknownFormat);
-    fs::write(&file, &whole).expect("writable");
+    fs::write(&file, &intact).expect("writable");
     overwrite(&file, 9, &[1]);
     assert_eq!(damage(refused(&path)), Damage::Checksum);
     fs::remove_file(&file).expect("removed");
     let WalError::Damaged { path: named, damage, .. } = refused(&path) else { panic!("another error") };
     assert_eq!((named, damage), (file.clone(), Damage::FileMissing));
-    fs::write(&file, &whole).expect("writable");
+    fs::write(&file, &intact).expect("writable");
     assert_eq!(start(&path).expect("intact again"), Lsn(27));
 }
 
@@ -316,7 +316,7 @@ fn an_old_copy_of_the_store_is_a_hole() {
     assert!(matches!(damage(refused(&path)), Damage::Hole { .. }));
 }
 
-/// Changes the frame at `seq` behind the store's back; `None` removes it.
+/// Changes the frame at `seq` without the store; `None` removes it.
 fn tamper(path: &Path, seq: Lsn, change: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) {
     let families = ["default", "log", "history", "meta"];
     let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), path.join("db"), families).expect("opens");
@@ -340,7 +340,7 @@ fn a_hole_in_the_store_is_refused_with_its_sequence() {
         matches!(error, WalError::Damaged { seq: Lsn(13), damage: Damage::SeqGap { found: Lsn(16) }, .. }),
         "{error}"
     );
-    // Whoever begins behind the hole meets it as well: a frame is held against its predecessor.
+    // A start after the hole is refused as well: a frame is compared with the one before it.
     let directory = Directory::open(&path).expect("intact");
     let store = directory.store().expect("intact");
     assert!(recover(&directory, &store, Lsn(17), |_, _| Ok(())).is_err());
@@ -357,11 +357,11 @@ fn a_flipped_bit_in_the_store_is_refused() {
         .map(|entry| entry.expect("readable").path())
         .find(|path| path.extension().is_some_and(|extension| extension == "sst"))
         .expect("a flush has made a file");
-    let whole = fs::read(&sst).expect("readable");
-    let at = whole.windows(8).position(|window| window == 14_u64.to_le_bytes()).expect("record 14 lies there");
-    overwrite(&sst, at as u64, &[whole[at] ^ 1]);
+    let intact = fs::read(&sst).expect("readable");
+    let at = intact.windows(8).position(|window| window == 14_u64.to_le_bytes()).expect("record 14 is in the file");
+    overwrite(&sst, at as u64, &[intact[at] ^ 1]);
     assert_eq!(refused(&path).kind(), ErrorKind::Damaged);
-    overwrite(&sst, at as u64, &[whole[at]]);
+    overwrite(&sst, at as u64, &[intact[at]]);
     assert_eq!(start(&path).expect("intact again"), Lsn(30));
     // ... and by ours, where RocksDB was given wrong bytes to begin with.
     tamper(&path, Lsn(13), |mut frame| {
@@ -427,7 +427,7 @@ fn a_cut_takes_no_file_with_a_frame_that_stays() {
         while left.next_frame().expect("intact").is_some() {
             count += 1;
         }
-        assert_eq!(count, (36 - base) / 3, "behind {base}");
+        assert_eq!(count, (36 - base) / 3, "after {base}");
     }
 }
 
@@ -469,16 +469,16 @@ fn ballast_comes_back_only_where_there_is_room() {
     let (_temp, path) = new_directory();
     let directory = Directory::open(&path).expect("intact");
     let ballast = path.join("BALLAST");
-    assert_eq!(directory.restore_ballast(BALLAST_BYTES, 0).expect("looks"), Ballast::Present);
-    fs::remove_file(&ballast).expect("given away");
-    assert_eq!(directory.restore_ballast(BALLAST_BYTES, 5 * BALLAST_BYTES - 1).expect("looks"), Ballast::NoRoom);
+    assert_eq!(directory.restore_ballast(BALLAST_BYTES, 0).expect("readable"), Ballast::Present);
+    fs::remove_file(&ballast).expect("deleted");
+    assert_eq!(directory.restore_ballast(BALLAST_BYTES, 5 * BALLAST_BYTES - 1).expect("readable"), Ballast::NoRoom);
     assert!(!ballast.exists());
     assert_eq!(directory.restore_ballast(BALLAST_BYTES, 5 * BALLAST_BYTES).expect("writes"), Ballast::Recreated);
     assert_eq!(fs::metadata(&ballast).expect("there").len(), BALLAST_BYTES);
 }
 
 #[test]
-fn a_later_timeline_begins_where_it_is_told_to() {
+fn a_later_timeline_begins_at_its_base() {
     let (temp, _) = new_directory();
     let path = temp.path().join("restored");
     let restored = Identity { timeline: Timeline(2), seq_base: Lsn(500), ..identity() };

@@ -115,9 +115,9 @@ proptest! {
         prop_assert!(Frame::decode(&bytes).is_err());
     }
 
-    /// Behind a right checksum lies whatever a broken writer put there.
+    /// After a right checksum the payload is whatever a broken writer put there.
     #[test]
-    fn decoder_never_panics_behind_a_right_checksum(
+    fn decoder_never_panics_after_a_right_checksum(
         mut bytes in proptest::collection::vec(any::<u8>(), FRAME_HEADER_BYTES..300),
         table in proptest::collection::vec(0_u32..20, 0..10),
     ) {
@@ -137,8 +137,8 @@ proptest! {
         bytes[..FRAME_HEADER_BYTES].copy_from_slice(header.as_bytes());
         let crc = crc32c(&bytes);
         bytes[offset_of!(FrameHeader, crc32c)..][..4].copy_from_slice(&crc.to_le_bytes());
-        let whole = at == bytes.len() && !table.is_empty();
-        prop_assert_eq!(Frame::decode(&bytes).is_ok(), whole);
+        let complete = at == bytes.len() && !table.is_empty();
+        prop_assert_eq!(Frame::decode(&bytes).is_ok(), complete);
     }
 }
 

@@ -13,7 +13,7 @@ fn fresh() -> Head {
     Head::new(config(), HeadPosition::fresh(NODE, TIMELINE, Lsn::ZERO)).expect("the configuration is valid")
 }
 
-fn stage_next(head: &mut Head) -> Lsn {
+fn append_next(head: &mut Head) -> Lsn {
     let seq = head.seq_next();
     head.append(seq, &record(seq));
     seq
@@ -21,8 +21,8 @@ fn stage_next(head: &mut Head) -> Lsn {
 
 /// One frame of one record, on its way.
 fn write_one(head: &mut Head) -> WriteOp {
-    stage_next(head);
-    head.next_write().expect("a frame is staged and may go")
+    append_next(head);
+    head.next_write().expect("a frame has a record and may be written")
 }
 
 fn complete(head: &mut Head, op: &WriteOp) {
@@ -35,7 +35,7 @@ fn durable_only_over_the_contiguous_run_in_any_order() {
     let mut head = fresh();
     let ops: Vec<_> = (0..4).map(|_| write_one(&mut head)).collect();
     assert_eq!(head.frames_in_flight(), 4);
-    stage_next(&mut head);
+    append_next(&mut head);
     assert_eq!(head.next_write(), None, "four are in flight");
 
     head.complete_sync(ops[2].ticket, Ok(())).expect("intact");
@@ -57,11 +57,11 @@ fn durable_only_over_the_contiguous_run_in_any_order() {
 fn frames_link_and_padding_is_zero_in_a_used_buffer() {
     let mut head = fresh();
     let mut tail = HeadPosition::fresh(NODE, TIMELINE, Lsn::ZERO).tail;
-    let mut taken = vec![0; config().frame_bytes_max];
+    let mut copied = vec![0; config().frame_bytes_max];
     for round in 0..40_u64 {
         // Long frames first, so that a short one finds their bytes in its buffer.
         for _ in 0..(40 - round) {
-            stage_next(&mut head);
+            append_next(&mut head);
         }
         let op = head.next_write().expect("may go");
         let bytes = head.bytes(op.ticket).to_vec();
@@ -72,8 +72,8 @@ fn frames_link_and_padding_is_zero_in_a_used_buffer() {
         assert_eq!(bytes.as_ptr().addr() % 8, 0);
         tail = frame.tail();
         complete(&mut head, &op);
-        let len = head.pop_durable_frame(&mut taken).expect("durable");
-        assert_eq!(&taken[..len], frame.bytes());
+        let len = head.pop_durable_frame(&mut copied).expect("durable");
+        assert_eq!(&copied[..len], frame.bytes());
         head.advance_stored(head.seq_durable());
     }
 }
@@ -111,7 +111,7 @@ fn wrap_run(seed: u64) {
     let mut rng = Rng(seed);
     let mut head = fresh();
     let mut held = vec![Lsn::ZERO; (GEOMETRY.segment_count as u64 * GEOMETRY.segment_bytes / 4096) as usize];
-    let mut taken = vec![0; config().frame_bytes_max];
+    let mut copied = vec![0; config().frame_bytes_max];
     let (mut frames, mut refused) = (0, 0);
     for _ in 0..2000 {
         let bytes = 1 + rng.below(6000) as usize;
@@ -133,7 +133,7 @@ fn wrap_run(seed: u64) {
             complete(&mut head, &op);
             frames += 1;
         }
-        while head.pop_durable_frame(&mut taken).is_some() {}
+        while head.pop_durable_frame(&mut copied).is_some() {}
         if rng.one_in(12) {
             let lag = rng.below(1 + head.seq_durable().0 - head.seq_stored().0);
             head.advance_stored(Lsn(head.seq_durable().0 - lag));
@@ -146,12 +146,12 @@ fn wrap_run(seed: u64) {
 #[test]
 fn a_store_that_stops_ends_room_and_stored_gives_it_back() {
     let mut head = fresh();
-    let mut taken = vec![0; config().frame_bytes_max];
+    let mut copied = vec![0; config().frame_bytes_max];
     let mut frames = 0;
     while head.has_room(8) && frames < 100 {
         let op = write_one(&mut head);
         complete(&mut head, &op);
-        head.pop_durable_frame(&mut taken).expect("durable");
+        head.pop_durable_frame(&mut copied).expect("durable");
         frames += 1;
     }
     assert_eq!(frames, 4 * 7, "four segments of seven blocks");
@@ -164,7 +164,7 @@ fn a_store_that_stops_ends_room_and_stored_gives_it_back() {
 }
 
 #[test]
-fn durable_frames_that_nobody_takes_end_room() {
+fn durable_frames_that_are_not_released_end_room() {
     let mut head = fresh();
     let mut frames = 0;
     while head.has_room(8) && frames < 100 {
@@ -201,7 +201,7 @@ fn poisoned_by(fail: impl Fn(&mut Head, &WriteOp)) -> WriteFault {
     let mut head = fresh();
     let first = write_one(&mut head);
     let second = write_one(&mut head);
-    stage_next(&mut head);
+    append_next(&mut head);
     fail(&mut head, &second);
     let poisoned = *head.poisoned().expect("poisoned");
     assert_eq!((poisoned.seq, poisoned.place), (second.seq_first, second.place));

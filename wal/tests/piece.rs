@@ -87,13 +87,13 @@ fn the_header_is_where_it_is() {
 }
 
 #[test]
-fn a_walk_shows_the_frames_of_both_places_and_how_far_they_are_durable() {
+fn a_walk_shows_the_frames_of_store_and_head_and_up_to_where_they_are_durable() {
     let (_temp, path) = new_directory();
     write_frames(&path, 5, 4);
     assert_eq!(write_frames(&path, 3, 4), Lsn(32));
     let directory = Directory::open_read_only(&path).expect("intact");
     let inspection = Inspection::open(&directory).expect("intact");
-    // The last frame is attested by nobody, and nobody has noted it.
+    // No later frame attests the last one, and the mark does not cover it.
     assert_eq!(inspection.seq_durable().expect("readable"), Lsn(28));
     inspection.sync().expect("a file opened for reading can be synced");
     let base = inspection.base().expect("readable");
@@ -119,20 +119,20 @@ fn a_follower_sees_each_new_frame_and_nothing_of_an_older_use() {
     let store = owner.store().expect("intact");
     let (recovered, _) = recover_all(&owner, &store).expect("intact");
     let mut head = open_head(&owner, recovered.position);
-    let looker = Directory::open_read_only(&path).expect("intact");
+    let reader = Directory::open_read_only(&path).expect("intact");
     let mut write = |count: u64| {
         for _ in 0..count {
             let seq = head.head().seq_next();
-            while head.append(&record(seq)).expect("the disk takes it").is_none() {
-                head.store_all(&store).expect("the store takes it");
+            while head.append(&record(seq)).expect("the disk works").is_none() {
+                head.store_all(&store).expect("the store works");
             }
-            head.commit().expect("the disk takes it");
-            head.move_into(&store).expect("the store takes it");
+            head.commit().expect("the disk works");
+            head.move_into(&store).expect("the store works");
         }
         head.head().seq_durable()
     };
     write(3);
-    let inspection = Inspection::open(&looker).expect("intact");
+    let inspection = Inspection::open(&reader).expect("intact");
     let mut follower = inspection.follow(inspection.tail()).expect("readable").expect("its end is in the head");
     let mut rng = Rng(7);
     let (mut seen, mut rounds) = (Lsn(3), 0);
@@ -148,17 +148,17 @@ fn a_follower_sees_each_new_frame_and_nothing_of_an_older_use() {
         rounds += 1;
     }
     assert!(40 < rounds);
-    // One that falls a ring behind finds nothing, and a new look finds the rest.
+    // A follower with a lag of a ring finds nothing; an inspection finds the rest.
     let end = write(60);
     assert!(follower.next_frame(end).expect("readable").is_none());
-    let inspection = Inspection::open(&looker).expect("intact");
+    let inspection = Inspection::open(&reader).expect("intact");
     let mut follower = inspection.follow(inspection.tail()).expect("readable").expect("its end is in the head");
     let end = write(1);
     assert_eq!(follower.next_frame(end).expect("readable").map(|frame| frame.seq_last()), Some(end));
 }
 
 #[test]
-fn an_empty_log_can_be_told_where_to_begin() {
+fn an_empty_log_can_begin_after_a_state() {
     let (begin, frames) = three_frames();
     let (_temp, path) = new_directory();
     let directory = Directory::open(&path).expect("intact");

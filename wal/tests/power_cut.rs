@@ -1,5 +1,5 @@
 //! A head on a simulated disk: completions in any order, power cut at any point, un-synced writes kept, torn by sector or
-//! lost, and cut again while recovering. What was acknowledged must be there; what is there must have been staged.
+//! lost, and cut again while recovering. What was acknowledged must be there; what is there must have been appended.
 
 mod common;
 
@@ -20,7 +20,7 @@ use zerocopy::IntoBytes;
 
 const SECTOR: usize = 512;
 const SEEDS: u64 = 400;
-/// Power cuts in one run; the log goes on after each.
+/// Power cuts in one run; the log continues after each.
 const CUTS: usize = 4;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -32,7 +32,7 @@ enum Disk {
     HonestNoWipe,
 }
 
-/// What the platter holds, and what the drive has only been told.
+/// What the platter holds, and what is only in the drive's cache.
 struct Platter {
     segments: Vec<File>,
     cached: Vec<(Place, Vec<u8>)>,
@@ -43,7 +43,7 @@ impl Platter {
         self.segments[place.segment.0 as usize].write_all_at(bytes, place.offset).expect("the test's own disk works");
     }
 
-    /// The power goes: each cached write is kept, lost, or torn at its sectors.
+    /// The power fails: each cached write is kept, lost, or torn at its sectors.
     fn cut(&mut self, rng: &mut Rng) {
         for (place, bytes) in std::mem::take(&mut self.cached) {
             match rng.below(4) {
@@ -65,11 +65,11 @@ impl Platter {
     }
 }
 
-/// What the outside world knows: every record ever staged under its sequence, and the highest that was acknowledged.
+/// What the outside world knows: every record ever appended under its sequence, and the highest that was acknowledged.
 struct World {
-    staged: BTreeMap<Lsn, Vec<Vec<u8>>>,
+    appended: BTreeMap<Lsn, Vec<Vec<u8>>>,
     acknowledged: BTreeMap<Lsn, Vec<u8>>,
-    /// What a store would hold: frames taken, proved, never lost.
+    /// What a store would hold: frames copied out, proved, never lost.
     stored: Tail,
     salt: u64,
 }
@@ -85,12 +85,12 @@ fn empty_head(dir: &Path) {
     }
 }
 
-/// Runs one seed; the error says what promise broke.
+/// Runs one seed; the error names the promise that broke.
 fn run(seed: u64, disk: Disk, dir: &Path) -> Result<u64, String> {
     empty_head(dir);
     let mut rng = Rng(seed);
     let stored = HeadPosition::fresh(NODE, TIMELINE, Lsn::ZERO).tail;
-    let mut world = World { staged: BTreeMap::new(), acknowledged: BTreeMap::new(), stored, salt: 0 };
+    let mut world = World { appended: BTreeMap::new(), acknowledged: BTreeMap::new(), stored, salt: 0 };
     let mut position = HeadPosition::fresh(NODE, TIMELINE, Lsn::ZERO);
     for _ in 0..CUTS {
         let files = Segments::open(dir, identity().owner(), Access::ReadWrite).expect("intact").into_files();
@@ -113,7 +113,7 @@ fn run(seed: u64, disk: Disk, dir: &Path) -> Result<u64, String> {
     Ok(position.tail.seq.0)
 }
 
-/// Stages, writes, completes and stores at random until the power is cut.
+/// Appends, writes, completes and stores at random until the power is cut.
 fn live(rng: &mut Rng, disk: Disk, platter: &mut Platter, world: &mut World, at: HeadPosition) {
     let mut head = Head::new(config(), at).expect("valid");
     let mut in_flight: Vec<WriteOp> = Vec::new();
@@ -121,7 +121,7 @@ fn live(rng: &mut Rng, disk: Disk, platter: &mut Platter, world: &mut World, at:
     let mut durable: Vec<(Tail, Vec<u8>)> = Vec::new();
     for _ in 0..20 + rng.below(150) {
         match rng.below(6) {
-            0 | 1 => stage_some(rng, &mut head, world),
+            0 | 1 => append_some(rng, &mut head, world),
             2 => in_flight.extend(head.next_write().inspect(|op| {
                 platter.cached.push((op.place, head.bytes(op.ticket).to_vec()));
             })),
@@ -147,7 +147,7 @@ fn live(rng: &mut Rng, disk: Disk, platter: &mut Platter, world: &mut World, at:
     take(&mut head, world, &mut durable);
 }
 
-fn stage_some(rng: &mut Rng, head: &mut Head, world: &mut World) {
+fn append_some(rng: &mut Rng, head: &mut Head, world: &mut World) {
     for _ in 0..1 + rng.below(4) {
         let seq = head.seq_next();
         world.salt += 1;
@@ -160,7 +160,7 @@ fn stage_some(rng: &mut Rng, head: &mut Head, world: &mut World) {
         }
         if head.has_room(record.len()) {
             head.append(seq, &record);
-            world.staged.entry(seq).or_default().push(record);
+            world.appended.entry(seq).or_default().push(record);
         }
     }
 }
@@ -200,8 +200,8 @@ fn check(dir: &Path, verdict: &Verdict, world: &World) -> Result<(), String> {
         }
     }
     for (seq, record) in &found {
-        if !world.staged.get(seq).is_some_and(|staged| staged.contains(record)) {
-            return Err(format!("sequence {seq} holds what nobody staged"));
+        if !world.appended.get(seq).is_some_and(|appended| appended.contains(record)) {
+            return Err(format!("sequence {seq} holds what was never appended"));
         }
     }
     Ok(())
@@ -275,7 +275,7 @@ fn a_disk_that_lies_about_syncs_is_caught() {
 #[test]
 fn a_recovery_that_leaves_the_torn_end_is_caught() {
     let (_, broken) = run_all(Disk::HonestNoWipe);
-    assert!(!broken.is_empty(), "an old tail came back and nobody noticed");
+    assert!(!broken.is_empty(), "an old tail came back and was not detected");
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn pieces() -> Pieces {
 }
 
 fn write(dir: &Path, header: SnapshotHeader, pieces: &[(u8, Vec<u8>)]) -> SnapshotFile {
-    let mut writer = SnapshotWriter::create(dir, header).expect("a directory takes a file");
+    let mut writer = SnapshotWriter::create(dir, header).expect("the directory is writable");
     for (tag, piece) in pieces {
         writer.piece(*tag, piece).expect("written");
     }
@@ -81,7 +81,7 @@ fn a_long_name_of_a_build_is_cut_at_a_character() {
 fn every_flip_and_every_cut_is_refused() {
     let dir = dir();
     let file = write(dir.path(), header(42), &pieces());
-    let whole = fs::read(&file.path).expect("readable");
+    let intact = fs::read(&file.path).expect("readable");
     let bad = dir.path().join("bad");
     let refused = |bytes: &[u8], what: &str| {
         fs::write(&bad, bytes).expect("written");
@@ -89,25 +89,25 @@ fn every_flip_and_every_cut_is_refused() {
         assert_eq!(error.kind(), ErrorKind::Damaged, "{what}: {error}");
         assert!(error.to_string().contains("bad is damaged"), "{error}");
     };
-    for at in 0..whole.len() {
-        let mut bytes = whole.clone();
+    for at in 0..intact.len() {
+        let mut bytes = intact.clone();
         bytes[at] ^= 1 << (at % 8);
         refused(&bytes, &format!("a flip at {at}"));
-        refused(&whole[..at], &format!("cut at {at}"));
+        refused(&intact[..at], &format!("cut at {at}"));
     }
-    refused(&[whole.as_slice(), &[0]].concat(), "a byte behind the end");
-    let mut zeroed = whole.clone();
+    refused(&[intact.as_slice(), &[0]].concat(), "a byte after the end");
+    let mut zeroed = intact.clone();
     zeroed[512..1024].fill(0);
     refused(&zeroed, "a sector of zeros");
 }
 
-/// Whole pieces, each with its checksum, are not enough: the end vouches for all of them.
+/// Intact pieces are not enough: the hash at the end detects a missing or moved one.
 #[test]
-fn a_piece_left_out_or_put_elsewhere_is_refused() {
+fn a_missing_or_moved_piece_is_refused() {
     let dir = dir();
     let file = write(dir.path(), header(42), &pieces());
-    let whole = fs::read(&file.path).expect("readable");
-    let (head, body) = whole.split_at(192);
+    let intact = fs::read(&file.path).expect("readable");
+    let (head, body) = intact.split_at(192);
     let stored = |at: usize| u32::from_le_bytes(body[at + 8..at + 12].try_into().expect("four bytes")) as usize + 16;
     let first = stored(0);
     let second = stored(first);
@@ -120,7 +120,7 @@ fn a_piece_left_out_or_put_elsewhere_is_refused() {
 }
 
 #[test]
-fn a_later_version_is_said_to_be_one() {
+fn a_later_version_is_reported_as_one() {
     let dir = dir();
     let file = write(dir.path(), header(42), &pieces());
     let mut bytes = fs::read(&file.path).expect("readable");
@@ -135,19 +135,19 @@ fn a_later_version_is_said_to_be_one() {
 }
 
 #[test]
-fn an_unfinished_file_is_none() {
+fn an_unfinished_file_is_not_listed() {
     let dir = dir();
     let mut writer = SnapshotWriter::create(dir.path(), header(42)).expect("created");
     writer.piece(1, &[1; 100]).expect("written");
     assert_eq!(list(dir.path()).expect("readable"), []);
     drop(writer);
-    assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 0, "nothing is left behind");
+    assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 0, "no file remains");
     // As a crash would leave it.
     fs::write(dir.path().join("0000000001-00000000000000000042.snap.tmp"), [0; 9]).expect("written");
     fs::write(dir.path().join("notes.tmp"), [0; 9]).expect("written");
     assert_eq!(list(dir.path()).expect("readable"), []);
     assert_eq!(sweep(dir.path()).expect("swept"), 1);
-    assert!(dir.path().join("notes.tmp").exists(), "what is not ours stays");
+    assert!(dir.path().join("notes.tmp").exists(), "other files stay");
 }
 
 #[test]

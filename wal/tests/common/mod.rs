@@ -31,7 +31,7 @@ pub fn config() -> HeadConfig {
 pub fn new_directory() -> (TempDir, PathBuf) {
     let temp = TempDir::new().expect("a temporary directory can be made");
     let path = temp.path().join("data");
-    Directory::create(&path, &identity(), BALLAST_BYTES).expect("an absent place takes a data directory");
+    Directory::create(&path, &identity(), BALLAST_BYTES).expect("a data directory can be made in an absent place");
     (temp, path)
 }
 
@@ -70,9 +70,9 @@ pub fn write_frames(path: &Path, frames: usize, records: usize) -> Lsn {
     for _ in 0..frames {
         for _ in 0..records {
             let next = head.head().seq_next();
-            assert_eq!(head.append(&record(next)).expect("the disk takes it"), Some(next), "the head has room");
+            assert_eq!(head.append(&record(next)).expect("the disk works"), Some(next), "the head has room");
         }
-        head.commit().expect("the disk takes it");
+        head.commit().expect("the disk works");
         head.release_durable();
     }
     head.head().seq_durable()
