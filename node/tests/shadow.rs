@@ -2,6 +2,9 @@
 //! that crashes every start; a state that differs from the live one.
 
 mod common;
+#[cfg(feature = "fault-injection")]
+#[path = "shadow/injected.rs"]
+mod injected;
 
 use api::binary::stream::SessionSeq;
 use book::codec;
@@ -27,7 +30,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use wal::directory::Directory;
 use wal::frame::FRAME_MAGIC;
-use wal::quarantine::{Quarantine, Quarantined};
+use wal::quarantine::Quarantine;
 use wal::recover::{Inspection, inspect};
 
 const FREQUENT_SNAPSHOTS: &str = "[snapshot]\nevery_commands = 1000\nkeep = 2\n[store]\nretain_for = \"1ms\"\n";
@@ -400,38 +403,48 @@ fn questions_see_the_sequence_that_they_name_and_the_history_adds_up() {
         })
         .expect("the log is intact");
     for account in [AccountId(1), AccountId(2)] {
-        let fills = read(&history, Kind::Fills, account);
-        let all: Vec<Event> = events.iter().filter(|e| is_fill_of(e, account)).copied().collect();
-        assert!(!fills.is_empty());
-        assert_eq!(fills, all, "account {}", account.0);
-        // The last transfer of an asset on each side has the balance at the end.
-        let last = last_transfers(&read(&history, Kind::Ledger, account));
-        let known = engine.accounts().get(account).expect("the account exists");
-        for asset in [AssetId(1), AssetId(2)] {
-            let balance = |side| last.get(&(asset, side)).copied();
-            assert_eq!(balance(LedgerAccount::Available(account)), Some(known.available(asset)), "{asset:?}");
-            // An asset that was never held has no transfer.
-            let held = balance(LedgerAccount::Held(account)).unwrap_or(Units(0));
-            assert_eq!(held, known.held(asset), "{asset:?}");
-        }
-        assert!(last.keys().any(|(_, side)| *side == LedgerAccount::Held(account)), "orders have held balances");
-        let orders = read(&history, Kind::Orders, account);
-        let accepted = |events: &[Event]| events.iter().filter(|e| is_accepted_of(e, account)).count();
-        assert_eq!(accepted(&orders), accepted(&events));
+        check_history_of(account, &history, &engine, &events);
     }
+    check_ranges(&history, engine.stamp().ts, &traders[0]);
+}
+
+/// Checks that the history of an account is what a second application of the log gives.
+fn check_history_of(account: AccountId, history: &History<'_>, engine: &Engine, events: &[Event]) {
+    let fills = read(history, Kind::Fills, account);
+    let all: Vec<Event> = events.iter().filter(|e| is_fill_of(e, account)).copied().collect();
+    assert!(!fills.is_empty());
+    assert_eq!(fills, all, "account {}", account.0);
+    // The last transfer of an asset on each side has the balance at the end.
+    let last = last_transfers(&read(history, Kind::Ledger, account));
+    let known = engine.accounts().get(account).expect("the account exists");
+    for asset in [AssetId(1), AssetId(2)] {
+        let balance = |side| last.get(&(asset, side)).copied();
+        assert_eq!(balance(LedgerAccount::Available(account)), Some(known.available(asset)), "{asset:?}");
+        // An asset that was never held has no transfer.
+        let held = balance(LedgerAccount::Held(account)).unwrap_or(Units(0));
+        assert_eq!(held, known.held(asset), "{asset:?}");
+    }
+    assert!(last.keys().any(|(_, side)| *side == LedgerAccount::Held(account)), "orders have held balances");
+    let orders = read(history, Kind::Orders, account);
+    let accepted = |events: &[Event]| events.iter().filter(|e| is_accepted_of(e, account)).count();
+    assert_eq!(accepted(&orders), accepted(events));
+}
+
+/// Checks reads of a part of the history: by time, and by the numbers of a session's messages.
+fn check_ranges(history: &History<'_>, end: TsNs, trader: &Trader) {
     // Read from the middle of the time: only later fills.
-    let middle = TsNs((engine.stamp().ts.0 + first_fill_at(&history).0) / 2);
+    let middle = TsNs((end.0 + first_fill_at(history).0) / 2);
     let mut late = 0;
     let _ = history.events(Kind::Fills, AccountId(1), middle..TsNs(u64::MAX), |stamp, _| {
         assert!(middle <= stamp.ts);
         late += 1;
         ControlFlow::Continue(())
     });
-    assert!(late > 0 && late < read(&history, Kind::Fills, AccountId(1)).len());
+    assert!(late > 0 && late < read(history, Kind::Fills, AccountId(1)).len());
     let mut count = 0;
     history
         .messages(SessionId(1), SessionSeq(5)..SessionSeq(15), |number, _, bytes| {
-            assert_eq!((number.0, bytes), (5 + count, traders[0].received[4 + count as usize].as_slice()));
+            assert_eq!((number.0, bytes), (5 + count, trader.received[4 + count as usize].as_slice()));
             count += 1;
             ControlFlow::Continue(())
         })
@@ -504,111 +517,4 @@ fn is_fill_of(event: &Event, account: AccountId) -> bool {
 
 fn is_accepted_of(event: &Event, account: AccountId) -> bool {
     matches!(event, Event::Accepted(accepted) if accepted.account == account)
-}
-
-#[cfg(feature = "fault-injection")]
-mod injected {
-    use super::*;
-    use common::load::{trade_and_kill, trade_while};
-
-    /// The directory of a node that was killed under load, with a few thousand commands.
-    fn killed(extra: &str) -> (NodeDir, Vec<Trader>) {
-        let node_dir = NodeDir::with(extra);
-        let running = node_dir.start();
-        let mut traders = two_traders(&running);
-        trade_so_many(&running, &mut traders, 2_500);
-        assert_eq!(running.stop(), 0);
-        trade_and_kill(&Start::new(&node_dir.config_file()), &mut traders);
-        (node_dir, traders)
-    }
-
-    #[test]
-    fn twenty_crashes_during_recovery_change_nothing() {
-        let (node_dir, mut traders) = killed("[snapshot]\nevery_commands = 1000\n");
-        let expected = replayed(&node_dir);
-        let first = {
-            let directory = Directory::open_read_only(&node_dir.data_dir()).expect("it is a data directory");
-            snapshots::list(&directory).expect("the path is readable").last().map_or(1, |newest| newest.seq.0 + 1)
-        };
-        assert!(first + 40 < expected.0, "the log has commands to crash in: {first} to {}", expected.0);
-        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-        for round in 0..20 {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let at = first + (random >> 33) % (expected.0 - first + 1);
-            let ended = Start::with_fault(&node_dir.config_file(), &format!("die-at:{at}")).refused();
-            assert_eq!(ended.signal, Some(9), "round {round} at {at}: {}", ended.output);
-        }
-        assert_eq!(replayed(&node_dir), expected);
-        assert_eq!(restarts_intact(&node_dir, &mut traders), expected);
-    }
-
-    #[test]
-    fn a_command_that_crashes_three_starts_is_named_and_can_be_quarantined() {
-        let (node_dir, _traders) = killed(NO_SNAPSHOTS);
-        let at = {
-            let directory = Directory::open_read_only(&node_dir.data_dir()).expect("it is a data directory");
-            let inspection = Inspection::open(&directory).expect("the log is intact");
-            let history = History::of(inspection.store()).watermark().expect("the store is readable").0;
-            assert!(history < inspection.tail().seq.0, "the history does not reach the end of the log");
-            history + 1
-        };
-        let fault = format!("crash-at:{at}");
-        let start = Start::with_fault(&node_dir.config_file(), &fault);
-        for _ in 0..3 {
-            let ended = start.refused();
-            assert_ne!(ended.code, Some(22), "{}", ended.output);
-        }
-        let ended = start.refused();
-        assert_eq!(ended.code, Some(22), "{}", ended.output);
-        for named in [&format!("sequence {at}"), "pinion log quarantine"] {
-            assert!(ended.output.contains(named), "{named:?} is not named in {}", ended.output);
-        }
-        {
-            let directory = Directory::open(&node_dir.data_dir()).expect("no node runs on the directory");
-            let end = Inspection::open(&directory).expect("intact").tail().seq;
-            let mut list = Quarantine::read(directory.path()).expect("the path is readable");
-            let reason = "crashes, ticket 12".to_owned();
-            assert!(list.add(wal::units::Lsn(at), Quarantined { until: end, time_ns: 0, reason }));
-            list.write(directory.path()).expect("the file is writable");
-        }
-        // The fault is still injected: every application of the log skips the command, and all reach the same state.
-        let without = replayed(&node_dir);
-        let process = start.run();
-        assert_eq!((process.seq, process.state_hash.clone()), without);
-        assert_eq!(process.terminate().code, Some(0));
-        assert_eq!(
-            node::replica::crash_guard::read(&node_dir.data_dir()),
-            Vec::<u64>::new(),
-            "the attempts are cleared once the start is past the command"
-        );
-    }
-
-    #[test]
-    fn a_shadow_that_differs_is_reported_and_stores_no_snapshot() {
-        const SNAPSHOT_EVERY: u64 = 1_000;
-        const DIFFER_AT: u64 = 150;
-        let node_dir = NodeDir::with(&format!(
-            "[snapshot]\nevery_commands = {SNAPSHOT_EVERY}\n[shadow]\ncheck_every_commands = 100\n"
-        ));
-        let running = node_dir.start();
-        let mut traders = two_traders(&running);
-        assert_eq!(running.stop(), 0);
-        let before = snapshots(&node_dir);
-        let process = Start::with_fault(&node_dir.config_file(), &format!("differ-at:{DIFFER_AT}")).run();
-        let address = process.orders;
-        // Each order is a command, so a snapshot would be due.
-        trade_while(&mut traders, address, |load| load.until_answered(SNAPSHOT_EVERY));
-        let ended = process.terminate();
-        assert_eq!(ended.code, Some(0), "trading continues: {}", ended.output);
-        let report =
-            ended.output.lines().find(|line| line.contains("the shadow's state differs from the live engine's"));
-        let report = report.unwrap_or_else(|| panic!("the difference is not reported: {}", ended.output));
-        let check = report.split_once("the check at sequence ").and_then(|(_, check)| check.split_once(" recorded "));
-        let (seq, hashes) = check.unwrap_or_else(|| panic!("no check is named: {report}"));
-        assert!(DIFFER_AT <= seq.parse().expect("a sequence"), "no check before the fault can differ: {report}");
-        let (recorded, given) = hashes.split_once(", this state gives ").expect("the line has both hashes");
-        assert!(!given.starts_with(recorded), "the two hashes differ: {report}");
-        assert_eq!(snapshots(&node_dir), before, "a state that differs is not stored");
-        restarts_intact(&node_dir, &mut traders);
-    }
 }

@@ -136,3 +136,10 @@ pub fn unsequenced(message: &[u8]) -> Vec<u8> {
     append_packet(PacketKind::Unsequenced, message, &mut packet);
     packet
 }
+
+/// Number of connections at `address` that the kernel shows as established.
+pub fn connections_of(address: SocketAddr) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("/proc is mounted");
+    let local = format!("0100007F:{:04X}", address.port());
+    table.lines().filter(|line| line.split_whitespace().nth(1) == Some(&local) && line.contains(" 01 ")).count()
+}
