@@ -78,6 +78,10 @@ impl DemoNode {
         &self.data_dir
     }
 
+    pub fn config_file(&self) -> PathBuf {
+        self.data_dir.join(CONFIG)
+    }
+
     pub fn token_file(&self) -> PathBuf {
         self.data_dir.join("secrets").join("ops_token")
     }

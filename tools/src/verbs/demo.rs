@@ -211,6 +211,28 @@ fn welcome(node: &DemoNode, guest: &Credentials) -> Result<()> {
         "  {pinion} order --user {} --password {} --market BTCUSDT --side buy --type market --qty 0.01{client}",
         guest.user, guest.password
     );
-    println!("  {pinion} cancel --user {} --password {} --all{client}", guest.user, guest.password);
+    println!("  {pinion} cancel --user {} --password {} --all{client}\n", guest.user, guest.password);
+    println!("Quote with a program of your own: docs/QUICKSTART.md begins with these lines");
+    for line in exports(node, guest) {
+        println!("  {line}");
+    }
     Ok(())
+}
+
+/// Shell lines that tell a client, and `pinion` itself, where this node is and who may trade on it.
+fn exports(node: &DemoNode, guest: &Credentials) -> Vec<String> {
+    let Addresses { orders, market, ops } = node.addresses;
+    let (symbol, config) = (MARKETS[0].symbol, node.config_file());
+    let mut lines = vec![
+        format!("export PINION_ORDERS={orders} PINION_MARKET_DATA={market} PINION_MARKET={symbol}"),
+        format!("export PINION_USER={} PINION_PASSWORD={}", guest.user, guest.password),
+    ];
+    // The node was started with these over its file, so whoever reads the file needs them too.
+    if node.addresses != Addresses::usual() {
+        let listen = |name: &str, address| format!("PINION__LISTEN__{name}={address}");
+        let listeners = [listen("ORDERS", orders), listen("MARKET", market), listen("OPS", ops)];
+        lines.push(format!("export {}", listeners.join(" ")));
+    }
+    lines.push(format!("export PINION_CONFIG='{}'", config.display()));
+    lines
 }
