@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Each test binary uses its own part of this.
 
 mod local_setup;
+pub mod page;
 pub mod process;
 pub mod raw_log;
 pub mod s3;
