@@ -18,7 +18,7 @@ use common::raw::{Raw, connections_of, login_packet, unsequenced};
 use common::{PASSWORD, PATIENCE, limit, next};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use zerocopy::IntoBytes;
 
 /// Bound of the growth of the node's memory under repeated abuse.
