@@ -53,21 +53,21 @@ pub fn parse_fixed(text: &str, scale: u32) -> Result<i64, DecimalError> {
     if let Some(at) = digits.bytes().position(|b| !b.is_ascii_digit() && b != b'.') {
         return Err(DecimalError::NotADigit { at: at + sign_len });
     }
-    let (whole, places) = match digits.split_once('.') {
+    let (integer, places) = match digits.split_once('.') {
         None => (digits, ""),
         Some((_, "")) => return Err(DecimalError::BarePoint),
         Some(parts) => parts,
     };
-    if whole.is_empty() {
+    if integer.is_empty() {
         return Err(DecimalError::BarePoint);
     }
     if let Some(at) = places.find('.') {
-        return Err(DecimalError::NotADigit { at: sign_len + whole.len() + 1 + at });
+        return Err(DecimalError::NotADigit { at: sign_len + integer.len() + 1 + at });
     }
-    join(negative, whole, places, scale)
+    join(negative, integer, places, scale)
 }
 
-fn join(negative: bool, whole: &str, places: &str, scale: u32) -> Result<i64, DecimalError> {
+fn join(negative: bool, integer: &str, places: &str, scale: u32) -> Result<i64, DecimalError> {
     let (kept, beyond) = places.split_at(places.len().min(scale as usize));
     if beyond.bytes().any(|b| b != b'0') {
         return Err(DecimalError::TooPrecise { scale });
@@ -75,7 +75,7 @@ fn join(negative: bool, whole: &str, places: &str, scale: u32) -> Result<i64, De
     let zeros = std::iter::repeat_n(b'0', scale as usize - kept.len());
     // Summed as a negative number, because the lowest i64 has no positive counterpart.
     let step = |number: i64, b: u8| number.checked_mul(10)?.checked_sub(i64::from(b - b'0'));
-    let below_zero = whole.bytes().chain(kept.bytes()).chain(zeros).try_fold(0i64, step);
+    let below_zero = integer.bytes().chain(kept.bytes()).chain(zeros).try_fold(0i64, step);
     let below_zero = below_zero.ok_or(DecimalError::TooLarge)?;
     if negative { Ok(below_zero) } else { below_zero.checked_neg().ok_or(DecimalError::TooLarge) }
 }
@@ -90,17 +90,17 @@ pub struct Fixed {
 impl fmt::Display for Fixed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let one = 10u64.pow(self.scale.min(SCALE_MAX));
-        let (whole, places) = (self.value.unsigned_abs() / one, self.value.unsigned_abs() % one);
+        let (integer, places) = (self.value.unsigned_abs() / one, self.value.unsigned_abs() % one);
         let sign = if self.value < 0 { "-" } else { "" };
         if places == 0 {
-            return write!(f, "{sign}{whole}");
+            return write!(f, "{sign}{integer}");
         }
         let (mut places, mut width) = (places, self.scale as usize);
         while places.is_multiple_of(10) {
             places /= 10;
             width -= 1;
         }
-        write!(f, "{sign}{whole}.{places:0width$}")
+        write!(f, "{sign}{integer}.{places:0width$}")
     }
 }
 
