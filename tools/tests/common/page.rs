@@ -115,7 +115,7 @@ impl Clone {
     pub fn server(&self, exports: &str, typed: &str) -> Server {
         let mut command = self.sh();
         // A port that another test may hold is not asked for; `./dev run` chooses for itself.
-        for listener in ["ORDERS", "MARKET", "HTTP", "OPS"] {
+        for listener in ["ORDERS", "MARKET", "OPS"] {
             command.env(format!("PINION__LISTEN__{listener}"), "127.0.0.1:0");
         }
         command.args(["-c", &format!("exec 2>&1\n{exports}\nexec {typed}")]);
