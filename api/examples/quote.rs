@@ -102,7 +102,7 @@ fn setting(name: &str) -> Outcome<String> {
     std::env::var(name).map_err(|_| format!("{name} is not set: `pinion demo` prints a line that sets it").into())
 }
 
-/// An order that rests until it is canceled. Post-only: it is refused where it would trade at once.
+/// An order that rests until it is cancelled. Post-only: it is refused where it would trade at once.
 fn limit(id: ClOrdId, market: MarketId, side: Side, price: PriceE9) -> NewOrder {
     NewOrder { exec_inst: EXEC_POST_ONLY, ..NewOrder::limit(id, market, side, price, QTY) }
 }
@@ -120,7 +120,7 @@ fn read_until<M>(client: &mut OrderClient, wanted: impl Fn(Answer) -> Option<M>)
             Answer::CancelRejected(m) => m.reason,
             _ => continue,
         };
-        return Err(format!("refused with reason {reason}: see Reject reasons in docs/BINARY-PROTOCOL.md").into());
+        return Err(format!("refused with reason {reason}: see Reject reasons in docs/protocol/ORDER-ENTRY.md").into());
     }
 }
 

@@ -1,7 +1,7 @@
 """A client of Pinion's binary ports: SBE messages in SoupBinTCP sessions, with nothing but the standard library.
 
-A message is a named tuple with the fields of its table in docs/BINARY-PROTOCOL.md: prices are integers in 1e-9,
-quantities in 1e-8, times in nanoseconds since 1970. A field that is not given is 0.
+A message is a named tuple with the fields of its table in docs/protocol: prices are integers in 1e-9, quantities in
+1e-8, times in nanoseconds since 1970. A field that is not given is 0.
 """
 
 import socket

@@ -84,7 +84,7 @@ def log_in(next_seq):
 
 
 def limit(cl_ord_id, market, side, price):
-    """An order that rests until it is canceled. Post-only: it is refused where it would trade at once."""
+    """An order that rests until it is cancelled. Post-only: it is refused where it would trade at once."""
     return NewOrder(clOrdId=cl_ord_id, price=price, qty=QTY, instrumentId=market.instrumentId, side=side, ordType=LIMIT,
                     tif=GTC, stpMode=CANCEL_TAKER, execInst=POST_ONLY)
 
@@ -102,7 +102,7 @@ def read_until(session, kind):
         if isinstance(message, kind):
             return message
         if isinstance(message, (OrderRejected, CancelRejected)):
-            sys.exit(f"refused with reason {message.reason}: see Reject reasons in docs/BINARY-PROTOCOL.md")
+            sys.exit(f"refused with reason {message.reason}: see Reject reasons in docs/protocol/ORDER-ENTRY.md")
 
 
 def describe(m):
