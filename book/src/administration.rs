@@ -11,6 +11,7 @@ use crate::event::{Event, Sink};
 use crate::ids::{AccountId, AssetId, MarketId, SessionId, Symbol};
 use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, FEE_TIERS, MARKETS_MAX, MarketRules};
 use crate::instrument::{check_fee_tier, check_fees, check_limits};
+use crate::mutation::{Mutation, Planted};
 use crate::order_book::OrderBook;
 use crate::reject::AdminReason;
 use crate::session::{
@@ -281,7 +282,8 @@ impl Engine {
             Reference::Full => return Err(AdminReason::LimitReached),
             Reference::New => {}
         }
-        if self.available(funds) < funds.amount {
+        let covered = (funds.amount <= self.available(funds)).planted(Mutation::FundsNotChecked, |_| true);
+        if !covered {
             return Err(AdminReason::InsufficientFunds);
         }
         self.references.remember(funds.reference, payment);

@@ -91,7 +91,7 @@ planted_faults! {
     IdsForgottenInSnapshot,
     /// A deposit is booked to the account and not to custody.
     CustodyForgotten,
-    /// The check of available funds is skipped when an order is admitted.
+    /// Orders and withdrawals are admitted without a look at what is available.
     FundsNotChecked,
     /// An order holds one unit less than it needs.
     HoldTooSmall,

@@ -26,7 +26,7 @@ const MUTANTS: [Mutant; 37] = [
     mutant("IdsForgottenInSnapshot", 20, &[StartRefused]),
     mutant("CustodyForgotten", 20, &[Assertion]),
     mutant("FundsNotChecked", 20, &[Assertion]),
-    mutant("HoldTooSmall", 20, &[Assertion]),
+    mutant("HoldTooSmall", 20, &[TwinDiffers, Assertion]),
     mutant("ReleasedTwice", 20, &[Assertion]),
     mutant("FeeTooHigh", 20, &[Assertion]),
     mutant("ReachTooShort", 20, &[Assertion]),
