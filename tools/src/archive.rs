@@ -1,13 +1,18 @@
-//! Log pieces and snapshots in another place (a directory or an S3-compatible store): shipped there, found there, fetched
-//! from there. `pinion backup` and `pinion restore` use it; docs/BACKUP.md has the format.
+//! A node's log and snapshots in another place (a directory or an S3-compatible store): shipped to it, listed in it,
+//! fetched from it. `pinion backup` and `pinion restore` use it; docs/BACKUP.md has the format.
 
+pub mod anonymous_file;
 pub mod catalog;
 pub mod claim;
+pub mod continuity;
 pub mod destination;
 pub mod error;
 pub mod fetch;
 pub mod forecast;
 pub mod key;
-pub mod moment;
+mod packing;
+pub mod proof;
+pub mod round;
 pub mod shipper;
-pub mod unnamed;
+pub mod store_address;
+pub mod time_lookup;

@@ -1,4 +1,4 @@
-//! Clients of a running node: its addresses, its ops listener, an order session, a market-data reader.
+//! Clients of a running node: its addresses, its ops listener, an order session, a reader of market data.
 
 pub mod demo_node;
 pub mod http_setup;

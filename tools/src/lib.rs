@@ -1,7 +1,8 @@
 //! The operator's tool, `pinion`: one file or folder per verb, and what the verbs share.
 //!
-//! Read in this order: what people see (`terminal`), clients of a running node (`client`, `recorded_day`,
-//! `load_generator`), a data directory without a node (`offline`), log pieces in another place (`archive`), the verbs.
+//! Reading order: `terminal` (output, errors, exit codes), `client` (clients of a running node), `load_generator` and
+//! `recorded_day` (traffic for it), `offline` (a data directory without a node), `archive` (log and snapshots in another
+//! place), `verbs`. Imports go down this list's roof to its floor: `verbs` may use all of them, `terminal` none.
 #![forbid(unsafe_code)]
 
 pub mod terminal;
@@ -10,7 +11,8 @@ pub mod client;
 pub mod load_generator;
 pub mod recorded_day;
 
-pub mod archive;
 pub mod offline;
+
+pub mod archive;
 
 pub mod verbs;

@@ -1,4 +1,5 @@
-//! Seeded order flow over many connections, timed from when each request was due.
+//! Seeded order flow over several connections, timed from the moment at which each request was scheduled.
 
 pub mod connection;
 pub mod flow;
+pub mod tally;

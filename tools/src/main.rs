@@ -1,14 +1,17 @@
-//! `pinion VERB`: the operator's tool. A verb is a file of the library and a line of the table here.
+//! `pinion VERB`: the operator's tool. A verb is a file or folder of `verbs`, and a line of the table here.
 
 use clap::{Parser, Subcommand};
 use node::status::exit;
 use std::process::ExitCode;
+use tools::archive::error::BackupError;
 use tools::terminal::failure;
 
-/// Sets up, checks, administers and looks at a Pinion exchange.
+/// Sets up, checks, administers and observes a Pinion exchange.
 ///
-/// Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration, 10 data directory locked, 11 target not empty, 12 not found,
-/// 13 to 21 what the log says (docs/TOOLS.md).
+/// Exit codes: 0 done, 1 failed, 2 wrong command line, 3 wrong configuration, 10 data directory locked, 11 target not
+/// empty, 12 not found, 13 damaged, 14 unknown version, 15 outside the log, 16 another node or timeline, 17 a
+/// reconciliation rule is broken, 18 another state hash, 19 no space, 20 journal write failed, 21 shorter than
+/// acknowledged, 22 a command crashes every start. docs/OPERATIONS.md says what to do about each.
 #[derive(Parser)]
 #[command(name = "pinion", version = node::status::version::TEXT)]
 struct Arguments {
@@ -60,7 +63,7 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version are no mistakes; where nobody reads them there is nothing to do about it.
+            // Help and version are not errors. A failure to print them, as to a closed pipe, is ignored.
             let code = if error.use_stderr() { exit::USAGE } else { exit::OK };
             let _ = error.print();
             return ExitCode::from(code);
@@ -70,7 +73,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("pinion: {error:#}");
-            ExitCode::from(failure::code_of(&error))
+            ExitCode::from(failure::code_of_any(&error, &[failure::code_in::<BackupError>]))
         }
     }
 }

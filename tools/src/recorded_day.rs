@@ -1,4 +1,4 @@
-//! A recorded trading day: its file, the book that was published beside it, and driving it through a node.
+//! A recorded trading day: its file, the order book that was published with it, and its replay through a node.
 
 pub mod day;
 pub mod drive;

@@ -1,4 +1,4 @@
-//! What people see and type: output, progress, errors and their exit codes, times, commands as text and JSON.
+//! The terminal: output, progress, errors and their exit codes, times, commands and answers as text and JSON.
 
 pub mod answer_text;
 pub mod clock;

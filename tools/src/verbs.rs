@@ -1,4 +1,4 @@
-//! Each `pinion VERB` is the file or folder of that name.
+//! The verbs: each `pinion VERB` is the file or folder of that name.
 
 pub mod admin;
 pub mod backup;

@@ -1,8 +1,8 @@
-//! Backups in a real S3 server: the whole way by the tool, large objects in parts, a server that goes and comes.
+//! Backups in a real S3 server: every verb by the tool, large objects in parts, a server that is unreachable for a while.
 
 mod common;
 
-use common::s3::{S3, Wire, settings_for};
+use common::s3::{Proxy, S3, settings_for};
 use common::traffic::Traffic;
 use common::{Place, stage};
 use serde_json::Value;
@@ -11,9 +11,11 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use tools::archive::destination::{Destination, Open, Put};
+use tools::archive::destination::{Destination, PutOutcome};
 use tools::archive::key::Key;
-use tools::archive::shipper::{Haste, Shipper};
+use tools::archive::shipper::{Shipper, TailPolicy};
+use tools::archive::store_address::OpenMode;
+use tools::terminal::failure::ExitCode;
 use tools::terminal::interrupt::Interrupt;
 use tools::verbs::backup::drill::{Rpo, drill};
 use tools::verbs::backup::verify::verify;
@@ -21,7 +23,7 @@ use wal::units::{Lsn, Timeline};
 
 const SNAPSHOTS: &str = "[snapshot]\nevery_commands = 1000\n";
 
-/// The settings as a file that only its owner may read.
+/// Writes the settings to a file that only its owner may read.
 fn secrets_file(dir: &Path, address: SocketAddr) -> PathBuf {
     let path = dir.join(format!("s3-{}.secrets", address.port()));
     let lines: String = settings_for(address).iter().map(|(name, value)| format!("{name}={value}\n")).collect();
@@ -31,7 +33,7 @@ fn secrets_file(dir: &Path, address: SocketAddr) -> PathBuf {
 }
 
 fn open(url: &str, secrets: &Path) -> Destination {
-    Destination::open(url, Some(secrets), Open::OrCreate, Interrupt::never()).expect("settings are whole")
+    Destination::open(url, Some(secrets), OpenMode::OrCreate, Interrupt::never()).expect("the settings are complete")
 }
 
 fn pinion(s3: &S3, arguments: &[&str]) -> Output {
@@ -39,7 +41,7 @@ fn pinion(s3: &S3, arguments: &[&str]) -> Output {
     command.args(arguments).envs(s3.settings()).output().expect("the tool runs")
 }
 
-fn said(s3: &S3, code: i32, arguments: &[&str]) -> String {
+fn output_of(s3: &S3, code: i32, arguments: &[&str]) -> String {
     let output = pinion(s3, arguments);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{out}{err}");
@@ -55,16 +57,16 @@ fn a_node_is_shipped_to_s3_listed_verified_drilled_and_pruned() {
     let mut traffic = Traffic::new(&running, &login);
     let (data_dir, url) = (place.data_dir(), s3.url("prod/node-1"));
     let data_dir = data_dir.to_str().expect("text");
-    assert!(said(&s3, 12, &["backup", "list", "--from", &url]).contains("no backup"));
+    assert!(output_of(&s3, 12, &["backup", "list", "--from", &url]).contains("is not a backup"));
     for _ in 0..3 {
         traffic.commands(1_500);
-        said(&s3, 0, &["backup", "run", "--once", "--data-dir", data_dir, "--to", &url]);
+        output_of(&s3, 0, &["backup", "run", "--once", "--data-dir", data_dir, "--to", &url]);
     }
     drop(traffic);
     running.settle();
-    said(&s3, 0, &["backup", "run", "--once", "--data-dir", data_dir, "--to", &url]);
+    output_of(&s3, 0, &["backup", "run", "--once", "--data-dir", data_dir, "--to", &url]);
     let json = |code, arguments: &[&str]| -> Value {
-        serde_json::from_str(&said(&s3, code, arguments)).expect("one document")
+        serde_json::from_str(&output_of(&s3, code, arguments)).expect("one document")
     };
     let listed = json(0, &["backup", "list", "--from", &url, "--json"]);
     assert_eq!(listed["timelines"][0]["points"][0]["seq_first"], 1, "{listed}");
@@ -82,7 +84,7 @@ fn a_node_is_shipped_to_s3_listed_verified_drilled_and_pruned() {
 }
 
 #[test]
-fn a_secrets_file_goes_over_the_environment_and_must_not_be_open_to_others() {
+fn a_secrets_file_overrides_the_environment_and_must_be_private() {
     let s3 = S3::start();
     let place = Place::new();
     let secrets = secrets_file(place.path(), s3.address);
@@ -90,16 +92,16 @@ fn a_secrets_file_goes_over_the_environment_and_must_not_be_open_to_others() {
     assert_eq!(destination.list().expect("allowed"), []);
     fs::set_permissions(&secrets, PermissionsExt::from_mode(0o644)).expect("ours");
     let (url, secrets) = (s3.url("a"), secrets.to_str().expect("text"));
-    let text = said(&s3, 3, &["backup", "list", "--from", &url, "--secrets-file", secrets]);
+    let text = output_of(&s3, 3, &["backup", "list", "--from", &url, "--secrets-file", secrets]);
     assert!(text.contains("chmod 600"), "{text}");
     fs::write(secrets, "AWS_NONSENSE=1\n").expect("ours");
     fs::set_permissions(secrets, PermissionsExt::from_mode(0o600)).expect("ours");
-    let text = said(&s3, 3, &["backup", "list", "--from", &url, "--secrets-file", secrets]);
+    let text = output_of(&s3, 3, &["backup", "list", "--from", &url, "--secrets-file", secrets]);
     assert!(text.contains("line 1") && !text.contains("NONSENSE"), "{text}");
 }
 
 #[test]
-fn large_files_go_in_parts_and_nothing_is_overwritten_here_or_there() {
+fn large_files_are_stored_in_parts_and_no_object_is_overwritten() {
     let s3 = S3::start();
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let secrets = secrets_file(dir.path(), s3.address);
@@ -110,18 +112,18 @@ fn large_files_go_in_parts_and_nothing_is_overwritten_here_or_there() {
     for destination in places {
         let key = Key::Snapshot { timeline: Timeline(1), seq: Lsn(5) };
         fs::write(&large, &bytes).expect("room");
-        assert_eq!(destination.put_file(key, &large).expect("stored"), Put::Stored);
+        assert_eq!(destination.put_file(key, &large).expect("stored"), PutOutcome::Stored);
         assert_eq!(destination.get_file(key, &back).expect("there"), bytes.len() as u64);
         assert!(fs::read(&back).expect("readable") == bytes);
         assert_eq!(destination.get_start(key, 100).expect("there"), bytes[..100]);
         bytes[7] ^= 1;
         fs::write(&large, &bytes).expect("room");
-        assert_eq!(destination.put_file(key, &large).expect("looked"), Put::There);
+        assert_eq!(destination.put_file(key, &large).expect("looked"), PutOutcome::AlreadyThere);
         assert_ne!(destination.get(key).expect("there"), bytes);
 
         let small = Key::Identity(Timeline(1));
-        assert_eq!(destination.put_new(small, b"one".to_vec()).expect("stored"), Put::Stored);
-        assert_eq!(destination.put_new(small, b"two".to_vec()).expect("refused"), Put::There);
+        assert_eq!(destination.put_new(small, b"one".to_vec()).expect("stored"), PutOutcome::Stored);
+        assert_eq!(destination.put_new(small, b"two".to_vec()).expect("refused"), PutOutcome::AlreadyThere);
         assert_eq!(destination.find(small).expect("readable").as_deref(), Some(b"one".as_slice()));
         assert_eq!(destination.find(Key::Claim).expect("readable"), None);
         assert_eq!(destination.list().expect("readable").len(), 2);
@@ -133,35 +135,35 @@ fn large_files_go_in_parts_and_nothing_is_overwritten_here_or_there() {
 }
 
 #[test]
-fn a_server_that_goes_and_comes_costs_rounds_and_nothing_else() {
+fn an_unreachable_server_fails_rounds_and_loses_nothing() {
     let s3 = S3::start();
-    let wire = Wire::to(s3.address);
+    let proxy = Proxy::to(s3.address);
     let place = Place::new();
     let running = place.start_with(SNAPSHOTS);
     let login = stage(&running);
     let mut traffic = Traffic::new(&running, &login);
     let data_dir = place.data_dir();
-    let destination = open(&s3.url("node"), &secrets_file(place.path(), wire.address));
+    let destination = open(&s3.url("node"), &secrets_file(place.path(), proxy.address));
     let mut shipper = Shipper::new(&data_dir, &destination);
     let mut failed = 0;
     for _ in 0..3 {
         traffic.commands(400);
-        let before = shipper.round(Haste::Now).expect("the way is whole").seq_shipped;
-        wire.cut();
+        let before = shipper.round(TailPolicy::SyncNow).expect("the server is reachable").seq_shipped;
+        proxy.cut();
         traffic.commands(400);
-        let error = shipper.round(Haste::Now).expect_err("the way is cut");
+        let error = shipper.round(TailPolicy::SyncNow).expect_err("the server is unreachable");
         assert!(error.may_pass() && error.exit_code() == 1, "{error}");
         failed += 1;
-        wire.mend();
-        let round = shipper.round(Haste::Now).expect("the way is whole again");
+        proxy.restore();
+        let round = shipper.round(TailPolicy::SyncNow).expect("the server is reachable again");
         assert!(before < round.seq_shipped && round.gap.is_none(), "{round:?}");
     }
     drop(traffic);
     running.settle();
-    while shipper.round(Haste::Now).map(|round| round.seq_shipped < round.seq_node).expect("shipped") {}
+    while shipper.round(TailPolicy::SyncNow).map(|round| round.seq_shipped < round.seq_node).expect("shipped") {}
     let verified = verify(&destination).expect("readable");
     assert!(verified.damage.is_empty() && failed == 3, "{verified:?}");
-    let drilled = drill(&destination, place.path(), Some(&data_dir)).expect("it comes back");
-    assert!(matches!(drilled.rpo, Rpo::Node { commands: 0, .. }), "{:?}", drilled.rpo);
+    let drilled = drill(&destination, place.path(), Some(&data_dir)).expect("the state is restored");
+    assert!(matches!(drilled.rpo, Rpo::OfNode { commands: 0, .. }), "{:?}", drilled.rpo);
     assert_eq!(running.stop(), 0);
 }

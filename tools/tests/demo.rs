@@ -1,19 +1,19 @@
-//! The demo as a person meets it: started, looked at by the commands that it prints, stopped.
+//! The demo as a user sees it: it starts, the commands that it prints work, and it stops.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// What the demo printed up to its last hint, and nothing of what came after.
+/// A part of the last command that the demo prints.
 const LAST_HINT: &str = " cancel --user ";
 
 #[test]
 fn a_demo_trades_answers_its_own_commands_and_stops() {
     let pinion = Path::new(env!("CARGO_BIN_EXE_pinion"));
     if !pinion.with_file_name("pinion-node").exists() {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "CI builds the whole workspace, the node too");
-        eprintln!("pinion-node is not built, so this test proves nothing: cargo build --workspace");
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "CI builds every crate of the workspace");
+        eprintln!("pinion-node is not built, so this test is skipped: run cargo build --workspace");
         return;
     }
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");

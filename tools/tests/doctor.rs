@@ -21,19 +21,19 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// What the tool says in JSON, with its exit code.
+/// The tool's findings and its exit code.
 fn findings(arguments: &[&str]) -> (Vec<Value>, Option<i32>) {
     let output = doctor(&[arguments, &["--json"]].concat());
-    let said = String::from_utf8_lossy(&output.stdout);
-    let findings = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error} in {said:?}, {output:?}"));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let findings = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text:?}, {output:?}"));
     (findings, output.status.code())
 }
 
 #[test]
-fn this_machine_is_described_and_left_as_it_was() {
+fn this_machine_is_examined_and_not_changed() {
     let dir = place();
     let (findings, code) = findings(&["--data-dir", text(dir.path())]);
-    assert_eq!(std::fs::read_dir(dir.path()).expect("still there").count(), 0, "nothing is left behind");
+    assert_eq!(std::fs::read_dir(dir.path()).expect("still there").count(), 0, "no file is left in the directory");
 
     let mut areas = BTreeSet::new();
     for finding in &findings {
@@ -49,33 +49,33 @@ fn this_machine_is_described_and_left_as_it_was() {
     let is_fit = !findings.iter().any(|finding| finding["verdict"] == "problem");
     assert_eq!(code, Some(i32::from(if is_fit { exit::OK } else { exit::FAILED })));
 
-    // The tests need a ring and a disk anyway, so here both can be tried for real.
+    // The tests need a ring and a disk, so that both can be tried here.
     let found = |check: &str| findings.iter().find(|f| f["check"] == check).map(|f| f["found"].to_string());
-    assert_eq!(found("rings").as_deref(), Some("\"2 made with the reactor's flags\""));
+    assert_eq!(found("rings").as_deref(), Some("\"2 created with the reactor's flags\""));
     assert_eq!(found("O_DIRECT").as_deref(), Some("\"accepted\""));
     let latency = found("sync latency").expect("tried");
     assert!(latency.contains("p50") && latency.contains("p99") && latency.contains("max"), "{latency}");
 }
 
 #[test]
-fn the_configuration_decides_what_is_looked_at() {
+fn the_configuration_decides_what_is_examined() {
     let dir = place();
     let config = dir.path().join("pinion.toml");
     std::fs::write(&config, "[node]\ndata_dir = \"data\"\ncore = 1023\n").expect("written");
     let (all, code) = findings(&["--config", text(&config)]);
-    let find = |check: &str| all.iter().find(|f| f["check"] == check).expect("looked at");
+    let find = |check: &str| all.iter().find(|f| f["check"] == check).expect("examined");
     assert!(find("data directory")["found"].as_str().is_some_and(|found| found.ends_with("data, not made yet")));
     assert_eq!((&find("pinned core")["verdict"], code), (&Value::from("problem"), Some(i32::from(exit::FAILED))));
     assert!(!dir.path().join("data").exists());
-    // The command line goes over the file.
+    // The command line overrides the file.
     let (all, _) = findings(&["--config", text(&config), "--core", "0", "--data-dir", text(&dir.path().join("other"))]);
-    let find = |check: &str| all.iter().find(|f| f["check"] == check).expect("looked at");
+    let find = |check: &str| all.iter().find(|f| f["check"] == check).expect("examined");
     assert_eq!(find("pinned core")["found"], "core 0 is online");
     assert!(find("data directory")["found"].as_str().is_some_and(|found| found.ends_with("other, not made yet")));
 }
 
 #[test]
-fn a_page_ends_with_what_to_do() {
+fn the_page_ends_with_a_summary() {
     let output = doctor(&[]);
     let page = String::from_utf8_lossy(&output.stdout);
     for part in ["cpu\n", "memory\n", "limits\n", "clock\n", "kernel\n", "disk\n", "give --config or --data-dir"] {
@@ -86,7 +86,7 @@ fn a_page_ends_with_what_to_do() {
 }
 
 #[test]
-fn what_cannot_be_is_said_with_its_exit_code() {
+fn impossible_arguments_have_an_exit_code() {
     let dir = place();
     let (absent, wrong) = (dir.path().join("absent/data"), dir.path().join("wrong.toml"));
     std::fs::write(&wrong, "[node]\ncore = \"first\"\n").expect("written");

@@ -1,4 +1,4 @@
-//! The operator's verbs as processes: what they print, what they leave behind, how they exit.
+//! The operator's verbs as processes: their output, their files and their exit codes.
 
 use node::config::Config;
 use node::ops::registry::Registry;
@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// What one call of `pinion` came to.
+/// The exit code and the output of one run of `pinion`.
 struct Outcome {
     code: i32,
     out: String,
@@ -38,7 +38,7 @@ impl Outcome {
     }
 }
 
-/// A place on a real disk: the journal wants O_DIRECT, which a tmpfs may not have.
+/// A directory on a real disk: the journal needs O_DIRECT, which a tmpfs may not have.
 fn place() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory")
 }
@@ -59,7 +59,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// A data directory that takes little to make.
+/// Makes a small data directory.
 fn init(data_dir: &Path, more: &[&str]) -> Outcome {
     let small = ["--segment-bytes", "1MiB", "--segments", "2", "--ballast-bytes", "0"];
     let mut arguments = vec!["init", "--data-dir", text(data_dir)];
@@ -87,7 +87,7 @@ fn init_makes_a_directory_that_a_node_can_start_on() {
 }
 
 #[test]
-fn init_writes_over_nothing() {
+fn init_overwrites_nothing() {
     let place = place();
     let (dir, other) = (place.path().join("data"), place.path().join("other"));
     init(&dir, &[]).expect(0);
@@ -96,12 +96,12 @@ fn init_writes_over_nothing() {
     assert!(again.err.contains("is not empty") && again.err.contains("--data-dir"), "{}", again.err);
     assert_eq!(std::fs::read_to_string(dir.join("secrets/ops_token")).expect("a token"), token);
     let taken = init(&other, &["--config", text(&dir.join("pinion.toml"))]).expect(11);
-    assert!(taken.err.contains("exists and is not written over"), "{}", taken.err);
-    assert!(!other.exists(), "nothing is made when anything is in the way");
+    assert!(taken.err.contains("exists and is not overwritten"), "{}", taken.err);
+    assert!(!other.exists(), "init makes nothing when it refuses");
 }
 
 #[test]
-fn init_says_what_it_would_do_and_does_nothing() {
+fn a_dry_run_of_init_makes_nothing() {
     let place = place();
     let planned = init(&place.path().join("data"), &["--dry-run", "--json"]).expect(0).json();
     assert_eq!(planned["dry_run"], true);
@@ -109,7 +109,7 @@ fn init_says_what_it_would_do_and_does_nothing() {
 }
 
 #[test]
-fn init_refuses_values_that_no_node_would_take() {
+fn init_refuses_values_that_a_node_would_refuse() {
     let place = place();
     let dir = place.path().join("data");
     let refused = pinion(&["init", "--data-dir", text(&dir), "--segments", "1", "--segment-bytes", "8KiB"]).expect(3);
@@ -123,7 +123,7 @@ fn init_refuses_values_that_no_node_would_take() {
 }
 
 #[test]
-fn check_config_tells_every_mistake() {
+fn check_config_reports_every_error() {
     let place = place();
     let path = place.path().join("pinion.toml");
     std::fs::write(&path, "[node]\ndata_dir = '/proc/x'\ncore = 9999\ncolour = 1\n[log]\nlevel = 'loud'\n")
@@ -140,7 +140,7 @@ fn check_config_tells_every_mistake() {
 }
 
 #[test]
-fn check_config_judges_for_production_and_shows_what_is_open() {
+fn check_config_applies_the_rules_of_production_and_shows_the_exposure() {
     let place = place();
     let path = place.path().join("pinion.toml");
     std::fs::write(&path, "[node]\ndata_dir = 'd'\n[listen]\nmarket = '0.0.0.0:9002'\n").expect("ours");
@@ -167,8 +167,8 @@ fn the_version_names_commit_and_profile() {
 }
 
 #[test]
-fn without_a_node_the_way_to_find_it_is_told() {
-    // The discard port: nobody listens there on a machine that runs tests.
+fn errors_without_a_node_say_what_to_check() {
+    // The discard port, on which a machine that runs tests does not listen.
     let alone = pinion(&["status", "--url", "http://127.0.0.1:9"]).expect(1);
     assert!(alone.err.contains("is the node running"), "{}", alone.err);
     let tokenless = pinion(&["admin", "list", "--url", "http://127.0.0.1:9"]).expect(1);
@@ -286,7 +286,7 @@ fn an_exchange_is_set_up_from_the_command_line() {
 }
 
 #[test]
-fn a_dry_run_changes_nothing_and_refusals_have_their_codes() {
+fn a_dry_run_changes_nothing_and_refusals_have_exit_codes() {
     let running = Running::start();
     running.done("asset add BTC --scale 8");
     let planned = running.done("account add bob --dry-run");
@@ -299,6 +299,6 @@ fn a_dry_run_changes_nothing_and_refusals_have_their_codes() {
     running.admin("halt").expect(2);
     running.admin("halt BTC --all").expect(2);
     running.admin("session add --account 1").expect(2);
-    let people = running.admin("account add carol").expect(0);
-    assert!(people.out.contains("account: 1\n"), "{}", people.out);
+    let text = running.admin("account add carol").expect(0);
+    assert!(text.out.contains("account: 1\n"), "{}", text.out);
 }

@@ -1,24 +1,24 @@
-//! Restores: the state that was live, a node that goes on from it, the past that its sessions find, and refusals.
+//! Restores: the state that was live, a node that continues from it, the messages that its sessions find, and refusals.
 
 mod common;
 
 use common::process::{NodeProcess, Outcome, node_with_faults, pinion, text};
-use common::trading::{messages_at, past_of, seq_of, trade};
+use common::trading::{messages_at, messages_of, seq_of, trade};
 use common::{Place, stage};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tools::offline::as_of::Past;
+use tools::offline::as_of::StateReader;
 use wal::directory::Directory;
 use wal::lineage::Lineage;
 
-/// How many sequences are restored to.
+/// The number of sequences that the test restores to.
 const TARGETS: usize = 20;
 
-/// A few numbers that nobody chose: xorshift, from a seed that is printed.
-struct Chance(u64);
+/// Random numbers: xorshift from a seed that is printed.
+struct Random(u64);
 
-impl Chance {
+impl Random {
     fn seeded() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
         let seed = std::env::var("PINION_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(now | 1);
@@ -34,20 +34,20 @@ impl Chance {
     }
 }
 
-/// `pinion init` with what takes little to make, and snapshots and truncation as they would be after a long time.
+/// Makes a small data directory whose node takes snapshots and truncates its log often, as after a long time.
 fn busy_directory(dir: &Path) -> PathBuf {
     let small = ["--segment-bytes", "1MiB", "--segments", "4", "--ballast-bytes", "4096"];
     pinion(&[&["init", "--data-dir", text(dir)], &small[..]].concat()).expect(0);
     let config = dir.join("pinion.toml");
     let written = std::fs::read_to_string(&config).expect("init wrote it");
-    let often = written
+    let edited = written
         .replace("# retain_bytes = 0", "retain_bytes = 100000")
         .replace("# every_commands = ", "every_commands = 1000 # ")
         .replace("# keep = ", "keep = 4 # ")
         .replace("# check_every_commands = ", "check_every_commands = 97 # ");
-    assert!(often.contains("\nevery_commands = 1000") && often.contains("\nretain_bytes = 100000"), "{often}");
-    assert!(often.contains("\ncheck_every_commands = 97") && often.contains("\nkeep = 4"), "{often}");
-    std::fs::write(&config, often).expect("ours");
+    assert!(edited.contains("\nevery_commands = 1000") && edited.contains("\nretain_bytes = 100000"), "{edited}");
+    assert!(edited.contains("\ncheck_every_commands = 97") && edited.contains("\nkeep = 4"), "{edited}");
+    std::fs::write(&config, edited).expect("ours");
     config
 }
 
@@ -76,7 +76,7 @@ fn load(node: &NodeProcess, token: &Path, seconds: &str) {
 }
 
 fn recorded(path: &Path) -> BTreeMap<u64, String> {
-    let text = std::fs::read_to_string(path).expect("the live engine noted hashes");
+    let text = std::fs::read_to_string(path).expect("the node wrote hashes");
     let lines = text.lines().filter_map(|line| line.split_once(' '));
     lines.map(|(seq, hash)| (seq.parse().expect("a sequence"), hash.to_owned())).collect()
 }
@@ -91,8 +91,8 @@ fn twenty_random_sequences_are_restored_to_the_states_that_were_live() {
     let running = NodeProcess::start(&node, &config, &[("PINION_FAULT", &fault)]);
     load(&running, &token, "3s");
 
-    // Of the running node: what is there is reached, and the node does not notice.
-    let (mut chance, aside) = (Chance::seeded(), place.path().join("aside"));
+    // From the running node, which it does not affect.
+    let (mut random, aside) = (Random::seeded(), place.path().join("aside"));
     let beside = pinion(&["restore", "--from", text(&dir), "--data-dir", text(&aside), "--json"]).expect(0).json();
     let live = pinion(&["state", "hash", "--data-dir", text(&dir), "--at-seq", &beside["seq"].to_string(), "--json"]);
     assert_eq!(live.expect(0).json()["state_hash"], beside["state_hash"]);
@@ -107,7 +107,7 @@ fn twenty_random_sequences_are_restored_to_the_states_that_were_live() {
         recorded(&hashes).into_iter().filter(|(seq, _)| first <= *seq && *seq <= last).collect();
     assert!(TARGETS < live.len(), "{} states were noted between {first} and {last}", live.len());
     for _ in 0..TARGETS {
-        let (seq, hash) = &live[chance.below(live.len() as u64) as usize];
+        let (seq, hash) = &live[random.below(live.len() as u64) as usize];
         let made = place.path().join(format!("restored-{seq}"));
         let seq_text = seq.to_string();
         let restored =
@@ -115,22 +115,22 @@ fn twenty_random_sequences_are_restored_to_the_states_that_were_live() {
         assert_eq!(restored.expect(0).json()["state_hash"], hash.as_str(), "sequence {seq}");
         let found = pinion(&["state", "hash", "--data-dir", text(&made), "--json"]).expect(0).json();
         assert_eq!((found["state_hash"].as_str(), found["seq"].as_u64()), (Some(hash.as_str()), Some(*seq)));
-        let looked = pinion(&["state", "hash", "--data-dir", text(&dir), "--at-seq", &seq_text, "--json"]);
-        assert_eq!(looked.expect(0).json()["state_hash"], hash.as_str(), "sequence {seq}");
+        let at_source = pinion(&["state", "hash", "--data-dir", text(&dir), "--at-seq", &seq_text, "--json"]);
+        assert_eq!(at_source.expect(0).json()["state_hash"], hash.as_str(), "sequence {seq}");
         pinion(&["recon", "--data-dir", text(&made)]).expect(0);
         let _ = std::fs::remove_dir_all(&made);
     }
     println!("{TARGETS} of {} noted states between {first} and {last}", live.len());
-    // Behind the truncation and behind the end there is nothing.
+    // Before the first and after the last there is no state.
     for seq in [first - 1, last + 1] {
         let made = place.path().join("none");
         let refused =
             pinion(&["restore", "--from", text(&dir), "--data-dir", text(&made), "--to-seq", &seq.to_string()]);
-        refused.expect(15).says(&format!("from {first} to {last}"));
+        refused.expect(15).error_contains(&format!("from {first} to {last}"));
         assert!(!made.exists() && !place.path().join("none.unfinished").exists());
     }
-    look_into_what_is_left(&dir, &inspected);
-    // The source is as it was, and a node starts on it.
+    read_the_truncated_log(&dir, &inspected);
+    // The source is unchanged, and a node starts on it.
     let again = pinion(&["log", "inspect", "--data-dir", text(&dir), "--json"]).expect(0).json();
     assert_eq!(again, inspected);
     let verified = pinion(&["log", "verify", "--data-dir", text(&dir), "--json"]).expect(0).json();
@@ -139,8 +139,8 @@ fn twenty_random_sequences_are_restored_to_the_states_that_were_live() {
     running.stop();
 }
 
-/// The verbs of the log on a log that begins behind a snapshot.
-fn look_into_what_is_left(dir: &Path, inspected: &serde_json::Value) {
+/// Runs the verbs of the log on a log whose beginning was truncated.
+fn read_the_truncated_log(dir: &Path, inspected: &serde_json::Value) {
     let (first, last) = (inspected["seq_truncated"].as_u64().expect("there") + 1, inspected["seq_last"].as_u64());
     let last = last.expect("there");
     let log = |verb: &[&str], code: i32| pinion(&[&["log"], verb, &["--data-dir", text(dir)]].concat()).expect(code);
@@ -150,7 +150,7 @@ fn look_into_what_is_left(dir: &Path, inspected: &serde_json::Value) {
     };
     assert_eq!(seqs(&log(&["dump", "--json"], 0).out), (first..=last).collect::<Vec<_>>());
     assert_eq!(seqs(&log(&["tail", "-n", "3", "--json"], 0).out), (last - 2..=last).collect::<Vec<_>>());
-    log(&["dump", "--from", "1"], 15).says(&format!("begins at {first}"));
+    log(&["dump", "--from", "1"], 15).error_contains(&format!("begins at {first}"));
     assert!(log(&["dump", "--client-ids"], 0).out.lines().count() > 0);
     let stats = log(&["stats", "--json"], 0).json();
     assert_eq!((stats["seq_first"].as_u64(), stats["commands"].as_u64()), (Some(first), Some(last - first + 1)));
@@ -183,21 +183,21 @@ fn an_interrupted_restore_leaves_nothing() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("the tool runs");
-    // Its head alone is 64 MiB of zeros: there is time to interrupt it.
+    // Its head is 64 MiB of zeros, so that there is time to interrupt it.
     while !unfinished.exists() && restore.try_wait().expect("our own child").is_none() {
         std::thread::yield_now();
     }
     let pid = i32::try_from(restore.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
-    // Gone already on a machine that was faster.
+    // The process has ended already on a faster machine.
     let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
     let code = restore.wait().expect("our own child").code();
-    assert!(!unfinished.exists(), "nothing half done is left");
-    assert_eq!(into.exists(), code == Some(0), "there as a whole or not at all");
+    assert!(!unfinished.exists(), "no unfinished directory is left");
+    assert_eq!(into.exists(), code == Some(0), "the directory is complete or absent");
     pinion(&["log", "verify", "--data-dir", text(&source.data_dir())]).expect(0);
 }
 
 #[test]
-fn a_node_goes_on_from_a_restore_and_its_sessions_find_their_past() {
+fn a_node_continues_from_a_restore_and_its_sessions_find_their_messages() {
     let source = Place::new();
     let running = source.start();
     let login = stage(&running);
@@ -208,7 +208,7 @@ fn a_node_goes_on_from_a_restore_and_its_sessions_find_their_past() {
     assert_eq!(running.stop(), 0);
     let all = messages_at(&source.data_dir(), None);
     let running = source.start();
-    let told = past_of(&running, &login, all);
+    let received = messages_of(&running, &login, all);
     assert_eq!(running.stop(), 0);
 
     let restored = Place::empty();
@@ -221,30 +221,31 @@ fn a_node_goes_on_from_a_restore_and_its_sessions_find_their_past() {
     assert_eq!((&made["seq"], &made["state_hash"]), (&planned["seq"], &planned["state_hash"]));
     assert_eq!(made["timeline"], 2);
     let kept = messages_at(&from, Some(middle));
-    assert!(0 < kept && kept < all, "{kept} of {all} messages were told by then");
+    assert!(0 < kept && kept < all, "{kept} of {all} messages were sent by then");
 
-    // The node starts, its session finds the same bytes, it trades, stops and starts again.
+    // The node starts, its session gets the same bytes, it trades, stops and starts again.
     let running = restored.start();
     assert_eq!(running.node().log.tail.seq.0, middle);
-    assert_eq!(past_of(&running, &login, kept), told[..kept as usize]);
+    assert_eq!(messages_of(&running, &login, kept), received[..kept as usize]);
     tools::client::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
     trade(&running, &login, 2);
     assert!(middle < seq_of(&running));
     assert_eq!(running.stop(), 0);
     let recon = pinion(&["recon", "--data-dir", text(&into)]).expect(0);
     println!("{}", recon.out);
-    let hash = Past::open(&into).and_then(|past| past.state(None)).expect("a state").replica.engine.state_hash();
+    let hash =
+        StateReader::open(&into).and_then(|reader| reader.state(None)).expect("a state").replica.engine.state_hash();
     let running = restored.start();
     assert_eq!(running.node().state_hash, hash);
     let longer = messages_at(&into, None);
     assert!(kept < longer);
-    assert_eq!(past_of(&running, &login, longer)[..kept as usize], told[..kept as usize]);
+    assert_eq!(messages_of(&running, &login, longer)[..kept as usize], received[..kept as usize]);
     assert_eq!(running.stop(), 0);
     pinion(&["log", "verify", "--data-dir", text(&into)]).expect(0);
 
-    // Nothing of it is the other's, and nothing of the source has changed.
+    // The restored directory has its own identity, and the source has not changed.
     assert_eq!(messages_at(&from, None), all);
-    let lineage = Lineage::read(&into).expect("whole");
+    let lineage = Lineage::read(&into).expect("intact");
     let (old, new) =
         (Directory::open_read_only(&from).expect("there"), Directory::open_read_only(&into).expect("there"));
     assert_eq!((lineage.0[0].node_id, lineage.0[0].seq.0), (old.identity().node_id, middle));
@@ -253,7 +254,7 @@ fn a_node_goes_on_from_a_restore_and_its_sessions_find_their_past() {
 }
 
 #[test]
-fn a_backup_brings_back_what_its_node_had() {
+fn a_restore_from_a_backup_equals_one_from_its_node() {
     let source = Place::new();
     let running = source.start();
     let login = stage(&running);
@@ -267,7 +268,7 @@ fn a_backup_brings_back_what_its_node_had() {
     let (from, backup) = (source.data_dir(), source.path().join("backup"));
     let all = messages_at(&from, None);
     let running = source.start();
-    let told = past_of(&running, &login, all);
+    let received = messages_of(&running, &login, all);
     assert_eq!(running.stop(), 0);
     pinion(&["backup", "run", "--once", "--data-dir", text(&from), "--to", text(&backup)]).expect(0);
 
@@ -287,20 +288,19 @@ fn a_backup_brings_back_what_its_node_had() {
         let [rows, copied] = [name, &format!("{name}-of-node")].map(|name| messages_at(&into(name), None));
         assert_eq!(rows, copied);
     }
-    // Its session finds every message that the node had told by then, byte for byte.
+    // Its session gets every message that the node had sent by then, byte for byte.
     let kept = messages_at(&into("data"), None) as usize;
-    assert!(0 < kept && kept < told.len());
+    assert!(0 < kept && kept < received.len());
     let running = restored.start();
-    assert_eq!(past_of(&running, &login, kept as u64), told[..kept]);
+    assert_eq!(messages_of(&running, &login, kept as u64), received[..kept]);
     assert_eq!(running.stop(), 0);
     pinion(&["recon", "--data-dir", text(&into("data"))]).expect(0);
 
-    // Less is fetched where the past is not wanted, and the state is the same. What a restore to there that was killed
-    // has left is swept.
+    // Without the past less is fetched, and the state is the same. The directory that a killed restore left is removed.
     std::fs::create_dir_all(into("short.fetched.unfinished").join("data/db")).expect("ours");
     let short = restore(&backup, "short", &["--to-seq", &middle_text, "--without-past"]).expect(0).json();
-    let whole = pinion(&["state", "hash", "--data-dir", text(&into("data-of-node")), "--json"]).expect(0).json();
-    assert_eq!(short["state_hash"], whole["state_hash"]);
+    let expected = pinion(&["state", "hash", "--data-dir", text(&into("data-of-node")), "--json"]).expect(0).json();
+    assert_eq!(short["state_hash"], expected["state_hash"]);
     let dry = restore(&backup, "dry", &["--dry-run"]).expect(0).json();
     assert_eq!(dry["seq"], seq_at_end(&from));
     refuse_backups(&restore, &backup, &from);
@@ -313,12 +313,16 @@ fn seq_at_end(dir: &Path) -> serde_json::Value {
     pinion(&["log", "inspect", "--data-dir", text(dir), "--json"]).expect(0).json()["seq_last"].clone()
 }
 
-/// What cannot be restored says why and leaves nothing.
+/// A restore that is refused names the reason and leaves no directory.
 fn refuse_backups(restore: &impl Fn(&Path, &str, &[&str]) -> Outcome, backup: &Path, from: &Path) {
-    restore(backup, "none", &["--to-seq", "1000000"]).expect(15).says(&format!("{} does not reach", text(backup)));
-    restore(backup, "none", &["--to-time", "1"]).expect(15).says(&format!("of {} reaches", text(backup)));
-    restore(from, "none", &["--without-past"]).expect(2).says("is no backup");
-    restore(Path::new("s3:bucket"), "none", &[]).expect(2).says("s3://bucket/prefix");
+    restore(backup, "none", &["--to-seq", "1000000"])
+        .expect(15)
+        .error_contains(&format!("{} cannot restore sequence", text(backup)));
+    restore(backup, "none", &["--to-time", "1"])
+        .expect(15)
+        .error_contains(&format!("before every state of {}", text(backup)));
+    restore(from, "none", &["--without-past"]).expect(2).error_contains("is not a backup");
+    restore(Path::new("s3:bucket"), "none", &[]).expect(2).error_contains("s3://bucket/prefix");
     let pieces = std::fs::read_dir(backup.join("0000000001/log")).expect("there");
     let piece = pieces.map(|entry| entry.expect("an entry").path()).next().expect("one");
     let mut bytes = std::fs::read(&piece).expect("readable");
@@ -326,7 +330,7 @@ fn refuse_backups(restore: &impl Fn(&Path, &str, &[&str]) -> Outcome, backup: &P
     bytes[middle] ^= 1;
     std::fs::write(&piece, bytes).expect("ours");
     let name = piece.file_name().expect("a name").to_string_lossy().into_owned();
-    restore(backup, "none", &[]).expect(13).says(&name);
+    restore(backup, "none", &[]).expect(13).error_contains(&name);
 }
 
 #[test]
@@ -338,17 +342,17 @@ fn two_restores_of_one_source_are_not_mistaken_for_each_other() {
     let (from, places) = (source.data_dir(), [Place::empty(), Place::empty()]);
     for place in &places {
         pinion(&["restore", "--from", text(&from), "--data-dir", text(&place.data_dir())]).expect(0);
-        // So that each has frames of its own behind the same state.
+        // So that each has frames of its own after the same state.
         let running = place.start();
         running.setup();
         assert_eq!(running.stop(), 0);
     }
     let [first, second] = places.each_ref().map(|place| place.data_dir());
-    // A segment, a snapshot and the store of the one are refused in the other.
+    // A segment and the snapshots of one directory are refused in the other.
     let name = "head/head-000.seg";
     let own = std::fs::read(first.join(name)).expect("there");
     std::fs::copy(second.join(name), first.join(name)).expect("copied");
-    pinion(&["log", "verify", "--data-dir", text(&first)]).expect(13).says("head-000.seg");
+    pinion(&["log", "verify", "--data-dir", text(&first)]).expect(13).error_contains("head-000.seg");
     std::fs::write(first.join(name), own).expect("put back");
     pinion(&["log", "verify", "--data-dir", text(&first)]).expect(0);
     let snapshots = |dir: &Path| -> Vec<PathBuf> {
@@ -359,11 +363,11 @@ fn two_restores_of_one_source_are_not_mistaken_for_each_other() {
         std::fs::copy(second.join("snapshots").join(path.file_name().expect("a name")), &path).expect("copied");
     }
     pinion(&["snapshot", "verify", "--data-dir", text(&first)]).expect(13);
-    pinion(&["state", "hash", "--data-dir", text(&first)]).expect(13).says("another node");
+    pinion(&["state", "hash", "--data-dir", text(&first)]).expect(13).error_contains("another node");
 }
 
 #[test]
-fn a_time_finds_the_last_command_before_it() {
+fn a_restore_to_a_time_ends_with_the_last_command_until_then() {
     let source = Place::new();
     let running = source.start();
     stage(&running);
@@ -380,13 +384,13 @@ fn a_time_finds_the_last_command_before_it() {
     };
     assert_eq!(restore(&third.to_string()).expect(0).json()["seq"], 3);
     assert_eq!(restore(&(third - 1).to_string()).expect(0).json()["seq"], 2);
-    restore(&(first - 1).to_string()).expect(15).says("before what the log");
-    restore("2100-01-01T00:00:00Z").expect(15).says("future");
+    restore(&(first - 1).to_string()).expect(15).error_contains("before every state of the log");
+    restore("2100-01-01T00:00:00Z").expect(15).error_contains("future");
     restore("soon").expect(2);
 }
 
 #[test]
-fn nothing_is_written_over_and_damage_is_not_restored_from() {
+fn a_restore_overwrites_nothing_and_refuses_a_damaged_source() {
     let source = Place::new();
     let running = source.start();
     stage(&running);
@@ -396,10 +400,10 @@ fn nothing_is_written_over_and_damage_is_not_restored_from() {
     std::fs::create_dir(&into).expect("ours");
     std::fs::write(into.join("theirs"), "kept").expect("ours");
     let restore = || pinion(&["restore", "--from", text(&from), "--data-dir", text(&into)]);
-    restore().expect(11).says("is not empty");
+    restore().expect(11).error_contains("is not empty");
     assert_eq!(std::fs::read_to_string(into.join("theirs")).expect("there"), "kept");
     std::fs::remove_file(into.join("theirs")).expect("ours");
-    // What a killed restore left is swept.
+    // The directory that a killed restore left is removed.
     let leftover = place.path().join("data.unfinished");
     std::fs::create_dir_all(leftover.join("db")).expect("ours");
     restore().expect(0);
@@ -410,6 +414,6 @@ fn nothing_is_written_over_and_damage_is_not_restored_from() {
     let identity = std::fs::read_to_string(&node).expect("there");
     std::fs::write(&node, identity.replace("timeline 1", "timeline 2")).expect("ours");
     let broken = place.path().join("broken");
-    pinion(&["restore", "--from", text(&from), "--data-dir", text(&broken)]).expect(13).says("IDENTITY");
+    pinion(&["restore", "--from", text(&from), "--data-dir", text(&broken)]).expect(13).error_contains("IDENTITY");
     assert!(!broken.exists());
 }

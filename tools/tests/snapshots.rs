@@ -1,4 +1,4 @@
-//! Snapshots by hand: taken beside a running node and of a stopped one, proved, pruned; and commands left out for good.
+//! The verbs of snapshots, with a running node and a stopped one, and the quarantine of a command.
 
 mod common;
 
@@ -24,7 +24,7 @@ fn flip(path: &Path) {
 }
 
 #[test]
-fn a_stopped_directory_gets_a_snapshot_and_keeps_what_it_needs() {
+fn snapshots_of_a_stopped_node_are_taken_verified_and_pruned() {
     let place = Place::new();
     let dir = place.data_dir();
     let without = "[snapshot]\non_stop = false\n";
@@ -35,7 +35,7 @@ fn a_stopped_directory_gets_a_snapshot_and_keeps_what_it_needs() {
     let login = {
         let running = place.start_with(without);
         let create = ["snapshot", "create", "--data-dir", text(&dir)];
-        pinion(&create).expect(10).says("give --config or --url");
+        pinion(&create).expect(10).error_contains("give --config or --url");
         pinion(&["snapshot", "prune", "--data-dir", text(&dir), "--keep", "1"]).expect(10);
         let login = stage(&running);
         tools::client::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
@@ -63,14 +63,14 @@ fn a_stopped_directory_gets_a_snapshot_and_keeps_what_it_needs() {
     pinion(&["snapshot", "verify", "--data-dir", text(&dir)]).expect(0);
     pinion(&["recon", "--data-dir", text(&dir)]).expect(0);
 
-    // A damaged newest one is passed over and told, and does not count among those that are kept.
+    // A damaged newest snapshot is skipped and reported, and does not count among those that are kept.
     let all = files(&dir);
     flip(&all[2]);
     pinion(&["snapshot", "verify", "--data-dir", text(&dir)]).expect(13);
     pinion(&["snapshot", "verify", text(&all[1])]).expect(0);
     pinion(&["snapshot", "verify", text(&all[2])]).expect(13);
-    let told = pinion(&["state", "hash", "--data-dir", text(&dir)]).expect(0);
-    assert!(told.err.contains("is of no use"), "{}", told.err);
+    let skipped = pinion(&["state", "hash", "--data-dir", text(&dir)]).expect(0);
+    assert!(skipped.err.contains("is damaged"), "{}", skipped.err);
     let status = pinion(&["snapshot", "status", "--data-dir", text(&dir), "--json"]).expect(0).json();
     assert_eq!((status["start"].is_null(), status["start_begins_with"]["seq"].as_u64()), (true, Some(taken[1])));
     let prune = ["snapshot", "prune", "--data-dir", text(&dir), "--keep", "1", "--json"];
@@ -79,11 +79,11 @@ fn a_stopped_directory_gets_a_snapshot_and_keeps_what_it_needs() {
     let pruned = pinion(&prune).expect(0).json();
     assert_eq!((&pruned["deleted"], &pruned["kept"]), (&planned["deleted"], &planned["kept"]));
     assert_eq!(pruned["kept"][0].as_u64(), Some(taken[1]));
-    assert_eq!(files(&dir), all[1..], "the whole one and the one that somebody should look at");
+    assert_eq!(files(&dir), all[1..], "the intact one is kept, and the damaged one for the operator to examine");
     pinion(&["snapshot", "prune", "--data-dir", text(&dir), "--keep", "0"]).expect(2);
     pinion(&["snapshot", "verify"]).expect(2);
     pinion(&["snapshot", "verify", "--data-dir", text(&dir), text(&all[1])]).expect(2);
-    // One that does not even begin like one ends nothing: those behind it are proved too.
+    // A file that is not a snapshot does not end the verb: the next ones are verified, too.
     let no_snapshot = place.path().join("no.snap");
     std::fs::write(&no_snapshot, "no snapshot").expect("ours");
     let verified = pinion(&["snapshot", "verify", text(&no_snapshot), text(&all[1]), "--json"]).expect(13).json();
@@ -93,22 +93,22 @@ fn a_stopped_directory_gets_a_snapshot_and_keeps_what_it_needs() {
 }
 
 #[test]
-fn no_snapshot_is_well_only_where_the_log_begins_with_the_first_command() {
+fn a_log_without_snapshots_must_begin_with_the_first_command() {
     let place = Place::new();
     let dir = place.data_dir();
     let verify = ["snapshot", "verify", "--data-dir", text(&dir)];
     assert!(pinion(&verify).expect(0).out.contains("none is needed"));
-    let directory = Directory::open(&dir).expect("nobody is at it");
-    let store = directory.store().expect("whole");
+    let directory = Directory::open(&dir).expect("no other process has it open");
+    let store = directory.store().expect("intact");
     store.begin_after(Tail { seq: Lsn(9), chain: ChainHash([1; 32]) }).expect("written");
     store.flush().expect("written");
     drop((store, directory));
-    pinion(&verify).expect(13).says("begins behind sequence 9");
+    pinion(&verify).expect(13).error_contains("begins after sequence 9");
     pinion(&[&verify[..], &["--json"]].concat()).expect(13);
 }
 
 #[test]
-fn a_running_node_takes_one_when_it_is_asked() {
+fn a_running_node_takes_a_snapshot_on_request() {
     let Some(node) = node_with_faults() else { return };
     let place = Place::empty();
     let dir = place.data_dir();
@@ -123,18 +123,18 @@ fn a_running_node_takes_one_when_it_is_asked() {
     call(&["snapshot", "create", "--dry-run"], 0);
     assert_eq!(files(&dir).len(), 0);
     let made = call(&["snapshot", "create"], 0).json();
-    // The command, and the check that vouches for its state.
+    // The command, and the check after it.
     assert_eq!(made["seq"], 2);
     let status = pinion(&["snapshot", "status", "--config", text(&config), "--json"]).expect(0).json();
     assert_eq!((status["start_begins_with"]["seq"].as_u64(), status["retention"]["drop"][0].as_u64()), (Some(2), None));
     assert_eq!(status["start_begins_with"]["state_hash"], made["state_hash"]);
-    pinion(&["snapshot", "create", "--url", &running.ops]).expect(1).says("needs its token");
+    pinion(&["snapshot", "create", "--url", &running.ops]).expect(1).error_contains("needs its token");
     pinion(&["log", "quarantine", "--data-dir", text(&dir), "--seq", "1", "--reason", "x"]).expect(10);
     running.stop();
 }
 
 #[test]
-fn a_command_is_left_out_for_good_and_everybody_leaves_it_out() {
+fn a_quarantine_is_refused_for_a_command_that_was_applied() {
     let place = Place::new();
     let dir = place.data_dir();
     let without = "[snapshot]\non_stop = false\n";
@@ -143,30 +143,30 @@ fn a_command_is_left_out_for_good_and_everybody_leaves_it_out() {
     let status = std::sync::Arc::clone(&running.node().status);
     assert_eq!(running.stop(), 0);
     let last = status.watermarks.durable.get().0;
-    let leave_out = |seq: u64, reason: &str, more: &[&str]| {
+    let quarantine = |seq: u64, reason: &str, more: &[&str]| {
         let seq = seq.to_string();
         let arguments = ["log", "quarantine", "--data-dir", text(&dir), "--seq", &seq, "--reason", reason];
         pinion(&[&arguments[..], more].concat())
     };
-    leave_out(last + 1, "why not", &[]).expect(15).says(&format!("1 to {last}"));
-    leave_out(0, "why not", &[]).expect(15);
-    leave_out(last, "two\nlines", &[]).expect(2);
-    leave_out(last, "", &[]).expect(2);
-    // What a history or a snapshot holds was applied well once.
-    leave_out(last, "why not", &[]).expect(1).says("restore");
+    quarantine(last + 1, "why not", &[]).expect(15).error_contains(&format!("1 to {last}"));
+    quarantine(0, "why not", &[]).expect(15);
+    quarantine(last, "two\nlines", &[]).expect(2);
+    quarantine(last, "", &[]).expect(2);
+    // A command in the history or in a snapshot was applied without a crash.
+    quarantine(last, "why not", &[]).expect(1).error_contains("restore");
     let inspected = pinion(&["log", "inspect", "--data-dir", text(&dir), "--json"]).expect(0).json();
     assert_eq!(inspected["quarantine"].as_array().map(Vec::len), Some(0));
 }
 
-/// The whole way: a command that crashes every start, the node that names it, the operator that leaves it out.
+/// A command crashes every start, the node names it, and the operator quarantines it.
 #[test]
-fn a_node_that_crashes_at_every_start_goes_on_without_the_command() {
+fn a_node_that_crashes_at_every_start_runs_after_the_quarantine() {
     let Some(node) = node_with_faults() else { return };
     let place = Place::empty();
     let dir = place.data_dir();
     pinion(&["init", "--data-dir", text(&dir), "--segment-bytes", "1MiB", "--ballast-bytes", "0"]).expect(0);
     let (config, token) = (dir.join("pinion.toml"), dir.join("secrets/ops_token"));
-    // The shadow crashes at the second command before it has told the history of it.
+    // The shadow crashes at the second command, before it writes the history of it.
     let running = NodeProcess::start(&node, &config, &[("PINION_FAULT", "crash-at:2")]);
     for asset in ["BTC", "ETH"] {
         let arguments =
@@ -182,20 +182,20 @@ fn a_node_that_crashes_at_every_start_goes_on_without_the_command() {
             break;
         }
     }
-    assert_eq!(refused, Some(22), "named");
+    assert_eq!(refused, Some(22), "the node names the command");
     let arguments =
         ["log", "quarantine", "--data-dir", text(&dir), "--seq", "2", "--reason", "crashes, ticket 7", "--json"];
     let planned = pinion(&[&arguments[..], &["--dry-run"]].concat()).expect(0).json();
     assert_eq!((planned["left_out"].as_bool(), planned["command"]["symbol"].as_str()), (Some(false), Some("ETH")));
     assert!(!dir.join("QUARANTINE").exists());
     pinion(&arguments).expect(0);
-    pinion(&arguments).expect(1).says("left out already");
+    pinion(&arguments).expect(1).error_contains("quarantined already");
     let inspected = pinion(&["log", "inspect", "--data-dir", text(&dir)]).expect(0).out;
-    assert!(inspected.contains("left out        2, since ") && inspected.contains("crashes, ticket 7"), "{inspected}");
+    assert!(inspected.contains("quarantined     2, since ") && inspected.contains("crashes, ticket 7"), "{inspected}");
     let hash = pinion(&["state", "hash", "--data-dir", text(&dir), "--json"]).expect(0).json();
     let dump = pinion(&["state", "dump", "--data-dir", text(&dir), "--json"]).expect(0).json();
     assert_eq!(dump["assets"].as_array().map(Vec::len), Some(1));
-    // With the fault still there: nobody applies it.
+    // The fault is still there, but the command is not applied any more.
     let running = NodeProcess::start(&node, &config, &[("PINION_FAULT", "crash-at:2")]);
     assert_eq!(Some(running.state_hash.as_str()), hash["state_hash"].as_str());
     running.stop();

@@ -19,8 +19,8 @@ fn pinion(arguments: &[&str]) -> Command {
     command
 }
 
-/// What the tool prints, or what it complains of; it must have exited with `code`.
-fn said(code: i32, arguments: &[&str]) -> String {
+/// Runs the tool, which must exit with `code`; returns its output, or its errors if it failed.
+fn output_of(code: i32, arguments: &[&str]) -> String {
     let output = pinion(arguments).output().expect("the tool runs");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{out}{err}");
@@ -53,11 +53,11 @@ impl Served {
     }
 }
 
-/// A tool that trades for a while.
+/// Runs a load for some seconds.
 fn load(running: &Running) -> Child {
     let login = stage(running);
     let addresses = running.node().addresses;
-    // The feed is behind the admin's answer by a moment.
+    // The feed may announce the market after the admin's answer.
     tools::client::market_data::follow(addresses.market, "BTCUSDT").expect("announced");
     let (orders, market) = (addresses.orders.to_string(), addresses.market.to_string());
     pinion(&["load", "--profile", "mixed", "--rate", "500", "--duration", "3s", "--json", "--symbol", "BTCUSDT"])
@@ -83,7 +83,7 @@ fn a_trading_node_shows_its_rates_and_its_latencies() {
 
     let load = load.wait_with_output().expect("it ends");
     let load: Value = serde_json::from_slice(&load.stdout).expect("a report");
-    let once = said(0, &["top", "--once", "--json", "--interval", "200ms", "--url", &served.url]);
+    let once = output_of(0, &["top", "--once", "--json", "--interval", "200ms", "--url", &served.url]);
     let once: Value = serde_json::from_str(once.trim_end()).expect("one document");
     assert_eq!(once["behind"]["released_behind_durable"], 0);
     for stage in ["queue", "journal", "release", "total"] {
@@ -100,7 +100,7 @@ fn a_trading_node_shows_its_rates_and_its_latencies() {
     assert!(cycles(&once).iter().all(|(_, rate)| rate.is_some_and(|rate| 0.0 < rate)), "{:?}", cycles(&once));
     assert_eq!(cycles(&once).len(), 4, "the old name of a loop is not shown: {:?}", cycles(&once));
 
-    let page = said(0, &["top", "--once", "--interval", "100ms", "--url", &served.url]);
+    let page = output_of(0, &["top", "--once", "--interval", "100ms", "--url", &served.url]);
     for part in ["ready  (version", "commands   ", "durable", "journal   ", "p99.9", "engine      ok", "market readers"]
     {
         assert!(page.contains(part), "{part:?} is missing in\n{page}");
@@ -110,12 +110,12 @@ fn a_trading_node_shows_its_rates_and_its_latencies() {
 }
 
 #[test]
-fn what_is_in_the_way_is_said_with_what_to_do() {
-    // The discard port: nobody listens there on a machine that runs tests.
+fn errors_say_what_to_do() {
+    // The discard port, on which a machine that runs tests does not listen.
     for more in [&["--once"][..], &["--json"], &[]] {
         let mut arguments = vec!["top", "--url", "http://127.0.0.1:9"];
         arguments.extend(more);
-        let error = said(1, &arguments);
+        let error = output_of(1, &arguments);
         let expected = if more.is_empty() {
             "--once"
         } else {
@@ -123,7 +123,7 @@ fn what_is_in_the_way_is_said_with_what_to_do() {
         };
         assert!(error.contains(expected), "{more:?}: {error}");
     }
-    assert!(said(2, &["top", "--interval", "1ms"]).contains("at least 100 ms"));
+    assert!(output_of(2, &["top", "--interval", "1ms"]).contains("at least 100 ms"));
 }
 
 #[test]
@@ -135,10 +135,10 @@ fn metrics_may_have_a_token() {
         "metrics_token_file = \"token\"\n".to_owned()
     });
     let top = ["top", "--once", "--interval", "100ms", "--url", &served.url];
-    let error = said(1, &top);
+    let error = output_of(1, &top);
     assert!(error.contains("listen.metrics_token_file") && error.contains("--token-file"), "{error}");
     let token = served.place.path().join("token");
-    let page = said(0, &[&top[..], &["--token-file", token.to_str().expect("UTF-8")]].concat());
+    let page = output_of(0, &[&top[..], &["--token-file", token.to_str().expect("UTF-8")]].concat());
     assert!(page.contains("ready  (version"), "{page}");
     served.stop();
 }

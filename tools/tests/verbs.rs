@@ -1,4 +1,4 @@
-//! The verbs of a client and of the log, as processes against a node in this one.
+//! The verbs of a client and of the log, as processes against a node in the test's process.
 
 mod common;
 
@@ -7,14 +7,14 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
 use tools::client::setup::Credentials;
-use tools::offline::as_of::Past;
+use tools::offline::as_of::StateReader;
 
 fn pinion(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_pinion")).args(arguments).output().expect("the tool runs")
 }
 
-/// What the tool prints; it must have exited with `code`.
-fn said(code: i32, arguments: &[&str]) -> String {
+/// Runs the tool, which must exit with `code`; returns its output.
+fn output_of(code: i32, arguments: &[&str]) -> String {
     let output = pinion(arguments);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{out}{err}");
@@ -36,12 +36,12 @@ impl Exchange {
         let place = Place::new();
         let running = place.start();
         let login = stage(&running);
-        // The feed is behind the admin's answer by a moment.
+        // The feed may announce the market after the admin's answer.
         tools::client::market_data::follow(running.node().addresses.market, "BTCUSDT").expect("announced");
         Self { place, running, login }
     }
 
-    /// Options of a verb that trades.
+    /// The options of a verb that trades.
     fn trader(&self) -> Vec<String> {
         let addresses = self.running.node().addresses;
         [
@@ -60,14 +60,14 @@ impl Exchange {
         let mut arguments = vec![verb];
         arguments.extend(trader.iter().map(String::as_str));
         arguments.extend(more);
-        said(code, &arguments)
+        output_of(code, &arguments)
     }
 
     fn book(&self, more: &[&str]) -> String {
         let market = self.running.node().addresses.market.to_string();
         let mut arguments = vec!["book", "BTCUSDT", "--market", &market];
         arguments.extend(more);
-        said(0, &arguments)
+        output_of(0, &arguments)
     }
 }
 
@@ -75,8 +75,8 @@ impl Exchange {
 fn an_order_is_in_the_book_until_it_is_canceled() {
     let exchange = Exchange::new();
     let limit = ["--market", "BTCUSDT", "--side", "buy", "--price", "100.5", "--qty", "0.25"];
-    let said = exchange.trade(0, "order", &limit);
-    assert!(said.contains("buy 0.25 at 100.5") && said.contains("open"), "{said}");
+    let placed = exchange.trade(0, "order", &limit);
+    assert!(placed.contains("buy 0.25 at 100.5") && placed.contains("open"), "{placed}");
 
     let book = json_lines(&exchange.book(&["--json"]));
     let bid = serde_json::json!({ "price": "100.5", "qty": "0.25", "orders": 1 });
@@ -86,18 +86,18 @@ fn an_order_is_in_the_book_until_it_is_canceled() {
     let canceled = exchange.trade(0, "cancel", &["--all", "--json"]);
     assert_eq!(json_lines(&canceled).last().expect("a report")["orders"], 1);
     assert_eq!(json_lines(&exchange.book(&["--json"]))[0]["orders"], 0);
-    // There is nothing left to cancel, and the node says so.
+    // There is nothing left to cancel, which the node reports.
     assert!(exchange.trade(1, "cancel", &["--order-id", "77"]).contains("UnknownOrder"));
 }
 
 #[test]
-fn a_taker_hears_of_its_trade_and_what_is_off_the_grid_is_explained() {
+fn a_taker_gets_its_answers_and_a_price_off_the_tick_is_refused() {
     let exchange = Exchange::new();
     exchange.trade(0, "order", &["--market", "BTCUSDT", "--side", "sell", "--price", "101", "--qty", "2"]);
     let taker = ["--market", "BTCUSDT", "--side", "buy", "--type", "market", "--qty", "0.5", "--json"];
     let answers = json_lines(&exchange.trade(0, "order", &taker));
     let kinds: Vec<&str> = answers.iter().filter_map(|answer| answer["answer"].as_str()).collect();
-    // One account's market order meets its own offer: the taker is cancelled, and the book stays.
+    // The account's market order meets its own offer: the taker is canceled, and the offer stays in the book.
     assert_eq!(kinds, ["accepted", "canceled", "status"], "{answers:?}");
 
     for (more, expected) in [
@@ -119,12 +119,12 @@ fn a_taker_hears_of_its_trade_and_what_is_off_the_grid_is_explained() {
 }
 
 #[test]
-fn what_a_load_was_told_is_in_the_log() {
+fn every_acknowledged_order_of_a_load_is_in_the_log() {
     let exchange = Exchange::new();
     let addresses = exchange.running.node().addresses;
     let (orders, market) = (addresses.orders.to_string(), addresses.market.to_string());
     let login = &exchange.login;
-    let traced = said(
+    let traced = output_of(
         0,
         &[
             "load",
@@ -151,20 +151,20 @@ fn what_a_load_was_told_is_in_the_log() {
     for line in traced.lines() {
         let (what, id) = line.split_once(' ').expect("two words");
         let at = ["sent", "ack", "nack"].iter().position(|word| *word == what).expect("a word of the trace");
-        assert!(ids[at].insert(id.parse().expect("a client order id")), "told twice: {line}");
+        assert!(ids[at].insert(id.parse().expect("a client order id")), "the trace has a line twice: {line}");
     }
     let [sent, ack, nack] = ids;
     assert!(500 < ack.len() && nack.is_empty(), "{} sent, {} acknowledged", sent.len(), ack.len());
     assert_eq!(ack, sent);
 
-    // Beside the running node.
+    // While the node runs.
     let data_dir = exchange.place.data_dir();
     let data_dir = data_dir.to_str().expect("UTF-8");
-    let dumped = said(0, &["log", "dump", "--client-ids", "--data-dir", data_dir]);
+    let dumped = output_of(0, &["log", "dump", "--client-ids", "--data-dir", data_dir]);
     let dumped: BTreeSet<u64> = dumped.lines().map(|line| line.parse().expect("an id a line")).collect();
     assert_eq!(dumped, ack);
 
-    let closed = said(
+    let closed = output_of(
         0,
         &[
             "load",
@@ -194,7 +194,7 @@ fn what_a_load_was_told_is_in_the_log() {
 }
 
 #[test]
-fn a_log_is_dumped_counted_and_proved() {
+fn the_log_verbs_dump_count_and_verify() {
     let exchange = Exchange::new();
     exchange.trade(
         0,
@@ -203,18 +203,18 @@ fn a_log_is_dumped_counted_and_proved() {
     );
     assert_eq!(exchange.running.stop(), 0);
     let data_dir = exchange.place.data_dir();
-    let walked = Past::open(&data_dir).and_then(|past| past.state(None)).expect("a proved log");
+    let replayed = StateReader::open(&data_dir).and_then(|reader| reader.state(None)).expect("the log is intact");
     let data_dir = data_dir.to_str().expect("UTF-8");
     let log = |what: &str, more: &[&str]| {
         let mut arguments = vec!["log", what, "--data-dir", data_dir];
         arguments.extend(more);
-        said(0, &arguments)
+        output_of(0, &arguments)
     };
 
     let mut dumped = json_lines(&log("dump", &["--json"]));
     let newest: Vec<Value> = dumped[dumped.len() - 2..].to_vec();
     let count = dumped.len() as u64;
-    // The live engine's own checks fall where they fall.
+    // The live engine writes its checks at any place.
     dumped.retain(|line| line["command"] != "check");
     let commands: Vec<&str> = dumped.iter().filter_map(|line| line["command"].as_str()).collect();
     let expected =
@@ -229,7 +229,7 @@ fn a_log_is_dumped_counted_and_proved() {
     assert_eq!(json_lines(&log("tail", &["--json", "-n", "2"])), newest);
 
     let verified = &json_lines(&log("verify", &["--json"]))[0];
-    assert_eq!(verified["state_hash"], walked.replica.engine.state_hash().to_string());
+    assert_eq!(verified["state_hash"], replayed.replica.engine.state_hash().to_string());
     assert_eq!((&verified["seq_first"], &verified["seq_last"]), (&1.into(), &count.into()));
     let inspected = &json_lines(&log("inspect", &["--json"]))[0];
     assert_eq!(inspected["chain"], verified["chain"]);
@@ -238,7 +238,7 @@ fn a_log_is_dumped_counted_and_proved() {
 }
 
 #[test]
-fn a_place_that_is_no_data_directory_has_its_exit_code() {
+fn a_path_without_a_data_directory_has_an_exit_code() {
     let output = pinion(&["log", "verify", "--data-dir", "/nonexistent"]);
     assert_eq!(output.status.code(), Some(i32::from(node::status::exit::NOT_FOUND)));
 }

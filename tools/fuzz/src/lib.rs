@@ -1,7 +1,7 @@
-//! Every decoder of Pinion under bytes that nobody meant: what each must keep, and how inputs for it are made.
+//! Fuzz targets for every decoder of bytes from outside: the invariants of each, and how inputs for it are made.
 //!
-//! Read in this order: what a target is (`target`), where inputs come from (`mutation`), how many are run (`round`), what
-//! checks share (`meter`, `splits`, `scratch`, `house`), the targets themselves (`targets`).
+//! Reading order: what a target is (`target`), where inputs come from (`seeds`, `mutation`), how many are run (`round`),
+//! what checks share (`meter`, `splits`, `scratch`, `small_exchange`), the targets themselves (`targets`).
 //!
 //! What never enters: product code. A decoder is called as the product calls it.
 
@@ -10,10 +10,10 @@ pub mod target;
 pub mod mutation;
 pub mod round;
 
-pub mod house;
 pub mod meter;
 pub mod scratch;
 pub mod seeds;
+pub mod small_exchange;
 pub mod splits;
 
 pub mod targets;

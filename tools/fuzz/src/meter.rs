@@ -1,6 +1,6 @@
-//! How much memory a decoder asks for: counted at the allocator, because a bound that is only believed is none.
+//! Measures how much memory a decoder allocates, by counting in the allocator.
 //!
-//! Only this thread's memory, and only what goes through Rust's allocator: what zstd takes for itself is not seen.
+//! It counts this thread's memory only, and only what Rust's allocator gives: memory of zstd's own is not counted.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -10,13 +10,13 @@ use std::cell::Cell;
 struct Counting;
 
 thread_local! {
-    /// May fall below zero: memory of another thread may be given back here.
+    /// May be below zero, because memory of another thread may be freed here.
     static HELD: Cell<i64> = const { Cell::new(0) };
     static PEAK: Cell<i64> = const { Cell::new(0) };
 }
 
 fn count(bytes: i64) {
-    // During a thread's end the counters are gone; nobody measures then.
+    // While a thread ends its counters are gone, and nothing is measured then.
     let _counted = HELD.try_with(|held| {
         held.set(held.get() + bytes);
         let _raised = PEAK.try_with(|peak| peak.set(peak.get().max(held.get())));
@@ -32,7 +32,7 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.alloc(layout) }
     }
 
-    // Passed on as it is: zeroed pages that nobody touches cost nothing, and a decoder that asks for them is still seen.
+    // Passed on unchanged: zeroed pages cost nothing until they are touched, and their allocation is still counted.
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as i64);
         // SAFETY: the caller's promise about `layout` is passed on.
@@ -55,21 +55,21 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What `work` gives, and the most bytes that it held at once beyond what was held before.
+/// The result of `work`, and the most bytes that it held at once beyond those held before.
 pub fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = HELD.with(Cell::get);
     PEAK.with(|peak| peak.set(before));
-    let made = work();
+    let result = work();
     let peak = PEAK.with(Cell::get);
-    (made, usize::try_from(peak - before).unwrap_or(0))
+    (result, usize::try_from(peak - before).unwrap_or(0))
 }
 
-/// Runs `work` and insists that it held no more than `bytes_max` at once.
+/// Runs `work`, and asserts that it held no more than `bytes_max` at once.
 #[track_caller]
 pub fn within<T>(bytes_max: usize, work: impl FnOnce() -> T) -> T {
-    let (made, peak) = peak_of(work);
+    let (result, peak) = peak_of(work);
     assert!(peak <= bytes_max, "{peak} bytes were held at once, the bound is {bytes_max}");
-    made
+    result
 }
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_held_at_once_counts_and_not_the_sum() {
+    fn the_peak_counts_and_not_the_sum() {
         let (_, peak) = peak_of(|| (0..10).for_each(|_| drop(std::hint::black_box(vec![1u8; 1_000]))));
         assert_eq!(peak, 1_000);
         assert_eq!(peak_of(|| ()).1, 0);
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "the bound is 10")]
-    fn more_than_the_bound_is_told() {
+    fn more_than_the_bound_panics() {
         within(10, || drop(std::hint::black_box(vec![1u8; 11])));
     }
 }

@@ -1,11 +1,11 @@
-//! Valid inputs made wrong: flips, numbers at the edge, cuts, insertions, pieces of other inputs.
+//! Changes valid inputs: bit flips, numbers at the edge of a type, cuts, insertions, pieces of other inputs.
 
 use book::testing::workload::rng::Rng;
 
 const EDITS_MAX: u32 = 4;
 const RUN_BYTES_MAX: u32 = 64;
 
-/// Numbers at which decoders change their minds.
+/// Numbers at which decoders take another branch.
 const EDGES: [u64; 14] = [
     0,
     1,
@@ -25,7 +25,7 @@ const EDGES: [u64; 14] = [
 
 const LETTERS: &[u8] = b"0019-+.,:;eE\"'\\{}[]= \n#_azAZ%";
 
-/// Changes `input` in one to four places; `others` lend pieces. The result has at most `bytes_max` bytes.
+/// Changes `input` in one to four places, with pieces of `others`. The result has at most `bytes_max` bytes.
 pub fn mutate(input: &mut Vec<u8>, others: &[Vec<u8>], bytes_max: usize, rng: &mut Rng) {
     for _ in 0..=rng.below(EDITS_MAX) {
         match rng.below(10) {
@@ -44,18 +44,18 @@ pub fn mutate(input: &mut Vec<u8>, others: &[Vec<u8>], bytes_max: usize, rng: &m
     input.truncate(bytes_max);
 }
 
-/// Bytes that start from nothing.
+/// Random bytes.
 pub fn noise(bytes_max: usize, rng: &mut Rng) -> Vec<u8> {
     let len = place(bytes_max.min(512) + 1, rng);
     (0..len).map(|_| rng.below(256) as u8).collect()
 }
 
-/// 0 to `bound - 1`, or 0 where there is no place at all.
+/// A number from 0 to `bound - 1`; 0 where `bound` is 0.
 fn place(bound: usize, rng: &mut Rng) -> usize {
     rng.below(u32::try_from(bound).unwrap_or(u32::MAX)) as usize
 }
 
-/// Where a run begins and ends inside `len` bytes.
+/// A random range within `len` bytes.
 fn run(len: usize, rng: &mut Rng) -> std::ops::Range<usize> {
     let start = place(len + 1, rng);
     let run_len = rng.below(RUN_BYTES_MAX) as usize + 1;
@@ -76,7 +76,7 @@ fn set_byte(input: &mut [u8], rng: &mut Rng) {
     }
 }
 
-/// An edge, or a step away from one or from what stands there, in either byte order.
+/// Writes a number at or one step from an edge, or from the number that is there, in either byte order.
 fn set_number(input: &mut [u8], rng: &mut Rng) {
     let width = rng.pick(&[2, 4, 8]);
     let at = place(input.len(), rng);
@@ -91,7 +91,7 @@ fn set_number(input: &mut [u8], rng: &mut Rng) {
     }
 }
 
-/// Keeps text text.
+/// Writes a printable character, so that text stays text.
 fn set_letter(input: &mut [u8], rng: &mut Rng) {
     let at = place(input.len(), rng);
     if let Some(byte) = input.get_mut(at) {
@@ -99,7 +99,7 @@ fn set_letter(input: &mut [u8], rng: &mut Rng) {
     }
 }
 
-/// A few bytes mostly; anything, at times.
+/// Cuts a few bytes mostly, and at times any number.
 fn cut_tail(input: &mut Vec<u8>, rng: &mut Rng) {
     let cut = if rng.one_in(4) { place(input.len() + 1, rng) } else { run(input.len(), rng).len() };
     input.truncate(input.len() - cut);

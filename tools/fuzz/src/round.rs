@@ -1,43 +1,44 @@
-//! A run of so many inputs from a seed: the same seed gives the same inputs, on any machine.
+//! A round: a number of inputs made from a seed. The same seed gives the same inputs on any machine.
 
 use crate::mutation::{mutate, noise};
 use crate::target::{Outcome, Target};
 use book::testing::workload::rng::Rng;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Inputs that a round builds on; a fixed number, so that a long one stays as fast as a short one.
+/// Inputs that mutations start from, besides the valid ones. A fixed number, so that a long round is as fast as a short
+/// one.
 const POOL_LEN_MAX: usize = 64;
-/// How often an input keeps its wrong checksums, so that the refusal of those is tested too.
-const UNMENDED_ONE_IN: u32 = 8;
+/// One input in so many keeps its wrong checksums, so that the refusal of those is tested too.
+const UNREPAIRED_ONE_IN: u32 = 8;
 const NOISE_ONE_IN: u32 = 32;
 
-/// An input for which a check failed, and what the check said.
+/// An input for which a check failed, and the message of the check.
 #[derive(Clone, Debug)]
 pub struct Finding {
     pub input: Vec<u8>,
-    pub said: String,
+    pub message: String,
 }
 
-/// How many made inputs of a round went which way. Seeds are in neither: they decode always, and would hide a round whose
-/// mutations are all refused.
+/// The outcomes of the inputs that a round made. Valid inputs are not counted: they always decode, and would hide a round
+/// whose mutations are all refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub refused: u64,
     pub decoded: u64,
 }
 
-/// Runs the seeds as they are, then `count` inputs made from them. Stops at the first finding.
+/// Runs the valid inputs, then `count` inputs made from them. Stops at the first finding.
 pub fn run(target: &Target, seed: u64, count: u32) -> Result<Tally, Finding> {
     let seeds = (target.seeds)();
     let mut tally = Tally::default();
     for input in &seeds {
         let outcome = examine(target, input)?;
         if outcome != Outcome::Decoded {
-            return Err(Finding { input: input.clone(), said: "a seed was refused".to_owned() });
+            return Err(Finding { input: input.clone(), message: "a seed was refused".to_owned() });
         }
     }
     let mut rng = Rng::new(seed);
-    // What still decodes after a mutation is worth another one: no coverage is measured here, this stands in for it.
+    // An input that still decodes after a mutation is mutated again. This replaces the measurement of coverage.
     let mut pool = seeds.clone();
     for _ in 0..count {
         let input = next_input(target, &pool, seeds.len(), &mut rng);
@@ -52,11 +53,11 @@ pub fn run(target: &Target, seed: u64, count: u32) -> Result<Tally, Finding> {
     Ok(tally)
 }
 
-/// One input, with a panic made a finding.
+/// Runs one input, and turns a panic into a finding.
 pub fn examine(target: &Target, input: &[u8]) -> Result<Outcome, Finding> {
     catch_unwind(AssertUnwindSafe(|| (target.check)(input))).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        Finding { input: input.to_vec(), said: text.unwrap_or("a panic without words").to_owned() }
+        Finding { input: input.to_vec(), message: text.unwrap_or("a panic without a message").to_owned() }
     })
 }
 
@@ -64,17 +65,17 @@ fn next_input(target: &Target, pool: &[Vec<u8>], seeds_len: usize, rng: &mut Rng
     if rng.one_in(NOISE_ONE_IN) || pool.is_empty() {
         return noise(target.bytes_max, rng);
     }
-    // Half of them one step from a seed, or the pool would drift away to ever shorter inputs.
+    // Half of them are one step from a valid input, or the pool would drift to ever shorter inputs.
     let choices = if rng.one_in(2) { seeds_len } else { pool.len() };
     let mut input = pool[rng.below(choices as u32) as usize].clone();
     mutate(&mut input, pool, target.bytes_max, rng);
-    if !rng.one_in(UNMENDED_ONE_IN) {
-        (target.mend)(&mut input);
+    if !rng.one_in(UNREPAIRED_ONE_IN) {
+        (target.repair)(&mut input);
     }
     input
 }
 
-/// The seeds stay, the rest of the pool turns over.
+/// Keeps an input in the pool. The valid inputs stay; the others are replaced.
 fn keep(input: Vec<u8>, pool: &mut Vec<Vec<u8>>, seeds_len: usize, rng: &mut Rng) {
     if pool.len() < seeds_len + POOL_LEN_MAX {
         pool.push(input);

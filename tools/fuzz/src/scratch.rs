@@ -1,4 +1,4 @@
-//! A directory for decoders that read files: in memory where the machine has such a place, because they sync.
+//! A directory for decoders that read files. It is in memory where the machine has such a directory, because they sync.
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ thread_local! {
     static SCRATCH: OnceCell<TempDir> = const { OnceCell::new() };
 }
 
-/// This thread's directory. What lies in it is of the input before; a check writes every file that it reads.
+/// This thread's directory. It has files of the input before, so a check writes every file that it reads.
 pub fn dir() -> PathBuf {
     SCRATCH.with(|scratch| scratch.get_or_init(make).path().to_owned())
 }
 
-/// Writes the file of this name and tells where it is.
+/// Writes the file of this name, and returns its path.
 pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
     let path = dir().join(name);
     std::fs::write(&path, bytes).expect("the scratch directory takes a file");

@@ -1,4 +1,4 @@
-//! Valid inputs out of the golden files that the crates' own tests pin.
+//! Valid inputs from the golden files of the crates' own tests.
 
 const COMMANDS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../book/tests/golden/commands.txt"));
 const MESSAGES: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../api/tests/golden/messages.txt"));

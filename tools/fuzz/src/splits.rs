@@ -1,4 +1,4 @@
-//! One input as the chunks in which a socket might bring it; the same bytes are always split the same way.
+//! Splits an input into chunks, as a socket may deliver it. The same bytes are always split the same way.
 
 use book::testing::workload::rng::Rng;
 
@@ -9,9 +9,9 @@ pub fn split(bytes: &[u8]) -> Vec<&[u8]> {
     let mut chunks = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
-        let (chunk, behind) = rest.split_at((rng.below(chunk_bytes_max + 1) as usize).min(rest.len()));
+        let (chunk, after) = rest.split_at((rng.below(chunk_bytes_max + 1) as usize).min(rest.len()));
         chunks.push(chunk);
-        rest = behind;
+        rest = after;
     }
     chunks
 }

@@ -1,35 +1,28 @@
-//! One decoder under test: where its inputs start from, what is repaired in them, what must hold for each.
+//! A decoder under test: its valid inputs, the repair of changed inputs, and the check of each.
 
-/// How far an input came. Both must happen in a round, or its inputs test only one side of a decoder.
+/// The outcome for one input. Both must happen in a round, or its inputs test only one side of a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The decoder said no, in the way in which it promises to say no.
+    /// The decoder refused the input, with the error that it promises.
     Refused,
-    /// Something was decoded, and all that was checked of it held.
+    /// The input was decoded, and every assertion about the result held.
     Decoded,
 }
 
-/// A decoder and what it must keep. A check that fails panics: libFuzzer and a round both take that as a finding.
+/// A decoder and its invariants. A check that fails panics, which libFuzzer and a round both report as a finding.
 #[derive(Clone, Copy)]
 pub struct Target {
     pub name: &'static str,
-    /// Valid inputs, which mutations start from. Every one must come out as `Outcome::Decoded`.
+    /// Valid inputs, which mutations start from. The outcome of each must be `Outcome::Decoded`.
     pub seeds: fn() -> Vec<Vec<u8>>,
-    /// Sets right what would refuse every mutated input at the door: checksums, counts, hashes. Never the length.
-    pub mend: fn(&mut [u8]),
+    /// Repairs what would refuse every mutated input at once: checksums, counts, hashes. Never the length.
+    pub repair: fn(&mut [u8]),
     pub check: fn(&[u8]) -> Outcome,
-    /// The longest input that is worth its time.
+    /// The longest input that is tested.
     pub bytes_max: usize,
-    /// Inputs of the round that every build runs; chosen so that it takes well under a second.
+    /// The number of inputs of the round that every build runs; chosen so that it takes well under a second.
     pub round_inputs: u32,
 }
 
-impl Target {
-    /// Finds a target by its name.
-    pub fn find(name: &str) -> Option<&'static Target> {
-        crate::targets::ALL.iter().find(|target| target.name == name)
-    }
-}
-
 /// For inputs without a checksum.
-pub fn mend_nothing(_: &mut [u8]) {}
+pub fn repair_nothing(_: &mut [u8]) {}

@@ -1,4 +1,4 @@
-//! The list of all targets, in the order of the crates whose decoders they are about.
+//! The list of all targets, in the order of the crates that have the decoders.
 
 pub mod market_packets;
 
@@ -71,3 +71,8 @@ pub const ALL: &[Target] = &[
     zip::TARGET,
     metrics::TARGET,
 ];
+
+/// Finds a target by its name.
+pub fn find(name: &str) -> Option<&'static Target> {
+    ALL.iter().find(|target| target.name == name)
+}

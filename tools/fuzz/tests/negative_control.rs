@@ -1,4 +1,4 @@
-//! Decoders that are wrong on purpose: a round must find each, or the checks prove nothing.
+//! Decoders that are wrong on purpose. A round must find each of them, or the checks prove nothing.
 
 use book::codec::{CodecError, Record};
 use fuzz::round::run;
@@ -8,15 +8,15 @@ use wal::frame::{FrameFault, FrameHeader};
 
 const SEED: u64 = 1;
 
-/// Runs the round of `target` with another check and says what was found.
+/// Runs the round of `target` with another check, and returns the message of its finding.
 #[track_caller]
 fn found(target: Target, check: fn(&[u8]) -> Outcome) -> String {
     let planted = Target { check, ..target };
     let finding = run(&planted, SEED, planted.round_inputs).expect_err("a wrong decoder is found");
-    finding.said
+    finding.message
 }
 
-/// Forgets what it kept of a packet when less than a header came.
+/// Drops the beginning of a packet when less than a header has arrived.
 fn forgetful(chunks: &[&[u8]]) -> soup::Read {
     let mut stream = Vec::new();
     for chunk in chunks {
@@ -30,8 +30,8 @@ fn forgetful(chunks: &[&[u8]]) -> soup::Read {
 
 #[test]
 fn a_reader_that_depends_on_the_cuts_is_found() {
-    let said = found(soup::TARGET, |input| soup::check_by(input, &forgetful));
-    assert!(said.contains("the cuts between chunks say nothing"), "{said}");
+    let message = found(soup::TARGET, |input| soup::check_by(input, &forgetful));
+    assert!(message.contains("the cuts between chunks have no effect"), "{message}");
 }
 
 /// Drops the last byte of a long payload.
@@ -43,11 +43,11 @@ fn short_sighted(chunks: &[&[u8]]) -> soup::Read {
 
 #[test]
 fn a_reader_that_loses_a_byte_is_found() {
-    let said = found(soup::TARGET, |input| soup::check_by(input, &short_sighted));
-    assert!(said.contains("packets have the bytes"), "{said}");
+    let message = found(soup::TARGET, |input| soup::check_by(input, &short_sighted));
+    assert!(message.contains("packets have the bytes"), "{message}");
 }
 
-/// Takes the length of a packet for true before a byte of it came.
+/// Allocates the announced length of a packet before a byte of it has arrived.
 fn trusting(chunks: &[&[u8]]) -> soup::Read {
     let announced = chunks.concat().first_chunk::<3>().map_or(0, |head| usize::from(head[1]) << 20);
     drop(std::hint::black_box(Vec::<u8>::with_capacity(announced)));
@@ -56,23 +56,23 @@ fn trusting(chunks: &[&[u8]]) -> soup::Read {
 
 #[test]
 fn a_reader_that_believes_a_length_is_found() {
-    let said = found(soup::TARGET, |input| soup::check_by(input, &trusting));
-    assert!(said.contains("bytes were held at once"), "{said}");
+    let message = found(soup::TARGET, |input| soup::check_by(input, &trusting));
+    assert!(message.contains("bytes were held at once"), "{message}");
 }
 
-/// Does not look at the checksum.
+/// Does not verify the checksum.
 fn credulous(input: &[u8]) -> Result<frame::Decoded, FrameFault> {
-    let mut mended = input.to_vec();
-    frame::mend(&mut mended);
-    // Only the checksum is forgiven, not a length.
+    let mut repaired = input.to_vec();
+    frame::repair(&mut repaired);
+    // Only the checksum is accepted, not a wrong length.
     let lengths = |bytes: &[u8]| FrameHeader::peek(bytes).map(|header| header.payload_bytes.get());
-    if lengths(&mended) == lengths(input) { frame::decode(&mended) } else { frame::decode(input) }
+    if lengths(&repaired) == lengths(input) { frame::decode(&repaired) } else { frame::decode(input) }
 }
 
 #[test]
 fn a_decoder_without_a_checksum_is_found() {
-    let said = found(frame::TARGET, |input| frame::check_by(input, &credulous));
-    assert!(said.contains("seals to its own bytes") || said.contains("nobody noticed"), "{said}");
+    let message = found(frame::TARGET, |input| frame::check_by(input, &credulous));
+    assert!(message.contains("seals to its own bytes") || message.contains("was not detected"), "{message}");
 }
 
 /// Counts one record too few of a frame with many.
@@ -97,8 +97,8 @@ fn cramped(input: &[u8]) -> Result<Record, CodecError> {
 
 #[test]
 fn a_decoder_that_panics_is_found() {
-    let said = found(command::TARGET, |input| command::check_by(input, &cramped));
-    assert!(said.contains("a buffer of fixed size"), "{said}");
+    let message = found(command::TARGET, |input| command::check_by(input, &cramped));
+    assert!(message.contains("a buffer of fixed size"), "{message}");
 }
 
 #[test]

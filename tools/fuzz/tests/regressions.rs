@@ -1,7 +1,7 @@
 //! Every input that once failed a check, under `regressions/TARGET/`, named for what it found.
 
 use fuzz::round::examine;
-use fuzz::target::Target;
+use fuzz::targets::find;
 use std::path::{Path, PathBuf};
 
 fn entries(dir: &Path) -> Vec<PathBuf> {
@@ -12,16 +12,16 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_was_found_once_stays_found() {
+fn every_input_that_once_failed_passes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
     let mut count = 0;
     for dir in entries(&root) {
         let name = dir.file_name().and_then(|name| name.to_str()).expect("a name of letters");
-        let target = Target::find(name).unwrap_or_else(|| panic!("{} names no target", dir.display()));
+        let target = find(name).unwrap_or_else(|| panic!("{} is not the name of a target", dir.display()));
         for path in entries(&dir) {
             let input = std::fs::read(&path).expect("a readable file");
             if let Err(finding) = examine(target, &input) {
-                panic!("{}: {}", path.display(), finding.said);
+                panic!("{}: {}", path.display(), finding.message);
             }
             count += 1;
         }

@@ -1,31 +1,30 @@
 //! The short round that every build runs: each target, the same inputs every time.
 
 use fuzz::round::{self, Finding};
-use fuzz::target::Target;
-use fuzz::targets::ALL;
+use fuzz::targets::{ALL, find};
 use std::path::PathBuf;
 
 const SEED: u64 = 1;
-/// Of a round's inputs, one in so many at least has to decode, and as many to be refused. Texts that have one form only are
-/// the hardest to change well: one in sixty to a hundred.
+/// At least one in so many inputs of a round has to decode, and as many have to be refused. Texts with one form only are
+/// the hardest: one in 60 to 100 of their mutations decodes.
 const EITHER_SIDE_ONE_IN: u64 = 200;
 
-/// Runs a target's round. A finding is kept as a file, which `./dev fuzz` takes.
+/// Runs a target's round. The input of a finding is written to a file, which `./dev fuzz` can run again.
 fn round(name: &str) {
-    let target = Target::find(name).expect("the target is listed");
+    let target = find(name).expect("the target is listed");
     let started = std::time::Instant::now();
     match round::run(target, SEED, target.round_inputs) {
         Ok(tally) => {
             println!("{name}: {tally:?} in {} ms", started.elapsed().as_millis());
             let floor = u64::from(target.round_inputs) / EITHER_SIDE_ONE_IN;
             let either_side = floor <= tally.decoded && floor <= tally.refused;
-            assert!(0 < floor && either_side, "inputs on one side only test half a decoder: {tally:?}");
+            assert!(0 < floor && either_side, "too few inputs decode or too few are refused: {tally:?}");
         }
-        Err(Finding { input, said }) => {
+        Err(Finding { input, message }) => {
             let path =
                 PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{:08x}", crc32c::crc32c(&input)));
-            std::fs::write(&path, &input).expect("the target directory takes a file");
-            panic!("{said}\nrun it again: ./dev fuzz {name} {}", path.display());
+            std::fs::write(&path, &input).expect("the target directory accepts a file");
+            panic!("{message}\nrun it again: ./dev fuzz {name} {}", path.display());
         }
     }
 }

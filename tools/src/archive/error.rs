@@ -1,10 +1,10 @@
-//! How a backup fails, told with the object or file; and whether trying again can help.
+//! The errors of backups: each names the object or file, the next step where there is one, and whether a retry can help.
 
-use crate::terminal::failure::code_of;
+use crate::terminal::failure::{ExitCode, code_of};
 use node::replica::recover::RestoreError;
 use node::replica::{LoadError, RecordError};
 use node::status::exit;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use wal::error::WalError;
 use wal::units::{Lsn, NodeId, Timeline};
 
@@ -12,7 +12,7 @@ pub type Result<T> = std::result::Result<T, BackupError>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    #[error("--to and --from take a path, file:///path or s3://bucket/prefix: {0}")]
+    #[error("a backup's address is a path, file:///path or s3://bucket/prefix (--from, --to): {0}")]
     Address(String),
     #[error("{0}")]
     Secrets(String),
@@ -20,47 +20,56 @@ pub enum BackupError {
     Store { action: &'static str, object: String, cause: Box<object_store::Error> },
     #[error("{object}: {cause}")]
     Object { object: String, cause: WalError },
-    #[error("{object}: {why}")]
+    #[error("{object} is damaged: {why}")]
     Damaged { object: String, why: &'static str },
-    #[error("{object} has another content than what would be stored under that name; nothing is ever overwritten")]
+    #[error("storing {object}: an object of that name has other contents, and none is ever overwritten")]
     Differs { object: String },
-    #[error("{place} holds no backup: there is no {claim}")]
-    NoBackup { place: String, claim: &'static str },
-    #[error("{place} holds the backup of node {found}, this is node {have}; use another place")]
+    #[error("{place} is not a backup: there is no {missing}")]
+    NoBackup { place: String, missing: &'static str },
+    #[error("{place} is the backup of node {found}, and this is node {have}; give another place")]
     OtherNode { place: String, have: NodeId, found: NodeId },
-    #[error("{place} holds timeline {found}, this data directory is timeline {have}: a restore has superseded it")]
+    #[error(
+        "{place} has timeline {found}, and this data directory is timeline {have}: a restore has superseded it; ship \
+         the restored directory instead"
+    )]
     NewerTimeline { place: String, have: Timeline, found: Timeline },
     #[error(
-        "{place} holds timeline {timeline} up to sequence {shipped}, but this log parts from it there: \
-         one of the two comes from a copy of the data directory"
+        "{place} has timeline {timeline} up to sequence {shipped}, and this log differs from it there: one of the two \
+         comes from a copy of the data directory; ship only one of them"
     )]
     Diverged { place: String, timeline: Timeline, shipped: Lsn },
-    #[error("the log ends at sequence {have}, but {shipped} was shipped to {place}: this directory is an older copy")]
-    Shorter { place: String, have: Lsn, shipped: Lsn },
-    #[error("the log begins behind sequence {base} and no whole snapshot is there to begin with")]
-    NoSnapshot { base: Lsn },
-    #[error("{place} does not reach sequence {wanted}: it holds {held}")]
-    Outside { place: String, wanted: Lsn, held: String },
-    #[error("{time} is before what the log of {place} reaches: its oldest state is that of sequence {first}")]
-    BeforeEverything { place: String, time: String, first: Lsn },
     #[error(
-        "{place} does not know what was at {time}: behind sequence {last} it knows nothing before the state of \
-         sequence {next}; --to-seq takes either"
+        "the log ends at sequence {have}, and {place} has it up to {shipped}: this data directory is an older copy; \
+         find the newer one"
+    )]
+    Shorter { place: String, have: Lsn, shipped: Lsn },
+    #[error(
+        "shipping a log that begins after sequence {base}: there is no intact snapshot to restore it from; take one \
+         with `pinion snapshot create`"
+    )]
+    NoSnapshot { base: Lsn },
+    #[error("{place} cannot restore sequence {wanted}: it has {ranges}")]
+    Outside { place: String, wanted: Lsn, ranges: String },
+    #[error("{time} is before every state of {place}, whose oldest state is that of sequence {first}; use --to-seq")]
+    BeforeFirstState { place: String, time: String, first: Lsn },
+    #[error(
+        "{time} is within a gap of {place}: after sequence {last} its next state is that of sequence {next}; use \
+         --to-seq with one of the two"
     )]
     TimeInGap { place: String, time: String, last: Lsn, next: Lsn },
-    #[error("{object}: its state hashes to {said}, the log before it gives {found}")]
-    HashDiffers { object: String, said: String, found: String },
-    #[error("{place}: log pieces for sequences {first} to {last} are missing")]
+    #[error("{object}: its state has the hash {stated}, and the log before it gives {found}")]
+    HashDiffers { object: String, stated: String, found: String },
+    #[error("{place}: the log pieces with sequences {first} to {last} are missing")]
     MissingPieces { place: String, first: Lsn, last: Lsn },
-    #[error("{place}: no snapshot leads into the log from sequence {first} to {last}: it is missing")]
+    #[error("{place}: the snapshot that leads into the log from sequence {first} to {last} is missing")]
     MissingSnapshot { place: String, first: Lsn, last: Lsn },
-    #[error("nothing was deleted: of the snapshots that would stay, {} not whole: {}", damage.len(), damage.join("; "))]
+    #[error("nothing was deleted, because snapshots that would stay are damaged: {}; move them away first", damage.join("; "))]
     KeptDamaged { damage: Vec<String> },
-    /// Of a part of the tool that is not about backups: a directory for what is fetched, a look at a node's own log.
+    /// A failure outside the backup: of the directory for fetched objects, or of the node's own log.
     #[error("{0:#}")]
-    Tool(anyhow::Error),
-    #[error("{doing} {path}: {cause}")]
-    File { doing: &'static str, path: PathBuf, cause: std::io::Error },
+    Other(anyhow::Error),
+    #[error("{action} {path}: {cause}")]
+    File { action: &'static str, path: PathBuf, cause: std::io::Error },
     #[error("interrupted")]
     Interrupted,
     #[error(transparent)]
@@ -73,8 +82,18 @@ pub enum BackupError {
     Restore(#[from] RestoreError),
 }
 
-impl BackupError {
-    pub fn exit_code(&self) -> u8 {
+/// A failure to read or write a local file.
+pub(super) fn file_error(action: &'static str, path: &Path, cause: std::io::Error) -> BackupError {
+    BackupError::File { action, path: PathBuf::from(path), cause }
+}
+
+/// An object whose contents are invalid.
+pub fn damaged(object: &str, why: &'static str) -> BackupError {
+    BackupError::Damaged { object: object.to_owned(), why }
+}
+
+impl ExitCode for BackupError {
+    fn exit_code(&self) -> u8 {
         match self {
             Self::Address(_) => exit::USAGE,
             Self::Secrets(_) => exit::CONFIG,
@@ -88,17 +107,18 @@ impl BackupError {
             Self::NoBackup { .. } => exit::NOT_FOUND,
             Self::OtherNode { .. } | Self::NewerTimeline { .. } | Self::Diverged { .. } => exit::FENCED,
             Self::Shorter { .. } => exit::SHORTER_THAN_ACKNOWLEDGED,
-            Self::Outside { .. } | Self::BeforeEverything { .. } | Self::TimeInGap { .. } => exit::OUTSIDE_LOG,
+            Self::Outside { .. } | Self::BeforeFirstState { .. } | Self::TimeInGap { .. } => exit::OUTSIDE_LOG,
             Self::HashDiffers { .. } => exit::HASH_DIFFERS,
-            Self::Tool(error) => code_of(error),
+            Self::Other(error) => code_of(error),
             Self::Load { cause, .. } => cause.exit_code(),
             Self::Record { cause, .. } => cause.exit_code(),
             Self::Restore(cause) => cause.exit_code(),
         }
     }
+}
 
-    /// True where the world may have changed for the better by the next try: a network, a disk that was full, a log
-    /// that a node wrote over while it was read.
+impl BackupError {
+    /// Whether a retry can succeed: the network, a full disk, or a log that a node overwrote while it was read.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Store { .. } | Self::File { .. } | Self::NoSnapshot { .. } => true,
@@ -107,7 +127,7 @@ impl BackupError {
         }
     }
 
-    /// An object whose bytes are not what they were.
+    /// Whether an object of the backup has wrong contents.
     pub fn is_damage(&self) -> bool {
         matches!(self.exit_code(), exit::DAMAGED | exit::HASH_DIFFERS)
     }

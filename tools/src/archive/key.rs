@@ -1,13 +1,13 @@
-//! The names of a backup's objects. One object, one spelling; other names are nobody's.
+//! The names of a backup's objects. Each object has one spelling; objects with other names are ignored.
 //!
 //! ```text
-//! BACKUP                                      whose backup this is
+//! BACKUP                                      the claim: the node that the backup belongs to
 //! 0000000001/IDENTITY                         timeline 1: the data directory's own file
-//! 0000000001/LINEAGE                          where its directory was restored from, if it was
+//! 0000000001/LINEAGE                          the directory's own file, where it came from a restore
 //! 0000000001/quarantine/0000000002            its QUARANTINE when it had two entries
-//! 0000000001/snapshots/<sequence>.snap        a snapshot file as it was
-//! 0000000001/log/<first>-<last>.piece         whole frames of the log
-//! 0000000001/gaps/<first>-<last>              sequences that the node had forgotten before they were shipped
+//! 0000000001/snapshots/<sequence>.snap        a snapshot file, unchanged
+//! 0000000001/log/<first>-<last>.piece         consecutive frames of the log
+//! 0000000001/gaps/<first>-<last>              sequences that the node truncated before they were shipped
 //! ```
 
 use std::fmt;
@@ -38,7 +38,7 @@ impl Key {
         (key.to_string() == text).then_some(key)
     }
 
-    /// Whose timeline it is of; the claim is of all.
+    /// The timeline that the object belongs to; none for the claim, which belongs to all.
     pub fn timeline(&self) -> Option<Timeline> {
         match *self {
             Self::Claim => None,

@@ -1,6 +1,6 @@
 //! A `pinion-node` process that a demo starts and stops.
 //!
-//! Invariant: the process has ended when this value is gone.
+//! Invariant: when the value is dropped, the process has ended.
 
 use anyhow::{Context, Result, bail, ensure};
 use node::status::exit;
@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// Small enough to be made in a moment; a demo's log goes to the store all the same.
+/// A small journal, which is created quickly. The log is kept in the store all the same.
 const SEGMENT_BYTES: &str = "16MiB";
 const BALLAST_BYTES: &str = "1MiB";
 const CONFIG: &str = "pinion.toml";
-/// On a disk where there is one: /tmp may be memory, which takes no direct writes.
+/// On a disk: /tmp may be in memory, which accepts no direct writes.
 const TEMPORARY: &str = "/var/tmp";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,7 @@ pub struct Addresses {
 }
 
 impl Addresses {
+    /// The addresses of a node with a default configuration.
     pub fn usual() -> Self {
         let at = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         Self { orders: at(9001), market: at(9002), ops: at(8081) }
@@ -37,12 +38,12 @@ pub struct DemoNode {
     child: Child,
     pub addresses: Addresses,
     data_dir: PathBuf,
-    /// Removed with this value, where the demo has no place of its own.
+    /// Where no data directory was given: deleted when this value is dropped.
     _temporary: Option<TempDir>,
 }
 
 impl DemoNode {
-    /// Makes the data directory where there is none and starts the node; returns when it serves.
+    /// Creates the data directory where it is absent, and starts the node. Returns when the node accepts orders.
     pub fn start(data_dir: Option<&Path>, free_ports: bool) -> Result<Self> {
         let (data_dir, temporary) = match data_dir {
             Some(dir) => (std::path::absolute(dir)?, None),
@@ -58,7 +59,7 @@ impl DemoNode {
         let program = sibling("pinion-node")?;
         let mut command = Command::new(&program);
         command.arg("--config").arg(data_dir.join(CONFIG)).stdin(Stdio::null()).stdout(Stdio::piped());
-        // A group of its own: Ctrl-C in a terminal reaches the demo, which then stops its node in order.
+        // A process group of its own: Ctrl-C in a terminal reaches only the demo, which then stops its node in order.
         command.process_group(0);
         command.env("PINION__NODE__IDLE", "backoff").env("PINION__LOG__LEVEL", "warn");
         for (key, address) in [
@@ -93,18 +94,18 @@ impl DemoNode {
         if first.starts_with("ready") {
             return Ok(());
         }
-        bail!("the node did not start ({}); it says why above", self.child.wait()?)
+        bail!("pinion-node did not start ({}); its message is above", self.child.wait()?)
     }
 
-    /// An error when the node has ended by itself.
+    /// Fails when the node has ended by itself.
     pub fn check_alive(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => bail!("the node ended by itself ({status}); it says why above"),
+            Some(status) => bail!("pinion-node ended by itself ({status}); its message is above"),
         }
     }
 
-    /// Asks the node to stop, waits until it has stored everything, and gives its exit code.
+    /// Asks the node to stop, waits until it has ended in order, and returns its exit code.
     pub fn stop(mut self) -> Result<u8> {
         self.terminate();
         let status = self.child.wait()?;
@@ -113,9 +114,9 @@ impl DemoNode {
 
     fn terminate(&mut self) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        // Only a process that was not waited for is signalled, so the number is still its own.
+        // The process has not been waited for, so its id cannot belong to another process yet.
         if let (Some(pid), Ok(None)) = (pid, self.child.try_wait()) {
-            // One that ended meanwhile is what was wanted.
+            // The signal fails only where the process has ended meanwhile, which is the aim.
             let _ = kill_process(pid, Signal::TERM);
         }
     }
@@ -124,7 +125,7 @@ impl DemoNode {
 impl Drop for DemoNode {
     fn drop(&mut self) {
         self.terminate();
-        // Nothing is left to do about a process that cannot be waited for.
+        // A process that cannot be waited for leaves nothing to do.
         let _ = self.child.wait();
     }
 }
@@ -135,37 +136,41 @@ fn temporary() -> Result<TempDir> {
     builder.tempdir_in(TEMPORARY).or_else(|_| builder.tempdir()).context("making a temporary directory")
 }
 
-/// `pinion init`, as anybody would run it.
+/// Runs `pinion init` as an operator would.
 fn init(data_dir: &Path) -> Result<()> {
     let program = std::env::current_exe().context("finding this program")?;
     let mut command = Command::new(program);
     command.args(["init", "--name", "demo", "--segment-bytes", SEGMENT_BYTES, "--ballast-bytes", BALLAST_BYTES]);
     command.arg("--data-dir").arg(data_dir).stdin(Stdio::null()).stdout(Stdio::null());
     let status = command.status().context("running pinion init")?;
-    ensure!(status.success(), "pinion init --data-dir {} failed ({status}); it says why above", data_dir.display());
+    ensure!(status.success(), "pinion init --data-dir {} failed ({status}); its message is above", data_dir.display());
     Ok(())
 }
 
-/// The program that was built and installed beside this one.
+/// The path of a program that is installed beside this one.
 fn sibling(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe().context("finding this program")?.with_file_name(name);
-    ensure!(path.exists(), "{} is not there: build or install it beside this program", path.display());
+    ensure!(
+        path.exists(),
+        "looking for {name}: there is no {}; build it (cargo build --workspace) or install it there",
+        path.display()
+    );
     Ok(path)
 }
 
-/// The usual ports, each of them replaced by a free one where it is taken.
+/// The usual addresses, each replaced by one with a free port where its own port is in use.
 fn choose(free_ports: bool) -> Result<Addresses> {
     let usual = Addresses::usual();
-    // All are held until all are chosen, so that no two are the same.
-    let mut held = Vec::new();
-    let mut take = |wanted: SocketAddr| -> Result<SocketAddr> {
+    // All listeners stay open until all ports are chosen, so that no two are the same.
+    let mut open = Vec::new();
+    let mut choose = |wanted: SocketAddr| -> Result<SocketAddr> {
         let listener = match TcpListener::bind(wanted) {
             Ok(listener) if !free_ports => listener,
             _ => TcpListener::bind((wanted.ip(), 0)).context("finding a free port")?,
         };
         let address = listener.local_addr()?;
-        held.push(listener);
+        open.push(listener);
         Ok(address)
     };
-    Ok(Addresses { orders: take(usual.orders)?, market: take(usual.market)?, ops: take(usual.ops)? })
+    Ok(Addresses { orders: choose(usual.orders)?, market: choose(usual.market)?, ops: choose(usual.ops)? })
 }

@@ -12,22 +12,26 @@ pub struct HttpSetup {
 }
 
 impl HttpSetup {
-    /// `ops` carries the administrator's token.
+    /// `ops` must have the administrator's token.
     pub fn new(ops: OpsClient) -> Self {
         Self { ops }
     }
 
     fn post(&self, path: &str, body: &Value) -> Result<Value> {
         let answer = self.ops.post(path, body)?;
-        if answer.status == 200 { Ok(answer.body) } else { bail!("{path}: {} {}", answer.status, answer.body) }
+        match answer.status {
+            200 => Ok(answer.body),
+            status => bail!("POST {path}: the node answered {status} {}", answer.body),
+        }
     }
 
-    /// Whether the node has a thing of that name.
+    /// Whether the registry's list (`assets`, `markets`) has an entry with that symbol.
     fn has(&self, list: &str, symbol: &str) -> Result<bool> {
         let answer = self.ops.get("/admin/registry")?;
-        let things = answer.body[list].as_array();
-        let things = things.with_context(|| format!("/admin/registry: {} {}", answer.status, answer.body))?;
-        Ok(things.iter().any(|thing| thing["symbol"] == symbol))
+        let entries = answer.body[list].as_array();
+        let entries = entries
+            .with_context(|| format!("GET /admin/registry: the node answered {} {}", answer.status, answer.body))?;
+        Ok(entries.iter().any(|entry| entry["symbol"] == symbol))
     }
 }
 
@@ -59,7 +63,7 @@ impl Setup for HttpSetup {
     fn add_account(&mut self, name: &str) -> Result<AccountId> {
         let answer = self.post("/admin/account/add", &json!({ "name": name }))?;
         let account = answer["account"].as_u64().and_then(|id| u32::try_from(id).ok());
-        account.map(AccountId).with_context(|| format!("the answer names no account: {answer}"))
+        account.map(AccountId).with_context(|| format!("POST /admin/account/add: the answer has no account: {answer}"))
     }
 
     fn deposit(&mut self, account: AccountId, asset: &str, amount: QtyE8) -> Result<()> {
@@ -71,7 +75,8 @@ impl Setup for HttpSetup {
     fn add_session(&mut self, account: AccountId, user: &str) -> Result<Credentials> {
         let body = json!({ "account": account.0, "user": user, "cancel_on_disconnect": "off" });
         let answer = self.post("/admin/session/add", &body)?;
-        let password = answer["password"].as_str().context("the answer holds no password")?.to_owned();
+        let password = answer["password"].as_str();
+        let password = password.context("POST /admin/session/add: the answer has no password")?.to_owned();
         Ok(Credentials { user: user.to_owned(), password })
     }
 }

@@ -1,4 +1,4 @@
-//! Markets by name, from a node's public feed.
+//! Finds markets by name in a node's public feed.
 
 use anyhow::{Context, Result, bail};
 use api::binary::depth::{Depth, DepthBook};
@@ -11,10 +11,10 @@ use book::ids::MarketId;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// A market that was added a moment ago reaches the feed within this.
-const APPEARS_WITHIN: Duration = Duration::from_secs(5);
-const SNAPSHOT_MAX: Duration = Duration::from_secs(15);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A market that was just added reaches the feed within this time.
+const MARKET_APPEARS_WITHIN: Duration = Duration::from_secs(5);
+const SNAPSHOT_WITHIN: Duration = Duration::from_secs(15);
+const POLL_EVERY: Duration = Duration::from_millis(20);
 
 /// A name as text, without its padding.
 pub fn name_text(name: &Name) -> String {
@@ -32,56 +32,56 @@ pub fn market_id(definition: &InstrumentDefinition) -> MarketId {
 
 /// Every book as it is now.
 pub fn snapshot(market: SocketAddr) -> Result<Depth> {
-    let connecting = || format!("asking {market} for the market (is the node running there? see --market)");
+    let connecting = || format!("reading market data from {market} (does a node listen there? see --market)");
     let mut client = MarketClient::connect(market, SessionName::SNAP, SessionSeq::FIRST).with_context(connecting)?;
     let mut reader = SnapshotReader::default();
-    let deadline = Instant::now() + SNAPSHOT_MAX;
+    let deadline = Instant::now() + SNAPSHOT_WITHIN;
     while Instant::now() < deadline {
-        if let Some(raw) = client.poll_raw(LOOK_EVERY).with_context(connecting)?
+        if let Some(raw) = client.poll_raw(POLL_EVERY).with_context(connecting)?
             && let Some(snapshot) = reader.read(raw.message)?
         {
             return Ok(snapshot.depth);
         }
     }
-    bail!("no whole snapshot from {market} within {} s", SNAPSHOT_MAX.as_secs())
+    bail!("reading market data from {market}: no complete snapshot within {} s", SNAPSHOT_WITHIN.as_secs())
 }
 
-/// One market as it is announced now; what else there is where the name is wrong.
+/// The definition of one market. Where the name is wrong, the error lists the markets of the node.
 pub fn definition(market: SocketAddr, symbol: &str) -> Result<InstrumentDefinition> {
     let depth = snapshot(market)?;
     match find(&depth, symbol) {
         Some(book) => Ok(*book.definition()),
-        None => bail!("there is no market {symbol}; {}", others(&depth)),
+        None => bail!("there is no market {symbol}; {}", markets_text(&depth)),
     }
 }
 
-/// Says which markets there are.
-pub fn others(depth: &Depth) -> String {
+/// A sentence that lists the markets of the node.
+pub fn markets_text(depth: &Depth) -> String {
     let names: Vec<String> = depth.books().map(|book| name_text(&book.definition().symbol)).collect();
     if names.is_empty() { "the node has none yet".to_owned() } else { format!("the node has {}", names.join(", ")) }
 }
 
-/// Follows the feed from now on, and waits until it knows the market.
+/// Follows the feed from now on, and waits until it has the market.
 pub fn follow(market: SocketAddr, symbol: &str) -> Result<(BookFollower, MarketId)> {
     let mut feed = book_sync(market).with_context(|| format!("following the feed of {market} (see --market)"))?;
-    let deadline = Instant::now() + APPEARS_WITHIN;
+    let deadline = Instant::now() + MARKET_APPEARS_WITHIN;
     loop {
         if let Some(book) = find(feed.depth(), symbol) {
             let id = MarketId(book.instrument());
             return Ok((feed, id));
         }
         if deadline < Instant::now() {
-            bail!("there is no market {symbol}; {}", others(feed.depth()));
+            bail!("there is no market {symbol}; {}", markets_text(feed.depth()));
         }
-        feed.poll(LOOK_EVERY)?;
+        feed.poll(POLL_EVERY)?;
     }
 }
 
-/// What every message about a book has.
+/// The fields that every message about a book has.
 pub struct PublicHeader {
     pub instrument: u32,
     pub ts_ns: u64,
-    /// The command's last message: the book is whole again.
+    /// Whether this is the last message of its command, after which the book is consistent.
     pub is_last: bool,
 }
 

@@ -1,4 +1,4 @@
-//! One request to a node's ops listener, answered or timed out: hyper, which the node serves with, used from this side.
+//! A client of a node's ops listener: one request at a time, answered or timed out. It uses hyper, as the node does.
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -14,13 +14,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A command waits for its sync; a node that takes longer than this has other troubles.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A command is answered after its sync, which takes far less than this on any disk that works.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The registry of a large exchange is some megabytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 const ADDRESS_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 
-/// Where the node's ops listener is: from its configuration, or said outright.
+/// The options that name a node's ops listener and its token.
 #[derive(Args, Clone, Debug, Default)]
 pub struct OpsAddress {
     /// The node's configuration, which names the ops address and the token file
@@ -29,19 +29,19 @@ pub struct OpsAddress {
     /// The ops listener [default: http://127.0.0.1:8081]
     #[arg(long, value_name = "URL", global = true)]
     pub url: Option<String>,
-    /// File with the token of what is asked, where not the configuration's
+    /// File with the token [default: the one that the configuration names]
     #[arg(long, value_name = "FILE", global = true)]
     pub token_file: Option<PathBuf>,
 }
 
 impl OpsAddress {
-    /// For what anybody may ask.
+    /// A client for requests that need no token.
     pub fn anonymous(&self) -> Result<OpsClient> {
         let config = self.config.as_deref().map(Config::load_values).transpose()?;
         Ok(OpsClient { address: self.address(config.as_ref())?, token: None })
     }
 
-    /// For what anybody may ask and for metrics, which have a token of their own where the configuration names one.
+    /// A client for requests that need no token and for metrics, whose token the configuration may name.
     pub fn observer(&self) -> Result<OpsClient> {
         let config = self.config.as_deref().map(Config::load_values).transpose()?;
         let address = self.address(config.as_ref())?;
@@ -50,7 +50,7 @@ impl OpsAddress {
         Ok(OpsClient { address, token })
     }
 
-    /// For what needs the administrator's token.
+    /// A client with the administrator's token.
     pub fn administrator(&self) -> Result<OpsClient> {
         let config = self.config.as_deref().map(Config::load_values).transpose()?;
         let address = self.address(config.as_ref())?;
@@ -64,20 +64,25 @@ impl OpsAddress {
     fn address(&self, config: Option<&Config>) -> Result<SocketAddr> {
         if let Some(url) = &self.url {
             let address = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
-            return address.parse().with_context(|| format!("--url {url:?} does not look like http://127.0.0.1:8081"));
+            return address
+                .parse()
+                .with_context(|| format!("--url {url:?} is not a URL such as http://127.0.0.1:8081"));
         }
         let Some(config) = config else { return Ok(ADDRESS_DEFAULT) };
         let address = config.listen.ops;
-        ensure!(address.port() != 0, "listen.ops takes a free port: give the one that the node printed with --url");
+        ensure!(
+            address.port() != 0,
+            "listen.ops has port 0, any free port: give --url with the one that the node printed"
+        );
         Ok(reachable(address))
     }
 }
 
 fn read_token(path: &Path) -> Result<Secret> {
-    Secret::read(path).with_context(|| format!("token file {}", path.display()))
+    Secret::read(path).with_context(|| format!("reading token file {}", path.display()))
 }
 
-/// A listener on every address is asked on this machine's own.
+/// The address to connect to: a listener on all addresses is reached by the loopback address.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -93,7 +98,7 @@ pub struct OpsClient {
     token: Option<Secret>,
 }
 
-/// What the node answered, whatever that was.
+/// The node's answer, of any status.
 #[derive(Clone, Debug)]
 pub struct OpsAnswer {
     pub status: u16,
@@ -120,18 +125,22 @@ impl OpsClient {
     fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<OpsAnswer> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let doing = format!("{method} {}{path}", self.url());
-        let exchange = async { tokio::time::timeout(PATIENCE, self.exchange_on(method, path, body)).await };
+        let exchange = async { tokio::time::timeout(ANSWER_TIMEOUT, self.exchange_on(method, path, body)).await };
         match runtime.block_on(exchange) {
             Ok(answer) => answer.context(doing),
-            Err(_) => bail!("{doing}: no answer within {} s; what was asked may still take effect", PATIENCE.as_secs()),
+            Err(_) => {
+                let seconds = ANSWER_TIMEOUT.as_secs();
+                bail!("{doing}: no answer within {seconds} s; the request may still take effect")
+            }
         }
     }
 
     async fn exchange_on(&self, method: Method, path: &str, body: Bytes) -> Result<OpsAnswer> {
         let stream = tokio::net::TcpStream::connect(self.address).await;
-        let stream = stream.context("is the node running, and is this its ops address? (--url, --config)")?;
+        let stream =
+            stream.context("cannot connect; is the node running, and is this its ops address? (--url, --config)")?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        // Ends with the answer; what breaks it shows there.
+        // The task ends with the answer, which also reports a failure of the connection.
         tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header(HOST, self.address.to_string());
         if let Some(token) = &self.token {
@@ -152,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_on_every_address_is_asked_here() {
+    fn a_listener_on_all_addresses_is_reached_by_loopback() {
         let check = |text: &str, expected: &str| {
             let address = text.parse().expect("an address");
             assert_eq!(reachable(address).to_string(), expected);

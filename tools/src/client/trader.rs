@@ -1,4 +1,4 @@
-//! One request of a person at a keyboard: log in, ask, hear everything that comes of it, log out.
+//! One request on an order session: log in, send it, read every answer to it, log out.
 
 use crate::client::node_address::NodeAddress;
 use crate::terminal::answer_text::{answer_json, answer_text, is_refusal};
@@ -14,9 +14,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Who asks, and where.
+/// The options of verbs that trade: a session's log-in, and the node's addresses.
 #[derive(Args, Clone, Debug)]
 pub struct Trader {
     /// Log-in name of the session
@@ -30,13 +30,13 @@ pub struct Trader {
     /// Order entry [default: 127.0.0.1:9001]
     #[arg(long, value_name = "ADDR")]
     pub orders: Option<SocketAddr>,
-    /// Market data, which knows the market's number and grid [default: 127.0.0.1:9002]
+    /// Market data, for the market's number, tick and lot [default: 127.0.0.1:9002]
     #[arg(long, value_name = "ADDR")]
     pub market_data: Option<SocketAddr>,
-    /// One line of JSON per answer
+    /// Print one line of JSON per answer
     #[arg(long)]
     pub json: bool,
-    /// Only say what would be sent
+    /// Print what would be sent, and send nothing
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -44,9 +44,9 @@ pub struct Trader {
 /// When the answers to a request are complete.
 #[derive(Clone, Copy, Debug)]
 pub enum Until {
-    /// Until the status of this order is told, which was asked for right behind the request.
+    /// With the status of this order, which is requested right after the request.
     StatusOf(Target),
-    /// Until the last report of a mass cancel.
+    /// With the last report of a mass cancel.
     MassCanceled,
 }
 
@@ -64,22 +64,23 @@ impl Trader {
         NodeAddress { config, orders, market, ..NodeAddress::default() }
     }
 
-    /// Sends one request and prints what comes of it. Exit code 1 when the node says no.
+    /// Sends one request and prints every answer to it. The exit code is 1 when the node refuses it.
     pub fn ask(&self, id: ClOrdId, send: impl FnOnce(&mut OrderClient) -> Result<()>, until: Until) -> Result<u8> {
         let address = self.orders_address()?;
         let mut client = OrderClient::connect(address, &self.user, &self.password, SessionSeq::HEAD)
             .with_context(|| format!("logging in as {} at {address} (--user, --password, --orders)", self.user))?;
         send(&mut client)?;
-        // One session's requests are answered in order: what follows this answer is not about the request.
+        // A session's requests are answered in order: after this answer, none is about the request.
         let asked = ClOrdId(id.0 + 1);
         if let Until::StatusOf(target) = until {
             client.status(&StatusRequest::one(asked, target, MarketId::NONE))?;
         }
         let mut code = exit::OK;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
         loop {
             let Some(received) = client.poll(deadline.saturating_duration_since(Instant::now()))? else {
-                bail!("no answer within {} s; what was asked may still take effect", PATIENCE.as_secs());
+                let seconds = ANSWER_TIMEOUT.as_secs();
+                bail!("no answer from {address} within {seconds} s; the request may still take effect");
             };
             let answer = received.message;
             self.print(&answer);

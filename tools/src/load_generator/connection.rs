@@ -1,10 +1,10 @@
-//! One connection of a load: what it asked, when that was due, and what came back.
+//! One connection of a load: its requests under way, when each was due, and their answers.
 //!
-//! Invariant: `waiting` holds what was sent and not yet answered, in the order of sending; a session answers in that
-//! order, so the first of it is the only one that an answer can be about.
+//! Invariant: `in_flight` holds the requests that were sent and not yet answered, in the order of sending. A session
+//! answers in that order, so only the first of them can be the one that an answer is about.
 
 use crate::load_generator::flow::{Flow, Request};
-use crate::verbs::load::Tally;
+use crate::load_generator::tally::Tally;
 use api::binary::orders::{Answer, LIQUIDITY_TAKER};
 use api::client::{ClientError, OrderClient};
 use book::ids::ClOrdId;
@@ -12,20 +12,21 @@ use std::collections::VecDeque;
 use std::io::{Write, stdout};
 use std::time::{Duration, Instant};
 
-/// Answers taken before the other connections have their turn.
+/// Answers read from one connection before the next connection is read.
 const ANSWERS_PER_TURN_MAX: usize = 1_024;
 
 #[derive(Debug)]
-pub struct Line {
+pub struct Connection {
     client: OrderClient,
     flow: Flow,
-    waiting: VecDeque<Waiting>,
+    in_flight: VecDeque<InFlight>,
     trace: bool,
+    /// Whether a request is queued and not written yet.
     dirty: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Waiting {
+struct InFlight {
     cl_ord_id: ClOrdId,
     due: Instant,
     is_new: bool,
@@ -33,42 +34,42 @@ struct Waiting {
 
 /// The first answer to a request.
 enum Reply {
-    Done { id: u64 },
+    Accepted { id: u64 },
     Refused { id: u64 },
 }
 
-impl Line {
+impl Connection {
     pub fn new(client: OrderClient, flow: Flow, trace: bool) -> Self {
-        Self { client, flow, waiting: VecDeque::with_capacity(1 << 12), trace, dirty: false }
+        Self { client, flow, in_flight: VecDeque::with_capacity(1 << 12), trace, dirty: false }
     }
 
-    /// Requests under way.
-    pub fn waiting(&self) -> usize {
-        self.waiting.len()
+    /// The number of requests under way.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
     }
 
-    /// Puts the flow's next request into the batch.
+    /// Queues the flow's next request.
     pub fn send(&mut self, cl_ord_id: ClOrdId, due: Instant) -> Result<(), ClientError> {
         let request = self.flow.next(cl_ord_id);
         let is_new = matches!(request, Request::New(_));
-        // Said before it is queued, because a full batch is written at once.
-        self.say("sent", is_new, cl_ord_id.0)?;
+        // Printed before the request is queued, because a full queue is written at once.
+        self.print_trace("sent", is_new, cl_ord_id.0)?;
         match request {
             Request::New(order) => self.client.queue(&order)?,
             Request::Amend(amend) => self.client.queue(&amend)?,
             Request::Cancel(cancel) => self.client.queue(&cancel)?,
         }
-        self.waiting.push_back(Waiting { cl_ord_id, due, is_new });
+        self.in_flight.push_back(InFlight { cl_ord_id, due, is_new });
         self.dirty = true;
         Ok(())
     }
 
-    /// Writes the batch, if there is one.
+    /// Writes what is queued.
     pub fn flush(&mut self) -> Result<(), ClientError> {
         if std::mem::take(&mut self.dirty) { self.client.flush() } else { Ok(()) }
     }
 
-    /// Takes the answers that are there. Returns how many.
+    /// Reads the answers that have arrived. Returns how many.
     pub fn receive(&mut self, tally: &mut Tally) -> Result<usize, ClientError> {
         let mut count = 0;
         while count < ANSWERS_PER_TURN_MAX && self.receive_within(Duration::ZERO, tally)? {
@@ -77,7 +78,7 @@ impl Line {
         Ok(count)
     }
 
-    /// Waits for one answer; `false` when none came.
+    /// Waits for one answer; `false` when none arrived in time.
     pub fn receive_within(&mut self, wait: Duration, tally: &mut Tally) -> Result<bool, ClientError> {
         let Some(received) = self.client.poll(wait)? else { return Ok(false) };
         if let Answer::OrderExecuted(executed) = &received.message
@@ -92,39 +93,41 @@ impl Line {
     }
 
     fn answered(&mut self, reply: Reply, tally: &mut Tally) -> Result<(), ClientError> {
-        let (Reply::Done { id } | Reply::Refused { id }) = reply;
-        // Unsolicited news carries an id that was answered before.
-        let Some(front) = self.waiting.front().copied().filter(|front| front.cl_ord_id.0 == id) else { return Ok(()) };
-        self.waiting.pop_front();
+        let (Reply::Accepted { id } | Reply::Refused { id }) = reply;
+        // An unsolicited message carries the id of a request that was answered before.
+        let Some(front) = self.in_flight.front().copied().filter(|front| front.cl_ord_id.0 == id) else {
+            return Ok(());
+        };
+        self.in_flight.pop_front();
         let latency = front.due.elapsed().as_nanos() as u64;
         tally.latency_ns.saturating_record(latency.max(1));
         tally.answered += 1;
         match (reply, front.is_new) {
-            (Reply::Done { .. }, is_new) => self.say("ack", is_new, id)?,
+            (Reply::Accepted { .. }, is_new) => self.print_trace("ack", is_new, id)?,
             (Reply::Refused { .. }, true) => {
                 tally.rejected += 1;
-                self.say("nack", true, id)?;
+                self.print_trace("nack", true, id)?;
             }
             (Reply::Refused { .. }, false) => tally.late += 1,
         }
         Ok(())
     }
 
-    /// A line of the trace; standard output is flushed with every line.
-    fn say(&self, what: &str, is_new: bool, id: u64) -> Result<(), ClientError> {
+    /// Prints a line of the trace for a new order. Standard output is flushed with every line.
+    fn print_trace(&self, event: &str, is_new: bool, id: u64) -> Result<(), ClientError> {
         if !(self.trace && is_new) {
             return Ok(());
         }
         let failed = |source| ClientError::Io { doing: "writing the trace", source };
-        writeln!(stdout(), "{what} {id}").map_err(failed)
+        writeln!(stdout(), "{event} {id}").map_err(failed)
     }
 }
 
 fn reply(answer: &Answer) -> Option<Reply> {
     Some(match answer {
-        Answer::OrderAccepted(m) => Reply::Done { id: m.cl_ord_id.get() },
-        Answer::OrderReplaced(m) => Reply::Done { id: m.cl_ord_id.get() },
-        Answer::OrderCanceled(m) => Reply::Done { id: m.req_cl_ord_id.get() },
+        Answer::OrderAccepted(m) => Reply::Accepted { id: m.cl_ord_id.get() },
+        Answer::OrderReplaced(m) => Reply::Accepted { id: m.cl_ord_id.get() },
+        Answer::OrderCanceled(m) => Reply::Accepted { id: m.req_cl_ord_id.get() },
         Answer::OrderRejected(m) => Reply::Refused { id: m.cl_ord_id.get() },
         Answer::CancelRejected(m) => Reply::Refused { id: m.cl_ord_id.get() },
         _ => return None,

@@ -1,8 +1,7 @@
-//! What a load generator asks for next: seeded, bounded, and of one of a few kinds.
+//! The requests of a load generator: seeded, bounded, of one of a few profiles.
 //!
-//! Invariant: a flow never has more than `LIVE_MAX` orders that it believes to rest, so the book stays bounded however
-//! long it runs. It does not listen: an order that traded away is found out when its cancel is refused, which is part of
-//! any real flow.
+//! Invariant: a flow never counts more than `RESTING_MAX` orders as resting, so the book stays bounded however long it
+//! runs. A flow does not read answers: that an order has traded shows when its cancel is refused, as in any real flow.
 
 use api::binary::market::InstrumentDefinition;
 use api::binary::orders::{CancelOrder, NewOrder, ReplaceOrder, TIF_IOC};
@@ -15,10 +14,10 @@ use fastrand::Rng;
 use std::collections::VecDeque;
 
 /// Orders that one flow leaves in the book.
-pub const LIVE_MAX: usize = 1_000;
+pub const RESTING_MAX: usize = 1_000;
 /// Ticks between the middle and the farthest quote of a mixed flow.
 const SPREAD_TICKS: u32 = 40;
-/// Ticks between the middle and the nearest order that shall only rest.
+/// Ticks between the middle and the nearest order of a flow whose orders only rest.
 const FAR_TICKS: i64 = 10_000;
 const LOTS_MAX: u32 = 20;
 
@@ -39,7 +38,6 @@ impl Profile {
     }
 }
 
-/// What is sent next.
 #[derive(Clone, Copy, Debug)]
 pub enum Request {
     New(NewOrder),
@@ -47,12 +45,12 @@ pub enum Request {
     Cancel(CancelOrder),
 }
 
-/// Where prices and quantities of a market lie.
+/// The steps of prices and quantities of a market.
 #[derive(Clone, Copy, Debug)]
 pub struct Grid {
     pub market: MarketId,
     pub tick_e9: i64,
-    /// The smallest quantity that is taken.
+    /// The smallest quantity that the market accepts.
     pub qty_min_e8: i64,
 }
 
@@ -84,7 +82,7 @@ pub struct Flow {
 
 impl Flow {
     pub fn new(profile: Profile, grid: Grid, mid_ticks: i64, resting_max: usize, seed: u64) -> Self {
-        assert!(0 < resting_max && resting_max <= LIVE_MAX && 0 < mid_ticks);
+        assert!(0 < resting_max && resting_max <= RESTING_MAX && 0 < mid_ticks);
         let resting = VecDeque::with_capacity(resting_max + 1);
         Self { profile, grid, rng: Rng::with_seed(seed), mid_ticks, resting, resting_max }
     }
@@ -104,7 +102,7 @@ impl Flow {
         let side = self.side();
         let away = i64::from(self.rng.u32(..1_000));
         let ticks = match side {
-            // Where the middle is near zero, bids have no room but the lowest prices.
+            // Where the middle is near zero, bids get the lowest prices.
             Side::Buy => (self.mid_ticks - FAR_TICKS - away).max(1 + away),
             Side::Sell => self.mid_ticks + FAR_TICKS + 1_000 + away,
         };
@@ -170,7 +168,7 @@ impl Flow {
 
     fn cancel_any(&mut self, cl_ord_id: ClOrdId) -> Request {
         let at = self.rng.usize(..self.resting.len());
-        // The order of the rest does not matter to a flow that picks at random.
+        // The order of the remaining ones is arbitrary, because the flow picks at random.
         let gone = self.resting.swap_remove_back(at).expect("an index below the length");
         self.cancel(cl_ord_id, gone)
     }
@@ -190,7 +188,7 @@ impl Flow {
 
     fn limit(&self, cl_ord_id: ClOrdId, side: Side, ticks: i64, qty: QtyE8) -> NewOrder {
         let price = PriceE9(ticks * self.grid.tick_e9);
-        // One generator may be all sides of the market: its orders trade with each other.
+        // One generator may be both sides of the market, so its orders must be able to trade with each other.
         NewOrder { stp_mode: StpMode::None as u8, ..NewOrder::limit(cl_ord_id, self.grid.market, side, price, qty) }
     }
 }
@@ -234,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resting_flow_never_meets_itself() {
+    fn a_resting_flow_never_trades_with_itself() {
         let mut flow = flow(Profile::Rest);
         for id in 1..=1_000 {
             if let Request::New(order) = flow.next(ClOrdId(id)) {

@@ -1,18 +1,18 @@
-//! Directories whose names a power cut cannot take away.
+//! Makes directories whose names survive a power cut.
 //!
-//! Invariant: when one was made, its name is on disk, and so is that of every directory above it that was made with it.
+//! Invariant: when `make` returns, the directory's name is on disk, and so are the names of all directories above it.
 
 use std::fs::{DirBuilder, File};
 use std::io::Result;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// For its owner only: what lies in such a directory is money and keys.
+/// The mode of directories with balances and secrets: for their owner only.
 pub const PRIVATE: u32 = 0o700;
-/// What the user's mask leaves of everything.
+/// The mode of other directories, which the user's umask restricts.
 pub const SHARED: u32 = 0o777;
 
-/// Makes `path` and whatever is missing above it. Nothing happens to what is there.
+/// Makes `path` and the directories above it that are missing. Those that exist are not changed.
 pub fn make(path: &Path, mode: u32) -> Result<()> {
     let path = std::path::absolute(path)?;
     let touched = touched(&path);
@@ -20,7 +20,7 @@ pub fn make(path: &Path, mode: u32) -> Result<()> {
     touched.iter().try_for_each(|directory| File::open(directory)?.sync_all())
 }
 
-/// What is to be synced, the first that exists before those that will be made in it: none where `path` is there.
+/// The directories to sync: the one that gets a new entry, then those that will be made. None where `path` exists.
 fn touched(path: &Path) -> Vec<PathBuf> {
     let missing = path.ancestors().take_while(|directory| !directory.exists()).count();
     let count = if missing == 0 { 0 } else { missing + 1 };
@@ -36,7 +36,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn every_directory_that_is_made_is_synced_and_the_one_that_got_an_entry() {
+    fn new_directories_are_synced_and_so_is_the_one_above_them() {
         let place = tempfile::tempdir().expect("a directory");
         let deep = place.path().join("a/b/c");
         let expected = ["", "a", "a/b", "a/b/c"].map(|below| place.path().join(below));
@@ -48,6 +48,6 @@ mod tests {
         assert!(touched(&deep).is_empty());
         make(&deep, PRIVATE).expect("there already");
         fs::write(place.path().join("file"), "").expect("ours");
-        make(&place.path().join("file/below"), PRIVATE).expect_err("a file has nothing in it");
+        make(&place.path().join("file/below"), PRIVATE).expect_err("a file is not a directory");
     }
 }

@@ -1,7 +1,7 @@
-//! A recorded trading day as commands, with what it says must come of them.
+//! A recorded trading day: its commands, each with the trades and books that must follow from it.
 //!
-//! One command per line, the grammar of `docs/TOOLS.md`. Invariants: every expected trade and every check belongs to the
-//! command before it; prices are in 1e-9 whatever unit the file counts in; a cancel or an amendment names an id that was
+//! One command per line, in the grammar of `docs/TOOLS.md`. Invariants: every expected trade and every check belongs to
+//! the command before it; prices are in 1e-9, whatever unit the file has; a cancel or an amendment names an id that was
 //! entered before.
 
 use api::decimal::PriceE9;
@@ -12,34 +12,34 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-/// What the file's prices count in 1e-9 of the currency: LOBSTER writes 1e-4 dollars, others the wire's own unit.
+/// The unit of LOBSTER's prices, 1e-4 dollars, in 1e-9. Other files have prices in 1e-9, as the wire has.
 const LOBSTER_PRICE_E9: i64 = 100_000;
 /// One share as the wire counts it.
 pub const SHARE_E8: i64 = 100_000_000;
-/// A day is held in memory; this is fifty times the largest one known.
+/// A day is held in memory; this is fifty times the largest one known, and a larger file is read only up to here.
 const DAY_BYTES_MAX: u64 = 512 << 20;
 
-/// How an order of the day is to live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
-    Rests,
-    /// What does not trade at once is gone.
-    Immediate,
+pub enum TimeInForce {
+    /// The remainder rests until it is cancelled.
+    Gtc,
+    /// What does not trade at once is cancelled.
+    Ioc,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
+pub enum Action {
     New {
         id: u64,
         side: Side,
         price: PriceE9,
         shares: i64,
-        life: Life,
+        tif: TimeInForce,
     },
     Cancel {
         id: u64,
     },
-    /// So many shares are taken off, the rest keeps its price and rank.
+    /// Reduces the order by so many shares; the rest keeps its price and priority.
     Reduce {
         id: u64,
         shares: i64,
@@ -78,16 +78,16 @@ pub enum Check {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DayCommand {
     pub line: u32,
-    pub act: Act,
+    pub action: Action,
     pub trades: Vec<ExpectedTrade>,
-    /// With the line that asks for it.
+    /// Each with the number of its line.
     pub checks: Vec<(u32, Check)>,
 }
 
 #[derive(Debug)]
 pub struct Day {
     pub commands: Vec<DayCommand>,
-    /// What one unit of the file's prices is.
+    /// The unit of the file's prices.
     pub price_unit: PriceE9,
 }
 
@@ -114,12 +114,12 @@ impl Day {
         let mut entered = HashSet::new();
         for (idx, line) in text.lines().enumerate() {
             let number = u32::try_from(idx + 1).context("a day has fewer than 2^32 lines")?;
-            day.take(number, line, &mut entered).with_context(|| format!("line {number}: {line:?}"))?;
+            day.push_line(number, line, &mut entered).with_context(|| format!("line {number}: {line:?}"))?;
         }
         Ok(day)
     }
 
-    fn take(&mut self, line: u32, text: &str, entered: &mut HashSet<u64>) -> Result<()> {
+    fn push_line(&mut self, line: u32, text: &str, entered: &mut HashSet<u64>) -> Result<()> {
         let mut words = Words { rest: text.split_ascii_whitespace(), unit: self.price_unit };
         let Some(verb) = words.rest.next() else { return Ok(()) };
         match verb {
@@ -136,28 +136,28 @@ impl Day {
                 self.last()?.checks.push((line, Check::Top { bid, ask }));
             }
             verb => {
-                let act = words.act(verb)?;
-                match act {
-                    Act::New { id, .. } => _ = entered.insert(id),
-                    Act::Cancel { id } | Act::Reduce { id, .. } if !entered.contains(&id) => {
-                        bail!("order {id} was never entered");
+                let action = words.action(verb)?;
+                match action {
+                    Action::New { id, .. } => _ = entered.insert(id),
+                    Action::Cancel { id } | Action::Reduce { id, .. } if !entered.contains(&id) => {
+                        bail!("order {id} was not entered by a line before this one");
                     }
                     _ => {}
                 }
-                self.commands.push(DayCommand { line, act, trades: Vec::new(), checks: Vec::new() });
+                self.commands.push(DayCommand { line, action, trades: Vec::new(), checks: Vec::new() });
             }
         }
-        if words.rest.next().is_some() { bail!("there is more on the line than belongs there") } else { Ok(()) }
+        if words.rest.next().is_some() { bail!("the line has more fields than its command") } else { Ok(()) }
     }
 
     fn last(&mut self) -> Result<&mut DayCommand> {
-        self.commands.last_mut().context("an expectation without a command before it")
+        self.commands.last_mut().context("a T, K or C line needs a command before it")
     }
 
-    /// The coarsest grid that holds every price of the day.
+    /// The largest tick of which every price of the day is a multiple.
     pub fn tick(&self) -> PriceE9 {
-        let prices = self.commands.iter().filter_map(|command| match command.act {
-            Act::New { price, .. } => Some(price.0),
+        let prices = self.commands.iter().filter_map(|command| match command.action {
+            Action::New { price, .. } => Some(price.0),
             _ => None,
         });
         PriceE9(prices.fold(0, gcd).max(self.price_unit.0))
@@ -171,6 +171,7 @@ impl Day {
         self.commands.iter().map(|command| command.checks.len()).sum()
     }
 
+    /// Whether a check refers to a row of the published book.
     pub fn needs_book(&self) -> bool {
         self.commands.iter().flat_map(|command| &command.checks).any(|(_, check)| matches!(check, Check::Row(_)))
     }
@@ -183,25 +184,25 @@ struct Words<'a> {
 }
 
 impl Words<'_> {
-    fn act(&mut self, verb: &str) -> Result<Act> {
+    fn action(&mut self, verb: &str) -> Result<Action> {
         Ok(match verb {
-            "N" | "n" | "M" => self.new_order(Life::Rests)?,
-            "A" => self.new_order(Life::Immediate)?,
-            "D" | "d" => Act::Cancel { id: self.id()? },
-            "R" | "r" => Act::Reduce { id: self.id()?, shares: self.shares()? },
-            "Z" => Act::Clear,
-            other => bail!("{other:?} is no command"),
+            "N" | "n" | "M" => self.new_order(TimeInForce::Gtc)?,
+            "A" => self.new_order(TimeInForce::Ioc)?,
+            "D" | "d" => Action::Cancel { id: self.id()? },
+            "R" | "r" => Action::Reduce { id: self.id()?, shares: self.shares()? },
+            "Z" => Action::Clear,
+            other => bail!("{other:?} is not a command; docs/TOOLS.md lists them"),
         })
     }
 
-    fn new_order(&mut self, life: Life) -> Result<Act> {
+    fn new_order(&mut self, tif: TimeInForce) -> Result<Action> {
         let id = self.id()?;
         let side = match self.rest.next() {
             Some("B") => Side::Buy,
             Some("S") => Side::Sell,
             other => bail!("{other:?} is neither B nor S"),
         };
-        Ok(Act::New { id, side, price: self.price()?, shares: self.shares()?, life })
+        Ok(Action::New { id, side, price: self.price()?, shares: self.shares()?, tif })
     }
 
     fn id(&mut self) -> Result<u64> {
@@ -219,7 +220,7 @@ impl Words<'_> {
         shares.filter(|shares| 0 < *shares).context("the quantity is zero or too large")
     }
 
-    /// `px qty count`, or three dashes for an empty side.
+    /// Reads `px qty count`, or three dashes for an empty side.
     fn top(&mut self) -> Result<Option<ExpectedTop>> {
         let mut ahead = self.rest.clone();
         if ahead.next() == Some("-") {
@@ -247,16 +248,16 @@ mod tests {
     fn a_line_is_a_command_or_belongs_to_the_one_before() {
         let text = "N 1 B 5800000 100\nA 2 S 5800000 40\nT 1 5800000 40\nK 7\nR 1 20\nD 1\nZ\n";
         let day = Day::parse(text).expect("valid");
-        let acts: Vec<Act> = day.commands.iter().map(|command| command.act).collect();
+        let actions: Vec<Action> = day.commands.iter().map(|command| command.action).collect();
         let price = PriceE9(580_000_000_000);
         assert_eq!(
-            acts,
+            actions,
             [
-                Act::New { id: 1, side: Side::Buy, price, shares: 100, life: Life::Rests },
-                Act::New { id: 2, side: Side::Sell, price, shares: 40, life: Life::Immediate },
-                Act::Reduce { id: 1, shares: 20 },
-                Act::Cancel { id: 1 },
-                Act::Clear,
+                Action::New { id: 1, side: Side::Buy, price, shares: 100, tif: TimeInForce::Gtc },
+                Action::New { id: 2, side: Side::Sell, price, shares: 40, tif: TimeInForce::Ioc },
+                Action::Reduce { id: 1, shares: 20 },
+                Action::Cancel { id: 1 },
+                Action::Clear,
             ]
         );
         assert_eq!(day.commands[1].trades, [ExpectedTrade { line: 3, maker: 1, price, shares: 40 }]);
@@ -280,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_name_their_line() {
+    fn an_invalid_line_is_named() {
         for (text, line) in [
             ("D 1\n", 1),
             ("N 1 B 5 5\nX\n", 2),

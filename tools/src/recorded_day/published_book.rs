@@ -1,7 +1,7 @@
-//! The order book that an exchange's reconstructor published for a recorded day, row by row.
+//! The order book that a data vendor published for a recorded day, row by row.
 //!
-//! LOBSTER's columns: ask price, ask size, bid price, bid size of the first level, then of the second, and so on; a level
-//! that is not there has a dummy price. The file is a CSV, or a zip that holds one whose name says `orderbook`.
+//! LOBSTER's columns: ask price, ask size, bid price, bid size of the first level, then of the second, and so on; an
+//! absent level has a dummy price. The file is a CSV, or a zip that holds one whose name contains `orderbook`.
 
 use crate::recorded_day::zip;
 use anyhow::{Context, Result, bail};
@@ -12,7 +12,7 @@ use std::path::Path;
 
 use crate::recorded_day::day::SHARE_E8;
 
-/// What stands for no price, negative among the bids.
+/// The price of an absent level; negated among the bids.
 pub const DUMMY_PRICE: i64 = 9_999_999_999;
 const COLUMNS_PER_LEVEL: usize = 4;
 
@@ -45,7 +45,7 @@ impl PublishedBook {
         Self { text, rows }
     }
 
-    /// A row as it was published.
+    /// The text of a row.
     pub fn row(&self, row: usize) -> Option<&str> {
         self.rows.get(row).map(|&(start, end)| &self.text[start..end])
     }
@@ -54,10 +54,10 @@ impl PublishedBook {
         self.rows.len()
     }
 
-    /// Whether the best levels of `depth` are those of the row; says what differs where they are not.
+    /// Compares the best levels of `depth` with the row; the first difference, where there is one.
     pub fn compare(&self, row: usize, unit: PriceE9, depth: &DepthBook) -> Result<Option<String>> {
         let &(start, end) = self.rows.get(row).with_context(|| {
-            format!("row {row} is not in the book, which has {}: is it the book of this day?", self.rows.len())
+            format!("the published book has {} rows, and not row {row}: is it the book of this day?", self.rows.len())
         })?;
         let mut numbers = self.text[start..end].split(',');
         let (mut asks, mut bids) = (depth.levels(Side::Sell), depth.levels(Side::Buy));
@@ -78,7 +78,7 @@ impl PublishedBook {
     }
 }
 
-/// Price and quantity on the wire's scales; none for a dummy.
+/// Price and quantity on the wire's scales; none for an absent level.
 fn parse_level((price, size): (&str, &str), unit: PriceE9) -> Result<Option<(i64, i64)>> {
     let price: i64 = price.trim().parse().with_context(|| format!("{price:?} is not a price"))?;
     let size: i64 = size.trim().parse().with_context(|| format!("{size:?} is not a size"))?;

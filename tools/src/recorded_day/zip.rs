@@ -1,7 +1,7 @@
-//! One file out of a zip archive, stored or deflated, proved by its checksum.
+//! Reads one file of a zip archive, stored or deflated, and verifies its checksum.
 //!
-//! Reads the central directory at the end, as the format (PKWARE's APPNOTE, sections 4.3.7, 4.3.12 and 4.3.16) asks for.
-//! Archives that span disks, encrypt, or need 64-bit offsets are refused.
+//! It reads the central directory at the end of the archive (PKWARE's APPNOTE, sections 4.3.7, 4.3.12 and 4.3.16).
+//! Archives that span disks, are encrypted, or need 64-bit offsets are refused.
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
@@ -14,14 +14,14 @@ const ENTRY_BYTES: usize = 46;
 const LOCAL_BYTES: usize = 30;
 const STORED: u16 = 0;
 const DEFLATED: u16 = 8;
-/// A file that unpacks to more is not one of ours.
+/// A file that unpacks to more is refused.
 const FILE_BYTES_MAX: usize = 1 << 30;
 
 /// The first file whose name `wanted` accepts.
 pub fn extract(archive: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Vec<u8>> {
-    // The end record may be followed by a comment, so it is looked for from behind.
+    // The end record may be followed by a comment, so the search runs backwards from the end of the file.
     let end = archive.windows(END_BYTES).rposition(|window| window.starts_with(END_OF_DIRECTORY));
-    let end = end.context("not a whole zip archive: its directory is missing")?;
+    let end = end.context("not a complete zip archive: its central directory is missing")?;
     let count = u16_at(archive, end + 10)?;
     let mut at = u32_at(archive, end + 16)? as usize;
     for _ in 0..count {
@@ -33,31 +33,31 @@ pub fn extract(archive: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Vec<u8>>
         }
         at += ENTRY_BYTES + name_len + u16_at(archive, at + 30)? as usize + u16_at(archive, at + 32)? as usize;
     }
-    bail!("none of the {count} files in the zip archive is the one wanted")
+    bail!("the zip archive has {count} files, and none with a matching name")
 }
 
 fn unpack(archive: &[u8], entry: usize) -> Result<Vec<u8>> {
     let (method, packed_bytes) = (u16_at(archive, entry + 10)?, u32_at(archive, entry + 20)? as usize);
     let file_bytes = u32_at(archive, entry + 24)? as usize;
     let local = u32_at(archive, entry + 42)? as usize;
-    ensure!(bytes_at(archive, local, 4)? == LOCAL_HEADER, "its header is damaged");
+    ensure!(bytes_at(archive, local, 4)? == LOCAL_HEADER, "its header in the zip archive is damaged");
     let names = u16_at(archive, local + 26)? as usize + u16_at(archive, local + 28)? as usize;
     let packed = bytes_at(archive, local + LOCAL_BYTES + names, packed_bytes)?;
-    ensure!(file_bytes <= FILE_BYTES_MAX, "it unpacks to {file_bytes} bytes, which is more than is read here");
+    ensure!(file_bytes <= FILE_BYTES_MAX, "it unpacks to {file_bytes} bytes; at most {FILE_BYTES_MAX} are read");
     let file = match method {
         STORED => packed.to_vec(),
         DEFLATED => {
             decompress_to_vec_with_limit(packed, file_bytes).map_err(|error| anyhow!("it does not unpack: {error}"))?
         }
-        other => bail!("it is packed by method {other}, which is not read here"),
+        other => bail!("it is packed by method {other}; only stored (0) and deflated (8) files are read"),
     };
     let (found, expected) = (crc32(&file), u32_at(archive, entry + 16)?);
-    ensure!(file.len() == file_bytes && found == expected, "its checksum is {found:08x}, not {expected:08x}");
+    ensure!(file.len() == file_bytes && found == expected, "damaged: its checksum is {found:08x}, not {expected:08x}");
     Ok(file)
 }
 
 fn bytes_at(archive: &[u8], at: usize, len: usize) -> Result<&[u8]> {
-    archive.get(at..at + len).context("the zip archive is cut off")
+    archive.get(at..at + len).context("the zip archive is truncated")
 }
 
 fn u16_at(archive: &[u8], at: usize) -> Result<u16> {
@@ -70,7 +70,7 @@ fn u32_at(archive: &[u8], at: usize) -> Result<u32> {
     Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
 }
 
-/// The IEEE polynomial, a nibble at a time: one table of 16, and a day's file takes milliseconds.
+/// CRC-32 with the IEEE polynomial, a nibble at a time: a table of 16 entries, and milliseconds for a day's file.
 fn crc32(bytes: &[u8]) -> u32 {
     const TABLE: [u32; 16] = {
         let mut table = [0; 16];
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_archive_is_refused() {
+    fn anything_but_an_archive_is_refused() {
         assert!(extract(b"", |_| true).is_err());
         assert!(extract(b"PK\x05\x06", |_| true).is_err());
         let mut damaged = vec![0; END_BYTES];

@@ -1,4 +1,4 @@
-//! What the node answered, as JSON and as a line to read.
+//! The answers of an order session, as JSON and as a line of text.
 
 use api::binary::orders::{Answer, LIQUIDITY_MAKER, OrderAccepted, OrderStatus, SIDE_BUY};
 use api::binary::reasons::reason_of;
@@ -7,7 +7,7 @@ use api::decimal::{PriceE9, QtyE8};
 use book::event::CancelReason;
 use serde_json::{Value, json};
 
-/// One answer as an object, decimals as text; `None` for what a tool never asks for.
+/// One answer as an object, decimals as text; `None` for answers to requests that the tool does not send.
 pub fn answer_json(answer: &Answer) -> Option<Value> {
     Some(match answer {
         Answer::OrderAccepted(m) => json!({
@@ -56,7 +56,7 @@ fn status_json(m: &OrderStatus) -> Value {
     })
 }
 
-/// The same as a sentence.
+/// The same as a line of text.
 pub fn answer_text(answer: &Answer) -> Option<String> {
     Some(match answer {
         Answer::OrderAccepted(m) => {
@@ -89,7 +89,7 @@ pub fn answer_text(answer: &Answer) -> Option<String> {
         ),
         Answer::CancelRejected(m) => format!("refused    {}", reason(m.reason.get())),
         Answer::MassCancelReport(m) => format!("canceled   {} orders", m.affected_orders.get()),
-        Answer::OrderStatus(m) if m.order_id.get() == 0 => "closed     nothing of it is open".to_owned(),
+        Answer::OrderStatus(m) if m.order_id.get() == 0 => "closed     the order is not open".to_owned(),
         Answer::OrderStatus(m) => format!(
             "open       order {}: {} at {}, {} filled",
             m.order_id.get(),
@@ -101,7 +101,7 @@ pub fn answer_text(answer: &Answer) -> Option<String> {
     })
 }
 
-/// Whether the node said no.
+/// Whether the answer refuses the request.
 pub fn is_refusal(answer: &Answer) -> bool {
     matches!(answer, Answer::OrderRejected(_) | Answer::CancelRejected(_))
 }

@@ -1,7 +1,7 @@
-//! A command of the log as JSON, for people and scripts: the names are a contract, fields are only ever added.
+//! A command of the log as JSON and as a line of text. The keys are a contract: they are only ever added.
 //!
 //! Ids and sequences are numbers; prices and quantities are counts of ticks and lots, amounts counts of the asset's
-//! smallest unit, as the suffix of each name says. What is none is left out. Text keys are 32 hex digits.
+//! smallest unit, as the suffix of each key says. A field without a value is absent. Text keys are 32 hex digits.
 
 use book::codec::Record;
 use book::command::{
@@ -25,7 +25,7 @@ pub fn record_json(seq: Seq, record: &Record) -> Value {
     Value::Object(line)
 }
 
-/// One line of `pinion log dump`: the same, to be read.
+/// One line of `pinion log dump`: the same fields as text.
 pub fn record_text(seq: Seq, record: &Record) -> String {
     let mut line = format!("{:>10} {} {}", seq.0, record.ts.0, kind(&record.command));
     if let Value::Object(fields) = fields(&record.command) {
@@ -36,16 +36,16 @@ pub fn record_text(seq: Seq, record: &Record) -> String {
     line
 }
 
-/// The same line for a command that this build cannot read.
+/// The line of `--json` for a command that this build cannot decode.
 pub fn unreadable_json(seq: Seq, why: &str) -> Value {
     json!({ "seq": seq.0, "unreadable": why })
 }
 
 pub fn unreadable_text(seq: Seq, why: &str) -> String {
-    format!("{:>10} cannot be read: {why}", seq.0)
+    format!("{:>10} this build cannot decode it: {why}", seq.0)
 }
 
-/// The command's name, as `stats` counts it.
+/// The command's name, under which `pinion log stats` counts it.
 pub fn kind(command: &Command) -> &'static str {
     match command {
         Command::Place(_) => "place",
@@ -89,11 +89,11 @@ fn fields(command: &Command) -> Value {
     match command {
         Command::Place(c) => place(c),
         Command::Cancel(c) => json!({
-            "session": some(c.session.0), "cl_ord_id": some(c.cl_ord_id.0), "account": c.account.0,
-            "market": some(c.market.0), "target": target(&c.target),
+            "session": nonzero(c.session.0), "cl_ord_id": nonzero(c.cl_ord_id.0), "account": c.account.0,
+            "market": nonzero(c.market.0), "target": target(&c.target),
         }),
         Command::Amend(c) => json!({
-            "session": some(c.session.0), "cl_ord_id": c.cl_ord_id.0, "account": c.account.0, "market": c.market.0,
+            "session": nonzero(c.session.0), "cl_ord_id": c.cl_ord_id.0, "account": c.account.0, "market": c.market.0,
             "target": target(&c.target), "price_ticks": c.price.0, "qty_lots": c.qty.0,
             "qty_means": match c.qty_means { AmendQty::Open => "open", AmendQty::Total => "total" },
         }),
@@ -106,28 +106,28 @@ fn fields(command: &Command) -> Value {
             "place": place(&c.place),
         }),
         Command::MassCancel(c) => json!({
-            "session": some(c.session.0), "cl_ord_id": some(c.cl_ord_id.0), "account": some(c.account.0),
+            "session": nonzero(c.session.0), "cl_ord_id": nonzero(c.cl_ord_id.0), "account": nonzero(c.account.0),
             "scope": match c.scope {
                 MassScope::Session => "session",
                 MassScope::Account => "account",
                 MassScope::Market => "market",
             },
-            "market": some(c.market.0), "side": c.side.map(side), "price_min_ticks": c.price_min.map(|p| p.0),
-            "price_max_ticks": c.price_max.map(|p| p.0), "cancel_group": some(u32::from(c.cancel_group)),
+            "market": nonzero(c.market.0), "side": c.side.map(side), "price_min_ticks": c.price_min.map(|p| p.0),
+            "price_max_ticks": c.price_max.map(|p| p.0), "cancel_group": nonzero(u32::from(c.cancel_group)),
             "block": match c.block { BlockChange::Keep => "keep", BlockChange::Set => "set", BlockChange::Lift => "lift" },
             "continued": c.continued,
         }),
         Command::Refuse(c) => json!({
-            "session": some(c.session.0), "cl_ord_id": some(c.cl_ord_id.0), "target": target(&c.target),
-            "market": some(c.market.0), "reason": format!("{:?}", c.reason), "template": c.template,
+            "session": nonzero(c.session.0), "cl_ord_id": nonzero(c.cl_ord_id.0), "target": target(&c.target),
+            "market": nonzero(c.market.0), "reason": format!("{:?}", c.reason), "template": c.template,
             "consumes_id": c.consumes_id,
         }),
         Command::Query(c) => json!({
-            "session": some(c.session.0), "request": some(c.request.0), "account": c.account.0,
-            "market": some(c.market.0), "target": target(&c.target),
+            "session": nonzero(c.session.0), "request": nonzero(c.request.0), "account": c.account.0,
+            "market": nonzero(c.market.0), "target": target(&c.target),
         }),
         Command::SetSession(c) => json!({
-            "session": c.session.0, "request": some(c.request.0), "cancel_on_disconnect": cod_mode(c.cod_mode),
+            "session": c.session.0, "request": nonzero(c.request.0), "cancel_on_disconnect": cod_mode(c.cod_mode),
             "cancel_scope": cod_scope(c.cod_scope), "cancel_window_ms": c.cod_window_ms,
         }),
         Command::SessionDown(c) => json!({
@@ -146,7 +146,7 @@ fn place(c: &PlaceOrder) -> Value {
         OrderKind::MarketByQuote { quote } => ("market_by_quote", None, None, Some(quote.0)),
     };
     json!({
-        "session": some(c.session.0), "cl_ord_id": some(c.cl_ord_id.0), "client_key": client_key(c.client_key),
+        "session": nonzero(c.session.0), "cl_ord_id": nonzero(c.cl_ord_id.0), "client_key": client_key(c.client_key),
         "account": c.account.0, "market": c.market.0, "side": side(c.side), "type": order_type, "price_ticks": price,
         "qty_lots": qty, "quote_units": quote,
         "tif": match c.tif {
@@ -156,8 +156,8 @@ fn place(c: &PlaceOrder) -> Value {
             Tif::Fok => "fok",
         },
         "stp": stp(c.stp),
-        "stp_group": some(u32::from(c.stp_group)), "cancel_group": some(u32::from(c.cancel_group)),
-        "persist_on_disconnect": c.persist_on_disconnect, "valid_until_ns": some(c.valid_until.0),
+        "stp_group": nonzero(u32::from(c.stp_group)), "cancel_group": nonzero(u32::from(c.cancel_group)),
+        "persist_on_disconnect": c.persist_on_disconnect, "valid_until_ns": nonzero(c.valid_until.0),
     })
 }
 
@@ -178,7 +178,7 @@ fn admin_fields(admin: &Admin) -> Value {
             json!({ "tier": tier, "maker_scale_ppm": fees.maker_scale.0, "taker_scale_ppm": fees.taker_scale.0 })
         }
         Admin::AddAccount(a) => json!({
-            "name": a.name, "parent": some(a.parent.0), "fee_tier": a.fee_tier,
+            "name": a.name, "parent": nonzero(a.parent.0), "fee_tier": a.fee_tier,
             "kind": account_kind(a.kind),
         }),
         Admin::SetAccountStatus { account, status } => {
@@ -189,7 +189,7 @@ fn admin_fields(admin: &Admin) -> Value {
             json!({ "account": account.0, "open_orders_max": open_orders_max })
         }
         Admin::SetAccountBlock { account, blocked } => json!({ "account": account.0, "blocked": blocked }),
-        // The hash of the password stays in the log: whoever reads a dump need not have it.
+        // The hash of the password is not printed: a reader of a dump has no need of it.
         Admin::AddSession(s) => json!({
             "account": s.account.0, "user": s.user.as_str(), "drop_copy": s.drop_copy,
             "throttle": throttle(&s.throttle), "cancel_on_disconnect": cod_mode(s.cod_mode),
@@ -202,7 +202,7 @@ fn admin_fields(admin: &Admin) -> Value {
         Admin::AddKey(k) => json!({
             "account": k.account.0, "key": k.key, "permissions": k.permissions,
             "ed25519": (!k.ed25519_public.is_empty()).then(|| hex(&k.ed25519_public)), "addresses": k.addresses,
-            "expires_ns": some(k.expires.0),
+            "expires_ns": nonzero(k.expires.0),
         }),
         Admin::RevokeKey { key } => json!({ "key": key }),
         Admin::Deposit(funds) | Admin::Withdraw(funds) => funds_move(funds),
@@ -229,8 +229,8 @@ pub(crate) fn throttle(throttle: &Throttle) -> Value {
 
 fn target(target: &OrderRef) -> Value {
     let named = [
-        ("order_id", some(target.order_id.0)),
-        ("cl_ord_id", some(target.cl_ord_id.0)),
+        ("order_id", nonzero(target.order_id.0)),
+        ("cl_ord_id", nonzero(target.cl_ord_id.0)),
         ("client_key", client_key(target.client_key)),
     ];
     let named: Map<String, Value> =
@@ -238,8 +238,8 @@ fn target(target: &OrderRef) -> Value {
     if named.is_empty() { Value::Null } else { Value::Object(named) }
 }
 
-/// A number of which zero means none.
-pub(crate) fn some(number: impl Into<u64>) -> Value {
+/// A number for which zero means that there is none.
+pub(crate) fn nonzero(number: impl Into<u64>) -> Value {
     match number.into() {
         0 => Value::Null,
         number => number.into(),
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_left_out() {
+    fn a_field_without_a_value_is_absent() {
         let target = OrderRef { order_id: OrderId(0), cl_ord_id: ClOrdId(9), client_key: ClientKey::NONE };
         let (session, account, market) = (SessionId(1), AccountId(2), MarketId(4));
         check(
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_is_told_in_ticks_and_lots() {
+    fn an_order_has_its_price_in_ticks_and_its_quantity_in_lots() {
         let order = PlaceOrder {
             session: SessionId(1),
             cl_ord_id: ClOrdId(7),

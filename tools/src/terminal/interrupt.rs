@@ -1,27 +1,27 @@
-//! Ctrl-C and SIGTERM as a question that long work asks: it ends at a place of its own choosing and tidies up.
+//! Ctrl-C and SIGTERM as a flag that long work polls, so that it ends where it can clean up.
 
 use anyhow::{Result, bail};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// Whether somebody asked for the end.
+/// Whether the user has asked the verb to end.
 #[derive(Clone, Debug)]
 pub struct Interrupt(watch::Receiver<bool>);
 
-/// Asks for the end in place of a signal.
+/// Sets the flag in place of a signal.
 #[derive(Debug)]
 pub struct Interrupter(watch::Sender<bool>);
 
 impl Interrupt {
-    /// From now on a signal is only noted; a second one ends the process as if nobody had listened.
-    pub fn listen() -> Result<Self> {
+    /// From now on the first signal sets the flag, and the second one ends the process.
+    pub fn on_signals() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (mut interrupt, mut terminate) = {
             let _entered = runtime.enter();
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
         };
-        let (interrupter, heard) = Self::by_hand();
+        let (interrupter, flag) = Self::manual();
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             runtime.block_on(async {
                 loop {
@@ -30,31 +30,31 @@ impl Interrupt {
                         _ = terminate.recv() => {}
                     }
                     if interrupter.0.send_replace(true) {
-                        // Work that does not ask any more is not waited for.
+                        // Work that no longer polls the flag is not waited for.
                         std::process::exit(i32::from(node::status::exit::FAILED));
                     }
                 }
             });
         })?;
-        Ok(heard)
+        Ok(flag)
     }
 
-    /// Set by whoever holds the other end; never when that is gone.
-    pub fn by_hand() -> (Interrupter, Self) {
+    /// A flag that is set by the `Interrupter`, and never once that is dropped.
+    pub fn manual() -> (Interrupter, Self) {
         let (sender, receiver) = watch::channel(false);
         (Interrupter(sender), Self(receiver))
     }
 
-    /// For verbs that a signal may simply end.
+    /// A flag that is never set, for verbs that a signal may end at once.
     pub fn never() -> Self {
-        Self::by_hand().1
+        Self::manual().1
     }
 
     pub fn is_set(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// An error once a signal came.
+    /// Fails once the flag is set.
     pub fn check(&self) -> Result<()> {
         if self.is_set() {
             bail!("interrupted; nothing was changed");
@@ -62,19 +62,19 @@ impl Interrupt {
         Ok(())
     }
 
-    /// Ends when it is set.
-    pub async fn set(&self) {
-        let mut heard = self.0.clone();
-        if heard.wait_for(|set| *set).await.is_err() {
-            // Nobody is left who could.
+    /// Waits until the flag is set.
+    pub async fn wait(&self) {
+        let mut flag = self.0.clone();
+        if flag.wait_for(|set| *set).await.is_err() {
+            // The `Interrupter` is gone, so the flag is never set.
             std::future::pending::<()>().await;
         }
     }
 
-    /// Ends when it is set or after `pause`, whichever comes first.
-    pub async fn set_within(&self, pause: Duration) {
-        // Both outcomes are the same to a caller that looks anyway.
-        let _ = tokio::time::timeout(pause, self.set()).await;
+    /// Waits until the flag is set, at most for `pause`.
+    pub async fn wait_at_most(&self, pause: Duration) {
+        // A caller polls the flag afterwards, so it need not know which of the two ended the wait.
+        let _ = tokio::time::timeout(pause, self.wait()).await;
     }
 }
 

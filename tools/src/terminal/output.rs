@@ -1,14 +1,19 @@
-//! Standard output in large pieces, whose failures are told: a pipe may be closed at the other end.
+//! Standard output, written in large pieces, with every failure returned.
+//!
+//! Invariant: a closed pipe at the other end is no failure of the verb; its exit code carries the outcome.
 
-use crate::offline::as_of::Readable;
 use crate::terminal::command_json::{record_json, record_text, unreadable_json, unreadable_text};
 use anyhow::Result;
+use book::codec::Record;
 use book::units::Seq;
 use node::status::exit;
 use std::fmt::Display;
 use std::io::{BufWriter, ErrorKind, StdoutLock, Write, stdout};
 
 const BUFFER_BYTES: usize = 1 << 16;
+
+/// A command of the log, or why this build cannot decode it.
+pub type DecodedCommand = std::result::Result<Record, String>;
 
 pub struct Output(BufWriter<StdoutLock<'static>>);
 
@@ -27,12 +32,12 @@ impl Output {
         Ok(writeln!(self.0, "{text}")?)
     }
 
-    pub fn piece(&mut self, text: impl Display) -> Result<()> {
+    pub fn text(&mut self, text: impl Display) -> Result<()> {
         Ok(write!(self.0, "{text}")?)
     }
 
-    pub fn command(&mut self, seq: Seq, read: &Readable, json: bool) -> Result<()> {
-        match (read, json) {
+    pub fn command(&mut self, seq: Seq, command: &DecodedCommand, json: bool) -> Result<()> {
+        match (command, json) {
             (Ok(record), true) => self.line(record_json(seq, record)),
             (Ok(record), false) => self.line(record_text(seq, record)),
             (Err(why), true) => self.line(unreadable_json(seq, why)),
@@ -45,15 +50,15 @@ impl Output {
     }
 }
 
-/// Tells what was done. That nobody reads it any more undoes nothing, and the exit code tells the rest.
-pub fn say(text: impl Display) -> Result<()> {
+/// Prints text, and ignores a closed pipe.
+pub fn print(text: impl Display) -> Result<()> {
     let mut out = Output::new();
-    let said = out.piece(text).and_then(|()| out.flush());
-    unless_closed(said.map(|()| exit::OK)).map(|_| ())
+    let printed = out.text(text).and_then(|()| out.flush());
+    ignoring_closed_pipe(printed.map(|()| exit::OK)).map(|_| ())
 }
 
-/// How a verb that prints much ends: whoever closed the pipe has seen enough.
-pub fn unless_closed(outcome: Result<u8>) -> Result<u8> {
+/// The outcome of a verb that prints much: a reader that closes the pipe early has all that it wants.
+pub fn ignoring_closed_pipe(outcome: Result<u8>) -> Result<u8> {
     match outcome {
         Err(error) if is_broken_pipe(&error) => Ok(exit::OK),
         outcome => outcome,

@@ -1,5 +1,5 @@
-//! How far long work is: a bar where a person watches, now and then a plain line where nobody does. Always on standard
-//! error, so that what is printed as the result stays clean.
+//! The progress of long work: a bar on a terminal, and a line every few seconds elsewhere. It goes to standard error,
+//! so that standard output has the result alone.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ impl Progress {
         Self { what, total, on_terminal: stderr().is_terminal(), shown_at: Instant::now() }
     }
 
-    /// Cheap enough to call often: it mostly does nothing.
+    /// Shows how much is done. It is cheap enough to call often, because it prints only from time to time.
     pub fn at(&mut self, done: usize) {
         let every = if self.on_terminal { BAR_EVERY } else { LINE_EVERY };
         if self.shown_at.elapsed() < every {
@@ -34,7 +34,7 @@ impl Progress {
         } else {
             format!("{}: {done} of {} ({percent} %)\n", self.what, self.total)
         };
-        // Progress that nobody can see is no reason to stop.
+        // A failure to show progress does not end the work.
         let _ = write!(stderr(), "{line}").and_then(|()| stderr().flush());
     }
 }
@@ -42,7 +42,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.on_terminal {
-            // Wipes the bar; see `at` for a failure.
+            // Erases the bar; a failure is ignored as in `at`.
             let _ = write!(stderr(), "\r\x1b[K");
         }
     }

@@ -1,19 +1,20 @@
-//! Times of the log, as people write them: RFC 3339, or nanoseconds since 1970.
+//! Times of the log as text: RFC 3339, or nanoseconds since 1970.
 
 use book::units::TsNs;
 use jiff::Timestamp;
 
-/// `2026-11-25T12:56:53Z`, with any fraction and any offset, or plain nanoseconds.
+/// Parses `2026-11-25T12:56:53Z`, with any fraction and any offset, or plain nanoseconds.
 pub fn parse(text: &str) -> Result<TsNs, String> {
     if let Ok(ts_ns) = text.parse() {
         return Ok(TsNs(ts_ns));
     }
-    let time: Timestamp =
-        text.parse().map_err(|_| "not a time such as 2026-11-25T12:56:53.5Z, nor nanoseconds since 1970".to_owned())?;
-    u64::try_from(time.as_nanosecond()).map(TsNs).map_err(|_| "before 1970".to_owned())
+    let time: Timestamp = text
+        .parse()
+        .map_err(|_| "expected a time such as 2026-11-25T12:56:53.5Z, or nanoseconds since 1970".to_owned())?;
+    u64::try_from(time.as_nanosecond()).map(TsNs).map_err(|_| "the time is before 1970".to_owned())
 }
 
-/// In UTC, to the nanosecond where it has any.
+/// The time in UTC, with nanoseconds where there are any.
 pub fn show(ts_ns: u64) -> String {
     Timestamp::from_nanosecond(i128::from(ts_ns)).map_or_else(|_| ts_ns.to_string(), |time| time.to_string())
 }
@@ -23,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shown_is_read_again() {
+    fn what_is_shown_parses_to_the_same_time() {
         for ts_ns in [0, 1, 1_790_000_000_123_456_789, 1_790_000_000_000_000_000] {
             assert_eq!(parse(&show(ts_ns)), Ok(TsNs(ts_ns)), "{}", show(ts_ns));
         }

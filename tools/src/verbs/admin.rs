@@ -1,11 +1,13 @@
-//! `pinion admin`: an administrator's commands, sent to the node's admin API; each is a command in the log.
+//! `pinion admin`: sends an administrator's commands to the node's admin API. Each becomes a command in the log.
 
 mod arguments;
+mod calls;
 
 use crate::client::ops_client::{OpsAddress, OpsAnswer};
 use crate::terminal::failure::Failure;
 use anyhow::Result;
-use arguments::{Call, What};
+use arguments::What;
+use calls::Call;
 use clap::Args;
 use node::status::exit;
 use serde_json::{Map, Value};
@@ -15,10 +17,10 @@ use serde_json::{Map, Value};
 pub struct Admin {
     #[command(flatten)]
     ops: OpsAddress,
-    /// One line of JSON
+    /// Print one line of JSON
     #[arg(long, global = true)]
     json: bool,
-    /// Let the node check the command and send nothing
+    /// Let the node check the command, and change nothing
     #[arg(long, global = true)]
     dry_run: bool,
     #[command(subcommand)]
@@ -46,7 +48,7 @@ impl Admin {
     }
 }
 
-/// The node's own words, with the exit code that fits them.
+/// The node's refusal as an error, with the exit code that fits it.
 pub fn refused(answer: &OpsAnswer) -> anyhow::Error {
     let error = answer.body["error"].as_str().unwrap_or("error");
     let detail = answer.body["detail"].as_str().map_or_else(|| answer.body.to_string(), str::to_owned);
@@ -60,15 +62,15 @@ pub fn refused(answer: &OpsAnswer) -> anyhow::Error {
     Failure::of(code, format!("{error}: {detail}{seq}"))
 }
 
-/// `name: value`, a line each; lists below their name, one thing a line.
+/// `name: value`, a line each; the entries of a list below its name, a line each.
 fn plain(body: &Value) -> String {
     let none = Map::new();
     let mut text = String::new();
     for (name, value) in body.as_object().unwrap_or(&none) {
         match value {
-            Value::Array(things) => {
-                text.push_str(&format!("{name}: {}\n", things.len()));
-                things.iter().for_each(|thing| text.push_str(&format!("  {}\n", one_line(thing))));
+            Value::Array(entries) => {
+                text.push_str(&format!("{name}: {}\n", entries.len()));
+                entries.iter().for_each(|entry| text.push_str(&format!("  {}\n", one_line(entry))));
             }
             value => text.push_str(&format!("{name}: {}\n", word(value))),
         }
@@ -76,12 +78,12 @@ fn plain(body: &Value) -> String {
     text
 }
 
-fn one_line(thing: &Value) -> String {
-    match thing.as_object() {
+fn one_line(entry: &Value) -> String {
+    match entry.as_object() {
         Some(fields) => {
             fields.iter().map(|(name, value)| format!("{name}={}", word(value))).collect::<Vec<_>>().join(" ")
         }
-        None => word(thing),
+        None => word(entry),
     }
 }
 
@@ -99,7 +101,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn answers_are_lines_for_people() {
+    fn an_answer_is_printed_as_lines() {
         let body = json!({ "account": 7, "events": [{ "event": "account_added", "account": 7, "name": "mm" }] });
         assert_eq!(plain(&body), "account: 7\nevents: 1\n  account=7 event=account_added name=mm\n");
     }

@@ -1,35 +1,40 @@
-//! `pinion backup`: a node's log and snapshots in another place, and the proof that they bring it back.
+//! `pinion backup`: ships a node's log and snapshots to another place, and proves that they bring the state back.
 //!
 //! ```text
 //!  data directory --run: shipper--> destination (directory, S3) --fetch--> data directory --> drill, restore
 //!                                       |  list, verify, prune
 //! ```
-//! docs/BACKUP.md has the format and what the figures mean.
+//! docs/BACKUP.md has the format, and what the figures mean.
 
+pub mod access;
 pub mod drill;
-pub mod list;
-pub mod prune;
+mod list;
+mod prune;
 pub mod run;
+mod size;
 pub mod verify;
 
 use crate::archive::catalog::Catalog;
-use crate::archive::destination::{Destination, Open};
+use crate::archive::destination::Destination;
 use crate::archive::error::BackupError;
 use crate::archive::forecast::forecast;
+use crate::archive::store_address::OpenMode;
+use crate::terminal::failure::ExitCode;
 use crate::terminal::interrupt::Interrupt;
-use crate::terminal::output::say;
+use crate::terminal::output::print;
+use access::Access;
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, Subcommand};
-use drill::{Drilled, Rpo};
-use list::size;
+use drill::{DrillReport, Rpo};
 use node::status::exit;
-use run::{Rounds, Telling};
+use run::{OutputFormat, Rounds};
 use serde_json::{Value, json};
+use size::size;
 use std::path::PathBuf;
 use std::time::Duration;
 use wal::directory::Directory;
 
-/// Ship a node's log and snapshots to a directory or an S3-compatible store, and prove that they bring it back.
+/// Ship a node's log and snapshots to a directory or an S3-compatible store, and prove that they bring the state back.
 #[derive(Args, Debug)]
 pub struct Backup {
     #[command(subcommand)]
@@ -38,47 +43,40 @@ pub struct Backup {
 
 #[derive(Subcommand, Debug)]
 enum What {
-    /// Ship what is new, again and again, beside a running node or from a stopped one's directory
+    /// Ship what is new, round by round, beside a running node or from a stopped one's directory
     Run(Run),
-    /// Which states a backup reaches
+    /// Show which states a backup can restore
     List(List),
-    /// Read everything, prove every object, apply the log between the snapshots
+    /// Read and prove every object, and apply the log between the snapshots
     Verify(Verify),
-    /// Delete what is older than the newest snapshots
+    /// Delete everything that is older than the newest N snapshots
     Prune(Prune),
-    /// Restore into scratch as in an emergency, and measure what would be lost and how long it takes
+    /// Rehearse a restore: measure how much would be lost (RPO), and how long it takes (RTO)
     Drill(Drill),
 }
 
 #[derive(Args, Debug)]
 struct Run {
+    /// The node's data directory
     #[arg(long, value_name = "D")]
     data_dir: PathBuf,
-    /// Path, file:///path or s3://bucket/prefix
+    /// Where to ship: a path, file:///path or s3://bucket/prefix
     #[arg(long, value_name = "DEST")]
     to: String,
     /// Time between two rounds, such as 2s or 500ms
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
     every: Duration,
-    /// One round, then the end
+    /// Ship one round and exit
     #[arg(long)]
     once: bool,
     #[command(flatten)]
     access: Access,
-    /// A line of JSON for each round
+    /// Print one line of JSON for each round
     #[arg(long)]
     json: bool,
-    /// Only say what would be shipped where
+    /// Print what a round would ship, and ship nothing
     #[arg(long)]
     dry_run: bool,
-}
-
-/// Credentials for a backup that is not a directory.
-#[derive(Args, Debug)]
-pub struct Access {
-    /// Lines AWS_NAME=value that go over the environment; refused when others than owner and group may read them
-    #[arg(long, value_name = "FILE")]
-    pub secrets_file: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -97,10 +95,10 @@ struct Verify {
 struct Prune {
     #[command(flatten)]
     source: Source,
-    /// Snapshots that stay, counted from the newest
+    /// The number of newest snapshots that stay
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     keep: u32,
-    /// Only say what would be deleted
+    /// Print what would be deleted, and delete nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -109,22 +107,22 @@ struct Prune {
 struct Drill {
     #[command(flatten)]
     source: Source,
-    /// Where to restore to; everything there is removed at the end [default: the system's temporary directory]
+    /// Where to restore to; what the drill makes there is deleted at the end [default: the temporary directory]
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
-    /// The node's own data directory: measures against it, and compares the state
+    /// The node's own data directory: measure against it, and compare the state
     #[arg(long, value_name = "D")]
     data_dir: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
 struct Source {
-    /// Path, file:///path or s3://bucket/prefix
+    /// The backup: a path, file:///path or s3://bucket/prefix
     #[arg(long, value_name = "DEST")]
     from: String,
     #[command(flatten)]
     access: Access,
-    /// One JSON document
+    /// Print one JSON document
     #[arg(long)]
     json: bool,
 }
@@ -143,37 +141,38 @@ impl Backup {
 
 impl Source {
     fn open(&self, interrupt: Interrupt) -> Result<Destination> {
-        Ok(Destination::open(&self.from, self.access.secrets_file.as_deref(), Open::Existing, interrupt)?)
+        Ok(Destination::open(&self.from, self.access.secrets_file.as_deref(), OpenMode::Existing, interrupt)?)
     }
 
     fn print(&self, document: &Value, text: &str) -> Result<()> {
-        if self.json { say(format_args!("{document}\n")) } else { say(text) }
+        if self.json { print(format_args!("{document}\n")) } else { print(text) }
     }
 }
 
 impl Run {
     fn run(&self) -> Result<u8> {
-        let interrupt = Interrupt::listen().context("listening for signals")?;
+        let interrupt = Interrupt::on_signals().context("installing signal handlers")?;
         if self.dry_run {
-            return self.foretell(interrupt);
+            return self.report_forecast(interrupt);
         }
-        // What is no data directory makes no place for it either.
+        // Checked first: nothing is created at the destination for a path that is no data directory.
         Directory::open_read_only(&self.data_dir)?;
-        let destination = Destination::open(&self.to, self.access.secrets_file.as_deref(), Open::OrCreate, interrupt)?;
+        let destination =
+            Destination::open(&self.to, self.access.secrets_file.as_deref(), OpenMode::OrCreate, interrupt)?;
         let rounds = if self.once { Rounds::Once } else { Rounds::Every(self.every) };
-        let telling = if self.json { Telling::Json } else { Telling::Text };
-        run::run(&self.data_dir, &destination, rounds, telling)?;
+        let format = if self.json { OutputFormat::Json } else { OutputFormat::Text };
+        run::run(&self.data_dir, &destination, rounds, format)?;
         Ok(exit::OK)
     }
 
-    fn foretell(&self, interrupt: Interrupt) -> Result<u8> {
-        let opened = Destination::open(&self.to, self.access.secrets_file.as_deref(), Open::Existing, interrupt);
+    fn report_forecast(&self, interrupt: Interrupt) -> Result<u8> {
+        let opened = Destination::open(&self.to, self.access.secrets_file.as_deref(), OpenMode::Existing, interrupt);
         let destination = match opened {
             Err(BackupError::NoBackup { .. }) => None,
             opened => Some(opened?),
         };
         let forecast = forecast(&self.data_dir, destination.as_ref())?;
-        say(match self.json {
+        print(match self.json {
             true => format!("{}\n", forecast.as_json(&self.to)),
             false => forecast.as_text(&self.to),
         })?;
@@ -192,7 +191,7 @@ impl List {
 
 impl Verify {
     fn run(&self) -> Result<u8> {
-        let interrupt = Interrupt::listen().context("listening for signals")?;
+        let interrupt = Interrupt::on_signals().context("installing signal handlers")?;
         let destination = self.source.open(interrupt)?;
         let verified = verify::verify(&destination)?;
         let damage: Vec<Value> = verified
@@ -202,14 +201,14 @@ impl Verify {
             .collect();
         let document = json!({
             "place": destination.to_string(), "snapshots": verified.snapshots, "pieces": verified.pieces,
-            "bytes": verified.bytes, "commands": verified.commands, "snapshots_met": verified.snapshots_met,
+            "bytes": verified.bytes, "commands": verified.commands, "snapshots_met": verified.snapshots_compared,
             "damage": damage,
         });
         let mut text = format!(
-            "snapshots   {} proved and loaded, {} of them made by the log too\n\
+            "snapshots   {} proved and loaded, {} of them equal to the state that the log gives\n\
              log         {} pieces, {} commands applied\nbytes read  {}\n",
             verified.snapshots,
-            verified.snapshots_met,
+            verified.snapshots_compared,
             verified.pieces,
             verified.commands,
             size(verified.bytes)
@@ -218,10 +217,10 @@ impl Verify {
             text += &format!("DAMAGED     {error}\n");
         }
         if verified.damage.is_empty() {
-            text += "whole\n";
+            text += "every object is intact\n";
         }
         self.source.print(&document, &text)?;
-        // A wrong state weighs more than damaged bytes, which everybody can see.
+        // Of several exit codes the largest: a wrong state (18) takes precedence over damaged bytes (13).
         let codes = verified.damage.iter().map(BackupError::exit_code);
         Ok(codes.max().unwrap_or(exit::OK))
     }
@@ -229,7 +228,7 @@ impl Verify {
 
 impl Prune {
     fn run(&self) -> Result<u8> {
-        let interrupt = Interrupt::listen().context("listening for signals")?;
+        let interrupt = Interrupt::on_signals().context("installing signal handlers")?;
         let destination = self.source.open(interrupt)?;
         let (catalog, keep) = (Catalog::read(&destination)?, self.keep as usize);
         let pruning = prune::plan(&catalog, keep);
@@ -248,8 +247,8 @@ impl Prune {
         let mut text: String = keys.iter().map(|key| format!("{verb} {key}\n")).collect();
         text += &format!("{verb} {} objects, {}\n", keys.len(), size(pruning.bytes));
         text += &match pruning.oldest_kept {
-            Some((timeline, seq)) => format!("the oldest snapshot is now {seq} of timeline {timeline}\n"),
-            None => format!("there are fewer than {} snapshots: everything stays\n", self.keep),
+            Some((timeline, seq)) => format!("the oldest snapshot that stays is {seq} of timeline {timeline}\n"),
+            None => format!("the backup has fewer than {} snapshots, so everything stays\n", self.keep),
         };
         self.source.print(&document, &text)?;
         Ok(exit::OK)
@@ -258,81 +257,81 @@ impl Prune {
 
 impl Drill {
     fn run(&self) -> Result<u8> {
-        let interrupt = Interrupt::listen().context("listening for signals")?;
+        let interrupt = Interrupt::on_signals().context("installing signal handlers")?;
         let destination = self.source.open(interrupt)?;
         let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
-        let drilled = drill::drill(&destination, &scratch, self.data_dir.as_deref())?;
-        self.source.print(&drilled_json(&drilled), &drilled_text(&drilled))?;
-        Ok(if drilled.fetched.passed_over.is_empty() { exit::OK } else { exit::DAMAGED })
+        let report = drill::drill(&destination, &scratch, self.data_dir.as_deref())?;
+        self.source.print(&drill_json(&report), &drill_text(&report))?;
+        Ok(if report.fetched.damaged_snapshots.is_empty() { exit::OK } else { exit::DAMAGED })
     }
 }
 
-fn drilled_json(drilled: &Drilled) -> Value {
-    let fetched = &drilled.fetched;
-    let (rpo_ms, rpo_commands) = match drilled.rpo {
-        Rpo::Node { commands, behind } => (behind.as_millis() as u64, Some(commands)),
-        Rpo::Age(age) => (age.as_millis() as u64, None),
+fn drill_json(report: &DrillReport) -> Value {
+    let fetched = &report.fetched;
+    let (rpo_ms, rpo_commands) = match report.rpo {
+        Rpo::OfNode { commands, lag } => (lag.as_millis() as u64, Some(commands)),
+        Rpo::AtMost(age) => (age.as_millis() as u64, None),
     };
     json!({
-        "timeline": fetched.timeline.0, "seq": fetched.tail.seq.0, "state_hash": drilled.state_hash.to_string(),
-        "compared": matches!(drilled.rpo, Rpo::Node { .. }),
+        "timeline": fetched.timeline.0, "seq": fetched.tail.seq.0, "state_hash": report.state_hash.to_string(),
+        "compared": matches!(report.rpo, Rpo::OfNode { .. }),
         "snapshot_seq": fetched.snapshot.as_ref().map(|header| header.tail.seq.0),
-        "pieces": fetched.pieces, "bytes": fetched.bytes, "commands": drilled.commands,
+        "pieces": fetched.pieces, "bytes": fetched.bytes, "commands": report.commands,
         "rpo_ms": rpo_ms, "rpo_commands": rpo_commands,
-        "rto_ms": drilled.rto.as_millis() as u64, "fetch_ms": drilled.fetch.as_millis() as u64,
-        "damage": fetched.passed_over,
+        "rto_ms": report.rto.as_millis() as u64, "fetch_ms": report.fetch.as_millis() as u64,
+        "damage": fetched.damaged_snapshots,
     })
 }
 
-fn drilled_text(drilled: &Drilled) -> String {
-    let fetched = &drilled.fetched;
+fn drill_text(report: &DrillReport) -> String {
+    let fetched = &report.fetched;
     let from = match &fetched.snapshot {
         Some(header) => format!("snapshot {}", header.tail.seq),
-        None => "the origin".to_owned(),
+        None => "the first command".to_owned(),
     };
     let mut text = format!(
-        "restored    timeline {} up to {}, from {from} and {} pieces, {} read, {} commands applied\n",
+        "restored    timeline {} up to sequence {}, from {from} and {} pieces, {} read, {} commands applied\n",
         fetched.timeline,
         fetched.tail.seq,
         fetched.pieces,
         size(fetched.bytes),
-        drilled.commands
+        report.commands
     );
-    for damage in &fetched.passed_over {
+    for damage in &fetched.damaged_snapshots {
         text += &format!("DAMAGED     {damage}\n");
     }
-    text += &match drilled.rpo {
-        Rpo::Node { commands, behind } => format!(
-            "state hash  {}, as the node's own log has it\n\
-             RPO         {:.3} s: the node has {commands} commands more\n",
-            drilled.state_hash,
-            behind.as_secs_f64()
+    text += &match report.rpo {
+        Rpo::OfNode { commands, lag } => format!(
+            "state hash  {}, equal to that of the node's own log\n\
+             RPO         {:.3} s: the node has {commands} commands that the backup has not\n",
+            report.state_hash,
+            lag.as_secs_f64()
         ),
-        Rpo::Age(age) => format!(
-            "state hash  {}\nRPO         {:.3} s at most: the age of the newest command\n",
-            drilled.state_hash,
+        Rpo::AtMost(age) => format!(
+            "state hash  {}\nRPO         at most {:.3} s, the age of the newest command shipped\n",
+            report.state_hash,
             age.as_secs_f64()
         ),
     };
     text += &format!(
         "RTO         {:.3} s, of which {:.3} s to fetch\n",
-        drilled.rto.as_secs_f64(),
-        drilled.fetch.as_secs_f64()
+        report.rto.as_secs_f64(),
+        report.fetch.as_secs_f64()
     );
     text
 }
 
-/// `2s`, `500ms`, `1m`.
+/// Parses `2s`, `500ms`, `1m`.
 fn duration(text: &str) -> std::result::Result<Duration, anyhow::Error> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| anyhow!("a number with ms, s or m, such as 2s"))?;
+    let number: u64 = number.parse().map_err(|_| anyhow!("expected a number with ms, s or m, such as 2s"))?;
     let unit_ms = match unit {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
-        _ => return Err(anyhow!("a number with ms, s or m, such as 2s")),
+        _ => return Err(anyhow!("expected a number with ms, s or m, such as 2s")),
     };
     let all_ms = number.checked_mul(unit_ms).filter(|ms| (1..=86_400_000).contains(ms));
-    all_ms.map(Duration::from_millis).ok_or_else(|| anyhow!("at least 1ms and at most a day"))
+    all_ms.map(Duration::from_millis).ok_or_else(|| anyhow!("expected at least 1ms and at most a day"))
 }

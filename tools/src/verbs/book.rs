@@ -1,6 +1,6 @@
-//! `pinion book`: a market's order book as the public sees it now.
+//! `pinion book`: a market's order book, as the public feed has it now.
 
-use crate::client::market_data::{find, name_text, others, snapshot};
+use crate::client::market_data::{find, markets_text, name_text, snapshot};
 use crate::client::node_address::NodeAddress;
 use anyhow::{Result, bail};
 use api::binary::depth::{DepthBook, Level};
@@ -26,12 +26,12 @@ pub struct Book {
     depth: usize,
     #[command(flatten)]
     feed: FeedAddress,
-    /// One line of JSON
+    /// Print one line of JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Where the public feed is.
+/// The options that name a node's public feed.
 #[derive(Args, Clone, Debug)]
 pub struct FeedAddress {
     /// Market data [default: 127.0.0.1:9002]
@@ -53,7 +53,7 @@ impl Book {
     pub fn run(&self) -> Result<u8> {
         let depth = snapshot(self.feed.resolve()?)?;
         let Some(book) = find(&depth, &self.symbol) else {
-            bail!("there is no market {}; {}", self.symbol, others(&depth));
+            bail!("there is no market {}; {}", self.symbol, markets_text(&depth));
         };
         if self.json {
             println!("{}", self.as_json(book))

@@ -1,4 +1,4 @@
-//! `pinion cancel`: cancel one order, or all of an account, over the binary port.
+//! `pinion cancel`: cancels one order, or all orders of an account, over the binary port.
 
 use crate::client::market_data::{definition, market_id};
 use crate::client::trader::{Trader, Until};
@@ -13,7 +13,7 @@ use clap::Args;
 use node::status::exit;
 use zerocopy::little_endian::U32;
 
-/// Cancel one order, or all of the account.
+/// Cancel one order, or every open order of the account.
 #[derive(Args, Debug)]
 pub struct Cancel {
     #[command(flatten)]
@@ -21,7 +21,7 @@ pub struct Cancel {
     /// The exchange's id of the order
     #[arg(long, value_name = "ID", group = "which")]
     order_id: Option<u64>,
-    /// The client's id of the order, on the same session
+    /// The order's client order id, on the same session
     #[arg(long, value_name = "ID", group = "which")]
     cl_ord_id: Option<u64>,
     /// Every open order of the account
@@ -43,7 +43,7 @@ impl Cancel {
             (Some(order_id), ..) => Target::OrderId(OrderId(order_id)),
             (_, Some(cl_ord_id), _) => Target::ClOrdId(ClOrdId(cl_ord_id)),
             (.., true) => return self.all(id, market),
-            _ => bail!("say which: --order-id, --cl-ord-id or --all"),
+            _ => bail!("no order was named: give --order-id, --cl-ord-id or --all"),
         };
         if self.trader.dry_run {
             println!("would cancel {target:?} at {}", self.trader.orders_address()?);

@@ -1,4 +1,4 @@
-//! `pinion check-config`: the node's own validator, without a node.
+//! `pinion check-config`: runs the node's own validator on a configuration.
 
 use crate::terminal::failure::Failure;
 use anyhow::Result;
@@ -10,7 +10,7 @@ use node::status::exit;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Report everything that is wrong with a configuration, at once.
+/// Report every mistake of a configuration at once; exit code 3 where there is one.
 #[derive(Args, Debug)]
 pub struct CheckConfig {
     /// The configuration
@@ -19,10 +19,10 @@ pub struct CheckConfig {
     /// Check as if node.env were this
     #[arg(long, value_parser = ["dev", "prod"])]
     pub env: Option<String>,
-    /// Also show what is open to whom
+    /// Also show which listeners other machines can reach, and what guards them
     #[arg(long)]
     pub exposure: bool,
-    /// One line of JSON
+    /// Print one line of JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -32,7 +32,7 @@ impl CheckConfig {
         let env = self.env.as_deref().map(|env| ("node.env", env));
         match Config::load_with(&self.config, env.as_slice()) {
             Ok(config) => {
-                self.show(&config.exposure());
+                self.print(&config.exposure());
                 Ok(exit::OK)
             }
             Err(errors) if self.json => {
@@ -46,28 +46,28 @@ impl CheckConfig {
         }
     }
 
-    fn show(&self, ways: &[Exposure]) {
+    fn print(&self, listeners: &[Exposure]) {
         if self.json {
-            let way = |w: &Exposure| {
+            let entry = |l: &Exposure| {
                 json!({
-                    "listener": w.listener, "address": w.address.to_string(), "public": w.public, "tls": w.tls,
-                    "serves": w.serves, "guarded_by": w.guarded_by,
+                    "listener": l.listener, "address": l.address.to_string(), "public": l.public, "tls": l.tls,
+                    "serves": l.serves, "guarded_by": l.guarded_by,
                 })
             };
             let mut answer = json!({ "ok": true });
             if self.exposure {
-                answer["exposure"] = ways.iter().map(way).collect();
+                answer["exposure"] = listeners.iter().map(entry).collect();
             }
             println!("{answer}");
             return;
         }
         println!("{}: ok", self.config.display());
-        for way in ways.iter().filter(|_| self.exposure) {
-            let reach = if way.public { "OTHER MACHINES" } else { "this machine" };
-            let tls = if way.tls { "TLS" } else { "plain" };
+        for listener in listeners.iter().filter(|_| self.exposure) {
+            let reachable_from = if listener.public { "OTHER MACHINES" } else { "this machine" };
+            let tls = if listener.tls { "TLS" } else { "plain" };
             println!(
-                "{:<7} {:<22} {reach:<15} {tls:<6} {:<47} {}",
-                way.listener, way.address, way.serves, way.guarded_by
+                "{:<7} {:<22} {reachable_from:<15} {tls:<6} {:<47} {}",
+                listener.listener, listener.address, listener.serves, listener.guarded_by
             );
         }
     }

@@ -1,23 +1,23 @@
-//! `pinion demo`: a whole exchange on this machine, with markets, accounts and trading, until Ctrl-C.
+//! `pinion demo`: an exchange on this machine, with markets, accounts and live trading, until Ctrl-C.
 //!
 //! ```text
-//!  pinion demo --spawns--> pinion-node (its own process group: Ctrl-C reaches it through us, in order)
+//!  pinion demo --spawns--> pinion-node (its own process group: Ctrl-C stops the demo, which stops the node)
 //!      |                       ^  ^
 //!      |--admin API: markets --+  |
 //!      +--order port: live flow --+
 //! ```
-//! Nothing here is special: it uses the ports that every client has.
+//! The demo uses only the ports that every client has.
 
 use crate::client::demo_node::{Addresses, DemoNode};
 use crate::client::http_setup::HttpSetup;
 use crate::client::market_data::definition;
 use crate::client::ops_client::OpsClient;
 use crate::client::setup::{Credentials, NewMarket, Setup, fresh_name};
-use crate::load_generator::connection::Line;
+use crate::load_generator::connection::Connection;
 use crate::load_generator::flow::{Flow, Grid, Profile};
+use crate::load_generator::tally::Tally;
 use crate::terminal::clock::fresh_cl_ord_id;
 use crate::terminal::interrupt::Interrupt;
-use crate::verbs::load::Tally;
 use anyhow::{Context, Result, ensure};
 use api::binary::stream::SessionSeq;
 use api::client::{ClientError, OrderClient};
@@ -31,23 +31,23 @@ use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Orders that the flow leaves in each market's book.
+/// Orders that the live flow leaves in each market's book.
 const RESTING_MAX: usize = 120;
 const ASSETS: [&str; 3] = ["BTC", "ETH", "USDT"];
 
 /// Run a demo exchange with live trading until Ctrl-C.
 #[derive(Args, Debug)]
 pub struct Demo {
-    /// Where it lives; made where it is not there, kept afterwards [default: a temporary directory, removed at the end]
+    /// The data directory: created where it is absent, kept at the end [default: a temporary one, deleted at the end]
     #[arg(long, value_name = "D")]
     data_dir: Option<PathBuf>,
-    /// Orders a second of the live flow; 0 is none
+    /// Requests a second of the live flow; 0 for none
     #[arg(long, default_value_t = 200)]
     rate: u32,
-    /// Take free ports, whether the usual ones are taken or not
+    /// Use free ports, even where the usual ones are free
     #[arg(long)]
     free_ports: bool,
-    /// Only say what would be done
+    /// Print what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -68,40 +68,41 @@ const MARKETS: [DemoMarket; 2] = [
 
 impl Demo {
     pub fn run(&self) -> Result<u8> {
-        ensure!(self.rate <= 100_000, "--rate is at most 100000; `pinion load` goes further");
+        ensure!(self.rate <= 100_000, "--rate is at most 100000; use `pinion load` for more");
         if self.dry_run {
             println!(
-                "would start pinion-node with {} and {} at {} orders a second",
+                "would start pinion-node with {} and {}, at {} requests a second",
                 MARKETS[0].symbol, MARKETS[1].symbol, self.rate
             );
             return Ok(exit::OK);
         }
-        let stopping = Interrupt::listen()?;
+        let stopping = Interrupt::on_signals()?;
         let mut node = DemoNode::start(self.data_dir.as_deref(), self.free_ports)?;
         let outcome = self.serve(&mut node, &stopping);
         let code = node.stop()?;
         outcome?;
-        say("stopped");
+        print_line("stopped");
         Ok(code)
     }
 
     fn serve(&self, node: &mut DemoNode, stopping: &Interrupt) -> Result<()> {
         let token_file = node.token_file();
-        let token = Secret::read(&token_file).with_context(|| format!("token file {}", token_file.display()))?;
+        let token =
+            Secret::read(&token_file).with_context(|| format!("reading token file {}", token_file.display()))?;
         let mut setup = HttpSetup::new(OpsClient::new(node.addresses.ops, Some(token)));
         add_markets(&mut setup)?;
         let guest = add_trader(&mut setup, "guest", 100)?;
-        let mut lines = Vec::new();
+        let mut connections = Vec::new();
         for (idx, market) in MARKETS.iter().enumerate() {
             let login = add_trader(&mut setup, "flow", 1_000_000)?;
-            lines.push(connect(&node.addresses, market, &login, idx as u64)?);
+            connections.push(connect(&node.addresses, market, &login, idx as u64)?);
         }
-        welcome(node, &guest)?;
-        self.trade(node, &mut lines, stopping)
+        print_welcome(node, &guest)?;
+        self.trade(node, &mut connections, stopping)
     }
 
-    /// The live flow, one request after the other over the markets.
-    fn trade(&self, node: &mut DemoNode, lines: &mut [Line], stopping: &Interrupt) -> Result<()> {
+    /// Sends the live flow, one request at a time, to the markets in turn.
+    fn trade(&self, node: &mut DemoNode, connections: &mut [Connection], stopping: &Interrupt) -> Result<()> {
         let mut tally = Tally::new();
         let mut id = fresh_cl_ord_id();
         let pause = if self.rate == 0 { Duration::from_millis(100) } else { Duration::from_secs(1) / self.rate };
@@ -109,33 +110,39 @@ impl Demo {
         let mut turn = 0;
         while !stopping.is_set() {
             node.check_alive()?;
-            let line = &mut lines[turn % MARKETS.len()];
+            let connection = &mut connections[turn % MARKETS.len()];
             turn += 1;
             id = ClOrdId(id.0 + 1);
-            match self.step(line, id, due, &mut tally) {
-                // The node may have been told to stop at the same moment as we were.
+            match self.step(connection, id, due, &mut tally) {
+                // A signal to all processes stops the node at the same time as the demo.
                 Err(_) if stopping.is_set() => break,
-                outcome => outcome.context("the demo's flow lost its connection")?,
+                outcome => outcome.context("sending the live flow to the demo's node")?,
             }
             due += pause;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
         }
-        say(&format!("\n{} requests were sent, {} trades made", tally.sent, tally.fills));
+        print_line(&format!("\n{} requests were sent, {} trades made", tally.sent, tally.fills));
         Ok(())
     }
 
-    fn step(&self, line: &mut Line, id: ClOrdId, due: Instant, tally: &mut Tally) -> Result<(), ClientError> {
+    fn step(
+        &self,
+        connection: &mut Connection,
+        id: ClOrdId,
+        due: Instant,
+        tally: &mut Tally,
+    ) -> Result<(), ClientError> {
         if 0 < self.rate {
-            line.send(id, due)?;
-            line.flush()?;
+            connection.send(id, due)?;
+            connection.flush()?;
             tally.sent += 1;
         }
-        line.receive(tally).map(|_count| ())
+        connection.receive(tally).map(|_count| ())
     }
 }
 
-/// Whoever was reading may have gone by now, which is no reason to end otherwise than in order.
-fn say(text: &str) {
+/// Prints a line. A closed pipe is ignored: the demo still stops its node in order.
+fn print_line(text: &str) {
     let _ = writeln!(stdout(), "{text}");
 }
 
@@ -158,7 +165,7 @@ fn add_markets(setup: &mut dyn Setup) -> Result<()> {
     Ok(())
 }
 
-/// A new account with some of everything; passwords are not kept, so every start of a demo has its own.
+/// Adds an account with some of every asset. Passwords are not stored, so every start of a demo adds new sessions.
 fn add_trader(setup: &mut dyn Setup, kind: &str, coins: i64) -> Result<Credentials> {
     let user = fresh_name(6)?;
     let account = setup.add_account(&format!("demo {kind} {user}"))?;
@@ -168,17 +175,17 @@ fn add_trader(setup: &mut dyn Setup, kind: &str, coins: i64) -> Result<Credentia
     setup.add_session(account, &user)
 }
 
-fn connect(addresses: &Addresses, market: &DemoMarket, login: &Credentials, seed: u64) -> Result<Line> {
+fn connect(addresses: &Addresses, market: &DemoMarket, login: &Credentials, seed: u64) -> Result<Connection> {
     let grid = Grid::of(&definition(addresses.market, market.symbol)?);
     let client = OrderClient::connect(addresses.orders, &login.user, &login.password, SessionSeq::HEAD)?;
-    Ok(Line::new(client, Flow::new(Profile::Mixed, grid, market.mid_ticks, RESTING_MAX, seed), false))
+    Ok(Connection::new(client, Flow::new(Profile::Mixed, grid, market.mid_ticks, RESTING_MAX, seed), false))
 }
 
-fn welcome(node: &DemoNode, guest: &Credentials) -> Result<()> {
+fn print_welcome(node: &DemoNode, guest: &Credentials) -> Result<()> {
     let Addresses { orders, market, ops } = node.addresses;
     let pinion = std::env::current_exe().context("finding this program")?;
     let pinion = pinion.display();
-    // The addresses only where they are not the usual ones: what is printed shall be short to type.
+    // Addresses are printed only where they are not the default, to keep the commands short.
     let usual = node.addresses == Addresses::usual();
     let (feed, client, url) = if usual {
         (String::new(), String::new(), String::new())
@@ -194,7 +201,7 @@ fn welcome(node: &DemoNode, guest: &Credentials) -> Result<()> {
     println!("  market data     {market}   every order, live; snapshots; best prices");
     println!("  operations      http://{ops}/health   also /ready, /metrics, /version");
     println!("  data directory  {}\n", node.data_dir().display());
-    println!("Look:");
+    println!("Look at it:");
     println!("  {pinion} book BTCUSDT{feed}");
     println!("  {pinion} watch ETHUSDT{feed}");
     println!("  {pinion} status{url}");
@@ -206,7 +213,7 @@ fn welcome(node: &DemoNode, guest: &Credentials) -> Result<()> {
         guest.user, guest.password
     );
     println!("  {pinion} book BTCUSDT --depth 200{feed}\n");
-    println!("Take what is there, and cancel the rest:");
+    println!("Trade at the market, and cancel what is left of your orders:");
     println!(
         "  {pinion} order --user {} --password {} --market BTCUSDT --side buy --type market --qty 0.01{client}",
         guest.user, guest.password

@@ -1,7 +1,7 @@
-//! `pinion doctor host`: whether this machine suits a node, and what would make it suit better.
+//! `pinion doctor host`: examines the machine that a node is to run on, and says what to improve.
 //!
-//! It changes nothing and leaves nothing behind. Whatever the kernel tells is read from files under a root, so that a test
-//! can be any machine; only the clock, the ring and the disk are tried for real.
+//! Invariant: nothing is changed, and no file is left. What the kernel reports is read from files under a root, so that
+//! a test can present any machine; only the clock, the ring and the disk are exercised for real.
 
 mod clock;
 mod cpu;
@@ -22,7 +22,7 @@ mod pinned_core;
 mod scratch;
 mod sync_latency;
 
-use self::finding::{Finding, page};
+use self::finding::{Finding, report};
 use self::machine::Machine;
 use self::needs::Needs;
 use crate::terminal::failure::Failure;
@@ -34,7 +34,7 @@ use serde_json::Value;
 use std::io::{ErrorKind, Write, stdout};
 use std::path::{Path, PathBuf};
 
-/// Look at what a node depends on, and say what would be better.
+/// Examine what a node depends on, and say what to improve.
 #[derive(Args, Debug)]
 pub struct Doctor {
     #[command(subcommand)]
@@ -49,16 +49,16 @@ enum What {
 
 #[derive(Args, Debug)]
 struct Host {
-    /// The configuration of the node that is to run here; defaults without it
+    /// The configuration of the node that is to run here [default: every key at its default]
     #[arg(long, value_name = "FILE", env = "PINION_CONFIG")]
     config: Option<PathBuf>,
-    /// Where its data shall lie, instead of the configuration's own
+    /// The node's data directory; takes precedence over the configuration
     #[arg(long, value_name = "D")]
     data_dir: Option<PathBuf>,
-    /// The core that it is pinned to, instead of the configuration's own
+    /// The core that the node is pinned to; takes precedence over the configuration
     #[arg(long, value_name = "N")]
     core: Option<usize>,
-    /// One array of {area, check, found, verdict, advice}
+    /// Print one JSON array of {area, check, found, verdict, advice}
     #[arg(long)]
     json: bool,
 }
@@ -78,10 +78,10 @@ impl Host {
         let findings = examine(&machine, &needs)?;
         let text = match self.json {
             true => format!("{}\n", findings.iter().map(Finding::json).collect::<Value>()),
-            false => page(&findings),
+            false => report(&findings),
         };
         match stdout().write_all(text.as_bytes()) {
-            // Whoever read the output has seen enough; the exit code says the rest.
+            // A closed pipe is no failure of the examination; the exit code carries its outcome.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
             _ => {}
         }
@@ -90,24 +90,27 @@ impl Host {
     }
 
     fn needs(&self) -> Result<Needs> {
-        let nowhere = Path::new("");
+        let unset = Path::new("");
         let mut config = match &self.config {
             Some(path) => Config::load_values(path)?,
-            None => Config::of_defaults(nowhere),
+            None => Config::of_defaults(unset),
         };
         if let Some(data_dir) = &self.data_dir {
             config.node.data_dir.clone_from(data_dir);
         }
         let mut needs = Needs::of(&config, self.core);
-        needs.data_dir = needs.data_dir.filter(|data_dir| data_dir != nowhere);
+        needs.data_dir = needs.data_dir.filter(|data_dir| data_dir != unset);
         Ok(needs)
     }
 
-    /// What a configuration asks for is a finding; what was typed just now is a slip.
+    /// A missing core is a finding when the configuration names it, and a wrong command line when `--core` does.
     fn refuse_absent_core(&self, machine: &Machine) -> Result<()> {
         match (self.core, cpu::online(machine)) {
             (Some(core), Some(online)) if !online.contains(core) => {
-                let message = format!("there is no core {core}: this machine has {}", online.text());
+                let message = format!(
+                    "--core {core}: there is no core {core}: this machine has {}; give one of those",
+                    online.text()
+                );
                 Err(Failure::of(exit::USAGE, message))
             }
             _ => Ok(()),
@@ -116,19 +119,19 @@ impl Host {
 }
 
 fn examine(machine: &Machine, needs: &Needs) -> Result<Vec<Finding>> {
-    // First, because a place that is not there ends it.
+    // First, because a data directory that can be neither found nor made ends the examination.
     let place = needs.data_dir.as_deref().map(disk::Place::find).transpose()?;
-    let mut findings = cpu::look(machine, needs);
-    findings.extend(pinned_core::look(machine, needs));
-    findings.extend(isolation::look(machine, needs));
-    findings.extend(memory::look(machine, needs));
-    findings.extend(limits::look(machine, needs));
-    findings.extend(clock::look(machine, clock::Reading::take()));
+    let mut findings = cpu::examine(machine, needs);
+    findings.extend(pinned_core::examine(machine, needs));
+    findings.extend(isolation::examine(machine, needs));
+    findings.extend(memory::examine(machine, needs));
+    findings.extend(limits::examine(machine, needs));
+    findings.extend(clock::examine(machine, clock::ClockSample::take()));
     let rings = kernel::try_rings(needs.rings());
-    findings.extend(kernel::look(machine, &rings));
+    findings.extend(kernel::examine(machine, &rings));
     findings.extend(match &place {
-        Some(place) => disk::look(machine, needs, place, rings.is_ok()),
-        None => disk::not_asked(),
+        Some(place) => disk::examine(machine, needs, place, rings.is_ok()),
+        None => disk::not_given(),
     });
     Ok(findings)
 }

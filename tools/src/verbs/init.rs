@@ -1,11 +1,11 @@
-//! `pinion init`: a data directory, an admin token and a commented configuration, all new.
+//! `pinion init`: makes a data directory, an admin token and a commented configuration.
 //!
 //! ```text
 //! D/            0700, with its IDENTITY
 //! D/secrets/    0700: ops_token 0600
 //! D/pinion.toml or --config FILE
 //! ```
-//! Nothing that exists is ever written over.
+//! Invariant: no existing file is overwritten.
 
 use crate::offline::durable_directory::{self, SHARED};
 use crate::terminal::failure::Failure;
@@ -28,7 +28,7 @@ use wal::identity::Identity;
 use wal::segment::Geometry;
 use wal::units::{Lsn, NodeId, Timeline};
 
-/// Every key with its default, commented.
+/// The configuration with every key at its default, commented out.
 const TEMPLATE: &str = include_str!("../../../config/pinion.toml");
 
 /// Make a data directory with its identity, an admin token and a commented configuration.
@@ -39,7 +39,7 @@ pub struct Init {
     pub data_dir: PathBuf,
     #[arg(long, default_value = "dev", value_parser = ["dev", "prod"])]
     pub env: String,
-    /// Where the configuration goes [default: D/pinion.toml]
+    /// Where to write the configuration [default: D/pinion.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The node's name, shown by /health
@@ -51,22 +51,22 @@ pub struct Init {
     /// Number of journal segments
     #[arg(long, default_value_t = 4)]
     pub segments: u32,
-    /// Bytes to give away on a full disk
+    /// Size of the ballast, a file to delete when the disk is full
     #[arg(long, default_value = "64MiB", value_parser = size)]
     pub ballast_bytes: u64,
-    /// One line of JSON
+    /// Print one line of JSON
     #[arg(long)]
     pub json: bool,
-    /// Only say what would be made
+    /// Print what would be made, and make nothing
     #[arg(long)]
     pub dry_run: bool,
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    parse_bytes(text).ok_or_else(|| "not a size such as 4096 or 64MiB".to_owned())
+    parse_bytes(text).ok_or_else(|| "expected a size such as 4096 or 64MiB".to_owned())
 }
 
-/// What is made where, in absolute paths.
+/// What is made, with absolute paths.
 struct Plan {
     data_dir: PathBuf,
     config: PathBuf,
@@ -91,7 +91,7 @@ impl Init {
             None => data_dir.join("pinion.toml"),
         };
         let token = data_dir.join("secrets").join("ops_token");
-        refuse_taken(&data_dir, &config)?;
+        check_free(&data_dir, &config)?;
         let text = self.config_text(&data_dir, &token)?;
         self.check(&text, &data_dir)?;
         Ok(Plan { data_dir, config, token, text })
@@ -120,7 +120,7 @@ impl Init {
         Ok(text)
     }
 
-    /// The node's own checks, but for the token that is not there yet and for the build of this tool.
+    /// Runs the node's own checks, except of the token, which does not exist yet, and of this tool's build.
     fn check(&self, text: &str, data_dir: &Path) -> Result<()> {
         let values = set(text, "env", "\"dev\"");
         let values: String =
@@ -158,8 +158,8 @@ impl Init {
     }
 }
 
-/// Sets a key of the commented file: its own line, whether commented or not. Every key stands there once by name,
-/// but for those that sections share, none of which is set here.
+/// Sets a key of the commented file: its own line, whether commented out or not. None of the keys set here is in more
+/// than one section.
 fn set(text: &str, key: &str, value: &str) -> String {
     let is_key = |line: &str| line.strip_prefix("# ").unwrap_or(line).split_once(" = ").is_some_and(|(k, _)| k == key);
     let line = |line: &str| if is_key(line) { format!("{key} = {value}\n") } else { format!("{line}\n") };
@@ -167,21 +167,24 @@ fn set(text: &str, key: &str, value: &str) -> String {
     text.lines().map(line).collect()
 }
 
-fn refuse_taken(data_dir: &Path, config: &Path) -> Result<()> {
+fn check_free(data_dir: &Path, config: &Path) -> Result<()> {
     let is_taken = match std::fs::read_dir(data_dir) {
         Ok(mut entries) => entries.next().is_some(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-        Err(error) => return Err(error).with_context(|| format!("data directory {}", data_dir.display())),
+        Err(error) => return Err(error).with_context(|| format!("reading {}", data_dir.display())),
     };
     if is_taken {
         let message = format!(
-            "{} is not empty: a data directory is made in an empty place only. Give another --data-dir, or move this one away",
+            "making data directory {0}: {0} is not empty; give another --data-dir, or move this one away",
             data_dir.display()
         );
         return Err(Failure::of(exit::NOT_EMPTY, message));
     }
     if config.exists() {
-        let message = format!("{} exists and is not written over: give another --config", config.display());
+        let message = format!(
+            "writing configuration {0}: {0} exists and is not overwritten; give another --config",
+            config.display()
+        );
         return Err(Failure::of(exit::NOT_EMPTY, message));
     }
     Ok(())
@@ -191,14 +194,14 @@ impl Plan {
     fn make(&self, init: &Init) -> Result<()> {
         let geometry = Geometry { segment_count: init.segments, segment_bytes: init.segment_bytes };
         let mut node_id = [0; 16];
-        getrandom::fill(&mut node_id).context("the system gives no randomness")?;
+        getrandom::fill(&mut node_id).context("drawing a node id: the system gives no randomness")?;
         let identity = Identity { node_id: NodeId(node_id), timeline: Timeline(1), seq_base: Lsn(0), geometry };
         let parent = self.data_dir.parent().unwrap_or(Path::new("/"));
         durable_directory::make(parent, SHARED).with_context(|| format!("making {}", parent.display()))?;
-        // A directory that was there, such as a mount point, may have been open to others.
+        // A directory that existed before, such as a mount point, may be open to other users.
         if self.data_dir.exists() {
             let closed = std::fs::set_permissions(&self.data_dir, Permissions::from_mode(0o700));
-            closed.with_context(|| format!("closing {} to others", self.data_dir.display()))?;
+            closed.with_context(|| format!("closing {} to other users", self.data_dir.display()))?;
         }
         Directory::create(&self.data_dir, &identity, init.ballast_bytes)?;
         self.make_token()?;
@@ -206,9 +209,9 @@ impl Plan {
     }
 
     fn make_token(&self) -> Result<()> {
-        let dir = self.token.parent().context("a token lies in a directory")?;
+        let dir = self.token.parent().context("the token is in a directory")?;
         DirBuilder::new().mode(0o700).create(dir).with_context(|| format!("making {}", dir.display()))?;
-        let token = Secret::new_token().context("the system gives no randomness")?;
+        let token = Secret::new_token().context("drawing the admin token: the system gives no randomness")?;
         token.write_new(&self.token).with_context(|| format!("writing {}", self.token.display()))
     }
 
@@ -220,7 +223,6 @@ impl Plan {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&self.config);
         let mut file = file.with_context(context)?;
         file.write_all(self.text.as_bytes()).and_then(|()| file.sync_all()).with_context(context)?;
-
         Ok(())
     }
 }

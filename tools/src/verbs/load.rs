@@ -1,18 +1,19 @@
-//! `pinion load`: open-loop load over the order port, latencies counted from the moment each request was due.
+//! `pinion load`: open-loop load over the order port; latency counts from the time at which each request was scheduled.
 //!
 //! ```text
-//!  schedule --due--> flow --request--> line (one connection each) --batch--> node
-//!  histogram <--now - due-- line <--first answer to the request------------- node
+//!  schedule --due--> flow --request--> connections --batch--> node
+//!  histogram <--now - due-- connections <--first answer------ node
 //! ```
-//! A sender that is late does not shift the schedule: what waits behind it is counted as waiting, so a stall of the node
-//! shows in every request that it held up (no coordinated omission). `--depth N` is the other kind: each connection keeps
-//! N requests under way and sends the next when one is answered, so latencies are from the sending.
+//! A late sender does not shift the schedule: the delay of a request counts as its latency, so a stall of the node shows
+//! in every request that it delayed (no coordinated omission). `--depth N` is a closed loop: each connection keeps N
+//! requests under way and sends the next one when one is answered, so latency counts from the sending.
 
 use crate::client::market_data;
-use crate::client::node_address::{Found, NodeAddress};
+use crate::client::node_address::{NodeAddress, NodeEndpoints};
 use crate::client::setup::{Credentials, NewMarket, Setup, fresh_name};
-use crate::load_generator::connection::Line;
-use crate::load_generator::flow::{Flow, Grid, LIVE_MAX, Profile};
+use crate::load_generator::connection::Connection;
+use crate::load_generator::flow::{Flow, Grid, Profile, RESTING_MAX};
+use crate::load_generator::tally::Tally;
 use crate::terminal::clock::fresh_cl_ord_id;
 use anyhow::{Context, Result, ensure};
 use api::binary::stream::SessionSeq;
@@ -21,23 +22,21 @@ use api::decimal::{PriceE9, QtyE8};
 use book::ids::ClOrdId;
 use book::units::Ppm;
 use clap::Args;
-use hdrhistogram::Histogram;
 use node::config::human::parse_duration;
 use node::status::exit;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Answers that may still come after the last request.
+/// How long the answers to the last requests are waited for.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
-/// Requests of one turn, between two looks at the answers.
+/// Requests sent before answers are read again.
 const TURN_REQUESTS_MAX: usize = 256;
-/// A wait that is worth a sleep in the kernel; the client waits in whole milliseconds.
+/// A shorter wait does not sleep in the kernel: the client waits in milliseconds.
 const SLEEP_MIN: Duration = Duration::from_millis(2);
-/// Middle of the market that a load sets up for itself, in ticks.
+/// The middle price of the market that a load adds for itself, in ticks.
 const MID_TICKS: i64 = 100_000;
 const SYMBOL: &str = "LOAD";
 const ASSETS: [&str; 2] = ["LOADCOIN", "LOADCASH"];
-const LATENCY_NS_MAX: u64 = 60_000_000_000;
 
 /// Load a running node over its order port and print latencies.
 #[derive(Args, Debug)]
@@ -49,10 +48,10 @@ pub struct Load {
     pub rate: u32,
     #[arg(long, default_value_t = 1)]
     pub connections: usize,
-    /// As in 500ms, 10s, 5m
+    /// How long to send, as in 500ms, 10s, 5m
     #[arg(long, default_value = "10s", value_parser = duration)]
     pub duration: Duration,
-    /// Closed loop: so many requests under way on each connection, sent as fast as they are answered
+    /// Closed loop: keep N requests under way on each connection, sent as fast as they are answered
     #[arg(long, value_name = "N", conflicts_with = "rate")]
     pub depth: Option<usize>,
     /// Print `sent ID`, `ack ID` and `nack ID` for every new order as it happens
@@ -60,62 +59,39 @@ pub struct Load {
     pub trace: bool,
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Log-ins, one for each connection; without them accounts are set up through the admin API
+    /// Log-in names, one for each connection [default: accounts are added through the admin API]
     #[arg(long, value_delimiter = ',', requires_all = ["password", "symbol"])]
     pub user: Vec<String>,
     #[arg(long, value_delimiter = ',')]
     pub password: Vec<String>,
-    /// The market to load; one is set up where none is given
+    /// The market to load [default: one is added through the admin API]
     #[arg(long, value_name = "MARKET")]
     pub symbol: Option<String>,
     #[command(flatten)]
     pub node: NodeAddress,
-    /// One line of JSON
+    /// Print one line of JSON
     #[arg(long)]
     pub json: bool,
-    /// Only say what would be done
+    /// Print what would be done, and send nothing
     #[arg(long)]
     pub dry_run: bool,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).filter(|d| !d.is_zero()).ok_or_else(|| format!("{text:?} does not look like 10s"))
-}
-
-/// What the node did with the requests.
-#[derive(Debug)]
-pub struct Tally {
-    pub sent: u64,
-    pub answered: u64,
-    pub rejected: u64,
-    /// Cancels and amendments of orders that had traded away.
-    pub late: u64,
-    pub fills: u64,
-    /// The farthest that the sender was behind its own schedule.
-    pub behind_max: Duration,
-    pub latency_ns: Histogram<u64>,
-}
-
-impl Tally {
-    pub fn new() -> Self {
-        let latency_ns = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("bounds that the histogram takes");
-        Self { sent: 0, answered: 0, rejected: 0, late: 0, fills: 0, behind_max: Duration::ZERO, latency_ns }
-    }
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        Self::new()
-    }
+    parse_duration(text).filter(|d| !d.is_zero()).ok_or_else(|| format!("{text:?} is not a duration such as 10s"))
 }
 
 impl Load {
     pub fn run(&self) -> Result<u8> {
         ensure!(0 < self.connections && self.connections <= 1_024, "--connections is 1 to 1024");
-        ensure!(0 < self.rate && self.depth != Some(0), "--rate and --depth are above zero");
+        ensure!(0 < self.rate && self.depth != Some(0), "--rate and --depth must be above zero");
         let given = self.user.len();
-        ensure!(given == self.password.len(), "as many --password as --user");
-        ensure!(given == 0 || given == self.connections, "one --user and --password for each of --connections");
+        ensure!(given == self.password.len(), "--user has {given} names, --password has {}", self.password.len());
+        ensure!(
+            given == 0 || given == self.connections,
+            "--user has {given} names for {} connections; give one for each",
+            self.connections
+        );
         let node = self.node.resolve()?;
         if self.dry_run {
             println!(
@@ -132,24 +108,24 @@ impl Load {
         let book = feed.depth().book(market.0).context("the market is in the feed")?;
         let grid = Grid::of(book.definition());
         drop(feed);
-        let mut lines = Vec::new();
+        let mut connections = Vec::new();
         for (idx, login) in logins.iter().enumerate() {
             let connecting = || format!("logging in as {} at {} (see --orders)", login.user, node.orders);
             let client = OrderClient::connect(node.orders, &login.user, &login.password, SessionSeq::HEAD);
-            let resting_max = LIVE_MAX / self.connections.min(LIVE_MAX);
+            let resting_max = RESTING_MAX / self.connections.min(RESTING_MAX);
             let flow = Flow::new(self.profile, grid, MID_TICKS, resting_max, self.seed + idx as u64);
-            lines.push(Line::new(client.with_context(connecting)?, flow, self.trace));
+            connections.push(Connection::new(client.with_context(connecting)?, flow, self.trace));
         }
-        let (tally, elapsed, failure) = self.drive(&mut lines);
-        self.report(&tally, elapsed, lines.iter().map(Line::waiting).sum());
+        let (tally, elapsed, failure) = self.drive(&mut connections);
+        self.report(&tally, elapsed, connections.iter().map(Connection::in_flight).sum());
         match failure {
             None => Ok(exit::OK),
-            Some(error) => Err(error).context("the load ended early"),
+            Some(error) => Err(error).context("a connection failed before the load was complete"),
         }
     }
 
-    /// The market and who trades on it.
-    fn logins(&self, node: &Found) -> Result<(String, Vec<Credentials>)> {
+    /// The market, and the sessions that trade on it.
+    fn logins(&self, node: &NodeEndpoints) -> Result<(String, Vec<Credentials>)> {
         if let (Some(symbol), false) = (&self.symbol, self.user.is_empty()) {
             let pairs = self.user.iter().zip(&self.password);
             let login =
@@ -169,22 +145,22 @@ impl Load {
     }
 
     /// Sends until the time is over or a connection fails, then waits for the answers that are under way.
-    fn drive(&self, lines: &mut [Line]) -> (Tally, Duration, Option<ClientError>) {
+    fn drive(&self, connections: &mut [Connection]) -> (Tally, Duration, Option<ClientError>) {
         let mut tally = Tally::new();
         let mut ids = Ids(fresh_cl_ord_id());
         let started = Instant::now();
         let outcome = match self.depth {
-            None => self.open_loop(lines, started, &mut ids, &mut tally),
-            Some(depth) => self.closed_loop(lines, depth, started, &mut ids, &mut tally),
+            None => self.open_loop(connections, started, &mut ids, &mut tally),
+            Some(depth) => self.closed_loop(connections, depth, started, &mut ids, &mut tally),
         };
         let elapsed = started.elapsed();
-        let outcome = outcome.and_then(|()| drain(lines, &mut tally));
+        let outcome = outcome.and_then(|()| drain(connections, &mut tally));
         (tally, elapsed, outcome.err())
     }
 
     fn open_loop(
         &self,
-        lines: &mut [Line],
+        connections: &mut [Connection],
         started: Instant,
         ids: &mut Ids,
         tally: &mut Tally,
@@ -198,19 +174,19 @@ impl Load {
             let mut turn = 0;
             while turn < TURN_REQUESTS_MAX && next < total && due_at(next) <= now {
                 let due = due_at(next);
-                tally.behind_max = tally.behind_max.max(now - due);
-                lines[next as usize % self.connections].send(ids.next(), due)?;
+                tally.sender_lag_max = tally.sender_lag_max.max(now - due);
+                connections[next as usize % self.connections].send(ids.next(), due)?;
                 tally.sent += 1;
                 next += 1;
                 turn += 1;
             }
             let mut work = turn;
-            for line in &mut *lines {
-                line.flush()?;
-                work += line.receive(tally)?;
+            for connection in &mut *connections {
+                connection.flush()?;
+                work += connection.receive(tally)?;
             }
             if work == 0 && next < total {
-                rest(lines, due_at(next).saturating_duration_since(Instant::now()), tally)?;
+                wait(connections, due_at(next).saturating_duration_since(Instant::now()), tally)?;
             }
         }
         Ok(())
@@ -218,7 +194,7 @@ impl Load {
 
     fn closed_loop(
         &self,
-        lines: &mut [Line],
+        connections: &mut [Connection],
         depth: usize,
         started: Instant,
         ids: &mut Ids,
@@ -226,17 +202,17 @@ impl Load {
     ) -> Result<(), ClientError> {
         while started.elapsed() < self.duration {
             let mut work = 0;
-            for line in &mut *lines {
-                while line.waiting() < depth {
-                    line.send(ids.next(), Instant::now())?;
+            for connection in &mut *connections {
+                while connection.in_flight() < depth {
+                    connection.send(ids.next(), Instant::now())?;
                     tally.sent += 1;
                     work += 1;
                 }
-                line.flush()?;
-                work += line.receive(tally)?;
+                connection.flush()?;
+                work += connection.receive(tally)?;
             }
             if work == 0 {
-                rest(lines, SLEEP_MIN, tally)?;
+                wait(connections, SLEEP_MIN, tally)?;
             }
         }
         Ok(())
@@ -246,13 +222,13 @@ impl Load {
         let latency = &tally.latency_ns;
         let at = |percentile: f64| latency.value_at_quantile(percentile / 100.0);
         let per_second = tally.answered as f64 / elapsed.as_secs_f64();
-        let Tally { sent, answered, rejected, late, fills, behind_max, .. } = tally;
+        let Tally { sent, answered, rejected, late, fills, sender_lag_max, .. } = tally;
         let text = if self.json {
             json!({
                 "profile": self.profile.name(), "connections": self.connections, "depth": self.depth,
                 "rate": self.depth.is_none().then_some(self.rate), "seconds": elapsed.as_secs_f64(),
                 "sent": sent, "answered": answered, "unanswered": unanswered, "rejected": rejected, "late": late,
-                "fills": fills, "answered_per_second": per_second, "behind_max_ns": behind_max.as_nanos() as u64,
+                "fills": fills, "answered_per_second": per_second, "behind_max_ns": sender_lag_max.as_nanos() as u64,
                 "latency_ns": {
                     "p50": at(50.0), "p90": at(90.0), "p99": at(99.0), "p99.9": at(99.9), "max": latency.max(),
                     "mean": latency.mean(),
@@ -264,7 +240,7 @@ impl Load {
             format!(
                 "{}: {}\nsent {sent}, answered {answered} ({per_second:.0} a second), unanswered {unanswered}, \
                  rejected {rejected}, late {late}, fills {fills}\nlatency in us from the scheduled time: \
-                 p50 {:.1}  p90 {:.1}  p99 {:.1}  p99.9 {:.1}  max {:.1}\nthe sender was at most {:.1} us behind",
+                 p50 {:.1}  p90 {:.1}  p99 {:.1}  p99.9 {:.1}  max {:.1}\nthe sender was at most {:.1} us late",
                 self.profile.name(),
                 self.pace(),
                 us(at(50.0)),
@@ -272,15 +248,15 @@ impl Load {
                 us(at(99.0)),
                 us(at(99.9)),
                 us(latency.max()),
-                us(behind_max.as_nanos() as u64),
+                us(sender_lag_max.as_nanos() as u64),
             )
         };
-        // A trace is for programs, and the report is not a line of it.
+        // A trace is read by programs, and the report is not a part of it.
         if self.trace { eprintln!("{text}") } else { println!("{text}") }
     }
 }
 
-/// Client order ids, growing over all connections, so that one id names one order of the whole run.
+/// Client order ids, increasing over all connections, so that an id belongs to one order of the run.
 #[derive(Debug)]
 struct Ids(ClOrdId);
 
@@ -291,11 +267,13 @@ impl Ids {
     }
 }
 
-/// Nothing to do for `wait`: one connection can sleep until its answers come, several must be looked at in turn.
-fn rest(lines: &mut [Line], wait: Duration, tally: &mut Tally) -> Result<(), ClientError> {
-    match lines {
-        [line] if SLEEP_MIN <= wait => line.receive_within(wait - Duration::from_millis(1), tally).map(|_count| ()),
-        _ if SLEEP_MIN <= wait => {
+/// Waits without work for up to `idle`. A single connection sleeps until an answer arrives; several are polled in turn.
+fn wait(connections: &mut [Connection], idle: Duration, tally: &mut Tally) -> Result<(), ClientError> {
+    match connections {
+        [connection] if SLEEP_MIN <= idle => {
+            connection.receive_within(idle - Duration::from_millis(1), tally).map(|_received| ())
+        }
+        _ if SLEEP_MIN <= idle => {
             std::thread::sleep(Duration::from_micros(50));
             Ok(())
         }
@@ -306,17 +284,17 @@ fn rest(lines: &mut [Line], wait: Duration, tally: &mut Tally) -> Result<(), Cli
     }
 }
 
-fn drain(lines: &mut [Line], tally: &mut Tally) -> Result<(), ClientError> {
+fn drain(connections: &mut [Connection], tally: &mut Tally) -> Result<(), ClientError> {
     let deadline = Instant::now() + DRAIN_MAX;
-    for line in lines {
-        while 0 < line.waiting() && Instant::now() < deadline {
-            line.receive_within(Duration::from_millis(10), tally)?;
+    for connection in connections {
+        while 0 < connection.in_flight() && Instant::now() < deadline {
+            connection.receive_within(Duration::from_millis(10), tally)?;
         }
     }
     Ok(())
 }
 
-/// A market for load, and an account with a session for each connection. The market is the same for every run.
+/// Adds a market for load, and an account with a session for each connection. All runs share the market.
 pub fn prepare(setup: &mut dyn Setup, symbol: &str, connections: usize) -> Result<Vec<Credentials>> {
     for asset in ASSETS {
         setup.ensure_asset(asset, 8)?;

@@ -1,4 +1,4 @@
-//! `pinion order`: place one order over the binary port and print what becomes of it.
+//! `pinion order`: places one order over the binary port and prints every answer to it.
 
 use crate::client::market_data::{definition, market_id};
 use crate::client::trader::{Trader, Until};
@@ -13,7 +13,7 @@ use book::ids::ClOrdId;
 use clap::{Args, ValueEnum};
 use node::status::exit;
 
-/// Place one order and print what becomes of it.
+/// Place one order, print every answer to it, and what is open of it then.
 #[derive(Args, Debug)]
 pub struct Order {
     #[command(flatten)]
@@ -25,19 +25,19 @@ pub struct Order {
     side: SideWord,
     #[arg(long = "type", value_enum, default_value = "limit")]
     order_type: TypeWord,
-    /// Decimal, on the market's tick
+    /// Price, a decimal number and a multiple of the market's tick
     #[arg(long)]
     price: Option<String>,
-    /// Decimal, whole lots
+    /// Quantity, a decimal number and a multiple of the market's lot
     #[arg(long)]
     qty: String,
-    /// How long it lives [default: gtc for a limit, ioc for a market order]
+    /// Time in force [default: gtc for a limit order, ioc for a market order]
     #[arg(long, value_enum)]
     tif: Option<TifWord>,
-    /// Refuse it rather than take
+    /// Refuse the order where it would trade at once
     #[arg(long)]
     post_only: bool,
-    /// Client order id, above all that the session used before [default: from the time of day]
+    /// Client order id, larger than every id that the session has used [default: from the time of day]
     #[arg(long, value_name = "ID")]
     cl_ord_id: Option<u64>,
 }
@@ -85,27 +85,27 @@ impl Order {
                 let price = on_grid("--price", price, parsed.0, definition.tick_size_e9.get(), show_price)?;
                 NewOrder::limit(cl_ord_id, market, side, PriceE9(price), QtyE8(qty))
             }
-            (TypeWord::Market, Some(_)) => bail!("a market order has no --price"),
-            (TypeWord::Limit, None) => bail!("a limit order needs --price"),
+            (TypeWord::Market, Some(_)) => bail!("--type market has no price; omit --price"),
+            (TypeWord::Limit, None) => bail!("--type limit needs a price; give --price"),
         };
         let tif = match (self.tif, self.order_type) {
             (None, TypeWord::Limit) | (Some(TifWord::Gtc), TypeWord::Limit) => TIF_GTC,
             (None | Some(TifWord::Ioc), _) => TIF_IOC,
             (Some(TifWord::Fok), _) => TIF_FOK,
-            (Some(TifWord::Gtc), TypeWord::Market) => bail!("a market order does not rest: --tif ioc or fok"),
+            (Some(TifWord::Gtc), TypeWord::Market) => bail!("a market order does not rest; give --tif ioc or fok"),
         };
-        ensure!(!self.post_only || tif == TIF_GTC, "--post-only is for orders that rest");
-        // This tool logs out right away, and the order shall outlive that.
+        ensure!(!self.post_only || tif == TIF_GTC, "--post-only is for orders that rest; give --tif gtc");
+        // This tool logs out at once, and a resting order has to stay open after that.
         let rests = if tif == TIF_GTC { EXEC_PERSIST_ON_DISCONNECT } else { 0 };
         let post_only = if self.post_only { EXEC_POST_ONLY } else { 0 };
         Ok(NewOrder { tif, exec_inst: rests | post_only, ..order })
     }
 }
 
-/// The node would refuse what is off the grid; here the answer says what the grid is.
+/// The node would refuse a value that is not a multiple of the step; this error also says what the step is.
 fn on_grid(name: &str, text: &str, value: i64, step: i64, show: fn(i64) -> String) -> Result<i64> {
-    ensure!(0 < value, "{name} {text:?} is not above zero");
-    ensure!(value % step == 0, "{name} {text:?} is not a multiple of the market's step, {}", show(step));
+    ensure!(0 < value, "{name} {text:?} must be above zero");
+    ensure!(value % step == 0, "{name} {text:?} must be a multiple of the market's step, {}", show(step));
     Ok(value)
 }
 

@@ -1,4 +1,4 @@
-//! `pinion recon`: every rule that must hold between state, log and history, one line a rule.
+//! `pinion recon`: checks every rule that must hold between state, log and history; one line for each rule.
 //!
 //! ```text
 //!  log ----apply----> state <----rules of the state alone: conservation, holds, books, lists, amounts
@@ -6,66 +6,54 @@
 //!                          `--- streams: every message in the history, counted
 //! ```
 
+mod finding;
 mod history;
 mod rules;
 
-use crate::offline::as_of::{DataDir, tell_passed_over};
-use crate::terminal::output::{Output, unless_closed};
+use crate::offline::data_dir::DataDir;
+use crate::terminal::output::{Output, ignoring_closed_pipe};
 use anyhow::Result;
 use book::units::Seq;
 use clap::Args;
-use history::Since;
+use finding::Finding;
+use history::Unwritten;
 use node::history::History;
 use node::status::exit;
 use serde_json::json;
 
-/// Breaks of one rule that are named; the rest is counted.
+/// Breaks of one rule that are named; the others are counted.
 const NAMED_MAX: usize = 20;
 
-/// Prove that balances, orders, ledger, streams and recorded checks agree; exit code 17 where they do not.
+/// Check that balances, orders, ledger, streams and recorded hashes agree; exit code 17 where they do not.
 #[derive(Args, Debug)]
 pub struct Recon {
     #[command(flatten)]
     dir: DataDir,
-    /// As of this sequence [default: the end of the log]
+    /// The state at this sequence [default: the end of the log]
     #[arg(long, value_name = "N")]
     at_seq: Option<u64>,
-    /// One line of JSON
+    /// Print one line of JSON
     #[arg(long)]
     json: bool,
 }
 
-/// A rule, the figures that it was held against, and where it does not hold.
-#[derive(Debug)]
-pub struct Finding {
-    pub rule: &'static str,
-    pub figures: String,
-    pub breaks: Vec<String>,
-}
-
-impl Finding {
-    pub fn new(rule: &'static str, figures: String, breaks: Vec<String>) -> Self {
-        Self { rule, figures, breaks }
-    }
-}
-
 impl Recon {
     pub fn run(&self) -> Result<u8> {
-        let past = self.dir.past()?;
-        let look = past.look()?;
-        let at = look.resolve(self.at_seq.map(Seq))?;
-        let history = History::of(look.inspection().store());
-        // What the history has not reached yet is gathered from the log, as the shadow will.
+        let reader = self.dir.reader()?;
+        let log = reader.scan()?;
+        let at = log.resolve(self.at_seq.map(Seq))?;
+        let history = History::of(log.inspection().store());
+        // What the history lacks is computed from the log, as the shadow does.
         let written = history.watermark()?;
-        let begins = if written < look.reach.first { look.reach.first } else { history.begins()? };
-        let mut since = Since::new(begins, written, Seq(look.reach.end.seq.0));
-        let moment = look.walk(written.max(look.reach.first).min(at), at, &mut since)?;
-        tell_passed_over(&moment.passed_over);
-        let mut findings = rules::of_state(&moment.replica);
-        findings.extend(history::of_history(&history, &moment.replica, &since)?);
-        findings.push(rules::checks(&since, moment.applied));
+        let begins = if written < log.range.first { log.range.first } else { history.begins()? };
+        let mut unwritten = Unwritten::new(begins, written, Seq(log.range.end.seq.0));
+        let state = log.replay(written.max(log.range.first).min(at), at, &mut unwritten)?;
+        state.report_skipped_snapshots();
+        let mut findings = rules::of_state(&state.replica);
+        findings.extend(history::of_history(&history, &state.replica, &unwritten)?);
+        findings.push(rules::checks(&unwritten, state.commands_applied));
         let breaks: usize = findings.iter().map(|finding| finding.breaks.len()).sum();
-        unless_closed(self.report(at, &findings, breaks))
+        ignoring_closed_pipe(self.report(at, &findings, breaks))
     }
 
     fn report(&self, at: Seq, findings: &[Finding], breaks: usize) -> Result<u8> {
@@ -90,8 +78,10 @@ impl Recon {
                     out.line(format!("        {rule:<13} and {} more", breaks.len() - NAMED_MAX))?;
                 }
             }
-            let verdict = if breaks == 0 { "everything agrees".to_owned() } else { format!("{breaks} breaks") };
-            out.line(format!("{verdict} as of sequence {}", at.0))?;
+            out.line(match breaks {
+                0 => format!("every rule holds at sequence {}", at.0),
+                _ => format!("{breaks} breaks at sequence {}; docs/OPERATIONS.md says what to do", at.0),
+            })?;
         }
         out.flush()?;
         Ok(if breaks == 0 { exit::OK } else { exit::RECONCILIATION })

@@ -1,8 +1,9 @@
-//! `pinion replay`: the log applied again, offline: the same commands give the same state, every recorded hash agrees.
+//! `pinion replay`: applies the log again, without a node, and compares every hash that was recorded on the way.
 
-use crate::offline::as_of::{DataDir, Witness, tell_passed_over};
+use crate::offline::data_dir::DataDir;
+use crate::offline::replay_observer::ReplayObserver;
 use crate::terminal::failure::Failure;
-use crate::terminal::output::{Output, unless_closed};
+use crate::terminal::output::{Output, ignoring_closed_pipe};
 use crate::terminal::time_text;
 use anyhow::Result;
 use book::event::{Event, Sink};
@@ -16,49 +17,50 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 use wal::snapshot::SnapshotReader;
 
-/// Apply the log again and print what the state hashes to: offline proof that it is what was live.
+/// Apply the log again, and prove that it gives the state that was live.
 ///
-/// Every check that the live engine recorded is compared, and every kept snapshot on the way; exit code 18 where one
-/// differs.
+/// Every hash that the live engine recorded in the log is compared, and that of every snapshot on the way; exit code 18
+/// where one differs.
 #[derive(Args, Debug)]
 pub struct Replay {
     #[command(flatten)]
     dir: DataDir,
-    /// First sequence to apply: the walk begins with the newest snapshot before it [default: all that is retained]
+    /// First sequence of interest: the replay begins with the newest snapshot before it [default: the oldest retained]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     from: Option<u64>,
     /// Last sequence to apply [default: the end of the log]
     #[arg(long, value_name = "N")]
     to: Option<u64>,
-    /// Print the hash at every multiple of this, too
+    /// Also print the hash at every multiple of N
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     hash_every: Option<u64>,
-    /// A JSON document a line
+    /// Print one JSON document a line
     #[arg(long)]
     json: bool,
 }
 
 impl Replay {
     pub fn run(&self) -> Result<u8> {
-        unless_closed(self.replay())
+        ignoring_closed_pipe(self.replay())
     }
 
     fn replay(&self) -> Result<u8> {
         if let (Some(from), Some(to)) = (self.from, self.to)
             && to < from
         {
-            return Err(Failure::of(exit::USAGE, "--from is behind --to"));
+            let message = format!("--from {from} is after --to {to}; there is nothing to apply");
+            return Err(Failure::of(exit::USAGE, message));
         }
-        let past = self.dir.past()?;
-        let look = past.look()?;
-        let until = look.resolve(self.to.map(Seq))?;
-        let begin = self.from.map_or(Ok(look.reach.first), |from| look.resolve(Some(Seq(from - 1))))?;
-        let kept = look.snapshots()?;
+        let reader = self.dir.reader()?;
+        let log = reader.scan()?;
+        let until = log.resolve(self.to.map(Seq))?;
+        let begin = self.from.map_or(Ok(log.range.first), |from| log.resolve(Some(Seq(from - 1))))?;
+        let kept = log.snapshots()?;
         let known = kept.iter().filter_map(|file| SnapshotReader::open(&file.path).ok()).map(|reader| {
             let header = reader.header();
             (header.tail.seq.0, StateHash(header.state_hash))
         });
-        let mut witness = Hashes {
+        let mut hashes = HashComparison {
             out: Output::new(),
             every: self.hash_every.unwrap_or(u64::MAX),
             json: self.json,
@@ -67,45 +69,46 @@ impl Replay {
             events: 0,
             from: self.from.unwrap_or(1),
         };
-        // A snapshot takes its time to load; what is measured is applying.
         let started = Instant::now();
-        let moment = look.walk(begin, until, &mut witness)?;
+        let state = log.replay(begin, until, &mut hashes)?;
         let seconds = started.elapsed().as_secs_f64();
-        tell_passed_over(&moment.passed_over);
-        let (hash, stamp) = (moment.replica.engine.state_hash(), moment.replica.engine.stamp());
-        let Hashes { mut out, compared, events, .. } = witness;
-        let per_second = moment.applied as f64 / seconds;
+        state.report_skipped_snapshots();
+        let (hash, stamp) = (state.replica.engine.state_hash(), state.replica.engine.stamp());
+        let HashComparison { mut out, compared, events, .. } = hashes;
+        let commands = state.commands_applied;
+        let per_second = commands as f64 / seconds;
         if self.json {
             out.line(json!({
-                "seq": stamp.seq.0, "ts_ns": stamp.ts.0, "state_hash": hash.to_string(), "commands": moment.applied,
+                "seq": stamp.seq.0, "ts_ns": stamp.ts.0, "state_hash": hash.to_string(), "commands": commands,
                 "events": events, "seconds": seconds, "commands_per_second": per_second,
-                "seq_snapshot": moment.from.as_ref().map(|header| header.tail.seq.0), "snapshots_equal": compared,
+                "seq_snapshot": state.snapshot.as_ref().map(|header| header.tail.seq.0), "snapshots_equal": compared,
             }))?;
         } else {
-            let from = moment.from.as_ref().map_or("the beginning".to_owned(), |h| format!("snapshot {}", h.tail.seq));
+            let from =
+                state.snapshot.as_ref().map_or("the beginning".to_owned(), |h| format!("snapshot {}", h.tail.seq));
             out.line(format!("state hash  {hash} at sequence {}, {}", stamp.seq.0, time_text::show(stamp.ts.0)))?;
             out.line(format!(
-                "replayed    {} commands from {from}, {events} events, in {seconds:.2} s: {per_second:.0} a second",
-                moment.applied
+                "replayed    {commands} commands from {from}, {events} events, in {seconds:.2} s: {per_second:.0} a second"
             ))?;
-            out.line(format!("compared    every recorded check, and {compared} snapshots on the way"))?;
+            out.line(format!("compared    every recorded hash, and {compared} snapshots on the way: all equal"))?;
         }
         out.flush().map(|()| exit::OK)
     }
 }
 
-/// Prints hashes on the way and compares what snapshots say.
-struct Hashes {
+/// Prints hashes on the way, and compares them with those of snapshots.
+struct HashComparison {
     out: Output,
     every: u64,
     json: bool,
+    /// The hashes of snapshots that the replay has not reached yet.
     known: BTreeMap<u64, StateHash>,
     compared: u64,
     events: u64,
     from: u64,
 }
 
-impl Sink for Hashes {
+impl Sink for HashComparison {
     const LEDGER: bool = false;
 
     #[inline]
@@ -114,23 +117,23 @@ impl Sink for Hashes {
     }
 }
 
-impl Witness for Hashes {
+impl ReplayObserver for HashComparison {
     #[inline]
     fn applied(&mut self, replica: &mut Replica, stamp: Stamp, _bytes: &[u8]) -> Result<()> {
         let seq = stamp.seq.0;
         let wanted = self.from <= seq && seq.is_multiple_of(self.every);
         if wanted || self.known.first_key_value().is_some_and(|(next, _)| *next <= seq) {
-            return self.look(replica, seq, wanted);
+            return self.compare(replica, seq, wanted);
         }
         Ok(())
     }
 }
 
-impl Hashes {
+impl HashComparison {
     #[cold]
-    fn look(&mut self, replica: &Replica, seq: u64, wanted: bool) -> Result<()> {
+    fn compare(&mut self, replica: &Replica, seq: u64, wanted: bool) -> Result<()> {
         let hash = replica.engine.state_hash();
-        // Those before are what the walk began with, or older.
+        // Snapshots before this sequence are the one that the replay began with, or older.
         self.known = self.known.split_off(&seq);
         if let Some(said) = self.known.remove(&seq) {
             if said != hash {

@@ -1,4 +1,4 @@
-//! `pinion status`: how a running node is, on one page.
+//! `pinion status`: the health of a running node, on one page.
 
 use crate::client::ops_client::OpsAddress;
 use anyhow::{Result, ensure};
@@ -6,12 +6,12 @@ use clap::Args;
 use node::status::exit;
 use serde_json::{Map, Value};
 
-/// Show how a running node is: sequences, loops, sessions.
+/// Show the health of a running node: watermarks, counts, loops.
 #[derive(Args, Debug)]
 pub struct Status {
     #[command(flatten)]
     pub ops: OpsAddress,
-    /// The node's /health as it is
+    /// Print the node's /health unchanged
     #[arg(long)]
     pub json: bool,
 }
@@ -19,7 +19,7 @@ pub struct Status {
 impl Status {
     pub fn run(&self) -> Result<u8> {
         let answer = self.ops.anonymous()?.get("/health")?;
-        ensure!(answer.status == 200, "the node answers {} {}", answer.status, answer.body);
+        ensure!(answer.status == 200, "GET /health: the node answered {} {}", answer.status, answer.body);
         if self.json {
             println!("{}", answer.body);
         } else {
@@ -65,7 +65,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn one_page_says_what_matters() {
+    fn the_page_has_the_figures_of_health() {
         let health = json!({
             "node": "pinion", "status": "not_ready", "detail": "engine: last tick 2000 ms ago", "version": "0.1.0",
             "uptime_ms": 61_000, "journal_sync": "always", "last_error": null,

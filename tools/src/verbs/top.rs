@@ -1,10 +1,11 @@
-//! `pinion top`: a running node at work, as a live page, as one page, or as JSON.
+//! `pinion top`: rates, watermarks and latencies of a running node, as a live page, as one page, or as JSON.
 //!
 //! ```text
 //!  ops listener --/metrics, /health--> Sample, Sample --(before, after)--> page -----> screen, or standard output
 //!                                                                     \--> document -> standard output
 //! ```
-//! Two samples make one page: rates are what the counters did between them. Page and document are pure functions.
+//! Two samples make one page: rates are the differences of the counters between them. Page and document are pure
+//! functions of the samples.
 
 pub mod change;
 pub mod document;
@@ -22,7 +23,7 @@ use sample::Sample;
 use std::io::{Write, stdout};
 use std::time::{Duration, Instant};
 
-/// The node hands its stage times over every 50 ms: below a few of those there is nothing to see.
+/// The node publishes its stage times every 50 ms: a shorter interval would mostly show nothing.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// Watch a running node: rates, watermarks, latencies per stage, loops, sessions. `q` or Ctrl-C ends.
@@ -30,19 +31,19 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 pub struct Top {
     #[command(flatten)]
     pub ops: OpsAddress,
-    /// Time between two looks, as in 500ms, 1s, 1m
+    /// Time between two samples, as in 500ms, 1s, 1m
     #[arg(long, default_value = "1s", value_parser = interval)]
     pub interval: Duration,
-    /// One page after one interval, then the end; needs no terminal
+    /// Print one page after one interval and exit; needs no terminal
     #[arg(long)]
     pub once: bool,
-    /// One line of JSON an interval, instead of a live page
+    /// Print one line of JSON an interval, instead of a live page
     #[arg(long)]
     pub json: bool,
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let interval = parse_duration(text).ok_or_else(|| format!("{text:?} does not look like 1s"))?;
+    let interval = parse_duration(text).ok_or_else(|| format!("{text:?} is not a duration such as 500ms, 1s or 1m"))?;
     if interval < INTERVAL_MIN { Err(format!("at least {} ms", INTERVAL_MIN.as_millis())) } else { Ok(interval) }
 }
 
@@ -84,10 +85,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interval_is_one_that_shows_something() {
+    fn a_short_interval_is_refused() {
         assert_eq!(interval("500ms"), Ok(Duration::from_millis(500)));
-        for (text, expected) in
-            [("1", "does not look like"), ("fast", "does not look like"), ("99ms", "at least 100 ms")]
+        for (text, expected) in [("1", "is not a duration"), ("fast", "is not a duration"), ("99ms", "at least 100 ms")]
         {
             let error = interval(text).expect_err("refused");
             assert!(error.contains(expected), "{text}: {error}");

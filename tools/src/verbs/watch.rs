@@ -1,4 +1,4 @@
-//! `pinion watch`: a market's trades and best prices as they happen.
+//! `pinion watch`: prints a market's trades and best prices as they happen.
 
 use crate::client::market_data::{PublicHeader, follow};
 use crate::verbs::book::{FeedAddress, state_word};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::io::{Write, stdout};
 use std::time::Duration;
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_EVERY: Duration = Duration::from_secs(1);
 
 /// Follow a market: every trade, and the best prices when they change.
 #[derive(Args, Debug)]
@@ -25,10 +25,10 @@ pub struct Watch {
     symbol: String,
     #[command(flatten)]
     feed: FeedAddress,
-    /// End after so many lines
+    /// Exit after this many lines
     #[arg(long, value_name = "LINES")]
     count: Option<u64>,
-    /// One line of JSON each
+    /// Print one line of JSON for each
     #[arg(long)]
     json: bool,
 }
@@ -42,7 +42,7 @@ impl Watch {
         let mut top = top_of(feed.depth().book(market.0).context("followed")?);
         let mut lines = self.print(&self.top_line(top), 0)?;
         while self.count.is_none_or(|count| lines < count) {
-            let Some(received) = feed.poll(LOOK_EVERY)? else { continue };
+            let Some(received) = feed.poll(POLL_EVERY)? else { continue };
             match received.message {
                 MarketMessage::OrderExecuted(m) if m.instrument_id.get() == market.0 => {
                     lines = self.print(&self.trade_line(&m), lines)?;
@@ -52,7 +52,7 @@ impl Watch {
                 }
                 _ => {}
             }
-            if is_whole(&received.message, market) {
+            if is_consistent_after(&received.message, market) {
                 let now = top_of(feed.depth().book(market.0).context("followed")?);
                 if now != top {
                     top = now;
@@ -63,7 +63,7 @@ impl Watch {
         Ok(exit::OK)
     }
 
-    /// Whoever reads may have gone: that ends the watch. Returns the lines so far.
+    /// Prints a line and returns the number of lines so far. A closed pipe ends the watch.
     fn print(&self, line: &str, lines: u64) -> Result<u64> {
         if self.count.is_none_or(|count| lines < count) {
             let mut out = stdout().lock();
@@ -111,7 +111,7 @@ fn level_json(level: Option<Level>) -> Value {
     )
 }
 
-/// Whether the book is whole after this message: it is the last of its command, and about this market.
-fn is_whole(message: &MarketMessage, market: MarketId) -> bool {
+/// Whether the market's book is consistent after this message, because it is the last one of its command.
+fn is_consistent_after(message: &MarketMessage, market: MarketId) -> bool {
     PublicHeader::of(message).is_some_and(|header| header.instrument == market.0 && header.is_last)
 }

@@ -19,7 +19,7 @@ use tools::client::setup::{Credentials, NewMarket, Setup};
 pub struct LocalSetup {
     port: Arc<AdminPort>,
     runtime: tokio::runtime::Runtime,
-    /// Every asset that was asked for, with its id and scale.
+    /// Every asset that was added, with its id and scale.
     assets: Vec<(String, AssetId, u8)>,
 }
 
@@ -37,7 +37,7 @@ impl LocalSetup {
                 tokio::select! {
                     biased;
                     outcome = &mut answer => break outcome,
-                    // Somebody has to move the answers, and here it is nobody else's job.
+                    // The answers move only when the port is polled, and no other thread does that here.
                     () = tokio::time::sleep(Duration::from_millis(1)) => { self.port.poll(); }
                 }
             }
@@ -47,13 +47,13 @@ impl LocalSetup {
 
     fn asset(&self, symbol: &str) -> Result<(AssetId, u8)> {
         let known = self.assets.iter().find(|(name, ..)| name == symbol);
-        known.map(|(_, id, scale)| (*id, *scale)).with_context(|| format!("asset {symbol} was not asked for"))
+        known.map(|(_, id, scale)| (*id, *scale)).with_context(|| format!("asset {symbol} was not added"))
     }
 }
 
 impl Setup for LocalSetup {
     fn ensure_asset(&mut self, symbol: &str, scale: u8) -> Result<()> {
-        let name = Symbol::new(symbol).with_context(|| format!("{symbol:?} is no asset name"))?;
+        let name = Symbol::new(symbol).with_context(|| format!("{symbol:?} is not the name of an asset"))?;
         match self.submit(Admin::AddAsset { symbol: name, scale })?[..] {
             [Event::AssetAdded(asset)] => self.assets.push((symbol.to_owned(), asset.id, scale)),
             [Event::AdminRejected { reason }] => bail!("adding asset {symbol}: {reason}"),
@@ -64,7 +64,8 @@ impl Setup for LocalSetup {
 
     fn ensure_market(&mut self, market: &NewMarket) -> Result<()> {
         let spec = MarketSpec {
-            symbol: Symbol::new(&market.symbol).with_context(|| format!("{:?} is no market name", market.symbol))?,
+            symbol: Symbol::new(&market.symbol)
+                .with_context(|| format!("{:?} is not the name of a market", market.symbol))?,
             base: self.asset(&market.base)?.0,
             quote: self.asset(&market.quote)?.0,
             tick_e9: market.tick.0.unsigned_abs(),
@@ -115,7 +116,7 @@ impl Setup for LocalSetup {
         let spec = SessionSpec {
             account,
             user: UserName::new(user)
-                .with_context(|| format!("{user:?} is no user name: 1 to 6 letters and digits"))?,
+                .with_context(|| format!("{user:?} is not a user name: 1 to 6 letters and digits"))?,
             password_hash: drawn.hash,
             drop_copy: false,
             throttle: Throttle::default(),

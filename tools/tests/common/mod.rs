@@ -1,4 +1,4 @@
-//! A node in this process, on a directory of its own and ports that the system gives; and where recorded days lie.
+//! A node in this process, with a directory of its own and ports from the system, and the paths of the recorded days.
 #![allow(dead_code)] // Each test binary uses its own part of this.
 
 mod local_setup;
@@ -62,7 +62,7 @@ impl Place {
         self.config_with("")
     }
 
-    /// `more` goes on in the section `listen`; paths are within `path()`.
+    /// `more` continues the section `listen`; paths are relative to `path()`.
     pub fn config_with(&self, more: &str) -> Config {
         let text = "[node]\nenv = \"dev\"\ndata_dir = \"data\"\nidle = \"backoff\"\n\
              [listen]\norders = \"127.0.0.1:0\"\nmarket = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n";
@@ -74,7 +74,7 @@ impl Place {
         self.start_with("")
     }
 
-    /// `more` as in `config_with`; it may go on with other sections.
+    /// `more` as in `config_with`; other sections may follow in it.
     pub fn start_with(&self, more: &str) -> Running {
         Running { node: Some(start(&self.config_with(more), |_| {}).expect("the node starts")) }
     }
@@ -94,7 +94,8 @@ impl Running {
         LocalSetup::new(Arc::clone(&self.node().admin)).expect("a runtime")
     }
 
-    /// Waits until the shadow has kept all there is: from then on the node adds nothing to its log by itself.
+    /// Waits until the shadow has written the history of every command: after that the node adds nothing to its log by
+    /// itself.
     pub fn settle(&self) {
         let status = &self.node().status;
         let deadline = Instant::now() + PATIENCE;
@@ -104,14 +105,14 @@ impl Running {
         }
     }
 
-    /// Takes a snapshot now and gives its sequence.
+    /// Takes a snapshot and returns its sequence.
     pub fn snapshot(&self) -> u64 {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let taken = runtime.block_on(self.node().port.snapshot()).expect("the node runs").expect("a snapshot");
         taken.0.tail.seq.0
     }
 
-    /// Stops as SIGTERM does and gives the exit code.
+    /// Stops the node as SIGTERM does and returns its exit code.
     pub fn stop(mut self) -> u8 {
         self.end().expect("serving")
     }
@@ -129,7 +130,7 @@ impl Drop for Running {
     }
 }
 
-/// A market with tick 0.5 and lot 0.25, and a trader with plenty.
+/// Adds a market with tick 0.5 and lot 0.25, and a trader with large balances.
 pub fn stage(running: &Running) -> Credentials {
     let mut setup = running.setup();
     for asset in ["BTC", "USDT"] {
@@ -153,7 +154,7 @@ pub fn stage(running: &Running) -> Credentials {
     setup.add_session(account, "MM1").expect("added")
 }
 
-/// A file of the recorded days, or none where this machine has none; CI must have them.
+/// The path of a recorded day; `None` on a machine without them, but CI must have them.
 pub fn recorded(name: &str) -> Option<PathBuf> {
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
     let shared = std::env::var_os("PINION_SHARED").map_or(base, PathBuf::from);

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// What one call of `pinion` came to.
+/// The exit code and the output of one run of `pinion`.
 pub struct Outcome {
     pub code: i32,
     pub out: String,
@@ -26,8 +26,8 @@ pub fn pinion(arguments: &[&str]) -> Outcome {
     }
 }
 
-/// The same where nobody reads any more what it prints: its exit code, none where a signal ended it.
-pub fn pinion_unheard(arguments: &[&str]) -> Option<i32> {
+/// Runs the tool with its standard output a closed pipe; returns its exit code, `None` if a signal ended it.
+pub fn pinion_with_closed_output(arguments: &[&str]) -> Option<i32> {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let mut command = Command::new(env!("CARGO_BIN_EXE_pinion"));
@@ -47,9 +47,9 @@ impl Outcome {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
     }
 
-    /// What its error says must have these words in it.
+    /// The error output must contain these words.
     #[track_caller]
-    pub fn says(self, words: &str) -> Self {
+    pub fn error_contains(self, words: &str) -> Self {
         assert!(self.err.contains(words), "{words:?} in {}", self.err);
         self
     }
@@ -59,18 +59,21 @@ pub fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// The node beside the tool, if it was built with faults to inject.
+/// The node in the tool's directory, if it was built with fault injection.
 pub fn node_with_faults() -> Option<PathBuf> {
     let node = Path::new(env!("CARGO_BIN_EXE_pinion")).with_file_name("pinion-node");
     if node::faults::fault::ENABLED && node.exists() {
         return Some(node);
     }
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "CI builds the whole workspace, with faults");
-    eprintln!("no pinion-node with fault-injection is here, so this test proves nothing: ./dev test builds one");
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "CI builds every crate of the workspace, with fault injection"
+    );
+    eprintln!("there is no pinion-node with fault injection, so this test is skipped: ./dev test builds one");
     None
 }
 
-/// A node in a process of its own, on ports that the system gave.
+/// A node in a process of its own, on ports from the system.
 pub struct NodeProcess {
     child: Child,
     pub orders: String,
@@ -111,17 +114,17 @@ impl NodeProcess {
         }
     }
 
-    /// For a start that ends by itself: its exit code.
+    /// The exit code of a start that ends by itself.
     pub fn refused(node: &Path, config: &Path, settings: &[(&str, &str)]) -> Option<i32> {
         command(node, config, settings).output().expect("the node runs").status.code()
     }
 
-    /// Waits until it ends by itself; its exit code.
+    /// Waits until the node ends by itself and returns its exit code.
     pub fn end(mut self) -> Option<i32> {
         self.child.wait().expect("our own child").code()
     }
 
-    /// As an operator stops it.
+    /// Stops the node as an operator does.
     pub fn stop(mut self) {
         let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs still");
@@ -131,7 +134,7 @@ impl NodeProcess {
 
 impl Drop for NodeProcess {
     fn drop(&mut self) {
-        // Mostly gone by now; a test that failed leaves nothing running.
+        // The process has mostly ended by now; after a failed test it has not.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! A real S3 server (moto) for one test, on a port that the system gives; and a way to it that can be cut.
+//! A real S3 server (moto) for one test, on a port from the system, and a proxy to it that can be cut.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -30,7 +30,7 @@ impl S3 {
             address.trim().parse().ok()
         });
         let address = announced.expect("the server says where it listens");
-        // Reads on, so that the server never waits for somebody to.
+        // Reads the rest, so that the server never blocks on a full pipe.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         let s3 = Self { child, address };
         let made = s3.ask(&format!(
@@ -44,7 +44,7 @@ impl S3 {
         format!("s3://{BUCKET}/{prefix}")
     }
 
-    /// Settings as an operator has them in the environment or in a file.
+    /// The settings that an operator has in the environment or in a file.
     pub fn settings(&self) -> [(&'static str, String); 5] {
         settings_for(self.address)
     }
@@ -60,7 +60,7 @@ impl S3 {
 
 impl Drop for S3 {
     fn drop(&mut self) {
-        // It may be gone already; nothing of it is kept anyway.
+        // The process may have ended already; there is nothing to keep.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -76,25 +76,25 @@ pub fn settings_for(address: SocketAddr) -> [(&'static str, String); 5] {
     ]
 }
 
-/// Where `./dev` has put it. A machine without it fails these tests: a backup that was never tried is none.
+/// The server that `./dev` installs. A machine without it fails these tests: an untested backup is not a backup.
 fn server_path() -> PathBuf {
     let given = std::env::var_os("PINION_MOTO_SERVER").map(PathBuf::from);
     given.expect("PINION_MOTO_SERVER names moto's server: run the tests through ./dev, which sets it and installs it")
 }
 
-/// A way to a server that can be cut and mended.
-pub struct Wire {
+/// A proxy to a server; its connections can be cut and restored.
+pub struct Proxy {
     pub address: SocketAddr,
     state: Arc<Mutex<State>>,
 }
 
 struct State {
     cut: bool,
-    /// Both ends of what is open, to be closed when the wire is cut.
+    /// Both ends of every open connection, which `cut` closes.
     open: Vec<TcpStream>,
 }
 
-impl Wire {
+impl Proxy {
     pub fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
@@ -121,18 +121,18 @@ impl Wire {
         let mut state = self.state.lock().expect("no thread panics with it");
         state.cut = true;
         for socket in state.open.drain(..) {
-            // One that is closed already is as good.
+            // The socket may be closed already.
             let _ = socket.shutdown(Shutdown::Both);
         }
     }
 
-    pub fn mend(&self) {
+    pub fn restore(&self) {
         self.state.lock().expect("no thread panics with it").cut = false;
     }
 }
 
 fn carry(mut from: TcpStream, mut to: TcpStream) {
-    // Ends with either side.
+    // Ends when either side closes.
     let _ = std::io::copy(&mut from, &mut to);
     let _ = to.shutdown(Shutdown::Write);
 }

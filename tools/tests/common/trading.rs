@@ -1,4 +1,4 @@
-//! A session that trades with itself, and what it was told.
+//! A session that trades with itself, and the messages that it received.
 
 use super::Running;
 use super::process::pinion;
@@ -8,32 +8,33 @@ use book::units::Seq;
 use std::path::Path;
 use std::time::Duration;
 use tools::client::setup::Credentials;
-use tools::offline::as_of::Past;
+use tools::offline::as_of::StateReader;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Every message of a session from the first on.
-pub fn past_of(running: &Running, login: &Credentials, count: u64) -> Vec<Vec<u8>> {
+/// The first `count` messages of a session.
+pub fn messages_of(running: &Running, login: &Credentials, count: u64) -> Vec<Vec<u8>> {
     let orders = running.node().addresses.orders;
     let mut client = OrderClient::connect(orders, &login.user, &login.password, SessionSeq::FIRST).expect("logged in");
     let mut messages = Vec::new();
     while (messages.len() as u64) < count {
-        let received = client.poll_raw(PATIENCE).expect("connected").expect("more is to come");
+        let received = client.poll_raw(PATIENCE).expect("connected").expect("another message comes");
         if let Some(seq) = received.seq {
             assert_eq!(seq.0, messages.len() as u64 + 1);
             messages.push(received.message.to_vec());
         }
     }
-    client.logout().expect("said goodbye");
+    client.logout().expect("logged out");
     messages
 }
 
+/// The number of messages that a session has at a sequence.
 pub fn messages_at(dir: &Path, seq: Option<u64>) -> u64 {
-    let moment = Past::open(dir).and_then(|past| past.state(seq.map(Seq))).expect("a state");
-    moment.replica.positions.sessions().first().map_or(0, |next| next.0 - 1)
+    let state = StateReader::open(dir).and_then(|reader| reader.state(seq.map(Seq))).expect("a state");
+    state.replica.positions.sessions().first().map_or(0, |next| next.0 - 1)
 }
 
-/// Orders that rest and trade, by the tool.
+/// Places orders that rest and trade with the tool.
 pub fn trade(running: &Running, login: &Credentials, rounds: usize) {
     let addresses = running.node().addresses;
     let (orders, market) = (addresses.orders.to_string(), addresses.market.to_string());
@@ -60,7 +61,7 @@ pub fn trade(running: &Running, login: &Credentials, rounds: usize) {
                 "0.25",
             ];
             let outcome = pinion(&arguments);
-            // Trading with oneself is refused at times, which is an answer too.
+            // The node may refuse an order that would trade with the same account.
             assert!(outcome.code <= 1, "{}{}", outcome.out, outcome.err);
         }
     }

@@ -1,4 +1,4 @@
-//! Orders for a node under test, one batch answered before the next is sent.
+//! Orders for a node under test; a batch is sent after the answers to the previous one.
 
 use super::Running;
 use api::binary::stream::SessionSeq;
@@ -7,16 +7,16 @@ use book::ids::ClOrdId;
 use std::time::{Duration, Instant};
 use tools::client::market_data::{definition, follow};
 use tools::client::setup::Credentials;
-use tools::load_generator::connection::Line;
+use tools::load_generator::connection::Connection;
 use tools::load_generator::flow::{Flow, Grid, Profile};
+use tools::load_generator::tally::Tally;
 use tools::terminal::clock::fresh_cl_ord_id;
-use tools::verbs::load::Tally;
 
 const BATCH: usize = 50;
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 pub struct Traffic {
-    line: Line,
+    connection: Connection,
     next: ClOrdId,
     tally: Tally,
 }
@@ -24,27 +24,30 @@ pub struct Traffic {
 impl Traffic {
     pub fn new(running: &Running, login: &Credentials) -> Self {
         let addresses = running.node().addresses;
-        // The feed is behind the admin's answer by a moment.
+        // The feed may announce the market after the admin's answer.
         follow(addresses.market, "BTCUSDT").expect("announced");
         let grid = Grid::of(&definition(addresses.market, "BTCUSDT").expect("announced"));
         let client = OrderClient::connect(addresses.orders, &login.user, &login.password, SessionSeq::HEAD);
         let flow = Flow::new(Profile::Mixed, grid, 600_000, 200, 7);
-        let line = Line::new(client.expect("logged in"), flow, false);
-        Self { line, next: fresh_cl_ord_id(), tally: Tally::new() }
+        let connection = Connection::new(client.expect("logged in"), flow, false);
+        Self { connection, next: fresh_cl_ord_id(), tally: Tally::new() }
     }
 
-    /// Sends so many commands, and waits until each is answered: they are in the log then.
+    /// Sends so many commands and waits for the answer to each, so that they are in the log on return.
     pub fn commands(&mut self, count: usize) {
         let mut left = count;
         while 0 < left {
             for _ in 0..left.min(BATCH) {
                 self.next = ClOrdId(self.next.0 + 1);
-                self.line.send(self.next, Instant::now()).expect("sent");
+                self.connection.send(self.next, Instant::now()).expect("sent");
             }
             left -= left.min(BATCH);
-            self.line.flush().expect("sent");
-            while 0 < self.line.waiting() {
-                assert!(self.line.receive_within(ANSWER_WITHIN, &mut self.tally).expect("connected"), "no answer");
+            self.connection.flush().expect("sent");
+            while 0 < self.connection.in_flight() {
+                assert!(
+                    self.connection.receive_within(ANSWER_WITHIN, &mut self.tally).expect("connected"),
+                    "no answer"
+                );
             }
         }
     }

@@ -1,13 +1,13 @@
-//! Lists the targets, or runs inputs once more, as `./dev fuzz` asks for.
+//! Lists the targets, or runs inputs again, for `./dev fuzz`.
 //!
 //! ```text
 //! fuzz                        names and sizes of all targets
-//! fuzz run TARGET FILE..      one line per file; a check that fails ends the process with its words
+//! fuzz run TARGET FILE..      one line per file; a check that fails ends the process with its message
 //! fuzz seeds TARGET DIR       writes the target's seeds, for libFuzzer to start from
 //! ```
 
 use fuzz::target::Target;
-use fuzz::targets::ALL;
+use fuzz::targets::{self, ALL};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -41,19 +41,19 @@ fn list() -> Result<(), String> {
 }
 
 fn find(name: &str) -> Result<&'static Target, String> {
-    Target::find(name).ok_or_else(|| format!("there is no target {name:?}; without arguments they are listed"))
+    targets::find(name).ok_or_else(|| format!("there is no target {name:?}; `./dev fuzz` lists them"))
 }
 
 fn run(target: &Target, files: &[&str]) -> Result<(), String> {
     for file in files {
-        let input = std::fs::read(file).map_err(|error| format!("{file}: {error}"))?;
+        let input = std::fs::read(file).map_err(|error| format!("reading {file}: {error}"))?;
         println!("{file}: {:?}", (target.check)(&input));
     }
     Ok(())
 }
 
 fn write_seeds(target: &Target, dir: &Path) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("{}: {error}", dir.display());
+    let failed = |error: std::io::Error| format!("writing seeds to {}: {error}", dir.display());
     std::fs::create_dir_all(dir).map_err(failed)?;
     for (idx, seed) in (target.seeds)().iter().enumerate() {
         std::fs::write(dir.join(format!("seed-{idx:03}")), seed).map_err(failed)?;

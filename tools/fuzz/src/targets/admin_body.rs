@@ -1,10 +1,11 @@
-//! The bodies of the admin API: read, written and read the same; what they mean is a command that the engine survives.
+//! Bodies of requests to the admin API: a body reads the same after a round trip, and its commands keep the engine
+//! consistent.
 //!
 //! The first byte chooses the endpoint, the rest is the body.
 
-use crate::house::House;
 use crate::meter;
-use crate::target::{Outcome, Target, mend_nothing};
+use crate::small_exchange::SmallExchange;
+use crate::target::{Outcome, Target, repair_nothing};
 use api::admin::*;
 use book::codec;
 use book::command::{Admin, CodMode, Command};
@@ -16,7 +17,7 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 
 pub const TARGET: Target =
-    Target { name: "admin_body", seeds, mend: mend_nothing, check, bytes_max: 1024, round_inputs: 4_000 };
+    Target { name: "admin_body", seeds, repair: repair_nothing, check, bytes_max: 1024, round_inputs: 4_000 };
 
 type Commands = Result<Vec<Command>, Refusal>;
 type Read = fn(&[u8], &Registry) -> Option<Commands>;
@@ -40,13 +41,13 @@ const ENDPOINTS: [Read; 17] = [
     add_session,
     add_key,
 ];
-/// Behind the others: deposits and withdrawals share one body.
+/// The index after those of the other endpoints: deposits and withdrawals share one body.
 const MOVE_FUNDS: usize = ENDPOINTS.len();
 
 fn check(input: &[u8]) -> Outcome {
     let Some((endpoint, body)) = input.split_first() else { return Outcome::Refused };
-    let mut house = House::opened();
-    let registry = Registry::of(&house.engine);
+    let mut exchange = SmallExchange::opened();
+    let registry = Registry::of(&exchange.engine);
     let endpoint = usize::from(*endpoint) % (MOVE_FUNDS + 1);
     let read = ENDPOINTS.get(endpoint).copied().unwrap_or(move_funds);
     let Some(commands) = read(body, &registry) else { return Outcome::Refused };
@@ -58,18 +59,18 @@ fn check(input: &[u8]) -> Outcome {
             return Outcome::Refused;
         }
     };
-    let mut room = vec![0; codec::RECORD_BYTES_MAX];
+    let mut buffer = vec![0; codec::RECORD_BYTES_MAX];
     for command in &commands {
-        // What does not fit a record is refused at the desk.
-        let Ok(len) = codec::encode(book::units::TsNs(1), command, &mut room) else { return Outcome::Refused };
-        assert_eq!(&codec::decode(&room[..len]).expect("what was encoded decodes").command, command);
-        house.apply(command);
+        // A command that does not fit a record is refused before it reaches the log.
+        let Ok(len) = codec::encode(book::units::TsNs(1), command, &mut buffer) else { return Outcome::Refused };
+        assert_eq!(&codec::decode(&buffer[..len]).expect("what was encoded decodes").command, command);
+        exchange.apply(command);
     }
-    house.engine.verify().expect("no command brings the books out of balance");
+    exchange.engine.verify().expect("no command brings the books out of balance");
     Outcome::Decoded
 }
 
-/// The body, and that it says the same when it is written.
+/// Parses a body and checks that it is the same after it was written and parsed again.
 fn body<T: Debug + PartialEq + Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     // Strings and lists of strings: an empty one takes three bytes of JSON and 24 of memory.
     let read = meter::within(64 * bytes.len() + 4096, || serde_json::from_slice::<T>(bytes));

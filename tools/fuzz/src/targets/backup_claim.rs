@@ -1,4 +1,5 @@
-//! The text that says whose a backup is: it has one form only, and an error names the object.
+//! A backup's claim, which names the node that the backup belongs to: it has one form only, and an error names the
+//! object.
 
 use super::frame::NODE;
 use super::identity;
@@ -9,10 +10,10 @@ use tools::archive::error::BackupError;
 use wal::units::NodeId;
 
 pub const TARGET: Target =
-    Target { name: "backup_claim", seeds, mend: identity::mend, check, bytes_max: 256, round_inputs: 20_000 };
+    Target { name: "backup_claim", seeds, repair: identity::repair, check, bytes_max: 256, round_inputs: 20_000 };
 
 const OBJECT: &str = "the/backup/BACKUP";
-/// The text written again, and the words of an error.
+/// For the text written again and the text of an error.
 const HELD_BYTES_MAX: usize = 1024;
 
 fn check(input: &[u8]) -> Outcome {

@@ -1,8 +1,9 @@
-//! Records of the log: what decodes is encoded to a record that decodes the same, and is told in words.
+//! Records of the log: a record that decodes is the same after it was encoded and decoded again, and prints as one line
+//! of text and one of JSON.
 
 use crate::meter;
 use crate::seeds;
-use crate::target::{Outcome, Target, mend_nothing};
+use crate::target::{Outcome, Target, repair_nothing};
 use book::codec::{self, CodecError, RECORD_BYTES_MAX, Record};
 use book::units::Seq;
 use tools::terminal::command_json::{record_json, record_text};
@@ -10,37 +11,38 @@ use tools::terminal::command_json::{record_json, record_text};
 pub const TARGET: Target = Target {
     name: "command",
     seeds: seeds::commands,
-    mend: mend_nothing,
+    repair: repair_nothing,
     check: |input| check_by(input, &codec::decode),
     bytes_max: 2048,
     round_inputs: 15_000,
 };
 
-/// The bound of `book::codec`, 64 records of memory for one; a vector may be asked for twice of it.
+/// By the bound of `book::codec` a command takes the memory of 64 largest records at most; a vector may have twice the
+/// capacity that it needs.
 const HELD_BYTES_MAX: usize = 2 * 64 * RECORD_BYTES_MAX;
 
-/// The check, for whatever claims to decode records.
+/// The check with a given decoder, so that a test can bring one with a fault.
 pub fn check_by(input: &[u8], decode: &dyn Fn(&[u8]) -> Result<Record, CodecError>) -> Outcome {
     let record = match meter::within(HELD_BYTES_MAX, || decode(input)) {
         Ok(record) => record,
         Err(CodecError::TrailingBytes(count)) => {
             assert!(0 < count && count < input.len());
-            decode(&input[..input.len() - count]).expect("without what is too much it is a record");
+            decode(&input[..input.len() - count]).expect("without the trailing bytes it is a record");
             return Outcome::Refused;
         }
         Err(_) => return Outcome::Refused,
     };
-    let mut room = vec![0; RECORD_BYTES_MAX];
-    let len = codec::encode(record.ts, &record.command, &mut room).expect("what fits bytes fits them again");
-    assert!(len <= input.len(), "the shortest form is the one that is written");
-    assert_eq!(decode(&room[..len]).expect("what was encoded decodes"), record);
-    assert!(decode(&room[..len - 1]).is_err(), "a record that lacks its last byte is none");
-    told(&record);
+    let mut buffer = vec![0; RECORD_BYTES_MAX];
+    let len = codec::encode(record.ts, &record.command, &mut buffer).expect("a record that was decoded fits a record");
+    assert!(len <= input.len(), "the encoder writes the shortest form");
+    assert_eq!(decode(&buffer[..len]).expect("what was encoded decodes"), record);
+    assert!(decode(&buffer[..len - 1]).is_err(), "a record without its last byte does not decode");
+    prints_as_lines(&record);
     Outcome::Decoded
 }
 
 /// `pinion log dump` shows every record on a line of its own.
-fn told(record: &Record) {
+fn prints_as_lines(record: &Record) {
     let json = record_json(Seq(1), record);
     let line = json.to_string();
     assert_eq!(serde_json::from_str::<serde_json::Value>(&line).expect("a line is JSON"), json);

@@ -1,4 +1,4 @@
-//! A reader of the live feed: its books add up after every message, whatever came.
+//! A subscriber to the live feed: its books are consistent after any messages.
 
 use super::market_packets::{packets, payloads, published, renumber};
 use crate::meter;
@@ -10,40 +10,41 @@ use book::command::Side;
 use book::testing::workload::Profile;
 use book::units::TsNs;
 
-pub const TARGET: Target = Target { name: "depth", seeds, mend: renumber, check, bytes_max: 8192, round_inputs: 4_000 };
+pub const TARGET: Target =
+    Target { name: "depth", seeds, repair: renumber, check, bytes_max: 8192, round_inputs: 4_000 };
 
 fn check(input: &[u8]) -> Outcome {
-    // Maps of maps: an order of 64 bytes on the wire may have a level, and so two tree nodes, for itself.
-    let (depth, taken) = meter::within(64 * input.len() + (64 << 10), || follow(input));
+    // Maps of maps: an order of 64 bytes on the wire may be alone on its level, which takes two tree nodes.
+    let (depth, applied) = meter::within(64 * input.len() + (64 << 10), || follow(input));
     let mut orders = 0;
     for book in depth.books() {
-        adds_up(book);
+        check_sums(book);
         orders += book.order_count();
     }
-    assert!(orders <= taken, "no order without a message");
-    if taken == 0 { Outcome::Refused } else { Outcome::Decoded }
+    assert!(orders <= applied, "no order without a message");
+    if applied == 0 { Outcome::Refused } else { Outcome::Decoded }
 }
 
-/// Applies messages until one does not follow; tells how many did.
+/// Applies messages until one is refused; returns the books and the number of messages that were applied.
 fn follow(input: &[u8]) -> (Depth, usize) {
     let mut depth = Depth::default();
-    let mut taken = 0;
+    let mut applied = 0;
     for place in payloads(input) {
         let Ok(message) = MarketMessage::read(&input[place]) else { break };
         if depth.apply(&message).is_err() {
             break;
         }
-        taken += 1;
+        applied += 1;
     }
-    (depth, taken)
+    (depth, applied)
 }
 
-/// Levels are sums of orders, best first, and what is told of them can be told.
-pub fn adds_up(book: &DepthBook) {
+/// Checks that levels are the sums of their orders, best first, and that the top of the book can be published.
+pub fn check_sums(book: &DepthBook) {
     let mut orders_sum = 0;
     for side in [Side::Buy, Side::Sell] {
         let mut orders = book.orders(side).peekable();
-        let mut before = None;
+        let mut previous = None;
         for level in book.levels(side) {
             let (mut qty, mut count) = (0i128, 0);
             while let Some(order) = orders.next_if(|order| order.price_e9 == level.price_e9) {
@@ -53,19 +54,19 @@ pub fn adds_up(book: &DepthBook) {
                 count += 1;
             }
             assert_eq!((i128::from(level.qty_e8), level.orders), (qty, count), "a level is the sum of its orders");
-            let better = before
+            let better = previous
                 .is_none_or(|price| if side == Side::Buy { level.price_e9 < price } else { price < level.price_e9 });
-            assert!(better && 0 < count, "levels come best first, none is empty");
-            before = Some(level.price_e9);
+            assert!(better && 0 < count, "levels come best first, and none is empty");
+            previous = Some(level.price_e9);
             orders_sum += count as usize;
         }
         assert!(orders.next().is_none(), "every order has a level");
     }
     assert_eq!(orders_sum, book.order_count());
     let _best = bbo(book, TsNs(1));
-    let mut room = [0; LEVEL_UPDATE_BYTES_MAX];
-    if let Some(len) = TopState::default().update(book, TsNs(1), &mut room) {
-        MarketMessage::read(&room[..len]).expect("an update can be read");
+    let mut buffer = [0; LEVEL_UPDATE_BYTES_MAX];
+    if let Some(len) = TopState::default().update(book, TsNs(1), &mut buffer) {
+        MarketMessage::read(&buffer[..len]).expect("an update can be read");
     }
 }
 

@@ -1,19 +1,19 @@
-//! Events of the history: what decodes is encoded to bytes that decode the same, never longer.
+//! Events of the history: an event that decodes is the same after it was encoded and decoded again, in no more bytes.
 
-use crate::house::House;
 use crate::meter;
-use crate::target::{Outcome, Target, mend_nothing};
+use crate::small_exchange::SmallExchange;
+use crate::target::{Outcome, Target, repair_nothing};
 use book::codec::{CodecError, decode_event, encode_event};
 use book::testing::workload::{Profile, Workload};
 use std::collections::HashSet;
 use std::mem::discriminant;
 
 pub const TARGET: Target =
-    Target { name: "event", seeds, mend: mend_nothing, check, bytes_max: 512, round_inputs: 30_000 };
+    Target { name: "event", seeds, repair: repair_nothing, check, bytes_max: 512, round_inputs: 30_000 };
 
-/// An event is without lists, so only the words of an error take memory.
+/// An event has no lists, so that only the text of an error takes memory.
 const HELD_BYTES_MAX: usize = 1024;
-/// Commands whose events the seeds are out of.
+/// The number of commands whose events the seeds are chosen from.
 const SEED_COMMANDS: usize = 400;
 
 fn check(input: &[u8]) -> Outcome {
@@ -21,7 +21,7 @@ fn check(input: &[u8]) -> Outcome {
         Ok(event) => event,
         Err(CodecError::TrailingBytes(count)) => {
             assert!(0 < count && count < input.len());
-            decode_event(&input[..input.len() - count]).expect("without what is too much it is an event");
+            decode_event(&input[..input.len() - count]).expect("without the trailing bytes it is an event");
             return Outcome::Refused;
         }
         Err(error) => {
@@ -31,18 +31,18 @@ fn check(input: &[u8]) -> Outcome {
     };
     let mut bytes = Vec::new();
     encode_event(&event, &mut bytes);
-    assert!(bytes.len() <= input.len(), "the shortest form is the one that is written");
+    assert!(bytes.len() <= input.len(), "the encoder writes the shortest form");
     assert_eq!(decode_event(&bytes).expect("what was encoded decodes"), event);
-    assert!(decode_event(&bytes[..bytes.len() - 1]).is_err(), "an event that lacks its last byte is none");
+    assert!(decode_event(&bytes[..bytes.len() - 1]).is_err(), "an event without its last byte does not decode");
     Outcome::Decoded
 }
 
-/// One of every kind that the mixed workload brings about.
+/// One event of every kind that the mixed workload causes.
 fn seeds() -> Vec<Vec<u8>> {
-    let (mut house, mut workload) = (House::new(), Workload::new(Profile::Mixed, 1));
+    let (mut exchange, mut workload) = (SmallExchange::new(), Workload::new(Profile::Mixed, 1));
     let (mut kinds, mut seeds) = (HashSet::new(), Vec::new());
-    let mut keep = |house: &House, workload: &mut Workload| {
-        for event in &house.events {
+    let mut keep = |exchange: &SmallExchange, workload: &mut Workload| {
+        for event in &exchange.events {
             workload.observe(event);
             if kinds.insert(discriminant(event)) {
                 let mut bytes = Vec::new();
@@ -52,12 +52,12 @@ fn seeds() -> Vec<Vec<u8>> {
         }
     };
     for command in workload.setup() {
-        house.apply(&command);
-        keep(&house, &mut workload);
+        exchange.apply(&command);
+        keep(&exchange, &mut workload);
     }
     for _ in 0..SEED_COMMANDS {
-        house.apply(&workload.next_command());
-        keep(&house, &mut workload);
+        exchange.apply(&workload.next_command());
+        keep(&exchange, &mut workload);
     }
     seeds
 }

@@ -1,4 +1,4 @@
-//! A frame of the log: what is proved is sealed again to the same bytes, and no bit of it can change unnoticed.
+//! A frame of the log: a frame that decodes seals to the same bytes again, and a change of any bit is detected.
 
 use crate::meter;
 use crate::target::{Outcome, Target};
@@ -13,13 +13,13 @@ use zerocopy::FromBytes;
 pub const TARGET: Target = Target {
     name: "frame",
     seeds,
-    mend,
+    repair,
     check: |input| check_by(input, &decode),
     bytes_max: 4096,
     round_inputs: 40_000,
 };
 
-/// What a decoder made of a frame: what it says of itself, its records, how many bytes it has.
+/// A frame as a decoder returns it: its header's fields, its records and its length.
 pub struct Decoded {
     pub spec: FrameSpec,
     pub records: Vec<(Lsn, Vec<u8>)>,
@@ -43,7 +43,7 @@ pub fn decode(input: &[u8]) -> Result<Decoded, FrameFault> {
     Ok(Decoded { spec, records, frame_bytes: frame.bytes().len() })
 }
 
-/// The check, for whatever claims to decode frames.
+/// The check with a given decoder, so that a test can bring one with a fault.
 pub fn check_by(input: &[u8], decode: &dyn Fn(&[u8]) -> Result<Decoded, FrameFault>) -> Outcome {
     let decoded = match decode(input) {
         Ok(decoded) => decoded,
@@ -55,20 +55,20 @@ pub fn check_by(input: &[u8], decode: &dyn Fn(&[u8]) -> Result<Decoded, FrameFau
     let Decoded { spec, records, frame_bytes } = decoded;
     assert!(spec.seq_durable < spec.seq_first && records.len() == spec.record_count as usize);
     for ((seq, record), offset) in records.iter().zip(0..) {
-        assert_eq!(*seq, spec.seq_first.advance(offset), "records are numbered without a gap");
+        assert_eq!(*seq, spec.seq_first.advance(offset), "sequences of records have no gap");
         assert!(record.len() <= RECORD_BYTES_MAX);
     }
     assert!(spec.record_count <= RECORDS_MAX);
     let sealed = sealed(spec, records.iter().map(|(_, record)| record.as_slice()));
-    assert_eq!(sealed, &input[..frame_bytes], "a proved frame seals to its own bytes");
+    assert_eq!(sealed, &input[..frame_bytes], "a frame that decodes seals to its own bytes");
     let mut flipped = input[..frame_bytes].to_vec();
     let at = crc32c::crc32c(input) as usize % (8 * frame_bytes);
     flipped[at / 8] ^= 1 << (at % 8);
-    assert!(decode(&flipped).is_err(), "bit {at} was changed and nobody noticed");
+    assert!(decode(&flipped).is_err(), "a change of bit {at} was not detected");
     Outcome::Decoded
 }
 
-/// The first fault that holds is the one that is named.
+/// Checks that a refusal names the first fault of the input.
 fn refused(input: &[u8], fault: FrameFault) {
     let header = FrameHeader::peek(input);
     assert_eq!(header.is_none(), fault == FrameFault::MagicMissing);
@@ -86,11 +86,11 @@ fn refused(input: &[u8], fault: FrameFault) {
 fn sealed<'a>(spec: FrameSpec, records: impl Iterator<Item = &'a [u8]> + Clone) -> Vec<u8> {
     let payload_bytes: usize = records.clone().map(|record| RECORD_HEADER_BYTES + record.len()).sum();
     let frame_bytes = FRAME_HEADER_BYTES + payload_bytes;
-    // Dirty, because a writer's buffer is.
+    // Filled with other bytes, because a writer uses its buffer again.
     let mut buffer = vec![0xee; padded(frame_bytes)];
     let end = records.fold(FRAME_HEADER_BYTES, |at, record| {
-        put_record(&mut buffer, at, record.len(), |room| {
-            room.copy_from_slice(record);
+        put_record(&mut buffer, at, record.len(), |space| {
+            space.copy_from_slice(record);
             record.len()
         })
     });
@@ -101,8 +101,8 @@ fn sealed<'a>(spec: FrameSpec, records: impl Iterator<Item = &'a [u8]> + Clone) 
     buffer
 }
 
-/// Makes the checksum right, and a payload that reaches beyond the input end with it.
-pub fn mend(input: &mut [u8]) {
+/// Makes the checksum right, and shortens a payload that would end after the input.
+pub fn repair(input: &mut [u8]) {
     let len = input.len();
     let Ok((header, _)) = FrameHeader::mut_from_prefix(input) else { return };
     let payload_bytes_max = (len - FRAME_HEADER_BYTES) as u32;

@@ -1,6 +1,7 @@
-//! The head's files: what a start finds in them is a chain, and cutting off a torn end is done once and for all.
+//! The head's files: recovery finds a chain of frames in them, and after it cut off a torn tail there is nothing more
+//! to cut.
 //!
-//! An input is a list of patches over two empty segments of four blocks, because whole files would be mostly zeros:
+//! An input is a list of patches over two empty segments of four blocks, because complete files would be mostly zeros:
 //!
 //! ```text
 //! | block u8 | bytes u16 | bytes ... | block u8 | ...
@@ -21,7 +22,7 @@ use wal::units::{ChainHash, Lsn, Place, SegmentIdx, Tail, Timeline};
 use wal::verdict::{Verdict, judge};
 use zerocopy::{FromBytes, IntoBytes};
 
-pub const TARGET: Target = Target { name: "head", seeds, mend, check, bytes_max: 8192, round_inputs: 2_000 };
+pub const TARGET: Target = Target { name: "head", seeds, repair, check, bytes_max: 8192, round_inputs: 2_000 };
 
 const TIMELINE: Timeline = Timeline(1);
 const SEGMENT_BLOCKS: usize = 4;
@@ -33,10 +34,10 @@ const PATCH_HEADER_BYTES: usize = 3;
 fn check(input: &[u8]) -> Outcome {
     let files = files(input);
     let dir = scratch::dir().join("head");
-    std::fs::create_dir_all(&dir).expect("the scratch directory takes a directory");
+    std::fs::create_dir_all(&dir).expect("a directory can be made in the scratch directory");
     for (ordinal, file) in (0..).zip(files.chunks_exact(SEGMENT_BYTES)) {
         let path = dir.join(SegmentIdx(ordinal).file_name());
-        std::fs::write(path, file).expect("and files");
+        std::fs::write(path, file).expect("a file can be written in the scratch directory");
     }
     let segments = match Segments::open(&dir, OWNER, Access::ReadWrite) {
         Ok(segments) => segments,
@@ -61,24 +62,24 @@ const STORED: Tail = Tail { seq: Lsn::ZERO, chain: ChainHash([0; 32]) };
 
 fn refused(dir: &Path, error: &WalError) -> Outcome {
     let known = matches!(error.kind(), ErrorKind::Damaged | ErrorKind::UnknownFormat | ErrorKind::TimelineDiffers);
-    assert!(known, "bytes are refused for what they are: {error}");
+    assert!(known, "only the bytes can be refused, not the system: {error}");
     assert!(error.to_string().contains(&dir.join("head-").display().to_string()), "{error} names the file");
     Outcome::Refused
 }
 
-/// What a scan tells is so, at the place that it tells.
+/// Checks that each frame and each suspect of a scan is in the files at the place that the scan names.
 fn scanned(found: &HeadScan, files: &[u8]) {
     assert!(found.frames.is_sorted_by_key(|frame| (frame.seq_first, frame.place)));
     assert!(found.suspects.is_sorted_by_key(|suspect| (suspect.seq_first, suspect.place)));
     for place in &found.frames {
-        let frame = Frame::decode(in_segment(files, place.place)).expect("a frame that was proved is one");
+        let frame = Frame::decode(in_segment(files, place.place)).expect("a frame that the scan found decodes");
         assert_eq!((frame.hash(), frame.tail(), frame.timeline()), (place.hash, place.tail(), TIMELINE));
         assert_eq!((frame.seq_first(), frame.bytes().len()), (place.seq_first, place.frame_bytes));
         assert!(place.place_after().offset <= GEOMETRY.segment_bytes, "no frame reaches into the next segment");
     }
     for suspect in &found.suspects {
         let fault = Frame::decode(in_segment(files, suspect.place)).err();
-        assert_eq!(fault, Some(suspect.fault), "a suspect is no frame");
+        assert_eq!(fault, Some(suspect.fault), "a suspect does not decode, for the fault that the scan names");
     }
 }
 
@@ -87,7 +88,8 @@ fn in_segment(files: &[u8], place: Place) -> &[u8] {
     &files[segment + place.offset as usize..segment + SEGMENT_BYTES]
 }
 
-/// The frames are a chain from what was stored; after the cut there is nothing left to cut.
+/// Checks that the frames are a chain that begins after the stored tail, and that after the cut there is nothing more
+/// to cut.
 fn judged(segments: &Segments, verdict: &Verdict) -> Outcome {
     let mut tail = STORED;
     for frame in &verdict.frames {
@@ -98,8 +100,8 @@ fn judged(segments: &Segments, verdict: &Verdict) -> Outcome {
     if let Some(cut) = &verdict.cut {
         assert_eq!(cut.seq, tail.seq.next());
         let kept = |place: &Place| verdict.frames.iter().any(|frame| frame.blocks().any(|block| block == *place));
-        assert!(!cut.wipes.iter().any(kept), "nothing of the log is wiped");
-        segments.wipe(&cut.wipes).expect("the files take zeros");
+        assert!(!cut.wipes.iter().any(kept), "no block of a frame that is kept is wiped");
+        segments.wipe(&cut.wipes).expect("zeros can be written to the files");
         let again = scan(segments, TIMELINE, Lsn::ZERO).expect("less damage than before");
         let again = judge(&again, STORED).expect("less damage than before");
         assert_eq!((&again.frames, again.tail, &again.cut), (&verdict.frames, verdict.tail, &None));
@@ -119,7 +121,7 @@ fn patches(input: &[u8]) -> Vec<(usize, Range<usize>)> {
     patches
 }
 
-/// Both files, one behind the other.
+/// The bytes of both files, one after the other.
 fn files(input: &[u8]) -> Vec<u8> {
     let mut files = vec![0; 2 * SEGMENT_BYTES];
     for ordinal in 0..GEOMETRY.segment_count {
@@ -135,26 +137,26 @@ fn files(input: &[u8]) -> Vec<u8> {
 }
 
 /// Checksums of headers and frames; for every other input also the links from each frame to the next.
-fn mend(input: &mut [u8]) {
+fn repair(input: &mut [u8]) {
     let relink = crc32c::crc32c(input).is_multiple_of(2);
     let mut chain = STORED.chain;
     for (block, patch) in patches(input) {
         let bytes = &mut input[patch];
         if block % SEGMENT_BLOCKS == 0 {
-            mend_segment_header(bytes);
+            repair_segment_header(bytes);
             continue;
         }
         if relink && let Ok((header, _)) = FrameHeader::mut_from_prefix(bytes) {
             header.chain_prev = chain.0;
         }
-        frame::mend(bytes);
+        frame::repair(bytes);
         if let Ok(frame) = Frame::decode(bytes) {
             chain = frame.hash();
         }
     }
 }
 
-fn mend_segment_header(bytes: &mut [u8]) {
+fn repair_segment_header(bytes: &mut [u8]) {
     if let Ok((header, _)) = SegmentHeader::mut_from_prefix(bytes) {
         let covered = std::mem::offset_of!(SegmentHeader, crc32c);
         header.crc32c = crc32c::crc32c(&header.as_bytes()[..covered]).into();
@@ -176,7 +178,7 @@ fn seeds() -> Vec<Vec<u8>> {
     }
     let mut with_header = Vec::new();
     push_patch(SEGMENT_BLOCKS, SegmentHeader::new(OWNER, SegmentIdx(1)).as_bytes(), &mut with_header);
-    push_patch(2, &frame::sample(1, STORED.chain, &[b"a torn frame is cut behind this one"]), &mut with_header);
+    push_patch(2, &frame::sample(1, STORED.chain, &[b"a torn frame is cut after this one"]), &mut with_header);
     let mut torn = frame::sample(2, STORED.chain, &[b"torn"]);
     torn.pop();
     push_patch(3, &torn, &mut with_header);

@@ -1,4 +1,4 @@
-//! The text that says whose a data directory is: it has one form only.
+//! The file that names the node a data directory belongs to: it has one form only.
 
 use crate::scratch;
 use crate::target::{Outcome, Target};
@@ -7,7 +7,7 @@ use wal::identity::Identity;
 use wal::segment::Geometry;
 use wal::units::{Lsn, Timeline};
 
-pub const TARGET: Target = Target { name: "identity", seeds, mend, check, bytes_max: 512, round_inputs: 8_000 };
+pub const TARGET: Target = Target { name: "identity", seeds, repair, check, bytes_max: 512, round_inputs: 8_000 };
 
 const CRC_NAME: &[u8] = b"crc32c ";
 const CRC_DIGITS: usize = 8;
@@ -28,8 +28,8 @@ fn check(input: &[u8]) -> Outcome {
     }
 }
 
-/// The last line's checksum of all lines above it.
-pub fn mend(input: &mut [u8]) {
+/// Makes the checksum in the last line right, which covers the lines before it.
+pub fn repair(input: &mut [u8]) {
     let Some(at) = input.windows(CRC_NAME.len()).rposition(|window| window == CRC_NAME) else { return };
     let crc = format!("{:08x}", crc32c::crc32c(&input[..at]));
     if let Some(digits) = input.get_mut(at + CRC_NAME.len()..at + CRC_NAME.len() + CRC_DIGITS) {

@@ -1,4 +1,4 @@
-//! The text that says where a restored directory came from: it has one form only, however many restores it tells of.
+//! The file that lists the restores that a data directory came from: it has one form only.
 
 use super::identity;
 use crate::meter;
@@ -10,9 +10,10 @@ use wal::lineage::{Ancestor, LINEAGE_FILE, Lineage};
 use wal::units::{Lsn, NodeId, Timeline};
 
 pub const TARGET: Target =
-    Target { name: "lineage", seeds, mend: identity::mend, check, bytes_max: 1024, round_inputs: 8_000 };
+    Target { name: "lineage", seeds, repair: identity::repair, check, bytes_max: 1024, round_inputs: 8_000 };
 
-/// A line is far longer than what is kept of it; its words, the text and the list may each double.
+/// A line is far longer than its entry in memory; its words, the text and the list may each have twice the capacity
+/// that they need.
 const HELD_PER_BYTE: usize = 16;
 
 fn check(input: &[u8]) -> Outcome {
@@ -33,11 +34,11 @@ fn check(input: &[u8]) -> Outcome {
     }
 }
 
-/// The file as the product writes it, which it does in new directories only.
+/// The file as the product writes it, which it does only in new directories.
 fn written(lineage: &Lineage) -> Vec<u8> {
-    let dir = tempfile::tempdir_in(scratch::dir()).expect("the scratch directory takes a directory");
-    lineage.write_new(dir.path()).expect("and a file");
-    fs::read(dir.path().join(LINEAGE_FILE)).expect("it was just written")
+    let dir = tempfile::tempdir_in(scratch::dir()).expect("a directory can be made in the scratch directory");
+    lineage.write_new(dir.path()).expect("a new directory has no lineage yet");
+    fs::read(dir.path().join(LINEAGE_FILE)).expect("the file was just written")
 }
 
 fn seeds() -> Vec<Vec<u8>> {

@@ -1,22 +1,22 @@
-//! The packets around a log-in: what is read is written so that it is read the same.
+//! The packets of a log-in: a payload that is read is the same after it was written and read again.
 
 use crate::meter;
-use crate::target::{Outcome, Target, mend_nothing};
+use crate::target::{Outcome, Target, repair_nothing};
 use api::binary::login::{LoginAccepted, LoginReject, LoginRequest, SessionName};
 use api::binary::stream::SessionSeq;
 
 pub const TARGET: Target =
-    Target { name: "login", seeds, mend: mend_nothing, check, bytes_max: 64, round_inputs: 40_000 };
+    Target { name: "login", seeds, repair: repair_nothing, check, bytes_max: 64, round_inputs: 40_000 };
 
 fn check(input: &[u8]) -> Outcome {
-    // No type of packet is looked at here: each reader gets every payload.
+    // An input has no packet type: every reader gets every payload.
     let outcomes = [request(input), accepted(input), rejected(input), name(input)];
     if outcomes.contains(&Outcome::Decoded) { Outcome::Decoded } else { Outcome::Refused }
 }
 
 fn request(input: &[u8]) -> Outcome {
     let Ok(login) = meter::within(0, || LoginRequest::read(input)) else { return Outcome::Refused };
-    assert!(!format!("{login:?}").contains("password"), "a log line shows no password");
+    assert!(!format!("{login:?}").contains("password"), "the debug text does not show the password");
     let written = login.write().expect("what was read fits its fields");
     assert_eq!(LoginRequest::read(&written).as_ref(), Ok(&login));
     Outcome::Decoded

@@ -1,6 +1,7 @@
-//! The file of the highest acknowledged sequence: the newer whole slot counts, and noting goes on from there.
+//! The mark, the file of the highest acknowledged sequence: the newer intact slot counts, and the next one is written
+//! after it.
 //!
-//! An input is both slots, 32 bytes each; what is missing is missing in the file.
+//! An input is both slots, 32 bytes each; a short input makes a short file.
 
 use crate::scratch;
 use crate::target::{Outcome, Target};
@@ -10,19 +11,20 @@ use wal::mark::{MARK_MAGIC, MARK_SLOT_STRIDE_BYTES, MARK_VERSION, Mark, MarkSlot
 use wal::units::{Lsn, Timeline};
 use zerocopy::{FromBytes, IntoBytes};
 
-pub const TARGET: Target = Target { name: "mark", seeds, mend, check, bytes_max: 2 * SLOT_BYTES, round_inputs: 5_000 };
+pub const TARGET: Target =
+    Target { name: "mark", seeds, repair, check, bytes_max: 2 * SLOT_BYTES, round_inputs: 5_000 };
 
 const SLOT_BYTES: usize = size_of::<MarkSlot>();
 const TIMELINE: Timeline = Timeline(1);
 
 fn check(input: &[u8]) -> Outcome {
     let path = scratch::file("mark", &file(input));
-    let newest = slots(input).zip(0..).filter(proved).map(|(slot, _)| slot).max_by_key(|slot| slot.counter.get());
+    let newest = slots(input).zip(0..).filter(is_intact).map(|(slot, _)| slot).max_by_key(|slot| slot.counter.get());
     let expected = newest.filter(|slot| slot.version.get() == MARK_VERSION && slot.timeline.get() == TIMELINE.0);
     let seq = match Mark::read(&path, TIMELINE) {
         Ok(seq) => seq,
         Err(error) => {
-            assert!(expected.is_none(), "a whole slot is believed: {error}");
+            assert!(expected.is_none(), "an intact slot was refused: {error}");
             let refusals = [ErrorKind::Damaged, ErrorKind::UnknownFormat, ErrorKind::TimelineDiffers];
             assert!(refusals.contains(&error.kind()), "{error}");
             assert!(error.to_string().contains(&path.display().to_string()), "{error} names the file");
@@ -30,15 +32,19 @@ fn check(input: &[u8]) -> Outcome {
         }
     };
     assert_eq!(Some(seq.0), expected.map(|slot| slot.seq.get()));
-    let mut mark = Mark::open(&path, TIMELINE).expect("what is read can be opened");
+    let mut mark = Mark::open(&path, TIMELINE).expect("a mark that can be read can be opened");
     assert_eq!(mark.seq(), seq);
     let higher = Lsn(seq.0.saturating_add(1));
     if higher != seq && expected.is_some_and(|slot| slot.counter.get() == u64::MAX) {
-        assert_eq!(mark.advance(higher).expect_err("no next counter").kind(), ErrorKind::Damaged);
+        assert_eq!(mark.advance(higher).expect_err("there is no next counter").kind(), ErrorKind::Damaged);
         return Outcome::Decoded;
     }
-    mark.advance(higher).expect("the file takes a slot");
-    assert_eq!(Mark::read(&path, TIMELINE).expect("it was just written"), higher, "what was noted is what is read");
+    mark.advance(higher).expect("a slot can be written to the file");
+    assert_eq!(
+        Mark::read(&path, TIMELINE).expect("the mark was just written"),
+        higher,
+        "the mark reads as it was written"
+    );
     Outcome::Decoded
 }
 
@@ -56,16 +62,16 @@ fn slots(input: &[u8]) -> impl Iterator<Item = MarkSlot> + '_ {
 }
 
 /// Slots are written in turn: an even counter in the first, an odd one in the second.
-fn proved((slot, idx): &(MarkSlot, u64)) -> bool {
-    let whole = slot.crc32c.get() == checksum(*slot);
-    slot.magic.get() == MARK_MAGIC && whole && slot.counter.get() % 2 == *idx
+fn is_intact((slot, idx): &(MarkSlot, u64)) -> bool {
+    let checksum_matches = slot.crc32c.get() == checksum(*slot);
+    slot.magic.get() == MARK_MAGIC && checksum_matches && slot.counter.get() % 2 == *idx
 }
 
 fn checksum(slot: MarkSlot) -> u32 {
     crc32c::crc32c(MarkSlot { crc32c: 0.into(), ..slot }.as_bytes())
 }
 
-fn mend(input: &mut [u8]) {
+fn repair(input: &mut [u8]) {
     for bytes in input.chunks_exact_mut(SLOT_BYTES).take(2) {
         let Ok(slot) = MarkSlot::read_from_bytes(bytes) else { return };
         let at = offset_of!(MarkSlot, crc32c);

@@ -1,6 +1,7 @@
-//! Packets with market data, and numbers in them set right: without that, every change of one is a gap and nothing more.
+//! Packets of market data whose sequence numbers are repaired: without that, almost every mutation would be a gap and
+//! the test would go no further.
 
-use crate::house::House;
+use crate::small_exchange::SmallExchange;
 use api::binary::market::*;
 use api::binary::sbe::{Field, HEADER_BYTES, Message};
 use api::binary::soup::{PACKET_HEADER_BYTES, PacketKind, append_packet};
@@ -8,7 +9,7 @@ use book::testing::workload::{Profile, Workload};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Where the fields of each message lie.
+/// The offsets of the fields of each message.
 const LAYOUTS: [(u16, &[Field]); 7] = [
     (InstrumentDefinition::TEMPLATE, InstrumentDefinition::FIELDS),
     (OrderAdd::TEMPLATE, OrderAdd::FIELDS),
@@ -19,7 +20,7 @@ const LAYOUTS: [(u16, &[Field]); 7] = [
     (TradingStatus::TEMPLATE, TradingStatus::FIELDS),
 ];
 
-/// Each payload of a stream, with its place.
+/// The range of each payload in a stream of packets.
 pub fn payloads(stream: &[u8]) -> Vec<Range<usize>> {
     let mut places = Vec::new();
     let mut at = 0;
@@ -34,7 +35,7 @@ pub fn payloads(stream: &[u8]) -> Vec<Range<usize>> {
     places
 }
 
-/// Numbers every message of an instrument as the one that follows.
+/// Gives every message of an instrument the sequence number that is expected next.
 pub fn renumber(stream: &mut [u8]) {
     let mut last: BTreeMap<u64, u64> = BTreeMap::new();
     for place in payloads(stream) {
@@ -87,15 +88,15 @@ pub fn packets(messages: &[Vec<u8>]) -> Vec<u8> {
     stream
 }
 
-/// What an exchange publishes over its opening and so many commands of a workload.
+/// The messages that an exchange publishes while it is set up and applies so many commands of a workload.
 pub fn published(profile: Profile, commands: usize) -> Vec<Vec<u8>> {
     let mut workload = Workload::new(profile, 3);
-    let mut house = House::new();
-    workload.setup().iter().for_each(|command| house.apply(command));
+    let mut exchange = SmallExchange::new();
+    workload.setup().iter().for_each(|command| exchange.apply(command));
     for _ in 0..commands {
         let command = workload.next_command();
-        house.apply(&command);
-        house.events.iter().for_each(|event| workload.observe(event));
+        exchange.apply(&command);
+        exchange.events.iter().for_each(|event| workload.observe(event));
     }
-    house.public
+    exchange.public
 }

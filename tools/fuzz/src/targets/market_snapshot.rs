@@ -1,6 +1,6 @@
-//! A market in messages: what comes out of a snapshot writes the same snapshot.
+//! A snapshot of the market data: the books that are read from it write the same snapshot.
 
-use super::depth::adds_up;
+use super::depth::check_sums;
 use super::market_packets::{packets, payloads, published, renumber, template_of};
 use crate::meter;
 use crate::target::{Outcome, Target};
@@ -15,16 +15,18 @@ use std::collections::BTreeSet;
 use std::mem::offset_of;
 use std::ops::Range;
 
-pub const TARGET: Target = Target { name: "market_snapshot", seeds, mend, check, bytes_max: 8192, round_inputs: 4_000 };
+pub const TARGET: Target =
+    Target { name: "market_snapshot", seeds, repair, check, bytes_max: 8192, round_inputs: 4_000 };
 
 fn check(input: &[u8]) -> Outcome {
     let messages: Vec<&[u8]> = payloads(input).into_iter().map(|place| &input[place]).collect();
     let read = meter::within(64 * input.len() + (64 << 10), || read_all(&messages));
     let Ok(Some(snapshot)) = read else { return Outcome::Refused };
-    snapshot.depth.books().for_each(adds_up);
+    snapshot.depth.books().for_each(check_sums);
     let written = write(&snapshot.depth, snapshot.as_of);
     let parts: Vec<&[u8]> = written.iter().map(Vec::as_slice).collect();
-    let again = read_all(&parts).expect("what was written is read").expect("to its end");
+    let again =
+        read_all(&parts).expect("a snapshot that was written reads").expect("a snapshot that was written is complete");
     assert_eq!(again.as_of, snapshot.as_of);
     assert_eq!(write(&again.depth, again.as_of), written, "the same books write the same bytes");
     Outcome::Decoded
@@ -46,8 +48,8 @@ fn write(depth: &Depth, as_of: SessionSeq) -> Vec<Vec<u8>> {
     messages
 }
 
-/// Sets right what the end says of all before it, and the numbers in between.
-fn mend(stream: &mut [u8]) {
+/// Repairs the sequence numbers, and the counts and the checksum in the last message.
+fn repair(stream: &mut [u8]) {
     renumber(stream);
     let mut begin: Option<Range<usize>> = None;
     let (mut instruments, mut orders, mut checksum) = (BTreeSet::new(), 0u32, 0);
@@ -94,8 +96,8 @@ fn seeds() -> Vec<Vec<u8>> {
     let snapshot_after = |profile, commands| {
         let mut depth = Depth::default();
         for message in published(profile, commands) {
-            let message = MarketMessage::read(&message).expect("what is published can be read");
-            depth.apply(&message).expect("and follows");
+            let message = MarketMessage::read(&message).expect("a published message can be read");
+            depth.apply(&message).expect("a published message has the next number");
         }
         packets(&write(&depth, SessionSeq(commands as u64)))
     };

@@ -1,8 +1,8 @@
-//! Every message of both schemas: what was read is written with the same bytes, and nothing is allocated for it.
+//! Every message of both schemas: a message that is read is written with the same bytes, and reading allocates nothing.
 
 use crate::meter;
 use crate::seeds;
-use crate::target::{Outcome, Target, mend_nothing};
+use crate::target::{Outcome, Target, repair_nothing};
 use api::binary::market::{
     LEVEL_ENTRY_BLOCK, LEVEL_UPDATE_BYTES_MAX, LEVELS_PER_UPDATE_MAX, LevelEntry, MARKET_SCHEMA, MarketMessage,
     read_levels, write_level_update,
@@ -13,7 +13,7 @@ use std::fmt::Debug;
 use zerocopy::FromBytes;
 
 pub const TARGET: Target =
-    Target { name: "messages", seeds, mend: mend_nothing, check, bytes_max: 1024, round_inputs: 40_000 };
+    Target { name: "messages", seeds, repair: repair_nothing, check, bytes_max: 1024, round_inputs: 40_000 };
 
 fn check(input: &[u8]) -> Outcome {
     let outcomes = [
@@ -43,12 +43,12 @@ fn message<M: Debug + PartialEq>(
     let mut written = Vec::new();
     write(&message, &mut written);
     assert_eq!(read(&written).as_ref(), Ok(&message));
-    assert_eq!(written[2..6], input[2..6], "template and schema stay");
-    assert_eq!(written[HEADER_BYTES..], input[HEADER_BYTES..written.len()], "the block stays as it lies");
+    assert_eq!(written[2..6], input[2..6], "template and schema are the same");
+    assert_eq!(written[HEADER_BYTES..], input[HEADER_BYTES..written.len()], "the block has the same bytes");
     Outcome::Decoded
 }
 
-/// An error says what is there.
+/// Checks that an error states what the header has.
 fn refused(input: &[u8], schema: u16, error: SbeError) {
     let header = Header::read_from_prefix(input).ok().map(|(header, _)| header);
     let Some(header) = header else {
@@ -56,7 +56,7 @@ fn refused(input: &[u8], schema: u16, error: SbeError) {
         return;
     };
     match error {
-        SbeError::NoHeader { .. } => panic!("there is a header"),
+        SbeError::NoHeader { .. } => panic!("the input has a header"),
         SbeError::WrongSchema { found, expected } => {
             assert_eq!((found, expected), (header.schema_id.get(), schema));
             assert_ne!(found, expected);
@@ -78,9 +78,10 @@ fn levels(input: &[u8], update: api::binary::market::LevelUpdate) {
         meter::within(bound, || read_levels(input).map(|entries| entries.collect()));
     let Ok(levels) = levels else { return };
     if levels.len() <= LEVELS_PER_UPDATE_MAX {
-        let mut room = [0; LEVEL_UPDATE_BYTES_MAX];
-        let len = write_level_update(update, &levels, &mut room);
-        let again: Vec<LevelEntry> = read_levels(&room[..len]).expect("what was written is read").collect();
+        let mut buffer = [0; LEVEL_UPDATE_BYTES_MAX];
+        let len = write_level_update(update, &levels, &mut buffer);
+        let again: Vec<LevelEntry> =
+            read_levels(&buffer[..len]).expect("an update that was written can be read").collect();
         assert_eq!(again, levels);
     }
 }

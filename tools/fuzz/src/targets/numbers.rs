@@ -1,17 +1,17 @@
-//! The numbers of all streams in a snapshot's pieces: what loads saves to the same bytes.
+//! The positions of all streams in a snapshot's pieces: positions that load save to the same bytes.
 //!
 //! ```text
 //! | tag u8 | bytes u16 | piece ... | tag u8 | ...
 //! ```
 
 use crate::meter;
-use crate::target::{Outcome, Target, mend_nothing};
+use crate::target::{Outcome, Target, repair_nothing};
 use node::replica::stream_positions::{StreamPositions, StreamPositionsLoader};
 
 pub const TARGET: Target =
-    Target { name: "numbers", seeds, mend: mend_nothing, check, bytes_max: 2048, round_inputs: 20_000 };
+    Target { name: "numbers", seeds, repair: repair_nothing, check, bytes_max: 2048, round_inputs: 20_000 };
 
-/// The pieces' numbers of docs/STORAGE.md, which the crate keeps to itself.
+/// The tags of docs/STORAGE.md, which are private in the crate.
 const TAG_SESSIONS: u8 = 64;
 const TAG_FEED: u8 = 65;
 const NUMBER_BYTES: usize = 8;
@@ -19,30 +19,30 @@ const FEED_HEAD: usize = 4;
 
 fn check(input: &[u8]) -> Outcome {
     let pieces = pieces(input);
-    // The numbers, in lists that grow by doubling, and once more as they are handed over.
+    // The numbers, in lists that grow by doubling, and once more when they are moved out.
     let loaded = meter::within(8 * input.len() + 1024, || load(&pieces));
     let Some(numbers) = loaded else {
-        let of_whole_numbers = pieces.iter().all(|(_, piece)| piece.len() % NUMBER_BYTES == 0);
-        assert!(!(of_whole_numbers && can_be(&pieces)), "numbers that can be so were refused");
+        let has_no_partial_number = pieces.iter().all(|(_, piece)| piece.len() % NUMBER_BYTES == 0);
+        assert!(!(has_no_partial_number && is_valid(&pieces)), "valid positions were refused");
         return Outcome::Refused;
     };
-    assert!(can_be(&pieces), "numbers that cannot be so were taken");
+    assert!(is_valid(&pieces), "invalid positions were accepted");
     let saved = save(&numbers);
     for tag in [TAG_SESSIONS, TAG_FEED] {
-        assert_eq!(joined(&saved, tag), joined(&pieces, tag), "what was loaded is saved");
+        assert_eq!(joined(&saved, tag), joined(&pieces, tag), "positions that were loaded are saved");
     }
     let again = load(&saved.iter().map(|(tag, piece)| (*tag, piece.as_slice())).collect::<Vec<_>>());
-    assert_eq!(save(&again.expect("what was saved loads")), saved);
+    assert_eq!(save(&again.expect("positions that were saved load")), saved);
     Outcome::Decoded
 }
 
 fn pieces(input: &[u8]) -> Vec<(u8, &[u8])> {
     let mut pieces = Vec::new();
     let mut rest = input;
-    while let [tag, low, high, behind @ ..] = rest {
-        let len = usize::from(u16::from_le_bytes([*low, *high])).min(behind.len());
-        pieces.push((*tag, &behind[..len]));
-        rest = &behind[len..];
+    while let [tag, low, high, after @ ..] = rest {
+        let len = usize::from(u16::from_le_bytes([*low, *high])).min(after.len());
+        pieces.push((*tag, &after[..len]));
+        rest = &after[len..];
     }
     pieces
 }
@@ -58,17 +58,17 @@ fn save(numbers: &StreamPositions) -> Vec<(u8, Vec<u8>)> {
         pieces.push((tag, piece.to_vec()));
         Ok(())
     });
-    saved.expect("memory takes everything");
+    saved.expect("a vector accepts every piece");
     pieces
 }
 
-/// Every number that a tag has: where one piece ends and the next begins says nothing.
+/// All bytes of a tag: where one piece ends and the next begins has no meaning.
 fn joined(pieces: &[(u8, impl AsRef<[u8]>)], tag: u8) -> Vec<u8> {
     pieces.iter().filter(|(of, _)| *of == tag).flat_map(|(_, piece)| piece.as_ref()).copied().collect()
 }
 
-/// Known tags, a whole head, and no stream whose next message is numbered zero.
-fn can_be(pieces: &[(u8, &[u8])]) -> bool {
+/// Known tags, a complete head, and no stream whose next message has the number zero.
+fn is_valid(pieces: &[(u8, &[u8])]) -> bool {
     let zero = [0; NUMBER_BYTES];
     let (sessions, feed) = (joined(pieces, TAG_SESSIONS), joined(pieces, TAG_FEED));
     pieces.iter().all(|(tag, _)| [TAG_SESSIONS, TAG_FEED].contains(tag))

@@ -1,9 +1,10 @@
-//! A client's packets all the way: decoded, put into the log's bytes and back, done by an engine, and answered.
+//! A client's packets from the wire to the answers: decoded, encoded as records of the log and back, and applied by an
+//! engine.
 
-use crate::house::House;
 use crate::meter;
 use crate::seeds;
-use crate::target::{Outcome, Target, mend_nothing};
+use crate::small_exchange::SmallExchange;
+use crate::target::{Outcome, Target, repair_nothing};
 use api::binary::decode::{Decoded, Sender, decode};
 use api::binary::depth::Depth;
 use api::binary::market::MarketMessage;
@@ -14,10 +15,10 @@ use book::command::Command;
 use book::ids::{AccountId, SessionId};
 
 pub const TARGET: Target =
-    Target { name: "order_entry", seeds, mend: mend_nothing, check, bytes_max: 4096, round_inputs: 1_500 };
+    Target { name: "order_entry", seeds, repair: repair_nothing, check, bytes_max: 4096, round_inputs: 1_500 };
 
 fn check(input: &[u8]) -> Outcome {
-    let mut house = House::opened();
+    let mut exchange = SmallExchange::opened();
     let mut reader = PacketReader::default();
     let mut rest = input;
     let mut decoded = 0;
@@ -26,28 +27,28 @@ fn check(input: &[u8]) -> Outcome {
         let number = 1 + decoded % 2;
         let drop_copy = packet.kind == PacketKind::Debug;
         let sender = Sender { session: SessionId(number), account: AccountId(number), drop_copy };
-        let Some(command) = decoded_command(packet.payload, &sender, &house) else { break };
-        survives_the_log(&command);
-        house.apply(&command);
+        let Some(command) = decoded_command(packet.payload, &sender, &exchange) else { break };
+        check_record(&command);
+        exchange.apply(&command);
         decoded += 1;
     }
     if decoded == 0 {
         return Outcome::Refused;
     }
-    house.engine.verify().expect("no message brings the books out of balance");
+    exchange.engine.verify().expect("no message makes the books inconsistent");
     let mut depth = Depth::default();
-    for message in &house.public {
-        let message = MarketMessage::read(message).expect("what is published can be read");
-        depth.apply(&message).expect("what is published follows from what was published");
+    for message in &exchange.public {
+        let message = MarketMessage::read(message).expect("a published message can be read");
+        depth.apply(&message).expect("a published message has the next number");
     }
-    for answer in &house.answers {
-        Answer::read(answer).expect("what is answered can be read");
+    for answer in &exchange.answers {
+        Answer::read(answer).expect("an answer can be read");
     }
     Outcome::Decoded
 }
 
-fn decoded_command(message: &[u8], sender: &Sender, house: &House) -> Option<Command> {
-    let made = meter::within(0, || decode(message, sender, &house.instruments));
+fn decoded_command(message: &[u8], sender: &Sender, exchange: &SmallExchange) -> Option<Command> {
+    let made = meter::within(0, || decode(message, sender, &exchange.instruments));
     let request = Request::read(message);
     match made {
         Err(error) => {
@@ -55,17 +56,17 @@ fn decoded_command(message: &[u8], sender: &Sender, house: &House) -> Option<Com
             None
         }
         Ok(Decoded::Command(command) | Decoded::SetSession { command, .. }) => {
-            assert!(request.is_ok(), "both readers take the same messages");
+            assert!(request.is_ok(), "both readers accept the same messages");
             Some(command)
         }
     }
 }
 
-fn survives_the_log(command: &Command) {
-    let mut room = [0; codec::RECORD_BYTES_MAX];
+fn check_record(command: &Command) {
+    let mut buffer = [0; codec::RECORD_BYTES_MAX];
     let ts = book::units::TsNs(7);
-    let len = codec::encode(ts, command, &mut room).expect("a client's command fits a record");
-    let record = codec::decode(&room[..len]).expect("what was encoded decodes");
+    let len = codec::encode(ts, command, &mut buffer).expect("a client's command fits a record");
+    let record = codec::decode(&buffer[..len]).expect("a record that was encoded decodes");
     assert_eq!((record.ts, &record.command), (ts, command));
 }
 
@@ -83,7 +84,7 @@ fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Orders of two sessions that rest and meet.
+/// Orders of two sessions, some of which rest and are filled by others.
 fn trades() -> Vec<Vec<u8>> {
     use api::binary::orders::NewOrder;
     use api::binary::sbe::Framed;

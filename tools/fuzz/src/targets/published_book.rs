@@ -1,8 +1,8 @@
-//! Rows of a published order book, held against a book of our own.
+//! Rows of a published order book, which are compared with a book that the test built.
 
 use super::market_packets::published;
 use crate::meter;
-use crate::target::{Outcome, Target, mend_nothing};
+use crate::target::{Outcome, Target, repair_nothing};
 use api::binary::depth::{Depth, DepthBook};
 use api::binary::market::MarketMessage;
 use api::decimal::PriceE9;
@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use tools::recorded_day::published_book::PublishedBook;
 
 pub const TARGET: Target =
-    Target { name: "published_book", seeds, mend: mend_nothing, check, bytes_max: 1024, round_inputs: 8_000 };
+    Target { name: "published_book", seeds, repair: repair_nothing, check, bytes_max: 1024, round_inputs: 8_000 };
 
 const UNIT: PriceE9 = PriceE9(100_000);
 const SHARE_E8: i64 = 100_000_000;
@@ -22,14 +22,14 @@ const DUMMY: &str = "9999999999,0";
 static DEPTH: LazyLock<Depth> = LazyLock::new(|| {
     let mut depth = Depth::default();
     for message in published(Profile::Maker, 60) {
-        let message = MarketMessage::read(&message).expect("what is published can be read");
-        depth.apply(&message).expect("and follows");
+        let message = MarketMessage::read(&message).expect("a published message can be read");
+        depth.apply(&message).expect("a published message has the next number");
     }
     depth
 });
 
 fn depth() -> &'static DepthBook {
-    DEPTH.book(1).expect("the workload's first market")
+    DEPTH.book(1).expect("the workload has a first market")
 }
 
 fn check(input: &[u8]) -> Outcome {
@@ -37,7 +37,7 @@ fn check(input: &[u8]) -> Outcome {
     let own = depth();
     let book = meter::within(64 * input.len() + 4096, || PublishedBook::new(text.to_owned()));
     assert_eq!(book.rows_count(), text.split_inclusive('\n').count());
-    assert!(book.compare(book.rows_count(), UNIT, own).is_err(), "a row behind the last is not there");
+    assert!(book.compare(book.rows_count(), UNIT, own).is_err(), "there is no row after the last");
     let mut equal = false;
     for (row, line) in text.split_inclusive('\n').enumerate() {
         let Ok(difference) = book.compare(row, UNIT, own) else { continue };
@@ -49,7 +49,7 @@ fn check(input: &[u8]) -> Outcome {
             let same = |(found, expected): (&Option<i64>, &Option<i64>)| found == expected || is_dummy(expected);
             let (found, expected) = (numbers(line), numbers(&written));
             assert!(found.len() == expected.len(), "{line:?} has the columns of {levels} levels");
-            // The size of a level that is not there may be anything.
+            // The size of an absent level may be anything.
             let pairs = found.chunks(2).zip(expected.chunks(2));
             let all = pairs.flat_map(|(f, e)| if is_dummy(&e[0]) { vec![] } else { f.iter().zip(e).collect() });
             assert!(all.into_iter().all(same), "{line:?} is not {written:?}");
@@ -63,7 +63,7 @@ fn is_dummy(price: &Option<i64>) -> bool {
     price.is_some_and(|price| price.unsigned_abs() == 9_999_999_999)
 }
 
-/// The best levels as a row of the published book.
+/// Writes the best levels as a row of the published book.
 fn write(book: &DepthBook, levels: usize) -> String {
     let side = |side| {
         let mut levels = book.levels(side);

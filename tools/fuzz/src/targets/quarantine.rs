@@ -1,4 +1,4 @@
-//! The list of records that are left out: what is read is written to a list that reads the same.
+//! The list of quarantined records: a list that is read is the same after it was written and read again.
 
 use super::identity;
 use crate::scratch;
@@ -8,7 +8,7 @@ use wal::quarantine::{QUARANTINE_FILE, QUARANTINED_MAX, Quarantine, Quarantined,
 use wal::units::Lsn;
 
 pub const TARGET: Target =
-    Target { name: "quarantine", seeds, mend: identity::mend, check, bytes_max: 1024, round_inputs: 8_000 };
+    Target { name: "quarantine", seeds, repair: identity::repair, check, bytes_max: 1024, round_inputs: 8_000 };
 
 fn check(input: &[u8]) -> Outcome {
     let path = scratch::file(QUARANTINE_FILE, input);
@@ -26,9 +26,9 @@ fn check(input: &[u8]) -> Outcome {
         assert!(list.contains(seq) && (entry.until <= seq || list.is_overtaken(entry.until)));
     }
     let again = scratch::dir().join("again");
-    std::fs::create_dir_all(&again).expect("the scratch directory takes a directory");
-    list.write(&again).expect("and a file");
-    assert_eq!(Quarantine::read(&again).expect("what was written is read"), list);
+    std::fs::create_dir_all(&again).expect("a directory can be made in the scratch directory");
+    list.write(&again).expect("a list can be written to the scratch directory");
+    assert_eq!(Quarantine::read(&again).expect("a list that was written can be read"), list);
     Outcome::Decoded
 }
 
@@ -41,8 +41,8 @@ fn seeds() -> Vec<Vec<u8>> {
             assert!(list.add(Lsn(*seq), entry));
         }
         let dir = scratch::dir();
-        list.write(&dir).expect("the scratch directory takes a file");
-        std::fs::read(dir.join(QUARANTINE_FILE)).expect("it was just written")
+        list.write(&dir).expect("a file can be written in the scratch directory");
+        std::fs::read(dir.join(QUARANTINE_FILE)).expect("the file was just written")
     };
     vec![list(&[]), list(&[(4_711, "overflows the fee table, ticket 12"), (5_000, ""), (u64::MAX - 9, "ünïcode")])]
 }

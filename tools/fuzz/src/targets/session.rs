@@ -1,10 +1,10 @@
-//! The server's side of a connection: what it does follows from the bytes, not from how they came.
+//! The server's side of a connection: its actions depend on the bytes alone, not on how they were cut into reads.
 //!
-//! The first byte says whether the session is open already; the rest comes from the client.
+//! The first byte of an input says whether the session is open already; the rest comes from the client.
 
 use crate::seeds;
 use crate::splits::split;
-use crate::target::{Outcome, Target, mend_nothing};
+use crate::target::{Outcome, Target, repair_nothing};
 use api::binary::login::{LoginReject, LoginRequest, SessionName};
 use api::binary::session::{CloseReason, Flow, Inbound, Output, Session};
 use api::binary::soup::{PacketKind, append_packet};
@@ -12,13 +12,13 @@ use api::binary::stream::SessionSeq;
 use book::units::TsNs;
 
 pub const TARGET: Target =
-    Target { name: "session", seeds, mend: mend_nothing, check, bytes_max: 4096, round_inputs: 15_000 };
+    Target { name: "session", seeds, repair: repair_nothing, check, bytes_max: 4096, round_inputs: 15_000 };
 
 const NOW: TsNs = TsNs(1_700_000_000_000_000_000);
 const OPEN: u8 = 1;
 
 #[derive(Debug, PartialEq, Eq)]
-enum Said {
+enum Call {
     Sent(Vec<u8>),
     Login { user: String, password: Vec<u8>, session: SessionName, sequence: SessionSeq },
     Message(Vec<u8>),
@@ -27,21 +27,21 @@ enum Said {
 }
 
 #[derive(Default)]
-struct Listener(Vec<Said>);
+struct Recorder(Vec<Call>);
 
-impl Output for Listener {
+impl Output for Recorder {
     fn send(&mut self, bytes: &[u8]) {
-        self.0.push(Said::Sent(bytes.to_vec()));
+        self.0.push(Call::Sent(bytes.to_vec()));
     }
 
     fn close(&mut self, reason: CloseReason) {
-        self.0.push(Said::Close(reason));
+        self.0.push(Call::Close(reason));
     }
 }
 
-impl Inbound for Listener {
+impl Inbound for Recorder {
     fn login_requested(&mut self, login: &LoginRequest<'_>) {
-        self.0.push(Said::Login {
+        self.0.push(Call::Login {
             user: login.user.to_owned(),
             password: login.password.to_vec(),
             session: login.session,
@@ -49,57 +49,63 @@ impl Inbound for Listener {
         });
     }
 
-    /// Pauses behind every other length, so that the rest is brought again.
+    /// Pauses after a message of odd length, so that the caller has to bring the rest again.
     fn message(&mut self, bytes: &[u8]) -> Flow {
-        self.0.push(Said::Message(bytes.to_vec()));
+        self.0.push(Call::Message(bytes.to_vec()));
         if bytes.len() % 2 == 1 { Flow::Pause } else { Flow::Continue }
     }
 
     fn logout_requested(&mut self) {
-        self.0.push(Said::Logout);
+        self.0.push(Call::Logout);
     }
 }
 
 fn check(input: &[u8]) -> Outcome {
     let (first, bytes) = input.split_first().unwrap_or((&0, &[]));
     let open = first & OPEN != 0;
-    let said = run(&[bytes], open);
-    assert_eq!(run(&split(bytes), open), said, "the cuts between chunks say nothing");
-    let closes = said.iter().filter(|said| matches!(said, Said::Close(_))).count();
-    assert!(closes <= 1 && (closes == 0 || matches!(said.last(), Some(Said::Close(_)))), "the end is said once, last");
-    let heard = |said: &Said| matches!(said, Said::Message(_));
-    assert!(open || !said.iter().any(heard), "before a log-in nothing else is heard");
-    let logins = said.iter().filter(|said| matches!(said, Said::Login { .. })).count();
-    assert!(logins <= 1, "one log-in per connection");
-    let decoded = said.iter().any(|said| matches!(said, Said::Message(_) | Said::Login { .. } | Said::Logout));
+    let calls = run(&[bytes], open);
+    assert_eq!(run(&split(bytes), open), calls, "the cuts between chunks have no effect");
+    let closes = calls.iter().filter(|call| matches!(call, Call::Close(_))).count();
+    assert!(
+        closes <= 1 && (closes == 0 || matches!(calls.last(), Some(Call::Close(_)))),
+        "a connection closes once, last"
+    );
+    let is_message = |call: &Call| matches!(call, Call::Message(_));
+    assert!(open || !calls.iter().any(is_message), "no message is accepted before a log-in");
+    let logins = calls.iter().filter(|call| matches!(call, Call::Login { .. })).count();
+    assert!(logins <= 1, "a connection has at most one log-in");
+    let decoded = calls.iter().any(|call| matches!(call, Call::Message(_) | Call::Login { .. } | Call::Logout));
     if decoded { Outcome::Decoded } else { Outcome::Refused }
 }
 
-fn run(chunks: &[&[u8]], open: bool) -> Vec<Said> {
+fn run(chunks: &[&[u8]], open: bool) -> Vec<Call> {
     let mut session = Session::new(NOW);
-    let mut listener = Listener::default();
+    let mut recorder = Recorder::default();
     if open {
-        feed(&mut session, &login_packet(), &mut listener);
-        assert!(session.accept(NOW, SessionName::LIVE, SessionSeq::FIRST, &mut listener));
-        listener.0.clear();
+        feed(&mut session, &login_packet(), &mut recorder);
+        assert!(session.accept(NOW, SessionName::LIVE, SessionSeq::FIRST, &mut recorder));
+        recorder.0.clear();
     }
     for chunk in chunks {
-        feed(&mut session, chunk, &mut listener);
+        feed(&mut session, chunk, &mut recorder);
     }
-    let late = session.accept(NOW, SessionName::LIVE, SessionSeq::FIRST, &mut Listener::default());
-    assert!(!late || matches!(listener.0.last(), Some(Said::Login { .. })), "only who waits for an answer gets one");
-    session.reject(NOW, LoginReject::NotAuthorised, &mut listener);
-    assert_eq!(session.next_deadline().is_none(), listener.0.iter().any(|said| matches!(said, Said::Close(_))));
-    listener.0
+    let late = session.accept(NOW, SessionName::LIVE, SessionSeq::FIRST, &mut Recorder::default());
+    assert!(
+        !late || matches!(recorder.0.last(), Some(Call::Login { .. })),
+        "only a log-in that waits for an answer is accepted"
+    );
+    session.reject(NOW, LoginReject::NotAuthorised, &mut recorder);
+    assert_eq!(session.next_deadline().is_none(), recorder.0.iter().any(|call| matches!(call, Call::Close(_))));
+    recorder.0
 }
 
-/// Brings all bytes, and again what was left behind a pause.
-fn feed(session: &mut Session, bytes: &[u8], listener: &mut Listener) {
+/// Passes all bytes to the session, and those after a pause once more.
+fn feed(session: &mut Session, bytes: &[u8], recorder: &mut Recorder) {
     let mut rest = bytes;
     while !rest.is_empty() {
-        let taken = session.on_bytes(NOW, rest, listener);
-        assert!(0 < taken && taken <= rest.len(), "a session goes on, or pauses behind a message");
-        rest = &rest[taken..];
+        let consumed = session.on_bytes(NOW, rest, recorder);
+        assert!(0 < consumed && consumed <= rest.len(), "a session consumes at least the message that it pauses after");
+        rest = &rest[consumed..];
     }
 }
 
@@ -107,7 +113,7 @@ fn login_packet() -> Vec<u8> {
     let sequence = SessionSeq::HEAD;
     let login = LoginRequest { user: "MM1", password: b"password", session: SessionName::BLANK, sequence };
     let mut packet = Vec::new();
-    append_packet(PacketKind::Login, &login.write().expect("it fits"), &mut packet);
+    append_packet(PacketKind::Login, &login.write().expect("the fields fit a log-in"), &mut packet);
     packet
 }
 

@@ -1,11 +1,11 @@
-//! Sizes and durations as people write them: what is shown of a value reads as that value.
+//! Sizes and durations as people write them: the text that a value is shown as parses to that value.
 
 use crate::meter;
-use crate::target::{Outcome, Target, mend_nothing};
+use crate::target::{Outcome, Target, repair_nothing};
 use node::config::human::{parse_bytes, parse_duration, show_bytes, show_duration};
 
 pub const TARGET: Target =
-    Target { name: "sizes", seeds, mend: mend_nothing, check, bytes_max: 48, round_inputs: 40_000 };
+    Target { name: "sizes", seeds, repair: repair_nothing, check, bytes_max: 48, round_inputs: 40_000 };
 
 fn check(input: &[u8]) -> Outcome {
     let Ok(text) = std::str::from_utf8(input) else { return Outcome::Refused };
@@ -17,7 +17,10 @@ fn check(input: &[u8]) -> Outcome {
         assert_eq!(parse_duration(&show_duration(duration)), Some(duration), "{text:?}");
     }
     let starts_with_digit = input.first().is_some_and(u8::is_ascii_digit);
-    assert!(starts_with_digit || (bytes.is_none() && duration.is_none()), "{text:?} is no number");
+    assert!(
+        starts_with_digit || (bytes.is_none() && duration.is_none()),
+        "{text:?} does not begin with a digit and was accepted"
+    );
     if bytes.is_some() || duration.is_some() { Outcome::Decoded } else { Outcome::Refused }
 }
 

@@ -1,4 +1,4 @@
-//! A snapshot file: what reads to its end is written again to a file that reads the same.
+//! A snapshot file: a file that reads to its end reads the same after it was written again.
 
 use super::frame::NODE;
 use crate::meter;
@@ -9,15 +9,16 @@ use wal::error::{ErrorKind, Result, WalError};
 use wal::snapshot::{SNAPSHOT_PIECE_BYTES_MAX, SnapshotHeader, SnapshotReader, SnapshotWriter, remove};
 use wal::units::{ChainHash, Lsn, Tail, Timeline};
 
-pub const TARGET: Target = Target { name: "snapshot_file", seeds, mend, check, bytes_max: 8192, round_inputs: 2_500 };
+pub const TARGET: Target = Target { name: "snapshot_file", seeds, repair, check, bytes_max: 8192, round_inputs: 2_500 };
 
-/// Layout of docs/STORAGE.md, which the crate keeps to itself.
+/// The layout of docs/STORAGE.md, which is private in the crate.
 const HEADER_BYTES: usize = 192;
 const PIECE_HEADER_BYTES: usize = 16;
 const PIECE_CRC_OFFSET: usize = 12;
 const END_BYTES: usize = 40;
 const TAG_END: u8 = 0;
-/// The reader's buffer; then a piece as stored and as it was, each in a vector that may hold twice of it.
+/// For the reader's buffer, and a piece compressed and uncompressed, each in a vector that may have twice the capacity
+/// that it needs.
 const HELD_BYTES_MAX: usize = (1 << 20) + 4 * SNAPSHOT_PIECE_BYTES_MAX + (256 << 10);
 
 type Pieces = Vec<(u8, Vec<u8>)>;
@@ -28,25 +29,26 @@ fn check(input: &[u8]) -> Outcome {
     let (header, pieces) = match read(&path) {
         Ok(found) => found,
         Err(error) => {
-            assert!(proved.is_err(), "reading and proving agree");
+            assert!(proved.is_err(), "reading and verifying agree");
             return refused(input, &path, &error);
         }
     };
-    assert_eq!(proved.expect("reading and proving agree"), header);
+    assert_eq!(proved.expect("reading and verifying agree"), header);
     let dir = scratch::dir().join("again");
-    std::fs::create_dir_all(&dir).expect("the scratch directory takes a directory");
-    let mut writer = SnapshotWriter::create(&dir, header.clone()).expect("and files");
+    std::fs::create_dir_all(&dir).expect("a directory can be made in the scratch directory");
+    let mut writer = SnapshotWriter::create(&dir, header.clone()).expect("a file can be made in the scratch directory");
     for (tag, piece) in &pieces {
         writer.piece(*tag, piece).expect("a piece that was read can be written");
     }
     let again = writer.finish().expect("the file is finished");
-    let (mut header_again, pieces_again) = read(&again.path).expect("what was written is read");
-    // The build's name is for people: what is not text in it is shown as text, and may then be too long.
+    let (mut header_again, pieces_again) = read(&again.path).expect("a file that was written can be read");
+    // The name of the build is for people: bytes that are not text are replaced when it is read, and it may be longer
+    // then.
     if header.build.contains(char::REPLACEMENT_CHARACTER) {
         header_again.build.clone_from(&header.build);
     }
     assert_eq!((header_again, pieces_again), (header, pieces));
-    remove(&again).expect("it is there");
+    remove(&again).expect("the file is there");
     Outcome::Decoded
 }
 
@@ -70,8 +72,8 @@ fn read(path: &Path) -> Result<(SnapshotHeader, Pieces)> {
     Ok((reader.header().clone(), pieces))
 }
 
-/// Every checksum, and what the end says of the whole.
-fn mend(input: &mut [u8]) {
+/// Makes every checksum right, and the number of pieces and the hash in the end piece.
+fn repair(input: &mut [u8]) {
     if input.len() < HEADER_BYTES {
         return;
     }
@@ -110,11 +112,12 @@ fn seeds() -> Vec<Vec<u8>> {
     };
     let dir = scratch::dir();
     let write = |pieces: &[(u8, Vec<u8>)]| {
-        let mut writer = SnapshotWriter::create(&dir, header.clone()).expect("the scratch directory takes a file");
-        pieces.iter().for_each(|(tag, piece)| writer.piece(*tag, piece).expect("written"));
-        let file = writer.finish().expect("finished");
-        let bytes = std::fs::read(&file.path).expect("it is there");
-        remove(&file).expect("it is there");
+        let mut writer =
+            SnapshotWriter::create(&dir, header.clone()).expect("a file can be made in the scratch directory");
+        pieces.iter().for_each(|(tag, piece)| writer.piece(*tag, piece).expect("a piece can be written"));
+        let file = writer.finish().expect("the file can be finished");
+        let bytes = std::fs::read(&file.path).expect("the file is there");
+        remove(&file).expect("the file is there");
         bytes
     };
     let noise: Vec<u8> = (0..500u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();

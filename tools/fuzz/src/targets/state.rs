@@ -1,11 +1,11 @@
-//! The whole state in pieces: what loads is in balance, saves to the same bytes, and trades on.
+//! The state of the engine in pieces: a state that loads is consistent, saves to the same bytes, and applies commands.
 //!
 //! ```text
 //! | section u8 | bytes u16 | piece ... | section u8 | ...
 //! ```
 
 use crate::meter;
-use crate::target::{Outcome, Target, mend_nothing};
+use crate::target::{Outcome, Target, repair_nothing};
 use book::command::{BlockChange, Command, MassCancel, MassScope};
 use book::engine::{Capacity, Engine};
 use book::ids::{AccountId, ClOrdId, MarketId, SessionId};
@@ -14,10 +14,11 @@ use book::testing::workload::{Profile, Workload};
 use book::units::{Seq, Stamp, TsNs};
 
 pub const TARGET: Target =
-    Target { name: "state", seeds, mend: mend_nothing, check, bytes_max: 16 << 10, round_inputs: 4_000 };
+    Target { name: "state", seeds, repair: repair_nothing, check, bytes_max: 16 << 10, round_inputs: 4_000 };
 
 const CAPACITY: Capacity = Capacity { orders: 1, leaves: 1, markets: 1 };
-/// A head may claim as many order slots as an exchange can have, a GiB of them; here fewer, so that a round is short.
+/// A head may ask for as many order slots as an exchange can have, which is a GiB of memory; here the limit is lower, so
+/// that a round is short.
 const SLOTS_CLAIM_MAX: u64 = 1 << 12;
 const HELD_BYTES_MAX: usize = 64 << 20;
 
@@ -29,7 +30,7 @@ fn check(input: &[u8]) -> Outcome {
     let Ok(mut engine) = meter::within(HELD_BYTES_MAX, || load(&pieces)) else { return Outcome::Refused };
     engine.verify().expect("a state that loads is consistent");
     let saved = save(&engine);
-    let again = load(&as_slices(&saved)).expect("what was saved loads");
+    let again = load(&as_slices(&saved)).expect("a state that was saved loads");
     assert_eq!(again.state_hash(), engine.state_hash());
     assert_eq!(save(&again), saved, "the same state saves to the same bytes");
     trade_on(&mut engine);
@@ -41,10 +42,10 @@ type Pieces<'a> = Vec<(Section, &'a [u8])>;
 fn pieces(input: &[u8]) -> Option<Pieces<'_>> {
     let mut pieces = Pieces::new();
     let mut rest = input;
-    while let [section, low, high, behind @ ..] = rest {
-        let len = usize::from(u16::from_le_bytes([*low, *high])).min(behind.len());
-        pieces.push((Section::of(*section)?, &behind[..len]));
-        rest = &behind[len..];
+    while let [section, low, high, after @ ..] = rest {
+        let len = usize::from(u16::from_le_bytes([*low, *high])).min(after.len());
+        pieces.push((Section::of(*section)?, &after[..len]));
+        rest = &after[len..];
     }
     Some(pieces)
 }
@@ -61,7 +62,7 @@ fn save(engine: &Engine) -> Vec<(Section, Vec<u8>)> {
         pieces.push((section, piece.to_vec()));
         Ok(())
     });
-    saved.expect("memory takes everything");
+    saved.expect("a vector accepts every piece");
     pieces
 }
 
@@ -69,29 +70,29 @@ fn as_slices(pieces: &[(Section, Vec<u8>)]) -> Pieces<'_> {
     pieces.iter().map(|(section, piece)| (*section, piece.as_slice())).collect()
 }
 
-/// The fourth number of a head, in bincode's variable length.
+/// The fourth number of a head, in bincode's variable-length encoding.
 fn slots_claim(head: &[u8]) -> u64 {
     let mut rest = head;
     let mut number = 0;
     for _ in 0..4 {
-        let Some((first, behind)) = rest.split_first() else { return 0 };
+        let Some((first, after)) = rest.split_first() else { return 0 };
         let width = match first {
             251 => 2,
             252 => 4,
             253 => 8,
             _ => 0,
         };
-        let Some(bytes) = behind.get(..width) else { return 0 };
+        let Some(bytes) = after.get(..width) else { return 0 };
         let mut wide = [0; 8];
         wide[..width].copy_from_slice(bytes);
         number = if width == 0 { u64::from(*first) } else { u64::from_le_bytes(wide) };
-        rest = &behind[width..];
+        rest = &after[width..];
     }
     number
 }
 
-/// A day's worth of commands in small, then everything is cancelled: no number that was loaded may break it. The workload
-/// hears what became of its orders, so that its cancels and amends name some that are there.
+/// Applies some commands and then cancels everything: no number that was loaded may make that fail. The workload
+/// observes the events of its orders, so that its cancels and amends name orders that exist.
 fn trade_on(engine: &mut Engine) {
     let mut workload = Workload::new(Profile::Mixed, 5);
     for _ in 0..24 {
@@ -102,10 +103,11 @@ fn trade_on(engine: &mut Engine) {
     for account in accounts {
         apply(engine, &cancel_all(account), &mut workload);
     }
-    engine.verify().expect("and stays consistent");
+    engine.verify().expect("the state is consistent after the commands");
 }
 
-/// Not earlier than the state that was loaded. At the end of numbers a log ends, too.
+/// Applies a command, with a time not before that of the loaded state. After the last possible sequence it does
+/// nothing.
 fn apply(engine: &mut Engine, command: &Command, workload: &mut Workload) {
     let Some(seq) = engine.stamp().seq.0.checked_add(1) else { return };
     let stamp = Stamp { seq: Seq(seq), ts: TsNs(engine.stamp().ts.0.max(workload.now().0)) };

@@ -1,4 +1,4 @@
-//! One file out of an archive: it has the checksum that the archive gives it, and no more bytes than could be packed.
+//! One file of a zip archive: it has the checksum that the archive states, and no more bytes than could be compressed.
 
 use crate::meter;
 use crate::target::{Outcome, Target};
@@ -6,7 +6,7 @@ use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 use tools::recorded_day::zip::extract;
 
-pub const TARGET: Target = Target { name: "zip", seeds, mend, check, bytes_max: 2048, round_inputs: 10_000 };
+pub const TARGET: Target = Target { name: "zip", seeds, repair, check, bytes_max: 2048, round_inputs: 10_000 };
 
 const END: &[u8] = b"PK\x05\x06";
 const ENTRY: &[u8] = b"PK\x01\x02";
@@ -14,7 +14,7 @@ const LOCAL: &[u8] = b"PK\x03\x04";
 const LOCAL_BYTES: usize = 30;
 const ENTRY_BYTES: usize = 46;
 const DEFLATED: u16 = 8;
-/// No stream of deflate unpacks to more than this for one byte.
+/// A byte of a deflate stream expands to no more bytes than this.
 const DEFLATE_RATIO_MAX: usize = 1_032;
 
 fn check(input: &[u8]) -> Outcome {
@@ -29,12 +29,12 @@ fn check(input: &[u8]) -> Outcome {
     };
     for method in [0, DEFLATED] {
         let again = archive(&[("again", &file, method)]);
-        assert_eq!(extract(&again, |_| true).expect("what was packed unpacks"), file);
+        assert_eq!(extract(&again, |_| true).expect("an archive that was made unpacks"), file);
     }
     Outcome::Decoded
 }
 
-/// The archive of some files, by the format's description.
+/// Makes an archive of some files as the format's description says.
 fn archive(files: &[(&str, &[u8], u16)]) -> Vec<u8> {
     let (mut out, mut directory) = (Vec::new(), Vec::new());
     for (name, file, method) in files {
@@ -60,8 +60,8 @@ fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }
 
-/// The checksum and the length of every file that still unpacks.
-fn mend(input: &mut [u8]) {
+/// Makes the checksum and the length right of every file that still unpacks.
+fn repair(input: &mut [u8]) {
     let entries: Vec<usize> = input.windows(4).enumerate().filter(|(_, w)| *w == ENTRY).map(|(at, _)| at).collect();
     let len = input.len();
     for entry in entries.into_iter().filter(|entry| entry + ENTRY_BYTES <= len) {

@@ -1,6 +1,7 @@
-//! `pinion backup list`: which states a backup reaches, by what, and since when.
+//! `pinion backup list`: which states a backup can restore, from which objects, and since when.
 
-use crate::archive::catalog::{Catalog, Kept};
+use super::size::size;
+use crate::archive::catalog::{Catalog, TimelineObjects};
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,68 +10,68 @@ pub fn as_json(place: &str, catalog: &Catalog) -> Value {
     json!({ "place": place, "node_id": catalog.node_id.to_string(), "timelines": timelines })
 }
 
-fn timeline_json(kept: &Kept) -> Value {
+fn timeline_json(objects: &TimelineObjects) -> Value {
     let range = |(first, last): (u64, u64)| json!({ "seq_first": first, "seq_last": last });
-    let points: Vec<Value> = kept.points().iter().map(|points| range((points.first.0, points.last.0))).collect();
-    let gaps: Vec<Value> = kept.gaps.iter().map(|(first, last)| range((first.0, last.0))).collect();
-    let missing: Vec<Value> = kept.missing().iter().map(|(first, last)| range((first.0, last.0))).collect();
-    let snapshots: Vec<Value> = kept
+    let points: Vec<Value> = objects.restorable().iter().map(|states| range((states.first.0, states.last.0))).collect();
+    let gaps: Vec<Value> = objects.gaps.iter().map(|(first, last)| range((first.0, last.0))).collect();
+    let missing: Vec<Value> = objects.missing_ranges().iter().map(|(first, last)| range((first.0, last.0))).collect();
+    let snapshots: Vec<Value> = objects
         .snapshots
         .iter()
         .map(|s| json!({ "seq": s.seq.0, "bytes": s.bytes, "stored_ms": unix_ms(s.stored_at) }))
         .collect();
     json!({
-        "timeline": kept.timeline.0,
+        "timeline": objects.timeline.0,
         "points": points,
         "gaps": gaps,
         "missing": missing,
         "snapshots": snapshots,
-        "pieces": kept.pieces.len(),
-        "piece_bytes": kept.pieces.iter().map(|piece| piece.bytes).sum::<u64>(),
-        "quarantined": kept.quarantined().unwrap_or(0),
-        "newest_stored_ms": newest(kept).map(unix_ms),
+        "pieces": objects.pieces.len(),
+        "piece_bytes": objects.pieces.iter().map(|piece| piece.bytes).sum::<u64>(),
+        "quarantined": objects.quarantined().unwrap_or(0),
+        "newest_stored_ms": newest(objects).map(unix_ms),
     })
 }
 
 pub fn as_text(place: &str, catalog: &Catalog) -> String {
     let mut text = format!("backup      {place}, of node {}\n", catalog.node_id);
-    for kept in &catalog.timelines {
-        timeline_text(kept, &mut text);
+    for objects in &catalog.timelines {
+        timeline_text(objects, &mut text);
     }
     if catalog.timelines.is_empty() {
-        text += "nothing was shipped yet\n";
+        text += "no log was shipped yet\n";
     }
     text
 }
 
-fn timeline_text(kept: &Kept, text: &mut String) {
-    let held = kept.held();
-    let held = if held.is_empty() { "none" } else { held.as_str() };
-    *text += &format!("timeline {}\n  points    {held}\n", kept.timeline);
-    for (first, last) in &kept.gaps {
-        *text += &format!("  gap       {first} to {last}: the node had forgotten them before they were shipped\n");
+fn timeline_text(objects: &TimelineObjects, text: &mut String) {
+    let states = objects.restorable_text();
+    let states = if states.is_empty() { "none" } else { states.as_str() };
+    *text += &format!("timeline {}\n  states    {states}\n", objects.timeline);
+    for (first, last) in &objects.gaps {
+        *text += &format!("  gap       {first} to {last}: the node truncated them before they were shipped\n");
     }
-    for (first, last) in kept.missing() {
-        *text += &format!("  MISSING   {first} to {last}: pieces were taken away\n");
+    for (first, last) in objects.missing_ranges() {
+        *text += &format!("  MISSING   {first} to {last}: their pieces were deleted or lost\n");
     }
-    for snapshot in &kept.snapshots {
+    for snapshot in &objects.snapshots {
         let age = age(snapshot.stored_at);
         *text += &format!("  snapshot  {:<20} {}, stored {age}\n", snapshot.seq.0, size(snapshot.bytes));
     }
-    let bytes: u64 = kept.pieces.iter().map(|piece| piece.bytes).sum();
-    *text += &format!("  log       {} pieces, {}", kept.pieces.len(), size(bytes));
-    if let Some(stored_at) = newest(kept) {
+    let bytes: u64 = objects.pieces.iter().map(|piece| piece.bytes).sum();
+    *text += &format!("  log       {} pieces, {}", objects.pieces.len(), size(bytes));
+    if let Some(stored_at) = newest(objects) {
         *text += &format!(", the newest object stored {}", age(stored_at));
     }
     text.push('\n');
-    if let Some(count) = kept.quarantined() {
-        *text += &format!("  left out  {count} commands (QUARANTINE)\n");
+    if let Some(count) = objects.quarantined() {
+        *text += &format!("  skipped   {count} quarantined commands\n");
     }
 }
 
-fn newest(kept: &Kept) -> Option<SystemTime> {
-    let snapshots = kept.snapshots.iter().map(|snapshot| snapshot.stored_at);
-    snapshots.chain(kept.pieces.iter().map(|piece| piece.stored_at)).max()
+fn newest(objects: &TimelineObjects) -> Option<SystemTime> {
+    let snapshots = objects.snapshots.iter().map(|snapshot| snapshot.stored_at);
+    snapshots.chain(objects.pieces.iter().map(|piece| piece.stored_at)).max()
 }
 
 fn unix_ms(at: SystemTime) -> u64 {
@@ -84,15 +85,5 @@ fn age(at: SystemTime) -> String {
         120..7_200 => format!("{} min ago", seconds / 60),
         7_200..172_800 => format!("{} h ago", seconds / 3_600),
         _ => format!("{} days ago", seconds / 86_400),
-    }
-}
-
-/// Bytes in the largest unit that leaves digits before the point.
-pub fn size(bytes: u64) -> String {
-    match bytes {
-        0..10_000 => format!("{bytes} B"),
-        10_000..10_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        10_000_000..10_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.1} GB", bytes as f64 / 1e9),
     }
 }

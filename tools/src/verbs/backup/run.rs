@@ -1,69 +1,69 @@
-//! `pinion backup run`: rounds of shipping until interrupted, through failures of the node, the network and itself.
+//! `pinion backup run`: rounds of shipping until interrupted, with retries after failures of node, network or store.
 
-use super::list::size;
+use super::size::size;
 use crate::archive::destination::Destination;
 use crate::archive::error::{BackupError, Result};
-use crate::archive::shipper::{Haste, Round, Shipper};
+use crate::archive::round::Round;
+use crate::archive::shipper::{Shipper, TailPolicy};
 use serde_json::json;
 use std::io::{Write, stdout};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Between tries after a failure: doubled each time, up to the last.
+/// The pause before a retry: doubled after each failure in a row, up to the last.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 const BACKOFF_LAST: Duration = Duration::from_secs(60);
 
-/// Tries of a run that is to end by itself.
+/// Attempts of a run with `--once`.
 const ONCE_TRIES: u32 = 5;
 
-/// Failures in a row of the data directory itself, after which it is not the node that is in the way. A destination is
-/// waited for without end.
+/// Failures in a row of the data directory itself after which the run ends: so many are not caused by a running node. A
+/// destination that fails is retried without end.
 const SOURCE_TRIES: u32 = 10;
 
-/// When rounds come, and whether there is more than one.
+/// One round, or rounds without end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rounds {
     Once,
     Every(Duration),
 }
 
-/// How rounds are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Telling {
+pub enum OutputFormat {
     Text,
     Json,
 }
 
-/// Failed rounds since the last one that went well.
+/// Failed rounds since the last success.
 #[derive(Clone, Copy, Debug, Default)]
 struct Failures {
     in_a_row: u32,
-    /// Of the data directory itself, since the destination failed: that tells nothing about the directory.
+    /// Failures of the data directory itself, counted anew after each failure of the destination.
     of_source: u32,
 }
 
-/// Ships until interrupted, or once; an interrupt before that one round was whole is a failure.
-pub fn run(data_dir: &Path, destination: &Destination, rounds: Rounds, telling: Telling) -> Result<()> {
+/// Ships until interrupted, or once. An interrupt before that one round is complete is a failure.
+pub fn run(data_dir: &Path, destination: &Destination, rounds: Rounds, format: OutputFormat) -> Result<()> {
     let mut shipper = Shipper::new(data_dir, destination);
     let mut failures = Failures::default();
     while !destination.interrupt().is_set() {
         let started = Instant::now();
-        let haste = if rounds == Rounds::Once { Haste::Now } else { Haste::Later };
-        match shipper.round(haste) {
+        let tail_policy = if rounds == Rounds::Once { TailPolicy::SyncNow } else { TailPolicy::WaitForNode };
+        match shipper.round(tail_policy) {
             Ok(round) => {
                 failures = Failures::default();
-                tell(&round, started.elapsed(), telling);
+                report(&round, started.elapsed(), format);
                 let Rounds::Every(every) = rounds else { return Ok(()) };
                 destination.pause(every.saturating_sub(started.elapsed()));
             }
             Err(BackupError::Interrupted) => break,
             Err(error) => {
                 failures.note(&error);
-                if !failures.leave_hope(&error, rounds) {
+                if !failures.may_retry(&error, rounds) {
                     return Err(error);
                 }
                 let pause = backoff(failures.in_a_row);
-                tell_failure(&error, failures.in_a_row, pause, telling);
+                report_failure(&error, failures.in_a_row, pause, format);
                 destination.pause(pause);
             }
         }
@@ -77,13 +77,13 @@ impl Failures {
         self.of_source = if matches!(error, BackupError::Store { .. }) { 0 } else { self.of_source + 1 };
     }
 
-    /// Whether another try can help.
-    fn leave_hope(&self, error: &BackupError, rounds: Rounds) -> bool {
-        let may_try = match rounds {
+    /// Whether another attempt may succeed.
+    fn may_retry(&self, error: &BackupError, rounds: Rounds) -> bool {
+        let attempts_left = match rounds {
             Rounds::Once => self.in_a_row < ONCE_TRIES,
             Rounds::Every(_) => self.of_source < SOURCE_TRIES,
         };
-        error.may_pass() && may_try
+        error.may_pass() && attempts_left
     }
 }
 
@@ -92,55 +92,56 @@ fn backoff(failures: u32) -> Duration {
     doubled.min(BACKOFF_LAST)
 }
 
-/// Whoever was reading may have gone by now, which is no reason to stop shipping.
-fn say(line: &str) {
+/// Prints a line. A closed pipe is ignored, and shipping continues.
+fn print_line(line: &str) {
     let _ = writeln!(stdout(), "{line}");
 }
 
-fn tell(round: &Round, took: Duration, telling: Telling) {
+fn report(round: &Round, took: Duration, format: OutputFormat) {
     let snapshots: Vec<u64> = round.snapshots.iter().map(|seq| seq.0).collect();
-    if telling == Telling::Json {
+    if format == OutputFormat::Json {
         let gap = round.gap.map(|(first, last)| json!({ "seq_first": first.0, "seq_last": last.0 }));
         let line = json!({
             "timeline": round.timeline, "seq_shipped": round.seq_shipped.0, "seq_node": round.seq_node.0,
-            "behind_commands": behind(round), "commands": round.commands, "pieces": round.pieces, "bytes": round.bytes,
+            "behind_commands": lag_commands(round), "commands": round.commands, "pieces": round.pieces, "bytes": round.bytes,
             "lag_ms": round.lag_ms, "took_ms": took.as_millis() as u64, "snapshots": snapshots,
-            "snapshots_damaged": round.passed_over, "gap": gap,
+            "snapshots_damaged": round.damaged_snapshots, "gap": gap,
         });
-        return say(&line.to_string());
+        return print_line(&line.to_string());
     }
     if let Some((first, last)) = round.gap {
-        say(&format!(
-            "GAP         the node had forgotten sequences {first} to {last} before they were shipped: no state between \
-             them can be restored"
+        print_line(&format!(
+            "GAP         the node truncated sequences {first} to {last} before they were shipped: no state between them \
+             can be restored; keep more log (store.retain_*)"
         ));
     }
-    for path in &round.passed_over {
-        say(&format!("DAMAGED     snapshot {} was not shipped", path.display()));
+    for path in &round.damaged_snapshots {
+        print_line(&format!("DAMAGED     snapshot {} was not shipped; see `pinion snapshot verify`", path.display()));
     }
     for seq in &snapshots {
-        say(&format!("snapshot    {seq} shipped"));
+        print_line(&format!("snapshot    {seq} shipped"));
     }
-    say(&format!(
-        "shipped to  {} ({} commands, {}), {} behind the node, lag {:.1} s",
+    print_line(&format!(
+        "shipped to  {} ({} commands, {}), the node has {} commands more, lag {:.1} s",
         round.seq_shipped,
         round.commands,
         size(round.bytes),
-        behind(round),
+        lag_commands(round),
         round.lag_ms as f64 / 1e3
     ));
 }
 
-fn behind(round: &Round) -> u64 {
+/// Commands that the node has and the backup has not.
+fn lag_commands(round: &Round) -> u64 {
     round.seq_node.0.saturating_sub(round.seq_shipped.0)
 }
 
-fn tell_failure(error: &BackupError, failures: u32, pause: Duration, telling: Telling) {
-    if telling == Telling::Json {
+fn report_failure(error: &BackupError, failures: u32, pause: Duration, format: OutputFormat) {
+    if format == OutputFormat::Json {
         let (error, retry_ms) = (error.to_string(), pause.as_millis() as u64);
-        return say(&json!({ "error": error, "failures": failures, "retry_ms": retry_ms }).to_string());
+        return print_line(&json!({ "error": error, "failures": failures, "retry_ms": retry_ms }).to_string());
     }
-    say(&format!("FAILED      {error}; try {failures} in a row, the next in {:.1} s", pause.as_secs_f64()));
+    print_line(&format!("FAILED      {error}; {failures} failures in a row, retry in {:.1} s", pause.as_secs_f64()));
 }
 
 #[cfg(test)]
@@ -149,13 +150,13 @@ mod tests {
     use wal::units::Lsn;
 
     #[test]
-    fn tries_come_further_apart_up_to_a_minute() {
+    fn pauses_grow_up_to_a_minute() {
         assert_eq!([1, 2, 3].map(backoff), [500, 1_000, 2_000].map(Duration::from_millis));
         assert_eq!([8, 9, 1_000].map(backoff), [60, 60, 60].map(Duration::from_secs));
     }
 
     #[test]
-    fn a_destination_is_waited_for_without_end_and_wears_out_no_patience_with_the_source() {
+    fn a_destination_is_retried_without_end_and_its_failures_do_not_count_for_the_source() {
         let cause =
             || Box::new(object_store::Error::NotImplemented { operation: String::new(), implementer: String::new() });
         let store = || BackupError::Store { action: "storing", object: String::new(), cause: cause() };
@@ -164,14 +165,14 @@ mod tests {
         let mut failures = Failures::default();
         for _ in 0..1_000 {
             failures.note(&store());
-            assert!(failures.leave_hope(&store(), every));
+            assert!(failures.may_retry(&store(), every));
         }
         for tries in 1..=SOURCE_TRIES {
             failures.note(&source);
-            assert_eq!(failures.leave_hope(&source, every), tries < SOURCE_TRIES);
+            assert_eq!(failures.may_retry(&source, every), tries < SOURCE_TRIES);
         }
         failures.note(&store());
         failures.note(&source);
-        assert!(failures.leave_hope(&source, every) && !failures.leave_hope(&source, Rounds::Once));
+        assert!(failures.may_retry(&source, every) && !failures.may_retry(&source, Rounds::Once));
     }
 }

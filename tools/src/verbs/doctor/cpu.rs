@@ -1,4 +1,4 @@
-//! The processor as a whole, and who else may be using it.
+//! The processor: its model, its cores, and the share of time that a hypervisor takes away.
 
 use super::cpu_list::CpuList;
 use super::finding::{Area, Finding};
@@ -7,14 +7,14 @@ use super::needs::Needs;
 
 pub const CPU: Area = Area("cpu");
 
-/// Share of a core's time that a host may take before it shows: 0.1 %, a millisecond in each second.
+/// Share of a core's time that a host may take before it is worth advice: 0.1 %, a millisecond in each second.
 const STOLEN_SHARE_MAX: f64 = 0.001;
 
-pub fn look(machine: &Machine, needs: &Needs) -> Vec<Finding> {
+pub fn examine(machine: &Machine, needs: &Needs) -> Vec<Finding> {
     vec![model(machine), count(machine, needs), host(machine, needs.journal_core())]
 }
 
-/// Cores that run now; `None` where the kernel does not say.
+/// The cores that are online; `None` where the kernel does not report them.
 pub fn online(machine: &Machine) -> Option<CpuList> {
     let listed = machine.text("sys/devices/system/cpu/online").and_then(|text| CpuList::parse(&text));
     listed.or_else(|| {
@@ -27,37 +27,39 @@ pub fn online(machine: &Machine) -> Option<CpuList> {
 fn model(machine: &Machine) -> Finding {
     match machine.field("proc/cpuinfo", "model name") {
         Some(model) => CPU.ok("model", model),
-        None => CPU.not_told("model"),
+        None => CPU.not_reported("model"),
     }
 }
 
 fn count(machine: &Machine, needs: &Needs) -> Finding {
-    let Some(online) = online(machine) else { return CPU.not_told("cores online") };
+    let Some(online) = online(machine) else { return CPU.not_reported("cores online") };
     let (found, pinned) = (format!("{} ({})", online.count(), online.text()), needs.cores.len());
     if pinned < online.count() {
         return CPU.ok("cores online", found);
     }
     let advice = format!(
         "give the machine more than {pinned}: the kernel, the store and the feed need a core beside the pinned ones; \
-         until then set node.idle = \"backoff\", so that they get a turn"
+         until then set node.idle = \"backoff\", so that they get time on the pinned core"
     );
     CPU.advice("cores online", found, advice)
 }
 
-/// Whether the processor is lent, and how much of the core's time since the boot went to somebody else.
+/// Whether a hypervisor lends the processor, and how much of the core's time since the boot it gave to other guests.
 fn host(machine: &Machine, core: usize) -> Finding {
     let flags = machine.field("proc/cpuinfo", "flags");
     let kind = match flags.map(|flags| flags.split_whitespace().any(|flag| flag == "hypervisor")) {
         Some(true) => "virtual machine",
         Some(false) => "no hypervisor",
-        None => "hypervisor not told",
+        None => "hypervisor not reported",
     };
-    let Some(share) = stolen_share(machine, core) else { return CPU.ok("host", format!("{kind}, steal not told")) };
+    let Some(share) = stolen_share(machine, core) else {
+        return CPU.ok("host", format!("{kind}, stolen time not reported"));
+    };
     let found = format!("{kind}, {:.2} % of core {core} stolen since the boot", 100.0 * share);
     if share <= STOLEN_SHARE_MAX {
         return CPU.ok("host", found);
     }
-    let advice = "ask for dedicated cores (no overcommitted or burstable type): while the host runs somebody else on \
+    let advice = "ask for dedicated cores (no overcommitted or burstable type): while the host runs another guest on \
                   this core, no order is answered";
     CPU.advice("host", found, advice)
 }
@@ -75,12 +77,12 @@ fn stolen_share(machine: &Machine, core: usize) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, default_needs, expect};
+    use super::super::fake::{FakeMachine, default_needs, expect};
     use super::*;
 
     fn check(files: &[(&str, &str)], expected: &str) {
         let needs = default_needs();
-        expect(&look(&Fake::of(files).machine(), &needs), expected);
+        expect(&examine(&FakeMachine::of(files).machine(), &needs), expected);
     }
 
     #[test]
@@ -89,11 +91,15 @@ mod tests {
         check(&[("proc/cpuinfo", cpuinfo)], "ok model: Fast\nok cores online: 2 (0-1)");
         check(&[("sys/devices/system/cpu/online", "0-7\n")], "ok cores online: 8 (0-7)");
         check(&[("sys/devices/system/cpu/online", "0\n")], "advice cores online: 1 (0)");
-        check(&[], "ok model: not told\nok cores online: not told\nok host: hypervisor not told, steal not told");
+        check(
+            &[],
+            "ok model: not reported\nok cores online: not reported\n\
+             ok host: hypervisor not reported, stolen time not reported",
+        );
     }
 
     #[test]
-    fn a_host_that_takes_time_away_is_seen() {
+    fn time_that_the_host_takes_away_is_reported() {
         let cpuinfo = ("proc/cpuinfo", "flags\t\t: fpu hypervisor tsc\n");
         let stat = |steal: u64| format!("cpu 0 0 0 0\ncpu1 500 0 300 199 0 0 0 {steal} 9 9\nintr 7\n");
         check(&[cpuinfo, ("proc/stat", &stat(1))], "ok host: virtual machine, 0.10 % of core 1 stolen since the boot");

@@ -1,15 +1,15 @@
-//! Cores as the kernel lists them: `0-3,8`.
+//! A list of cores in the kernel's notation: `0-3,8`.
 
 use std::ops::RangeInclusive;
 
-/// No machine has a core of this number; a longer list would be a mistake, and long to walk.
+/// No machine has a core of this number; a list that reaches further is an error, and would take long to walk.
 const CORES_MAX: usize = 1 << 16;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CpuList(Vec<RangeInclusive<usize>>);
 
 impl CpuList {
-    /// `None` when it is anything else. `N` stands for the last core and `all` for every one, as at the kernel's start.
+    /// `None` for any other text. `N` stands for the last core and `all` for every one, as in the kernel's boot options.
     pub fn parse(text: &str) -> Option<Self> {
         let core = |text: &str| match text {
             "N" => Some(CORES_MAX - 1),
@@ -23,6 +23,7 @@ impl CpuList {
         text.trim().split(',').filter(|part| !part.is_empty()).map(range).collect::<Option<_>>().map(Self)
     }
 
+    /// The cores 0 to `count - 1`.
     pub fn first(count: usize) -> Self {
         Self(count.checked_sub(1).map(|last| 0..=last).into_iter().collect())
     }
@@ -35,7 +36,7 @@ impl CpuList {
         self.0.iter().cloned().map(Iterator::count).sum()
     }
 
-    /// The same without `core`.
+    /// Every listed core but `core`.
     pub fn others(&self, core: usize) -> Vec<usize> {
         self.0.iter().cloned().flatten().filter(|other| *other != core).collect()
     }

@@ -1,9 +1,9 @@
-//! The place of the data directory: what is there, whether a node may write to it, whether there is room.
+//! The disk of the data directory: what is there, whether a node may write to it, whether there is space.
 //!
-//! Invariant: nothing is left behind. What is written goes to files that never have a name, or lose it at once.
+//! Invariant: no file remains. What is written goes to files that never have a name, or lose it at once.
 
 use super::drive;
-use super::finding::{Area, Finding, show_size};
+use super::finding::{DISK, Finding, show_size};
 use super::machine::Machine;
 use super::mount::Mount;
 use super::needs::Needs;
@@ -18,12 +18,11 @@ use std::path::{Path, PathBuf};
 use wal::directory::Directory;
 use wal::error::{ErrorKind, WalError};
 
-pub const DISK: Area = Area("disk");
-
-/// Room for the log behind the head, which nothing takes away yet, in lengths of head and ballast.
+/// Space for the log in the store, as a multiple of journal and ballast. With `store.retain_*` at their defaults the
+/// log is never truncated.
 const GROWTH_FACTOR: u64 = 4;
 
-/// A data directory, or the place for one.
+/// A data directory, or the path at which one can be made.
 #[derive(Debug)]
 pub struct Place {
     data_dir: PathBuf,
@@ -32,7 +31,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Fails where there is neither the directory nor one to make it in.
+    /// Fails where neither the directory nor the one above it exists.
     pub fn find(data_dir: &Path) -> Result<Self> {
         let data_dir = std::path::absolute(data_dir)?;
         let parent = data_dir.parent().unwrap_or(Path::new("/")).to_owned();
@@ -41,7 +40,7 @@ impl Place {
             return Ok(Self { data_dir, existing });
         }
         let message = format!(
-            "data directory {}: {} is not a directory; make it, or give another --data-dir",
+            "examining data directory {}: {} is not a directory; make it, or give another --data-dir",
             data_dir.display(),
             existing.display()
         );
@@ -53,33 +52,33 @@ impl Place {
     }
 }
 
-/// `has_ring` tells whether durable writes can be tried at all.
-pub fn look(machine: &Machine, needs: &Needs, place: &Place, has_ring: bool) -> Vec<Finding> {
+/// `has_ring` is whether durable writes can be tried at all.
+pub fn examine(machine: &Machine, needs: &Needs, place: &Place, has_ring: bool) -> Vec<Finding> {
     let dir = &place.existing;
     let identity = if place.is_new() { None } else { Some(Directory::open_read_only(dir).map(|_| ())) };
     let is_made = matches!(identity, Some(Ok(())));
     let entries = std::fs::read_dir(dir).map(Iterator::count);
     let mount = Mount::of(machine, dir);
     let drive = mount.as_ref().and_then(|mount| drive::Drive::of(machine, mount));
-    let file = scratch::nameless(dir, 1);
-    let direct = file.as_ref().ok().map(scratch::write_past_the_cache);
+    let file = scratch::anonymous_file(dir, 1);
+    let direct = file.as_ref().ok().map(scratch::write_direct);
 
     let mut findings = vec![presence(place, identity, entries), permission(&file)];
-    findings.extend(Mount::look(mount.as_ref()));
-    findings.push(room(free_bytes(dir), needs, is_made));
-    findings.extend(drive::look(drive.as_ref()));
+    findings.extend(Mount::examine(mount.as_ref()));
+    findings.push(free_space(free_bytes(dir), needs, is_made));
+    findings.extend(drive::examine(drive.as_ref()));
     findings.push(direct_writes(direct.as_ref()));
     findings.push(match direct {
         Some(Ok(())) if has_ring => latency(machine, needs, dir),
         Some(Ok(())) => sync_latency::not_measured("no ring"),
-        _ => sync_latency::not_measured("no file to write past the cache"),
+        _ => sync_latency::not_measured("no file that accepts O_DIRECT"),
     });
     findings
 }
 
-/// Without a place there is one thing to say.
-pub fn not_asked() -> Vec<Finding> {
-    let advice = "give --config or --data-dir: most of an order's way is the disk, and none was looked at";
+/// The only finding about a disk where no data directory was given.
+pub fn not_given() -> Vec<Finding> {
+    let advice = "give --config or --data-dir: most of an order's latency is the disk, and none was examined";
     vec![DISK.advice("data directory", "not given", advice)]
 }
 
@@ -92,12 +91,12 @@ fn presence(place: &Place, identity: Option<Result<(), WalError>>, entries: io::
         (Some(Err(error)), Ok(entries)) if error.kind() == ErrorKind::NotInitialised => match entries {
             0 => DISK.ok(CHECK, format!("{found}, empty")),
             _ => {
-                let advice = "choose an empty or absent place: `pinion init` makes no data directory among other files";
+                let advice = "choose an empty or absent path: `pinion init` makes no data directory among other files";
                 DISK.advice(CHECK, format!("{found}, not empty and not a data directory"), advice)
             }
         },
         (Some(Err(error)), _) => {
-            let advice = format!("run this as the user of the node, or see what is wrong with the directory: {error}");
+            let advice = format!("run this as the node's user, or repair what is wrong with the directory: {error}");
             DISK.problem(CHECK, format!("{found}, cannot be read"), advice)
         }
     }
@@ -107,7 +106,7 @@ fn permission<T>(file: &io::Result<T>) -> Finding {
     match file {
         Ok(_) => DISK.ok("writable", "yes"),
         Err(error) => {
-            let advice = "give the directory to the user of the node, and mount its file system for writing";
+            let advice = "make the node's user the owner of the directory, and mount its file system for writing";
             DISK.problem("writable", error.to_string(), advice)
         }
     }
@@ -117,19 +116,19 @@ fn free_bytes(dir: &Path) -> Option<u64> {
     rustix::fs::statvfs(dir).ok().map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize))
 }
 
-/// A directory that is made has its head and ballast already.
-fn room(free_bytes: Option<u64>, needs: &Needs, is_made: bool) -> Finding {
-    let Some(free) = free_bytes else { return DISK.not_told("free space") };
+/// A data directory that exists has its journal and ballast already.
+fn free_space(free_bytes: Option<u64>, needs: &Needs, is_made: bool) -> Finding {
+    let Some(free) = free_bytes else { return DISK.not_reported("free space") };
     let fixed = needs.head_bytes + needs.ballast_bytes;
     let needed = if is_made { 0 } else { fixed };
-    let found = format!("{}, head and ballast take {}", show_size(free), show_size(fixed));
+    let found = format!("{}, journal and ballast take {}", show_size(free), show_size(fixed));
     if free < needed {
-        let advice = "free some, or make journal.segments, journal.segment_bytes or store.ballast_bytes smaller: \
+        let advice = "free some space, or make journal.segments, journal.segment_bytes or store.ballast_bytes smaller: \
                       `pinion init` would fail";
         return DISK.problem("free space", found, advice);
     }
     if free < GROWTH_FACTOR * fixed {
-        let advice = "give it more: the log behind the head only grows, and a node stops when the disk is full";
+        let advice = "give it more space: the log in the store grows, and a node stops when the disk is full";
         return DISK.advice("free space", found, advice);
     }
     DISK.ok("free space", found)
@@ -140,8 +139,8 @@ fn direct_writes(direct: Option<&io::Result<()>>) -> Finding {
         None => DISK.ok("O_DIRECT", "not tried"),
         Some(Ok(())) => DISK.ok("O_DIRECT", "accepted"),
         Some(Err(error)) => {
-            let advice = "put the data directory on ext4 or xfs: the journal is written past the page cache, and the node \
-                          refuses to start where that is not possible";
+            let advice = "put the data directory on ext4 or xfs: the journal bypasses the page cache, and the node refuses \
+                          to start where that is not possible";
             DISK.problem("O_DIRECT", format!("refused: {error}"), advice)
         }
     }
@@ -149,8 +148,8 @@ fn direct_writes(direct: Option<&io::Result<()>>) -> Finding {
 
 fn latency(machine: &Machine, needs: &Needs, dir: &Path) -> Finding {
     if is_in_use(machine, dir) {
-        // Beside a node the figures would be wrong, and its clients would pay for them.
-        return sync_latency::not_measured("a node runs here");
+        // Beside a node the figures would be wrong, and the measurement would delay its clients.
+        return sync_latency::not_measured("a node runs on this directory");
     }
     match sync_latency::Latencies::measure(dir, needs.journal_core()) {
         Ok(latencies) => sync_latency::judge(&latencies),
@@ -158,9 +157,9 @@ fn latency(machine: &Machine, needs: &Needs, dir: &Path) -> Finding {
     }
 }
 
-/// Whether a process holds the directory's lock. The kernel's list is read, because trying the lock could make a node that
-/// starts right now believe that another one runs. The number of the device is left out of the comparison: some file
-/// systems show another one to `stat`.
+/// Whether a process holds the directory's lock. The kernel's list of locks is read, because to try the lock could make
+/// a node that starts right now refuse to. Device numbers are not compared: some file systems show another one to
+/// `stat`.
 fn is_in_use(machine: &Machine, dir: &Path) -> bool {
     let Ok(lock) = std::fs::metadata(dir.join("LOCK")) else { return false };
     let inode = lock.ino().to_string();
@@ -174,7 +173,7 @@ fn is_in_use(machine: &Machine, dir: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, expect};
+    use super::super::fake::{FakeMachine, expect};
     use super::*;
     use node::config::Config;
     use std::fs::{create_dir, write};
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_there_or_can_be_made() {
+    fn a_directory_exists_or_can_be_made() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (here, file) = (dir.path().join("data"), dir.path().join("file"));
         assert!(Place::find(&here).expect("its parent is there").is_new());
@@ -198,22 +197,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_a_place_is_told() {
+    fn what_is_in_a_directory_is_reported() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let look = |name: &str| {
+        let presence_of = |name: &str| {
             let place = Place::find(&dir.path().join(name)).expect("a place");
             let identity = (!place.is_new()).then(|| Directory::open_read_only(&place.existing).map(|_| ()));
             let entries = std::fs::read_dir(&place.existing).map(Iterator::count);
             presence(&place, identity, entries)
         };
         let found = |finding: &Finding| format!("{} {}", finding.verdict.word(), finding.found);
-        assert!(found(&look("new")).starts_with("ok") && look("new").found.ends_with("not made yet"));
+        let new = presence_of("new");
+        assert!(found(&new).starts_with("ok") && new.found.ends_with("not made yet"), "{}", new.found);
         create_dir(dir.path().join("data")).expect("made");
-        assert!(found(&look("data")).starts_with("ok") && look("data").found.ends_with("empty"));
+        let empty = presence_of("data");
+        assert!(found(&empty).starts_with("ok") && empty.found.ends_with("empty"), "{}", empty.found);
         write(dir.path().join("data/notes"), "").expect("written");
-        assert!(found(&look("data")).starts_with("advice"));
+        assert!(found(&presence_of("data")).starts_with("advice"));
         write(dir.path().join("data/IDENTITY"), "format 1\n").expect("written");
-        assert!(found(&look("data")).starts_with("problem"));
+        assert!(found(&presence_of("data")).starts_with("problem"));
     }
 
     #[test]
@@ -233,14 +234,14 @@ mod tests {
     }
 
     #[test]
-    fn room_is_for_the_head_and_for_what_comes_after_it() {
+    fn space_is_needed_for_the_journal_and_for_the_log_after_it() {
         let needs = needs();
-        let check = |free, is_made, expected| expect(&[room(free, &needs, is_made)], expected);
-        check(Some(64 << 30), false, "ok free space: 64.0 GiB, head and ballast take 320.0 MiB");
-        check(Some(1 << 30), false, "advice free space: 1.0 GiB, head and ballast take 320.0 MiB");
-        check(Some(64 << 20), false, "problem free space: 64.0 MiB, head and ballast take 320.0 MiB");
-        check(Some(64 << 20), true, "advice free space: 64.0 MiB, head and ballast take 320.0 MiB");
-        check(None, false, "ok free space: not told");
+        let check = |free, is_made, expected| expect(&[free_space(free, &needs, is_made)], expected);
+        check(Some(64 << 30), false, "ok free space: 64.0 GiB, journal and ballast take 320.0 MiB");
+        check(Some(1 << 30), false, "advice free space: 1.0 GiB, journal and ballast take 320.0 MiB");
+        check(Some(64 << 20), false, "problem free space: 64.0 MiB, journal and ballast take 320.0 MiB");
+        check(Some(64 << 20), true, "advice free space: 64.0 MiB, journal and ballast take 320.0 MiB");
+        check(None, false, "ok free space: not reported");
     }
 
     #[test]
@@ -250,11 +251,11 @@ mod tests {
         let inode = std::fs::metadata(dir.path().join("LOCK")).expect("there").ino();
         let locked = |kind: &str, inode: u64| {
             let locks = format!("1: {kind}  ADVISORY  WRITE 8939 fe:00:{inode} 0 EOF\n");
-            is_in_use(&Fake::of(&[("proc/locks", &locks)]).machine(), dir.path())
+            is_in_use(&FakeMachine::of(&[("proc/locks", &locks)]).machine(), dir.path())
         };
         assert!(locked("FLOCK", inode));
         assert!(!locked("FLOCK", inode + 1) && !locked("POSIX", inode));
-        let finding = sync_latency::not_measured("a node runs here");
-        expect(&[finding], "ok sync latency: not measured: a node runs here");
+        let finding = sync_latency::not_measured("a node runs on this directory");
+        expect(&[finding], "ok sync latency: not measured: a node runs on this directory");
     }
 }

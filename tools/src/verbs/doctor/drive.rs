@@ -1,7 +1,6 @@
-//! The block device under a file system, as sysfs tells it.
+//! The block device under a file system, as sysfs describes it.
 
-use super::disk::DISK;
-use super::finding::Finding;
+use super::finding::{DISK, Finding};
 use super::machine::Machine;
 use super::mount::Mount;
 
@@ -27,24 +26,24 @@ impl Drive {
         Some(Self { name, rotational, cache: of_queue("write_cache") })
     }
 
-    /// What such a drive says of itself is what its host chose to say.
+    /// A virtual drive reports of itself what its host chose, so its report is not judged.
     fn is_virtual(&self) -> bool {
         ["vd", "xvd"].iter().any(|prefix| self.name.starts_with(prefix))
     }
 }
 
-pub fn look(drive: Option<&Drive>) -> Vec<Finding> {
-    let Some(drive) = drive else { return vec![DISK.not_told("drive"), DISK.not_told("drive's cache")] };
+pub fn examine(drive: Option<&Drive>) -> Vec<Finding> {
+    let Some(drive) = drive else { return vec![DISK.not_reported("drive"), DISK.not_reported("drive's cache")] };
     vec![kind(drive), cache(drive)]
 }
 
 fn kind(drive: &Drive) -> Finding {
     let name = &drive.name;
     match drive.rotational {
-        None => DISK.ok("drive", format!("{name}, kind not told")),
+        None => DISK.ok("drive", format!("{name}, kind not reported")),
         Some(false) => DISK.ok("drive", format!("{name}, does not rotate")),
         Some(true) if drive.is_virtual() => {
-            DISK.ok("drive", format!("{name}, said to rotate, as virtual drives often are"))
+            DISK.ok("drive", format!("{name}, reported as rotating, as virtual drives often are"))
         }
         Some(true) => {
             let advice = "put the data directory on a solid state drive: each sync waits for a turn of the platter";
@@ -54,18 +53,18 @@ fn kind(drive: &Drive) -> Finding {
 }
 
 fn cache(drive: &Drive) -> Finding {
-    let Some(cache) = &drive.cache else { return DISK.not_told("drive's cache") };
+    let Some(cache) = &drive.cache else { return DISK.not_reported("drive's cache") };
     if cache == "write through" || drive.is_virtual() {
         return DISK.ok("drive's cache", cache.as_str());
     }
-    let advice = "prefer a drive with power-loss protection, where a sync need not empty the cache; never write to \
-                  queue/write_cache, which only makes the kernel forget to";
+    let advice = "prefer a drive with power-loss protection, where a sync need not flush the cache; never write to \
+                  queue/write_cache, which only makes the kernel stop flushing it";
     DISK.advice("drive's cache", cache.as_str(), advice)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, expect};
+    use super::super::fake::{FakeMachine, expect};
     use super::*;
     use std::path::PathBuf;
 
@@ -74,12 +73,12 @@ mod tests {
     }
 
     fn check(name: &str, rotational: &str, cache: &str, expected: &str) {
-        let fake = Fake::of(&[
+        let fake = FakeMachine::of(&[
             ("sys/dev/block/8:1/uevent", &format!("MAJOR=8\nMINOR=1\nDEVNAME={name}\nDEVTYPE=disk\n")),
             ("sys/dev/block/8:1/queue/rotational", rotational),
             ("sys/dev/block/8:1/queue/write_cache", cache),
         ]);
-        expect(&look(Drive::of(&fake.machine(), &mount()).as_ref()), expected);
+        expect(&examine(Drive::of(&fake.machine(), &mount()).as_ref()), expected);
     }
 
     #[test]
@@ -91,15 +90,16 @@ mod tests {
             "ok drive: nvme0n1, does not rotate\nok drive's cache: write through",
         );
         check("sda", "1\n", "write back\n", "advice drive: sda, rotates\nadvice drive's cache: write back");
-        let virtual_drive = "ok drive: vda, said to rotate, as virtual drives often are\nok drive's cache: write back";
+        let virtual_drive =
+            "ok drive: vda, reported as rotating, as virtual drives often are\nok drive's cache: write back";
         check("vda", "1\n", "write back\n", virtual_drive);
-        check("vda", "", "", "ok drive: vda, kind not told\nok drive's cache: not told");
-        expect(&look(None), "ok drive: not told\nok drive's cache: not told");
+        check("vda", "", "", "ok drive: vda, kind not reported\nok drive's cache: not reported");
+        expect(&examine(None), "ok drive: not reported\nok drive's cache: not reported");
     }
 
     #[test]
     fn a_partition_has_the_queue_of_its_disk() {
-        let fake = Fake::of(&[
+        let fake = FakeMachine::of(&[
             ("sys/devices/sda/queue/rotational", "0\n"),
             ("sys/devices/sda/queue/write_cache", "write back\n"),
             ("sys/devices/sda/sda1/uevent", "DEVNAME=sda1\n"),
@@ -108,6 +108,6 @@ mod tests {
         let link = fake.root().join("sys/dev/block/8:1");
         std::os::unix::fs::symlink(fake.root().join("sys/devices/sda/sda1"), link).expect("linked");
         let drive = Drive::of(&fake.machine(), &mount());
-        expect(&look(drive.as_ref()), "ok drive: sda1, does not rotate\nadvice drive's cache: write back");
+        expect(&examine(drive.as_ref()), "ok drive: sda1, does not rotate\nadvice drive's cache: write back");
     }
 }

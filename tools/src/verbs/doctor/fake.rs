@@ -1,4 +1,4 @@
-//! Machines of a few files, for tests.
+//! Machines for tests: a root directory with the few kernel files that a test needs.
 
 use super::finding::Finding;
 use super::machine::Machine;
@@ -7,11 +7,11 @@ use node::config::Config;
 use std::path::Path;
 use tempfile::TempDir;
 
-pub struct Fake {
+pub struct FakeMachine {
     root: TempDir,
 }
 
-impl Fake {
+impl FakeMachine {
     pub fn of(files: &[(&str, &str)]) -> Self {
         let root = tempfile::tempdir().expect("a temporary directory");
         for (path, text) in files {

@@ -1,19 +1,22 @@
-//! What was looked at, what was found, and what to do about it.
+//! A finding: what was checked, what was found, and what to do about it.
 //!
-//! Invariant: whatever is not in order says what to do and why, because the advice lies inside the verdict.
+//! Invariant: every verdict but `ok` says what to do and why, because the advice is a part of the verdict.
 
 use serde_json::{Value, json};
 
-/// Findings that belong together; the name is what `--json` calls them.
+/// A group of findings, under the name that `--json` gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Area(pub &'static str);
+
+/// The area of three files: `disk`, `drive` and `mount`.
+pub const DISK: Area = Area("disk");
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Ok,
     /// The node runs, and would run better.
     Advice(String),
-    /// The node does not start, does not keep what it promises, or lacks what its configuration takes for granted.
+    /// The node does not start, does not keep its guarantees, or lacks what its configuration assumes.
     Problem(String),
 }
 
@@ -38,9 +41,9 @@ impl Area {
         Finding { area: self, check, found: found.into(), verdict: Verdict::Problem(advice.into()) }
     }
 
-    /// Virtual machines, containers and older kernels leave out much; what nobody tells is no fault of theirs.
-    pub fn not_told(self, check: &'static str) -> Finding {
-        self.ok(check, "not told")
+    /// Virtual machines, containers and older kernels do not report everything; that is no fault of the machine.
+    pub fn not_reported(self, check: &'static str) -> Finding {
+        self.ok(check, "not reported")
     }
 }
 
@@ -53,7 +56,7 @@ impl Verdict {
         }
     }
 
-    /// What to do and why; none where all is well.
+    /// What to do and why; none for `Ok`.
     pub fn advice(&self) -> Option<&str> {
         match self {
             Self::Ok => None,
@@ -75,8 +78,8 @@ impl Finding {
     }
 }
 
-/// Everything found on one page: by area, then what to do, the problems last, where they are seen.
-pub fn page(findings: &[Finding]) -> String {
+/// All findings as text: by area, then what to do. Problems come last, next to the shell's prompt.
+pub fn report(findings: &[Finding]) -> String {
     let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
     let mut page = String::new();
     let mut area = None;
@@ -99,7 +102,7 @@ pub fn page(findings: &[Finding]) -> String {
         count(advice_count, "piece of advice", "pieces of advice")
     ));
     if !(problems.is_empty() && advice.is_empty()) {
-        page.push_str("; docs/TUNING.md tells how, and what each costs");
+        page.push_str("; docs/TUNING.md says how to change what was found, and what that costs");
     }
     page.push('\n');
     page
@@ -116,7 +119,7 @@ fn list(page: &mut String, title: &str, findings: &[&Finding]) {
     }
 }
 
-/// A size as people say it, to a tenth: what is free changes while one reads it.
+/// A size to a tenth of its unit: what is free changes while the page is read.
 pub fn show_size(bytes: u64) -> String {
     const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match UNITS.iter().find(|(_, unit)| *unit <= bytes) {
@@ -130,7 +133,6 @@ mod tests {
     use super::*;
 
     const CPU: Area = Area("cpu");
-    const DISK: Area = Area("disk");
 
     #[test]
     fn problems_come_last_and_all_of_it_is_aligned() {
@@ -152,10 +154,10 @@ advice
 problems
   disk, O_DIRECT: use another file system
 
-1 problem, 1 piece of advice; docs/TUNING.md tells how, and what each costs
+1 problem, 1 piece of advice; docs/TUNING.md says how to change what was found, and what that costs
 ";
-        assert_eq!(page(&findings), expected);
-        assert_eq!(page(&findings[1..2]), "cpu\n  model  ok       a fast one\n\n0 problems, 0 pieces of advice\n");
+        assert_eq!(report(&findings), expected);
+        assert_eq!(report(&findings[1..2]), "cpu\n  model  ok       a fast one\n\n0 problems, 0 pieces of advice\n");
     }
 
     #[test]
@@ -165,7 +167,7 @@ problems
             "area": "cpu", "check": "governor", "found": "powersave", "verdict": "advice", "advice": "ask for performance",
         });
         assert_eq!(advice, expected);
-        assert_eq!(CPU.not_told("governor").json()["advice"], Value::Null);
+        assert_eq!(CPU.not_reported("governor").json()["advice"], Value::Null);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What else the kernel lets happen on the pinned core: other threads, its tick, its deferred work.
+//! What else the kernel runs on the pinned core: other threads, its timer tick, its deferred work.
 
 use super::cpu::{CPU, online};
 use super::cpu_list::CpuList;
@@ -7,7 +7,7 @@ use super::machine::Machine;
 use super::needs::Needs;
 use super::pinned_core::is_absent;
 
-pub fn look(machine: &Machine, needs: &Needs) -> Vec<Finding> {
+pub fn examine(machine: &Machine, needs: &Needs) -> Vec<Finding> {
     let of_core = |core: &usize| [isolated(machine, *core), tick(machine, *core), callbacks(machine, *core)];
     needs.cores.iter().filter(|core| !is_absent(machine, **core)).flat_map(of_core).collect()
 }
@@ -22,12 +22,12 @@ fn isolated(machine: &Machine, core: usize) -> Finding {
     }
     let advice = format!(
         "boot with isolcpus={core}, or make an isolated cpuset partition: any thread that the scheduler places there \
-         holds up orders for a slice"
+         delays orders by a time slice"
     );
     CPU.advice("isolation", found, advice)
 }
 
-/// By the kernel's start or by a cpuset partition.
+/// Isolated by a boot option or by a cpuset partition.
 fn is_isolated(machine: &Machine, core: usize) -> bool {
     let listed = |path: &str| machine.text(path).and_then(|text| CpuList::parse(&text));
     let by_kernel = match machine.path("sys/devices/system/cpu/isolated").exists() {
@@ -38,7 +38,7 @@ fn is_isolated(machine: &Machine, core: usize) -> bool {
     [by_kernel, by_partition].into_iter().flatten().any(|list| list.contains(core))
 }
 
-/// `[FLAG,..,]LIST`; where there are flags, only `domain` keeps other threads away.
+/// Parses `[FLAG,..,]LIST`. With flags, only `domain` keeps other threads off the cores.
 fn isolated_by_option(option: &str) -> Option<CpuList> {
     let is_flag = |part: &&str| ["domain", "managed_irq", "nohz"].contains(part);
     let flags: Vec<&str> = option.split(',').take_while(is_flag).collect();
@@ -49,10 +49,10 @@ fn isolated_by_option(option: &str) -> Option<CpuList> {
 
 fn tick(machine: &Machine, core: usize) -> Finding {
     if !is_tickless(machine, core) {
-        return CPU.ok("nohz_full", format!("core {core} has its tick"));
+        return CPU.ok("nohz_full", format!("core {core} keeps its tick"));
     }
-    let advice = "keep it only if `./dev bench round_trip` is better with it: each entry into the kernel costs more on \
-                  such a core, and a node enters with every batch of orders";
+    let advice = "keep nohz_full only if `./dev bench round_trip` is better with it: each entry into the kernel costs \
+                  more on such a core, and a node enters it with every batch of orders";
     CPU.advice("nohz_full", format!("core {core} is in nohz_full"), advice)
 }
 
@@ -61,7 +61,7 @@ fn is_tickless(machine: &Machine, core: usize) -> bool {
     list.and_then(|text| CpuList::parse(&text)).is_some_and(|list| list.contains(core))
 }
 
-/// Only asked of an isolated core: on any other one callbacks are the least of what runs there.
+/// Advice is given for an isolated core only: on any other core, callbacks are the least of what runs there.
 fn callbacks(machine: &Machine, core: usize) -> Finding {
     let listed = machine.boot_option("rcu_nocbs").and_then(|option| CpuList::parse(&option));
     if is_tickless(machine, core) || listed.is_some_and(|list| list.contains(core)) {
@@ -77,14 +77,14 @@ fn callbacks(machine: &Machine, core: usize) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, default_needs, expect};
+    use super::super::fake::{FakeMachine, default_needs, expect};
     use super::*;
     use node::config::Config;
     use std::path::Path;
 
     fn check(files: &[(&str, &str)], expected: &str) {
         let needs = default_needs();
-        expect(&look(&Fake::of(files).machine(), &needs), expected);
+        expect(&examine(&FakeMachine::of(files).machine(), &needs), expected);
     }
 
     #[test]
@@ -99,19 +99,19 @@ mod tests {
         check(&[("proc/cmdline", "isolcpus=managed_irq,1")], "advice isolation: core 1 is not isolated");
         check(&[("proc/cmdline", "isolcpus=managed_irq,domain,1")], "ok isolation: core 1 is isolated");
         let alone = Needs::of(&Config::of_defaults(Path::new("/nonexistent")), Some(0));
-        let fake = Fake::of(&[("sys/devices/system/cpu/online", "0")]);
-        expect(&look(&fake.machine(), &alone), "ok isolation: core 0 is not isolated");
+        let fake = FakeMachine::of(&[("sys/devices/system/cpu/online", "0")]);
+        expect(&examine(&fake.machine(), &alone), "ok isolation: core 0 is not isolated");
     }
 
     #[test]
     fn a_core_without_its_tick_pays_for_each_entry() {
-        check(&[], "ok nohz_full: core 1 has its tick");
+        check(&[], "ok nohz_full: core 1 keeps its tick");
         check(&[("proc/cmdline", "nohz_full=1-N")], "advice nohz_full: core 1 is in nohz_full");
         check(&[("sys/devices/system/cpu/nohz_full", "1\n")], "advice nohz_full: core 1 is in nohz_full");
     }
 
     #[test]
-    fn callbacks_matter_where_nothing_else_runs() {
+    fn callbacks_matter_on_an_isolated_core() {
         check(&[], "ok rcu_nocbs: callbacks of core 1 run on it");
         check(&[("proc/cmdline", "isolcpus=1")], "advice rcu_nocbs: callbacks of core 1 run on it");
         let elsewhere = "ok rcu_nocbs: callbacks of core 1 run elsewhere";

@@ -1,4 +1,5 @@
-//! What one process may have: `ulimit`, as the kernel tells it of this process. A node started the same way gets the same.
+//! The limits of one process (`ulimit`), as the kernel reports them for this one. A node started the same way has the
+//! same limits.
 
 use super::finding::{Area, Finding, show_size};
 use super::machine::Machine;
@@ -6,23 +7,24 @@ use super::needs::Needs;
 
 const LIMITS: Area = Area("limits");
 
-/// A ring takes 136 KiB of it, seen on Linux 6.18, for every process of the user together, and the kernel gives it back a
-/// while after a process has ended: room for the rings of a node, of the one before it, and of this tool.
+/// A ring takes 136 KiB of locked memory (measured on Linux 6.18). The limit is for all processes of the user together,
+/// and the kernel frees the memory some time after a process has ended: this is room for the rings of a node, of the
+/// node before it, and of this tool.
 const MEMLOCK_BYTES: u64 = 1 << 20;
 
-/// A soft limit, which is the one that counts, and how far its owner may raise it.
+/// The soft limit, which the kernel enforces, and the hard limit, up to which the process may raise it.
 #[derive(Clone, Copy)]
 struct Limit {
     soft: u64,
     hard: u64,
 }
 
-pub fn look(machine: &Machine, needs: &Needs) -> Vec<Finding> {
+pub fn examine(machine: &Machine, needs: &Needs) -> Vec<Finding> {
     let limits = machine.text("proc/self/limits").unwrap_or_default();
     vec![open_files(&limits, needs), locked_memory(&limits), core_file(&limits)]
 }
 
-/// `Max open files            1024                 524288               files`
+/// Finds a limit by its name: `Max open files            1024                 524288               files`.
 fn limit(limits: &str, name: &str) -> Option<Limit> {
     let rest = limits.lines().find_map(|line| line.strip_prefix(name))?;
     let mut values = rest.split_whitespace().map_while(|value| match value {
@@ -37,7 +39,7 @@ fn show(value: u64, text: impl Fn(u64) -> String) -> String {
 }
 
 fn open_files(limits: &str, needs: &Needs) -> Finding {
-    let Some(limit) = limit(limits, "Max open files") else { return LIMITS.not_told("nofile") };
+    let Some(limit) = limit(limits, "Max open files") else { return LIMITS.not_reported("nofile") };
     let found = format!("{} (hard {})", show(limit.soft, |n| n.to_string()), show(limit.hard, |n| n.to_string()));
     if needs.files <= limit.soft {
         return LIMITS.ok("nofile", found);
@@ -46,36 +48,36 @@ fn open_files(limits: &str, needs: &Needs) -> Finding {
     let how =
         if files <= limit.hard { "ulimit -n or LimitNOFILE=" } else { "LimitNOFILE=, whose hard limit is too low" };
     let advice = format!(
-        "raise it to {files} ({how}): so many files can be open with all connections of limits.connections_max, and \
-         beyond the limit nobody gets in"
+        "raise it to {files} ({how}): so many files are open when all connections of limits.connections_max are in \
+         use, and beyond the limit new connections fail"
     );
     LIMITS.problem("nofile", found, advice)
 }
 
 fn locked_memory(limits: &str) -> Finding {
-    let Some(limit) = limit(limits, "Max locked memory") else { return LIMITS.not_told("memlock") };
+    let Some(limit) = limit(limits, "Max locked memory") else { return LIMITS.not_reported("memlock") };
     let found = show(limit.soft, show_size);
     if MEMLOCK_BYTES <= limit.soft {
         return LIMITS.ok("memlock", found);
     }
-    let advice = "raise it to 8 MiB, the kernel's own default (ulimit -l, LimitMEMLOCK=): rings count against it unless \
-                  the user may lock any memory, and without a ring the node does not start";
+    let advice = "raise it to 8 MiB, the kernel's own default (ulimit -l, LimitMEMLOCK=): rings count against it, and \
+                  without a ring the node does not start";
     LIMITS.advice("memlock", found, advice)
 }
 
 fn core_file(limits: &str) -> Finding {
-    let Some(limit) = limit(limits, "Max core file size") else { return LIMITS.not_told("core file") };
+    let Some(limit) = limit(limits, "Max core file size") else { return LIMITS.not_reported("core file") };
     if limit.soft == 0 {
         return LIMITS.ok("core file", "none");
     }
     let advice = "set it to 0 (ulimit -c, LimitCORE=) unless core files go to a protected place: one holds every balance \
-                  and secret, and writing it delays the restart; the log tells what led to a crash";
+                  and secret, and writing it delays the restart; the log shows what led to a crash";
     LIMITS.advice("core file", show(limit.soft, show_size), advice)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, expect};
+    use super::super::fake::{FakeMachine, expect};
     use super::*;
     use node::config::Config;
     use std::path::Path;
@@ -88,11 +90,11 @@ mod tests {
         let needs = Needs::of(&config, None);
         let text =
             format!("{HEAD}Max cpu time              unlimited            unlimited            seconds   \n{line}\n");
-        expect(&look(&Fake::of(&[("proc/self/limits", &text)]).machine(), &needs), expected);
+        expect(&examine(&FakeMachine::of(&[("proc/self/limits", &text)]).machine(), &needs), expected);
     }
 
     #[test]
-    fn every_connection_may_come() {
+    fn every_connection_has_a_file() {
         check(
             "Max open files            20000                20000                files     ",
             "ok nofile: 20000 (hard 20000)",
@@ -124,6 +126,6 @@ mod tests {
             "Max core file size        unlimited            unlimited            bytes",
             "advice core file: unlimited",
         );
-        check("", "ok nofile: not told\nok memlock: not told\nok core file: not told");
+        check("", "ok nofile: not reported\nok memlock: not reported\nok core file: not reported");
     }
 }

@@ -9,7 +9,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The one that this process runs on.
+    /// The machine that this process runs on.
     pub fn this() -> Self {
         Self::at(Path::new("/"))
     }
@@ -24,7 +24,7 @@ impl Machine {
         self.root.join(path)
     }
 
-    /// What a file says, without the line end; `None` where it is missing, empty or not for this user.
+    /// A file's text without surrounding white space; `None` where the file is missing, empty or unreadable.
     pub fn text(&self, path: &str) -> Option<String> {
         let bytes = std::fs::read(self.path(path)).ok()?;
         let text = String::from_utf8_lossy(&bytes).trim().to_owned();
@@ -35,7 +35,7 @@ impl Machine {
         self.text(path)?.parse().ok()
     }
 
-    /// The value behind the first `key:` of a file such as `proc/cpuinfo`.
+    /// The value after the first `key:` of a file such as `proc/cpuinfo`.
     pub fn field(&self, path: &str, key: &str) -> Option<String> {
         let text = self.text(path)?;
         let mut pairs = text.lines().filter_map(|line| line.split_once(':'));
@@ -55,7 +55,7 @@ impl Machine {
         Some(rest.split_once(']')?.0.to_owned())
     }
 
-    /// What the kernel was started with under `name=`; the last one counts.
+    /// The value of a boot option `name=value`. Where it is given twice, the last one counts.
     pub fn boot_option(&self, name: &str) -> Option<String> {
         let text = self.text("proc/cmdline")?;
         let mut options = text.split_whitespace().filter_map(|option| option.split_once('='));

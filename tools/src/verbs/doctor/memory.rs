@@ -1,4 +1,4 @@
-//! Memory: how much there is for a node, in which pages, and whether it stays where it is.
+//! Memory: how much a node can have, in which pages, and whether it may be swapped out.
 
 use super::finding::{Area, Finding, show_size};
 use super::machine::Machine;
@@ -6,19 +6,19 @@ use super::needs::Needs;
 
 const MEMORY: Area = Area("memory");
 
-/// The kernel swaps only to avoid running out, with a swappiness of up to this.
+/// Up to this swappiness the kernel swaps only to avoid running out of memory.
 const SWAPPINESS_MAX: u64 = 1;
-/// The old hierarchy writes a huge number for "no limit", less than a page below 2^63.
+/// Cgroups v1 report "no limit" as a number less than a page below 2^63.
 const UNLIMITED_BYTES: u64 = 1 << 62;
 
-pub fn look(machine: &Machine, needs: &Needs) -> Vec<Finding> {
+pub fn examine(machine: &Machine, needs: &Needs) -> Vec<Finding> {
     vec![huge_pages(machine), defrag(machine), available(machine, needs), group_limit(machine, needs), swap(machine)]
 }
 
 fn huge_pages(machine: &Machine) -> Finding {
     let path = "sys/kernel/mm/transparent_hugepage/enabled";
     match machine.choice(path) {
-        None => MEMORY.not_told("huge pages"),
+        None => MEMORY.not_reported("huge pages"),
         Some(choice) if choice == "never" => {
             let advice =
                 format!("write madvise to /{path}: large books are bound by memory, and small pages cost misses");
@@ -31,9 +31,10 @@ fn huge_pages(machine: &Machine) -> Finding {
 fn defrag(machine: &Machine) -> Finding {
     let path = "sys/kernel/mm/transparent_hugepage/defrag";
     match machine.choice(path) {
-        None => MEMORY.not_told("huge page defrag"),
+        None => MEMORY.not_reported("huge page defrag"),
         Some(choice) if choice == "always" => {
-            let advice = format!("write madvise to /{path}: a page fault of any thread may now stop to compact memory");
+            let advice =
+                format!("write madvise to /{path}: any thread's page fault may now wait until memory is compacted");
             MEMORY.advice("huge page defrag", choice, advice)
         }
         Some(choice) => MEMORY.ok("huge page defrag", choice),
@@ -42,7 +43,7 @@ fn defrag(machine: &Machine) -> Finding {
 
 fn available(machine: &Machine, needs: &Needs) -> Finding {
     let Some(available) = machine.kilobytes("proc/meminfo", "MemAvailable") else {
-        return MEMORY.not_told("available");
+        return MEMORY.not_reported("available");
     };
     let total = machine.kilobytes("proc/meminfo", "MemTotal").unwrap_or(available);
     let found = format!("{} of {}", show_size(available), show_size(total));
@@ -60,15 +61,15 @@ fn too_little(needs: &Needs) -> String {
     )
 }
 
-/// The tightest limit of the groups that this process is in, in either hierarchy.
+/// The smallest limit of the cgroups that this process is in, of v1 and of v2.
 fn group_limit(machine: &Machine, needs: &Needs) -> Finding {
-    let Some(groups) = machine.text("proc/self/cgroup") else { return MEMORY.not_told("cgroup limit") };
+    let Some(groups) = machine.text("proc/self/cgroup") else { return MEMORY.not_reported("cgroup limit") };
     let limits = groups.lines().filter_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
         match controllers {
-            "" => tightest(machine, "sys/fs/cgroup", path, "memory.max"),
+            "" => smallest_limit(machine, "sys/fs/cgroup", path, "memory.max"),
             _ if controllers.split(',').any(|name| name == "memory") => {
-                tightest(machine, "sys/fs/cgroup/memory", path, "memory.limit_in_bytes")
+                smallest_limit(machine, "sys/fs/cgroup/memory", path, "memory.limit_in_bytes")
             }
             _ => None,
         }
@@ -80,22 +81,23 @@ fn group_limit(machine: &Machine, needs: &Needs) -> Finding {
     }
 }
 
-/// Of a group and all above it. In a container the path may be the host's, and only the mount's root is there.
-fn tightest(machine: &Machine, mount: &str, group: &str, name: &str) -> Option<u64> {
+/// The smallest limit of a group and of all groups above it. In a container the path may be the host's, of which only
+/// the mount's root is visible.
+fn smallest_limit(machine: &Machine, mount: &str, group: &str, name: &str) -> Option<u64> {
     let groups = std::path::Path::new(group.trim_start_matches('/')).ancestors();
     let limits = groups.filter_map(|group| machine.number::<u64>(&format!("{mount}/{}/{name}", group.display())));
     limits.filter(|limit| *limit < UNLIMITED_BYTES).min()
 }
 
 fn swap(machine: &Machine) -> Finding {
-    let Some(text) = machine.text("proc/swaps") else { return MEMORY.not_told("swap") };
+    let Some(text) = machine.text("proc/swaps") else { return MEMORY.not_reported("swap") };
     let areas: Vec<&str> = text.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
     if areas.is_empty() {
         return MEMORY.ok("swap", "off");
     }
     let swappiness = machine.number::<u64>("proc/sys/vm/swappiness");
-    let told = swappiness.map_or("not told".to_owned(), |value| value.to_string());
-    let found = format!("on {}, vm.swappiness {told}", areas.join(", "));
+    let shown = swappiness.map_or("not reported".to_owned(), |value| value.to_string());
+    let found = format!("on {}, vm.swappiness {shown}", areas.join(", "));
     if swappiness.is_some_and(|value| value <= SWAPPINESS_MAX) {
         return MEMORY.ok("swap", found);
     }
@@ -106,17 +108,17 @@ fn swap(machine: &Machine) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, default_needs, expect};
+    use super::super::fake::{FakeMachine, default_needs, expect};
     use super::*;
 
     fn check(files: &[(&str, &str)], expected: &str) {
         let needs = default_needs();
         assert_eq!(show_size(needs.memory_bytes), "1.0 GiB");
-        expect(&look(&Fake::of(files).machine(), &needs), expected);
+        expect(&examine(&FakeMachine::of(files).machine(), &needs), expected);
     }
 
     #[test]
-    fn huge_pages_are_to_be_had_without_stopping_for_them() {
+    fn huge_pages_are_available_without_compaction_at_a_page_fault() {
         let (enabled, defrag) =
             ("sys/kernel/mm/transparent_hugepage/enabled", "sys/kernel/mm/transparent_hugepage/defrag");
         check(&[(enabled, "always [madvise] never\n")], "ok huge pages: madvise");
@@ -124,7 +126,11 @@ mod tests {
         check(&[(enabled, "always madvise [never]\n")], "advice huge pages: never");
         check(&[(defrag, "always defer defer+madvise [madvise] never\n")], "ok huge page defrag: madvise");
         check(&[(defrag, "[always] defer defer+madvise madvise never\n")], "advice huge page defrag: always");
-        check(&[], "ok huge pages: not told\nok huge page defrag: not told\nok available: not told\nok swap: not told");
+        check(
+            &[],
+            "ok huge pages: not reported\nok huge page defrag: not reported\n\
+             ok available: not reported\nok swap: not reported",
+        );
     }
 
     #[test]
@@ -135,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tightest_group_counts() {
+    fn the_smallest_limit_of_all_groups_counts() {
         let (v2, v1) = (("proc/self/cgroup", "0::/a/b\n"), ("proc/self/cgroup", "5:cpu:/x\n4:memory:/a/b\n0::/\n"));
         check(&[("proc/self/cgroup", "0::/\n")], "ok cgroup limit: none");
         check(&[v2, ("sys/fs/cgroup/a/b/memory.max", "max\n")], "ok cgroup limit: none");
@@ -145,7 +151,7 @@ mod tests {
         let path = "sys/fs/cgroup/memory/memory.limit_in_bytes";
         check(&[v1, (path, "9223372036854771712")], "ok cgroup limit: none");
         check(&[v1, (path, "536870912")], "advice cgroup limit: 512.0 MiB");
-        check(&[], "ok cgroup limit: not told");
+        check(&[], "ok cgroup limit: not reported");
     }
 
     #[test]

@@ -1,7 +1,6 @@
-//! The file system that a directory is on, as `proc/self/mountinfo` tells it.
+//! The file system that a directory is on, as `proc/self/mountinfo` describes it.
 
-use super::disk::DISK;
-use super::finding::Finding;
+use super::finding::{DISK, Finding};
 use super::machine::Machine;
 use std::path::{Path, PathBuf};
 
@@ -15,17 +14,17 @@ pub struct Mount {
     pub options: String,
 }
 
-/// Overwrite blocks in place and flush the drive on a sync, which is what the journal is made for.
+/// File systems that overwrite blocks in place and flush the drive on a sync, as the journal needs.
 const GOOD: [&str; 2] = ["ext4", "xfs"];
-/// Live in memory: what they sync is gone with the power.
+/// File systems in memory: what was synced to them does not survive a power cut.
 const VOLATILE: [&str; 4] = ["tmpfs", "ramfs", "devtmpfs", "rootfs"];
-/// Write every change of a block elsewhere.
+/// File systems that write every change of a block to another place.
 const COPY_ON_WRITE: [&str; 3] = ["btrfs", "zfs", "bcachefs"];
-/// Leave it to somebody else when a sync is done.
+/// File systems on which another machine decides when a sync is done.
 const REMOTE: [&str; 9] = ["nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "glusterfs", "vboxsf"];
 
 impl Mount {
-    /// Of two mounts at one point the later covers the earlier.
+    /// The innermost mount that holds `dir`. Of two mounts at one point the later covers the earlier.
     pub fn of(machine: &Machine, dir: &Path) -> Option<Self> {
         let dir = dir.canonicalize().ok()?;
         let text = machine.text("proc/self/mountinfo")?;
@@ -33,7 +32,7 @@ impl Mount {
         mounts.max_by_key(|mount| mount.point.components().count())
     }
 
-    /// `27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard`; see proc_pid_mountinfo(5).
+    /// Parses `27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard`; see proc_pid_mountinfo(5).
     fn parse(line: &str) -> Option<Self> {
         let (before, after) = line.split_once(" - ")?;
         let mut before = before.split(' ').skip(2);
@@ -48,8 +47,8 @@ impl Mount {
         })
     }
 
-    pub fn look(mount: Option<&Self>) -> Vec<Finding> {
-        let Some(mount) = mount else { return vec![DISK.not_told("file system")] };
+    pub fn examine(mount: Option<&Self>) -> Vec<Finding> {
+        let Some(mount) = mount else { return vec![DISK.not_reported("file system")] };
         vec![mount.judge_kind(), mount.judge_options()]
     }
 
@@ -62,17 +61,17 @@ impl Mount {
         }
         if VOLATILE.contains(&kind) {
             let advice =
-                "put the data directory on a disk: this file system is memory, and nothing of it survives a power cut";
+                "put the data directory on a disk: this file system is in memory, and does not survive a power cut";
             return DISK.problem(CHECK, found, advice);
         }
         let why = if COPY_ON_WRITE.contains(&kind) {
-            "it writes every block elsewhere, so that each sync of the journal has metadata to write as well"
+            "this one writes every block to another place, so that each sync of the journal writes metadata as well"
         } else if kind == "overlay" {
-            "a container's own layer goes with the container; mount a volume"
+            "a container's own layer is deleted with the container; mount a volume"
         } else if REMOTE.contains(&kind) || kind.starts_with("fuse") {
-            "when a sync is done is up to somebody else, and so is whether it lasts"
+            "here another machine or program decides when a sync is done, and whether it lasts"
         } else {
-            "the journal was never tried on this one"
+            "the journal was never tested on this one"
         };
         DISK.advice(CHECK, found, format!("put the data directory on ext4 or xfs: {why}"))
     }
@@ -83,15 +82,15 @@ impl Mount {
         match careless {
             None => DISK.ok(CHECK, self.options.as_str()),
             Some(option) => {
-                let advice = "mount it without: a sync no longer empties the drive's cache, and what was acknowledged is \
-                              lost in a power cut";
+                let advice = "mount it without that option: a sync does not flush the drive's cache with it, and what was \
+                              acknowledged is lost in a power cut";
                 DISK.problem(CHECK, option, advice)
             }
         }
     }
 }
 
-/// Blanks and backslashes of a path come as three octal digits.
+/// Replaces the octal escapes of blanks, tabs, line ends and backslashes in a path.
 fn unescaped(path: &str) -> String {
     let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
     escapes.iter().fold(path.to_owned(), |path, (escape, plain)| path.replace(escape, plain))
@@ -99,12 +98,12 @@ fn unescaped(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, expect};
+    use super::super::fake::{FakeMachine, expect};
     use super::*;
 
     fn check(kind: &str, options: &str, expected: &str) {
         let line = format!("27 1 254:0 / / rw,relatime shared:1 master:2 - {kind} /dev/vda {options}");
-        expect(&Mount::look(Mount::parse(&line).as_ref()), expected);
+        expect(&Mount::examine(Mount::parse(&line).as_ref()), expected);
     }
 
     #[test]
@@ -115,7 +114,7 @@ mod tests {
         for kind in ["btrfs", "overlay", "nfs4", "fuse.sshfs", "minix"] {
             check(kind, "rw", &format!("advice file system: {kind} at /"));
         }
-        expect(&Mount::look(None), "ok file system: not told");
+        expect(&Mount::examine(None), "ok file system: not reported");
     }
 
     #[test]
@@ -133,8 +132,8 @@ mod tests {
              29 27 254:2 / {at} rw - xfs /dev/vdc rw\n30 27 254:3 / {at}/below rw - ext4 /dev/vdd rw\n",
             at = here.display()
         );
-        let fake = Fake::of(&[("proc/self/mountinfo", &mounts)]);
-        let mount = Mount::of(&fake.machine(), &here).expect("told");
+        let fake = FakeMachine::of(&[("proc/self/mountinfo", &mounts)]);
+        let mount = Mount::of(&fake.machine(), &here).expect("it is listed");
         assert_eq!((mount.device.as_str(), mount.kind.as_str()), ("254:2", "xfs"));
         assert_eq!(unescaped("/a\\040b"), "/a b");
     }

@@ -1,21 +1,21 @@
-//! What a node asks of its machine, as its configuration says.
+//! What a node needs of its machine, computed from its configuration.
 
 use node::config::{Config, Threads};
 use node::topology::MARKET_READERS_MAX;
 use std::path::{Path, PathBuf};
 
-/// Files open beside connections, segments and tables: rings, logs, listeners, RocksDB's own.
+/// Open files besides connections, segments and tables: rings, logs, listeners, and those of RocksDB itself.
 const FILES_BESIDE: u64 = 256;
 /// Memory of a resting order, 410 bytes where that was measured (docs/PERFORMANCE.md), with room for events and answers.
 const ORDER_BYTES: u64 = 512;
-/// Memory of everything else of a small exchange: RocksDB, streams of sessions, the process itself.
+/// Memory of everything else in a small exchange: RocksDB, streams of sessions, the process itself.
 const MEMORY_BESIDE_BYTES: u64 = 1 << 30;
 
 #[derive(Clone, Debug)]
 pub struct Needs {
     /// Each pinned thread's core, the journal's first.
     pub cores: Vec<usize>,
-    /// `None` where nobody said where the data shall lie.
+    /// `None` where neither a configuration nor `--data-dir` names it.
     pub data_dir: Option<PathBuf>,
     pub head_bytes: u64,
     pub ballast_bytes: u64,
@@ -24,7 +24,7 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// `core` goes over the configuration's own.
+    /// `core` takes precedence over the configuration.
     pub fn of(config: &Config, core: Option<usize>) -> Self {
         let first = core.unwrap_or(config.node.core);
         let cores = match config.node.threads {
@@ -44,12 +44,12 @@ impl Needs {
         }
     }
 
-    /// Each pinned thread has one, and the feed.
+    /// Each pinned thread has a ring, and so has the feed.
     pub fn rings(&self) -> usize {
         self.cores.len() + 1
     }
 
-    /// The journal is written from this core.
+    /// The core of the thread that writes the journal.
     pub fn journal_core(&self) -> usize {
         *self.cores.first().expect("a node has at least one pinned thread")
     }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pipeline_needs_two_cores_and_a_full_house_its_files() {
+    fn a_pipeline_needs_two_cores_and_many_connections_need_files() {
         let mut config = Config::of_defaults(Path::new("/nonexistent"));
         let needs = Needs::of(&config, None);
         assert_eq!((needs.cores.as_slice(), needs.head_bytes, needs.ballast_bytes), (&[1][..], 256 << 20, 64 << 20));

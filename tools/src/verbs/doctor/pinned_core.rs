@@ -1,4 +1,4 @@
-//! The pinned core: whether there is one, whether a node may run on it, how fast it is let run, who shares it.
+//! The pinned core: whether it exists, whether a node may run on it, its clock frequency, and what shares it.
 
 use super::cpu::{CPU, online};
 use super::cpu_list::CpuList;
@@ -6,7 +6,7 @@ use super::finding::Finding;
 use super::machine::Machine;
 use super::needs::Needs;
 
-pub fn look(machine: &Machine, needs: &Needs) -> Vec<Finding> {
+pub fn examine(machine: &Machine, needs: &Needs) -> Vec<Finding> {
     let of_core = |core: &usize| {
         let core = *core;
         let mut findings = vec![presence(machine, core)];
@@ -18,40 +18,40 @@ pub fn look(machine: &Machine, needs: &Needs) -> Vec<Finding> {
     needs.cores.iter().flat_map(of_core).collect()
 }
 
-/// Known not to be there: what else could be said of it is no help.
+/// Whether the core is known not to exist. Nothing else is reported about such a core.
 pub fn is_absent(machine: &Machine, core: usize) -> bool {
     online(machine).is_some_and(|list| !list.contains(core))
 }
 
 fn presence(machine: &Machine, core: usize) -> Finding {
     match online(machine) {
-        None => CPU.not_told("pinned core"),
+        None => CPU.not_reported("pinned core"),
         Some(list) if list.contains(core) => CPU.ok("pinned core", format!("core {core} is online")),
         Some(list) => {
             let advice = format!("set node.core to one of {}: without it the node runs unpinned", list.text());
-            CPU.problem("pinned core", format!("core {core} is not there"), advice)
+            CPU.problem("pinned core", format!("core {core} is not online"), advice)
         }
     }
 }
 
-/// As this process is allowed, so is a node that is started the same way.
+/// A node that is started the way this process was may run on the same cores.
 fn permission(machine: &Machine, core: usize) -> Finding {
     let allowed = machine.field("proc/self/status", "Cpus_allowed_list").and_then(|text| CpuList::parse(&text));
-    let Some(allowed) = allowed else { return CPU.not_told("affinity") };
+    let Some(allowed) = allowed else { return CPU.not_reported("affinity") };
     let found = format!("this process may run on {}", allowed.text());
     if allowed.contains(core) {
         return CPU.ok("affinity", found);
     }
     let advice = format!(
-        "start the node (and this) with core {core} allowed, by taskset, systemd's CPUAffinity= or the container's \
-         cpuset: it does not leave its affinity, and whatever inherits from init lacks isolated cores"
+        "start the node (and this tool) with core {core} allowed, by taskset, systemd's CPUAffinity= or the \
+         container's cpuset: a node does not change its affinity, and init's excludes isolated cores"
     );
     CPU.problem("affinity", found, advice)
 }
 
 fn governor(machine: &Machine, core: usize) -> Finding {
     let path = format!("sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor");
-    let Some(governor) = machine.text(&path) else { return CPU.not_told("governor") };
+    let Some(governor) = machine.text(&path) else { return CPU.not_reported("governor") };
     let found = format!("{governor} on core {core}");
     if governor == "performance" {
         return CPU.ok("governor", found);
@@ -63,7 +63,7 @@ fn governor(machine: &Machine, core: usize) -> Finding {
 fn sibling(machine: &Machine, needs: &Needs, core: usize) -> Finding {
     let path = format!("sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
     let Some(list) = machine.text(&path).and_then(|text| CpuList::parse(&text)) else {
-        return CPU.not_told("SMT sibling");
+        return CPU.not_reported("SMT sibling");
     };
     let others = list.others(core);
     if others.is_empty() {
@@ -81,7 +81,7 @@ fn sibling(machine: &Machine, needs: &Needs, core: usize) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, expect};
+    use super::super::fake::{FakeMachine, expect};
     use super::*;
     use node::config::{Config, Threads};
     use std::path::Path;
@@ -93,22 +93,23 @@ mod tests {
         config.node.threads = if cores.len() == 1 { Threads::Single } else { Threads::Pipeline };
         let needs = Needs::of(&config, cores.first().copied());
         assert_eq!(needs.cores, cores);
-        expect(&look(&Fake::of(files).machine(), &needs), expected);
+        expect(&examine(&FakeMachine::of(files).machine(), &needs), expected);
     }
 
     #[test]
-    fn a_core_is_there_or_a_problem() {
+    fn a_core_is_online_or_a_problem() {
         check(&[3], &[ONLINE], "ok pinned core: core 3 is online");
-        check(&[3, 4], &[ONLINE], "ok pinned core: core 3 is online\nproblem pinned core: core 4 is not there");
+        check(&[3, 4], &[ONLINE], "ok pinned core: core 3 is online\nproblem pinned core: core 4 is not online");
         check(
             &[3],
             &[],
-            "ok pinned core: not told\nok affinity: not told\nok governor: not told\nok SMT sibling: not told",
+            "ok pinned core: not reported\nok affinity: not reported\nok governor: not reported\n\
+             ok SMT sibling: not reported",
         );
     }
 
     #[test]
-    fn an_isolated_core_must_be_allowed_by_hand() {
+    fn an_isolated_core_must_be_allowed_explicitly() {
         let status = |list: &str| format!("Name:\tpinion\nCpus_allowed:\tf\nCpus_allowed_list:\t{list}\n");
         let expected = "ok affinity: this process may run on 0-3";
         check(&[1], &[("proc/self/status", &status("0-3"))], expected);
@@ -117,14 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn only_performance_is_fast_at_once() {
+    fn only_the_governor_performance_is_right() {
         let path = "sys/devices/system/cpu/cpu1/cpufreq/scaling_governor";
         check(&[1], &[(path, "performance\n")], "ok governor: performance on core 1");
         check(&[1], &[(path, "schedutil\n")], "advice governor: schedutil on core 1");
     }
 
     #[test]
-    fn a_shared_physical_core_is_seen() {
+    fn a_shared_physical_core_is_reported() {
         let path = "sys/devices/system/cpu/cpu1/topology/thread_siblings_list";
         check(&[1], &[(path, "1\n")], "ok SMT sibling: none of core 1");
         check(&[1], &[(path, "1,3\n")], "advice SMT sibling: core 1 shares its execution units with [3]");

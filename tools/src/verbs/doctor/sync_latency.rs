@@ -1,9 +1,8 @@
-//! How long the disk takes to make a block durable, measured the node's way: its reactor, its head, its core, on two files
-//! that have no name. What is timed goes from staging a record to `seq_durable`, so a microsecond or two of it is the
-//! frame's own hashing.
+//! How long the disk takes to make a block durable, measured as the node does it: with its reactor, its journal head and
+//! its core, on two files that have no name. The time is from staging a record to `seq_durable`, so a microsecond or
+//! two of it is the hashing of the frame.
 
-use super::disk::DISK;
-use super::finding::Finding;
+use super::finding::{DISK, Finding};
 use super::scratch;
 use anyhow::{Context, Result, anyhow, ensure};
 use node::faults::fault::JournalFault;
@@ -22,14 +21,14 @@ use wal::units::{Lsn, NodeId, Timeline};
 const CHECK: &str = "sync latency";
 const WARM_UP: usize = 20;
 const WRITES: usize = 200;
-/// A disk that needs longer for all of them has been judged by what it did until then.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// After this time no further write is made, and the disk is judged by the writes so far.
+const MEASURE_MAX: Duration = Duration::from_secs(5);
 
 const SEGMENTS: usize = 2;
-/// Each segment holds its header and half of the frames; nothing is ever written over.
+/// Each segment holds its header and half of the frames, so no block is written twice.
 const SEGMENT_BLOCKS: usize = 1 + (WARM_UP + WRITES).div_ceil(SEGMENTS);
 
-/// An order waits this long for its answer when nothing else does; a good drive takes 20 to 100 us.
+/// The shortest time from an order to its answer, when nothing else runs; a good drive takes 20 to 100 us.
 const P50_MAX: Duration = Duration::from_micros(500);
 const P99_MAX: Duration = Duration::from_millis(5);
 
@@ -37,12 +36,12 @@ const P99_MAX: Duration = Duration::from_millis(5);
 pub struct Latencies {
     /// In ascending order; at least one.
     sorted: Vec<Duration>,
-    /// The core that it was measured on; none where the thread could not be pinned.
+    /// The core of the measuring thread; none where it could not be pinned.
     core: Option<usize>,
 }
 
 impl Latencies {
-    /// On a thread of its own: pinning and the slice that the reactor takes end with it.
+    /// Measures on a thread of its own, so that pinning and the reactor's time slice end with it.
     pub fn measure(dir: &Path, core: usize) -> Result<Self> {
         let dir = dir.to_owned();
         let thread = std::thread::spawn(move || {
@@ -60,9 +59,9 @@ impl Latencies {
 
     fn text(&self) -> String {
         let us = |duration: Duration| format!("{:.0}", duration.as_nanos() as f64 / 1_000.0);
-        let place = self.core.map_or("not pinned".to_owned(), |core| format!("core {core}"));
+        let core = self.core.map_or("not pinned".to_owned(), |core| format!("core {core}"));
         format!(
-            "p50 {} us, p99 {} us, max {} us ({} durable writes of 4 KiB, one at a time, {place})",
+            "p50 {} us, p99 {} us, max {} us ({} durable writes of 4 KiB, one at a time, {core})",
             us(self.quantile(50)),
             us(self.quantile(99)),
             us(self.quantile(100)),
@@ -76,17 +75,17 @@ pub fn judge(latencies: &Latencies) -> Finding {
     if latencies.quantile(50) <= P50_MAX && latencies.quantile(99) <= P99_MAX {
         return DISK.ok(CHECK, found);
     }
-    let advice = "run this again when disk and core are idle, and if it stays, look for a faster drive, best with \
+    let advice = "run this again when disk and core are idle; if it stays slow, use a faster drive, best with \
                   power-loss protection: with journal.sync = \"always\" no order is answered sooner than this";
     DISK.advice(CHECK, found, advice)
 }
 
-/// What stands in the way is a finding of its own.
+/// `ok`, because what prevents the measurement is a finding of its own.
 pub fn not_measured(why: &str) -> Finding {
     DISK.ok(CHECK, format!("not measured: {why}"))
 }
 
-/// One after the other: how long each took.
+/// The latency of each of several writes, one after the other.
 fn durable_writes(dir: &Path) -> Result<Vec<Duration>> {
     let mut reactor = journal(dir)?;
     let started = Instant::now();
@@ -94,22 +93,22 @@ fn durable_writes(dir: &Path) -> Result<Vec<Duration>> {
         durable_write(&mut reactor)?;
     }
     let mut latencies = Vec::with_capacity(WRITES);
-    while latencies.len() < WRITES && (latencies.is_empty() || started.elapsed() < PATIENCE) {
+    while latencies.len() < WRITES && (latencies.is_empty() || started.elapsed() < MEASURE_MAX) {
         latencies.push(durable_write(&mut reactor)?);
     }
     Ok(latencies)
 }
 
-/// A reactor that drives a head on nameless files. Their headers are left out: only a start reads them.
+/// A reactor that drives a head on anonymous files. No segment headers are written: only a start reads them.
 fn journal(dir: &Path) -> Result<Reactor> {
     let geometry = Geometry { segment_count: SEGMENTS as u32, segment_bytes: (SEGMENT_BLOCKS * BLOCK_BYTES) as u64 };
     let files: Vec<File> = (0..SEGMENTS)
         .map(|_| {
-            let file = scratch::nameless(dir, SEGMENT_BLOCKS)?;
-            scratch::write_past_the_cache(&file).map(|()| file)
+            let file = scratch::anonymous_file(dir, SEGMENT_BLOCKS)?;
+            scratch::write_direct(&file).map(|()| file)
         })
         .collect::<std::io::Result<_>>()
-        .context("a file to write to")?;
+        .context("making files to measure the disk with")?;
     let timeline = Timeline(1);
     let config = HeadConfig { timeline, geometry, frame_bytes_max: BLOCK_BYTES, frames_in_flight_max: 1 };
     let head = Head::new(config, HeadPosition::fresh(NodeId([0; 16]), timeline, Lsn::ZERO)).context("a head")?;

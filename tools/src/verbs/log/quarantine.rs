@@ -1,11 +1,11 @@
-//! `pinion log quarantine`: a command of the log that nobody applies any more, by an operator's decision.
+//! `pinion log quarantine`: by an operator's decision, a command of the log is skipped from now on.
 
-use super::leave_out::{LeaveOutError, prepare};
-use crate::offline::as_of::{Past, Readable, tell_passed_over};
+use super::quarantine_list::{QuarantineError, list_with};
+use crate::offline::as_of::StateReader;
 use crate::terminal::command_json::{record_json, record_text, unreadable_json, unreadable_text};
 use crate::terminal::failure::Failure;
 use crate::terminal::interrupt::Interrupt;
-use crate::terminal::output::say;
+use crate::terminal::output::{DecodedCommand, print};
 use crate::terminal::time_text;
 use anyhow::{Context, Result};
 use book::codec;
@@ -16,73 +16,74 @@ use serde_json::json;
 use std::path::PathBuf;
 use wal::directory::Directory;
 use wal::quarantine::Quarantined;
+use wal::units::Lsn;
 use wal::walk::Start;
 
-/// Every start, replay, restore and backup from then on leaves the command out: it keeps its number and does nothing.
-/// There is no way back, because what comes behind it is built without it.
+/// Every start, replay, restore and backup from then on skips the command: it keeps its sequence and does nothing. This
+/// cannot be taken back, because the commands after it are applied to a state without it.
 #[derive(Args, Debug)]
 pub struct Quarantine {
     /// The data directory of a stopped node
     #[arg(long, value_name = "D")]
     data_dir: PathBuf,
-    /// The command to leave out
+    /// The sequence of the command to skip
     #[arg(long, value_name = "N")]
     seq: u64,
-    /// Why, in a line: it stays with the log
+    /// Why, in one line; it is stored beside the log
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// One line of JSON
+    /// Print one line of JSON
     #[arg(long)]
     json: bool,
-    /// Show the command and change nothing
+    /// Print the command, and change nothing
     #[arg(long)]
     dry_run: bool,
 }
 
 impl Quarantine {
     pub fn run(&self) -> Result<u8> {
-        // Locked for a dry run too: what is true of a running node's log is not true for long.
-        let past = Past::of(Directory::open(&self.data_dir)?)?.until_interrupted(Interrupt::listen()?);
-        let list = prepare(past.directory(), wal::units::Lsn(self.seq), &self.reason).map_err(refused)?;
-        let record = self.find(&past)?;
+        // Locked for a dry run too, because the log of a running node changes.
+        let reader = StateReader::of(Directory::open(&self.data_dir)?)?.interruptible(Interrupt::on_signals()?);
+        let list = list_with(reader.directory(), Lsn(self.seq), &self.reason).map_err(refused)?;
+        let command = self.find(&reader)?;
         let entry = list.entries().find(|(seq, _)| seq.0 == self.seq).map(|(_, entry)| entry.clone());
-        let entry = entry.context("what was added is in the list")?;
-        let past = past.leaving_out(list);
-        self.prove(&past)?;
+        let entry = entry.context("the new entry is in the list")?;
+        let reader = reader.with_quarantine(list);
+        self.prove(&reader)?;
         if !self.dry_run {
-            past.quarantine().write(past.directory().path())?;
+            reader.quarantine().write(reader.directory().path())?;
         }
-        self.report(&record, &entry)?;
+        self.report(&command, &entry)?;
         Ok(exit::OK)
     }
 
-    /// The command itself, as far as this build can read it.
-    fn find(&self, past: &Past) -> Result<Readable> {
-        let mut found = Err("it is not there".to_owned());
-        past.look()?.records(Start::At(wal::units::Lsn(self.seq)), |_, bytes| {
+    /// The command itself, as far as this build can decode it.
+    fn find(&self, reader: &StateReader) -> Result<DecodedCommand> {
+        let mut found = Err("it is not in the log".to_owned());
+        reader.scan()?.for_each_record(Start::At(Lsn(self.seq)), |_, bytes| {
             found = codec::decode(bytes).map_err(|error| error.to_string());
             Ok(false)
         })?;
         Ok(found)
     }
 
-    /// The log must go on without it.
-    fn prove(&self, past: &Past) -> Result<()> {
-        let moment = past.state(None).with_context(|| {
+    /// The rest of the log has to apply without the command.
+    fn prove(&self, reader: &StateReader) -> Result<()> {
+        let state = reader.state(None).with_context(|| {
             let (seq, before) = (self.seq, self.seq - 1);
             format!(
-                "without sequence {seq} the log cannot be applied to its end, so nothing was changed; `pinion restore \
-                 --to-seq {before}` goes on from before it"
+                "applying the log without sequence {seq}: it cannot be applied to its end, so nothing was changed; \
+                 `pinion restore --to-seq {before}` makes a directory that ends before the command"
             )
         })?;
-        tell_passed_over(&moment.passed_over);
+        state.report_skipped_snapshots();
         Ok(())
     }
 
-    fn report(&self, record: &Readable, entry: &Quarantined) -> Result<()> {
+    fn report(&self, command: &DecodedCommand, entry: &Quarantined) -> Result<()> {
         let seq = Seq(self.seq);
         if self.json {
-            let command = match record {
+            let command = match command {
                 Ok(record) => record_json(seq, record),
                 Err(why) => unreadable_json(seq, why),
             };
@@ -90,23 +91,23 @@ impl Quarantine {
                 "dry_run": self.dry_run, "data_dir": self.data_dir, "seq": seq.0, "command": command,
                 "left_out": !self.dry_run, "time_ns": entry.time_ns, "reason": entry.reason,
             });
-            return say(format_args!("{line}\n"));
+            return print(format_args!("{line}\n"));
         }
-        let shown = match record {
-            Ok(record) => format!("{}\ngiven at     {}", record_text(seq, record), time_text::show(record.ts.0)),
+        let shown = match command {
+            Ok(record) => format!("{}\nsequenced at  {}", record_text(seq, record), time_text::show(record.ts.0)),
             Err(why) => unreadable_text(seq, why),
         };
-        let done = if self.dry_run { "would be left out" } else { "left out for good" };
-        say(format_args!("{shown}\n{done}, because: {}\n", entry.reason))
+        let done = if self.dry_run { "would be quarantined" } else { "quarantined: skipped from now on" };
+        print(format_args!("{shown}\n{done}; reason: {}\n", entry.reason))
     }
 }
 
-fn refused(error: LeaveOutError) -> anyhow::Error {
+fn refused(error: QuarantineError) -> anyhow::Error {
     let code = match error {
-        LeaveOutError::Log(error) => return error.into(),
-        LeaveOutError::OutsideLog { .. } => exit::OUTSIDE_LOG,
-        LeaveOutError::Reason => exit::USAGE,
-        LeaveOutError::Already { .. } | LeaveOutError::Applied { .. } | LeaveOutError::Full => exit::FAILED,
+        QuarantineError::Log(error) => return error.into(),
+        QuarantineError::OutsideLog { .. } => exit::OUTSIDE_LOG,
+        QuarantineError::Reason => exit::USAGE,
+        QuarantineError::Already { .. } | QuarantineError::Applied { .. } | QuarantineError::Full => exit::FAILED,
     };
     Failure::of(code, error.to_string())
 }

@@ -1,7 +1,6 @@
-//! `pinion log stats`: how many of which command, how many bytes, in how much time.
+//! `pinion log stats`: counts commands by kind, with bytes and rates.
 
-use super::whole;
-use crate::offline::as_of::DataDir;
+use crate::offline::data_dir::DataDir;
 use crate::terminal::command_json::kind;
 use crate::terminal::output::Output;
 use crate::terminal::time_text;
@@ -14,7 +13,7 @@ use wal::recover::Recovered;
 use wal::walk::Start;
 
 const SECOND_NS: u64 = 1_000_000_000;
-/// What a command that cannot be read is counted as; only one that is left out is passed over so.
+/// The kind of a quarantined command that cannot be decoded. Any other that cannot be decoded ends the verb.
 const UNREADABLE: &str = "unreadable";
 
 #[derive(Args, Debug)]
@@ -33,14 +32,14 @@ pub struct Stats {
     /// Last sequence
     #[arg(long, value_name = "SEQ", default_value_t = u64::MAX)]
     to: u64,
-    /// One line of JSON
+    /// Print one line of JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Default)]
 struct Counted {
-    /// By kind, in alphabetical order, so that two runs print alike.
+    /// By kind, in alphabetical order, so that two runs print the same.
     counts: BTreeMap<&'static str, u64>,
     commands: u64,
     bytes: u64,
@@ -48,40 +47,41 @@ struct Counted {
     seq_last: u64,
     ts_first_ns: u64,
     ts_last_ns: u64,
-    /// The second that is being counted, and the fullest one so far.
+    /// The second that is being counted.
     second: u64,
     in_second: u64,
+    /// The most commands of one second so far.
     second_max: u64,
 }
 
 impl Stats {
     pub fn run(&self) -> Result<()> {
-        let past = self.dir.past()?;
-        let look = past.look()?;
-        let start = self.from.map_or(whole(&look), |from| Start::At(wal::units::Lsn(from)));
+        let reader = self.dir.reader()?;
+        let log = reader.scan()?;
+        let start = self.from.map_or(log.first_record(), |from| Start::At(wal::units::Lsn(from)));
         let (since, until) = (self.since.unwrap_or(TsNs(0)), self.until.unwrap_or(TsNs(u64::MAX)));
         let (mut counted, mut ts_before) = (Counted::default(), TsNs(0));
-        let log = look.records(start, |seq, bytes| {
+        let found = log.for_each_record(start, |seq, bytes| {
             if self.to < seq.0 {
                 return Ok(false);
             }
-            let (kind, ts) = match past.read(seq, bytes)? {
+            let (kind, ts) = match reader.decode(seq, bytes)? {
                 Ok(record) => (kind(&record.command), record.ts),
-                // It keeps the time of the command before it, as when the log is applied.
+                // It has the time of the command before it, as when the log is applied.
                 Err(_) => (UNREADABLE, ts_before),
             };
             ts_before = ts;
             if since <= ts && ts < until {
-                counted.take(seq, kind, ts, bytes.len());
+                counted.add(seq, kind, ts, bytes.len());
             }
             Ok(ts < until)
         })?;
-        counted.report(&log, self.json)
+        counted.report(&found, self.json)
     }
 }
 
 impl Counted {
-    fn take(&mut self, seq: Seq, kind: &'static str, ts: TsNs, record_bytes: usize) {
+    fn add(&mut self, seq: Seq, kind: &'static str, ts: TsNs, record_bytes: usize) {
         if self.commands == 0 {
             (self.seq_first, self.ts_first_ns) = (seq.0, ts.0);
         }
@@ -97,8 +97,8 @@ impl Counted {
         self.second_max = self.second_max.max(self.in_second);
     }
 
-    fn report(&self, log: &Recovered, json: bool) -> Result<()> {
-        let frames = log.frames_from_store + log.frames_from_head;
+    fn report(&self, found: &Recovered, json: bool) -> Result<()> {
+        let frames = found.frames_from_store + found.frames_from_head;
         let seconds = (self.ts_last_ns - self.ts_first_ns) as f64 / SECOND_NS as f64;
         let rate = |count: u64| if seconds > 0.0 { Some(count as f64 / seconds) } else { None };
         let (commands, bytes) = (self.commands, self.bytes);
@@ -120,7 +120,7 @@ impl Counted {
             let fullest = self.second_max;
             out.line(match rate(commands).zip(rate(bytes)) {
                 Some((commands, bytes)) => format!(
-                    "rate        {commands:.0} commands and {bytes:.0} bytes a second, {fullest} in the fullest second, {mean:.1} bytes each"
+                    "rate        {commands:.0} commands and {bytes:.0} bytes a second, at most {fullest} in one second, {mean:.1} bytes each"
                 ),
                 None => format!("rate        all at one time, {mean:.1} bytes each"),
             })?;

@@ -1,7 +1,7 @@
-//! Rules between the state and the history: the ledger sums to the balances, the streams are whole.
+//! The rules between the state and the history: the ledger sums to the balances, the streams have no gap.
 
-use super::Finding;
-use crate::offline::as_of::Witness;
+use super::finding::Finding;
+use crate::offline::replay_observer::ReplayObserver;
 use anyhow::Result;
 use api::binary::stream::SessionSeq;
 use book::codec;
@@ -14,28 +14,29 @@ use node::replica::{Replica, StreamSink};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-/// What came behind the history's end, from the log.
-pub struct Since {
-    /// Behind here the history is whole.
+/// What the history lacks, because the log goes on after its end: computed from the log.
+pub struct Unwritten {
+    /// After this sequence the history is complete.
     begins: Seq,
-    /// It is written up to here.
+    /// The last sequence that the history has.
     written: Seq,
-    /// Where the log ends.
+    /// The last sequence of the log.
     end: Seq,
+    /// The hashes that the live engine recorded in the log.
     pub checks: u64,
     transfers: Vec<(Seq, Transfer)>,
     messages: BTreeMap<SessionId, u64>,
     events: Vec<Event>,
 }
 
-impl Since {
+impl Unwritten {
     pub fn new(begins: Seq, written: Seq, end: Seq) -> Self {
         let (transfers, messages, events) = (Vec::new(), BTreeMap::new(), Vec::new());
         Self { begins, written, end, checks: 0, transfers, messages, events }
     }
 }
 
-impl Sink for Since {
+impl Sink for Unwritten {
     const LEDGER: bool = true;
 
     fn push(&mut self, event: Event) {
@@ -43,40 +44,40 @@ impl Sink for Since {
     }
 }
 
-impl Witness for Since {
+impl ReplayObserver for Unwritten {
     fn applied(&mut self, replica: &mut Replica, stamp: Stamp, bytes: &[u8]) -> Result<()> {
         let Self { written, checks, transfers, messages, events, .. } = self;
-        // What is left out may not even be readable.
+        // A quarantined command may be one that cannot be decoded.
         *checks += u64::from(codec::decode(bytes).is_ok_and(|record| matches!(record.command, Command::Check(_))));
-        let is_news = *written < stamp.seq;
-        replica.translate(stamp, events, &mut Counting { messages, is_news });
-        if is_news {
-            let told = events.iter().filter_map(|event| match event {
+        let is_unwritten = *written < stamp.seq;
+        replica.translate(stamp, events, &mut MessageCounter { messages, is_unwritten });
+        if is_unwritten {
+            let postings = events.iter().filter_map(|event| match event {
                 Event::Transfer(transfer) => Some((stamp.seq, *transfer)),
                 _ => None,
             });
-            transfers.extend(told);
+            transfers.extend(postings);
         }
         events.clear();
         Ok(())
     }
 }
 
-struct Counting<'a> {
+struct MessageCounter<'a> {
     messages: &'a mut BTreeMap<SessionId, u64>,
-    is_news: bool,
+    is_unwritten: bool,
 }
 
-impl StreamSink for Counting<'_> {
+impl StreamSink for MessageCounter<'_> {
     fn message(&mut self, session: SessionId, _number: SessionSeq, _bytes: &[u8]) {
-        if self.is_news {
+        if self.is_unwritten {
             *self.messages.entry(session).or_default() += 1;
         }
     }
 }
 
-pub fn of_history(history: &History<'_>, replica: &Replica, since: &Since) -> Result<Vec<Finding>> {
-    let mut ledger = Ledger { begins: since.begins, ..Ledger::default() };
+pub fn of_history(history: &History<'_>, replica: &Replica, unwritten: &Unwritten) -> Result<Vec<Finding>> {
+    let mut ledger = Ledger { begins: unwritten.begins, ..Ledger::default() };
     let at = replica.engine.stamp().seq;
     for (account, _) in replica.engine.accounts().iter() {
         history.events(Kind::Ledger, account, TsNs(0)..TsNs(u64::MAX), |stamp, event| {
@@ -84,23 +85,23 @@ pub fn of_history(history: &History<'_>, replica: &Replica, since: &Since) -> Re
                 return ControlFlow::Break(());
             }
             match event {
-                _ if stamp.seq <= since.begins => {}
+                _ if stamp.seq <= unwritten.begins => {}
                 Event::Transfer(transfer) => ledger.post(account, stamp.seq, &transfer),
-                other => ledger.breaks.push(format!("account {}: {other:?} is no posting", account.0)),
+                other => ledger.breaks.push(format!("account {}: {other:?} is not a posting", account.0)),
             }
             ControlFlow::Continue(())
         })?;
-        for (seq, transfer) in &since.transfers {
+        for (seq, transfer) in &unwritten.transfers {
             if [transfer.debit, transfer.credit].into_iter().any(|place| owner(place) == Some(account)) {
                 ledger.post(account, *seq, transfer);
             }
         }
     }
     let (balances, house) = (ledger.against_balances(replica), ledger.against_house(replica));
-    Ok(vec![balances, house, streams(history, replica, since)?, sequences(replica, since)])
+    Ok(vec![balances, house, streams(history, replica, unwritten)?, sequences(replica, unwritten)])
 }
 
-/// Both accounts of a client, as the postings leave them; `None` before the first one.
+/// The balance of one account in one asset, as the postings so far give it; `None` before the first posting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Running {
     available: Option<u64>,
@@ -110,7 +111,7 @@ struct Running {
 /// All postings, summed.
 #[derive(Debug, Default)]
 struct Ledger {
-    /// Zero: from the first posting on. Else nobody can say what was there before the first one that is left.
+    /// Zero where the history has every posting. Otherwise the balance before the first posting is unknown.
     begins: Seq,
     running: BTreeMap<(AccountId, AssetId), Running>,
     /// Custody and fees by asset: in, out.
@@ -121,7 +122,7 @@ struct Ledger {
 }
 
 impl Ledger {
-    /// A posting as the history of one account has it; postings between two clients come once for each.
+    /// Adds a posting of one account's history. A posting between two accounts is in the history of each.
     fn post(&mut self, account: AccountId, seq: Seq, transfer: &Transfer) {
         self.postings += 1;
         let Transfer { amount, asset, debit, credit, .. } = *transfer;
@@ -139,10 +140,11 @@ impl Ledger {
             *place = Some(after);
         }
         if let Some((have, expected)) = wrong {
-            let expected = expected.map_or("a figure out of range".to_owned(), |units| units.to_string());
+            let expected = expected.map_or("a number out of range".to_owned(), |units| units.to_string());
             let (account, asset, kind) = (account.0, asset.0, transfer.kind);
             self.breaks.push(format!(
-                "account {account}, asset {asset}: before the {kind:?} of sequence {} the postings sum to {have}, it says {expected}",
+                "account {account}, asset {asset}: before the {kind:?} of sequence {} the postings sum to {have}, and \
+                 that posting has {expected}",
                 seq.0
             ));
         }
@@ -156,7 +158,7 @@ impl Ledger {
         }
     }
 
-    /// What an account has before its first posting, where that is known.
+    /// The balance of an account before its first posting, where it is known.
     fn opening(&self) -> Option<u64> {
         (self.begins == Seq(0)).then_some(0)
     }
@@ -182,16 +184,16 @@ impl Ledger {
         }
         for ((account, asset), posted) in std::mem::take(&mut self.running) {
             if [posted.available, posted.held].into_iter().flatten().any(|left| left > 0) {
-                breaks.push(format!("account {}, asset {}: postings and no balance", account.0, asset.0));
+                breaks.push(format!("account {}, asset {}: there are postings and no balance", account.0, asset.0));
             }
         }
-        let figures = format!("{} postings sum to {compared} balances, each behind the one before it", self.postings);
+        let figures = format!("{} postings, each continuing the one before, sum to {compared} balances", self.postings);
         Finding::new("ledger", figures, breaks)
     }
 
     fn against_house(&self, replica: &Replica) -> Finding {
         if self.begins > Seq(0) {
-            let figures = format!("not compared: the history begins behind sequence {}", self.begins.0);
+            let figures = format!("not compared: the history begins after sequence {}", self.begins.0);
             return Finding::new("house", figures, Vec::new());
         }
         let mut breaks = Vec::new();
@@ -225,20 +227,20 @@ fn place(running: &mut Running, place: LedgerAccount) -> &mut Option<u64> {
     if matches!(place, LedgerAccount::Held(_)) { &mut running.held } else { &mut running.available }
 }
 
-/// Every message from where the history begins, numbered without a gap up to what the state says.
-fn streams(history: &History<'_>, replica: &Replica, since: &Since) -> Result<Finding> {
+/// Each session's messages in the history are numbered without a gap, up to the number in the state.
+fn streams(history: &History<'_>, replica: &Replica, unwritten: &Unwritten) -> Result<Finding> {
     let at = replica.engine.stamp().seq;
     let (mut breaks, mut total) = (Vec::new(), 0);
     for (session, _) in replica.engine.sessions().iter() {
         let next = replica.positions.sessions().get(session.0 as usize - 1).copied().unwrap_or(SessionSeq::FIRST);
-        // The newest number that is there; unknown before the first one where the history begins late.
-        let mut found = (since.begins == Seq(0)).then_some(0);
-        let (mut seq_before, mut gap) = (since.begins, None);
+        // The newest number found; unknown before the first message where the history does not begin with the log.
+        let mut found = (unwritten.begins == Seq(0)).then_some(0);
+        let (mut seq_before, mut gap) = (unwritten.begins, None);
         history.messages(session, SessionSeq::FIRST..SessionSeq(u64::MAX), |number, stamp, _| {
             if at < stamp.seq {
                 return ControlFlow::Break(());
             }
-            if stamp.seq <= since.begins {
+            if stamp.seq <= unwritten.begins {
                 return ControlFlow::Continue(());
             }
             let before = found.unwrap_or(number.0 - 1);
@@ -250,16 +252,16 @@ fn streams(history: &History<'_>, replica: &Replica, since: &Since) -> Result<Fi
             total += 1;
             ControlFlow::Continue(())
         })?;
-        let news = since.messages.get(&session).copied().unwrap_or(0);
-        total += news;
+        let from_log = unwritten.messages.get(&session).copied().unwrap_or(0);
+        total += from_log;
         let (session, expected) = (session.0, next.0 - 1);
         match (gap, found) {
             (Some((before, number)), _) => {
                 breaks.push(format!("session {session}: message {number} follows message {before}"));
             }
-            (None, Some(found)) if found + news != expected => {
-                let told = found + news;
-                breaks.push(format!("session {session}: {told} messages, and the state says {expected}"));
+            (None, Some(found)) if found + from_log != expected => {
+                let count = found + from_log;
+                breaks.push(format!("session {session}: {count} messages, and the state has {expected}"));
             }
             (None, _) => {}
         }
@@ -268,13 +270,12 @@ fn streams(history: &History<'_>, replica: &Replica, since: &Since) -> Result<Fi
     Ok(Finding::new("streams", format!("{total} messages of {sessions} sessions, numbered without a gap"), breaks))
 }
 
-/// The history is never ahead of the log: nobody could prove what it tells.
-fn sequences(replica: &Replica, since: &Since) -> Finding {
-    let (at, written, end) = (replica.engine.stamp().seq.0, since.written.0, since.end.0);
-    let behind = at.saturating_sub(written);
-    let from = since.begins.0 + 1;
-    let figures =
-        format!("history from {from} up to {written}, {behind} commands behind sequence {at} taken from the log");
+/// The history never reaches further than the log, because the log is its proof.
+fn sequences(replica: &Replica, unwritten: &Unwritten) -> Finding {
+    let (at, written, end) = (replica.engine.stamp().seq.0, unwritten.written.0, unwritten.end.0);
+    let lag = at.saturating_sub(written);
+    let from = unwritten.begins.0 + 1;
+    let figures = format!("history from {from} to {written}; {lag} commands up to {at} computed from the log");
     let ahead = (end < written).then(|| format!("the history is written up to {written}, the log ends at {end}"));
     Finding::new("sequences", figures, ahead.into_iter().collect())
 }

@@ -1,7 +1,7 @@
-//! Rules that a state keeps by itself.
+//! The rules about a state alone.
 
-use super::Finding;
-use super::history::Since;
+use super::finding::Finding;
+use super::history::Unwritten;
 use book::command::Side;
 use book::engine::Engine;
 use book::ids::AssetId;
@@ -36,7 +36,7 @@ fn sums(engine: &Engine) -> BTreeMap<AssetId, Sum> {
     sums
 }
 
-/// What everybody has and what was earned is what the custodian holds: a line for each asset.
+/// Per asset: what all accounts have, plus the fees earned, is what the custodian holds.
 fn conservation(engine: &Engine) -> Vec<Finding> {
     let sums = sums(engine);
     let each = engine.accounts().assets().iter().map(|book| {
@@ -49,10 +49,10 @@ fn conservation(engine: &Engine) -> Vec<Finding> {
         Finding::new("conservation", figures, breaks)
     });
     let mut findings: Vec<Finding> = each.collect();
-    // Also what has no asset, and rows out of order.
-    let whole = breaks_of(engine.verify_conservation());
-    if !whole.is_empty() && findings.iter().all(|finding| finding.breaks.is_empty()) {
-        findings.push(Finding::new("conservation", "rows".to_owned(), whole));
+    // The engine's own check also finds balances without an asset, and rows out of order.
+    let breaks = breaks_of(engine.verify_conservation());
+    if !breaks.is_empty() && findings.iter().all(|finding| finding.breaks.is_empty()) {
+        findings.push(Finding::new("conservation", "rows".to_owned(), breaks));
     }
     findings
 }
@@ -61,14 +61,14 @@ fn breaks_of(verdict: Result<(), Inconsistent>) -> Vec<String> {
     verdict.err().map(|why| why.0).into_iter().collect()
 }
 
-/// Each account holds what its open orders need, no more and no less.
+/// Each account holds exactly what its open orders need.
 fn holds(engine: &Engine) -> Finding {
     let (orders, accounts) = (engine.pool().orders.len(), engine.accounts().len());
-    let figures = format!("what {orders} open orders of {accounts} accounts need is what is held");
+    let figures = format!("{accounts} accounts hold what their {orders} open orders need");
     Finding::new("holds", figures, breaks_of(engine.verify_holds()))
 }
 
-/// Amounts have no sign, so one below zero would be a huge one.
+/// Amounts are unsigned, so one below zero would show as a huge one.
 fn amounts(engine: &Engine) -> Finding {
     let mut largest = 0;
     let mut breaks = Vec::new();
@@ -99,13 +99,13 @@ fn books(engine: &Engine) -> Finding {
 
 fn lists(engine: &Engine) -> Finding {
     let sessions = engine.sessions().len();
-    let figures = format!("every open order is on its account's list and under its name in {sessions} sessions");
+    let figures =
+        format!("every open order is on its account's list, and found by its client id in {sessions} sessions");
     Finding::new("lists", figures, breaks_of(engine.verify_lists()))
 }
 
-/// A walk stops where a check disagrees, so whoever comes here has seen all of them agree.
-pub fn checks(since: &Since, applied: u64) -> Finding {
-    let figures =
-        format!("{} recorded hashes in {applied} commands applied, each as the live engine had it", since.checks);
+/// A replay ends where a recorded hash disagrees, so after a replay all of them have agreed.
+pub fn checks(unwritten: &Unwritten, applied: u64) -> Finding {
+    let figures = format!("{} recorded hashes in {applied} commands applied, all equal", unwritten.checks);
     Finding::new("checks", figures, Vec::new())
 }

@@ -1,24 +1,27 @@
-//! Where a restore takes its state from: a data directory as it lies, or one that is fetched from a backup first.
+//! The source of a restore: a data directory, or a backup, which is fetched to a data directory first.
 
-use crate::archive::destination::{Destination, Open};
-use crate::archive::fetch::{fetch, fetch_with_past};
+use crate::archive::catalog::StartPoint;
+use crate::archive::destination::Destination;
+use crate::archive::fetch::fetch;
 use crate::archive::key::CLAIM;
-use crate::archive::moment::reach_at;
-use crate::offline::as_of::Past;
-use crate::offline::new_directory::Scratch;
+use crate::archive::store_address::OpenMode;
+use crate::archive::time_lookup::sequence_at_time;
+use crate::offline::as_of::StateReader;
+use crate::offline::new_directory::ScratchDirectory;
 use crate::terminal::failure::Failure;
 use crate::terminal::interrupt::Interrupt;
 use anyhow::{Context, Result};
 use book::units::{Seq, TsNs};
 use node::status::exit;
 use std::path::Path;
+use wal::units::Lsn;
 
-/// What of a backup is wanted.
+/// What of a backup to fetch.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'w> {
-    /// Up to here, or all there is.
+    /// Up to this sequence, or everything.
     pub until: Option<Seq>,
-    /// As much as the state of this time needs.
+    /// Up to this time.
     pub time: Option<TsNs>,
     /// No more than the state needs.
     pub without_past: bool,
@@ -26,60 +29,61 @@ pub struct Wanted<'w> {
 }
 
 pub struct Source {
-    pub past: Past,
-    /// The last sequence that the source has, also where less of it was fetched.
-    end: Option<Seq>,
-    /// Gone with this; the directory in it is closed before.
-    _fetched: Option<Scratch>,
+    pub reader: StateReader,
+    /// The last sequence of a backup, of which less may have been fetched.
+    backup_end: Option<Seq>,
+    /// Deleted when this value is dropped, after the directory in it is closed.
+    _fetched: Option<ScratchDirectory>,
 }
 
 impl Source {
-    /// `from` is a data directory or a backup; the latter is fetched to a directory beside `place`.
-    pub fn open(from: &str, wanted: Wanted<'_>, place: &Path, interrupt: &Interrupt) -> Result<Self> {
+    /// `from` is a data directory or a backup. A backup is fetched to a directory beside `new`.
+    pub fn open(from: &str, wanted: Wanted<'_>, new: &Path, interrupt: &Interrupt) -> Result<Self> {
         if is_backup(from) {
-            return Self::fetch(from, wanted, place, interrupt);
+            return Self::fetch(from, wanted, new, interrupt);
         }
         if wanted.without_past || wanted.secrets_file.is_some() {
-            let message = format!("{from} is no backup: --without-past and --secrets-file are for those");
+            let message =
+                format!("{from} is not a backup, and --without-past and --secrets-file apply to backups only");
             return Err(Failure::of(exit::USAGE, message));
         }
-        let past = Past::open(Path::new(from))?.until_interrupted(interrupt.clone());
-        Ok(Self { past, end: None, _fetched: None })
+        let reader = StateReader::open(Path::new(from))?.interruptible(interrupt.clone());
+        Ok(Self { reader, backup_end: None, _fetched: None })
     }
 
-    fn fetch(from: &str, wanted: Wanted<'_>, place: &Path, interrupt: &Interrupt) -> Result<Self> {
-        let destination = Destination::open(from, wanted.secrets_file, Open::Existing, interrupt.clone())?;
-        let scratch = scratch_beside(place)?;
+    fn fetch(from: &str, wanted: Wanted<'_>, new: &Path, interrupt: &Interrupt) -> Result<Self> {
+        let destination = Destination::open(from, wanted.secrets_file, OpenMode::Existing, interrupt.clone())?;
+        let scratch = scratch_beside(new)?;
         let into = scratch.path().join("data");
         let until = match wanted.time {
-            Some(time) => Some(reach_at(&destination, time.0)?),
-            None => wanted.until.map(|seq| wal::units::Lsn(seq.0)),
+            Some(time) => Some(sequence_at_time(&destination, time.0)?),
+            None => wanted.until.map(|seq| Lsn(seq.0)),
         };
-        let fetch = if wanted.without_past { fetch } else { fetch_with_past };
-        let fetched = fetch(&destination, &into, until)?;
-        for damage in &fetched.passed_over {
-            eprintln!("pinion: a snapshot of the backup is of no use, the one before it was taken: {damage}");
+        let start = if wanted.without_past { StartPoint::Nearest } else { StartPoint::Oldest };
+        let fetched = fetch(&destination, &into, until, start)?;
+        for damage in &fetched.damaged_snapshots {
+            eprintln!("pinion: warning: a snapshot of the backup is damaged, the one before it was used: {damage}");
         }
-        let past = Past::open(&into)?.until_interrupted(interrupt.clone()).named(from);
-        Ok(Self { past, end: Some(Seq(fetched.reach.0)), _fetched: Some(scratch) })
+        let reader = StateReader::open(&into)?.interruptible(interrupt.clone()).with_name(from);
+        Ok(Self { reader, backup_end: Some(Seq(fetched.backup_end.0)), _fetched: Some(scratch) })
     }
 
-    /// Commands behind `seq`, given the end of the log that was looked at.
-    pub fn left_behind(&self, seq: Seq, looked_at: Seq) -> u64 {
-        self.end.unwrap_or(looked_at).0.saturating_sub(seq.0)
+    /// The number of the source's commands after `seq`. `log_end` is the end of the log that was read.
+    pub fn commands_after(&self, seq: Seq, log_end: Seq) -> u64 {
+        self.backup_end.unwrap_or(log_end).0.saturating_sub(seq.0)
     }
 }
 
-/// An address, or a directory that says so itself.
+/// An address of a backup, or a directory that holds one.
 fn is_backup(from: &str) -> bool {
     from.contains("://") || from.starts_with("s3:") || Path::new(from).join(CLAIM).exists()
 }
 
-/// On the file system that the result goes to, since it has the room; under a name that the next restore to the same
-/// place sweeps.
-fn scratch_beside(place: &Path) -> Result<Scratch> {
-    let place = std::path::absolute(place)?;
-    let mut name = place.file_name().with_context(|| format!("{} has no name", place.display()))?.to_owned();
+/// On the file system of the new directory, which needs the space anyway. Its name is the same for each restore to that
+/// path, so that the next one deletes what a killed one left.
+fn scratch_beside(new: &Path) -> Result<ScratchDirectory> {
+    let new = std::path::absolute(new)?;
+    let mut name = new.file_name().with_context(|| format!("{} has no last name", new.display()))?.to_owned();
     name.push(".fetched");
-    Scratch::begin(&place.with_file_name(name))
+    ScratchDirectory::begin(&new.with_file_name(name))
 }

@@ -1,4 +1,4 @@
-//! `pinion snapshot create`: by the running node's own shadow, or, where none runs, by one that is started for it.
+//! `pinion snapshot create`: by the running node, or, where none runs, by a shadow that is started for it.
 
 use crate::client::ops_client::OpsAddress;
 use crate::verbs::admin::refused;
@@ -22,10 +22,10 @@ pub struct Create {
     /// The data directory of a stopped node
     #[arg(long, value_name = "D", conflicts_with_all = ["url", "token_file"])]
     data_dir: Option<PathBuf>,
-    /// One line of JSON
+    /// Print one line of JSON
     #[arg(long)]
     json: bool,
-    /// Ask whether it could be taken and take none
+    /// Ask whether a snapshot can be taken, and take none
     #[arg(long)]
     dry_run: bool,
 }
@@ -39,17 +39,17 @@ impl Create {
         if self.json {
             println!("{taken}");
         } else {
-            self.say(&taken);
+            self.print(&taken);
         }
         Ok(exit::OK)
     }
 
-    fn say(&self, taken: &Value) {
+    fn print(&self, taken: &Value) {
         let seq = taken["seq"].as_u64().unwrap_or_default();
         if self.dry_run {
-            println!("a snapshot can be taken; none was");
+            println!("a snapshot can be taken; none was taken");
         } else if taken["was_there"] == true {
-            println!("nothing happened since the snapshot at sequence {seq}: it stays the newest");
+            println!("the snapshot at sequence {seq} is still the newest: there is no command after it");
         } else {
             let (bytes, hash) = (&taken["bytes"], taken["state_hash"].as_str().unwrap_or("-"));
             println!("snapshot at sequence {seq}, {bytes} bytes, state hash {hash}");
@@ -63,10 +63,10 @@ impl Create {
         if answer.status == 200 { Ok(answer.body) } else { Err(refused(&answer)) }
     }
 
-    /// What a start does and what the shadow does at a clean stop, without anybody to serve in between.
+    /// Does what a start does, and then what the shadow does at a clean stop.
     fn offline(&self, data_dir: &Path) -> Result<Value> {
         let directory = Arc::new(Directory::open(data_dir).with_context(
-            || "a snapshot of a running node is taken by the node: give --config or --url instead of --data-dir",
+            || "taking a snapshot here: of a running node it is taken by the node; give --config or --url instead of --data-dir",
         )?);
         if self.dry_run {
             return Ok(json!({ "dry_run": true }));
@@ -88,7 +88,7 @@ impl Create {
         let taken = shadow.snapshot_at_end(live.state_hash())?;
         let (header, bytes) = taken.map_err(|why| anyhow!("no snapshot was taken: {why}"))?;
         let file = node::replica::snapshots::list(&directory)?.into_iter().find(|file| file.seq == header.tail.seq);
-        let path = file.context("it was taken away again")?.path;
+        let path = file.context("the new snapshot was deleted by another process")?.path;
         Ok(json!({
             "seq": header.tail.seq.0, "ts_ns": header.time, "bytes": bytes, "state_hash": hash_of(&header), "path": path,
         }))

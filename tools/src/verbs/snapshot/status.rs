@@ -1,6 +1,7 @@
-//! `pinion snapshot status`: is there a snapshot that a start can use, how old is it, and what will retention do.
+//! `pinion snapshot status`: which snapshot a start would use, how old it is, and what retention would do next.
 
-use super::{Whose, describe};
+use super::data_dir_or_config::DataDirOrConfig;
+use super::listing;
 use crate::terminal::clock::unix_ns;
 use crate::terminal::output::Output;
 use crate::terminal::time_text;
@@ -21,18 +22,19 @@ use wal::units::Lsn;
 #[derive(Args, Debug)]
 pub struct Status {
     #[command(flatten)]
-    whose: Whose,
-    /// One line of JSON
+    dir: DataDirOrConfig,
+    /// Print one line of JSON
     #[arg(long)]
     json: bool,
 }
 
-/// What is there and what would become of it.
+/// The snapshots, and what would happen to them.
 struct View {
     files: Vec<SnapshotFile>,
-    /// What a start would begin with.
+    /// The snapshot that a start would use.
     start: Option<SnapshotHeader>,
-    passed_over: Vec<String>,
+    /// Why newer snapshots cannot be used.
+    damaged: Vec<String>,
     base: Lsn,
     end: Lsn,
     origin: Lsn,
@@ -41,13 +43,13 @@ struct View {
 
 impl Status {
     pub fn run(&self) -> Result<u8> {
-        let directory = self.whose.read_only()?;
-        let view = View::of(&directory, self.whose.config()?.as_ref())?;
+        let directory = self.dir.read_only()?;
+        let view = View::of(&directory, self.dir.config()?.as_ref())?;
         let mut out = Output::new();
         if self.json {
             out.line(view.json())?
         } else {
-            out.piece(view.text())?
+            out.text(view.text())?
         }
         out.flush()?;
         Ok(if view.start.is_some() || view.base == view.origin && view.origin.0 == 0 {
@@ -67,11 +69,12 @@ impl View {
             snapshots::newest(directory, end, &mut || Engine::new(Capacity::default()))?;
         let start = newest.map(|(_, header)| header).filter(|header| base <= header.tail.seq);
         let plan = config.map(|config| plan(directory, &files, base, inspection.store().seq_stored(), config));
-        let passed_over = passed_over.iter().map(|passed| passed.why.to_string()).collect();
-        Ok(Self { files, start, passed_over, base, end, origin: directory.identity().seq_base, plan })
+        let damaged = passed_over.iter().map(|passed| passed.why.to_string()).collect();
+        Ok(Self { files, start, damaged, base, end, origin: directory.identity().seq_base, plan })
     }
 
-    fn behind(&self) -> Option<(u64, u64)> {
+    /// The number of commands after the snapshot that a start would use, and its age in nanoseconds.
+    fn lag(&self) -> Option<(u64, u64)> {
         let header = self.start.as_ref()?;
         Some((self.end.0 - header.tail.seq.0, unix_ns().saturating_sub(header.time)))
     }
@@ -79,16 +82,16 @@ impl View {
     fn json(&self) -> Value {
         let start = self.start.as_ref().map(|header| {
             let file = self.files.iter().find(|file| file.seq == header.tail.seq);
-            file.map_or(Value::Null, |file| describe(file, header))
+            file.map_or(Value::Null, |file| listing::as_json(file, header))
         });
-        let (commands, age_ns) = self.behind().unzip();
+        let (commands, age_ns) = self.lag().unzip();
         let plan = self.plan.as_ref().map(|plan| {
             let drop: Vec<u64> = plan.drop.iter().map(|seq| seq.0).collect();
             json!({ "cut_log_behind": plan.cut_at.map(|seq| seq.0), "drop": drop })
         });
         json!({
             "snapshots": self.files.len(), "newest": self.files.last().map(|file| file.seq.0), "start_begins_with": start,
-            "of_no_use": self.passed_over, "commands_behind": commands, "age_ns": age_ns, "seq_truncated": self.base.0,
+            "of_no_use": self.damaged, "commands_behind": commands, "age_ns": age_ns, "seq_truncated": self.base.0,
             "seq_last": self.end.0, "retention": plan,
         })
     }
@@ -100,31 +103,35 @@ impl View {
             }
             _ => "snapshots   none\n".to_owned(),
         };
-        for why in &self.passed_over {
-            text += &format!("OF NO USE   {why}\n");
+        for why in &self.damaged {
+            text += &format!("DAMAGED     {why}\n");
         }
-        text += &match (&self.start, self.behind()) {
+        text += &match (&self.start, self.lag()) {
             (Some(header), Some((commands, age_ns))) => format!(
-                "a start     begins with {} of {}, {:.0} s old, and applies {commands} commands behind it\n",
+                "a start     uses {} of {}, {:.0} s old, and applies {commands} commands after it\n",
                 header.tail.seq,
                 time_text::show(header.time),
                 Duration::from_nanos(age_ns).as_secs_f64()
             ),
-            _ if self.base.0 == 0 => format!("a start     applies the whole log, {} commands\n", self.end),
-            _ => "A START     IS NOT POSSIBLE: the log has no beginning and no snapshot is of use; restore from a backup\n".to_owned(),
+            _ if self.base.0 == 0 => format!("a start     applies the log from its first command, {} commands\n", self.end),
+            _ => "A START     IS NOT POSSIBLE: the log was truncated, and no snapshot after which it begins is intact; restore \
+                  from a backup\n".to_owned(),
         };
-        text += &format!("the log     holds {} to {}\n", self.base.next(), self.end);
+        text += &format!("the log     has {} to {}\n", self.base.next(), self.end);
         text + &match &self.plan {
             Some(plan) => {
-                let cut = plan.cut_at.map_or("stays as it is".to_owned(), |seq| format!("is cut behind {seq}"));
-                format!("retention   at the next snapshot the log {cut}, {} snapshots go\n", plan.drop.len())
+                let cut = plan.cut_at.map_or("stays as it is".to_owned(), |seq| format!("is truncated up to {seq}"));
+                format!(
+                    "retention   at the next snapshot the log {cut}, and {} snapshots are deleted\n",
+                    plan.drop.len()
+                )
             }
-            None => "retention   --config tells it\n".to_owned(),
+            None => "retention   not shown: give --config\n".to_owned(),
         }
     }
 }
 
-/// As the node would plan if it took a snapshot now.
+/// The node's retention plan, as if it took a snapshot now.
 fn plan(directory: &Directory, files: &[SnapshotFile], base: Lsn, stored: Lsn, config: &Config) -> Plan {
     let readers = files.iter().filter_map(|file| snapshots::open(directory, file).ok());
     let candidates: Vec<Candidate> = readers

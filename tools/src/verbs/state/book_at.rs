@@ -1,8 +1,8 @@
-//! `pinion state book`: a market's book as of a sequence, as levels, as orders, or as a row of LOBSTER's order book file.
+//! `pinion state book`: a market's book at a sequence, as levels, as orders, or as a row of LOBSTER's order book file.
 
-use super::When;
 use super::parts::order;
-use crate::offline::as_of::Moment;
+use super::when::When;
+use crate::offline::as_of::StateAt;
 use crate::recorded_day::published_book::DUMMY_PRICE;
 use crate::terminal::failure::Failure;
 use crate::terminal::output::Output;
@@ -30,54 +30,54 @@ pub struct BookAt {
     /// Levels of each side
     #[arg(long, default_value_t = 10)]
     depth: usize,
-    /// Single orders in the order in which they would trade, instead of levels
+    /// Print single orders, in the order in which they would trade, instead of levels
     #[arg(long)]
     orders: bool,
-    /// One row of so many levels as LOBSTER's order book files have them: ask price, ask size, bid price, bid size, ..
+    /// Print one row with this many levels, as LOBSTER's order book files have it: ask price, ask size, bid price, ..
     #[arg(long, value_name = "LEVELS", conflicts_with_all = ["orders", "json"])]
     lobster: Option<usize>,
 }
 
 impl BookAt {
     pub fn run(&self) -> Result<u8> {
-        let moment = self.when.moment()?;
+        let state = self.when.state()?;
         let mut out = Output::new();
-        out.piece(self.show(&moment)?)?;
+        out.text(self.show(&state)?)?;
         out.flush().map(|()| exit::OK)
     }
 
-    fn show(&self, moment: &Moment) -> Result<String> {
-        let engine = &moment.replica.engine;
+    fn show(&self, state: &StateAt) -> Result<String> {
+        let engine = &state.replica.engine;
         let Some(market) = engine.markets().iter().find(|market| market.rules.symbol.as_str() == self.symbol) else {
             let names: Vec<&str> = engine.markets().iter().map(|market| market.rules.symbol.as_str()).collect();
-            let (symbol, seq, names) = (&self.symbol, moment.seq().0, names.join(", "));
-            let message = format!("there is no market {symbol} at sequence {seq}; there is: {names}");
+            let (symbol, seq, names) = (&self.symbol, state.seq().0, names.join(", "));
+            let message = format!("there is no market {symbol} at sequence {seq}; the markets are: {names}");
             return Err(Failure::of(exit::NOT_FOUND, message));
         };
-        let shown = Shown { moment, market, instrument: moment.replica.translator.instruments().at(market.rules.id) };
+        let view = BookView { state, market, instrument: state.replica.translator.instruments().at(market.rules.id) };
         match self.lobster {
-            Some(levels) => shown.lobster(levels),
-            None if self.when.json => Ok(format!("{}\n", shown.json(self.depth, self.orders))),
-            None if self.orders => Ok(shown.orders_text()),
-            None => Ok(shown.text(self.depth)),
+            Some(levels) => view.lobster(levels),
+            None if self.when.json => Ok(format!("{}\n", view.json(self.depth, self.orders))),
+            None if self.orders => Ok(view.orders_text()),
+            None => Ok(view.text(self.depth)),
         }
     }
 }
 
-struct Shown<'a> {
-    moment: &'a Moment,
+struct BookView<'a> {
+    state: &'a StateAt,
     market: &'a Market,
     instrument: &'a Instrument,
 }
 
-impl Shown<'_> {
+impl BookView<'_> {
     fn levels(&self, side: Side, depth: usize) -> impl Iterator<Item = DepthLevel> {
-        self.market.book.depth(self.moment.replica.engine.pool(), side).take(depth)
+        self.market.book.depth(self.state.replica.engine.pool(), side).take(depth)
     }
 
     fn json(&self, depth: usize, orders: bool) -> Value {
-        let stamp = self.moment.replica.engine.stamp();
-        let pool = self.moment.replica.engine.pool();
+        let stamp = self.state.replica.engine.stamp();
+        let pool = self.state.replica.engine.pool();
         let levels = |side| -> Vec<Value> {
             self.levels(side, depth)
                 .map(|level| {
@@ -96,7 +96,7 @@ impl Shown<'_> {
     }
 
     fn head(&self) -> String {
-        let stamp = self.moment.replica.engine.stamp();
+        let stamp = self.state.replica.engine.stamp();
         let (symbol, orders) = (self.market.rules.symbol.as_str(), self.market.tape.open_count);
         format!("{symbol} at sequence {}, {}, {orders} orders\n", stamp.seq.0, time_text::show(stamp.ts.0))
     }
@@ -125,7 +125,7 @@ impl Shown<'_> {
 
     fn orders_text(&self) -> String {
         let mut text = self.head();
-        let pool = self.moment.replica.engine.pool();
+        let pool = self.state.replica.engine.pool();
         for (word, side) in [("buy", Side::Buy), ("sell", Side::Sell)] {
             for (_, order) in self.market.book.queue(pool, side) {
                 let (price, leaves) = (self.instrument.price_e9(order.price), self.instrument.qty_e8(order.leaves));
@@ -136,7 +136,7 @@ impl Shown<'_> {
         text
     }
 
-    /// A level that is not there has a price that no order has, and no size.
+    /// A row of LOBSTER's file. An absent level has the dummy price and no size.
     fn lobster(&self, depth: usize) -> Result<String> {
         let (mut bids, mut asks) = (self.levels(Side::Buy, depth), self.levels(Side::Sell, depth));
         let mut columns = Vec::with_capacity(4 * depth);
@@ -152,7 +152,10 @@ impl Shown<'_> {
     fn lobster_level(&self, level: &DepthLevel) -> Result<(i64, i64)> {
         let (price, qty) = (self.instrument.price_e9(level.price).0, self.instrument.qty_e8(level.qty).0);
         let exact = price % LOBSTER_PRICE_E9 == 0 && qty % SHARE_E8 == 0;
-        ensure!(exact, "LOBSTER's files have prices in 1e-4 and whole shares, and this market's are finer");
+        ensure!(
+            exact,
+            "--lobster has prices in 1e-4 and whole shares, and this market's steps are finer; use --json instead"
+        );
         Ok((price / LOBSTER_PRICE_E9, qty / SHARE_E8))
     }
 }

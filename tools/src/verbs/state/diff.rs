@@ -1,8 +1,9 @@
-//! `pinion state diff`: everything that differs between two states, by name.
+//! `pinion state diff`: names everything that differs between two states.
 
-use super::moment_of;
 use super::parts::{Part, Row};
-use crate::offline::as_of::{DataDir, Moment};
+use super::when::state_at;
+use crate::offline::as_of::StateAt;
+use crate::offline::data_dir::DataDir;
 use crate::terminal::output::Output;
 use anyhow::Result;
 use clap::{ArgGroup, Args};
@@ -21,30 +22,30 @@ pub struct Diff {
     /// The second state's sequence [default: that of the first]
     #[arg(long, value_name = "M")]
     with_seq: Option<u64>,
-    /// Another data directory to take the second state from
+    /// The data directory of the second state [default: that of the first]
     #[arg(long, value_name = "D")]
     with_dir: Option<PathBuf>,
-    /// One line of JSON for each difference, and one about all
+    /// Print one line of JSON for each difference, and one with the totals
     #[arg(long)]
     json: bool,
 }
 
 impl Diff {
-    /// Two states of one sequence should be one: where they are not, that is the exit code.
+    /// Two directories must have the same state at the same sequence; the exit code says where they have not.
     pub fn run(&self) -> Result<u8> {
-        let first = moment_of(&self.dir, self.at_seq)?;
+        let first = state_at(&self.dir, self.at_seq)?;
         let data_dir = self.with_dir.clone().unwrap_or_else(|| self.dir.data_dir.clone());
         let with_seq = self.with_seq.or(Some(first.seq().0));
-        let second = moment_of(&DataDir { data_dir }, with_seq)?;
+        let second = state_at(&DataDir { data_dir }, with_seq)?;
         let mut out = Output::new();
         let mut count = 0;
         for part in Part::ALL {
             compare(part, &first, &second, |key, left, right| {
                 count += 1;
-                self.tell(&mut out, part, key, left, right)
+                self.print(&mut out, part, key, left, right)
             })?;
         }
-        let hashes = [&first, &second].map(|moment| moment.replica.engine.state_hash());
+        let hashes = [&first, &second].map(|state| state.replica.engine.state_hash());
         let equal = hashes[0] == hashes[1];
         let hashes = hashes.map(|hash| hash.to_string());
         let seqs = [first.seq().0, second.seq().0];
@@ -53,13 +54,13 @@ impl Diff {
         } else {
             out.line(format!("{count} differences between sequence {} and sequence {}", seqs[0], seqs[1]))?;
             if equal {
-                out.line(format!("one state: {}", hashes[0]))?;
+                out.line(format!("the states are equal: {}", hashes[0]))?;
             } else {
                 out.line(format!("state hashes {} and {}", hashes[0], hashes[1]))?;
             }
             if count == 0 && !equal {
                 out.line(
-                    "what differs has no row: the order within a price, remembered ids, or slots to be used next",
+                    "the difference is in what no row shows: the queue within a price, used client order ids, or free slots",
                 )?;
             }
         }
@@ -67,11 +68,11 @@ impl Diff {
         Ok(if equal || seqs[0] != seqs[1] { exit::OK } else { exit::HASH_DIFFERS })
     }
 
-    fn tell(&self, out: &mut Output, part: Part, key: u64, left: Option<&Row>, right: Option<&Row>) -> Result<()> {
+    fn print(&self, out: &mut Output, part: Part, key: u64, left: Option<&Row>, right: Option<&Row>) -> Result<()> {
         if self.json {
             return out.line(json!({ "part": part.name(), "key": key, "first": left, "second": right }));
         }
-        let what = part.show(key);
+        let what = part.label(key);
         match (left, right) {
             (Some(left), Some(right)) => out.line(format!("{what}: {}", changes(left, right).join(", "))),
             (Some(row), None) => out.line(format!("{what}: only in the first: {}", Value::Object(row.clone()))),
@@ -86,11 +87,11 @@ fn changes(left: &Row, right: &Row) -> Vec<String> {
     changed.map(|(name, value)| format!("{name} {value} -> {}", right.get(name).unwrap_or(&Value::Null))).collect()
 }
 
-/// Walks both sides' keys together and shows rows that are not equal.
+/// Calls `show` with each pair of rows that are not equal, in the order of their keys.
 fn compare(
     part: Part,
-    first: &Moment,
-    second: &Moment,
+    first: &StateAt,
+    second: &StateAt,
     mut show: impl FnMut(u64, Option<&Row>, Option<&Row>) -> Result<()>,
 ) -> Result<()> {
     let (left, right) = (part.keys(&first.replica), part.keys(&second.replica));

@@ -1,7 +1,7 @@
-//! The state in rows: what there is of each part, by keys that sort, and each thing's fields. Names are a contract,
-//! fields are only ever added; amounts are counts of ticks, lots and smallest units, as their suffixes say.
+//! The state as rows: the keys of each part, in order, and the fields of each row. Their names are a contract: fields
+//! are only ever added. Amounts are counts of ticks, lots and smallest units, as their suffixes say.
 //!
-//! Two states are compared key by key, so that neither is ever held as rows in whole.
+//! Rows are made one at a time, because a large state does not fit into memory twice.
 
 use crate::terminal::command_json::{
     account_kind, account_status, cod_mode, cod_scope, hex, limits, market_status, side, stp, throttle,
@@ -42,8 +42,8 @@ impl Part {
         }
     }
 
-    /// Of one row.
-    pub fn one(self) -> &'static str {
+    /// The name of one row.
+    pub fn singular(self) -> &'static str {
         match self {
             Self::Assets => "asset",
             Self::Markets => "market",
@@ -55,7 +55,7 @@ impl Part {
         }
     }
 
-    /// Sorted.
+    /// The keys of all rows, in ascending order.
     pub fn keys(self, replica: &Replica) -> Vec<u64> {
         let engine = &replica.engine;
         match self {
@@ -73,7 +73,7 @@ impl Part {
         }
     }
 
-    /// What the thing of that key is; none where there is none.
+    /// The row of a key; none where the state has no such row.
     pub fn row(self, replica: &Replica, key: u64) -> Option<Row> {
         let engine = &replica.engine;
         let id = key as u32;
@@ -92,16 +92,16 @@ impl Part {
         }
     }
 
-    /// How a person calls the thing.
-    pub fn show(self, key: u64) -> String {
+    /// The row's name and key as text.
+    pub fn label(self, key: u64) -> String {
         match self {
             Self::Balances => format!("balance of account {} in asset {}", key >> 32, key as u32),
-            other => format!("{} {key}", other.one()),
+            other => format!("{} {key}", other.singular()),
         }
     }
 }
 
-/// Rows that came to be and are empty again are no part of the state.
+/// A balance that is zero again is no part of the state.
 fn balance_keys(engine: &Engine) -> Vec<u64> {
     let accounts = engine.accounts().iter();
     let keys = accounts.flat_map(|(id, account)| {
@@ -151,7 +151,7 @@ fn balance(engine: &Engine, account: AccountId, asset: AssetId) -> Option<Value>
     })
 }
 
-/// Password hashes are not told.
+/// Password hashes are not printed.
 fn session(replica: &Replica, id: SessionId) -> Option<Value> {
     let session = replica.engine.sessions().get(id)?;
     let next = replica.positions.sessions().get(id.0 as usize - 1).copied().unwrap_or(SessionSeq::FIRST);

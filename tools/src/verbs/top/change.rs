@@ -1,24 +1,24 @@
-//! What happened between two samples.
+//! The difference between two samples of one node.
 
 use super::sample::{Sample, Stage};
 
-/// Two samples of one run of a node, and the time between them by the node's own clock.
+/// The time between two samples of one run of a node, by the node's own clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Change {
     seconds: f64,
 }
 
-/// One stage's share of it.
+/// What one stage did in that time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StageChange {
     pub per_second: f64,
     pub mean_ns: f64,
-    /// The smallest of the node's bounds that 99 of 100 did not exceed; infinite above all of them.
+    /// The smallest bound of the node's histogram that 99 of 100 commands did not exceed; infinite above all bounds.
     pub p99_s_max: f64,
 }
 
 impl Change {
-    /// None where no time passed, or where the node started anew and its counters with it.
+    /// None where no time passed, or where the node restarted and its counters with it.
     pub fn between(before: &Sample, after: &Sample) -> Option<Self> {
         let ms = after.uptime_ms.checked_sub(before.uptime_ms).filter(|ms| 0 < *ms)?;
         (before.counts.commands <= after.counts.commands).then_some(Self { seconds: ms as f64 / 1e3 })
@@ -32,11 +32,11 @@ impl Change {
         after.saturating_sub(before) as f64 / self.seconds
     }
 
-    /// None where nothing went through the stage.
+    /// None where no command went through the stage.
     pub fn of_stage(&self, before: &Sample, after: &Stage) -> Option<StageChange> {
         let before = before.stages.iter().find(|stage| stage.name == after.name)?;
         let count = after.count.checked_sub(before.count).filter(|count| 0 < *count)?;
-        // Counts of a bucket and of all are read at one moment, so 99 of 100 are below some bound.
+        // All counts of one sample are read at the same time, so 99 of 100 are below some bound.
         let enough = count - count / 100;
         let reached = after.buckets.iter().zip(&before.buckets).find(|(a, b)| enough <= a.1.saturating_sub(b.1));
         Some(StageChange {
@@ -52,7 +52,7 @@ pub mod tests {
     use super::super::sample::{Counts, Loop, Watermarks};
     use super::*;
 
-    /// A node that has answered so many commands, 10 a second, the total of each a hundredth of a millisecond.
+    /// A node that has answered `commands` commands, 10 a second, each in 10 us.
     pub fn sample(commands: u64) -> Sample {
         let count_upto = |bound: f64| if bound < 1e-5 { 0 } else { commands };
         Sample {
@@ -125,6 +125,6 @@ pub mod tests {
         after.stages[0].buckets[1].1 -= 1;
         assert_eq!(p99_s_max(&after), 1e-4);
         after.stages[0].buckets.iter_mut().for_each(|bucket| bucket.1 = 100);
-        assert_eq!(p99_s_max(&after), f64::INFINITY, "a text cut short is no proof");
+        assert_eq!(p99_s_max(&after), f64::INFINITY, "no bound holds 99 of 100");
     }
 }

@@ -1,11 +1,11 @@
-//! The page for programs: one JSON document, from two samples and nothing else. Fields are only ever added.
+//! The page as one JSON document, a pure function of two samples. Its keys are a contract: they are only ever added.
 
 use super::change::Change;
 use super::page::cycles_per_second;
 use super::sample::{Sample, Stage};
 use serde_json::{Map, Value, json};
 
-/// What needs an interval is null where there is none: at a node that started anew.
+/// Values that need an interval are null where there is none, as after a restart of the node.
 pub fn of(before: &Sample, after: &Sample) -> Value {
     let change = Change::between(before, after);
     let (was, is, seqs) = (before.counts, after.counts, after.seqs);
@@ -56,7 +56,7 @@ pub fn of(before: &Sample, after: &Sample) -> Value {
     })
 }
 
-/// What lies behind a tenth is the clock's doing.
+/// Rounds to a tenth: more digits would only show the jitter of the clock.
 fn tenths(rate: f64) -> f64 {
     (rate * 10.0).round() / 10.0
 }
@@ -68,7 +68,7 @@ fn stage(before: &Sample, now: &Stage, change: Option<Change>) -> Value {
         "interval": change.map(|change| json!({
             "per_second": tenths(change.per_second),
             "mean_ns": change.mean_ns.round() as u64,
-            // None where 1 of 100 took longer than the last bound.
+            // Null where more than 1 of 100 took longer than the last bound.
             "p99_ns_max": change.p99_s_max.is_finite().then_some((change.p99_s_max * 1e9).round() as u64),
         })),
         "since_start": {
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_document_has_what_the_page_has() {
+    fn the_document_has_the_figures_of_the_page() {
         let found = of(&sample(100), &sample(150));
         assert_eq!((found["interval_ms"].as_u64(), found["ready"].as_bool()), (Some(5_000), Some(true)));
         assert_eq!(found["per_second"], json!({ "commands": 10.0, "fills": 5.0, "rejects": 1.0 }));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_started_anew_has_no_rates() {
+    fn a_node_that_restarted_has_no_rates() {
         let found = of(&sample(150), &sample(100));
         for field in [&found["interval_ms"], &found["per_second"]["commands"], &found["stages"]["total"]["interval"]] {
             assert!(field.is_null(), "{found}");

@@ -1,6 +1,6 @@
-//! Prometheus text, version 0.0.4: series with their labels and numbers, in the order in which they stand.
+//! A reader of Prometheus text, version 0.0.4: series with their labels and values, in the order of the text.
 //!
-//! Numbers stay text until they are asked for: sequences are whole numbers and must not pass through a float.
+//! Values stay text until they are read: sequences are integers and must not pass through a float.
 
 use anyhow::{Context, Result, bail};
 
@@ -16,13 +16,13 @@ impl Series {
         self.labels.iter().find(|(label, _)| label == name).map(|(_, value)| value.as_str())
     }
 
-    /// A whole number.
-    pub fn whole(&self) -> Result<u64> {
-        self.value.parse().with_context(|| format!("{} = {:?} is no whole number", self.name, self.value))
+    /// The value as an integer.
+    pub fn integer(&self) -> Result<u64> {
+        self.value.parse().with_context(|| format!("{} = {:?} is not an integer", self.name, self.value))
     }
 
     pub fn decimal(&self) -> Result<f64> {
-        self.value.parse().with_context(|| format!("{} = {:?} is no number", self.name, self.value))
+        self.value.parse().with_context(|| format!("{} = {:?} is not a number", self.name, self.value))
     }
 }
 
@@ -34,7 +34,7 @@ pub struct Metrics {
 impl Metrics {
     pub fn parse(text: &str) -> Result<Self> {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let series = lines.map(|line| read_line(line).with_context(|| format!("no line of metrics: {line:?}")));
+        let series = lines.map(|line| read_line(line).with_context(|| format!("not a line of metrics: {line:?}")));
         Ok(Self { series: series.collect::<Result<_>>()? })
     }
 
@@ -48,28 +48,28 @@ impl Metrics {
         self.all(name).filter(move |series| series.label(label.0) == Some(label.1))
     }
 
-    /// A whole number that stands alone under its name, where the node tells it.
+    /// The first series of that name as an integer; none where the node does not report it.
     pub fn find(&self, name: &str) -> Option<Result<u64>> {
-        self.all(name).next().map(Series::whole)
+        self.all(name).next().map(Series::integer)
     }
 
-    /// The same where the node must tell it.
-    pub fn whole(&self, name: &str) -> Result<u64> {
-        self.find(name).with_context(|| format!("the node tells no {name}: is it of another version?"))?
+    /// The same for a series that every node reports.
+    pub fn integer(&self, name: &str) -> Result<u64> {
+        self.find(name).with_context(|| format!("the node does not report {name}: is it of another version?"))?
     }
 }
 
-/// `name{label="value",...} number`, with or without labels; a time behind the number is of no interest here.
+/// Reads `name{label="value",...} number`, with or without labels. A time after the number is ignored.
 fn read_line(line: &str) -> Result<Series> {
-    let name_len = line.find(['{', ' ']).context("a name and no number")?;
+    let name_len = line.find(['{', ' ']).context("a name without a number")?;
     let (name, mut rest) = line.split_at(name_len);
     let mut labels = Vec::new();
     if let Some(inner) = rest.strip_prefix('{') {
         rest = inner;
         while !rest.starts_with('}') {
-            let (label, behind) = read_label(rest)?;
+            let (label, after) = read_label(rest)?;
             labels.push(label);
-            rest = behind.strip_prefix(',').unwrap_or(behind);
+            rest = after.strip_prefix(',').unwrap_or(after);
         }
         rest = &rest[1..];
     }
@@ -77,7 +77,7 @@ fn read_line(line: &str) -> Result<Series> {
     Ok(Series { name: name.to_owned(), labels, value: value.to_owned() })
 }
 
-/// `label="value"`, and what stands behind it.
+/// Reads `label="value"`, and returns it with the text after it.
 fn read_label(text: &str) -> Result<((String, String), &str)> {
     let (label, rest) = text.split_once("=\"").context("a label without a value")?;
     let mut value = String::new();
@@ -105,25 +105,26 @@ mod tests {
         let text = "# HELP a_total Everything, {even} this.\n# TYPE a_total counter\na_total 18446744073709551615\n\n\
                     b{x=\"1\",le=\"+Inf\"} 7\nb{x=\"2\",} 8 1395066363000\nc{t=\"q\\\"u, o}\\\\t\\ne\"} 0.25\nd{} 1e-3\n";
         let metrics = Metrics::parse(text).expect("well written");
-        assert_eq!(metrics.whole("a_total").expect("there"), u64::MAX, "no digit is lost");
-        let infinite: Vec<u64> = metrics.labeled("b", ("le", "+Inf")).map(|s| s.whole().expect("whole")).collect();
+        assert_eq!(metrics.integer("a_total").expect("there"), u64::MAX, "no digit is lost");
+        let infinite: Vec<u64> =
+            metrics.labeled("b", ("le", "+Inf")).map(|s| s.integer().expect("an integer")).collect();
         assert_eq!(infinite, [7]);
         assert_eq!(metrics.all("b").map(|series| series.label("x")).collect::<Vec<_>>(), [Some("1"), Some("2")]);
         let quoted = metrics.all("c").next().expect("there");
         assert_eq!((quoted.label("t"), quoted.label("x")), (Some("q\"u, o}\\t\ne"), None));
         assert_eq!(quoted.decimal().expect("a number"), 0.25);
-        assert!(quoted.whole().is_err());
+        assert!(quoted.integer().is_err());
         assert_eq!(metrics.all("d").next().expect("there").decimal().expect("a number"), 0.001);
         assert!(metrics.find("e").is_none());
     }
 
     #[test]
-    fn what_is_no_line_of_metrics_is_shown() {
+    fn an_invalid_line_is_named() {
         for line in ["name", "name{x} 1", "name{x=\"1} 1", "name{x=\"1\"}", "{\"live\":true}"] {
             let error = Metrics::parse(line).expect_err("no metrics");
-            assert!(format!("{error:#}").contains("no line of metrics"), "{line}: {error:#}");
+            assert!(format!("{error:#}").contains("not a line of metrics"), "{line}: {error:#}");
         }
-        let missing = Metrics::default().whole("pinion_ready").expect_err("not there");
+        let missing = Metrics::default().integer("pinion_ready").expect_err("not there");
         assert!(missing.to_string().contains("pinion_ready"), "{missing}");
     }
 }

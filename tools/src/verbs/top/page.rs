@@ -1,9 +1,9 @@
-//! The page for people: lines of text, from two samples and nothing else.
+//! The page as lines of text, a pure function of two samples.
 
 use super::change::Change;
 use super::sample::{Loop, QUANTILES, Sample, Stage};
 
-/// How a line is to be seen, where there are colours.
+/// How a line is shown on a terminal with colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     Plain,
@@ -31,7 +31,7 @@ impl PageLine {
     }
 }
 
-/// Eighty columns wide.
+/// The page, at most eighty columns wide.
 pub fn of(before: &Sample, after: &Sample) -> Vec<PageLine> {
     let change = Change::between(before, after);
     let mut lines = head(after);
@@ -77,19 +77,19 @@ fn rates(before: &Sample, after: &Sample, change: Option<Change>) -> Vec<PageLin
     lines
 }
 
-/// Each with its distance from the one that it follows.
+/// Each watermark with its lag: how much it is less than the one that it follows.
 fn watermarks(now: &Sample) -> Vec<PageLine> {
     let seqs = now.seqs;
-    let mut lines = vec![PageLine::title(format!("{:<12}{:>20}", "watermark", "sequence"))];
-    for (name, seq, ahead) in [
+    let mut lines = vec![PageLine::title(format!("{:<12}{:>20}{:>14}", "watermark", "sequence", "lag"))];
+    for (name, seq, followed) in [
         ("next", seqs.next, None),
-        ("applied", seqs.applied, Some((seqs.next.saturating_sub(1), "the last taken"))),
+        ("applied", seqs.applied, Some((seqs.next.saturating_sub(1), "the last accepted"))),
         ("durable", seqs.durable, Some((seqs.applied, "applied"))),
         ("released", seqs.released, Some((seqs.durable, "durable"))),
         ("stored", seqs.stored, Some((seqs.durable, "durable"))),
     ] {
-        let behind = ahead.map(|(ahead, of)| format!("{:>14} behind {of}", grouped(ahead.saturating_sub(seq))));
-        lines.push(PageLine::plain(format!("{name:<12}{:>20}{}", grouped(seq), behind.unwrap_or_default())));
+        let lag = followed.map(|(at, name)| format!("{:>14} less than {name}", grouped(at.saturating_sub(seq))));
+        lines.push(PageLine::plain(format!("{name:<12}{:>20}{}", grouped(seq), lag.unwrap_or_default())));
     }
     lines
 }
@@ -125,13 +125,13 @@ fn loops(before: &Sample, after: &Sample, change: Option<Change>) -> Vec<PageLin
     lines
 }
 
-/// None for a loop that was not there before.
+/// None for a loop that the earlier sample does not have.
 pub fn cycles_per_second(before: &Sample, now: &Loop, change: Change) -> Option<f64> {
     let was = before.loops.iter().find(|was| was.name == now.name)?;
     Some(change.per_second(was.cycles, now.cycles))
 }
 
-/// `p99.9` for `0.999`; what is no share stays as it is.
+/// `p99.9` for `0.999`; `max` and other words stay as they are.
 fn quantile_name(quantile: &str) -> String {
     let share: Option<f64> = quantile.parse().ok();
     share.map_or(quantile.to_owned(), |share| format!("p{}", (share * 1e5).round() / 1e3))
@@ -141,13 +141,13 @@ fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "-".to_owned())
 }
 
-/// Three digits and the unit: `0 ns`, `12.3 us`, `1.50 ms`; what no bound holds is `more`.
+/// Three digits and the unit: `0 ns`, `12.3 us`, `1.50 ms`; infinity, which is above the last bound, is `more`.
 fn time(ns: f64) -> String {
     if ns.is_infinite() {
         return "more".to_owned();
     }
     let units = [("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9)];
-    // Rounded to three digits first, or 999.9 us would read as 1000 us.
+    // The unit is chosen for the rounded value, or 999.9 us would read as 1000 us.
     let fits = |(_, unit): &(&str, f64)| ns / unit < 999.5;
     let (name, unit) = units.into_iter().find(fits).unwrap_or(units[3]);
     let value = ns / unit;
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_says_what_happened_between_two_samples() {
+    fn the_page_shows_the_difference_of_two_samples() {
         check(
             &sample(10_000),
             &sample(12_345),
@@ -203,12 +203,12 @@ fills                    5           6,172
 rejects                  1           1,234
 sessions 2, connections 3, market readers 1, memory 512 MiB
 
-watermark               sequence
+watermark               sequence           lag
 next                      12,346
-applied                   12,345             0 behind the last taken
-durable                   12,341             4 behind applied
-released                  12,341             0 behind durable
-stored                     6,172         6,169 behind durable
+applied                   12,345             0 less than the last accepted
+durable                   12,341             4 less than applied
+released                  12,341             0 less than durable
+stored                     6,172         6,169 less than durable
 
 latency       in this interval        | since start
 stage      a second     mean   p99 <= |     p50     p90     p99   p99.9     max
@@ -221,7 +221,7 @@ engine      ok              1 ms            10,000
     }
 
     #[test]
-    fn without_an_interval_there_are_no_rates_and_trouble_stands_out() {
+    fn without_an_interval_there_are_no_rates_and_a_late_loop_is_an_alarm() {
         let mut late = sample(100);
         late.ready = false;
         late.status = "not_ready".to_owned();
@@ -241,7 +241,7 @@ engine      ok              1 ms            10,000
 
     #[test]
     fn the_page_fits_a_terminal() {
-        // Ten million commands in a second, on a node that has had a hundred million million.
+        // Ten million commands in a second, on a node that has had 10^14.
         const COMMANDS: u64 = 100_000_000_000_000;
         let (mut before, mut after) = (sample(COMMANDS - 9_999_999), sample(COMMANDS));
         before.uptime_ms = after.uptime_ms - 1_000;

@@ -1,4 +1,4 @@
-//! What a node said of itself at one moment.
+//! A sample: the figures that a node reported at one time, from `/metrics` and `/health`.
 
 use super::metrics::{Metrics, Series};
 use crate::client::ops_client::OpsClient;
@@ -6,19 +6,19 @@ use anyhow::{Context, Result, ensure};
 use node::ops::metrics::LOOP_ALIASES;
 use serde_json::Value;
 
-/// Quantiles of a stage, in the order in which they are kept, as the node labels them.
+/// The quantiles of a stage, as the node labels them.
 pub const QUANTILES: [&str; 5] = ["0.5", "0.9", "0.99", "0.999", "max"];
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     pub name: String,
     pub version: String,
-    /// `ok`, or `not_ready` and why.
+    /// `ok`, `degraded` or `not_ready`; `detail` says why it is not `ok`.
     pub status: String,
     pub detail: Option<String>,
     pub journal_sync: String,
     pub ready: bool,
-    /// The node's own, hence the clock by which rates are counted.
+    /// By the node's own clock, which is the clock of all rates.
     pub uptime_ms: u64,
     pub counts: Counts,
     pub seqs: Watermarks,
@@ -34,7 +34,7 @@ pub struct Counts {
     pub sessions: u64,
     pub connections: u64,
     pub market_readers: u64,
-    /// None where the node's system does not tell.
+    /// None where the node's operating system does not report it.
     pub memory_bytes: Option<u64>,
 }
 
@@ -61,7 +61,7 @@ pub struct Stage {
     pub name: String,
     pub count: u64,
     pub sum_s: f64,
-    /// Upper bound and how many took no longer; bounds rise, the last is infinite.
+    /// Upper bounds, each with the number of commands that took no longer. Bounds rise; the last is infinite.
     pub buckets: Vec<(f64, u64)>,
     /// In the order of [`QUANTILES`].
     pub quantiles_ns: [u64; QUANTILES.len()],
@@ -73,14 +73,14 @@ impl Sample {
         let url = client.url();
         ensure!(
             metrics.status != 401,
-            "{url}/metrics wants the token of listen.metrics_token_file: give --config or --token-file"
+            "reading {url}/metrics: it needs the token of listen.metrics_token_file; give --config or --token-file"
         );
         let text = metrics.body.as_str().filter(|_| metrics.status == 200);
-        let text = text.with_context(|| format!("{url}/metrics answers {} {}", metrics.status, metrics.body))?;
-        let metrics = Metrics::parse(text).with_context(|| format!("{url}/metrics"))?;
+        let text = text.with_context(|| format!("{url}/metrics answered {} {}", metrics.status, metrics.body))?;
+        let metrics = Metrics::parse(text).with_context(|| format!("reading {url}/metrics"))?;
         let health = client.get("/health")?;
-        ensure!(health.status == 200, "{url}/health answers {} {}", health.status, health.body);
-        Self::of(&health.body, &metrics).with_context(|| format!("what {url} says of itself"))
+        ensure!(health.status == 200, "{url}/health answered {} {}", health.status, health.body);
+        Self::of(&health.body, &metrics).with_context(|| format!("reading the figures of {url}"))
     }
 
     pub fn of(health: &Value, metrics: &Metrics) -> Result<Self> {
@@ -91,8 +91,8 @@ impl Sample {
             status: text("status").context("/health has no status")?,
             detail: text("detail"),
             journal_sync: text("journal_sync").unwrap_or_default(),
-            ready: metrics.whole("pinion_ready")? == 1,
-            uptime_ms: metrics.whole("pinion_uptime_ms")?,
+            ready: metrics.integer("pinion_ready")? == 1,
+            uptime_ms: metrics.integer("pinion_uptime_ms")?,
             counts: Counts::of(metrics)?,
             seqs: Watermarks::of(metrics)?,
             loops: loops(health, metrics)?,
@@ -104,12 +104,12 @@ impl Sample {
 impl Counts {
     fn of(metrics: &Metrics) -> Result<Self> {
         Ok(Self {
-            commands: metrics.whole("pinion_commands_total")?,
-            fills: metrics.whole("pinion_fills_total")?,
-            rejects: metrics.whole("pinion_rejects_total")?,
-            sessions: metrics.whole("pinion_sessions_open")?,
-            connections: metrics.whole("pinion_connections")?,
-            market_readers: metrics.whole("pinion_market_readers")?,
+            commands: metrics.integer("pinion_commands_total")?,
+            fills: metrics.integer("pinion_fills_total")?,
+            rejects: metrics.integer("pinion_rejects_total")?,
+            sessions: metrics.integer("pinion_sessions_open")?,
+            connections: metrics.integer("pinion_connections")?,
+            market_readers: metrics.integer("pinion_market_readers")?,
             memory_bytes: metrics.find("pinion_memory_resident_bytes").transpose()?,
         })
     }
@@ -118,11 +118,11 @@ impl Counts {
 impl Watermarks {
     fn of(metrics: &Metrics) -> Result<Self> {
         Ok(Self {
-            next: metrics.whole("pinion_seq_next")?,
-            applied: metrics.whole("pinion_seq_applied")?,
-            durable: metrics.whole("pinion_seq_durable")?,
-            released: metrics.whole("pinion_seq_released")?,
-            stored: metrics.whole("pinion_seq_stored")?,
+            next: metrics.integer("pinion_seq_next")?,
+            applied: metrics.integer("pinion_seq_applied")?,
+            durable: metrics.integer("pinion_seq_durable")?,
+            released: metrics.integer("pinion_seq_released")?,
+            stored: metrics.integer("pinion_seq_stored")?,
         })
     }
 }
@@ -135,8 +135,8 @@ fn loops(health: &Value, metrics: &Metrics) -> Result<Vec<Loop>> {
     };
     let looped = |age: &Series| {
         let name = age.label("loop").context("an age without its loop")?.to_owned();
-        let cycles = one(metrics, "pinion_loop_cycles_total", ("loop", &name))?.whole()?;
-        Ok(Loop { state: state_of(&name).unwrap_or_default(), age_ms: age.whole()?, cycles, name })
+        let cycles = one(metrics, "pinion_loop_cycles_total", ("loop", &name))?.integer()?;
+        Ok(Loop { state: state_of(&name).unwrap_or_default(), age_ms: age.integer()?, cycles, name })
     };
     // A renamed loop is in the metrics a second time, under its old name.
     let is_alias = |age: &&Series| LOOP_ALIASES.iter().any(|(_, old)| age.label("loop") == Some(*old));
@@ -149,18 +149,18 @@ fn stages(metrics: &Metrics) -> Result<Vec<Stage>> {
         let stage = ("stage", name);
         let bound = |series: &Series| -> Result<(f64, u64)> {
             let le = series.label("le").context("a bucket without its bound")?;
-            Ok((le.parse().with_context(|| format!("a bucket up to {le:?}"))?, series.whole()?))
+            Ok((le.parse().with_context(|| format!("a bucket up to {le:?}"))?, series.integer()?))
         };
         let mut quantiles_ns = [0; QUANTILES.len()];
         for series in metrics.labeled("pinion_stage_quantile_ns", stage) {
             let idx = QUANTILES.iter().position(|quantile| series.label("quantile") == Some(quantile));
             if let Some(idx) = idx {
-                quantiles_ns[idx] = series.whole()?;
+                quantiles_ns[idx] = series.integer()?;
             }
         }
         Ok(Stage {
             name: name.to_owned(),
-            count: count.whole()?,
+            count: count.integer()?,
             sum_s: one(metrics, "pinion_stage_seconds_sum", stage)?.decimal()?,
             buckets: metrics.labeled("pinion_stage_seconds_bucket", stage).map(bound).collect::<Result<_>>()?,
             quantiles_ns,
@@ -169,6 +169,8 @@ fn stages(metrics: &Metrics) -> Result<Vec<Stage>> {
     metrics.all("pinion_stage_seconds_count").map(staged).collect()
 }
 
+/// The series with that name and label, which the node must report.
 fn one<'a>(metrics: &'a Metrics, name: &'a str, label: (&'a str, &'a str)) -> Result<&'a Series> {
-    metrics.labeled(name, label).next().with_context(|| format!("the node tells no {name} of {}", label.1))
+    let found = metrics.labeled(name, label).next();
+    found.with_context(|| format!("the node does not report {name} of {}", label.1))
 }

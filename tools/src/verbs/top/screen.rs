@@ -1,7 +1,6 @@
-//! The live page: a thread that looks at the node, and a terminal that shows what it saw and hears keys.
+//! The live page: a thread that samples the node, and a terminal that shows the samples and reads keys.
 //!
-//! Invariant: the terminal is given back as it was, whichever way the view ends; a node that hangs does not hold the
-//! keys up.
+//! Invariants: the terminal is restored, however the page ends; a node that hangs does not delay the keys.
 
 use super::page::{self, PageLine, Tone};
 use super::sample::Sample;
@@ -17,27 +16,31 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-/// How late a new sample is seen at most, and a pressed key never.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// A new sample is shown after at most this time; a pressed key is handled at once.
+const POLL_EVERY: Duration = Duration::from_millis(50);
 
-/// Shows the node until somebody has seen enough.
+/// Shows the node until the user ends it.
 pub fn watch(client: OpsClient, interval: Duration) -> Result<()> {
-    ensure!(stdout().is_terminal(), "standard output is no terminal: --once prints one page, --json goes on printing");
-    // Before the terminal is taken: that no node answers is to be read in the shell.
+    ensure!(
+        stdout().is_terminal(),
+        "standard output is not a terminal; --once prints one page, --json prints a line an interval"
+    );
+    // Before the terminal is switched: an error here has to stay readable in the shell.
     let first = Sample::take(&client)?;
-    let (news, samples) = sync_channel(1);
-    thread::Builder::new().name("samples".to_owned()).spawn(move || look_on(&client, interval, &news))?;
+    let (sender, samples) = sync_channel(1);
+    thread::Builder::new().name("samples".to_owned()).spawn(move || sample_forever(&client, interval, &sender))?;
     let terminal = ratatui::try_init();
-    let outcome = terminal.context("taking the terminal").and_then(|terminal| View::new(first, samples).run(terminal));
+    let outcome =
+        terminal.context("switching the terminal").and_then(|terminal| View::new(first, samples).run(terminal));
     ratatui::restore();
     outcome
 }
 
-/// Looks until nobody listens any more. What goes wrong is news as well.
-fn look_on(client: &OpsClient, interval: Duration, news: &SyncSender<Result<Sample>>) {
+/// Samples until the receiver is gone. A failure to sample is sent as well.
+fn sample_forever(client: &OpsClient, interval: Duration, sender: &SyncSender<Result<Sample>>) {
     loop {
         thread::sleep(interval);
-        if news.send(Sample::take(client)).is_err() {
+        if sender.send(Sample::take(client)).is_err() {
             return;
         }
     }
@@ -46,39 +49,39 @@ fn look_on(client: &OpsClient, interval: Duration, news: &SyncSender<Result<Samp
 struct View {
     last: Sample,
     lines: Vec<PageLine>,
-    /// Why the lines are old.
-    trouble: Option<String>,
+    /// Why `lines` are out of date.
+    failure: Option<String>,
     samples: Receiver<Result<Sample>>,
 }
 
 impl View {
     fn new(first: Sample, samples: Receiver<Result<Sample>>) -> Self {
         let lines = page::of(&first, &first);
-        Self { last: first, lines, trouble: None, samples }
+        Self { last: first, lines, failure: None, samples }
     }
 
     fn run(mut self, mut terminal: DefaultTerminal) -> Result<()> {
         loop {
-            terminal.draw(|frame| draw(frame, &self.lines, self.trouble.as_deref())).context("drawing")?;
-            if event::poll(LOOK_EVERY).context("waiting for keys")? && is_end(&event::read().context("reading keys")?) {
+            terminal.draw(|frame| draw(frame, &self.lines, self.failure.as_deref())).context("drawing")?;
+            if event::poll(POLL_EVERY).context("waiting for keys")? && is_end(&event::read().context("reading keys")?) {
                 return Ok(());
             }
             match self.samples.try_recv() {
-                Ok(outcome) => self.take(outcome),
+                Ok(outcome) => self.show(outcome),
                 Err(TryRecvError::Empty) => {}
-                Err(TryRecvError::Disconnected) => bail!("the thread that looks at the node is gone"),
+                Err(TryRecvError::Disconnected) => bail!("the thread that samples the node has ended"),
             }
         }
     }
 
-    /// A node that does not answer leaves the last page as it is, and says so: it may be starting anew.
-    fn take(&mut self, outcome: Result<Sample>) {
+    /// While the node does not answer the last page stays, marked as out of date: the node may be restarting.
+    fn show(&mut self, outcome: Result<Sample>) {
         match outcome {
             Ok(sample) => {
                 self.lines = page::of(&self.last, &sample);
-                (self.last, self.trouble) = (sample, None);
+                (self.last, self.failure) = (sample, None);
             }
-            Err(error) => self.trouble = Some(format!("{error:#}")),
+            Err(error) => self.failure = Some(format!("{error:#}")),
         }
     }
 }
@@ -89,7 +92,7 @@ fn is_end(event: &Event) -> bool {
     key.is_press() && (by_control || key.code == KeyCode::Char('q'))
 }
 
-fn draw(frame: &mut Frame<'_>, lines: &[PageLine], trouble: Option<&str>) {
+fn draw(frame: &mut Frame<'_>, lines: &[PageLine], failure: Option<&str>) {
     let styled = |line: &PageLine| {
         let style = match line.tone {
             Tone::Plain => Style::new(),
@@ -98,9 +101,9 @@ fn draw(frame: &mut Frame<'_>, lines: &[PageLine], trouble: Option<&str>) {
         };
         Line::styled(line.text.clone(), style)
     };
-    let trouble = trouble.map(|trouble| PageLine::alarm(format!("what follows is old: {trouble}")));
+    let failure = failure.map(|why| PageLine::alarm(format!("the figures below are out of date: {why}")));
     let end = [PageLine::plain(""), PageLine::plain("q or Ctrl-C ends")];
-    let text: Text<'_> = trouble.iter().chain(lines).chain(&end).map(styled).collect();
+    let text: Text<'_> = failure.iter().chain(lines).chain(&end).map(styled).collect();
     frame.render_widget(Paragraph::new(text), frame.area());
 }
 
@@ -114,24 +117,24 @@ mod tests {
 
     fn shown(view: &View) -> String {
         let mut terminal = Terminal::new(TestBackend::new(80, 30)).expect("a terminal in memory");
-        terminal.draw(|frame| draw(frame, &view.lines, view.trouble.as_deref())).expect("drawn");
+        terminal.draw(|frame| draw(frame, &view.lines, view.failure.as_deref())).expect("drawn");
         terminal.backend().to_string()
     }
 
     #[test]
-    fn the_screen_shows_the_page_and_why_it_is_old() {
-        let (_news, samples) = sync_channel(1);
+    fn the_screen_shows_the_page_and_why_it_is_out_of_date() {
+        let (_sender, samples) = sync_channel(1);
         let mut view = View::new(sample(100), samples);
         assert!(shown(&view).contains("no time has passed yet"), "{}", shown(&view));
-        view.take(Ok(sample(150)));
+        view.show(Ok(sample(150)));
         for part in ["pinion  ready", "commands                10", "10.0 us", "q or Ctrl-C ends"] {
             assert!(shown(&view).contains(part), "{part} is missing in {}", shown(&view));
         }
-        view.take(Err(anyhow::anyhow!("nobody there")));
-        assert!(shown(&view).contains("what follows is old: nobody there"), "{}", shown(&view));
+        view.show(Err(anyhow::anyhow!("connection refused")));
+        assert!(shown(&view).contains("the figures below are out of date: connection refused"), "{}", shown(&view));
         assert!(shown(&view).contains("commands                10"), "the last page stays");
-        view.take(Ok(sample(200)));
-        assert!(!shown(&view).contains("old"), "{}", shown(&view));
+        view.show(Ok(sample(200)));
+        assert!(!shown(&view).contains("out of date"), "{}", shown(&view));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A small exchange behind a decoder: what was decoded is done, and what comes of it is read back.
+//! A small exchange that applies decoded commands and encodes their answers and feed messages.
 
 use api::binary::encode::{EncodeContext, ExecIds, answers};
 use api::binary::feed::FeedEncoder;
@@ -11,19 +11,19 @@ use book::units::{Seq, Stamp, TsNs};
 
 const START_NS: u64 = 1_700_000_000_000_000_000;
 
-/// An engine and what turns its events into bytes.
-pub struct House {
+/// An engine, and the encoders of its events.
+pub struct SmallExchange {
     pub engine: Engine,
     pub instruments: Instruments,
     feed: FeedEncoder,
     seq: u64,
-    /// What all sessions were sent.
+    /// The answers to all sessions.
     pub answers: Vec<Vec<u8>>,
     pub public: Vec<Vec<u8>>,
     pub events: Vec<Event>,
 }
 
-impl House {
+impl SmallExchange {
     pub fn new() -> Self {
         Self {
             engine: Engine::new(Capacity { orders: 64, leaves: 64, markets: 2 }),
@@ -38,9 +38,9 @@ impl House {
 
     /// Two markets, six funded accounts with a session each: the opening of the mixed workload.
     pub fn opened() -> Self {
-        let mut house = Self::new();
-        Workload::new(Profile::Mixed, 1).setup().iter().for_each(|command| house.apply(command));
-        house
+        let mut exchange = Self::new();
+        Workload::new(Profile::Mixed, 1).setup().iter().for_each(|command| exchange.apply(command));
+        exchange
     }
 
     pub fn apply(&mut self, command: &Command) {
@@ -59,7 +59,7 @@ impl House {
     }
 }
 
-impl Default for House {
+impl Default for SmallExchange {
     fn default() -> Self {
         Self::new()
     }

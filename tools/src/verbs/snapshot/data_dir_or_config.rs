@@ -1,0 +1,34 @@
+//! The options that name a data directory, by its path or by the node's configuration.
+
+use anyhow::{Context, Result};
+use clap::Args;
+use node::config::Config;
+use std::path::PathBuf;
+use wal::directory::Directory;
+
+#[derive(Args, Clone, Debug)]
+pub struct DataDirOrConfig {
+    /// The data directory
+    #[arg(long, value_name = "D", required_unless_present = "config")]
+    pub data_dir: Option<PathBuf>,
+    /// The node's configuration, which names the data directory
+    #[arg(long, value_name = "FILE", env = "PINION_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+impl DataDirOrConfig {
+    pub fn config(&self) -> Result<Option<Config>> {
+        Ok(self.config.as_deref().map(Config::load_values).transpose()?)
+    }
+
+    pub fn path(&self) -> Result<PathBuf> {
+        if let Some(path) = &self.data_dir {
+            return Ok(path.clone());
+        }
+        Ok(self.config()?.context("no data directory was named: give --data-dir or --config")?.node.data_dir)
+    }
+
+    pub fn read_only(&self) -> Result<Directory> {
+        Ok(Directory::open_read_only(&self.path()?)?)
+    }
+}
