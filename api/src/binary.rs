@@ -9,7 +9,8 @@
 //! - what a reader of market data builds: books (`depth`), snapshots of them (`snapshot`), the best levels (`top`);
 //! - what a client sends: requests with their usual values filled in (`requests`).
 //!
-//! `docs/BINARY-PROTOCOL.md` is for clients; `docs/protocol` holds the schemas, their fields and the rules for versions.
+//! `docs/BINARY-PROTOCOL.md` is for clients; `docs/protocol` holds the schemas, their fields and the rules for
+//! versions.
 
 pub mod soup;
 pub mod stream;

@@ -1,5 +1,5 @@
-//! Pinion's order book alone: `OrderBook` over a `Pool`, with fills reported through `MatchHandler`, without accounts or
-//! events.
+//! Pinion's order book alone: `OrderBook` over a `Pool`, with fills reported through `MatchHandler`, without accounts
+//! or events.
 //!
 //! There are two contracts, which differ in how a cancel or a move names its order:
 //! - `ExchangeIds`: by the id that the exchange gave the order at acceptance, as clients of the product do. The streams

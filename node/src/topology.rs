@@ -26,7 +26,6 @@ use crate::faults::fault::JournalFault;
 use crate::gateway::order_entry::{GatewayLimits, GatewayState};
 use crate::gateway::passwords::password_port;
 use crate::gateway::resend::resend_port;
-use crate::host::clock::Clock;
 use crate::host::listen;
 use crate::host::pages;
 use crate::host::threads::leave_cores;
@@ -115,13 +114,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     let journal = JournalParts::open(config, &directory, log.position, claim.fault)?;
 
     let (writers, readers) = watermarks(engine.stamp().seq);
-    let common = Common {
-        lifecycle: Arc::default(),
-        status: Arc::new(Status::new(readers.clone())),
-        clock: Clock::start(engine.stamp().ts),
-        engine_done: Arc::default(),
-        store_writer_done: Arc::default(),
-    };
+    let common = Common::new(readers.clone(), engine.stamp().ts);
     let (port, inlet) = shadow_port();
     let (password_port, passwords) = password_port();
     let (resend_port, resend) = resend_port(Arc::clone(&store), port.clone(), readers.durable.clone());

@@ -1,4 +1,5 @@
-//! Backups in a real S3 server: every verb by the tool, large objects in parts, a server that is unreachable for a while.
+//! Backups in a real S3 server: every verb by the tool, large objects in parts, a server that is unreachable for a
+//! while.
 
 mod common;
 

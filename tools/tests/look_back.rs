@@ -1,4 +1,5 @@
-//! The verbs that read the past: books as they were published, differences of states, replays, and the rules of `recon`.
+//! The verbs that read the past: books as they were published, differences of states, replays, and the rules of
+//! `recon`.
 
 mod common;
 

@@ -118,35 +118,21 @@ fn a_taker_gets_its_answers_and_a_price_off_the_tick_is_refused() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("the node has BTCUSDT"));
 }
 
-#[test]
-fn every_acknowledged_order_of_a_load_is_in_the_log() {
-    let exchange = Exchange::new();
+/// Runs `pinion load` with the exchange's session.
+fn load(exchange: &Exchange, more: &[&str]) -> String {
     let addresses = exchange.running.node().addresses;
     let (orders, market) = (addresses.orders.to_string(), addresses.market.to_string());
     let login = &exchange.login;
-    let traced = output_of(
-        0,
-        &[
-            "load",
-            "--profile",
-            "mixed",
-            "--rate",
-            "2000",
-            "--duration",
-            "1s",
-            "--trace",
-            "--symbol",
-            "BTCUSDT",
-            "--user",
-            &login.user,
-            "--password",
-            &login.password,
-            "--orders",
-            &orders,
-            "--market",
-            &market,
-        ],
-    );
+    let mut arguments = vec!["load", "--symbol", "BTCUSDT", "--user", &login.user, "--password", &login.password];
+    arguments.extend(["--orders", &orders, "--market", &market]);
+    arguments.extend(more);
+    output_of(0, &arguments)
+}
+
+#[test]
+fn every_acknowledged_order_of_a_load_is_in_the_log() {
+    let exchange = Exchange::new();
+    let traced = load(&exchange, &["--profile", "mixed", "--rate", "2000", "--duration", "1s", "--trace"]);
     let mut ids: [BTreeSet<u64>; 3] = Default::default();
     for line in traced.lines() {
         let (what, id) = line.split_once(' ').expect("two words");
@@ -163,33 +149,16 @@ fn every_acknowledged_order_of_a_load_is_in_the_log() {
     let dumped = output_of(0, &["log", "dump", "--client-ids", "--data-dir", data_dir]);
     let dumped: BTreeSet<u64> = dumped.lines().map(|line| line.parse().expect("an id a line")).collect();
     assert_eq!(dumped, ack);
+    assert_eq!(exchange.running.stop(), 0);
+}
 
-    let closed = output_of(
-        0,
-        &[
-            "load",
-            "--profile",
-            "rest",
-            "--depth",
-            "1",
-            "--duration",
-            "300ms",
-            "--json",
-            "--symbol",
-            "BTCUSDT",
-            "--user",
-            &login.user,
-            "--password",
-            &login.password,
-            "--orders",
-            &orders,
-            "--market",
-            &market,
-        ],
-    );
-    let closed = &json_lines(&closed)[0];
-    assert_eq!((&closed["sent"], &closed["unanswered"], &closed["depth"]), (&closed["answered"], &0.into(), &1.into()));
-    assert!(closed["latency_ns"]["p50"].as_u64() <= closed["latency_ns"]["max"].as_u64());
+#[test]
+fn a_closed_loop_gets_an_answer_to_every_request() {
+    let exchange = Exchange::new();
+    let report = load(&exchange, &["--profile", "rest", "--depth", "1", "--duration", "300ms", "--json"]);
+    let report = &json_lines(&report)[0];
+    assert_eq!((&report["sent"], &report["unanswered"], &report["depth"]), (&report["answered"], &0.into(), &1.into()));
+    assert!(report["latency_ns"]["p50"].as_u64() <= report["latency_ns"]["max"].as_u64());
     assert_eq!(exchange.running.stop(), 0);
 }
 

@@ -23,8 +23,8 @@ impl BlockingHead {
         &self.head
     }
 
-    /// Appends one record, and commits the open frame first where that is full. `None` where the head waits for its frames
-    /// to be stored.
+    /// Appends one record, and commits the open frame first where that is full. `None` where the head waits for its
+    /// frames to be stored.
     pub fn append(&mut self, record: &[u8]) -> Result<Option<Lsn>> {
         if !self.head.has_room(record.len()) {
             self.commit()?;

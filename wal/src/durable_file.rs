@@ -12,8 +12,8 @@ use zerocopy::IntoBytes;
 use crate::block::blocks;
 use crate::error::{Action, Result, WalError};
 
-/// Creates or replaces the file `name`: the bytes are written to `name.tmp` and synced before the rename, so the name never
-/// refers to a part of them.
+/// Creates or replaces the file `name`: the bytes are written to `name.tmp` and synced before the rename, so the name
+/// never refers to a part of them.
 pub(crate) fn replace_file(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let path = dir.join(name);
     let temporary = dir.join(format!("{name}.tmp"));
@@ -23,7 +23,7 @@ pub(crate) fn replace_file(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     sync_dir(dir)
 }
 
-/// Creates the file `name` in a directory that has none of that name and that nobody uses yet.
+/// Creates the file `name` in a directory that has none of that name, before the node opens it.
 pub(crate) fn create_file(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let path = dir.join(name);
     let file = File::create_new(&path).map_err(|source| WalError::io(Action::Create, &path, 0, source))?;
@@ -37,8 +37,8 @@ pub fn sync_dir(dir: &Path) -> Result<()> {
     opened.sync_all().map_err(|source| WalError::io(Action::Sync, dir, 0, source))
 }
 
-/// Writes `bytes_total` zeros from the start of `file`. Without them the first write to each block would have to allocate
-/// it, and a sync would write metadata too.
+/// Writes `bytes_total` zeros from the start of `file`. Without them the first write to each block would have to
+/// allocate it, and a sync would write metadata too.
 pub(crate) fn write_zeros(file: &File, path: &Path, bytes_total: u64) -> Result<()> {
     const CHUNK_BYTES: usize = 1 << 20;
     let zeros = blocks(CHUNK_BYTES);

@@ -1,9 +1,9 @@
-//! Follows the head of a running node frame by frame, from a known frame on: a backup polls for new frames often, and must
-//! not read all segments for it.
+//! Follows the head of a running node frame by frame, from a known frame on: a backup polls for new frames often, and
+//! must not read all segments for it.
 //!
-//! Invariant: a frame is accepted only at a place where the next one can be, and only if its link follows the last one, so
-//! blocks of an earlier use are never mistaken for new frames. A follower with a lag of a full ring finds nothing any more;
-//! its caller opens the log again.
+//! Invariant: a frame is accepted only at a place where the next one can be, and only if its link follows the last one,
+//! so blocks of an earlier use are never mistaken for new frames. A follower with a lag of a full ring finds nothing
+//! any more; its caller opens the log again.
 
 use zerocopy::IntoBytes;
 

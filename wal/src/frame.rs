@@ -6,8 +6,8 @@
 //!                                                           payload = records x ( u32 bytes | bytes ) , zeros to 4096
 //! ```
 //!
-//! Invariants: record `i` has sequence `seq_first + i`; `seq_durable < seq_first`; the crc covers header (its own field as
-//! zero) and payload; the chain hash covers the same bytes with the crc in place; neither covers the padding.
+//! Invariants: record `i` has sequence `seq_first + i`; `seq_durable < seq_first`; the crc covers header (its own field
+//! as zero) and payload; the chain hash covers the same bytes with the crc in place; neither covers the padding.
 
 use thiserror::Error;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -41,8 +41,8 @@ pub struct FrameHeader {
     pub timeline: U32,
     pub record_count: U32,
     pub seq_first: U64,
-    /// The last sequence that the writer knew to be durable when it closed this frame. It attests every frame up to there:
-    /// one that is missing was lost, not torn.
+    /// The last sequence that the writer knew to be durable when it closed this frame. It attests every frame up to
+    /// there: one that is missing was lost, not torn.
     pub seq_durable: U64,
     pub payload_bytes: U32,
     pub crc32c: U32,
@@ -66,8 +66,8 @@ impl FrameHeader {
         (header.magic.get() == FRAME_MAGIC).then_some(header)
     }
 
-    /// Header and payload, without padding, as this header has it; `None` where that is above the limit. The header may be
-    /// damaged: only [`Frame::decode`] proves the length.
+    /// Header and payload, without padding, as this header has it; `None` where that is above the limit. The header may
+    /// be damaged: only [`Frame::decode`] proves the length.
     pub fn frame_bytes(&self) -> Option<usize> {
         let bytes = FRAME_HEADER_BYTES + self.payload_bytes.get() as usize;
         (bytes <= FRAME_BYTES_MAX).then_some(bytes)
@@ -122,8 +122,8 @@ impl<'a> Frame<'a> {
         Ok(frame)
     }
 
-    /// The frame in bytes that [`Frame::decode`] has accepted already: decoding is most of what a walk costs, and a caller
-    /// that cannot hold the borrow in between need not pay for it twice.
+    /// The frame in bytes that [`Frame::decode`] has accepted already: decoding is most of what a walk costs, and a
+    /// caller that cannot hold the borrow in between need not pay for it twice.
     pub(crate) fn proved_before(bytes: &'a [u8]) -> Frame<'a> {
         let header = FrameHeader::peek(bytes).expect("a proved frame begins with a header");
         assert!(header.frame_bytes() == Some(bytes.len()), "a proved frame ends where its header says");
@@ -233,8 +233,8 @@ pub struct FrameSpec {
     pub chain_prev: ChainHash,
 }
 
-/// Writes one record at `at`: its length, then its bytes. `encode` fills at most `record_bytes_max` bytes and returns how
-/// many. Returns where the next record goes.
+/// Writes one record at `at`: its length, then its bytes. `encode` fills at most `record_bytes_max` bytes and returns
+/// how many. Returns where the next record goes.
 pub fn put_record(
     buffer: &mut [u8],
     at: usize,
@@ -251,8 +251,8 @@ pub fn put_record(
     end
 }
 
-/// Makes a frame of `buffer[..frame_bytes]`, whose payload is in place: writes header and checksum, and zeros up to the end
-/// of its last block. After that, the link that the next frame carries is the hash of `buffer[..frame_bytes]`.
+/// Makes a frame of `buffer[..frame_bytes]`, whose payload is in place: writes header and checksum, and zeros up to the
+/// end of its last block. After that, the link that the next frame carries is the hash of `buffer[..frame_bytes]`.
 pub fn seal(buffer: &mut [u8], frame_bytes: usize, spec: FrameSpec) {
     assert!(FRAME_HEADER_BYTES < frame_bytes && frame_bytes <= buffer.len() && frame_bytes <= FRAME_BYTES_MAX);
     assert!(1 <= spec.record_count && spec.record_count <= RECORDS_MAX);

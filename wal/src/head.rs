@@ -10,7 +10,8 @@
 //!
 //! Invariants: `seq_durable` covers a contiguous run of frames; a segment is overwritten only when every frame in it is
 //! stored; a frame never straddles segments; what `has_room` granted can be written without waiting for anything but
-//! completions; after the first failure nothing is written and no watermark moves. All buffers are made in [`Head::new`].
+//! completions; after the first failure nothing is written and no watermark moves. All buffers are made in
+//! [`Head::new`].
 
 mod config;
 mod slot;
@@ -26,7 +27,8 @@ use crate::poison::{Poisoned, WriteFault};
 use crate::segment::SEGMENT_DATA_OFFSET;
 use crate::units::{ChainHash, Lsn, Place};
 
-/// Names one frame in flight, from [`Head::next_write`] to its last completion. Fits the user data of an io_uring entry.
+/// Names one frame in flight, from [`Head::next_write`] to its last completion. Fits the user data of an io_uring
+/// entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FrameTicket(pub u64);
 
@@ -112,8 +114,9 @@ impl Head {
             && self.place_for(padded(frame_bytes)).is_some()
     }
 
-    /// Appends one record to the open frame: `encode` gets `record_bytes_max` bytes of the frame's own buffer and returns
-    /// how many it used. [`Head::has_room`] must have granted `record_bytes_max`; `seq` must be [`Head::seq_next`].
+    /// Appends one record to the open frame: `encode` gets `record_bytes_max` bytes of the frame's own buffer and
+    /// returns how many it used. [`Head::has_room`] must have granted `record_bytes_max`; `seq` must be
+    /// [`Head::seq_next`].
     pub fn append_with(&mut self, seq: Lsn, record_bytes_max: usize, encode: impl FnOnce(&mut [u8]) -> usize) {
         assert!(self.has_room(record_bytes_max), "room is asked for before a record is appended");
         assert!(seq == self.seq_next, "records are appended in the order of their sequence, without gaps");
@@ -148,8 +151,8 @@ impl Head {
         self.poisoned.is_none() && self.frames_in_flight() < self.config.frames_in_flight_max
     }
 
-    /// Hashes the frame closed last, whose hash the next frame carries. [`Head::next_write`] does it where the driver has
-    /// not; a driver calls it while it waits for the disk, so that the next write starts sooner.
+    /// Hashes the frame closed last, whose hash the next frame carries. [`Head::next_write`] does it where the driver
+    /// has not; a driver calls it while it waits for the disk, so that the next write starts sooner.
     pub fn hash_closed_frame(&mut self) {
         if let Some(frame) = self.frame_unhashed.take() {
             assert!(frame + 1 == self.frame_open, "only the frame closed last is not hashed");
@@ -179,8 +182,8 @@ impl Head {
         Ok(())
     }
 
-    /// Reports that a sync begun after the write of `ticket` ended. The frame is durable when both have completed; the two
-    /// reports may come in either order.
+    /// Reports that a sync begun after the write of `ticket` ended. The frame is durable when both have completed; the
+    /// two reports may come in either order.
     pub fn complete_sync(&mut self, ticket: FrameTicket, result: Result<(), i32>) -> Result<(), Poisoned> {
         self.check_not_poisoned()?;
         planted!(SyncSkipped, return Ok(()));
@@ -199,8 +202,8 @@ impl Head {
         (self.frame_released < self.frame_durable).then(|| self.slot(self.frame_released).frame())
     }
 
-    /// Copies the oldest durable frame to the start of `into`, releases it and returns its length; `None` where no frame is
-    /// durable.
+    /// Copies the oldest durable frame to the start of `into`, releases it and returns its length; `None` where no
+    /// frame is durable.
     pub fn pop_durable_frame(&mut self, into: &mut [u8]) -> Option<usize> {
         let frame = self.durable_frame()?;
         let frame_bytes = frame.len();
@@ -279,8 +282,8 @@ impl Head {
         WriteOp { ticket, place, bytes_len, seq_first, seq_last }
     }
 
-    /// Where a frame of `bytes_len` may go: to the current place, or to the start of the next segment once every frame in
-    /// that is stored.
+    /// Where a frame of `bytes_len` may go: to the current place, or to the start of the next segment once every frame
+    /// in that is stored.
     fn place_for(&self, bytes_len: usize) -> Option<Place> {
         let geometry = self.config.geometry;
         if geometry.holds(self.place, bytes_len) {

@@ -1,13 +1,14 @@
-//! `LINEAGE`, the directories that a restored one descends from: a short text with a line for each restore, oldest first.
+//! `LINEAGE`, the directories that a restored one descends from: a short text with a line for each restore, oldest
+//! first.
 //!
 //! ```text
 //! format 1
 //! node 000102030405060708090a0b0c0d0e0f timeline 1 seq 4711 time_ns 1790000000000000000
 //! crc32c 1a2b3c4d          of all lines above
 //! ```
-//! A restore draws a new node id, so that no file of one directory is accepted in another. This file keeps the old ids, so
-//! that a consumer of the old node's log recognises the new node as its descendant. Invariants: the file is complete or
-//! absent; it is absent where nothing was restored; it never changes once the directory has its final name.
+//! A restore draws a new node id, so that no file of one directory is accepted in another. This file keeps the old ids,
+//! so that a consumer of the old node's log recognises the new node as its descendant. Invariants: the file is complete
+//! or absent; it is absent where nothing was restored; it never changes once the directory has its final name.
 
 use std::fs;
 use std::io::ErrorKind;

@@ -5,8 +5,8 @@
 //! | slot 0 ... | slot 1 ... |                |mag |ver |len |timel |crc   |counter |seq  |
 //! ```
 //!
-//! A log cannot show that its end was cut off, or that it is an old copy; this file can. Invariants: the slots are written
-//! in turn, even counters in slot 0, so a torn write leaves the other slot intact; the mark never falls.
+//! A log cannot show that its end was cut off, or that it is an old copy; this file can. Invariants: the slots are
+//! written in turn, even counters in slot 0, so a torn write leaves the other slot intact; the mark never falls.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -68,15 +68,16 @@ impl MarkSlot {
         crc32c::crc32c(bare.as_bytes())
     }
 
-    /// Whether the slot is intact and in its own place. A slot in the other's place does not count: the next write would
-    /// overwrite it, and a torn one would then leave no mark at all.
+    /// Whether the slot is intact and in its own place. A slot in the other's place does not count: the next write
+    /// would overwrite it, and a torn one would then leave no mark at all.
     fn proved(&self, slot_idx: u64) -> bool {
         let in_place = MarkSlot::idx(self.counter.get()) == slot_idx;
         self.magic.get() == MARK_MAGIC && self.crc32c.get() == self.checksum() && in_place
     }
 }
 
-/// The file `MARK`, open for writing. It is off the acknowledgement path: a mark that lags guards less, and never wrongly.
+/// The file `MARK`, open for writing. It is off the acknowledgement path: a mark that lags guards less, and never
+/// wrongly.
 #[derive(Debug)]
 pub struct Mark {
     file: Box<dyn MediumFile>,

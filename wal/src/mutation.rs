@@ -1,9 +1,9 @@
 //! Planted faults: mistakes that the simulator must detect. Without the feature `mutation` none of them is compiled.
 //!
-//! A fault is chosen by name for the calling thread, so that one build tries them all. Code reaches a fault through a hook
-//! that ends a statement: `right.planted(Mutation::Name, |right| wrong)` replaces a value, and `planted!(Name, return ..)`
-//! skips the rest of a function. Invariants: every fault is declared here; without its hooks a function reads as if there
-//! were no faults; without the feature nothing of a fault is left in the compiled program.
+//! A fault is chosen by name for the calling thread, so that one build tries them all. Code reaches a fault through a
+//! hook that ends a statement: `right.planted(Mutation::Name, |right| wrong)` replaces a value, and `planted!(Name,
+//! return ..)` skips the rest of a function. Invariants: every fault is declared here; without its hooks a function
+//! reads as if there were no faults; without the feature nothing of a fault is left in the compiled program.
 
 #[cfg(feature = "mutation")]
 use std::cell::Cell;

@@ -4,8 +4,9 @@
 //! 0                                                                              192
 //! | magic ... node, first and last sequence, links, BLAKE3 of what follows, crc | zstd( frame | frame | ... ) |
 //! ```
-//! Invariants: a piece holds at least one frame; the first follows `before`, and each other the one before it; the header
-//! agrees with the frames; bytes that are not exactly one piece are refused. Frames have no padding, as in the store.
+//! Invariants: a piece holds at least one frame; the first follows `before`, and each other the one before it; the
+//! header agrees with the frames; bytes that are not exactly one piece are refused. Frames have no padding, as in the
+//! store.
 
 use std::path::Path;
 
@@ -164,8 +165,8 @@ impl PieceBuilder {
         Self { node_id, timeline, before, after: before, frame_count: 0, times: None, raw: Vec::new() }
     }
 
-    /// Adds the next frame, whose first and last record have these times. A frame that would exceed `PIECE_RAW_BYTES_MAX`
-    /// belongs to the next piece.
+    /// Adds the next frame, whose first and last record have these times. A frame that would exceed
+    /// `PIECE_RAW_BYTES_MAX` belongs to the next piece.
     pub fn push(&mut self, frame: &Frame<'_>, time_first: u64, time_last: u64) {
         assert!(frame.timeline() == self.timeline, "a piece is of one timeline");
         assert!(frame.follows(self.after), "frames come in order, without gaps");

@@ -1,7 +1,7 @@
 //! How a head ends: after the first failed write or sync nothing is written, and no watermark moves, ever again.
 //!
-//! The kernel may drop dirty pages after a failed sync and report success for the next one, so a retry would prove nothing.
-//! Whether the failed frame is on disk is unknown; only a restart, which reads the disk, can find out.
+//! The kernel may drop dirty pages after a failed sync and report success for the next one, so a retry would prove
+//! nothing. Whether the failed frame is on disk is unknown; only a restart, which reads the disk, can find out.
 
 use thiserror::Error;
 

@@ -26,8 +26,8 @@ pub const REASON_BYTES_MAX: usize = 200;
 /// The decision to skip one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantined {
-    /// The log's last sequence at the time of the decision. Up to there the log was written by a node that had applied the
-    /// record, so state hashes recorded there do not hold without it.
+    /// The log's last sequence at the time of the decision. Up to there the log was written by a node that had applied
+    /// the record, so state hashes recorded there do not hold without it.
     pub until: Lsn,
     /// Time of the decision.
     pub time_ns: u64,

@@ -1,7 +1,7 @@
 //! A start: every record of a proved log is shown to the caller once and in order, first the store's, then the head's.
 //!
-//! Invariants: everything is judged before the first record is shown; a refusal has written nothing; after [`recover`] the
-//! entire log is in the store, flushed, and no block of a torn end is left in the head. A power cut at any step is
+//! Invariants: everything is judged before the first record is shown; a refusal has written nothing; after [`recover`]
+//! the entire log is in the store, flushed, and no block of a torn end is left in the head. A power cut at any step is
 //! harmless: the next start does the steps again.
 
 use std::error::Error;
@@ -48,8 +48,8 @@ pub struct Recovered {
 /// A visitor stops the walk with any error of its own.
 pub type VisitorResult = std::result::Result<(), Box<dyn Error + Send + Sync>>;
 
-/// Shows every record from `start` on, then prepares the head to continue: its frames are copied to the store, and its torn
-/// end is wiped. `store` must be the directory's own, opened for writing and not appended to.
+/// Shows every record from `start` on, then prepares the head to continue: its frames are copied to the store, and its
+/// torn end is wiped. `store` must be the directory's own, opened for writing and not appended to.
 pub fn recover(
     directory: &Directory,
     store: &Store,
@@ -162,9 +162,9 @@ impl<'d> Inspection<'d> {
 }
 
 /// Judges the log while a node may be writing to it. The node may overwrite frames of the head that it has stored after
-/// this view of the store was opened, which looks like a hole: a newer view closes it, while a real hole stays. RocksDB may
-/// delete a file between the moment its name is read and the moment it is opened, which looks like damage until the next
-/// attempt.
+/// this view of the store was opened, which looks like a hole: a newer view closes it, while a real hole stays. RocksDB
+/// may delete a file between the moment its name is read and the moment it is opened, which looks like damage until the
+/// next attempt.
 fn judge_beside_writer(directory: &Directory, segments: &Segments) -> Result<(Store, Verdict)> {
     let mut attempt = 1;
     loop {

@@ -1,7 +1,7 @@
 //! The table in RocksDB; only this file calls it.
 //!
-//! RocksDB's own write-ahead log is off, because the head is that log. All families are flushed together, atomically, so
-//! what is durable is a prefix of what was written.
+//! RocksDB's own write-ahead log is off, because the head is that log. All families are flushed together, atomically,
+//! so what is durable is a prefix of what was written.
 
 use std::path::Path;
 
@@ -162,7 +162,8 @@ mod tests {
         vec![0, idx]
     }
 
-    /// Files of one row each, which a compaction moves down unchanged: only such files can be deleted without rewriting.
+    /// Files of one row each, which a compaction moves down unchanged: only such files can be deleted without
+    /// rewriting.
     fn rows_in_files(dir: &Path) -> Rocks {
         Rocks::create(dir).expect("created");
         let table = Rocks::open(dir, OpenFor::Writing).expect("opened");

@@ -1,7 +1,7 @@
 //! Finds every frame in the head's files that is newer than the store's last, and every block that begins like one.
 //!
-//! The segments are reused, so blocks of older uses lie between the newest frames. The scan trusts no position: it tries
-//! to decode a frame at every block. Invariants: it only reads; it skips what is stored already.
+//! The segments are reused, so blocks of older uses lie between the newest frames. The scan trusts no position: it
+//! tries to decode a frame at every block. Invariants: it only reads; it skips what is stored already.
 
 use zerocopy::IntoBytes;
 

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Invariants: the header block is written at creation and never again, so no power cut can tear it; length and extents
-//! never change after creation, so fdatasync has no metadata to write. To which use of the segment a frame belongs follows
-//! from its sequence and its link alone.
+//! never change after creation, so fdatasync has no metadata to write. To which use of the segment a frame belongs
+//! follows from its sequence and its link alone.
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -5,9 +5,9 @@
 //! | magic ... build, crc | tag | coding | 0 | raw | stored | crc | bytes ... | tag 0 .. | pieces | BLAKE3 of all before |
 //! ```
 //!
-//! Invariants: a file is written under a temporary name, synced and renamed, and its directory is synced, so a file that
-//! has its final name is complete; each piece has a checksum of its stored bytes, and the end has one over the file, so a
-//! missing or moved piece is detected too. The contents of a piece are the caller's.
+//! Invariants: a file is written under a temporary name, synced and renamed, and its directory is synced, so a file
+//! that has its final name is complete; each piece has a checksum of its stored bytes, and the end has one over the
+//! file, so a missing or moved piece is detected too. The contents of a piece are the caller's.
 
 mod files;
 mod format;

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Invariants: what a flush has made durable is a prefix of what was appended; all families are flushed together, so
-//! history rows and the cursor that counts them are durable together or not at all; every frame is proved again when read.
+//! history rows and the cursor that counts them are durable together or not at all; every frame is proved again when
+//! read.
 
 mod fault;
 mod frame_cursor;
@@ -57,8 +58,8 @@ impl Store {
         Rocks::create(path).map_err(|fault| store_error(Action::Create, path, Lsn::ZERO, fault))
     }
 
-    /// Opens a database that [`Store::create`] made and finds the end of its log. Never makes one. A store that is opened
-    /// for reading shows what has been flushed and must not be appended to; a writer may run at the same time.
+    /// Opens a database that [`Store::create`] made and finds the end of its log. Never makes one. A store that is
+    /// opened for reading shows what has been flushed and must not be appended to; a writer may run at the same time.
     pub fn open_on(medium: &dyn Medium, path: &Path, origin: LogOrigin, purpose: OpenFor) -> Result<Store> {
         let table = medium.open_table(path, purpose).map_err(|fault| open_error(path, fault))?;
         let ends = Ends { appended: origin.tail(), stored: origin.seq_base, failed: false };
@@ -68,8 +69,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Appends frames that follow the log's end; a frame that does not is refused and nothing is appended. Durable after
-    /// the next [`Store::flush`].
+    /// Appends frames that follow the log's end; a frame that does not is refused and nothing is appended. Durable
+    /// after the next [`Store::flush`].
     pub fn append_frames<'a>(&self, frames: impl IntoIterator<Item = &'a [u8]>) -> Result<Lsn> {
         let mut ends = self.lock_ends();
         let mut tail = ends.appended;
@@ -87,8 +88,8 @@ impl Store {
         Ok(tail.seq)
     }
 
-    /// Makes an empty log begin after `tail`: a state that is kept elsewhere replaces the records before. Durable after the
-    /// next flush.
+    /// Makes an empty log begin after `tail`: a state that is kept elsewhere replaces the records before. Durable after
+    /// the next flush.
     pub fn begin_after(&self, tail: Tail) -> Result<()> {
         let mut ends = self.lock_ends();
         assert!(ends.appended == self.origin.tail(), "only a log without a frame can begin elsewhere");
@@ -159,7 +160,8 @@ impl Store {
         Ok(FrameCursor::new(reader, expected, from))
     }
 
-    /// Deletes the frames before the one that holds `seq` and returns the new base. Both are durable after the next flush.
+    /// Deletes the frames before the one that holds `seq` and returns the new base. Both are durable after the next
+    /// flush.
     pub fn truncate_before(&self, seq: Lsn) -> Result<Tail> {
         let before = {
             let mut cursor = self.frames(seq)?;
@@ -175,8 +177,8 @@ impl Store {
         Ok(base)
     }
 
-    /// Frees the disk space of truncated frames at once. Only after the flush that made the truncation durable: deleting
-    /// files does not wait for one.
+    /// Frees the disk space of truncated frames at once. Only after the flush that made the truncation durable:
+    /// deleting files does not wait for one.
     pub fn reclaim(&self) -> Result<()> {
         let (timeline, base) = (self.origin.timeline, self.base()?);
         let (from, until) = (log_key(timeline, Lsn::ZERO), log_key(timeline, base.seq));

@@ -1,7 +1,7 @@
 //! What the store needs of a database: three families of keys and values, each sorted by the bytes of its keys.
 //!
-//! Invariants that every implementation keeps: a batch is applied entirely or not at all; what a flush has made durable is
-//! a prefix of the batches written, over all families together.
+//! Invariants that every implementation keeps: a batch is applied entirely or not at all; what a flush has made durable
+//! is a prefix of the batches written, over all families together.
 
 use thiserror::Error;
 
@@ -81,9 +81,9 @@ pub trait Table: Send + Sync {
     /// Makes everything written so far durable, in all families together. Blocks on the disk.
     fn flush(&self) -> Result<(), TableFault>;
 
-    /// Deletes the files that hold only deleted rows from `from` up to and including `until`, so that their space is free at
-    /// once. Unlike [`Change::DeleteRange`] this includes `until`, as the ranges of RocksDB's files do. A table without
-    /// files has nothing to do.
+    /// Deletes the files that hold only deleted rows from `from` up to and including `until`, so that their space is
+    /// free at once. Unlike [`Change::DeleteRange`] this includes `until`, as the ranges of RocksDB's files do. A table
+    /// without files has nothing to do.
     fn reclaim(&self, _family: Family, _from: &[u8], _until: &[u8]) -> Result<(), TableFault> {
         Ok(())
     }

@@ -46,8 +46,8 @@ impl fmt::Display for Timeline {
     }
 }
 
-/// The identity of a data directory: drawn at random when the directory is made, also by a restore, so that a file of one
-/// directory is never accepted in another. Which directory descends from which is recorded by [`crate::lineage`].
+/// The identity of a data directory: drawn at random when the directory is made, also by a restore, so that a file of
+/// one directory is never accepted in another. Which directory descends from which is recorded by [`crate::lineage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NodeId(pub [u8; 16]);
 
@@ -72,13 +72,14 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// A link of the chain: BLAKE3 of a frame (header and payload). Each frame carries the hash of the frame before it, so the
-/// last hash vouches for every byte of the log.
+/// A link of the chain: BLAKE3 of a frame (header and payload). Each frame carries the hash of the frame before it, so
+/// the last hash vouches for every byte of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChainHash(pub [u8; 32]);
 
 impl ChainHash {
-    /// The link that the first frame of a timeline carries. No other node and no other timeline begins with the same value.
+    /// The link that the first frame of a timeline carries. No other node and no other timeline begins with the same
+    /// value.
     pub fn genesis(node_id: NodeId, timeline: Timeline) -> ChainHash {
         let mut hasher = blake3::Hasher::new_derive_key("wal 2026 chain genesis: node id, timeline");
         hasher.update(&node_id.0);

@@ -1,8 +1,8 @@
 //! The verdict over a scanned head: which frames continue the log, what is a torn end, and what is damage.
 //!
-//! A missing frame is a torn end only if it cannot have been acknowledged. Each later frame holds the last sequence that its
-//! writer knew to be durable. If that is at or after the missing frame, the frame was lost, not torn, and the start is
-//! refused. A pure function: a scan in, a verdict out.
+//! A missing frame is a torn end only if it cannot have been acknowledged. Each later frame holds the last sequence
+//! that its writer knew to be durable. If that is at or after the missing frame, the frame was lost, not torn, and the
+//! start is refused. A pure function: a scan in, a verdict out.
 
 use crate::error::Damage;
 use crate::head::FRAMES_IN_FLIGHT_MAX;
@@ -30,8 +30,8 @@ pub struct TornTail {
     pub place: Place,
     /// Intact frames after the torn one.
     pub frames_intact: usize,
-    /// Blocks to overwrite with zeros before anything is written, so that no frame of this tail can ever link to a later
-    /// log.
+    /// Blocks to overwrite with zeros before anything is written, so that no frame of this tail can ever link to a
+    /// later log.
     pub wipes: Vec<Place>,
 }
 
@@ -64,8 +64,8 @@ pub fn judge(scan: &HeadScan, stored: Tail) -> Result<Verdict, Refusal> {
     Ok(Verdict { frames, tail, place, cut: (!torn.wipes.is_empty()).then_some(torn) })
 }
 
-/// The blocks of every frame after the missing one, and every block that begins like such a frame. All blocks of a frame:
-/// with only the first one wiped, a record whose bytes look like a frame could be read as one.
+/// The blocks of every frame after the missing one, and every block that begins like such a frame. All blocks of a
+/// frame: with only the first one wiped, a record whose bytes look like a frame could be read as one.
 fn wipes(scan: &HeadScan, after: &[&FramePlace], tail: Tail) -> Vec<Place> {
     let suspects = scan.suspects.iter().filter(|suspect| suspect.seq_first > tail.seq).map(|suspect| suspect.place);
     let mut wipes: Vec<Place> = after.iter().flat_map(|frame| frame.blocks()).chain(suspects).collect();
@@ -121,8 +121,8 @@ fn check_attested(after: &[&FramePlace], place: Place, missing: Lsn) -> Result<(
     Ok(())
 }
 
-/// Where the missing frame is or was: at its own torn header, else before the frame that should follow it, else after the
-/// last intact one.
+/// Where the missing frame is or was: at its own torn header, else before the frame that should follow it, else after
+/// the last intact one.
 fn missing_place(scan: &HeadScan, last: Option<&FramePlace>, after: &[&FramePlace], missing: Lsn) -> Place {
     if let Some(suspect) = scan.suspects.iter().find(|suspect| suspect.seq_first == missing) {
         return suspect.place;

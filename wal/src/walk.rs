@@ -18,8 +18,8 @@ use crate::verdict::Verdict;
 pub enum Start {
     /// With this record.
     At(Lsn),
-    /// After the last record of a state that was loaded. The walk refuses a next frame that does not link to it, because
-    /// state and log are then of different histories.
+    /// After the last record of a state that was loaded. The walk refuses a next frame that does not link to it,
+    /// because state and log are then of different histories.
     After(Tail),
 }
 

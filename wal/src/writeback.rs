@@ -1,8 +1,8 @@
 //! Writes that leave the page cache for the device in small steps.
 //!
-//! A large file that is written at once stays in the page cache until its sync. Every other sync on that device then waits
-//! for all of it, the journal's too. So writeback of each step starts as soon as the step is written, and waits for the
-//! step before: at most two steps are ever between another sync and the device.
+//! A large file that is written at once stays in the page cache until its sync. Every other sync on that device then
+//! waits for all of it, the journal's too. So writeback of each step starts as soon as the step is written, and waits
+//! for the step before: at most two steps are ever between another sync and the device.
 //!
 //! `unsafe`: one system call that has no safe wrapper. It takes a file descriptor and numbers, and no pointer.
 #![allow(unsafe_code)]
@@ -14,8 +14,8 @@ use std::os::fd::AsRawFd;
 /// Bytes of one step. Another sync waits for at most two.
 pub(crate) const STEP_BYTES: usize = 256 << 10;
 
-/// Appends all of `bytes` at `at`, the end of `file`. On return all steps but the last have been written to the device; only
-/// a sync makes them durable.
+/// Appends all of `bytes` at `at`, the end of `file`. On return all steps but the last have been written to the device;
+/// only a sync makes them durable.
 pub(crate) fn write_in_steps(file: &mut File, at: u64, bytes: &[u8]) -> io::Result<()> {
     let mut at = at;
     for step in bytes.chunks(STEP_BYTES) {

@@ -1,4 +1,5 @@
-//! Mistakes of the crate's own callers: each of them ends in the assert that states the rule, before anything is written.
+//! Mistakes of the crate's own callers: each of them ends in the assert that states the rule, before anything is
+//! written.
 
 mod common;
 

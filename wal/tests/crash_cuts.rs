@@ -1,4 +1,5 @@
-//! The head cut and flipped at every byte of its last frames: a torn end is cut, everything else is refused with its place.
+//! The head cut and flipped at every byte of its last frames: a torn end is cut, everything else is refused with its
+//! place.
 
 mod common;
 

@@ -386,7 +386,7 @@ fn the_store_takes_only_what_follows() {
 }
 
 #[test]
-fn truncation_keeps_whole_frames_and_the_chain() {
+fn truncation_keeps_complete_frames_and_the_chain() {
     let (_temp, path) = new_directory();
     write_frames(&path, 10, 3);
     start(&path).expect("everything moves into the store");

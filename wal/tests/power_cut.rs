@@ -1,5 +1,5 @@
-//! A head on a simulated disk: completions in any order, power cut at any point, un-synced writes kept, torn by sector or
-//! lost, and cut again while recovering. What was acknowledged must be there; what is there must have been appended.
+//! A head on a simulated disk: completions in any order, power cut at any point, un-synced writes kept, torn by sector
+//! or lost, and cut again while recovering. What was acknowledged must be there; what is there must have been appended.
 
 mod common;
 

@@ -43,10 +43,11 @@ impl Twin {
         if got == expected {
             return Ok(());
         }
-        Err(format!("events of {command:?}\nwhole: {events:#?}\ngot {got:#?}\nexpected {expected:#?}"))
+        Err(format!("events of {command:?}\nactual: {events:#?}\ngot {got:#?}\nexpected {expected:#?}"))
     }
 
-    /// The naive twin has no buckets: to it the message only uses up its id. Only a session with a throttle is throttled.
+    /// The naive twin has no buckets: to it the message only uses up its id. Only a session with a throttle is
+    /// throttled.
     fn throttled(&mut self, stamp: Stamp, command: &Command) -> Result<(), String> {
         let (session, cl_ord_id) = match command {
             Command::Place(place) => (place.session, place.cl_ord_id),

@@ -1,8 +1,8 @@
 //! Reads a scenario, drives the engine with it, and says in the same words what happened.
 //!
 //! A file is lines. `== title` begins a case with a fresh exchange; what stands before the first title is set up for
-//! every case. A line is a command or a question; `=>` lines below it are what must come out, all of it and in order. Only
-//! an administrator's command may go without: then it must be granted. `#` begins a comment.
+//! every case. A line is a command or a question; `=>` lines below it are what must come out, all of it and in order.
+//! Only an administrator's command may go without: then it must be granted. `#` begins a comment.
 //!
 //!     asset USD 2 · market BTC-USD BTC/USD [tick_e9= lot_e8= qty=1..9 notional= band= maker= taker= status=]
 //!     account A [parent= tier=] · session s A [drop-copy rate= burst= cod= scope= window=] · deposit A USD 100 ref=r

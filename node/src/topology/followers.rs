@@ -17,10 +17,11 @@ use crate::shadow::{Shadow, ShadowWiring};
 use crate::status::Status;
 use crate::status::exit;
 use crate::status::lifecycle::Lifecycle;
-use crate::status::watermarks::ShadowWatermarks;
+use crate::status::watermarks::{ShadowWatermarks, Watermarks};
 use crate::store_writer::StoreWriter;
 use api::binary::session::SessionLimits;
 use book::engine::{Capacity, Engine};
+use book::units::TsNs;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +47,19 @@ pub(super) struct Common {
     pub engine_done: Arc<AtomicBool>,
     /// The store writer has ended: every durable frame is stored.
     pub store_writer_done: Arc<AtomicBool>,
+}
+
+impl Common {
+    /// Of a process that starts now, on a log whose last command has the time `ts`.
+    pub(super) fn new(watermarks: Watermarks, ts: TsNs) -> Self {
+        Self {
+            lifecycle: Arc::default(),
+            status: Arc::new(Status::new(watermarks)),
+            clock: Clock::start(ts),
+            engine_done: Arc::default(),
+            store_writer_done: Arc::default(),
+        }
+    }
 }
 
 /// The running threads, in the order in which they end.

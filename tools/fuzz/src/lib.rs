@@ -1,7 +1,7 @@
 //! Fuzz targets for every decoder of bytes from outside: the invariants of each, and how inputs for it are made.
 //!
-//! Reading order: what a target is (`target`), where inputs come from (`seeds`, `mutation`), how many are run (`round`),
-//! what checks share (`meter`, `splits`, `scratch`, `small_exchange`), the targets themselves (`targets`).
+//! Reading order: what a target is (`target`), where inputs come from (`seeds`, `mutation`), how many are run
+//! (`round`), what checks share (`meter`, `splits`, `scratch`, `small_exchange`), the targets themselves (`targets`).
 //!
 //! What never enters: product code. A decoder is called as the product calls it.
 

@@ -19,8 +19,8 @@ pub struct Finding {
     pub message: String,
 }
 
-/// The outcomes of the inputs that a round made. Valid inputs are not counted: they always decode, and would hide a round
-/// whose mutations are all refused.
+/// The outcomes of the inputs that a round made. Valid inputs are not counted: they always decode, and would hide a
+/// round whose mutations are all refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub refused: u64,

@@ -5,8 +5,8 @@ use fuzz::targets::{ALL, find};
 use std::path::PathBuf;
 
 const SEED: u64 = 1;
-/// At least one in so many inputs of a round has to decode, and as many have to be refused. Texts with one form only are
-/// the hardest: one in 60 to 100 of their mutations decodes.
+/// At least one in so many inputs of a round has to decode, and as many have to be refused. Texts with one form only
+/// are the hardest: one in 60 to 100 of their mutations decodes.
 const EITHER_SIDE_ONE_IN: u64 = 200;
 
 /// Runs a target's round. The input of a finding is written to a file, which `./dev fuzz` can run again.

@@ -27,7 +27,8 @@ impl AnonymousFile {
         &self.0
     }
 
-    /// A path for readers that open files by path. It is valid as long as this value; each opening reads from the start.
+    /// A path for readers that open files by path. It is valid as long as this value; each opening reads from the
+    /// start.
     pub fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
     }

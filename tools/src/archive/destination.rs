@@ -1,7 +1,7 @@
 //! The place of a backup, a directory or a bucket of any S3-compatible store, by blocking calls.
 //!
-//! Invariants: an object is complete or absent, and durable when a call returns; none is ever overwritten. Both kinds of
-//! store guarantee that: S3 shows an object when its upload is complete, and refuses a second one when asked to; the
+//! Invariants: an object is complete or absent, and durable when a call returns; none is ever overwritten. Both kinds
+//! of store guarantee that: S3 shows an object when its upload is complete, and refuses a second one when asked to; the
 //! local one writes another name, syncs, links, and syncs the directory.
 
 use super::anonymous_file::AnonymousFile;

@@ -1,4 +1,5 @@
-//! The errors of backups: each names the object or file, the next step where there is one, and whether a retry can help.
+//! The errors of backups: each names the object or file, the next step where there is one, and whether a retry can
+//! help.
 
 use crate::terminal::failure::{ExitCode, code_of};
 use node::replica::recover::RestoreError;

@@ -1,8 +1,8 @@
 //! Makes a data directory from a backup, with which a restore and a drill begin.
 //!
 //! The directory belongs to the backup's own node and timeline, so it is for reading or restoring; a node that goes on
-//! from it needs a new timeline. Invariant: the directory gets its name when all of it is on disk, every object in it is
-//! proved, and every link of the log.
+//! from it needs a new timeline. Invariant: the directory gets its name when all of it is on disk, every object in it
+//! is proved, and every link of the log.
 
 use super::catalog::{Catalog, Route, StartPoint, TimelineObjects};
 use super::destination::Destination;

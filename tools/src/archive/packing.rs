@@ -86,8 +86,8 @@ impl<'d> Packing<'d> {
     }
 }
 
-/// The times of a frame's first and last command. A command that cannot be decoded, as a quarantined one may be, has the
-/// time of the command before it.
+/// The times of a frame's first and last command. A command that cannot be decoded, as a quarantined one may be, has
+/// the time of the command before it.
 fn times_of(frame: &Frame<'_>, before_ns: u64) -> (u64, u64) {
     let time = |record: Option<(Lsn, &[u8])>| Some(book::codec::decode(record?.1).ok()?.ts.0);
     let first_ns = time(frame.records().next()).unwrap_or(before_ns);

@@ -4,8 +4,8 @@
 //!  QUARANTINE   log: frames that no power cut can take back --> pieces   snapshots: the newest, where it is new
 //! ```
 //! Invariants: only frames that no power cut can take back are shipped, so a backup is never ahead of its node; pieces
-//! continue the backup's log link by link, or begin again after a gap that is recorded; what a round did not finish, the
-//! next one does.
+//! continue the backup's log link by link, or begin again after a gap that is recorded; what a round did not finish,
+//! the next one does.
 
 use super::catalog::{Catalog, TimelineObjects};
 use super::claim;

@@ -1,4 +1,5 @@
-//! Finds the sequence up to which a backup has to be fetched for the state at a time, from the headers of a few objects.
+//! Finds the sequence up to which a backup has to be fetched for the state at a time, from the headers of a few
+//! objects.
 //!
 //! ```text
 //!  origin or snapshot | piece | piece | piece | .. gap .. | snapshot | piece | piece

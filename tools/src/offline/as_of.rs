@@ -200,7 +200,8 @@ impl<'r> ScannedLog<'r> {
                 break;
             }
         }
-        // Where every snapshot is later than `time`, only a log that begins with the first command has an earlier state.
+        // Where every snapshot is later than `time`, only a log that begins with the first command has an earlier
+        // state.
         let (from, mut found) = match from {
             Some(tail) => (tail, Some(Seq(tail.seq.0))),
             None if self.range.first.0 == 0 => (self.range.base, None),

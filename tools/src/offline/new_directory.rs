@@ -3,8 +3,8 @@
 //! ```text
 //!  NewDirectory: D.unfinished --rename--> D        ScratchDirectory: NAME.unfinished, deleted at the end
 //! ```
-//! Invariant: the final name never names an incomplete directory. The next attempt deletes what an interrupted one left;
-//! a lock on the unfinished directory keeps it from deleting what another process still works on.
+//! Invariant: the final name never names an incomplete directory. The next attempt deletes what an interrupted one
+//! left; a lock on the unfinished directory keeps it from deleting what another process still works on.
 
 use crate::offline::durable_directory::{self, SHARED};
 use crate::terminal::failure::Failure;
@@ -19,8 +19,8 @@ use wal::durable_file::sync_dir;
 /// Appended to the name while the directory is incomplete.
 const UNFINISHED: &str = ".unfinished";
 
-/// A private directory to work in, deleted when this value is dropped. What a killed process left is deleted by the next
-/// one that uses the name.
+/// A private directory to work in, deleted when this value is dropped. What a killed process left is deleted by the
+/// next one that uses the name.
 #[derive(Debug)]
 pub struct ScratchDirectory {
     path: PathBuf,

@@ -1,8 +1,8 @@
 //! A scan over the records of a log beside a running node.
 //!
 //! Invariant: each record is visited once and in order, also where the node overwrites a part of the journal before the
-//! scan has read it. The store has those records by then: the log is opened again, and the scan continues after the last
-//! record that it visited.
+//! scan has read it. The store has those records by then: the log is opened again, and the scan continues after the
+//! last record that it visited.
 
 use crate::terminal::interrupt::Interrupt;
 use anyhow::Result;

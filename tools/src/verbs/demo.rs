@@ -234,7 +234,7 @@ fn exports(node: &DemoNode, guest: &Credentials) -> Vec<String> {
         format!("export PINION_ORDERS={orders} PINION_MARKET_DATA={market} PINION_MARKET={symbol}"),
         format!("export PINION_USER={} PINION_PASSWORD={}", guest.user, guest.password),
     ];
-    // The node was started with these over its file, so whoever reads the file needs them too.
+    // The node was started with these over its file, so a program that reads the file needs them too.
     if node.addresses != Addresses::usual() {
         let listen = |name: &str, address| format!("PINION__LISTEN__{name}={address}");
         let listeners = [listen("ORDERS", orders), listen("MARKET", market), listen("OPS", ops)];

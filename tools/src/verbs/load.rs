@@ -4,9 +4,9 @@
 //!  schedule --due--> flow --request--> connections --batch--> node
 //!  histogram <--now - due-- connections <--first answer------ node
 //! ```
-//! A late sender does not shift the schedule: the delay of a request counts as its latency, so a stall of the node shows
-//! in every request that it delayed (no coordinated omission). `--depth N` is a closed loop: each connection keeps N
-//! requests under way and sends the next one when one is answered, so latency counts from the sending.
+//! A late sender does not shift the schedule: the delay of a request counts as its latency, so a stall of the node
+//! shows in every request that it delayed (no coordinated omission). `--depth N` is a closed loop: each connection
+//! keeps N requests under way and sends the next one when one is answered, so latency counts from the sending.
 
 use crate::client::market_data;
 use crate::client::node_address::{NodeAddress, NodeEndpoints};

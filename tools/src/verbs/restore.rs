@@ -32,9 +32,9 @@ use std::time::Instant;
 
 /// Make a data directory with the state that another one, or a backup, had at a sequence or a time.
 ///
-/// The source is only read, and keeps every command: it is the data directory of a stopped or a running node, or a backup.
-/// The new directory has the commands up to and including that sequence, and none after it. It has a node id and a
-/// timeline of its own; a node starts on it, and sessions find the same messages up to there.
+/// The source is only read, and keeps every command: it is the data directory of a stopped or a running node, or a
+/// backup. The new directory has the commands up to and including that sequence, and none after it. It has a node id
+/// and a timeline of its own; a node starts on it, and sessions find the same messages up to there.
 #[derive(Args, Debug)]
 pub struct Restore {
     /// The source: a data directory, or a backup by its path, file:///path or s3://bucket/prefix

@@ -25,64 +25,22 @@ use ratchet::{by_folder, ratchet};
 use source::Tree;
 
 /// Files above the limit of today; the aim is an empty table.
-const LONG_FILES: [(&str, usize); 3] =
-    [("book/tests/support/script.rs", 754), ("node/src/reactor/uring.rs", 733), ("tools/tests/backup.rs", 679)];
+const LONG_FILES: [(&str, usize); 1] = [("book/tests/support/script.rs", 754)];
 
 /// Functions above the limit of today, as `path name`; the aim is an empty table.
-const LONG_FUNCTIONS: [(&str, usize); 6] = [
-    ("book/tests/codec.rs commands", 102),
-    ("book/tests/support/script.rs say", 100),
-    ("node/src/topology.rs start_claimed", 174),
-    ("node/tests/shadow.rs questions_see_what_they_name_and_the_history_adds_up", 71),
-    ("node/tests/sim/exchange.rs boot", 84),
-    ("tools/tests/verbs.rs what_a_load_was_told_is_in_the_log", 73),
-];
+const LONG_FUNCTIONS: [(&str, usize); 2] =
+    [("book/tests/codec.rs commands", 102), ("book/tests/support/script.rs say", 100)];
 
 /// Findings of today by folder, to be mended; the aim is empty tables.
-const CLAIMS: [(&str, usize); 1] = [("node/src", 1)];
+const CLAIMS: [(&str, usize); 0] = [];
 const CIRCLES: [(&str, usize); 0] = [];
 const UPWARD: [(&str, usize); 0] = [];
-const UNNAMED: [(&str, usize); 5] =
-    [("benches/src", 2), ("book/src", 7), ("tools/fuzz", 1), ("tools/src", 1), ("wal/src", 4)];
-const WIDE: [(&str, usize); 13] = [
-    ("README.md", 1),
-    ("api/src", 8),
-    ("benches/src", 23),
-    ("book/src", 10),
-    ("book/tests", 3),
-    ("docs", 358),
-    ("node/src", 40),
-    ("node/tests", 17),
-    ("tools/fuzz", 7),
-    ("tools/src", 24),
-    ("tools/tests", 5),
-    ("wal/src", 38),
-    ("wal/tests", 2),
-];
-const WORDS: [(&str, usize); 19] = [
-    (".ci", 6),
-    ("Cargo.toml", 2),
-    ("api/src", 33),
-    ("api/tests", 29),
-    ("benches/src", 51),
-    ("benches/tests", 6),
-    ("book/src", 58),
-    ("book/tests", 26),
-    ("config", 3),
-    ("deny.toml", 1),
-    ("dev", 4),
-    ("docs", 136),
-    ("node/src", 256),
-    ("node/tests", 285),
-    ("tools/fuzz", 49),
-    ("tools/src", 352),
-    ("tools/tests", 102),
-    ("wal/src", 95),
-    ("wal/tests", 133),
-];
+const UNNAMED: [(&str, usize); 0] = [];
+const WIDE: [(&str, usize); 0] = [];
+const WORDS: [(&str, usize); 0] = [];
 
 /// Asserts per 100 lines of code that a crate must have, where money or the log is at stake.
-const ASSERTS_MIN: [(&str, f64); 2] = [("book", 0.4), ("wal", 1.4)];
+const ASSERTS_MIN: [(&str, f64); 2] = [("book", 1.5), ("wal", 1.5)];
 
 /// Fails with every finding, so that one run shows all that is to do.
 fn hold(rule: &str, findings: &[impl AsRef<str>]) {

@@ -10,10 +10,28 @@ use crate::tokens::{Kind, Token};
 const LIST_VARIABLE: &str = "PINION_TIDY_LIST";
 
 /// Public names that cannot change: where the path begins so, and the name.
-const CONTRACTS: [(&str, &str); 4] = [
+const CONTRACTS: [(&str, &str); 20] = [
     // Keys of `--json` documents.
     ("tools/", "log_begins_behind"),
     ("tools/", "left_out"),
+    ("tools/", "left_behind"),
+    ("tools/", "behind_commands"),
+    ("tools/", "behind_max_ns"),
+    ("tools/", "commands_behind"),
+    ("tools/", "cut_log_behind"),
+    ("tools/", "applied_behind_next"),
+    ("tools/", "durable_behind_applied"),
+    ("tools/", "released_behind_durable"),
+    ("tools/", "stored_behind_durable"),
+    ("tools/src/verbs/top/document.rs", "behind"),
+    ("tools/tests/top.rs", "behind"),
+    ("docs/TOOLS.md", "behind_commands"),
+    ("benches/src/bin/pauses.rs", "shadow_behind"),
+    // A key and a value of `/health`.
+    ("node/src/ops/health.rs", "behind"),
+    // The bytes of a metadata key on disk.
+    ("node/src/history/keys.rs", "history begins behind"),
+    ("node/src/history/keys.rs", "behind"),
     // Options of the linker.
     (".ci/", "--whole-archive"),
     (".ci/", "--no-whole-archive"),

@@ -10,9 +10,9 @@ use crate::units::{ChainHash, Lsn, NodeId, Place, Tail, Timeline};
 /// missing one cannot have been in flight together with it.
 pub const FRAMES_IN_FLIGHT_MAX: usize = 16;
 
-/// In flight by default. While one sync runs, new records gather in the next frame, and a second sync beside it would wait
-/// for the first one in the drive anyway. Measured at 250,000 commands a second: the 99th percentile of a durable answer was
-/// 0.9 ms with 1 in flight, and 9 ms with 4.
+/// In flight by default. While one sync runs, new records gather in the next frame, and a second sync beside it would
+/// wait for the first one in the drive anyway. Measured at 250,000 commands a second: the 99th percentile of a durable
+/// answer was 0.9 ms with 1 in flight, and 9 ms with 4.
 pub const FRAMES_IN_FLIGHT_DEFAULT: usize = 1;
 const _: () = assert!(1 <= FRAMES_IN_FLIGHT_DEFAULT && FRAMES_IN_FLIGHT_DEFAULT <= FRAMES_IN_FLIGHT_MAX);
 
@@ -41,8 +41,8 @@ impl HeadConfig {
         Ok(())
     }
 
-    /// A lower bound: a head that waits for its next segment to be stored holds more bytes of frames than this after that
-    /// segment. A store that flushes at least once per so many bytes never makes the head wait for ever.
+    /// A lower bound: a head that waits for its next segment to be stored holds more bytes of frames than this after
+    /// that segment. A store that flushes at least once per so many bytes never makes the head wait for ever.
     pub fn bytes_after_next_segment(&self) -> u64 {
         let Geometry { segment_count, segment_bytes } = self.geometry;
         // The head leaves a segment when the next frame, at worst the largest, does not fit any more.

@@ -1,7 +1,7 @@
 //! The buffer of one frame, and how far its write has come.
 //!
-//! Invariants: the buffer is allocated once and never moves; from [`Slot::close`] until the frame is released its bytes do
-//! not change, because the kernel may be reading them; a write and a sync complete once each.
+//! Invariants: the buffer is allocated once and never moves; from [`Slot::close`] until the frame is released its bytes
+//! do not change, because the kernel may be reading them; a write and a sync complete once each.
 
 use zerocopy::IntoBytes;
 

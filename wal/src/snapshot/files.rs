@@ -61,7 +61,8 @@ pub fn remove_on(medium: &dyn Medium, file: &SnapshotFile) -> Result<()> {
     sync_entries(medium, &file.path)
 }
 
-/// Deletes temporary files of writers that did not finish and returns how many. Only for the owner of the directory's lock.
+/// Deletes temporary files of writers that did not finish and returns how many. Only for the owner of the directory's
+/// lock.
 pub fn sweep(dir: &Path) -> Result<usize> {
     sweep_on(&FileSystem, dir)
 }

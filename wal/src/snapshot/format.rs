@@ -1,6 +1,7 @@
 //! The bytes of a snapshot file: its header, the header of each piece, its end.
 //!
-//! Invariant: every byte of the file is covered by a checksum: of the header, of a piece, and by the end's over all before.
+//! Invariant: every byte of the file is covered by a checksum: of the header, of a piece, and by the end's over all
+//! before.
 
 use crate::units::{ChainHash, Lsn, NodeId, Tail, Timeline};
 use zerocopy::little_endian::{U16, U32, U64};

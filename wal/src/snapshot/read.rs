@@ -1,6 +1,7 @@
 //! Reads one snapshot file and proves it on the way.
 //!
-//! Invariants: no piece is returned before its checksum is proved; the end is reported only when the hash over the file is.
+//! Invariants: no piece is returned before its checksum is proved; the end is reported only when the hash over the file
+//! is.
 
 use crate::error::{Action, Damage, Result, WalError};
 use crate::medium::{FileSystem, Medium};
@@ -116,7 +117,8 @@ impl SnapshotReader {
         read_exact(&mut self.file, &self.path, at, &mut bytes)?;
         let header = PieceHeader::read_from_bytes(&bytes).expect("the array has the header's length");
         let (raw_bytes, stored_bytes) = (header.raw_bytes.get() as usize, header.stored_bytes.get() as usize);
-        // The checksum can be computed only after memory has been allocated for these lengths, so they are bounded first.
+        // The checksum can be computed only after memory has been allocated for these lengths, so they are bounded
+        // first.
         if raw_bytes > SNAPSHOT_PIECE_BYTES_MAX || stored_bytes > SNAPSHOT_PIECE_BYTES_MAX {
             return Err(self.malformed(at, "a piece is longer than its limit"));
         }

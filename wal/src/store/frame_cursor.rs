@@ -21,7 +21,8 @@ impl<'s> FrameCursor<'s> {
         FrameCursor { reader, expected, from, on_next: true }
     }
 
-    /// The next frame that holds `from` or comes after it; `None` at the end of what the store held when the walk began.
+    /// The next frame that holds `from` or comes after it; `None` at the end of what the store held when the walk
+    /// began.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>> {
         Ok(if self.step()? { self.frame() } else { None })
     }

@@ -44,8 +44,8 @@ fn names_its_place(text: &str, error: &ConfigError) {
         assert!(shown.starts_with(&error.key));
         return;
     }
-    // An error without a key means that the file is not TOML, and names a line. An error at the end of the file may name
-    // the line after the last.
+    // An error without a key means that the file is not TOML, and names a line. An error at the end of the file may
+    // name the line after the last.
     let line = shown.strip_prefix("line ").and_then(|rest| rest.split_once(':'));
     let line: usize = line.and_then(|(number, _)| number.parse().ok()).expect("the error names a line");
     assert!((1..=text.matches('\n').count() + 1).contains(&line), "{shown}");

@@ -74,7 +74,8 @@ fn repacked(piece: &Piece) -> (PieceHeader, Vec<u8>) {
     builder.seal().expect("a vector accepts a piece")
 }
 
-/// Makes a piece of a header and raw frames; the header's fields about the packed bytes are made right, the others stay.
+/// Makes a piece of a header and raw frames; the header's fields about the packed bytes are made right, the others
+/// stay.
 fn packed(raw: &[u8]) -> Vec<u8> {
     let Some((header, frames)) = raw.split_at_checked(PIECE_HEADER_BYTES) else { return raw.to_vec() };
     let stored = zstd::bulk::compress(frames, 1).expect("a vector accepts a piece");

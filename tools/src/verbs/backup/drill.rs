@@ -59,8 +59,8 @@ pub fn drill(destination: &Destination, scratch: &Path, source: Option<&Path>) -
     let scratch = ScratchDirectory::begin(&scratch.join(name)).map_err(BackupError::Other)?;
     let into = scratch.path().join("data");
     let node = source.map(|source| open_node(source, destination)).transpose()?;
-    // Read first, so that commands which arrive during the drill do not count as lost. The clock starts after it, because
-    // in an emergency there is no node to read.
+    // Read first, so that commands which arrive during the drill do not count as lost. The clock starts after it,
+    // because in an emergency there is no node to read.
     let end = node.as_ref().map(node_end).transpose().map_err(BackupError::Other)?;
     let (began, now_ns) = (Instant::now(), unix_ns());
     let fetched = fetch(destination, &into, None, StartPoint::Nearest)?;

@@ -3,8 +3,8 @@
 //! ```text
 //!  origin or snapshot --apply frames--> snapshot: link and state hash must agree --apply--> .. --> end
 //! ```
-//! A snapshot that the log leads to is compared with the state that the log gives, so each proves the other. Damage does
-//! not end the walk: it goes on with the next snapshot, and all damage is reported.
+//! A snapshot that the log leads to is compared with the state that the log gives, so each proves the other. Damage
+//! does not end the walk: it goes on with the next snapshot, and all damage is reported.
 
 use crate::archive::catalog::{Catalog, PieceObject, TimelineObjects};
 use crate::archive::destination::Destination;

@@ -64,7 +64,8 @@ fn host(machine: &Machine, core: usize) -> Finding {
     CPU.advice("host", found, advice)
 }
 
-/// Columns of `proc/stat`: user, nice, system, idle, iowait, irq, softirq, steal; what follows is counted in user already.
+/// Columns of `proc/stat`: user, nice, system, idle, iowait, irq, softirq, steal; what follows is counted in user
+/// already.
 fn stolen_share(machine: &Machine, core: usize) -> Option<f64> {
     const STEAL_IDX: usize = 7;
     let text = machine.text("proc/stat")?;

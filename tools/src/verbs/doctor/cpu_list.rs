@@ -9,7 +9,8 @@ const CORES_MAX: usize = 1 << 16;
 pub struct CpuList(Vec<RangeInclusive<usize>>);
 
 impl CpuList {
-    /// `None` for any other text. `N` stands for the last core and `all` for every one, as in the kernel's boot options.
+    /// `None` for any other text. `N` stands for the last core and `all` for every one, as in the kernel's boot
+    /// options.
     pub fn parse(text: &str) -> Option<Self> {
         let core = |text: &str| match text {
             "N" => Some(CORES_MAX - 1),

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// Open files besides connections, segments and tables: rings, logs, listeners, and those of RocksDB itself.
 const FILES_BESIDE: u64 = 256;
-/// Memory of a resting order, 410 bytes where that was measured (docs/PERFORMANCE.md), with room for events and answers.
+/// Memory of a resting order, 410 bytes where that was measured (docs/PERFORMANCE.md), with room for events and
+/// answers.
 const ORDER_BYTES: u64 = 512;
 /// Memory of everything else in a small exchange: RocksDB, streams of sessions, the process itself.
 const MEMORY_BESIDE_BYTES: u64 = 1 << 30;

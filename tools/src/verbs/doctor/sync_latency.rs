@@ -1,6 +1,6 @@
-//! How long the disk takes to make a block durable, measured as the node does it: with its reactor, its journal head and
-//! its core, on two files that have no name. The time is from staging a record to `seq_durable`, so a microsecond or
-//! two of it is the hashing of the frame.
+//! How long the disk takes to make a block durable, measured as the node does it: with its reactor, its journal head
+//! and its core, on two files that have no name. The time is from staging a record to `seq_durable`, so a microsecond
+//! or two of it is the hashing of the frame.
 
 use super::finding::{DISK, Finding};
 use super::scratch;
