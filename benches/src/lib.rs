@@ -3,7 +3,7 @@
 //!
 //! Read in this order:
 //! - a stream of commands through a book: input (`streams`, `engine_bench`), subjects (`subject`, `pinion`, `naive`,
-//!   `peers`, `exchange`, `full_book`, `yardstick`), measurement (`clock`, `machine`, `measure`)
+//!   `full_book`, `peers`, `exchange`, `yardstick`), measurement (`clock`, `machine`, `measure`)
 //! - the journal and the round trip: limits (`disk`, `raw_write`, `echo`), the node and its client (`fixture`, `flow`,
 //!   `connection`, `client`), counts (`rounds`, `threads`)
 //! - growth: the flow and its figures (`population`, `growth`), a node with many sessions (`flood`, `sessions`,

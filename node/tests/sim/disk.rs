@@ -1,9 +1,9 @@
 //! A disk in memory: writes that were not synced survive, vanish or are torn at a power cut.
 //!
 //! ```text
-//!  file:   durable bytes | writes since the last sync, in order   power cut: each survives, vanishes or is torn
-//!  names:  durable names | changes since the last sync, in order  power cut: a first part of them survives
-//!  table:  durable rows  | batches since the last flush, in order power cut, kill: a first part of them survives
+//!  file:   durable bytes | writes since the last sync, in order     power cut: each survives, vanishes or is torn
+//!  names:  durable names | changes since the last sync, in order    power cut: a first part of them survives
+//!  table:  durable rows  | batches since the last flush, in order  power cut, kill: a first part survives
 //! ```
 //! Invariant: until a power cut, a read returns the latest write, synced or not.
 
