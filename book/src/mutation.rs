@@ -8,8 +8,8 @@
 /// Declares all planted faults of a crate: once per crate, in a module of its own, in a crate with a feature
 /// `mutation`.
 ///
-/// The module gets the enum `Mutation` with `ALL`, `name` and `named`; the functions `is`, `plant` and `reached`; and
-/// the trait `Planted`, which is the hook.
+/// The module gets the enum `Mutation` with `ALL`, `name` and `named`; the functions `is`, `plant`, `reached` and
+/// `when`; and the trait `Planted`. The last two are the hooks.
 #[macro_export]
 macro_rules! planted_faults {
     ($($(#[$doc:meta])* $name:ident,)+) => {
@@ -62,7 +62,15 @@ macro_rules! planted_faults {
             0
         }
 
-        /// The hook that makes a fault of a value that is right.
+        /// The hook that is a statement of its own: does `wrong` when the fault is planted.
+        #[inline(always)]
+        pub fn when(fault: Mutation, wrong: impl FnOnce()) {
+            if is(fault) {
+                wrong();
+            }
+        }
+
+        /// The hook at the end of a statement: gives the value that is right, or the one that the fault makes of it.
         pub trait Planted: Sized {
             #[inline(always)]
             fn planted(self, fault: Mutation, wrong: impl FnOnce(Self) -> Self) -> Self {

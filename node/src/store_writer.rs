@@ -119,7 +119,7 @@ impl StoreWriter {
     /// Writes the high-water mark: everything durable may have been acknowledged, so a log that later ends before the
     /// mark has lost acknowledged commands, and a start must refuse it.
     fn note_mark(&mut self) -> Result<(), WalError> {
-        let durable = Lsn(self.durable.get().0).planted(Mutation::MarkNotNoted, || Lsn(0));
+        let durable = Lsn(self.durable.get().0).planted(Mutation::MarkNotNoted, |_| Lsn(0));
         if self.mark.seq() < durable { self.mark.advance(durable) } else { Ok(()) }
     }
 

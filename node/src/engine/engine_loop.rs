@@ -129,7 +129,7 @@ impl EngineLoop {
             translator,
             events: Events::new(),
             wiring,
-            release: release.planted(Mutation::AnswerBeforeSync, || Release::Applied { write_every_ns: 0 }),
+            release: release.planted(Mutation::AnswerBeforeSync, |_| Release::Applied { write_every_ns: 0 }),
             written_at_ns: 0,
             continuations,
             check_every,
@@ -287,7 +287,7 @@ impl EngineLoop {
         let summary = self.translator.translate(stamp, self.events.as_slice(), &mut outlet);
         self.counts.fills += summary.fills;
         self.counts.rejects += summary.rejects;
-        if summary.more.planted(Mutation::MassCancelAbandoned, || false) {
+        if summary.more.planted(Mutation::MassCancelAbandoned, |_| false) {
             self.continuations.push(continuation(command));
         }
         if matches!(command, Command::Admin(_) | Command::SetSession(_)) {

@@ -28,7 +28,7 @@ pub fn take(
     let header = SnapshotHeader {
         node_id: directory.identity().node_id,
         timeline: directory.identity().timeline,
-        tail: tail.planted(Mutation::SnapshotOffByOne, || Tail { seq: tail.seq.prev(), ..tail }),
+        tail: tail.planted(Mutation::SnapshotOffByOne, |_| Tail { seq: tail.seq.prev(), ..tail }),
         time: stamp.ts.0,
         log_bytes: replica.positions.log_bytes(),
         state_hash: replica.engine.state_hash_paced(pause).0,

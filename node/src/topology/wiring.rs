@@ -78,7 +78,7 @@ pub fn make_rings(
     let (control_in, control_out) = RingBuffer::new(sizes.control);
     let (feed_in, items) = RingBuffer::new(sizes.feed);
     let readers = &status.watermarks;
-    let released = |fault| readers.released.clone().planted(fault, || readers.applied.clone());
+    let released = |fault| readers.released.clone().planted(fault, |_| readers.applied.clone());
     let (admin, inlet) = admin_port(released(Mutation::AdminAnswerBeforeRelease), Arc::clone(lifecycle));
     let engine = Wiring {
         ingress: ingress_out,

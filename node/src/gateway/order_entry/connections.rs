@@ -154,7 +154,7 @@ impl Gateway {
         for &id in &stalled {
             if let Some(conn) = self.conn_mut(id) {
                 conn.stalled = false;
-                conn.decoded = conn.decoded.planted(Mutation::StalledBytesForgotten, || reactor.received(id).len());
+                conn.decoded = conn.decoded.planted(Mutation::StalledBytesForgotten, |_| reactor.received(id).len());
                 self.received(now, id, reactor);
             }
         }

@@ -74,7 +74,7 @@ impl Gateway {
             return;
         }
         conn.session = Some(session);
-        conn.next = first.planted(Mutation::ResumeOffByOne, || first.next());
+        conn.next = first.planted(Mutation::ResumeOffByOne, |_| first.next());
         conn.next_at_login = next;
         conn.resend = if first < oldest { ResendState::Needed } else { ResendState::Live };
         self.mark_unsent(id);

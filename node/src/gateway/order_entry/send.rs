@@ -31,7 +31,7 @@ impl Gateway {
             let moments = self.moments(&message, now);
             self.wiring.stages.record(message.seq, &moments);
             let id = self.session(message.session).and_then(|session| session.conn);
-            if true.planted(Mutation::MessageLostWhileAway, || id.is_some()) {
+            if true.planted(Mutation::MessageLostWhileAway, |_| id.is_some()) {
                 self.streams.push(message.session, message.bytes());
             }
             let Some(id) = id else { continue };
