@@ -65,20 +65,33 @@ fn key() -> KeySpec {
     }
 }
 
-/// One of every kind, with its name in the list of bytes.
-fn commands() -> Vec<(&'static str, Command)> {
+type Named = (&'static str, Command);
+
+/// One command of every kind, with its name in the list of bytes.
+fn commands() -> Vec<Named> {
+    let mut commands = order_commands();
+    commands.extend(session_commands());
+    commands.extend(market_commands());
+    commands.extend(account_commands());
+    commands.push(("check", Command::Check(Check { hash: 0x0123_4567_89ab_cdef })));
+    commands
+}
+
+const ID: ClOrdId = ClOrdId(71);
+const SESSION: SessionId = SessionId(2);
+const ACCOUNT: AccountId = AccountId(3);
+const MARKET: MarketId = MarketId(4);
+
+fn order_commands() -> Vec<Named> {
     let limit = OrderKind::Limit { price: PriceTicks(65_000), qty: QtyLots(10) };
     let market = OrderKind::Market { qty: QtyLots(11) };
     let by_quote = OrderKind::MarketByQuote { quote: Units(12) };
-    let id = ClOrdId(71);
-    let (session, account) = (SessionId(2), AccountId(3));
-    let (user, throttle) = (UserName::new("MM1").expect("a name"), Throttle { orders_per_second: 100, burst: 10 });
-    let cancel = CancelOrder { session, cl_ord_id: id, account, market: MarketId(4), target: target() };
+    let cancel = CancelOrder { session: SESSION, cl_ord_id: ID, account: ACCOUNT, market: MARKET, target: target() };
     let amend = AmendOrder {
-        session,
-        cl_ord_id: id,
-        account,
-        market: MarketId(4),
+        session: SESSION,
+        cl_ord_id: ID,
+        account: ACCOUNT,
+        market: MARKET,
         target: target(),
         price: PriceTicks(9),
         qty: QtyLots(8),
@@ -90,11 +103,11 @@ fn commands() -> Vec<(&'static str, Command)> {
         place: place(limit, Side::Sell, Tif::GtcPostOnly, StpMode::CancelTaker),
     };
     let mass = MassCancel {
-        session,
-        cl_ord_id: id,
-        account,
+        session: SESSION,
+        cl_ord_id: ID,
+        account: ACCOUNT,
         scope: MassScope::Account,
-        market: MarketId(4),
+        market: MARKET,
         side: Some(Side::Sell),
         price_min: Some(PriceTicks(1)),
         price_max: None,
@@ -102,39 +115,6 @@ fn commands() -> Vec<(&'static str, Command)> {
         block: BlockChange::Set,
         continued: true,
     };
-    let refuse = Refuse {
-        session,
-        cl_ord_id: id,
-        target: target(),
-        market: MarketId(4),
-        reason: RejectReason::QtyStep,
-        template: 101,
-        consumes_id: true,
-    };
-    let query = Query { session, request: id, account, market: MarketId(4), target: target() };
-    let set_session = SetSession {
-        session,
-        request: id,
-        cod_mode: CodMode::OnLogout,
-        cod_scope: CodScope::Account,
-        cod_window_ms: 5_000,
-    };
-    let down = SessionDown { session, cause: DownCause::Logout, continued: false };
-    let account_spec =
-        AccountSpec { name: "alice".to_owned(), kind: AccountKind::Agent, parent: AccountId(1), fee_tier: 2 };
-    let session_spec = SessionSpec {
-        account,
-        user,
-        password_hash: "$argon2id$".to_owned(),
-        drop_copy: true,
-        throttle,
-        cod_mode: CodMode::Both,
-        cod_scope: CodScope::Session,
-        cod_window_ms: 10,
-    };
-    let tier = FeeTier { maker_scale: Ppm(0), taker_scale: Ppm(500_000) };
-    let admin = |admin: Admin| Command::Admin(Box::new(admin));
-    let (maker_fee, taker_fee) = (Ppm(-1), Ppm(1));
     vec![
         ("place limit", Command::Place(place(limit, Side::Buy, Tif::Gtc, StpMode::None))),
         ("place market", Command::Place(place(market, Side::Sell, Tif::Ioc, StpMode::CancelMaker))),
@@ -143,16 +123,69 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("amend", Command::Amend(amend)),
         ("cancel replace", Command::CancelReplace(replace)),
         ("mass cancel", Command::MassCancel(mass)),
+    ]
+}
+
+fn session_commands() -> Vec<Named> {
+    let refuse = Refuse {
+        session: SESSION,
+        cl_ord_id: ID,
+        target: target(),
+        market: MARKET,
+        reason: RejectReason::QtyStep,
+        template: 101,
+        consumes_id: true,
+    };
+    let query = Query { session: SESSION, request: ID, account: ACCOUNT, market: MARKET, target: target() };
+    let set_session = SetSession {
+        session: SESSION,
+        request: ID,
+        cod_mode: CodMode::OnLogout,
+        cod_scope: CodScope::Account,
+        cod_window_ms: 5_000,
+    };
+    let down = SessionDown { session: SESSION, cause: DownCause::Logout, continued: false };
+    vec![
         ("refuse", Command::Refuse(refuse)),
         ("query", Command::Query(query)),
         ("set session", Command::SetSession(set_session)),
         ("session down", Command::SessionDown(down)),
-        ("add asset", admin(Admin::AddAsset { symbol: Symbol::new("USD").expect("a symbol"), scale: 2 })),
+    ]
+}
+
+fn admin(admin: Admin) -> Command {
+    Command::Admin(Box::new(admin))
+}
+
+fn market_commands() -> Vec<Named> {
+    let symbol = Symbol::new("USD").expect("a symbol");
+    let fees = FeeTier { maker_scale: Ppm(0), taker_scale: Ppm(500_000) };
+    vec![
+        ("add asset", admin(Admin::AddAsset { symbol, scale: 2 })),
         ("add market", admin(Admin::AddMarket(spec()))),
-        ("market status", admin(Admin::SetMarketStatus { market: MarketId(4), status: MarketStatus::PostOnly })),
-        ("market fees", admin(Admin::SetMarketFees { market: MarketId(4), maker_fee, taker_fee })),
-        ("market limits", admin(Admin::SetMarketLimits { market: MarketId(4), limits: limits() })),
-        ("fee tier", admin(Admin::SetFeeTier { tier: 3, fees: tier })),
+        ("market status", admin(Admin::SetMarketStatus { market: MARKET, status: MarketStatus::PostOnly })),
+        ("market fees", admin(Admin::SetMarketFees { market: MARKET, maker_fee: Ppm(-1), taker_fee: Ppm(1) })),
+        ("market limits", admin(Admin::SetMarketLimits { market: MARKET, limits: limits() })),
+        ("fee tier", admin(Admin::SetFeeTier { tier: 3, fees })),
+    ]
+}
+
+fn account_commands() -> Vec<Named> {
+    let (account, session) = (ACCOUNT, SESSION);
+    let throttle = Throttle { orders_per_second: 100, burst: 10 };
+    let account_spec =
+        AccountSpec { name: "alice".to_owned(), kind: AccountKind::Agent, parent: AccountId(1), fee_tier: 2 };
+    let session_spec = SessionSpec {
+        account,
+        user: UserName::new("MM1").expect("a name"),
+        password_hash: "$argon2id$".to_owned(),
+        drop_copy: true,
+        throttle,
+        cod_mode: CodMode::Both,
+        cod_scope: CodScope::Session,
+        cod_window_ms: 10,
+    };
+    vec![
         ("add account", admin(Admin::AddAccount(account_spec))),
         ("account status", admin(Admin::SetAccountStatus { account, status: AccountStatus::Suspended })),
         ("account tier", admin(Admin::SetAccountFeeTier { account, tier: 3 })),
@@ -165,7 +198,6 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("revoke key", admin(Admin::RevokeKey { key: "KEY1".to_owned() })),
         ("deposit", admin(Admin::Deposit(funds()))),
         ("withdraw", admin(Admin::Withdraw(funds()))),
-        ("check", Command::Check(Check { hash: 0x0123_4567_89ab_cdef })),
     ]
 }
 

@@ -25,11 +25,10 @@ use ratchet::{by_folder, ratchet};
 use source::Tree;
 
 /// Files above the limit of today; the aim is an empty table.
-const LONG_FILES: [(&str, usize); 1] = [("book/tests/support/script.rs", 754)];
+const LONG_FILES: [(&str, usize); 0] = [];
 
 /// Functions above the limit of today, as `path name`; the aim is an empty table.
-const LONG_FUNCTIONS: [(&str, usize); 2] =
-    [("book/tests/codec.rs commands", 102), ("book/tests/support/script.rs say", 100)];
+const LONG_FUNCTIONS: [(&str, usize); 0] = [];
 
 /// Findings of today by folder, to be mended; the aim is empty tables.
 const CLAIMS: [(&str, usize); 0] = [];
