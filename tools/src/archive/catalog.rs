@@ -60,7 +60,7 @@ pub struct RestorableRange {
     pub last: Lsn,
 }
 
-/// Where a restore starts: the origin or a snapshot from which the log leads to the state without a gap.
+/// The start of a restore: the origin or a snapshot from which the log leads to the state without a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartPoint {
     /// The nearest one before the state: the least to fetch and to apply.
@@ -161,7 +161,7 @@ impl TimelineObjects {
         })
     }
 
-    /// Where a replay can start, oldest first; `None` is the origin, which needs the piece with the first sequence.
+    /// The points at which a replay can start, oldest first; `None` is the origin, which needs the piece with the first sequence.
     fn start_points(&self) -> impl DoubleEndedIterator<Item = Option<Lsn>> + '_ {
         let origin = self.pieces.first().is_some_and(|piece| piece.seq_first == Lsn(1));
         origin.then_some(None).into_iter().chain(self.snapshots.iter().map(|snapshot| Some(snapshot.seq)))

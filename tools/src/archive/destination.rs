@@ -28,7 +28,7 @@ use tokio::runtime::Runtime;
 const PART_BYTES: usize = 8 << 20;
 const PARTS_AT_ONCE: usize = 4;
 
-/// How long a call under way may still take after an interrupt.
+/// The time that a call under way may still take after an interrupt.
 const GRACE: Duration = Duration::from_secs(5);
 
 pub struct Destination {

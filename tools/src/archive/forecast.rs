@@ -28,7 +28,7 @@ pub struct Forecast {
     pub gap: Option<(Lsn, Lsn)>,
 }
 
-/// What the place is before the round.
+/// The state of the place before the round.
 enum Place {
     NoBackup,
     /// The backup of this node, with the end of this timeline's log in it.

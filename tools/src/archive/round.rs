@@ -1,4 +1,4 @@
-//! What a round of the shipper did, and what the shipper knows of the backup between rounds.
+//! The result of a round of the shipper, and the position in the backup that it keeps between rounds.
 
 use super::key::Key;
 use std::collections::BTreeSet;
@@ -17,8 +17,7 @@ pub struct Round {
     pub commands: u64,
     pub pieces: u64,
     pub bytes: u64,
-    /// How long the oldest command of this round was in the node's log only: what a loss of the machine would have
-    /// cost.
+    /// How long the oldest command of this round was in the node's log only: a loss of the machine would have lost it.
     pub lag_ms: u64,
     /// The snapshots that this round stored.
     pub snapshots: Vec<Lsn>,
@@ -28,7 +27,7 @@ pub struct Round {
     pub gap: Option<(Lsn, Lsn)>,
 }
 
-/// What the backup has, as far as the shipper knows.
+/// The contents of the backup as the shipper last read or wrote them.
 pub(super) struct Position {
     pub identity: Identity,
     /// The end of the newest piece.

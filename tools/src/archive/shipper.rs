@@ -46,7 +46,7 @@ pub struct Shipper<'d> {
     follow_rounds: u32,
 }
 
-/// What to do about frames at the end of the log that are not known to be durable.
+/// The treatment of frames at the end of the log that are not known to be durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TailPolicy {
     /// Wait for the node to settle them; there will be another round.
@@ -106,9 +106,9 @@ impl<'d> Shipper<'d> {
         let shipped = follower.tail().seq;
         (self.follower, self.follow_rounds) = (Some(follower), self.follow_rounds + 1);
         round.seq_node = until.max(shipped);
-        // Where the mark comes to cover the unsettled tail, the node lives. Otherwise a scan has to settle it.
+        // If the mark advances over the unsettled tail, the node is running. Otherwise a scan has to settle it.
         self.unsettled_tail = self.unsettled_tail.filter(|tail| shipped < tail.seq);
-        // Less than the mark says was read where the node has overwritten the journal since the last round.
+        // The follower stops before the mark if the node has overwritten the journal since the last round.
         Ok(until <= shipped && self.unsettled_tail.is_none())
     }
 
@@ -181,7 +181,8 @@ impl<'d> Shipper<'d> {
         Ok(())
     }
 
-    /// Where shipping continues: after what was shipped, or, where the node has truncated that, where its log begins.
+    /// The place at which shipping continues: after the shipped end, or at the begin of the log if the node has truncated
+    /// that.
     fn begin(
         &self,
         directory: &Directory,

@@ -38,7 +38,7 @@ pub struct DemoNode {
     child: Child,
     pub addresses: Addresses,
     data_dir: PathBuf,
-    /// Where no data directory was given: deleted when this value is dropped.
+    /// The data directory of a demo that was given none; deleted when this value is dropped.
     _temporary: Option<TempDir>,
 }
 

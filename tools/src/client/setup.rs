@@ -1,4 +1,4 @@
-//! What a tool needs of an administrator before it can trade: a market, an account, money, a session.
+//! The setup that a tool needs before it can trade: a market, an account, money, a session.
 //!
 //! The admin API of a running node is one implementation (`http_setup`); tests have another one, for a node in their
 //! own process.

@@ -20,9 +20,9 @@ const REOPEN_MAX: usize = 16;
 pub const POLL_RECORDS: u64 = 1 << 12;
 
 pub struct RecordScan {
-    /// Where the scan continues.
+    /// The place at which the scan continues.
     start: Start,
-    /// What was visited so far.
+    /// The totals of the records visited so far.
     visited: Recovered,
 }
 

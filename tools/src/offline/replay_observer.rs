@@ -1,4 +1,4 @@
-//! What a caller does with each record while a state is built.
+//! Observers, which a caller passes to a replay to see each record while a state is built.
 
 use anyhow::Result;
 use book::event::{Event, NoSink, Sink};

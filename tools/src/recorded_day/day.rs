@@ -23,7 +23,7 @@ const DAY_BYTES_MAX: u64 = 512 << 20;
 pub enum TimeInForce {
     /// The remainder rests until it is cancelled.
     Gtc,
-    /// What does not trade at once is cancelled.
+    /// The quantity that does not trade at once is cancelled.
     Ioc,
 }
 
@@ -64,7 +64,7 @@ pub struct ExpectedTop {
     pub orders: u32,
 }
 
-/// What the book must look like after a command.
+/// An expectation of the book after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
     /// The best levels are this row of the published order book.

@@ -19,7 +19,7 @@ const COLUMNS_PER_LEVEL: usize = 4;
 #[derive(Debug)]
 pub struct PublishedBook {
     text: String,
-    /// Where each row begins and ends in `text`.
+    /// The begin and the end of each row in `text`.
     rows: Vec<(usize, usize)>,
 }
 

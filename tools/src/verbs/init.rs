@@ -66,7 +66,7 @@ fn size(text: &str) -> Result<u64, String> {
     parse_bytes(text).ok_or_else(|| "expected a size such as 4096 or 64MiB".to_owned())
 }
 
-/// What is made, with absolute paths.
+/// The files that `init` makes, with absolute paths.
 struct Plan {
     data_dir: PathBuf,
     config: PathBuf,

@@ -27,7 +27,7 @@ use node::status::exit;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// How long the answers to the last requests are waited for.
+/// The longest wait for the answers to the last requests.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Requests sent before answers are read again.
 const TURN_REQUESTS_MAX: usize = 256;

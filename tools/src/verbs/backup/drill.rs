@@ -41,7 +41,7 @@ pub struct DrillReport {
     pub commands: u64,
 }
 
-/// How much would have been lost.
+/// The loss that a restore at this time would have meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rpo {
     /// Measured against the node: commands that it has and the backup has not, and the time between the newest command
@@ -54,7 +54,7 @@ pub enum Rpo {
 /// Drills in the directory `scratch`, and deletes what it makes there. With `source`, the node's data directory, the
 /// state is compared with the one that the node's own log gives.
 pub fn drill(destination: &Destination, scratch: &Path, source: Option<&Path>) -> Result<DrillReport> {
-    // The same name for each drill of a node, so that it deletes what a killed one left.
+    // Each drill of a node uses the same name, so that it deletes the directory that a killed one left.
     let name = format!("pinion-drill-{}", claim::read(destination)?);
     let scratch = ScratchDirectory::begin(&scratch.join(name)).map_err(BackupError::Other)?;
     let into = scratch.path().join("data");

@@ -31,7 +31,7 @@ impl FakeMachine {
     }
 }
 
-/// What a node with every default needs.
+/// The needs of a node whose configuration has only defaults.
 pub fn default_needs() -> Needs {
     Needs::of(&Config::of_defaults(Path::new("/nonexistent")), None)
 }

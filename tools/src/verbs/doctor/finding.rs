@@ -56,7 +56,7 @@ impl Verdict {
         }
     }
 
-    /// What to do and why; none for `Ok`.
+    /// The advice with its reason; `None` for `Ok`.
     pub fn advice(&self) -> Option<&str> {
         match self {
             Self::Ok => None,

@@ -1,4 +1,4 @@
-//! What else the kernel runs on the pinned core: other threads, its timer tick, its deferred work.
+//! Checks that the kernel runs nothing else on the pinned core: other threads, its timer tick, its deferred work.
 
 use super::cpu::{CPU, online};
 use super::cpu_list::CpuList;

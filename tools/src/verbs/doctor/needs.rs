@@ -1,4 +1,4 @@
-//! What a node needs of its machine, computed from its configuration.
+//! The memory, cores, files and limits that a node needs, computed from its configuration.
 
 use node::config::{Config, Threads};
 use node::topology::MARKET_READERS_MAX;

@@ -1,4 +1,4 @@
-//! How long the disk takes to make a block durable, measured as the node does it: with its reactor, its journal head
+//! Measures how long the disk takes to make a block durable as the node does it: with its reactor, its journal head
 //! and its core, on two files that have no name. The time is from staging a record to `seq_durable`, so a microsecond
 //! or two of it is the hashing of the frame.
 

@@ -14,7 +14,7 @@ use node::replica::{Replica, StreamSink};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-/// What the history lacks, because the log goes on after its end: computed from the log.
+/// The rows that the history lacks because the log continues after its end, computed from the log.
 pub struct Unwritten {
     /// After this sequence the history is complete.
     begins: Seq,

@@ -16,7 +16,7 @@ use node::status::exit;
 use std::path::Path;
 use wal::units::Lsn;
 
-/// What of a backup to fetch.
+/// The part of a backup that is fetched.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'w> {
     /// Up to this sequence, or everything.

@@ -8,7 +8,7 @@ pub struct Change {
     seconds: f64,
 }
 
-/// What one stage did in that time.
+/// The rate and the latencies of one stage in that time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StageChange {
     pub per_second: f64,

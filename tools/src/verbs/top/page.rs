@@ -3,7 +3,7 @@
 use super::change::Change;
 use super::sample::{Loop, QUANTILES, Sample, Stage};
 
-/// How a line is shown on a terminal with colours.
+/// The style of a line on a terminal with colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     Plain,
