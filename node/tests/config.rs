@@ -297,14 +297,22 @@ fn keys_without_a_listener_are_unknown() {
     check_refused(
         "
         node.data_dir = 'd'
-        listen.http = '127.0.0.1:8080'
         listen.orders_tls_cert = 'c'
         export.batch_rows = 1
         ",
         "
         export.batch_rows: there is no section [export]; allowed: node, journal, store, snapshot, shadow, listen, session, limits, log
-        listen.http: no such key; allowed: orders, market, ops, ops_token_file, metrics_token_file
-        listen.orders_tls_cert: no such key; allowed: orders, market, ops, ops_token_file, metrics_token_file
+        listen.orders_tls_cert: no such key; allowed: http, orders, market, ops, ops_token_file, metrics_token_file
+        ",
+    );
+}
+
+#[test]
+fn the_address_of_a_later_listener_is_checked_and_unused() {
+    check_refused(
+        "node.data_dir = 'd'\nlisten.http = 'nowhere'",
+        "
+        listen.http = \"nowhere\": not an address with a port; allowed: ADDRESS:PORT, such as 127.0.0.1:9001 or [::1]:9001; port 0 chooses a free one
         ",
     );
 }

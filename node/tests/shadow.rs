@@ -366,7 +366,7 @@ fn a_truncated_log_without_an_intact_snapshot_is_refused() {
     }
     let ended = Start::new(&node_dir.config_file()).refused();
     assert_eq!(ended.code, Some(13), "{}", ended.output);
-    assert!(ended.output.contains("no snapshot"), "{}", ended.output);
+    assert!(ended.output.contains("no intact snapshot"), "{}", ended.output);
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn errors_say_what_to_do() {
         let expected = if more.is_empty() {
             "--once"
         } else {
-            "http://127.0.0.1:9/metrics: is the node running, and is this its ops"
+            "http://127.0.0.1:9/metrics: cannot connect; is the node running, and is this its ops"
         };
         assert!(error.contains(expected), "{more:?}: {error}");
     }

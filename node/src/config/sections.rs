@@ -115,6 +115,8 @@ fn read_shadow(r: &mut Reader) -> ShadowConfig {
 }
 
 fn read_listen(r: &mut Reader) -> ListenConfig {
+    // Reserved for REST and WebSocket, so that a configuration which names it is valid before and after that door.
+    let _reserved = read_address(r, "listen.http", 8080);
     ListenConfig {
         orders: read_address(r, "listen.orders", 9001),
         market: read_address(r, "listen.market", 9002),

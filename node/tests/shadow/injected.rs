@@ -101,10 +101,11 @@ fn a_shadow_that_differs_is_reported_and_stores_no_snapshot() {
     assert_eq!(ended.code, Some(0), "trading continues: {}", ended.output);
     let report = ended.output.lines().find(|line| line.contains("the shadow's state differs from the live engine's"));
     let report = report.unwrap_or_else(|| panic!("the difference is not reported: {}", ended.output));
-    let check = report.split_once("the check at sequence ").and_then(|(_, check)| check.split_once(" recorded "));
+    let check =
+        report.split_once("the check at sequence ").and_then(|(_, check)| check.split_once(" recorded the hash "));
     let (seq, hashes) = check.unwrap_or_else(|| panic!("no check is named: {report}"));
     assert!(DIFFER_AT <= seq.parse().expect("a sequence"), "no check before the fault can differ: {report}");
-    let (recorded, given) = hashes.split_once(", this state gives ").expect("the line has both hashes");
+    let (recorded, given) = hashes.split_once(", and this state has ").expect("the line has both hashes");
     assert!(!given.starts_with(recorded), "the two hashes differ: {report}");
     assert_eq!(crate::snapshots(&node_dir), before, "a state that differs is not stored");
     restarts_intact(&node_dir, &mut traders);

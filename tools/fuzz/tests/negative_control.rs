@@ -44,7 +44,7 @@ fn short_sighted(chunks: &[&[u8]]) -> soup::Read {
 #[test]
 fn a_reader_that_loses_a_byte_is_found() {
     let message = found(soup::TARGET, |input| soup::check_by(input, &short_sighted));
-    assert!(message.contains("packets have the bytes"), "{message}");
+    assert!(message.contains("packets are written with the bytes"), "{message}");
 }
 
 /// Allocates the announced length of a packet before a byte of it has arrived.

@@ -161,7 +161,8 @@ impl TimelineObjects {
         })
     }
 
-    /// The points at which a replay can start, oldest first; `None` is the origin, which needs the piece with the first sequence.
+    /// The points at which a replay can start, oldest first; `None` is the origin, which needs the piece with the first
+    /// sequence.
     fn start_points(&self) -> impl DoubleEndedIterator<Item = Option<Lsn>> + '_ {
         let origin = self.pieces.first().is_some_and(|piece| piece.seq_first == Lsn(1));
         origin.then_some(None).into_iter().chain(self.snapshots.iter().map(|snapshot| Some(snapshot.seq)))

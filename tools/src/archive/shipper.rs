@@ -181,8 +181,8 @@ impl<'d> Shipper<'d> {
         Ok(())
     }
 
-    /// The place at which shipping continues: after the shipped end, or at the begin of the log if the node has truncated
-    /// that.
+    /// The place at which shipping continues: after the shipped end, or at the begin of the log if the node has
+    /// truncated that.
     fn begin(
         &self,
         directory: &Directory,
