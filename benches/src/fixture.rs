@@ -174,6 +174,7 @@ impl RunningNode {
         Ok(MARKET)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a benchmark waits for the node between two looks")]
     fn admin(&self, admin: Admin) -> Result<Vec<Event>> {
         let port = &self.admin;
         let mut answer = pin!(port.submit(Command::Admin(Box::new(admin))));

@@ -13,6 +13,7 @@
 //!
 //! Nothing here decides a trade of the product. Invariant: a figure counts only with its check; for a stream, the hash
 //! over every fill of the run, in order, equals the one that the reference matcher wrote into the stream's header.
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 pub mod engine_bench;
 pub mod streams;

@@ -1,4 +1,5 @@
 //! The hot path does not allocate: counted, not believed.
+#![allow(clippy::print_stdout, reason = "a test shows what it counted")]
 #![allow(unsafe_code)]
 
 use book::command::Command;

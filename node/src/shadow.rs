@@ -371,6 +371,7 @@ impl Shadow {
     }
 
     /// Runs until the store writer has stored the last frame and it is applied, or the shadow has failed.
+    #[expect(clippy::disallowed_methods, reason = "a thread of its own pauses when there is nothing to follow")]
     pub fn run(mut self, store_writer_done: &AtomicBool, clock: &mut Clock) {
         // If the system refuses, the thread keeps its usual priority.
         let _ = rustix::process::setpriority_process(None, NICE);

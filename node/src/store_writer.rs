@@ -131,6 +131,7 @@ impl StoreWriter {
     }
 
     /// Runs until the engine has stopped and everything is stored, or the store has failed.
+    #[expect(clippy::disallowed_methods, reason = "a thread of its own pauses between two bursts of frames")]
     pub fn run(mut self, engine_done: &AtomicBool, clock: &mut Clock, lifecycle: &Lifecycle, status: &Status) {
         const IDLE: std::time::Duration = std::time::Duration::from_micros(500);
         loop {

@@ -2,6 +2,7 @@
 //! nothing that was never sent.
 //!
 //! Three of each kind by default; `PINION_CUTS=50` makes 50, as `./dev nightly` does. Needs root and xfsprogs.
+#![allow(clippy::print_stdout, reason = "a long test shows its figures")]
 
 mod common;
 

@@ -4,6 +4,7 @@
 //! `recorded_day` (traffic for it), `offline` (a data directory without a node), `archive` (log and snapshots in
 //! another place), `verbs`. Imports go down this list's roof to its floor: `verbs` may use all of them, `terminal`
 //! none.
+#![allow(clippy::print_stdout, reason = "printing is what a tool is for")]
 #![forbid(unsafe_code)]
 
 pub mod terminal;

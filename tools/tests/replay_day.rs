@@ -1,4 +1,5 @@
 //! Recorded days through a real node: every trade and every book, and the same state after a restart.
+#![allow(clippy::print_stdout, reason = "a test says which data it could not find")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Restores: the state that was live, a node that continues from it, the messages that its sessions find, and refusals.
+#![allow(clippy::print_stdout, reason = "a long test shows its figures")]
 
 mod common;
 
@@ -19,6 +20,7 @@ const TARGETS: usize = 20;
 struct Random(u64);
 
 impl Random {
+    #[expect(clippy::disallowed_methods, reason = "a restore to a time needs the time")]
     fn seeded() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
         let seed = std::env::var("PINION_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(now | 1);

@@ -21,10 +21,10 @@ use book::units::{Ppm, QtyLots, Seq, Stamp, TsNs, Units};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{I64, U16, U32, U64};
 
-pub const START: u64 = 1_700_000_000_000_000_000;
+pub(crate) const START: u64 = 1_700_000_000_000_000_000;
 
 /// An engine with its decoder and encoders: requests of a session in, answers and public messages out.
-pub struct Exchange {
+pub(crate) struct Exchange {
     pub engine: Engine,
     pub instruments: Instruments,
     pub feed: FeedEncoder,
@@ -35,7 +35,7 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             engine: Engine::new(Capacity { orders: 1 << 10, leaves: 1 << 8, markets: 4 }),
             instruments: Instruments::default(),
@@ -47,7 +47,7 @@ impl Exchange {
         }
     }
 
-    pub fn apply(&mut self, command: &Command) {
+    pub(crate) fn apply(&mut self, command: &Command) {
         self.seq += 1;
         let stamp = Stamp { seq: Seq(self.seq), ts: TsNs(START + self.seq * 1_000) };
         self.events.clear();
@@ -64,29 +64,29 @@ impl Exchange {
         self.feed.encode(stamp, &self.events, &self.instruments, &mut |bytes| self.public.push(bytes.to_vec()));
     }
 
-    pub fn admin(&mut self, admin: Admin) {
+    pub(crate) fn admin(&mut self, admin: Admin) {
         self.apply(&Command::Admin(Box::new(admin)));
     }
 
-    pub fn send<M: Message>(&mut self, sender: &Sender, request: M) {
+    pub(crate) fn send<M: Message>(&mut self, sender: &Sender, request: M) {
         self.send_bytes(sender, Framed::new(request).as_bytes());
     }
 
-    pub fn send_bytes(&mut self, sender: &Sender, bytes: &[u8]) {
+    pub(crate) fn send_bytes(&mut self, sender: &Sender, bytes: &[u8]) {
         match decode(bytes, sender, &self.instruments).expect("a message") {
             Decoded::Command(command) | Decoded::SetSession { command, .. } => self.apply(&command),
         }
     }
 }
 
-pub const MARKET: MarketId = MarketId(1);
+pub(crate) const MARKET: MarketId = MarketId(1);
 
-pub fn sender(number: u32) -> Sender {
+pub(crate) fn sender(number: u32) -> Sender {
     Sender { session: SessionId(number), account: AccountId(number), drop_copy: false }
 }
 
 /// BTC-USDT with two accounts, a session each, and money. Session 3 is a second one of account 1.
-pub fn exchange() -> Exchange {
+pub(crate) fn exchange() -> Exchange {
     let mut exchange = Exchange::new();
     for (name, scale) in [("BTC", 8), ("USDT", 6)] {
         exchange.admin(Admin::AddAsset { symbol: Symbol::new(name).expect("a name"), scale });
@@ -140,16 +140,16 @@ pub fn exchange() -> Exchange {
     exchange
 }
 
-pub fn price(text: &str) -> PriceE9 {
+pub(crate) fn price(text: &str) -> PriceE9 {
     PriceE9::parse(text).expect("a price")
 }
 
-pub fn qty(text: &str) -> QtyE8 {
+pub(crate) fn qty(text: &str) -> QtyE8 {
     QtyE8::parse(text).expect("a quantity")
 }
 
 /// Every request, every field with a value of its own.
-pub fn requests() -> Vec<Request> {
+pub(crate) fn requests() -> Vec<Request> {
     let new_order = NewOrder {
         cl_ord_id: U64::new(101),
         sending_time_ns: U64::new(START),
@@ -206,7 +206,7 @@ pub fn requests() -> Vec<Request> {
 }
 
 /// Orders, trades, refusals and reports of a short day; answers and public messages are in the exchange.
-pub fn day() -> Exchange {
+pub(crate) fn day() -> Exchange {
     let mut x = exchange();
     let (maker, taker, other) =
         (sender(1), sender(2), Sender { session: SessionId(3), account: AccountId(1), drop_copy: false });
@@ -237,7 +237,7 @@ pub fn day() -> Exchange {
 }
 
 /// The exchange's id of the order that account 1's session 1 entered as `cl_ord_id`.
-pub fn order_id(exchange: &Exchange, cl_ord_id: u64) -> OrderId {
+pub(crate) fn order_id(exchange: &Exchange, cl_ord_id: u64) -> OrderId {
     let found = exchange.answers.iter().find_map(|(session, bytes)| match Answer::read(bytes) {
         Ok(Answer::OrderAccepted(m)) if *session == SessionId(1) && m.cl_ord_id.get() == cl_ord_id => {
             Some(OrderId(m.order_id.get()))
@@ -248,7 +248,7 @@ pub fn order_id(exchange: &Exchange, cl_ord_id: u64) -> OrderId {
 }
 
 /// Answers that this version of the node never sends.
-pub fn answers_for_later() -> Vec<Answer> {
+pub(crate) fn answers_for_later() -> Vec<Answer> {
     let ack = MassQuoteAck {
         cl_ord_id: U64::new(1),
         exec_id: U64::new(2),
@@ -287,20 +287,20 @@ pub fn answers_for_later() -> Vec<Answer> {
     vec![ack.into(), mmp.into(), bust.into(), times.into()]
 }
 
-pub fn bytes_of_request(request: &Request) -> Vec<u8> {
+pub(crate) fn bytes_of_request(request: &Request) -> Vec<u8> {
     let mut bytes = Vec::new();
     request.write(&mut |message| bytes.extend_from_slice(message));
     bytes
 }
 
-pub fn bytes_of_answer(answer: &Answer) -> Vec<u8> {
+pub(crate) fn bytes_of_answer(answer: &Answer) -> Vec<u8> {
     let mut bytes = Vec::new();
     answer.write(&mut |message| bytes.extend_from_slice(message));
     bytes
 }
 
 /// Every request, answer and public message in a fixed order, with groups.
-pub fn all_messages() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+pub(crate) fn all_messages() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let day = day();
     let mut orders: Vec<_> = requests().iter().map(bytes_of_request).collect();
     append_group(&mut orders[4], &quote_entries());
@@ -346,7 +346,7 @@ fn ack_entries() -> [MassQuoteAckEntry; 1] {
     }]
 }
 
-pub fn depth_of(messages: &[Vec<u8>]) -> api::binary::depth::Depth {
+pub(crate) fn depth_of(messages: &[Vec<u8>]) -> api::binary::depth::Depth {
     let mut depth = api::binary::depth::Depth::default();
     for message in messages {
         let message = market::MarketMessage::read(message).expect("a message of ours");

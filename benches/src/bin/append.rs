@@ -12,6 +12,7 @@
 //! printed   for 4 and 64 KiB, 1 and 4 writes under way: p50, p90, p99, p99.9 in us, medians over the rounds; noise;
 //!           syncs and the disk's flushes; the ratios of p50 and p99 to the limit, computed within each round
 //! ```
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use anyhow::{Context, Result, ensure};
 use benches::clock::Ticks;

@@ -15,6 +15,7 @@
 //! printed   throughput: median, min and max over the rounds, noise, ratio to the twin, check
 //!           one command: p50, p90, p99, p99.9 in ns by kind
 //! ```
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use anyhow::{Result, ensure};
 use benches::clock::Ticks;

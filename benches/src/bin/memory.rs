@@ -11,6 +11,7 @@
 //! Every deposit has a reference, which the engine keeps. Every order comes through a session and stands in its
 //! market's book, its account's list and the index of client order ids.
 //! ```
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use anyhow::{Result, ensure};
 use benches::clock::Ticks;

@@ -17,6 +17,7 @@
 //!           p99.9 inside the node, of the journal and of the queue; the longest cycle; snapshots; the shadow's lag
 //!           in commands; median [min .. max] over the rounds
 //! ```
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use anyhow::Result;
 use benches::client::{Client, Subject};

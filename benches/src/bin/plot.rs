@@ -5,6 +5,7 @@
 //! ```
 //! Checked: every figure that a picture needs is in the document, or the error names file and key; no two pictures have
 //! one name; nothing is written before every document has been drawn. Printed: the path of each picture.
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use anyhow::{Context, Result, ensure};
 use benches::options::exit_code;

@@ -20,6 +20,7 @@
 //!           open and flood: answers a second, the same percentiles, rounds that sustain the rate, CPU time by
 //!           thread, ring entries and disk flushes for each command
 //! ```
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use anyhow::{Context, Result};
 use benches::client::{Client, Stages, Subject, on_core_zero};

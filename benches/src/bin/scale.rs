@@ -19,6 +19,7 @@
 //!           in ns (median, min to max), orders at rest, fills; node, for each number of sessions: commands a second
 //!           (median, min, max, noise), the node's CPU time for a command, seconds of the login
 //! ```
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use anyhow::{Context, Result, bail};
 use benches::clock::Ticks;

@@ -10,6 +10,7 @@
 //! The engine is filled through `apply`. State bytes are those of the rows before compression. The file is read from
 //! the page cache, as after a restart of the process.
 //! ```
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use anyhow::{Context, Result, ensure};
 use benches::clock::Ticks;

@@ -20,6 +20,7 @@
 //! printed   for the complete start, each part and the sum of the parts: median wall and CPU time over the rounds,
 //!           noise, commands a second, ns a command, MB a second
 //! ```
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use anyhow::{Context, Result, ensure};
 use benches::clock::Ticks;

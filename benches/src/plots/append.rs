@@ -6,7 +6,7 @@ use super::document::Part;
 use super::picture::{Picture, source};
 use anyhow::Result;
 
-pub fn pictures(root: &Part<'_>) -> Result<Vec<Picture>> {
+pub(super) fn pictures(root: &Part<'_>) -> Result<Vec<Picture>> {
     let mut names: Vec<String> = Vec::new();
     let mut groups = Vec::new();
     for table in root.at("tables")?.items()? {

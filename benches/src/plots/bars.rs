@@ -11,7 +11,7 @@ use plotters::style::{BLACK, Color};
 const BARS_WIDTH: f64 = 0.8;
 
 #[derive(Clone, Debug)]
-pub struct Group {
+pub(super) struct Group {
     pub name: String,
     /// One value for each of `Bars::names`; `None` where it was not measured.
     pub values: Vec<Option<Spread>>,
@@ -19,7 +19,7 @@ pub struct Group {
 }
 
 #[derive(Clone, Debug)]
-pub struct Bars {
+pub(super) struct Bars {
     pub title: String,
     pub x_label: String,
     pub y_label: String,
@@ -43,7 +43,7 @@ struct Bar {
 }
 
 impl Bars {
-    pub fn svg(&self) -> Result<String> {
+    pub(super) fn svg(&self) -> Result<String> {
         let spreads = self.groups.iter().flat_map(|group| group.values.iter().flatten());
         let extremes = spreads.flat_map(|spread| [spread.min, spread.max]);
         let values = extremes.chain(self.groups.iter().filter_map(|group| group.target));

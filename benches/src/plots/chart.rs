@@ -16,11 +16,11 @@ use plotters::style::{BLACK, Color, IntoFont, IntoTextStyle, RGBColor, TextStyle
 use std::ops::Range;
 
 const SIZE: (u32, u32) = (820, 480);
-pub const FONT: &str = "sans-serif";
+pub(super) const FONT: &str = "sans-serif";
 const GREY: RGBColor = RGBColor(110, 110, 110);
 const MESH: RGBColor = RGBColor(225, 225, 225);
 /// Colour of a limit or a target.
-pub const LIMIT: RGBColor = RGBColor(180, 0, 0);
+pub(super) const LIMIT: RGBColor = RGBColor(180, 0, 0);
 /// Colours that colour-blind readers can distinguish as well (Okabe and Ito).
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
@@ -31,21 +31,21 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(90, 90, 90),
 ];
 
-pub type Canvas<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<Axis, Axis>>;
+pub(super) type Canvas<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<Axis, Axis>>;
 
-pub fn colour(idx: usize) -> RGBColor {
+pub(super) fn colour(idx: usize) -> RGBColor {
     COLOURS[idx % COLOURS.len()]
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scale {
+pub(super) enum Scale {
     Linear,
     Log,
 }
 
 impl Scale {
     /// The coordinate of a value on its axis.
-    pub fn place(self, value: f64) -> f64 {
+    pub(super) fn place(self, value: f64) -> f64 {
         match self {
             Self::Linear => value,
             // No measured value is smaller; a zero has no logarithm.
@@ -56,7 +56,7 @@ impl Scale {
 
 /// An axis in coordinates, with its labelled ticks.
 #[derive(Clone, Debug)]
-pub struct Axis {
+pub(super) struct Axis {
     pub label: String,
     pub from: f64,
     pub to: f64,
@@ -65,7 +65,7 @@ pub struct Axis {
 
 impl Axis {
     /// An axis that covers `values`, with room for the legend above them.
-    pub fn of_values(label: &str, scale: Scale, values: impl Iterator<Item = f64> + Clone) -> Self {
+    pub(super) fn of_values(label: &str, scale: Scale, values: impl Iterator<Item = f64> + Clone) -> Self {
         let max = values.clone().fold(f64::MIN_POSITIVE, f64::max);
         let min = values.filter(|value| *value > 0.0).fold(max, f64::min);
         let (from, to, ticks) = match scale {
@@ -80,7 +80,7 @@ impl Axis {
     }
 
     /// An axis with a tick at each of `values` and at no other.
-    pub fn at_values(label: &str, scale: Scale, values: &[f64]) -> Self {
+    pub(super) fn at_values(label: &str, scale: Scale, values: &[f64]) -> Self {
         let places = values.iter().map(|value| scale.place(*value));
         let (from, to) = places.clone().fold((f64::MAX, f64::MIN), |(from, to), at| (from.min(at), to.max(at)));
         let margin = ((to - from) * 0.06).max(0.05);
@@ -134,7 +134,7 @@ fn log_ticks(from: f64, to: f64) -> Vec<f64> {
 }
 
 /// A number with about three digits and a suffix for thousands or millions: 0.25, 12.5, 65.5k, 10M.
-pub fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     let (value, unit) = match value.abs() {
         v if v >= 999_500.0 => (value / 1e6, "M"),
         v if v >= 9_995.0 => (value / 1e3, "k"),
@@ -152,14 +152,14 @@ pub fn short(value: f64) -> String {
 
 /// The corner in which the legend hides no figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Legend {
+pub(super) enum Legend {
     Left,
     Right,
 }
 
 /// Everything around the figures.
 #[derive(Clone, Debug)]
-pub struct Frame {
+pub(super) struct Frame {
     pub title: String,
     pub x: Axis,
     pub y: Axis,
@@ -169,7 +169,7 @@ pub struct Frame {
 
 impl Frame {
     /// Draws the frame, and in it what `marks` draws.
-    pub fn draw(&self, marks: impl FnOnce(&mut Canvas<'_>) -> Result<()>) -> Result<String> {
+    pub(super) fn draw(&self, marks: impl FnOnce(&mut Canvas<'_>) -> Result<()>) -> Result<String> {
         let mut svg = String::new();
         {
             let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -222,6 +222,6 @@ impl Frame {
 }
 
 /// A style for text whose baseline is at its point.
-pub fn text(size: i32, colour: RGBColor, anchor: HPos) -> TextStyle<'static> {
+pub(super) fn text(size: i32, colour: RGBColor, anchor: HPos) -> TextStyle<'static> {
     (FONT, size).with_color(colour).into_text_style(&SIZE).pos(Pos::new(anchor, VPos::Bottom))
 }

@@ -8,14 +8,14 @@ use plotters::series::LineSeries;
 use plotters::style::Color;
 
 #[derive(Clone, Debug)]
-pub struct Series {
+pub(super) struct Series {
     pub name: String,
     pub points: Vec<(f64, Spread)>,
 }
 
 /// A picture whose x axis is logarithmic, with a tick at every measured value.
 #[derive(Clone, Debug)]
-pub struct Lines {
+pub(super) struct Lines {
     pub title: String,
     pub x_label: String,
     pub y_label: String,
@@ -28,7 +28,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    pub fn svg(&self) -> Result<String> {
+    pub(super) fn svg(&self) -> Result<String> {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let mut values: Vec<f64> = points().map(|(x, _)| *x).collect();
         values.sort_by(f64::total_cmp);

@@ -14,11 +14,11 @@ type Targets = [(&'static str, f64); 6];
 const MATCH: Targets = [("X 1k", 5.0), ("X 10k", 5.0), ("X 1M", 10.0), ("E 1k", 2.7), ("E 10k", 3.0), ("E 1M", 17.0)];
 const APPLY: Targets = [("X 1k", 1.7), ("X 10k", 1.7), ("X 1M", 3.0), ("E 1k", 0.75), ("E 10k", 1.0), ("E 1M", 5.0)];
 
-pub fn of_match(root: &Part<'_>) -> Result<Vec<Picture>> {
+pub(super) fn of_match(root: &Part<'_>) -> Result<Vec<Picture>> {
     draw(root, "match", "Order book alone, beside the naive twin", MATCH)
 }
 
-pub fn of_apply(root: &Part<'_>) -> Result<Vec<Picture>> {
+pub(super) fn of_apply(root: &Part<'_>) -> Result<Vec<Picture>> {
     draw(root, "apply", "Complete state machine, beside the naive twin's book alone", APPLY)
 }
 

@@ -11,7 +11,7 @@ use anyhow::Result;
 /// The highest p99 at which a rate counts as sustained.
 const P99_MS_MAX: f64 = 2.0;
 
-pub fn pictures(root: &Part<'_>) -> Result<Vec<Picture>> {
+pub(super) fn pictures(root: &Part<'_>) -> Result<Vec<Picture>> {
     let mut pictures = Vec::new();
     if let Some(depth1) = root.find("depth1") {
         pictures.push(Picture::new("round_trip", depth_one(root, &depth1)?.svg()?));

@@ -8,7 +8,7 @@ use super::picture::{Picture, source};
 use crate::report::Spread;
 use anyhow::Result;
 
-pub fn pictures(root: &Part<'_>) -> Result<Vec<Picture>> {
+pub(super) fn pictures(root: &Part<'_>) -> Result<Vec<Picture>> {
     let mut pictures = Vec::new();
     for sweep in root.at("sweeps")?.items()? {
         let name = sweep.at("name")?.text()?;

@@ -6,7 +6,7 @@ use super::document::Part;
 use super::picture::{Picture, source};
 use anyhow::Result;
 
-pub fn pictures(root: &Part<'_>) -> Result<Vec<Picture>> {
+pub(super) fn pictures(root: &Part<'_>) -> Result<Vec<Picture>> {
     let commands = root.at("commands")?.number()?;
     let mut groups = Vec::new();
     for line in root.at("lines")?.items()? {

@@ -6,13 +6,13 @@ use book::event::{Event, Sink};
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol};
 use book::units::{Ppm, PriceTicks, QtyLots, Seq, Stamp, TsNs, UNITS_MAX, Units};
 
-pub const MARKET: MarketId = MarketId(1);
+pub(crate) const MARKET: MarketId = MarketId(1);
 /// Its orders never meet its own prevention, so one account may be all the world.
-pub const EVERYBODY: AccountId = AccountId(1);
+pub(crate) const EVERYBODY: AccountId = AccountId(1);
 
 /// The events of one command, without transfers.
 #[derive(Debug, Default)]
-pub struct Heard(pub Vec<Event>);
+pub(crate) struct Heard(pub Vec<Event>);
 
 impl Sink for Heard {
     const LEDGER: bool = false;
@@ -22,14 +22,14 @@ impl Sink for Heard {
     }
 }
 
-pub struct Exchange {
+pub(crate) struct Exchange {
     pub engine: Engine,
     seq: Seq,
     heard: Heard,
 }
 
 impl Exchange {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let engine = Engine::new(Capacity { orders: 1 << 16, leaves: 1 << 10, markets: 1 });
         let mut exchange = Self { engine, seq: Seq(0), heard: Heard::default() };
         for symbol in ["USD", "BTC"] {
@@ -70,7 +70,7 @@ impl Exchange {
         exchange
     }
 
-    pub fn apply(&mut self, command: &Command) -> &[Event] {
+    pub(crate) fn apply(&mut self, command: &Command) -> &[Event] {
         self.seq = self.seq.next();
         self.heard.0.clear();
         self.engine.apply(Stamp { seq: self.seq, ts: TsNs(self.seq.0) }, command, &mut self.heard);
@@ -83,7 +83,7 @@ impl Exchange {
     }
 }
 
-pub fn place(side: Side, kind: OrderKind, tif: Tif) -> PlaceOrder {
+pub(crate) fn place(side: Side, kind: OrderKind, tif: Tif) -> PlaceOrder {
     PlaceOrder {
         session: SessionId::NONE,
         cl_ord_id: ClOrdId(0),
@@ -101,20 +101,20 @@ pub fn place(side: Side, kind: OrderKind, tif: Tif) -> PlaceOrder {
     }
 }
 
-pub fn limit(side: Side, price: u32, qty: u64, tif: Tif) -> PlaceOrder {
+pub(crate) fn limit(side: Side, price: u32, qty: u64, tif: Tif) -> PlaceOrder {
     place(side, OrderKind::Limit { price: PriceTicks(price), qty: QtyLots(qty) }, tif)
 }
 
-pub fn target(order_id: OrderId) -> OrderRef {
+pub(crate) fn target(order_id: OrderId) -> OrderRef {
     OrderRef { order_id, cl_ord_id: ClOrdId(0), client_key: ClientKey::NONE }
 }
 
-pub fn cancel(order_id: OrderId) -> Command {
+pub(crate) fn cancel(order_id: OrderId) -> Command {
     let (session, cl_ord_id) = (SessionId::NONE, ClOrdId(0));
     Command::Cancel(CancelOrder { session, cl_ord_id, account: EVERYBODY, market: MARKET, target: target(order_id) })
 }
 
-pub fn amend(order_id: OrderId, price: u32, qty: u64, qty_means: AmendQty) -> Command {
+pub(crate) fn amend(order_id: OrderId, price: u32, qty: u64, qty_means: AmendQty) -> Command {
     Command::Amend(AmendOrder {
         session: SessionId::NONE,
         cl_ord_id: ClOrdId(0),
@@ -128,7 +128,7 @@ pub fn amend(order_id: OrderId, price: u32, qty: u64, qty_means: AmendQty) -> Co
 }
 
 /// The id of the order that a command placed.
-pub fn accepted(events: &[Event]) -> OrderId {
+pub(crate) fn accepted(events: &[Event]) -> OrderId {
     let id = events.iter().find_map(|e| if let Event::Accepted(a) = e { Some(a.order_id) } else { None });
     id.unwrap_or_else(|| panic!("an order was accepted: {events:?}"))
 }

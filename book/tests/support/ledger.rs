@@ -7,13 +7,13 @@ use std::collections::HashMap;
 
 /// Balances as the transfers so far make them. Custody is what clients are owed, so it grows by a debit.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     balances: HashMap<(AssetId, LedgerAccount), u64>,
 }
 
 impl Ledger {
     /// Books every transfer of one command and checks its after-balances, then the state and the full walk.
-    pub fn follow(&mut self, events: &[Event], engine: &Engine) {
+    pub(crate) fn follow(&mut self, events: &[Event], engine: &Engine) {
         for event in events {
             if let Event::Transfer(transfer) = event {
                 self.book(transfer);

@@ -13,7 +13,7 @@ const NO_ORDER: OrderRef = OrderRef { order_id: OrderId::NONE, cl_ord_id: ClOrdI
 
 /// The twin, and how the engine's order ids map to its own.
 #[derive(Default)]
-pub struct Twin {
+pub(crate) struct Twin {
     naive: Naive,
     ids: HashMap<OrderId, OrderId>,
     /// Sessions that were ever given a throttle.
@@ -22,7 +22,7 @@ pub struct Twin {
 
 impl Twin {
     /// Applies what an engine has applied and compares what both said of orders.
-    pub fn follow(&mut self, stamp: Stamp, command: &Command, events: &[Event]) -> Result<(), String> {
+    pub(crate) fn follow(&mut self, stamp: Stamp, command: &Command, events: &[Event]) -> Result<(), String> {
         if is_throttled(events) {
             return self.throttled(stamp, command);
         }
@@ -65,7 +65,7 @@ impl Twin {
     }
 
     /// Compares everything that anybody owns.
-    pub fn compare_balances(&self, engine: &Engine) -> Result<(), String> {
+    pub(crate) fn compare_balances(&self, engine: &Engine) -> Result<(), String> {
         for (id, account) in engine.accounts().iter() {
             for asset in engine.accounts().assets().iter().map(|a| a.asset.id) {
                 let got = (u128::from(account.available(asset).0), u128::from(account.held(asset).0));

@@ -29,7 +29,7 @@ use say::lower;
 use std::collections::{BTreeMap, HashMap};
 
 /// Runs every case of a scenario and returns the text as it should read: equal to what came in when all is right.
-pub fn replay(text: &str) -> String {
+pub(crate) fn replay(text: &str) -> String {
     let (setup, cases) = split_cases(text);
     let mut out = String::new();
     House::new("setup").run(&setup, &mut out);

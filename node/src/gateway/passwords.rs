@@ -87,6 +87,7 @@ impl PasswordChecker {
     }
 
     /// Runs until the gateway has dropped its end.
+    #[expect(clippy::disallowed_methods, reason = "a thread of its own pauses when no login waits")]
     pub fn run(mut self) {
         while !self.attempts.is_abandoned() {
             if self.poll() == 0 {

@@ -85,6 +85,7 @@ pub fn resend_port(store: Arc<Store>, shadow: ShadowPort, durable: Watermark<Seq
 
 impl ResendReader {
     /// Runs until the gateway has dropped its end.
+    #[expect(clippy::disallowed_methods, reason = "a thread of its own pauses when no resend waits")]
     pub fn run(mut self) {
         while !self.requests.is_abandoned() {
             if self.batches.is_full() {

@@ -167,12 +167,12 @@ impl HistoryWriter {
 }
 
 /// The history of a store is complete up to and including this sequence.
-pub fn read_watermark(store: &Store) -> Result<Seq> {
+pub(super) fn read_watermark(store: &Store) -> Result<Seq> {
     Ok(read_seq(store, WATERMARK_KEY)?.unwrap_or(Seq(store.origin().seq_base.0)))
 }
 
 /// The history of a store is complete after this sequence; zero if it is complete from the beginning.
-pub fn read_begins(store: &Store) -> Result<Seq> {
+pub(super) fn read_begins(store: &Store) -> Result<Seq> {
     Ok(read_seq(store, BEGINS_KEY)?.unwrap_or(Seq(0)))
 }
 

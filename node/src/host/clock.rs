@@ -16,6 +16,7 @@ pub struct Clock {
 
 impl Clock {
     /// Starts at the wall clock's time, or at `not_before` if the log is ahead of the wall clock.
+    #[expect(clippy::disallowed_methods, reason = "the one reader of the wall clock in a node")]
     pub fn start(not_before: TsNs) -> Self {
         let counter = quanta::Clock::new();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);

@@ -27,6 +27,7 @@ impl Pacer {
     }
 
     /// Sleeps if pacing is active and enough work has been done since the last pause. To be called often.
+    #[expect(clippy::disallowed_methods, reason = "resting is what this file is for")]
     pub fn pause(&mut self) {
         if !self.is_active {
             return;

@@ -14,24 +14,24 @@ pub(super) struct SnapshotRequests {
 }
 
 impl SnapshotRequests {
-    pub fn request(&mut self, reply: oneshot::Sender<SnapshotOutcome>) {
+    pub(super) fn request(&mut self, reply: oneshot::Sender<SnapshotOutcome>) {
         self.requests.push(reply);
     }
 
-    pub fn requests_len(&self) -> usize {
+    pub(super) fn requests_len(&self) -> usize {
         self.requests.len()
     }
 
-    pub fn is_wanted(&self) -> bool {
+    pub(super) fn is_wanted(&self) -> bool {
         self.due || !self.requests.is_empty()
     }
 
-    pub fn refuse(&mut self, why: &str) {
+    pub(super) fn refuse(&mut self, why: &str) {
         self.answer(&Err(why.to_owned()));
     }
 
     /// One snapshot answers all pending requests.
-    pub fn answer(&mut self, outcome: &SnapshotOutcome) {
+    pub(super) fn answer(&mut self, outcome: &SnapshotOutcome) {
         self.due = false;
         for reply in self.requests.drain(..) {
             // The client may have disconnected meanwhile.

@@ -11,7 +11,7 @@ use book::ids::{ClOrdId, MarketId};
 
 const PROBE: &str = "PROBE";
 
-pub struct AbusedNode {
+pub(crate) struct AbusedNode {
     pub process: Process,
     pub market: MarketId,
     probe: OrderClient,
@@ -22,7 +22,7 @@ pub struct AbusedNode {
 
 impl AbusedNode {
     /// Starts a node with sessions `T1` to `T<sessions>` and the probe's; `extra` is more of its configuration.
-    pub fn new(extra: &str, sessions: u32) -> Self {
+    pub(crate) fn new(extra: &str, sessions: u32) -> Self {
         let node_dir = NodeDir::with(extra);
         let running = node_dir.start();
         let market = running.add_market();
@@ -38,7 +38,7 @@ impl AbusedNode {
     }
 
     /// Checks that the honest client can trade: an order rests and is cancelled.
-    pub fn probe(&mut self) {
+    pub(crate) fn probe(&mut self) {
         self.probe_id += 1;
         let id = self.probe_id;
         self.probe.new_order(&limit(id, self.market, Side::Buy, 1, 1)).expect("connected");
@@ -48,13 +48,13 @@ impl AbusedNode {
         assert!(matches!(next(&mut self.probe).message, Answer::OrderCanceled(m) if m.req_cl_ord_id.get() == id));
     }
 
-    pub fn client(&self, user: &str, from: SessionSeq) -> OrderClient {
+    pub(crate) fn client(&self, user: &str, from: SessionSeq) -> OrderClient {
         OrderClient::connect(self.process.orders, user, PASSWORD, from).expect("logged in")
     }
 
     /// Checks that the honest client can still trade, that the node stops in order, and that no client made it log an
     /// error of its own.
-    pub fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         self.probe();
         let ended = self.process.terminate();
         assert_eq!(ended.code, Some(0), "{ended:?}");

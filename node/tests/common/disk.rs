@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 const UNMOUNT_MAX: Duration = Duration::from_secs(20);
 
-pub struct LoopDisk {
+pub(crate) struct LoopDisk {
     // Dropped last: it contains the image.
     dir: TempDir,
     options: &'static str,
@@ -16,7 +16,7 @@ pub struct LoopDisk {
 }
 
 impl LoopDisk {
-    pub fn ext4(bytes: u64) -> Self {
+    pub(crate) fn ext4(bytes: u64) -> Self {
         Self::made(bytes, "mkfs.ext4", "loop")
     }
 
@@ -32,7 +32,7 @@ impl LoopDisk {
     }
 
     /// A file system in memory.
-    pub fn tmpfs(bytes: u64) -> Self {
+    pub(crate) fn tmpfs(bytes: u64) -> Self {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
         let at = dir.path().join("disk");
         std::fs::create_dir(&at).expect("the path is new");
@@ -40,29 +40,29 @@ impl LoopDisk {
         Self { dir, options: "", mounted: true }
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("disk")
     }
 
     /// A directory beside the disk, for files that must survive its loss.
-    pub fn beside(&self) -> &Path {
+    pub(crate) fn beside(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn mount(&mut self) {
+    pub(crate) fn mount(&mut self) {
         assert!(!self.mounted, "the disk is mounted already");
         run(Command::new("mount").args(["-o", self.options]).arg(self.dir.path().join("image")).arg(self.path()));
         self.mounted = true;
     }
 
     /// Drops everything that the file system has not written to the device; every further operation fails.
-    pub fn cut_power(&self) {
+    pub(crate) fn cut_power(&self) {
         run(Command::new("xfs_io").args(["-x", "-c", "shutdown"]).arg(self.path()));
     }
 
     /// Unmounts the disk. The kernel releases the ring of a killed process and its files some time after the process
     /// has ended; until then the disk is in use.
-    pub fn unmount(&mut self) {
+    pub(crate) fn unmount(&mut self) {
         let deadline = Instant::now() + UNMOUNT_MAX;
         while !Command::new("umount").arg(self.path()).output().is_ok_and(|done| done.status.success()) {
             assert!(Instant::now() < deadline, "{:?} is still in use", self.path());
@@ -71,18 +71,18 @@ impl LoopDisk {
         self.mounted = false;
     }
 
-    pub fn remount_read_only(&self) {
+    pub(crate) fn remount_read_only(&self) {
         run(Command::new("mount").args(["-o", "remount,ro"]).arg(self.path()));
     }
 
     /// Mounts the disk again, as after the power has returned.
-    pub fn remount(&mut self) {
+    pub(crate) fn remount(&mut self) {
         self.unmount();
         self.mount();
     }
 
     /// Fills the file system except for `leave` bytes.
-    pub fn fill(&self, leave: u64) -> PathBuf {
+    pub(crate) fn fill(&self, leave: u64) -> PathBuf {
         let filler = self.path().join("filler");
         let free = free_bytes(&self.path());
         let length = free.saturating_sub(leave).to_string();
@@ -93,7 +93,7 @@ impl LoopDisk {
 
 /// A disk with a volatile write cache: an image served by nbdkit and nbdfuse. Needs both, python3 for nbdkit, and
 /// fuse3.
-pub struct VolatileDisk {
+pub(crate) struct VolatileDisk {
     dir: TempDir,
     lies: bool,
     seed: u64,
@@ -109,7 +109,7 @@ struct Serving {
 }
 
 impl VolatileDisk {
-    pub fn ext4(bytes: u64, lies: bool) -> Self {
+    pub(crate) fn ext4(bytes: u64, lies: bool) -> Self {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
         std::fs::File::create(dir.path().join("image")).and_then(|file| file.set_len(bytes)).expect("a sparse file");
         for name in ["disk", "nbd"] {
@@ -121,11 +121,11 @@ impl VolatileDisk {
         disk
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("disk")
     }
 
-    pub fn beside(&self) -> &Path {
+    pub(crate) fn beside(&self) -> &Path {
         self.dir.path()
     }
 
@@ -134,7 +134,7 @@ impl VolatileDisk {
     }
 
     /// Starts the disk and mounts it; fails where the file system itself did not survive.
-    pub fn power_on(&mut self) -> Result<(), String> {
+    pub(crate) fn power_on(&mut self) -> Result<(), String> {
         self.seed += 1;
         let socket = self.at("socket");
         let plugin = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/volatile_disk.py");
@@ -171,19 +171,19 @@ impl VolatileDisk {
     }
 
     /// From now on, until the power is cut, the disk acknowledges flushes without making them.
-    pub fn begin_to_lie(&self) {
+    pub(crate) fn begin_to_lie(&self) {
         assert!(self.lies, "the disk was made with `lies`");
         std::fs::write(self.at("cut.lie"), []).expect("the file is writable");
     }
 
     /// Cuts the power: of the sectors that were not flushed a random half is lost, and every further operation fails.
-    pub fn cut_power(&self) {
+    pub(crate) fn cut_power(&self) {
         std::fs::write(self.at("cut"), []).expect("the file is writable");
         await_path(&self.at("cut.done"));
     }
 
     /// Ends the processes between file system and image; `power_on` starts them again.
-    pub fn power_off(&mut self) {
+    pub(crate) fn power_off(&mut self) {
         let Some(mut serving) = self.serving.take() else { return };
         if serving.mounted {
             until_done(Command::new("umount").arg(self.path()));
@@ -227,7 +227,7 @@ fn until_done(command: &mut Command) {
     }
 }
 
-pub fn free_bytes(path: &Path) -> u64 {
+pub(crate) fn free_bytes(path: &Path) -> u64 {
     let output = Command::new("stat").args(["-f", "-c", "%a %S"]).arg(path).output().expect("stat(1) is installed");
     let text = String::from_utf8(output.stdout).expect("digits");
     let mut numbers = text.split_whitespace().map(|word| word.parse::<u64>().expect("a number"));

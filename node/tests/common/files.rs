@@ -10,13 +10,13 @@ use wal::frame::FrameHeader;
 /// Frames begin at multiples of this size.
 const BLOCK: usize = 4_096;
 
-pub fn copy_dir(from: &Path, to: &Path) {
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
     let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp(1) is installed");
     assert!(copied.success());
 }
 
 /// Flips one bit of the byte at `offset`.
-pub fn flip(path: &Path, offset: u64) {
+pub(crate) fn flip(path: &Path, offset: u64) {
     let file = fs::OpenOptions::new().read(true).write(true).open(path).expect("the file exists");
     let mut byte = [0];
     file.read_exact_at(&mut byte, offset).expect("within the file");
@@ -24,7 +24,7 @@ pub fn flip(path: &Path, offset: u64) {
 }
 
 /// Files of a directory with this extension, in the order of their size.
-pub fn files_of(dir: &Path, extension: &str) -> Vec<PathBuf> {
+pub(crate) fn files_of(dir: &Path, extension: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(dir)
         .expect("the path is readable")
         .map(|entry| entry.expect("the path is readable").path())
@@ -35,7 +35,7 @@ pub fn files_of(dir: &Path, extension: &str) -> Vec<PathBuf> {
 }
 
 /// File and offset of every frame after the store's last one, in the order of the log.
-pub fn frames_of_the_head_only(data_dir: &Path) -> Vec<(PathBuf, u64)> {
+pub(crate) fn frames_of_the_head_only(data_dir: &Path) -> Vec<(PathBuf, u64)> {
     let directory = Directory::open_read_only(data_dir).expect("it is a data directory");
     let stored = directory.store().expect("the store is intact").tail().seq;
     let mut found = BTreeMap::new();
@@ -51,7 +51,7 @@ pub fn frames_of_the_head_only(data_dir: &Path) -> Vec<(PathBuf, u64)> {
 }
 
 /// Whether the high-water mark is after the store's last frame, so that a log without the head's frames is too short.
-pub fn mark_is_after_the_store(data_dir: &Path) -> bool {
+pub(crate) fn mark_is_after_the_store(data_dir: &Path) -> bool {
     let directory = Directory::open_read_only(data_dir).expect("it is a data directory");
     let stored = directory.store().expect("the store is intact").tail().seq;
     stored < directory.mark_seq().expect("the mark is intact")

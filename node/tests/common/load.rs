@@ -22,11 +22,11 @@ const CHECK_POLL: Duration = Duration::from_secs(20);
 const CANCEL_AFTER: u64 = 40;
 /// Answered orders of each trader after which a load is long enough to be interrupted. One frame contains at most a
 /// window of them, so the log has more than a hundred frames of the load on a disk of any speed.
-pub const LOAD_ORDERS: u64 = 2_000;
+pub(crate) const LOAD_ORDERS: u64 = 2_000;
 const _: () = assert!(100 * WINDOW < LOAD_ORDERS);
 
 /// A load: the progress of each of its traders, and the flag that stops them.
-pub struct Load {
+pub(crate) struct Load {
     stop: AtomicBool,
     /// Orders answered in this load, by trader.
     answered: Vec<AtomicU64>,
@@ -38,7 +38,7 @@ impl Load {
     }
 
     /// Waits until so many orders of every trader are answered. The length of a load is thus an amount and not a time.
-    pub fn until_answered(&self, orders: u64) {
+    pub(crate) fn until_answered(&self, orders: u64) {
         let reached = || self.answered.iter().all(|answered| orders <= answered.load(Ordering::Relaxed));
         wait_until("every trader has its answers", reached);
     }
@@ -46,7 +46,7 @@ impl Load {
 
 /// A violation found in the answers of a restarted node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wrong {
+pub(crate) enum Wrong {
     /// Something acknowledged is missing or has changed.
     Lost(String),
     Other(String),
@@ -68,7 +68,7 @@ impl From<String> for Wrong {
 }
 
 /// The client of one session, over all of its connections.
-pub struct Trader {
+pub(crate) struct Trader {
     pub user: String,
     pub market: MarketId,
     pub side: Side,
@@ -82,7 +82,7 @@ pub struct Trader {
 }
 
 impl Trader {
-    pub fn new(user: &str, market: MarketId, side: Side) -> Self {
+    pub(crate) fn new(user: &str, market: MarketId, side: Side) -> Self {
         Self {
             user: user.to_owned(),
             market,
@@ -149,12 +149,12 @@ impl Trader {
     }
 
     /// Reads the session's complete stream again and compares it with the recorded messages.
-    pub fn check(&mut self, address: SocketAddr) -> Result<(), Wrong> {
+    pub(crate) fn check(&mut self, address: SocketAddr) -> Result<(), Wrong> {
         self.check_from(address, 0)
     }
 
     /// The same for the messages after the first `known`, which an earlier check has compared.
-    pub fn check_from(&mut self, address: SocketAddr, known: usize) -> Result<(), Wrong> {
+    pub(crate) fn check_from(&mut self, address: SocketAddr, known: usize) -> Result<(), Wrong> {
         let user = self.user.clone();
         let wrong = |what: String| Err(Wrong::Other(format!("{user}: {what}")));
         let lost = |what: String| Err(Wrong::Lost(format!("{user}: {what}")));
@@ -212,7 +212,7 @@ fn first_answer(message: &[u8]) -> Option<u64> {
 }
 
 /// Lets every session trade on a thread of its own while `meanwhile` runs, then stops all of them.
-pub fn trade_while<T>(traders: &mut [Trader], address: SocketAddr, meanwhile: impl FnOnce(&Load) -> T) -> T {
+pub(crate) fn trade_while<T>(traders: &mut [Trader], address: SocketAddr, meanwhile: impl FnOnce(&Load) -> T) -> T {
     let load = Load::of(traders.len());
     std::thread::scope(|scope| {
         for (trader, count) in traders.iter_mut().zip(&load.answered) {
@@ -225,7 +225,7 @@ pub fn trade_while<T>(traders: &mut [Trader], address: SocketAddr, meanwhile: im
 }
 
 /// Adds a market and two clients that trade with each other in it.
-pub fn two_traders(running: &RunningNode) -> Vec<Trader> {
+pub(crate) fn two_traders(running: &RunningNode) -> Vec<Trader> {
     let market = running.add_market();
     let add = |(user, side)| {
         running.add_trader(user);
@@ -235,7 +235,7 @@ pub fn two_traders(running: &RunningNode) -> Vec<Trader> {
 }
 
 /// Trades until the node has applied so many more commands.
-pub fn trade_so_many(running: &RunningNode, traders: &mut [Trader], commands: u64) {
+pub(crate) fn trade_so_many(running: &RunningNode, traders: &mut [Trader], commands: u64) {
     let status = &running.node().status;
     let aim = status.commands.get() + commands;
     trade_while(traders, running.orders(), |_| {
@@ -244,7 +244,7 @@ pub fn trade_so_many(running: &RunningNode, traders: &mut [Trader], commands: u6
 }
 
 /// Starts the node and kills it under load.
-pub fn trade_and_kill(start: &Start, traders: &mut [Trader]) {
+pub(crate) fn trade_and_kill(start: &Start, traders: &mut [Trader]) {
     let process = start.run();
     let address = process.orders;
     trade_while(traders, address, |load| {

@@ -1,12 +1,12 @@
 //! A node in this process, on a data directory of its own and free ports, and what tests do with it.
 #![allow(dead_code)] // Each test binary uses a part of this module.
 
-pub mod abused;
-pub mod disk;
-pub mod files;
-pub mod load;
-pub mod process;
-pub mod raw;
+pub(crate) mod abused;
+pub(crate) mod disk;
+pub(crate) mod files;
+pub(crate) mod load;
+pub(crate) mod process;
+pub(crate) mod raw;
 
 use api::binary::orders::{Answer, NewOrder};
 use api::binary::stream::SessionSeq;
@@ -33,39 +33,39 @@ use wal::identity::Identity;
 use wal::segment::Geometry;
 use wal::units::{Lsn, NodeId, Timeline};
 
-pub const PASSWORD: &str = "0123456789";
+pub(crate) const PASSWORD: &str = "0123456789";
 /// A core that no machine has, so that the node runs unpinned: tests run in parallel, and none may occupy a core alone.
 const NO_CORE: usize = 1023;
 /// Longest wait for an answer; a slow machine needs most of it.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A quantity of one, in units of 1e-8.
-pub const ONE: i64 = 100_000_000;
+pub(crate) const ONE: i64 = 100_000_000;
 /// A price of one quote unit, in units of 1e-9.
-pub const PRICE_ONE: i64 = 1_000_000_000;
+pub(crate) const PRICE_ONE: i64 = 1_000_000_000;
 
-pub fn price(units: i64) -> PriceE9 {
+pub(crate) fn price(units: i64) -> PriceE9 {
     PriceE9(units * PRICE_ONE)
 }
 
-pub fn qty(units: i64) -> QtyE8 {
+pub(crate) fn qty(units: i64) -> QtyE8 {
     QtyE8(units * ONE)
 }
 
 /// A data directory with a small head, and the configuration of its node.
-pub struct NodeDir {
+pub(crate) struct NodeDir {
     pub dir: TempDir,
     pub extra: String,
     threads: String,
 }
 
 impl NodeDir {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with("")
     }
 
     /// `extra` is TOML that follows the configuration's first two sections.
-    pub fn with(extra: &str) -> Self {
+    pub(crate) fn with(extra: &str) -> Self {
         // In the build directory, which is on a disk: /tmp may be a tmpfs, and not every tmpfs offers O_DIRECT.
         let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let dir = tempfile::tempdir_in(base).expect("a temporary directory");
@@ -73,23 +73,23 @@ impl NodeDir {
         Self { dir, extra: extra.to_owned(), threads: "single".to_owned() }
     }
 
-    pub fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
-    pub fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         let text = self.config_text(&self.extra);
         Config::from_parts(&text, self.dir.path(), [], &[], Build::of_this_binary()).expect("a valid configuration")
     }
 
     /// The same with `node.threads` set.
-    pub fn with_threads(threads: &str, extra: &str) -> Self {
+    pub(crate) fn with_threads(threads: &str, extra: &str) -> Self {
         let node_dir = Self::with(extra);
         Self { threads: threads.to_owned(), ..node_dir }
     }
 
     /// The same below `base`, for a test with a disk of its own.
-    pub fn at(base: &Path, extra: &str) -> Self {
+    pub(crate) fn at(base: &Path, extra: &str) -> Self {
         let dir = tempfile::tempdir_in(base).expect("a temporary directory");
         create_directory(&dir.path().join("data"));
         Self { dir, extra: extra.to_owned(), threads: "single".to_owned() }
@@ -106,49 +106,49 @@ impl NodeDir {
     }
 
     /// Writes the configuration to a file for the binary.
-    pub fn config_file(&self) -> PathBuf {
+    pub(crate) fn config_file(&self) -> PathBuf {
         self.config_file_with(&self.extra)
     }
 
-    pub fn config_file_with(&self, extra: &str) -> PathBuf {
+    pub(crate) fn config_file_with(&self, extra: &str) -> PathBuf {
         self.config_file_in(self.dir.path(), extra)
     }
 
     /// Writes the configuration to a file in `dir`, which may lie outside of the disk that a test takes away.
-    pub fn config_file_in(&self, dir: &Path, extra: &str) -> PathBuf {
+    pub(crate) fn config_file_in(&self, dir: &Path, extra: &str) -> PathBuf {
         let path = dir.join("node.toml");
         std::fs::write(&path, self.config_text(extra)).expect("the file is writable");
         path
     }
 
-    pub fn start(&self) -> RunningNode {
+    pub(crate) fn start(&self) -> RunningNode {
         self.try_start().expect("the node starts")
     }
 
-    pub fn try_start(&self) -> Result<RunningNode, node::topology::error::StartError> {
+    pub(crate) fn try_start(&self) -> Result<RunningNode, node::topology::error::StartError> {
         start(&self.config(), |_| {}).map(|node| RunningNode { node: Some(node) })
     }
 }
 
 /// Creates a data directory with a small head.
-pub fn create_directory(path: &Path) {
+pub(crate) fn create_directory(path: &Path) {
     let geometry = Geometry { segment_count: 4, segment_bytes: 4 << 20 };
     let identity = Identity { node_id: NodeId([9; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
     Directory::create(path, &identity, 1 << 20).expect("the path is new");
 }
 
 /// A running node; stopped when dropped.
-pub struct RunningNode {
+pub(crate) struct RunningNode {
     node: Option<Node>,
 }
 
 impl RunningNode {
-    pub fn node(&self) -> &Node {
+    pub(crate) fn node(&self) -> &Node {
         self.node.as_ref().expect("the node runs")
     }
 
     /// Stops the node as SIGTERM does; returns the exit code.
-    pub fn stop(mut self) -> u8 {
+    pub(crate) fn stop(mut self) -> u8 {
         self.end().expect("the node runs")
     }
 
@@ -158,16 +158,16 @@ impl RunningNode {
         Some(node.join())
     }
 
-    pub fn orders(&self) -> SocketAddr {
+    pub(crate) fn orders(&self) -> SocketAddr {
         self.node().addresses.orders
     }
 
     /// Sends an administrator's command; returns its events when they are durable.
-    pub fn admin(&self, admin: Admin) -> Vec<Event> {
+    pub(crate) fn admin(&self, admin: Admin) -> Vec<Event> {
         self.command(Command::Admin(Box::new(admin)))
     }
 
-    pub fn command(&self, command: Command) -> Vec<Event> {
+    pub(crate) fn command(&self, command: Command) -> Vec<Event> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let port = &self.node().admin;
         let answer = runtime.block_on(async {
@@ -185,7 +185,7 @@ impl RunningNode {
     }
 
     /// Adds two assets and a market with tick 1, lot 1 and no fees.
-    pub fn add_market(&self) -> MarketId {
+    pub(crate) fn add_market(&self) -> MarketId {
         for (symbol, id) in [("GOLD", 1), ("USD", 2)] {
             let symbol = Symbol::new(symbol).expect("the value is valid");
             let events = self.admin(Admin::AddAsset { symbol, scale: 8 });
@@ -214,7 +214,7 @@ impl RunningNode {
     }
 
     /// Adds an account with large balances of both assets and a session whose user is `user`.
-    pub fn add_trader(&self, user: &str) -> AccountId {
+    pub(crate) fn add_trader(&self, user: &str) -> AccountId {
         let spec =
             AccountSpec { name: user.to_owned(), kind: AccountKind::Client, parent: AccountId::NONE, fee_tier: 0 };
         let account = match self.admin(Admin::AddAccount(spec))[..] {
@@ -235,25 +235,25 @@ impl RunningNode {
         account
     }
 
-    pub fn add_session(&self, account: AccountId, user: &str, cod_mode: CodMode) {
+    pub(crate) fn add_session(&self, account: AccountId, user: &str, cod_mode: CodMode) {
         self.add_session_spec(SessionSpec { cod_mode, ..session_spec(account, user) });
     }
 
     /// Adds a session that receives the messages of all others of the account.
-    pub fn add_drop_copy(&self, account: AccountId, user: &str) {
+    pub(crate) fn add_drop_copy(&self, account: AccountId, user: &str) {
         self.add_session_spec(SessionSpec { drop_copy: true, ..session_spec(account, user) });
     }
 
-    pub fn add_session_spec(&self, spec: SessionSpec) {
+    pub(crate) fn add_session_spec(&self, spec: SessionSpec) {
         let events = self.admin(Admin::AddSession(spec));
         assert!(matches!(events[..], [Event::SessionAdded { .. }]), "{events:?}");
     }
 
-    pub fn connect(&self, user: &str, from: SessionSeq) -> OrderClient {
+    pub(crate) fn connect(&self, user: &str, from: SessionSeq) -> OrderClient {
         OrderClient::connect(self.orders(), user, PASSWORD, from).expect("logged in")
     }
 
-    pub fn follow(&self) -> BookFollower {
+    pub(crate) fn follow(&self) -> BookFollower {
         book_sync(self.node().addresses.market).expect("a snapshot and the live stream")
     }
 }
@@ -265,7 +265,7 @@ impl Drop for RunningNode {
 }
 
 /// A session without throttle and without cancel on disconnect.
-pub fn session_spec(account: AccountId, user: &str) -> SessionSpec {
+pub(crate) fn session_spec(account: AccountId, user: &str) -> SessionSpec {
     SessionSpec {
         account,
         user: UserName::new(user).expect("the value is valid"),
@@ -279,7 +279,7 @@ pub fn session_spec(account: AccountId, user: &str) -> SessionSpec {
 }
 
 /// A password hash of the smallest cost, because these tests do not test argon2.
-pub fn quick_hash(password: &str) -> String {
+pub(crate) fn quick_hash(password: &str) -> String {
     let params = Params::new(Params::MIN_M_COST, 1, 1, None).expect("the value is valid");
     let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     argon
@@ -289,16 +289,16 @@ pub fn quick_hash(password: &str) -> String {
 }
 
 /// The next answer; panics when none arrives in time.
-pub fn next(client: &mut OrderClient) -> Received<Answer> {
+pub(crate) fn next(client: &mut OrderClient) -> Received<Answer> {
     client.poll(PATIENCE).expect("connected").expect("an answer in time")
 }
 
-pub fn limit(id: u64, market: MarketId, side: Side, at: i64, lots: i64) -> NewOrder {
+pub(crate) fn limit(id: u64, market: MarketId, side: Side, at: i64, lots: i64) -> NewOrder {
     NewOrder::limit(ClOrdId(id), market, side, price(at), qty(lots))
 }
 
 /// Waits until `reached` returns true; panics with `what` when it does not in time.
-pub fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !reached() {
         assert!(Instant::now() < deadline, "not reached in {PATIENCE:?}: {what}");

@@ -14,14 +14,14 @@ const END_MAX: Duration = Duration::from_secs(60);
 
 /// How to start the binary.
 #[derive(Clone)]
-pub struct Start {
+pub(crate) struct Start {
     pub config: PathBuf,
     /// `PINION_FAULT`, the fault to inject.
     pub fault: Option<String>,
 }
 
 /// A node that has printed that it is ready.
-pub struct Process {
+pub(crate) struct Process {
     child: Option<Child>,
     log: PathBuf,
     pub orders: SocketAddr,
@@ -32,7 +32,7 @@ pub struct Process {
 
 /// How a node ended, and its output on standard error.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// `None` where a signal ended it.
     pub code: Option<i32>,
     pub signal: Option<i32>,
@@ -40,16 +40,16 @@ pub struct Ended {
 }
 
 impl Start {
-    pub fn new(config: &Path) -> Self {
+    pub(crate) fn new(config: &Path) -> Self {
         Self { config: config.to_owned(), fault: None }
     }
 
-    pub fn with_fault(config: &Path, fault: &str) -> Self {
+    pub(crate) fn with_fault(config: &Path, fault: &str) -> Self {
         Self { fault: Some(fault.to_owned()), ..Self::new(config) }
     }
 
     /// Starts the node and waits until it is ready or has ended.
-    pub fn try_run(&self) -> Result<Process, Ended> {
+    pub(crate) fn try_run(&self) -> Result<Process, Ended> {
         let log = self.config.with_extension("log");
         let stderr = File::create(&log).expect("a log file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_pinion-node"));
@@ -61,12 +61,12 @@ impl Start {
         await_ready(child, log)
     }
 
-    pub fn run(&self) -> Process {
+    pub(crate) fn run(&self) -> Process {
         self.try_run().unwrap_or_else(|ended| panic!("the node ended during its start: {ended:?}"))
     }
 
     /// Starts a node that must refuse to start.
-    pub fn refused(&self) -> Ended {
+    pub(crate) fn refused(&self) -> Ended {
         match self.try_run() {
             Ok(process) => panic!("the node runs at {}, expected a refusal", process.orders),
             Err(ended) => ended,
@@ -128,23 +128,23 @@ fn wait_for_end(mut child: Child, log: &Path) -> Ended {
 }
 
 impl Process {
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.as_ref().expect("the process runs").id()
     }
 
     /// The output so far.
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// `kill -9`: the process ends between two instructions.
-    pub fn kill(mut self) -> Ended {
+    pub(crate) fn kill(mut self) -> Ended {
         let mut child = self.child.take().expect("the process runs");
         child.kill().expect("the child was not waited for before");
         wait_for_end(child, &self.log)
     }
 
-    pub fn terminate(mut self) -> Ended {
+    pub(crate) fn terminate(mut self) -> Ended {
         let child = self.child.take().expect("the process runs");
         let sent = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status();
         assert!(sent.is_ok_and(|status| status.success()), "kill(1) is part of every system");
@@ -152,11 +152,11 @@ impl Process {
     }
 
     /// Waits until the process ends by itself.
-    pub fn wait(mut self) -> Ended {
+    pub(crate) fn wait(mut self) -> Ended {
         wait_for_end(self.child.take().expect("the process runs"), &self.log)
     }
 
-    pub fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.child
             .as_mut()
             .expect("the process runs")
@@ -166,7 +166,7 @@ impl Process {
     }
 
     /// Resident memory in bytes.
-    pub fn resident_bytes(&self) -> u64 {
+    pub(crate) fn resident_bytes(&self) -> u64 {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.id())).expect("the process runs");
         let pages: u64 = statm.split(' ').nth(1).and_then(|field| field.parse().ok()).expect("a number of pages");
         pages * 4096

@@ -8,22 +8,22 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-pub struct Raw {
+pub(crate) struct Raw {
     pub socket: TcpStream,
     inbox: Vec<u8>,
 }
 
 /// Type byte and payload of a packet.
-pub type RawPacket = (u8, Vec<u8>);
+pub(crate) type RawPacket = (u8, Vec<u8>);
 
 impl Raw {
-    pub fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).expect("the node listens");
         Self::of(socket)
     }
 
     /// Connects from another of the loopback's addresses.
-    pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+    pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let socket = runtime.block_on(async {
             let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
@@ -40,7 +40,7 @@ impl Raw {
     }
 
     /// Connects and logs in.
-    pub fn login(address: SocketAddr, user: &str, from: SessionSeq) -> Self {
+    pub(crate) fn login(address: SocketAddr, user: &str, from: SessionSeq) -> Self {
         let mut raw = Self::connect(address);
         raw.send(&login_packet(user, PASSWORD, SessionName::BLANK, from));
         let (kind, _) = raw.packet().expect("an answer to the login");
@@ -49,12 +49,12 @@ impl Raw {
     }
 
     /// Sends bytes; an error is ignored, because the node may have closed the connection.
-    pub fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         let _ = self.socket.write_all(bytes);
     }
 
     /// The next packet that is not a heartbeat; `None` when the node closed the connection instead.
-    pub fn packet(&mut self) -> Option<RawPacket> {
+    pub(crate) fn packet(&mut self) -> Option<RawPacket> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let packet = self.packet_until(deadline)?;
@@ -65,7 +65,7 @@ impl Raw {
     }
 
     /// The next packet, heartbeats included.
-    pub fn any_packet(&mut self) -> Option<RawPacket> {
+    pub(crate) fn any_packet(&mut self) -> Option<RawPacket> {
         self.packet_until(Instant::now() + PATIENCE)
     }
 
@@ -81,7 +81,7 @@ impl Raw {
     }
 
     /// Reads until the node closes the connection; returns all packets but heartbeats.
-    pub fn until_closed(&mut self) -> Vec<RawPacket> {
+    pub(crate) fn until_closed(&mut self) -> Vec<RawPacket> {
         std::iter::from_fn(|| self.packet()).collect()
     }
 
@@ -114,7 +114,7 @@ impl Raw {
     }
 
     /// Ends the connection with a reset instead of a FIN.
-    pub fn reset(self) {
+    pub(crate) fn reset(self) {
         // A close is a reset with a zero linger, which the stable standard library does not offer.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let _guard = runtime.enter();
@@ -124,21 +124,21 @@ impl Raw {
     }
 }
 
-pub fn login_packet(user: &str, password: &str, session: SessionName, from: SessionSeq) -> Vec<u8> {
+pub(crate) fn login_packet(user: &str, password: &str, session: SessionName, from: SessionSeq) -> Vec<u8> {
     let login = LoginRequest { user, password: password.as_bytes(), session, sequence: from };
     let mut packet = Vec::new();
     append_packet(PacketKind::Login, &login.write().expect("fits its fields"), &mut packet);
     packet
 }
 
-pub fn unsequenced(message: &[u8]) -> Vec<u8> {
+pub(crate) fn unsequenced(message: &[u8]) -> Vec<u8> {
     let mut packet = Vec::new();
     append_packet(PacketKind::Unsequenced, message, &mut packet);
     packet
 }
 
 /// Number of connections at `address` that the kernel shows as established.
-pub fn connections_of(address: SocketAddr) -> usize {
+pub(crate) fn connections_of(address: SocketAddr) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("/proc is mounted");
     let local = format!("0100007F:{:04X}", address.port());
     table.lines().filter(|line| line.split_whitespace().nth(1) == Some(&local) && line.contains(" 01 ")).count()

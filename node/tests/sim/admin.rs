@@ -18,7 +18,7 @@ use tokio::sync::oneshot::Receiver;
 use tokio::sync::oneshot::error::TryRecvError;
 
 /// The drop copy of the first account.
-pub const DROP_COPY: SessionId = SessionId(7);
+pub(crate) const DROP_COPY: SessionId = SessionId(7);
 
 /// Accounts of the exchange, each with a session.
 const ACCOUNTS: u32 = 6;
@@ -27,7 +27,7 @@ const ENOUGH: Units = Units(1_000_000);
 const WIDE: MarketLimits =
     MarketLimits { qty_min: QtyLots(1), qty_max: QtyLots(1 << 40), notional_min: Units(0), price_band: Ppm(0) };
 
-pub struct Admins {
+pub(crate) struct Admins {
     /// Commands to be sent, the next one first; one is under way at a time.
     todo: VecDeque<Command>,
     under_way: Option<(Receiver<AdminAnswer>, Command)>,
@@ -35,30 +35,30 @@ pub struct Admins {
 }
 
 impl Admins {
-    pub fn new(options: &Options) -> Self {
+    pub(crate) fn new(options: &Options) -> Self {
         Self { todo: setup_commands(options), under_way: None, reference_last: 1 << 40 }
     }
 
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.todo.is_empty() && self.under_way.is_none()
     }
 
     /// The node has ended: a command without an answer is sent again to the next one.
-    pub fn node_ended(&mut self) {
+    pub(crate) fn node_ended(&mut self) {
         if let Some((_, command)) = self.under_way.take() {
             self.todo.push_front(command);
         }
     }
 
     /// Adds a random command.
-    pub fn add_random(&mut self, rng: &mut Rng) {
+    pub(crate) fn add_random(&mut self, rng: &mut Rng) {
         self.reference_last += 1;
         let command = any(ClientKey(self.reference_last), rng);
         self.todo.push_back(Command::Admin(Box::new(command)));
     }
 
     /// Adds commands after which no client's order can be refused.
-    pub fn lift_limits(&mut self) {
+    pub(crate) fn lift_limits(&mut self) {
         let mut commands = Vec::new();
         for market in [MarketId(1), MarketId(2)] {
             commands.push(Admin::SetMarketStatus { market, status: MarketStatus::Trading });
@@ -78,7 +78,7 @@ impl Admins {
         self.todo.extend(commands.into_iter().map(|admin| Command::Admin(Box::new(admin))));
     }
 
-    pub fn step(&mut self, node: &mut Exchange, oracle: &Oracle, options: &Options) -> Checked {
+    pub(crate) fn step(&mut self, node: &mut Exchange, oracle: &Oracle, options: &Options) -> Checked {
         node.admin.poll();
         if let Some((answer, _)) = &mut self.under_way {
             match answer.try_recv() {

@@ -18,7 +18,7 @@ use book::ids::SessionId;
 use book::units::TsNs;
 use std::collections::{BTreeMap, VecDeque};
 
-pub const PASSWORD: &str = "pass";
+pub(crate) const PASSWORD: &str = "pass";
 /// One in so many steps a client resets a connection on which it has sent garbage.
 const GARBLED_STEPS: u32 = 20;
 const HEARTBEAT_NS: u64 = 1_000_000_000;
@@ -34,7 +34,7 @@ enum LastOrder {
     Accepted,
 }
 
-pub struct Client {
+pub(crate) struct Client {
     session: SessionId,
     user: String,
     wire: Option<Wire>,
@@ -62,7 +62,7 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(session: SessionId, flood: bool) -> Self {
+    pub(crate) fn new(session: SessionId, flood: bool) -> Self {
         Self {
             session,
             user: format!("U{}", session.0),
@@ -85,7 +85,7 @@ impl Client {
     }
 
     /// Whether every request was answered and every message was received.
-    pub fn is_done(&self, oracle: &Oracle) -> bool {
+    pub(crate) fn is_done(&self, oracle: &Oracle) -> bool {
         self.pending.is_empty()
             && self.unchecked.is_empty()
             && self.seen == oracle.message_count(self.session)
@@ -93,11 +93,11 @@ impl Client {
     }
 
     /// Makes the client send one more order as soon as it can.
-    pub fn ask_for_last_order(&mut self) {
+    pub(crate) fn ask_for_last_order(&mut self) {
         self.last_order = LastOrder::Asked;
     }
 
-    pub fn describe(&self, oracle: &Oracle) -> String {
+    pub(crate) fn describe(&self, oracle: &Oracle) -> String {
         let count = oracle.message_count(self.session);
         let first = self.pending.keys().next();
         format!(
@@ -110,7 +110,7 @@ impl Client {
         )
     }
 
-    pub fn step(&mut self, context: &mut Context<'_>) -> Checked {
+    pub(crate) fn step(&mut self, context: &mut Context<'_>) -> Checked {
         let Some(mut wire) = self.wire.take() else {
             if self.reconnect_at <= context.now {
                 self.connect(context);
@@ -130,7 +130,7 @@ impl Client {
     }
 
     /// The node has ended, and with it the connection.
-    pub fn node_ended(&mut self, context: &mut Context<'_>) {
+    pub(crate) fn node_ended(&mut self, context: &mut Context<'_>) {
         if let Some(wire) = self.wire.take() {
             wire.reset(context);
             self.lose(context);
@@ -138,7 +138,7 @@ impl Client {
     }
 
     /// Drops messages whose commands were lost in a crash before they were durable.
-    pub fn forget(&mut self, oracle: &Oracle) {
+    pub(crate) fn forget(&mut self, oracle: &Oracle) {
         self.unchecked.clear();
         let count = oracle.message_count(self.session);
         if count < self.seen {
@@ -215,7 +215,7 @@ impl Client {
     }
 
     /// Checks the messages received early, as far as their commands are durable now.
-    pub fn check_early(&mut self, oracle: &Oracle) -> Checked {
+    pub(crate) fn check_early(&mut self, oracle: &Oracle) -> Checked {
         while let Some((number, _)) = self.unchecked.front()
             && *number <= oracle.message_count(self.session)
         {

@@ -11,7 +11,7 @@ use book::units::TsNs;
 /// Bytes that a slow client reads at most in a step.
 const SLOW_BYTES_MAX: u32 = 200;
 
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     pub now: TsNs,
     pub net: &'a mut Net,
     pub oracle: &'a Oracle,
@@ -26,7 +26,7 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     /// Whether this fault strikes now; counts it if it does.
-    pub fn strikes(&mut self, fault: Fault) -> bool {
+    pub(crate) fn strikes(&mut self, fault: Fault) -> bool {
         let strikes = self.faults && self.options.has(fault) && self.rng.one_in(self.options.fault_every);
         if strikes {
             self.fault_counts.note(fault);
@@ -35,12 +35,12 @@ impl Context<'_> {
     }
 
     /// Whether answers wait for the disk, so that no message is sent that a power cut could invalidate.
-    pub fn answers_wait_for_disk(&self) -> bool {
+    pub(crate) fn answers_wait_for_disk(&self) -> bool {
         self.options.release == node::engine::engine_loop::Release::Durable
     }
 
     /// Bytes that a client reads at most in this step.
-    pub fn bytes_to_read(&mut self) -> usize {
+    pub(crate) fn bytes_to_read(&mut self) -> usize {
         let slow = self.faults && self.options.has(Fault::SlowReader) && !self.rng.one_in(8);
         if slow { self.rng.below(SLOW_BYTES_MAX) as usize } else { usize::MAX }
     }

@@ -11,7 +11,7 @@ mod calls;
 mod file;
 mod rows;
 
-pub use calls::Failures;
+pub(crate) use calls::Failures;
 
 use book::testing::workload::rng::Rng;
 use calls::{Calls, Fate};
@@ -28,7 +28,7 @@ use wal::table::{Change, Family, OpenFor, Table, TableFault};
 
 /// The disk of all processes of a simulation.
 #[derive(Clone, Debug, Default)]
-pub struct Disk(Arc<Mutex<State>>);
+pub(crate) struct Disk(Arc<Mutex<State>>);
 
 #[derive(Clone, Debug, Default)]
 struct State {
@@ -50,7 +50,7 @@ type Renaming = (PathBuf, Option<FileId>);
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// The process ended and the machine continues: everything written to files is kept.
     Killed,
     /// Writes that were not synced survive, vanish or are torn.
@@ -58,70 +58,70 @@ pub enum End {
 }
 
 impl Disk {
-    pub fn add_file(&self, path: PathBuf, bytes: Vec<u8>) {
+    pub(crate) fn add_file(&self, path: PathBuf, bytes: Vec<u8>) {
         let state = &mut *self.lock();
         let id = state.add(FileState::durable(bytes));
         state.names.insert(path.clone(), id);
         state.names_durable.insert(path, id);
     }
 
-    pub fn write(&self, path: &Path, offset: usize, bytes: &[u8]) {
+    pub(crate) fn write(&self, path: &Path, offset: usize, bytes: &[u8]) {
         self.lock().file(path).expect("the simulation created the file").write(offset, bytes);
     }
 
-    pub fn sync(&self, path: &Path) {
+    pub(crate) fn sync(&self, path: &Path) {
         self.lock().file(path).expect("the simulation created the file").sync();
     }
 
-    pub fn fail_to_sync(&self, path: &Path) {
+    pub(crate) fn fail_to_sync(&self, path: &Path) {
         self.lock().file(path).expect("the simulation created the file").fail_to_sync();
     }
 
     // ---- faults to come
 
     /// The next `calls` succeed; the one after them ends the process.
-    pub fn cut_after(&self, calls: Option<u32>) {
+    pub(crate) fn cut_after(&self, calls: Option<u32>) {
         self.lock().calls.cut_after(calls);
     }
 
     /// The next `calls` succeed; the one after them fails.
-    pub fn fail_after(&self, calls: u32) {
+    pub(crate) fn fail_after(&self, calls: u32) {
         self.lock().calls.fail_after(calls);
     }
 
-    pub fn fail_flush(&self) {
+    pub(crate) fn fail_flush(&self) {
         self.lock().calls.fail_flush();
     }
 
     /// No call fails from now on.
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.lock().calls.heal();
     }
 
     /// Whether a call has ended the process.
-    pub fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.lock().calls.is_cut()
     }
 
-    pub fn failures(&self) -> Failures {
+    pub(crate) fn failures(&self) -> Failures {
         self.lock().calls.failures()
     }
 
     // ---- copies
 
     /// An independent copy.
-    pub fn image(&self) -> Self {
+    pub(crate) fn image(&self) -> Self {
         Self(Arc::new(Mutex::new(self.lock().clone())))
     }
 
     /// Restores the state of `image`.
-    pub fn restore(&self, image: &Self) {
+    pub(crate) fn restore(&self, image: &Self) {
         let state = image.lock().clone();
         self.lock().replace_state(state);
     }
 
     /// Restores the state of `image` except for one file, which keeps its content.
-    pub fn restore_except(&self, image: &Self, path: &Path) {
+    pub(crate) fn restore_except(&self, image: &Self, path: &Path) {
         let mut state = image.lock().clone();
         let own = &mut *self.lock();
         if let (Some(kept), Some(file)) = (own.file(path).cloned(), state.file(path)) {
@@ -132,7 +132,7 @@ impl Disk {
 
     // ---- ends
 
-    pub fn end(&self, end: End, rng: &mut Rng) {
+    pub(crate) fn end(&self, end: End, rng: &mut Rng) {
         let state = &mut *self.lock();
         state.calls.heal();
         if end == End::PowerCut {
@@ -155,12 +155,12 @@ impl Disk {
     // ---- damage
 
     /// Flips one bit of a file; returns false where the file has no such byte.
-    pub fn flip_file_bit(&self, path: &Path, offset: usize, bit: u32) -> bool {
+    pub(crate) fn flip_file_bit(&self, path: &Path, offset: usize, bit: u32) -> bool {
         self.lock().file(path).is_some_and(|file| file.flip(offset, bit))
     }
 
     /// Flips one bit of a row of a family; returns false where it has no row.
-    pub fn flip_row_bit(&self, family: Family, rng: &mut Rng) -> bool {
+    pub(crate) fn flip_row_bit(&self, family: Family, rng: &mut Rng) -> bool {
         let state = &mut *self.lock();
         let rows = Arc::make_mut(&mut state.durable[family as usize]);
         if rows.is_empty() {
@@ -180,7 +180,7 @@ impl Disk {
     }
 
     /// Flips one bit of a file whose name has this ending; returns its path.
-    pub fn flip_some_file_bit(&self, ending: &str, rng: &mut Rng) -> Option<PathBuf> {
+    pub(crate) fn flip_some_file_bit(&self, ending: &str, rng: &mut Rng) -> Option<PathBuf> {
         let state = &mut *self.lock();
         let named: Vec<(&PathBuf, &FileId)> =
             state.names.iter().filter(|(path, _)| path.to_string_lossy().ends_with(ending)).collect();
@@ -191,7 +191,7 @@ impl Disk {
     }
 
     /// The last sequence of the log that a flush has made durable.
-    pub fn seq_flushed(&self) -> u64 {
+    pub(crate) fn seq_flushed(&self) -> u64 {
         let state = self.lock();
         let last = state.durable[Family::Log as usize].values().next_back();
         last.and_then(|frame| Frame::decode(frame).ok()).map_or(0, |frame| frame.seq_last().0)

@@ -45,7 +45,7 @@ use wal::store::Store;
 use wal::units::{Lsn, NodeId, SegmentIdx, Timeline};
 use zerocopy::IntoBytes;
 
-pub const DATA_DIR: &str = "/simulated";
+pub(crate) const DATA_DIR: &str = "/simulated";
 const TIMELINE: Timeline = Timeline(1);
 
 const SESSION_LIMITS: SessionLimits = SessionLimits { login_ms: 5_000, silence_ms: 15_000, heartbeat_ms: 1_000 };
@@ -58,12 +58,12 @@ const GATEWAY_LIMITS: GatewayLimits = GatewayLimits {
     restart_window_ms: 50,
 };
 
-pub fn mark_path() -> PathBuf {
+pub(crate) fn mark_path() -> PathBuf {
     Path::new(DATA_DIR).join("MARK")
 }
 
 /// A byte of one of the mark's slots.
-pub fn mark_byte(at: usize) -> usize {
+pub(crate) fn mark_byte(at: usize) -> usize {
     let (slot, byte) = ((at >> 8) % MARK_SLOTS as usize, at % size_of::<MarkSlot>());
     slot * MARK_SLOT_STRIDE_BYTES as usize + byte
 }
@@ -73,7 +73,7 @@ fn directory(disk: &Disk, options: &Options) -> Directory {
 }
 
 /// The starting points of a recovery: the sequence after which the log begins, and the snapshots with theirs.
-pub fn starting_points(disk: &Disk, options: &Options) -> (u64, Vec<(PathBuf, u64)>) {
+pub(crate) fn starting_points(disk: &Disk, options: &Options) -> (u64, Vec<(PathBuf, u64)>) {
     let directory = directory(disk, options);
     let store = directory.store_read_only().expect("the image is undamaged");
     let base = store.base().expect("the image is undamaged");
@@ -87,7 +87,7 @@ fn identity(options: &Options) -> Identity {
 }
 
 /// A disk with a new data directory.
-pub fn format(options: &Options) -> Disk {
+pub(crate) fn format(options: &Options) -> Disk {
     let disk = Disk::default();
     let identity = identity(options);
     for ordinal in 0..options.segment_count {
@@ -107,7 +107,7 @@ pub fn format(options: &Options) -> Disk {
 }
 
 /// The running loops and the ring ends that the simulator serves itself.
-pub struct Exchange {
+pub(crate) struct Exchange {
     pub lifecycle: Arc<Lifecycle>,
     pub status: Arc<Status>,
     pub gateway: Gateway,
@@ -131,20 +131,20 @@ pub struct Exchange {
 
 impl Exchange {
     /// Number of failures that the node has reported and survived.
-    pub fn failures_reported(&self) -> u64 {
+    pub(crate) fn failures_reported(&self) -> u64 {
         self.status.snapshots_failed.get() + self.status.damage_found.get()
     }
 
-    pub fn failure_text(&self) -> String {
+    pub(crate) fn failure_text(&self) -> String {
         let (snapshots, damage) = (self.status.snapshots_failed.get(), self.status.damage());
         format!("without a fault, {snapshots} snapshots failed; damage found: {damage:?}")
     }
 }
 
 /// Why a process did not start.
-pub type BootError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type BootError = Box<dyn std::error::Error + Send + Sync>;
 
-pub fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootError> {
+pub(crate) fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootError> {
     let directory = Arc::new(directory(disk, options));
     let quarantine = Quarantine::default();
     let (Restored { engine, translator, streams, feed, log, snapshot, continuations }, store) =
@@ -227,7 +227,7 @@ fn retention(options: &Options) -> Retention {
 }
 
 /// The work of `node::gateway::resend` without its waiting: it continues when the shadow has written the history.
-pub struct Resender {
+pub(crate) struct Resender {
     resends: Consumer<ResendRequest>,
     batches: Producer<ResendBatch>,
     store: Arc<Store>,
@@ -238,7 +238,7 @@ pub struct Resender {
 }
 
 impl Resender {
-    pub fn poll(&mut self) {
+    pub(crate) fn poll(&mut self) {
         while let Ok(request) = self.resends.pop() {
             let history_ready = self.history_ready.clone();
             let seq = self.durable.get();

@@ -10,19 +10,19 @@ use wal::head::{FrameTicket, Head, WriteOp};
 use wal::poison::Poisoned;
 use wal::units::SegmentIdx;
 
-pub fn segment_path(idx: SegmentIdx) -> PathBuf {
+pub(crate) fn segment_path(idx: SegmentIdx) -> PathBuf {
     PathBuf::from(crate::exchange::DATA_DIR).join("head").join(idx.file_name())
 }
 
 /// Faults of the next write and of the next sync; each is used once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DiskFaults {
+pub(crate) struct DiskFaults {
     pub write: Option<WriteFault>,
     pub sync: Option<i32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteFault {
+pub(crate) enum WriteFault {
     Fail(i32),
     /// Half of the bytes are written.
     Short,
@@ -42,7 +42,7 @@ struct Flight {
 
 /// A frame that was submitted to the disk, and whether a power cut can still lose it.
 #[derive(Clone, Debug)]
-pub struct Issued {
+pub(crate) struct Issued {
     pub op: WriteOp,
     /// The durable sequence that its header states.
     pub seq_known_durable: u64,
@@ -59,7 +59,7 @@ enum Completion {
     Sync(FrameTicket, Result<(), i32>),
 }
 
-pub struct Journal {
+pub(crate) struct Journal {
     head: Head,
     disk: Disk,
     flights: Vec<Flight>,
@@ -78,7 +78,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    pub fn new(head: Head, disk: Disk) -> Self {
+    pub(crate) fn new(head: Head, disk: Disk) -> Self {
         Self {
             seq_truly_durable: head.seq_durable().0,
             synced_count: 0,
@@ -94,7 +94,7 @@ impl Journal {
     }
 
     /// Reports completions to the head.
-    pub fn poll(&mut self) {
+    pub(crate) fn poll(&mut self) {
         while let Some(completion) = self.completions.pop_front() {
             let outcome = match completion {
                 Completion::Write(ticket, result) => self.head.complete_write(ticket, result),
@@ -107,17 +107,17 @@ impl Journal {
         self.head.hash_closed_frame();
     }
 
-    pub fn is_poisoned(&self) -> bool {
+    pub(crate) fn is_poisoned(&self) -> bool {
         self.poisoned.is_some()
     }
 
     /// Whether frames are under way.
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         !self.flights.is_empty()
     }
 
     /// Advances one frame, chosen by `pick`, by one stage; returns the fault that it met.
-    pub fn advance(&mut self, pick: u32, disk_faults: &mut DiskFaults) -> Option<Fault> {
+    pub(crate) fn advance(&mut self, pick: u32, disk_faults: &mut DiskFaults) -> Option<Fault> {
         if self.flights.is_empty() {
             return None;
         }
@@ -179,7 +179,7 @@ impl Journal {
     }
 
     /// The last sequence that no power cut can lose.
-    pub fn seq_truly_durable(&self) -> u64 {
+    pub(crate) fn seq_truly_durable(&self) -> u64 {
         self.seq_truly_durable
     }
 }

@@ -4,6 +4,7 @@
 //! Read in this order: the choices of a seed (`options`), the simulated disk and network (`disk`, `journal`,
 //! `sockets`), the real loops (`exchange`), their clients (`wire`, `client`, `requests`, `reader`, `admin`), the
 //! promises (`oracle`, `order_watch`, `violation`), and the steps of a run (`world`, `runs`).
+#![allow(clippy::print_stdout, reason = "a long test shows its figures")]
 
 mod options;
 

@@ -8,7 +8,7 @@ use node::topology::wiring::RingSizes;
 /// A kind of fault. A run has several of them; a failing run is reduced by removing them one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Fault {
+pub(crate) enum Fault {
     PowerCut,
     Kill,
     CutInRecovery,
@@ -50,7 +50,7 @@ impl Fault {
     }
 }
 
-pub const FAULTS: [Fault; 21] = [
+pub(crate) const FAULTS: [Fault; 21] = [
     Fault::PowerCut,
     Fault::Kill,
     Fault::CutInRecovery,
@@ -75,27 +75,27 @@ pub const FAULTS: [Fault; 21] = [
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Faults(u32);
+pub(crate) struct Faults(u32);
 
 impl Faults {
-    pub const NONE: Self = Self(0);
+    pub(crate) const NONE: Self = Self(0);
 
-    pub fn has(self, fault: Fault) -> bool {
+    pub(crate) fn has(self, fault: Fault) -> bool {
         self.0 & 1 << fault as u32 != 0
     }
 
-    pub fn with(self, fault: Fault) -> Self {
+    pub(crate) fn with(self, fault: Fault) -> Self {
         Self(self.0 | 1 << fault as u32)
     }
 
-    pub fn without(self, fault: Fault) -> Self {
+    pub(crate) fn without(self, fault: Fault) -> Self {
         Self(self.0 & !(1 << fault as u32))
     }
 }
 
 /// The loops that share a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Threads {
+pub(crate) enum Threads {
     /// Gateway, engine, gateway in one step, as on the product's single thread.
     Single,
     /// Each in steps of its own, as on two threads.
@@ -103,7 +103,7 @@ pub enum Threads {
 }
 
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     pub seed: u64,
     pub steps: u32,
     pub faults: Faults,
@@ -143,7 +143,7 @@ pub struct Options {
 }
 
 impl Options {
-    pub fn of(seed: u64) -> Self {
+    pub(crate) fn of(seed: u64) -> Self {
         let rng = &mut Rng::new(seed ^ 0x5157_4152_4d00);
         let mut faults = Faults::NONE;
         for fault in FAULTS {
@@ -200,13 +200,13 @@ impl Options {
     }
 
     /// Faults of this run that can strike between two steps.
-    pub fn strikable(&self) -> Vec<Fault> {
+    pub(crate) fn strikable(&self) -> Vec<Fault> {
         let idle = |fault: &Fault| *fault == Fault::GatewayStalls && self.threads == Threads::Single;
         let possible = FAULTS.into_iter().filter(|fault| self.has(*fault) && fault.strikes_in_a_step());
         possible.filter(|fault| !idle(fault)).collect()
     }
 
-    pub fn has(&self, fault: Fault) -> bool {
+    pub(crate) fn has(&self, fault: Fault) -> bool {
         self.faults.has(fault)
     }
 }

@@ -29,7 +29,7 @@ struct Messages {
     ends: Vec<usize>,
 }
 
-pub struct Oracle {
+pub(crate) struct Oracle {
     /// Records as submitted to the disk; the first has sequence 1.
     log: Vec<Vec<u8>>,
     engine: Engine,
@@ -44,12 +44,12 @@ pub struct Oracle {
     events: Vec<Event>,
 }
 
-pub fn small() -> Capacity {
+pub(crate) fn small() -> Capacity {
     Capacity { orders: 256, leaves: 64, markets: 4 }
 }
 
 impl Oracle {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             log: Vec::new(),
             engine: Engine::new(small()),
@@ -64,7 +64,7 @@ impl Oracle {
     }
 
     /// Adds records that were submitted to the disk.
-    pub fn written(&mut self, records: Vec<(u64, Vec<u8>)>) -> Checked {
+    pub(crate) fn written(&mut self, records: Vec<(u64, Vec<u8>)>) -> Checked {
         for (seq, record) in records {
             ensure(seq == self.log.len() as u64 + 1, Invariant::NeverWritten, || {
                 format!("sequence {seq} was written after {}", self.log.len())
@@ -74,26 +74,26 @@ impl Oracle {
         Ok(())
     }
 
-    pub fn seq_written(&self) -> u64 {
+    pub(crate) fn seq_written(&self) -> u64 {
         self.log.len() as u64
     }
 
-    pub fn seq(&self) -> u64 {
+    pub(crate) fn seq(&self) -> u64 {
         self.engine.stamp().seq.0
     }
 
-    pub fn engine(&self) -> &Engine {
+    pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
 
     /// Ends the log at `seq`: later records were lost.
-    pub fn cut(&mut self, seq: u64) {
+    pub(crate) fn cut(&mut self, seq: u64) {
         assert!(self.seq() <= seq, "a command that counts is never lost");
         self.log.truncate(seq as usize);
     }
 
     /// Lets everything up to `seq` count.
-    pub fn advance(&mut self, seq: u64) -> Checked {
+    pub(crate) fn advance(&mut self, seq: u64) -> Checked {
         while self.seq() < seq {
             let Some(record) = self.log.get(self.seq() as usize) else {
                 return Err(Violation::new(
@@ -110,7 +110,7 @@ impl Oracle {
     }
 
     /// Hash of the state that the log gives up to `seq`.
-    pub fn state_hash_at(&self, seq: u64) -> Checked<StateHash> {
+    pub(crate) fn state_hash_at(&self, seq: u64) -> Checked<StateHash> {
         ensure(seq <= self.seq_written(), Invariant::NeverWritten, || {
             format!("{} records were written, a start found {seq}", self.seq_written())
         })?;
@@ -166,12 +166,12 @@ impl Oracle {
     }
 
     /// The next parts of mass cancels that are missing.
-    pub fn owed(&self) -> &[Command] {
+    pub(crate) fn owed(&self) -> &[Command] {
         &self.owed
     }
 
     /// The last commands of the log as text.
-    pub fn newest(&self, count: usize) -> Vec<String> {
+    pub(crate) fn newest(&self, count: usize) -> Vec<String> {
         let from = self.log.len().saturating_sub(count);
         let text = |(idx, record): (usize, &Vec<u8>)| match codec::decode(record) {
             Ok(record) => format!("{} {:?}", from + idx + 1, record.command),
@@ -228,7 +228,7 @@ impl Oracle {
     }
 
     /// Makes the full checks.
-    pub fn verify(&self) -> Checked {
+    pub(crate) fn verify(&self) -> Checked {
         self.check_balances()?;
         self.check_depth()?;
         let walked = self.engine.verify();
@@ -237,12 +237,12 @@ impl Oracle {
     }
 
     /// Number of messages of a session that count.
-    pub fn message_count(&self, session: SessionId) -> u64 {
+    pub(crate) fn message_count(&self, session: SessionId) -> u64 {
         self.messages.get(session.0 as usize - 1).map_or(0, |messages| messages.ends.len() as u64)
     }
 
     /// A session's message by its number; the first has number 1.
-    pub fn message(&self, session: SessionId, number: u64) -> Option<&[u8]> {
+    pub(crate) fn message(&self, session: SessionId, number: u64) -> Option<&[u8]> {
         let messages = self.messages.get(session.0 as usize - 1)?;
         let idx = usize::try_from(number.checked_sub(1)?).ok()?;
         let end = *messages.ends.get(idx)?;
@@ -250,7 +250,7 @@ impl Oracle {
         Some(&messages.bytes[start..end])
     }
 
-    pub fn feed(&self) -> &PublicFeed {
+    pub(crate) fn feed(&self) -> &PublicFeed {
         &self.feed
     }
 }

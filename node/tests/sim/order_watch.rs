@@ -15,13 +15,13 @@ struct Watched {
 }
 
 #[derive(Default)]
-pub struct OrderWatch {
+pub(crate) struct OrderWatch {
     orders: BTreeMap<u64, Watched>,
 }
 
 impl OrderWatch {
     /// Checks the next message; the error says what is wrong with it.
-    pub fn receive(&mut self, answer: &Answer) -> Result<(), String> {
+    pub(crate) fn receive(&mut self, answer: &Answer) -> Result<(), String> {
         match answer {
             Answer::OrderAccepted(m) => self.accepted(m),
             Answer::OrderExecuted(m) => self.executed(m),

@@ -22,7 +22,7 @@ enum Goal {
     Live,
 }
 
-pub struct Reader {
+pub(crate) struct Reader {
     wire: Option<Wire>,
     reconnect_at: TsNs,
     goal: Goal,
@@ -35,7 +35,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             wire: None,
             reconnect_at: TsNs(0),
@@ -47,18 +47,18 @@ impl Reader {
         }
     }
 
-    pub fn is_done(&self, oracle: &Oracle) -> bool {
+    pub(crate) fn is_done(&self, oracle: &Oracle) -> bool {
         self.unchecked.is_empty() && self.goal == Goal::Live && self.seen + 1 == oracle.feed().live().next_seq().0
     }
 
     /// Checks that its books equal those that the log gives.
-    pub fn verify(&self, oracle: &Oracle) -> Checked {
+    pub(crate) fn verify(&self, oracle: &Oracle) -> Checked {
         ensure(written(&self.depth) == written(oracle.feed().depth()), Invariant::FeedDiffers, || {
             format!("after live message {} its books differ from those of the log", self.seen)
         })
     }
 
-    pub fn node_ended(&mut self, context: &mut Context<'_>) {
+    pub(crate) fn node_ended(&mut self, context: &mut Context<'_>) {
         if let Some(wire) = self.wire.take() {
             wire.reset(context);
             self.lose(context);
@@ -66,7 +66,7 @@ impl Reader {
     }
 
     /// Drops messages whose commands were lost in a crash before they were durable.
-    pub fn forget(&mut self, oracle: &Oracle) {
+    pub(crate) fn forget(&mut self, oracle: &Oracle) {
         self.unchecked.clear();
         let last = oracle.feed().live().next_seq().0 - 1;
         if last < self.seen {
@@ -80,7 +80,7 @@ impl Reader {
         self.reconnect_at = TsNs(context.now.0 + u64::from(context.rng.below(context.options.step_ns_max)) * 20);
     }
 
-    pub fn step(&mut self, context: &mut Context<'_>) -> Checked {
+    pub(crate) fn step(&mut self, context: &mut Context<'_>) -> Checked {
         let Some(mut wire) = self.wire.take() else {
             if self.reconnect_at <= context.now {
                 self.connect(context);
@@ -169,7 +169,7 @@ impl Reader {
     }
 
     /// Checks the messages received early, as far as their commands are durable now.
-    pub fn check_early(&mut self, oracle: &Oracle) -> Checked {
+    pub(crate) fn check_early(&mut self, oracle: &Oracle) -> Checked {
         while let Some((number, _)) = self.unchecked.front()
             && *number < oracle.feed().live().next_seq().0
         {

@@ -8,20 +8,20 @@ use book::testing::workload::rng::Rng;
 use zerocopy::IntoBytes;
 
 /// The tick and the lot of every market, in wire units.
-pub const PRICE_ONE: i64 = 1_000_000_000;
-pub const LOT: i64 = 100_000_000;
+pub(crate) const PRICE_ONE: i64 = 1_000_000_000;
+pub(crate) const LOT: i64 = 100_000_000;
 const MID_TICKS: u32 = 10_000;
 
 /// One of a client's own orders, by its messages.
 #[derive(Clone, Copy, Debug)]
-pub struct Own {
+pub(crate) struct Own {
     pub cl_ord_id: u64,
     pub order_id: u64,
     pub market: u32,
     pub price_ticks: u32,
 }
 
-pub fn any(id: u64, own: &[Own], context: &mut Context<'_>) -> Vec<u8> {
+pub(crate) fn any(id: u64, own: &[Own], context: &mut Context<'_>) -> Vec<u8> {
     let rng = &mut *context.rng;
     match rng.below(100) {
         0..2 => framed(mass_cancel(id, rng)),
@@ -50,11 +50,11 @@ pub fn any(id: u64, own: &[Own], context: &mut Context<'_>) -> Vec<u8> {
 }
 
 /// A bid that rests far from all other orders and holds little.
-pub fn far_bid(id: u64) -> Vec<u8> {
+pub(crate) fn far_bid(id: u64) -> Vec<u8> {
     framed(NewOrder { price_e9: PRICE_ONE.into(), qty_e8: LOT.into(), side: SIDE_BUY, ..plain(id, 1) })
 }
 
-pub fn cancel_everything(id: u64) -> Vec<u8> {
+pub(crate) fn cancel_everything(id: u64) -> Vec<u8> {
     framed(mass(id))
 }
 

@@ -15,7 +15,7 @@ const LOG_SHOWN: usize = 12;
 
 /// How a run failed.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     pub violation: Violation,
     pub step: u32,
     pub log: Vec<String>,
@@ -40,7 +40,7 @@ fn catch_panics() {
     });
 }
 
-pub fn run(options: &Options) -> Result<RunResult, Failure> {
+pub(crate) fn run(options: &Options) -> Result<RunResult, Failure> {
     catch_panics();
     PANIC.set(Some(String::new()));
     let mut world = World::new(options);
@@ -51,7 +51,7 @@ pub fn run(options: &Options) -> Result<RunResult, Failure> {
 }
 
 /// Runs the options twice; fails unless both runs are equal, that is, unless the seed alone decides.
-pub fn run_twice(options: &Options) -> Result<RunResult, Failure> {
+pub(crate) fn run_twice(options: &Options) -> Result<RunResult, Failure> {
     let first = run(options)?;
     let second = run(options)?;
     if first == second {
@@ -62,7 +62,7 @@ pub fn run_twice(options: &Options) -> Result<RunResult, Failure> {
 }
 
 /// Removes faults and clients as long as the same promise is violated.
-pub fn shrink(options: &Options, failure: Failure) -> (Options, Failure) {
+pub(crate) fn shrink(options: &Options, failure: Failure) -> (Options, Failure) {
     let (mut least, mut shown) = (options.clone(), failure);
     let still_fails =
         |tried: &Options, violation: Invariant| run(tried).err().filter(|f| f.violation.invariant == violation);
@@ -82,7 +82,7 @@ pub fn shrink(options: &Options, failure: Failure) -> (Options, Failure) {
     (least, shown)
 }
 
-pub fn report(seed: u64, options: &Options, failure: &Failure) -> String {
+pub(crate) fn report(seed: u64, options: &Options, failure: &Failure) -> String {
     let faults: Vec<Fault> = FAULTS.into_iter().filter(|fault| options.has(*fault)).collect();
     let mut text = format!("seed {seed}, step {}: {}\n", failure.step, failure.violation);
     // Writing to a string does not fail.
@@ -94,7 +94,7 @@ pub fn report(seed: u64, options: &Options, failure: &Failure) -> String {
 
 /// Totals over many seeds.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Total {
+pub(crate) struct Total {
     pub seeds: u64,
     pub commands: u64,
     pub answers: u64,
@@ -107,7 +107,7 @@ pub struct Total {
 }
 
 impl Total {
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         // Each seed is run twice.
         let per_second = 2.0 * self.commands as f64 / self.on_core.as_secs_f64();
         println!(
@@ -126,7 +126,7 @@ impl Total {
         println!("faults that took effect: {}", fault_counts.join(", "));
     }
 
-    pub fn idle_faults(&self) -> Vec<Fault> {
+    pub(crate) fn idle_faults(&self) -> Vec<Fault> {
         self.fault_counts.counts().filter(|(_, count)| *count == 0).map(|(fault, _)| fault).collect()
     }
 }
@@ -138,7 +138,7 @@ fn on_core() -> Duration {
 }
 
 /// Runs every seed twice; the error is the report of the first that fails, reduced.
-pub fn run_all(seeds: impl Iterator<Item = u64>) -> Result<Total, String> {
+pub(crate) fn run_all(seeds: impl Iterator<Item = u64>) -> Result<Total, String> {
     let mut total = Total::default();
     let (started, on_core_before) = (Instant::now(), on_core());
     for seed in seeds {

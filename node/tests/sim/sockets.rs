@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 /// Names a connection for its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnectionIdx(usize);
+pub(crate) struct ConnectionIdx(usize);
 
 #[derive(Default)]
 struct Connection {
@@ -42,7 +42,7 @@ struct Slot {
 }
 
 #[derive(Default)]
-pub struct Net {
+pub(crate) struct Net {
     connections: Vec<Connection>,
     /// Connections that have not ended.
     open: Vec<usize>,
@@ -57,7 +57,7 @@ pub struct Net {
 
 /// How connections deliver bytes in a step.
 #[derive(Clone, Copy, Debug)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     /// One in so many polls of a connection moves nothing.
     pub skip_one_in: u32,
     /// Bytes that one poll of a connection moves at most.
@@ -66,17 +66,17 @@ pub struct Delivery {
 
 // The client's side.
 impl Net {
-    pub fn new(window: usize) -> Self {
+    pub(crate) fn new(window: usize) -> Self {
         Self { window, ..Self::default() }
     }
 
-    pub fn connect(&mut self) -> ConnectionIdx {
+    pub(crate) fn connect(&mut self) -> ConnectionIdx {
         self.connections.push(Connection::default());
         self.open.push(self.connections.len() - 1);
         ConnectionIdx(self.connections.len() - 1)
     }
 
-    pub fn send(&mut self, connection: ConnectionIdx, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, connection: ConnectionIdx, bytes: &[u8]) {
         let connection = &mut self.connections[connection.0];
         if !connection.client_done {
             connection.to_node.extend(bytes);
@@ -84,7 +84,7 @@ impl Net {
     }
 
     /// Moves arrived bytes into `into`; returns false when no more will arrive.
-    pub fn take(&mut self, connection: ConnectionIdx, bytes_max: usize, into: &mut Vec<u8>) -> bool {
+    pub(crate) fn take(&mut self, connection: ConnectionIdx, bytes_max: usize, into: &mut Vec<u8>) -> bool {
         let connection = &mut self.connections[connection.0];
         if connection.reset {
             return false;
@@ -94,18 +94,18 @@ impl Net {
         len > 0 || !(connection.node_done && connection.to_client.is_empty())
     }
 
-    pub fn finish(&mut self, connection: ConnectionIdx) {
+    pub(crate) fn finish(&mut self, connection: ConnectionIdx) {
         self.connections[connection.0].client_done = true;
     }
 
-    pub fn reset(&mut self, connection: ConnectionIdx) {
+    pub(crate) fn reset(&mut self, connection: ConnectionIdx) {
         self.connections[connection.0].reset = true;
     }
 }
 
 // The node's side: the part of the kernel.
 impl Net {
-    pub fn poll(&mut self, delivery: Delivery, rng: &mut Rng) {
+    pub(crate) fn poll(&mut self, delivery: Delivery, rng: &mut Rng) {
         self.done.clear();
         for at in 0..self.open.len() {
             let idx = self.open[at];

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The promise, for tables and for comparing failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Invariant {
+pub(crate) enum Invariant {
     /// A message was sent about a command that a power cut could still lose.
     SentBeforeDurable,
     /// A durable command is missing after a start.
@@ -40,13 +40,13 @@ pub enum Invariant {
 }
 
 #[derive(Clone, Debug)]
-pub struct Violation {
+pub(crate) struct Violation {
     pub invariant: Invariant,
     pub detail: String,
 }
 
 impl Violation {
-    pub fn new(invariant: Invariant, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(invariant: Invariant, detail: impl Into<String>) -> Self {
         Self { invariant, detail: detail.into() }
     }
 }
@@ -57,9 +57,9 @@ impl fmt::Display for Violation {
     }
 }
 
-pub type Checked<T = ()> = Result<T, Violation>;
+pub(crate) type Checked<T = ()> = Result<T, Violation>;
 
 /// Returns a violation unless the promise is kept.
-pub fn ensure(kept: bool, invariant: Invariant, detail: impl FnOnce() -> String) -> Checked {
+pub(crate) fn ensure(kept: bool, invariant: Invariant, detail: impl FnOnce() -> String) -> Checked {
     if kept { Ok(()) } else { Err(Violation::new(invariant, detail())) }
 }

@@ -7,7 +7,7 @@ use api::binary::login::LoginRequest;
 use api::binary::soup::{PacketKind, PacketReader, append_packet};
 use book::units::TsNs;
 
-pub struct Wire {
+pub(crate) struct Wire {
     connection: ConnectionIdx,
     reader: PacketReader,
     bytes: Vec<u8>,
@@ -15,27 +15,27 @@ pub struct Wire {
 }
 
 impl Wire {
-    pub fn connect(login: &LoginRequest<'_>, context: &mut Context<'_>) -> Self {
+    pub(crate) fn connect(login: &LoginRequest<'_>, context: &mut Context<'_>) -> Self {
         let connection = context.net.connect();
         let mut wire = Self { connection, reader: PacketReader::default(), bytes: Vec::new(), sent_at: context.now };
         wire.send(PacketKind::Login, &login.write().expect("short names"), context);
         wire
     }
 
-    pub fn send(&mut self, kind: PacketKind, payload: &[u8], context: &mut Context<'_>) {
+    pub(crate) fn send(&mut self, kind: PacketKind, payload: &[u8], context: &mut Context<'_>) {
         let mut bytes = Vec::with_capacity(payload.len() + 3);
         append_packet(kind, payload, &mut bytes);
         self.send_raw(&bytes, context);
     }
 
     /// Sends bytes that need not be a packet.
-    pub fn send_raw(&mut self, bytes: &[u8], context: &mut Context<'_>) {
+    pub(crate) fn send_raw(&mut self, bytes: &[u8], context: &mut Context<'_>) {
         context.net.send(self.connection, bytes);
         self.sent_at = context.now;
     }
 
     /// Sends a heartbeat when nothing was sent for so long.
-    pub fn keep_alive(&mut self, every_ns: u64, context: &mut Context<'_>) {
+    pub(crate) fn keep_alive(&mut self, every_ns: u64, context: &mut Context<'_>) {
         if every_ns <= context.now.0 - self.sent_at.0 {
             self.send(PacketKind::ClientHeartbeat, &[], context);
         }
@@ -43,7 +43,7 @@ impl Wire {
 
     /// Passes every packet that has arrived to `receive`; returns false when the connection has ended or `receive` ends
     /// it.
-    pub fn listen(
+    pub(crate) fn listen(
         &mut self,
         who: &str,
         context: &mut Context<'_>,
@@ -63,11 +63,11 @@ impl Wire {
     }
 
     /// Sends nothing more and still receives.
-    pub fn finish(&mut self, context: &mut Context<'_>) {
+    pub(crate) fn finish(&mut self, context: &mut Context<'_>) {
         context.net.finish(self.connection);
     }
 
-    pub fn reset(self, context: &mut Context<'_>) {
+    pub(crate) fn reset(self, context: &mut Context<'_>) {
         context.net.reset(self.connection);
     }
 }

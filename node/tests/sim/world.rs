@@ -38,7 +38,7 @@ const PROMPT: Delivery = Delivery { skip_one_in: u32::MAX, bytes_max: 1 << 16 };
 
 /// Totals of a run that kept every promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RunResult {
+pub(crate) struct RunResult {
     pub trace: u64,
     pub commands: u64,
     pub answers: u64,
@@ -48,7 +48,7 @@ pub struct RunResult {
     pub hash: StateHash,
 }
 
-pub struct World<'o> {
+pub(crate) struct World<'o> {
     options: &'o Options,
     rng: Rng,
     now: TsNs,
@@ -85,7 +85,7 @@ pub struct World<'o> {
 }
 
 impl<'o> World<'o> {
-    pub fn new(options: &'o Options) -> Self {
+    pub(crate) fn new(options: &'o Options) -> Self {
         let clients = (1..=options.clients).map(|id| Client::new(SessionId(id), options.flood && id == 1));
         Self {
             options,
@@ -119,7 +119,7 @@ impl<'o> World<'o> {
         }
     }
 
-    pub fn run(&mut self) -> Checked<RunResult> {
+    pub(crate) fn run(&mut self) -> Checked<RunResult> {
         self.start()?;
         self.set_up()?;
         (self.faults, self.fresh) = (true, true);
@@ -205,7 +205,7 @@ impl<'o> World<'o> {
 
     // ---- one step
 
-    pub fn take_step(&mut self) -> Checked {
+    pub(crate) fn take_step(&mut self) -> Checked {
         self.step += 1;
         self.now.0 += 1 + u64::from(self.rng.below(self.options.step_ns_max));
         let action = self.rng.below(23);

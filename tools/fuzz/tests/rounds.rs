@@ -1,4 +1,5 @@
 //! The short round that every build runs: each target, the same inputs every time.
+#![allow(clippy::print_stdout, reason = "a long test shows its figures")]
 
 use fuzz::round::{self, Finding};
 use fuzz::targets::{ALL, find};

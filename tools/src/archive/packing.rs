@@ -27,14 +27,14 @@ pub(super) struct Packing<'d> {
 
 impl<'d> Packing<'d> {
     /// The first frame has to follow `begin`.
-    pub fn new(destination: &'d Destination, position: &Position, begin: Tail) -> Self {
+    pub(super) fn new(destination: &'d Destination, position: &Position, begin: Tail) -> Self {
         let identity = position.identity;
         let piece = PieceBuilder::new(identity.node_id, identity.timeline, begin);
         Self { destination, identity, piece, time_ns: position.time_ns, time_oldest_ns: None }
     }
 
     /// Adds a frame. A piece that is full is stored.
-    pub fn push(&mut self, frame: &Frame<'_>, position: &mut Position, round: &mut Round) -> Result<()> {
+    pub(super) fn push(&mut self, frame: &Frame<'_>, position: &mut Position, round: &mut Round) -> Result<()> {
         if !self.piece.is_empty() && PIECE_RAW_BYTES < self.piece.raw_bytes() + frame.bytes().len() {
             self.store(position, round)?;
             if self.destination.interrupt().is_set() {
@@ -49,7 +49,7 @@ impl<'d> Packing<'d> {
     }
 
     /// Stores the rest, and notes in `round` how long its oldest command waited.
-    pub fn finish(mut self, position: &mut Position, round: &mut Round) -> Result<()> {
+    pub(super) fn finish(mut self, position: &mut Position, round: &mut Round) -> Result<()> {
         if !self.piece.is_empty() {
             self.store(position, round)?;
         }

@@ -17,9 +17,9 @@ use wal::walk::Start;
 const REOPEN_MAX: usize = 16;
 
 /// Records between two polls of the interrupt.
-pub const POLL_RECORDS: u64 = 1 << 12;
+pub(super) const POLL_RECORDS: u64 = 1 << 12;
 
-pub struct RecordScan {
+pub(super) struct RecordScan {
     /// The place at which the scan continues.
     start: Start,
     /// The totals of the records visited so far.
@@ -39,12 +39,12 @@ impl From<WalError> for ScanError {
 }
 
 impl RecordScan {
-    pub fn new(start: Start, inspection: &Inspection<'_>) -> Result<Self> {
+    pub(super) fn new(start: Start, inspection: &Inspection<'_>) -> Result<Self> {
         Ok(Self { start, visited: inspection.found()? })
     }
 
     /// Visits records until `visit` returns false. Returns what the log reported about the visited part.
-    pub fn run(
+    pub(super) fn run(
         mut self,
         directory: &Directory,
         inspection: &Inspection<'_>,

@@ -3,6 +3,7 @@
 use book::ids::ClOrdId;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+#[expect(clippy::disallowed_methods, reason = "the one reader of the wall clock in the tools")]
 pub fn unix_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     // 64 bits of nanoseconds last until the year 2554.

@@ -15,6 +15,7 @@ pub struct Interrupter(watch::Sender<bool>);
 
 impl Interrupt {
     /// From now on the first signal sets the flag, and the second one ends the process.
+    #[expect(clippy::disallowed_methods, reason = "a second interrupt ends the tool at once")]
     pub fn on_signals() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (mut interrupt, mut terminate) = {

@@ -102,6 +102,7 @@ impl Demo {
     }
 
     /// Sends the live flow, one request at a time, to the markets in turn.
+    #[expect(clippy::disallowed_methods, reason = "the demo paces its flow")]
     fn trade(&self, node: &mut DemoNode, connections: &mut [Connection], stopping: &Interrupt) -> Result<()> {
         let mut tally = Tally::new();
         let mut id = fresh_cl_ord_id();

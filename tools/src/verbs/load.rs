@@ -268,6 +268,7 @@ impl Ids {
 }
 
 /// Waits without work for up to `idle`. A single connection sleeps until an answer arrives; several are polled in turn.
+#[expect(clippy::disallowed_methods, reason = "the load is paced by its schedule")]
 fn wait(connections: &mut [Connection], idle: Duration, tally: &mut Tally) -> Result<(), ClientError> {
     match connections {
         [connection] if SLEEP_MIN <= idle => {

@@ -58,6 +58,7 @@ impl Top {
         Ok(exit::OK)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the view is refreshed at an interval")]
     fn print(&self, client: &OpsClient) -> Result<()> {
         let mut before = Sample::take(client)?;
         let mut due = Instant::now();

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tools::client::setup::{Credentials, NewMarket, Setup};
 
 /// A node in this process.
-pub struct LocalSetup {
+pub(crate) struct LocalSetup {
     port: Arc<AdminPort>,
     runtime: tokio::runtime::Runtime,
     /// Every asset that was added, with its id and scale.
@@ -24,7 +24,7 @@ pub struct LocalSetup {
 }
 
 impl LocalSetup {
-    pub fn new(port: Arc<AdminPort>) -> Result<Self> {
+    pub(crate) fn new(port: Arc<AdminPort>) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         Ok(Self { port, runtime: runtime.context("starting a runtime")?, assets: Vec::new() })
     }

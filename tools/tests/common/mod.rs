@@ -2,12 +2,12 @@
 #![allow(dead_code)] // Each test binary uses its own part of this.
 
 mod local_setup;
-pub mod page;
-pub mod process;
-pub mod raw_log;
-pub mod s3;
-pub mod trading;
-pub mod traffic;
+pub(crate) mod page;
+pub(crate) mod process;
+pub(crate) mod raw_log;
+pub(crate) mod s3;
+pub(crate) mod trading;
+pub(crate) mod traffic;
 
 use api::decimal::{PriceE9, QtyE8};
 use book::units::Ppm;
@@ -29,12 +29,12 @@ const ONE: i64 = 100_000_000;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A data directory with a small head, and the configuration for it.
-pub struct Place {
+pub(crate) struct Place {
     dir: TempDir,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = Self::empty();
         let geometry = Geometry { segment_count: 4, segment_bytes: 16 << 20 };
         let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
@@ -43,60 +43,60 @@ impl Place {
     }
 
     /// Without a data directory.
-    pub fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         // Beside the build, hence on a real disk: /tmp may be a tmpfs, which has no O_DIRECT everywhere.
         let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let dir = tempfile::tempdir_in(base).expect("a temporary directory");
         Self { dir }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
-    pub fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         self.config_with("")
     }
 
     /// `more` continues the section `listen`; paths are relative to `path()`.
-    pub fn config_with(&self, more: &str) -> Config {
+    pub(crate) fn config_with(&self, more: &str) -> Config {
         let text = "[node]\nenv = \"dev\"\ndata_dir = \"data\"\nidle = \"backoff\"\n\
              [listen]\norders = \"127.0.0.1:0\"\nmarket = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n";
         Config::from_parts(&format!("{text}{more}"), self.dir.path(), [], &[], Build::of_this_binary())
             .expect("a valid configuration")
     }
 
-    pub fn start(&self) -> Running {
+    pub(crate) fn start(&self) -> Running {
         self.start_with("")
     }
 
     /// `more` as in `config_with`; other sections may follow in it.
-    pub fn start_with(&self, more: &str) -> Running {
+    pub(crate) fn start_with(&self, more: &str) -> Running {
         Running { node: Some(start(&self.config_with(more), |_| {}).expect("the node starts")) }
     }
 }
 
 /// A serving node; stopped when dropped.
-pub struct Running {
+pub(crate) struct Running {
     node: Option<Node>,
 }
 
 impl Running {
-    pub fn node(&self) -> &Node {
+    pub(crate) fn node(&self) -> &Node {
         self.node.as_ref().expect("serving")
     }
 
-    pub fn setup(&self) -> LocalSetup {
+    pub(crate) fn setup(&self) -> LocalSetup {
         LocalSetup::new(Arc::clone(&self.node().admin)).expect("a runtime")
     }
 
     /// Waits until the shadow has written the history of every command: after that the node adds nothing to its log by
     /// itself.
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         let status = &self.node().status;
         let deadline = Instant::now() + PATIENCE;
         while status.watermarks.history.get().0 < status.watermarks.durable.get().0 {
@@ -106,14 +106,14 @@ impl Running {
     }
 
     /// Takes a snapshot and returns its sequence.
-    pub fn snapshot(&self) -> u64 {
+    pub(crate) fn snapshot(&self) -> u64 {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let taken = runtime.block_on(self.node().port.snapshot()).expect("the node runs").expect("a snapshot");
         taken.0.tail.seq.0
     }
 
     /// Stops the node as SIGTERM does and returns its exit code.
-    pub fn stop(mut self) -> u8 {
+    pub(crate) fn stop(mut self) -> u8 {
         self.end().expect("serving")
     }
 
@@ -131,7 +131,7 @@ impl Drop for Running {
 }
 
 /// Adds a market with tick 0.5 and lot 0.25, and a trader with large balances.
-pub fn stage(running: &Running) -> Credentials {
+pub(crate) fn stage(running: &Running) -> Credentials {
     let mut setup = running.setup();
     for asset in ["BTC", "USDT"] {
         setup.ensure_asset(asset, 8).expect("added");
@@ -155,7 +155,7 @@ pub fn stage(running: &Running) -> Credentials {
 }
 
 /// The path of a recorded day; `None` on a machine without them, but CI must have them.
-pub fn recorded(name: &str) -> Option<PathBuf> {
+pub(crate) fn recorded(name: &str) -> Option<PathBuf> {
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
     let shared = std::env::var_os("PINION_SHARED").map_or(base, PathBuf::from);
     let path = shared.join("data").join(name);

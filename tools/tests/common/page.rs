@@ -24,14 +24,14 @@ const END: &str = "---- end of step";
 
 /// A fenced block of a page.
 #[derive(Clone, Debug)]
-pub struct Block {
+pub(crate) struct Block {
     pub language: String,
     pub kind: String,
     pub text: String,
     pub line: usize,
 }
 
-pub fn blocks(page: &str) -> Vec<Block> {
+pub(crate) fn blocks(page: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut open: Option<Block> = None;
     for (idx, line) in page.lines().enumerate() {
@@ -51,13 +51,13 @@ pub fn blocks(page: &str) -> Vec<Block> {
 }
 
 /// A directory that looks to a shell like a clone of this repository with a release build.
-pub struct Clone {
+pub(crate) struct Clone {
     dir: tempfile::TempDir,
 }
 
 impl Clone {
     /// None where the node or the example is not built, as in a build of this package alone.
-    pub fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let pinion = Path::new(env!("CARGO_BIN_EXE_pinion"));
         let (node, example) = (pinion.with_file_name("pinion-node"), pinion.with_file_name("examples").join("quote"));
         if let Some(missing) = [&node, &example].into_iter().find(|program| !program.exists()) {
@@ -87,7 +87,7 @@ impl Clone {
     }
 
     /// The reader's home directory: the clone itself.
-    pub fn home(&self) -> String {
+    pub(crate) fn home(&self) -> String {
         text(self.dir.path()).to_owned()
     }
 
@@ -103,7 +103,7 @@ impl Clone {
         command
     }
 
-    pub fn shell(&self) -> Shell {
+    pub(crate) fn shell(&self) -> Shell {
         let mut child = self.sh().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sh runs");
         let (stdin, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
         let mut shell = Shell { child, stdin, stdout: BufReader::new(stdout) };
@@ -112,7 +112,7 @@ impl Clone {
     }
 
     /// Starts a server in a terminal of its own, in which `exports` were typed before.
-    pub fn server(&self, exports: &str, typed: &str) -> Server {
+    pub(crate) fn server(&self, exports: &str, typed: &str) -> Server {
         let mut command = self.sh();
         // A port that another test may hold is not asked for; `./dev run` chooses for itself.
         for listener in ["ORDERS", "MARKET", "OPS"] {
@@ -125,12 +125,12 @@ impl Clone {
     }
 }
 
-pub fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a package is in the repository").to_owned()
 }
 
 /// The reader's shell.
-pub struct Shell {
+pub(crate) struct Shell {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
@@ -138,7 +138,7 @@ pub struct Shell {
 
 impl Shell {
     /// Types lines and gives what they print; a command that fails ends the test.
-    pub fn type_in(&mut self, typed: &str) -> String {
+    pub(crate) fn type_in(&mut self, typed: &str) -> String {
         let typed = typed.trim_end();
         writeln!(self.stdin, "{typed}\necho '{END}'").and_then(|()| self.stdin.flush()).expect("the shell reads");
         let mut printed = String::new();
@@ -163,7 +163,7 @@ impl Drop for Shell {
 }
 
 /// A program that runs until Ctrl-C.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     stdout: BufReader<ChildStdout>,
     pub printed: String,
@@ -171,7 +171,7 @@ pub struct Server {
 
 impl Server {
     /// Reads up to the first line that has this in it, and gives that line.
-    pub fn await_line(&mut self, part: &str) -> String {
+    pub(crate) fn await_line(&mut self, part: &str) -> String {
         loop {
             let start = self.printed.len();
             let len = self.stdout.read_line(&mut self.printed).expect("text");
@@ -183,7 +183,7 @@ impl Server {
     }
 
     /// Ctrl-C; what it prints from there to its end, which must be a good one.
-    pub fn stop(mut self) -> String {
+    pub(crate) fn stop(mut self) -> String {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(pid, Signal::INT).expect("it runs still");
         let mut rest = String::new();
@@ -207,24 +207,24 @@ impl Drop for Server {
 
 /// How alike what is printed must be to the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Same {
+pub(crate) enum Same {
     Exactly,
     /// Digits of numbers and hashes, and the space that they take, may differ.
     Shape,
 }
 
 impl Block {
-    pub fn same(&self) -> Same {
+    pub(crate) fn same(&self) -> Same {
         if self.kind.is_empty() { Same::Exactly } else { Same::Shape }
     }
 }
 
 #[track_caller]
-pub fn assert_shown(shown: &str, printed: &str, same: Same, line: usize) {
+pub(crate) fn assert_shown(shown: &str, printed: &str, same: Same, line: usize) {
     assert!(is_shown(shown, printed, same), "line {line} of the page shows\n{shown}\nbut this is printed\n{printed}");
 }
 
-pub fn is_shown(shown: &str, printed: &str, same: Same) -> bool {
+pub(crate) fn is_shown(shown: &str, printed: &str, same: Same) -> bool {
     let line = |line: &str| if same == Same::Shape { shape(line) } else { line.trim_end().to_owned() };
     let of = |text: &str| text.lines().map(line).collect::<Vec<_>>();
     match_lines(&of(shown), &of(printed))
@@ -259,7 +259,7 @@ fn shape(line: &str) -> String {
 
 /// Every excerpt of a page must be found in one of these files, at whatever depth it is indented there.
 #[track_caller]
-pub fn assert_excerpts_found(blocks: &[Block], files: &[&str]) {
+pub(crate) fn assert_excerpts_found(blocks: &[Block], files: &[&str]) {
     let sources: Vec<String> = files
         .iter()
         .map(|file| std::fs::read_to_string(repository().join(file)).unwrap_or_else(|e| panic!("{file}: {e}")))

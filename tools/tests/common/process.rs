@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// The exit code and the output of one run of `pinion`.
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub code: i32,
     pub out: String,
     pub err: String,
 }
 
-pub fn pinion(arguments: &[&str]) -> Outcome {
+pub(crate) fn pinion(arguments: &[&str]) -> Outcome {
     let output = Command::new(env!("CARGO_BIN_EXE_pinion"))
         .args(arguments)
         .env_remove("PINION_CONFIG")
@@ -27,7 +27,7 @@ pub fn pinion(arguments: &[&str]) -> Outcome {
 }
 
 /// Runs the tool with its standard output a closed pipe; returns its exit code, `None` if a signal ended it.
-pub fn pinion_with_closed_output(arguments: &[&str]) -> Option<i32> {
+pub(crate) fn pinion_with_closed_output(arguments: &[&str]) -> Option<i32> {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let mut command = Command::new(env!("CARGO_BIN_EXE_pinion"));
@@ -37,30 +37,30 @@ pub fn pinion_with_closed_output(arguments: &[&str]) -> Option<i32> {
 
 impl Outcome {
     #[track_caller]
-    pub fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
         self
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
     }
 
     /// The error output must contain these words.
     #[track_caller]
-    pub fn error_contains(self, words: &str) -> Self {
+    pub(crate) fn error_contains(self, words: &str) -> Self {
         assert!(self.err.contains(words), "{words:?} in {}", self.err);
         self
     }
 }
 
-pub fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
 /// The node in the tool's directory, if it was built with fault injection.
-pub fn node_with_faults() -> Option<PathBuf> {
+pub(crate) fn node_with_faults() -> Option<PathBuf> {
     let node = Path::new(env!("CARGO_BIN_EXE_pinion")).with_file_name("pinion-node");
     if node::faults::fault::ENABLED && node.exists() {
         return Some(node);
@@ -74,7 +74,7 @@ pub fn node_with_faults() -> Option<PathBuf> {
 }
 
 /// A node in a process of its own, on ports from the system.
-pub struct NodeProcess {
+pub(crate) struct NodeProcess {
     child: Child,
     pub orders: String,
     pub market: String,
@@ -94,7 +94,7 @@ fn command(node: &Path, config: &Path, settings: &[(&str, &str)]) -> Command {
 }
 
 impl NodeProcess {
-    pub fn start(node: &Path, config: &Path, settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(node: &Path, config: &Path, settings: &[(&str, &str)]) -> Self {
         let mut command = command(node, config, settings);
         let mut child = command.spawn().expect("the node runs");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
@@ -115,17 +115,17 @@ impl NodeProcess {
     }
 
     /// The exit code of a start that ends by itself.
-    pub fn refused(node: &Path, config: &Path, settings: &[(&str, &str)]) -> Option<i32> {
+    pub(crate) fn refused(node: &Path, config: &Path, settings: &[(&str, &str)]) -> Option<i32> {
         command(node, config, settings).output().expect("the node runs").status.code()
     }
 
     /// Waits until the node ends by itself and returns its exit code.
-    pub fn end(mut self) -> Option<i32> {
+    pub(crate) fn end(mut self) -> Option<i32> {
         self.child.wait().expect("our own child").code()
     }
 
     /// Stops the node as an operator does.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs still");
         assert_eq!(self.child.wait().expect("our own child").code(), Some(0));

@@ -9,7 +9,7 @@ use wal::recover::recover;
 use wal::units::Lsn;
 
 /// Writes a frame for each record and syncs it; the mark of acknowledged commands is not raised.
-pub fn append(data_dir: &Path, records: &[&[u8]]) {
+pub(crate) fn append(data_dir: &Path, records: &[&[u8]]) {
     let directory = Directory::open(data_dir).expect("no other process has it open");
     let store = directory.store().expect("intact");
     let recovered = recover(&directory, &store, Lsn(1), |_, _| Ok(())).expect("intact");

@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex};
 const BUCKET: &str = "pinion-backups";
 
 /// Stopped when dropped.
-pub struct S3 {
+pub(crate) struct S3 {
     child: Child,
     pub address: SocketAddr,
 }
 
 impl S3 {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let server = server_path();
         let mut child = Command::new(&server)
             .args(["-H", "127.0.0.1", "-p", "0"])
@@ -40,12 +40,12 @@ impl S3 {
         s3
     }
 
-    pub fn url(&self, prefix: &str) -> String {
+    pub(crate) fn url(&self, prefix: &str) -> String {
         format!("s3://{BUCKET}/{prefix}")
     }
 
     /// The settings that an operator has in the environment or in a file.
-    pub fn settings(&self) -> [(&'static str, String); 5] {
+    pub(crate) fn settings(&self) -> [(&'static str, String); 5] {
         settings_for(self.address)
     }
 
@@ -66,7 +66,7 @@ impl Drop for S3 {
     }
 }
 
-pub fn settings_for(address: SocketAddr) -> [(&'static str, String); 5] {
+pub(crate) fn settings_for(address: SocketAddr) -> [(&'static str, String); 5] {
     [
         ("AWS_ENDPOINT", format!("http://{address}")),
         ("AWS_ALLOW_HTTP", "true".to_owned()),
@@ -83,7 +83,7 @@ fn server_path() -> PathBuf {
 }
 
 /// A proxy to a server; its connections can be cut and restored.
-pub struct Proxy {
+pub(crate) struct Proxy {
     pub address: SocketAddr,
     state: Arc<Mutex<State>>,
 }
@@ -95,7 +95,7 @@ struct State {
 }
 
 impl Proxy {
-    pub fn to(server: SocketAddr) -> Self {
+    pub(crate) fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let state = Arc::new(Mutex::new(State { cut: false, open: Vec::new() }));
@@ -117,7 +117,7 @@ impl Proxy {
         Self { address, state }
     }
 
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         let mut state = self.state.lock().expect("no thread panics with it");
         state.cut = true;
         for socket in state.open.drain(..) {
@@ -126,7 +126,7 @@ impl Proxy {
         }
     }
 
-    pub fn restore(&self) {
+    pub(crate) fn restore(&self) {
         self.state.lock().expect("no thread panics with it").cut = false;
     }
 }

@@ -13,7 +13,7 @@ use tools::offline::as_of::StateReader;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The first `count` messages of a session.
-pub fn messages_of(running: &Running, login: &Credentials, count: u64) -> Vec<Vec<u8>> {
+pub(crate) fn messages_of(running: &Running, login: &Credentials, count: u64) -> Vec<Vec<u8>> {
     let orders = running.node().addresses.orders;
     let mut client = OrderClient::connect(orders, &login.user, &login.password, SessionSeq::FIRST).expect("logged in");
     let mut messages = Vec::new();
@@ -29,13 +29,13 @@ pub fn messages_of(running: &Running, login: &Credentials, count: u64) -> Vec<Ve
 }
 
 /// The number of messages that a session has at a sequence.
-pub fn messages_at(dir: &Path, seq: Option<u64>) -> u64 {
+pub(crate) fn messages_at(dir: &Path, seq: Option<u64>) -> u64 {
     let state = StateReader::open(dir).and_then(|reader| reader.state(seq.map(Seq))).expect("a state");
     state.replica.positions.sessions().first().map_or(0, |next| next.0 - 1)
 }
 
 /// Places orders that rest and trade with the tool.
-pub fn trade(running: &Running, login: &Credentials, rounds: usize) {
+pub(crate) fn trade(running: &Running, login: &Credentials, rounds: usize) {
     let addresses = running.node().addresses;
     let (orders, market) = (addresses.orders.to_string(), addresses.market.to_string());
     for round in 0..rounds {
@@ -67,6 +67,6 @@ pub fn trade(running: &Running, login: &Credentials, rounds: usize) {
     }
 }
 
-pub fn seq_of(running: &Running) -> u64 {
+pub(crate) fn seq_of(running: &Running) -> u64 {
     running.node().status.watermarks.durable.get().0
 }

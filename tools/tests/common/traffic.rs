@@ -15,14 +15,14 @@ use tools::terminal::clock::fresh_cl_ord_id;
 const BATCH: usize = 50;
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
-pub struct Traffic {
+pub(crate) struct Traffic {
     connection: Connection,
     next: ClOrdId,
     tally: Tally,
 }
 
 impl Traffic {
-    pub fn new(running: &Running, login: &Credentials) -> Self {
+    pub(crate) fn new(running: &Running, login: &Credentials) -> Self {
         let addresses = running.node().addresses;
         // The feed may announce the market after the admin's answer.
         follow(addresses.market, "BTCUSDT").expect("announced");
@@ -34,7 +34,7 @@ impl Traffic {
     }
 
     /// Sends so many commands and waits for the answer to each, so that they are in the log on return.
-    pub fn commands(&mut self, count: usize) {
+    pub(crate) fn commands(&mut self, count: usize) {
         let mut left = count;
         while 0 < left {
             for _ in 0..left.min(BATCH) {

@@ -14,7 +14,7 @@ pub(super) struct Calls {
 
 /// Numbers of calls that did not succeed. They only rise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Failures {
+pub(crate) struct Failures {
     pub cuts: u64,
     pub calls: u64,
     pub flushes: u64,

@@ -5,6 +5,7 @@
 //! fuzz run TARGET FILE..      one line per file; a check that fails ends the process with its message
 //! fuzz seeds TARGET DIR       writes the target's seeds, for libFuzzer to start from
 //! ```
+#![allow(clippy::print_stdout, reason = "printing is what a tool is for")]
 
 use fuzz::target::Target;
 use fuzz::targets::{self, ALL};

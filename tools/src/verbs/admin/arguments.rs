@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 #[derive(Subcommand, Debug)]
-pub enum What {
+pub(super) enum What {
     /// Add an asset
     #[command(subcommand)]
     Asset(Asset),
@@ -52,7 +52,7 @@ pub enum What {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum Asset {
+pub(super) enum Asset {
     /// Add an asset
     Add {
         symbol: String,
@@ -63,13 +63,13 @@ pub enum Asset {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum Market {
+pub(super) enum Market {
     /// Add a market
     Add(Box<NewMarket>),
 }
 
 #[derive(Args, Debug)]
-pub struct NewMarket {
+pub(super) struct NewMarket {
     pub(super) symbol: String,
     #[arg(long)]
     pub(super) base: String,
@@ -93,7 +93,7 @@ pub struct NewMarket {
 }
 
 #[derive(Args, Debug)]
-pub struct MarketLimits {
+pub(super) struct MarketLimits {
     #[arg(long)]
     pub(super) min_qty: Option<String>,
     #[arg(long)]
@@ -107,7 +107,7 @@ pub struct MarketLimits {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum Account {
+pub(super) enum Account {
     /// Add an account
     Add {
         name: String,
@@ -140,7 +140,7 @@ pub enum Account {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum Session {
+pub(super) enum Session {
     /// Add a session; its password is shown once
     Add(NewSession),
     /// Refuse new orders of a session
@@ -159,7 +159,7 @@ pub enum Session {
 }
 
 #[derive(Args, Debug)]
-pub struct NewSession {
+pub(super) struct NewSession {
     /// Number or name
     #[arg(long, value_parser = account)]
     pub(super) account: AccountRef,
@@ -187,7 +187,7 @@ pub struct NewSession {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum Key {
+pub(super) enum Key {
     /// Add an API key
     Add {
         /// Number or name
@@ -211,7 +211,7 @@ pub enum Key {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum Fee {
+pub(super) enum Fee {
     /// Set the fees of a market
     Market {
         market: String,
@@ -238,7 +238,7 @@ pub enum Fee {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum Limit {
+pub(super) enum Limit {
     /// Set limits of a market; what is not given stays as it is
     Market {
         market: String,
@@ -255,7 +255,7 @@ pub enum Limit {
 }
 
 #[derive(Args, Debug)]
-pub struct Funds {
+pub(super) struct Funds {
     /// Number or name
     #[arg(long, value_parser = account)]
     pub(super) account: AccountRef,
@@ -270,7 +270,7 @@ pub struct Funds {
 
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
-pub struct Markets {
+pub(super) struct Markets {
     pub(super) market: Option<String>,
     /// Every market that is not closed
     #[arg(long)]
@@ -278,12 +278,12 @@ pub struct Markets {
 }
 
 #[derive(Args, Debug)]
-pub struct OneMarket {
+pub(super) struct OneMarket {
     pub(super) market: String,
 }
 
 #[derive(Args, Debug)]
-pub struct Cancel {
+pub(super) struct Cancel {
     /// Number or name
     #[arg(long, value_parser = account, required_unless_present = "market")]
     pub(super) account: Option<AccountRef>,

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 /// A request to the admin API.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Call {
+pub(super) enum Call {
     Get { path: &'static str },
     Post { path: &'static str, body: Value },
 }
@@ -23,7 +23,7 @@ fn post(path: &'static str, request: impl Serialize) -> Result<Call> {
 }
 
 impl What {
-    pub fn call(&self) -> Result<Call> {
+    pub(super) fn call(&self) -> Result<Call> {
         match self {
             Self::Asset(Asset::Add { symbol, scale }) => {
                 post("/admin/asset/add", AddAsset { symbol: symbol.clone(), scale: *scale })

@@ -5,7 +5,7 @@ use crate::archive::catalog::{Catalog, TimelineObjects};
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub fn as_json(place: &str, catalog: &Catalog) -> Value {
+pub(super) fn as_json(place: &str, catalog: &Catalog) -> Value {
     let timelines: Vec<Value> = catalog.timelines.iter().map(timeline_json).collect();
     json!({ "place": place, "node_id": catalog.node_id.to_string(), "timelines": timelines })
 }
@@ -33,7 +33,7 @@ fn timeline_json(objects: &TimelineObjects) -> Value {
     })
 }
 
-pub fn as_text(place: &str, catalog: &Catalog) -> String {
+pub(super) fn as_text(place: &str, catalog: &Catalog) -> String {
     let mut text = format!("backup      {place}, of node {}\n", catalog.node_id);
     for objects in &catalog.timelines {
         timeline_text(objects, &mut text);

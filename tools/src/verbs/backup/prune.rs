@@ -18,7 +18,7 @@ use wal::units::{Lsn, NodeId, Timeline};
 
 /// The objects to delete, in an order in which an interruption leaves a backup that can be restored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pruning {
+pub(super) struct Pruning {
     pub keys: Vec<Key>,
     pub bytes: u64,
     /// The oldest snapshot that stays.
@@ -26,7 +26,7 @@ pub struct Pruning {
 }
 
 /// `keep` snapshots stay; at least one.
-pub fn plan(catalog: &Catalog, keep: usize) -> Pruning {
+pub(super) fn plan(catalog: &Catalog, keep: usize) -> Pruning {
     let Some((oldest_timeline, oldest_seq)) = newest_first(catalog).nth(keep.max(1) - 1) else {
         return Pruning::default();
     };
@@ -62,7 +62,7 @@ fn newest_first(catalog: &Catalog) -> impl Iterator<Item = (Timeline, Lsn)> + '_
 }
 
 /// Reads the newest snapshots until `keep` of them have proved intact. Fails where any of those read is damaged.
-pub fn check_kept(destination: &Destination, catalog: &Catalog, keep: usize) -> Result<()> {
+pub(super) fn check_kept(destination: &Destination, catalog: &Catalog, keep: usize) -> Result<()> {
     let (mut intact, mut damage) = (0, Vec::new());
     for (timeline, seq) in newest_first(catalog) {
         if intact == keep {
@@ -84,7 +84,7 @@ fn check_snapshot(destination: &Destination, node_id: NodeId, timeline: Timeline
 }
 
 /// Deletes the planned objects.
-pub fn carry_out(destination: &Destination, pruning: &Pruning) -> Result<()> {
+pub(super) fn carry_out(destination: &Destination, pruning: &Pruning) -> Result<()> {
     for key in &pruning.keys {
         destination.delete(*key)?;
         if destination.interrupt().is_set() {

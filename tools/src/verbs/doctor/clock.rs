@@ -20,14 +20,14 @@ const BATCH: usize = 100;
 
 /// The node's clock, measured.
 #[derive(Clone, Copy, Debug)]
-pub struct ClockSample {
+pub(super) struct ClockSample {
     /// Time of one reading.
     pub cost_ns: f64,
     /// The smallest difference between two readings that differ.
     pub step_ns: u64,
 }
 
-pub fn examine(machine: &Machine, sample: ClockSample) -> Vec<Finding> {
+pub(super) fn examine(machine: &Machine, sample: ClockSample) -> Vec<Finding> {
     vec![source(machine), cost(sample)]
 }
 
@@ -54,7 +54,7 @@ fn cost(sample: ClockSample) -> Finding {
 
 impl ClockSample {
     /// Takes 0.1 to 0.2 s, because the counter is calibrated against the system's clock first.
-    pub fn take() -> Self {
+    pub(super) fn take() -> Self {
         let mut clock = node::host::clock::Clock::start(TsNs(0));
         let mut costs: Vec<f64> = Vec::with_capacity(READINGS / BATCH);
         let mut step_ns = u64::MAX;

@@ -5,17 +5,17 @@ use super::finding::{Area, Finding};
 use super::machine::Machine;
 use super::needs::Needs;
 
-pub const CPU: Area = Area("cpu");
+pub(super) const CPU: Area = Area("cpu");
 
 /// Share of a core's time that a host may take before it is worth advice: 0.1 %, a millisecond in each second.
 const STOLEN_SHARE_MAX: f64 = 0.001;
 
-pub fn examine(machine: &Machine, needs: &Needs) -> Vec<Finding> {
+pub(super) fn examine(machine: &Machine, needs: &Needs) -> Vec<Finding> {
     vec![model(machine), count(machine, needs), host(machine, needs.journal_core())]
 }
 
 /// The cores that are online; `None` where the kernel does not report them.
-pub fn online(machine: &Machine) -> Option<CpuList> {
+pub(super) fn online(machine: &Machine) -> Option<CpuList> {
     let listed = machine.text("sys/devices/system/cpu/online").and_then(|text| CpuList::parse(&text));
     listed.or_else(|| {
         let text = machine.text("proc/cpuinfo")?;

@@ -6,12 +6,12 @@ use std::ops::RangeInclusive;
 const CORES_MAX: usize = 1 << 16;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CpuList(Vec<RangeInclusive<usize>>);
+pub(super) struct CpuList(Vec<RangeInclusive<usize>>);
 
 impl CpuList {
     /// `None` for any other text. `N` stands for the last core and `all` for every one, as in the kernel's boot
     /// options.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let core = |text: &str| match text {
             "N" => Some(CORES_MAX - 1),
             _ => text.parse().ok().filter(|core| *core < CORES_MAX),
@@ -25,24 +25,24 @@ impl CpuList {
     }
 
     /// The cores 0 to `count - 1`.
-    pub fn first(count: usize) -> Self {
+    pub(super) fn first(count: usize) -> Self {
         Self(count.checked_sub(1).map(|last| 0..=last).into_iter().collect())
     }
 
-    pub fn contains(&self, core: usize) -> bool {
+    pub(super) fn contains(&self, core: usize) -> bool {
         self.0.iter().any(|range| range.contains(&core))
     }
 
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.0.iter().cloned().map(Iterator::count).sum()
     }
 
     /// Every listed core but `core`.
-    pub fn others(&self, core: usize) -> Vec<usize> {
+    pub(super) fn others(&self, core: usize) -> Vec<usize> {
         self.0.iter().cloned().flatten().filter(|other| *other != core).collect()
     }
 
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let part = |range: &RangeInclusive<usize>| match range.start() == range.end() {
             true => range.start().to_string(),
             false => format!("{}-{}", range.start(), range.end()),

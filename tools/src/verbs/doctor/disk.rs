@@ -24,7 +24,7 @@ const GROWTH_FACTOR: u64 = 4;
 
 /// A data directory, or the path at which one can be made.
 #[derive(Debug)]
-pub struct Place {
+pub(super) struct Place {
     data_dir: PathBuf,
     /// The directory itself, or the one that it will be made in.
     existing: PathBuf,
@@ -32,7 +32,7 @@ pub struct Place {
 
 impl Place {
     /// Fails where neither the directory nor the one above it exists.
-    pub fn find(data_dir: &Path) -> Result<Self> {
+    pub(super) fn find(data_dir: &Path) -> Result<Self> {
         let data_dir = std::path::absolute(data_dir)?;
         let parent = data_dir.parent().unwrap_or(Path::new("/")).to_owned();
         let existing = if data_dir.exists() { data_dir.clone() } else { parent };
@@ -53,7 +53,7 @@ impl Place {
 }
 
 /// `has_ring` is whether durable writes can be tried at all.
-pub fn examine(machine: &Machine, needs: &Needs, place: &Place, has_ring: bool) -> Vec<Finding> {
+pub(super) fn examine(machine: &Machine, needs: &Needs, place: &Place, has_ring: bool) -> Vec<Finding> {
     let dir = &place.existing;
     let identity = if place.is_new() { None } else { Some(Directory::open_read_only(dir).map(|_| ())) };
     let is_made = matches!(identity, Some(Ok(())));
@@ -77,7 +77,7 @@ pub fn examine(machine: &Machine, needs: &Needs, place: &Place, has_ring: bool) 
 }
 
 /// The only finding about a disk where no data directory was given.
-pub fn not_given() -> Vec<Finding> {
+pub(super) fn not_given() -> Vec<Finding> {
     let advice = "give --config or --data-dir: most of an order's latency is the disk, and none was examined";
     vec![DISK.advice("data directory", "not given", advice)]
 }

@@ -5,7 +5,7 @@ use super::machine::Machine;
 use super::mount::Mount;
 
 #[derive(Clone, Debug)]
-pub struct Drive {
+pub(super) struct Drive {
     name: String,
     rotational: Option<bool>,
     /// `write back` or `write through`.
@@ -14,7 +14,7 @@ pub struct Drive {
 
 impl Drive {
     /// `None` where there is no device, as under a network file system. A partition has its queue one level up.
-    pub fn of(machine: &Machine, mount: &Mount) -> Option<Self> {
+    pub(super) fn of(machine: &Machine, mount: &Mount) -> Option<Self> {
         let device = format!("sys/dev/block/{}", mount.device);
         let event = machine.text(&format!("{device}/uevent"))?;
         let name = event.lines().find_map(|line| line.strip_prefix("DEVNAME="))?.to_owned();
@@ -32,7 +32,7 @@ impl Drive {
     }
 }
 
-pub fn examine(drive: Option<&Drive>) -> Vec<Finding> {
+pub(super) fn examine(drive: Option<&Drive>) -> Vec<Finding> {
     let Some(drive) = drive else { return vec![DISK.not_reported("drive"), DISK.not_reported("drive's cache")] };
     vec![kind(drive), cache(drive)]
 }

@@ -7,12 +7,12 @@ use node::config::Config;
 use std::path::Path;
 use tempfile::TempDir;
 
-pub struct FakeMachine {
+pub(super) struct FakeMachine {
     root: TempDir,
 }
 
 impl FakeMachine {
-    pub fn of(files: &[(&str, &str)]) -> Self {
+    pub(super) fn of(files: &[(&str, &str)]) -> Self {
         let root = tempfile::tempdir().expect("a temporary directory");
         for (path, text) in files {
             let path = root.path().join(path);
@@ -22,27 +22,27 @@ impl FakeMachine {
         Self { root }
     }
 
-    pub fn root(&self) -> &Path {
+    pub(super) fn root(&self) -> &Path {
         self.root.path()
     }
 
-    pub fn machine(&self) -> Machine {
+    pub(super) fn machine(&self) -> Machine {
         Machine::at(self.root())
     }
 }
 
 /// The needs of a node whose configuration has only defaults.
-pub fn default_needs() -> Needs {
+pub(super) fn default_needs() -> Needs {
     Needs::of(&Config::of_defaults(Path::new("/nonexistent")), None)
 }
 
 /// `verdict check: found`, one a line.
-pub fn lines(findings: &[Finding]) -> String {
+pub(super) fn lines(findings: &[Finding]) -> String {
     findings.iter().map(|f| format!("{} {}: {}\n", f.verdict.word(), f.check, f.found)).collect()
 }
 
 /// Every line of `expected` must be among what was found.
-pub fn expect(findings: &[Finding], expected: &str) {
+pub(super) fn expect(findings: &[Finding], expected: &str) {
     let found = lines(findings);
     for line in expected.lines().map(str::trim).filter(|line| !line.is_empty()) {
         assert!(found.lines().any(|l| l == line), "{line:?} is missing in\n{found}");

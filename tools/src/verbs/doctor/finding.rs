@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 
 /// A group of findings, under the name that `--json` gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Area(pub &'static str);
+pub(super) struct Area(pub &'static str);
 
 /// The area of three files: `disk`, `drive` and `mount`.
-pub const DISK: Area = Area("disk");
+pub(super) const DISK: Area = Area("disk");
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     Ok,
     /// The node runs, and would run better.
     Advice(String),
@@ -21,7 +21,7 @@ pub enum Verdict {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(super) struct Finding {
     pub area: Area,
     pub check: &'static str,
     pub found: String,
@@ -29,26 +29,26 @@ pub struct Finding {
 }
 
 impl Area {
-    pub fn ok(self, check: &'static str, found: impl Into<String>) -> Finding {
+    pub(super) fn ok(self, check: &'static str, found: impl Into<String>) -> Finding {
         Finding { area: self, check, found: found.into(), verdict: Verdict::Ok }
     }
 
-    pub fn advice(self, check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Finding {
+    pub(super) fn advice(self, check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Finding {
         Finding { area: self, check, found: found.into(), verdict: Verdict::Advice(advice.into()) }
     }
 
-    pub fn problem(self, check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Finding {
+    pub(super) fn problem(self, check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Finding {
         Finding { area: self, check, found: found.into(), verdict: Verdict::Problem(advice.into()) }
     }
 
     /// Virtual machines, containers and older kernels do not report everything; that is no fault of the machine.
-    pub fn not_reported(self, check: &'static str) -> Finding {
+    pub(super) fn not_reported(self, check: &'static str) -> Finding {
         self.ok(check, "not reported")
     }
 }
 
 impl Verdict {
-    pub fn word(&self) -> &'static str {
+    pub(super) fn word(&self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Advice(_) => "advice",
@@ -57,20 +57,20 @@ impl Verdict {
     }
 
     /// The advice with its reason; `None` for `Ok`.
-    pub fn advice(&self) -> Option<&str> {
+    pub(super) fn advice(&self) -> Option<&str> {
         match self {
             Self::Ok => None,
             Self::Advice(text) | Self::Problem(text) => Some(text),
         }
     }
 
-    pub fn is_problem(&self) -> bool {
+    pub(super) fn is_problem(&self) -> bool {
         matches!(self, Self::Problem(_))
     }
 }
 
 impl Finding {
-    pub fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         json!({
             "area": self.area.0, "check": self.check, "found": self.found,
             "verdict": self.verdict.word(), "advice": self.verdict.advice(),
@@ -79,7 +79,7 @@ impl Finding {
 }
 
 /// All findings as text: by area, then what to do. Problems come last, next to the shell's prompt.
-pub fn report(findings: &[Finding]) -> String {
+pub(super) fn report(findings: &[Finding]) -> String {
     let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
     let mut page = String::new();
     let mut area = None;
@@ -120,7 +120,7 @@ fn list(page: &mut String, title: &str, findings: &[&Finding]) {
 }
 
 /// A size to a tenth of its unit: what is free changes while the page is read.
-pub fn show_size(bytes: u64) -> String {
+pub(super) fn show_size(bytes: u64) -> String {
     const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match UNITS.iter().find(|(_, unit)| *unit <= bytes) {
         Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / *unit as f64),

@@ -7,7 +7,7 @@ use super::machine::Machine;
 use super::needs::Needs;
 use super::pinned_core::is_absent;
 
-pub fn examine(machine: &Machine, needs: &Needs) -> Vec<Finding> {
+pub(super) fn examine(machine: &Machine, needs: &Needs) -> Vec<Finding> {
     let of_core = |core: &usize| [isolated(machine, *core), tick(machine, *core), callbacks(machine, *core)];
     needs.cores.iter().filter(|core| !is_absent(machine, **core)).flat_map(of_core).collect()
 }

@@ -25,12 +25,12 @@ impl Version {
 }
 
 /// `rings` is the outcome of [`try_rings`].
-pub fn examine(machine: &Machine, rings: &Result<usize, ReactorError>) -> Vec<Finding> {
+pub(super) fn examine(machine: &Machine, rings: &Result<usize, ReactorError>) -> Vec<Finding> {
     vec![version(machine), permission(machine), outcome(rings)]
 }
 
 /// Creates as many rings as the node, all at once because they share a limit, and closes them.
-pub fn try_rings(count: usize) -> Result<usize, ReactorError> {
+pub(super) fn try_rings(count: usize) -> Result<usize, ReactorError> {
     let reactors = (0..count).map(|_| Reactor::new(0)).collect::<Result<Vec<_>, _>>()?;
     Ok(reactors.len())
 }

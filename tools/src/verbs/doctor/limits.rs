@@ -19,7 +19,7 @@ struct Limit {
     hard: u64,
 }
 
-pub fn examine(machine: &Machine, needs: &Needs) -> Vec<Finding> {
+pub(super) fn examine(machine: &Machine, needs: &Needs) -> Vec<Finding> {
     let limits = machine.text("proc/self/limits").unwrap_or_default();
     vec![open_files(&limits, needs), locked_memory(&limits), core_file(&limits)]
 }

@@ -11,7 +11,7 @@ const SWAPPINESS_MAX: u64 = 1;
 /// Cgroups v1 report "no limit" as a number less than a page below 2^63.
 const UNLIMITED_BYTES: u64 = 1 << 62;
 
-pub fn examine(machine: &Machine, needs: &Needs) -> Vec<Finding> {
+pub(super) fn examine(machine: &Machine, needs: &Needs) -> Vec<Finding> {
     vec![huge_pages(machine), defrag(machine), available(machine, needs), group_limit(machine, needs), swap(machine)]
 }
 

@@ -5,7 +5,7 @@ use super::machine::Machine;
 use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
+pub(super) struct Mount {
     /// `254:0`
     pub device: String,
     pub point: PathBuf,
@@ -25,7 +25,7 @@ const REMOTE: [&str; 9] = ["nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "cep
 
 impl Mount {
     /// The innermost mount that holds `dir`. Of two mounts at one point the later covers the earlier.
-    pub fn of(machine: &Machine, dir: &Path) -> Option<Self> {
+    pub(super) fn of(machine: &Machine, dir: &Path) -> Option<Self> {
         let dir = dir.canonicalize().ok()?;
         let text = machine.text("proc/self/mountinfo")?;
         let mounts = text.lines().filter_map(Self::parse).filter(|mount| dir.starts_with(&mount.point));
@@ -47,7 +47,7 @@ impl Mount {
         })
     }
 
-    pub fn examine(mount: Option<&Self>) -> Vec<Finding> {
+    pub(super) fn examine(mount: Option<&Self>) -> Vec<Finding> {
         let Some(mount) = mount else { return vec![DISK.not_reported("file system")] };
         vec![mount.judge_kind(), mount.judge_options()]
     }

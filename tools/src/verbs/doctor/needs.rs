@@ -13,7 +13,7 @@ const ORDER_BYTES: u64 = 512;
 const MEMORY_BESIDE_BYTES: u64 = 1 << 30;
 
 #[derive(Clone, Debug)]
-pub struct Needs {
+pub(super) struct Needs {
     /// Each pinned thread's core, the journal's first.
     pub cores: Vec<usize>,
     /// `None` where neither a configuration nor `--data-dir` names it.
@@ -26,7 +26,7 @@ pub struct Needs {
 
 impl Needs {
     /// `core` takes precedence over the configuration.
-    pub fn of(config: &Config, core: Option<usize>) -> Self {
+    pub(super) fn of(config: &Config, core: Option<usize>) -> Self {
         let first = core.unwrap_or(config.node.core);
         let cores = match config.node.threads {
             Threads::Single => vec![first],
@@ -46,12 +46,12 @@ impl Needs {
     }
 
     /// Each pinned thread has a ring, and so has the feed.
-    pub fn rings(&self) -> usize {
+    pub(super) fn rings(&self) -> usize {
         self.cores.len() + 1
     }
 
     /// The core of the thread that writes the journal.
-    pub fn journal_core(&self) -> usize {
+    pub(super) fn journal_core(&self) -> usize {
         *self.cores.first().expect("a node has at least one pinned thread")
     }
 }

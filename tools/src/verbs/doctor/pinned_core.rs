@@ -6,7 +6,7 @@ use super::finding::Finding;
 use super::machine::Machine;
 use super::needs::Needs;
 
-pub fn examine(machine: &Machine, needs: &Needs) -> Vec<Finding> {
+pub(super) fn examine(machine: &Machine, needs: &Needs) -> Vec<Finding> {
     let of_core = |core: &usize| {
         let core = *core;
         let mut findings = vec![presence(machine, core)];
@@ -19,7 +19,7 @@ pub fn examine(machine: &Machine, needs: &Needs) -> Vec<Finding> {
 }
 
 /// Whether the core is known not to exist. Nothing else is reported about such a core.
-pub fn is_absent(machine: &Machine, core: usize) -> bool {
+pub(super) fn is_absent(machine: &Machine, core: usize) -> bool {
     online(machine).is_some_and(|list| !list.contains(core))
 }
 

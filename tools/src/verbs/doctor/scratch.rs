@@ -9,7 +9,7 @@ use wal::block::{BLOCK_BYTES, blocks};
 use zerocopy::IntoBytes;
 
 /// A file of zeroed and synced blocks, as the journal's files are: a hole would cost a metadata write at its first use.
-pub fn anonymous_file(dir: &Path, block_count: usize) -> io::Result<File> {
+pub(super) fn anonymous_file(dir: &Path, block_count: usize) -> io::Result<File> {
     let file = tempfile::tempfile_in(dir)?;
     file.write_all_at(blocks(block_count * BLOCK_BYTES).as_bytes(), 0)?;
     file.sync_all()?;
@@ -17,7 +17,7 @@ pub fn anonymous_file(dir: &Path, block_count: usize) -> io::Result<File> {
 }
 
 /// Switches the file to O_DIRECT, which bypasses the page cache, and writes its first block that way.
-pub fn write_direct(file: &File) -> io::Result<()> {
+pub(super) fn write_direct(file: &File) -> io::Result<()> {
     fcntl_setfl(file, fcntl_getfl(file)? | OFlags::DIRECT)?;
     file.write_all_at(blocks(BLOCK_BYTES).as_bytes(), 0)
 }

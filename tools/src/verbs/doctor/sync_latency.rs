@@ -33,7 +33,7 @@ const P50_MAX: Duration = Duration::from_micros(500);
 const P99_MAX: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Debug)]
-pub struct Latencies {
+pub(super) struct Latencies {
     /// In ascending order; at least one.
     sorted: Vec<Duration>,
     /// The core of the measuring thread; none where it could not be pinned.
@@ -42,7 +42,7 @@ pub struct Latencies {
 
 impl Latencies {
     /// Measures on a thread of its own, so that pinning and the reactor's time slice end with it.
-    pub fn measure(dir: &Path, core: usize) -> Result<Self> {
+    pub(super) fn measure(dir: &Path, core: usize) -> Result<Self> {
         let dir = dir.to_owned();
         let thread = std::thread::spawn(move || {
             let pinned = pin_to(core);
@@ -70,7 +70,7 @@ impl Latencies {
     }
 }
 
-pub fn judge(latencies: &Latencies) -> Finding {
+pub(super) fn judge(latencies: &Latencies) -> Finding {
     let found = latencies.text();
     if latencies.quantile(50) <= P50_MAX && latencies.quantile(99) <= P99_MAX {
         return DISK.ok(CHECK, found);
@@ -81,7 +81,7 @@ pub fn judge(latencies: &Latencies) -> Finding {
 }
 
 /// `ok`, because what prevents the measurement is a finding of its own.
-pub fn not_measured(why: &str) -> Finding {
+pub(super) fn not_measured(why: &str) -> Finding {
     DISK.ok(CHECK, format!("not measured: {why}"))
 }
 

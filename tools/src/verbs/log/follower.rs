@@ -11,7 +11,7 @@ use wal::walk::Start;
 /// Frames are printed before they are durable, as all frames at the end of the log are.
 const NEWEST: Lsn = Lsn(u64::MAX);
 
-pub struct LogFollower<'f> {
+pub(super) struct LogFollower<'f> {
     reader: &'f StateReader,
     out: &'f mut Output,
     json: bool,
@@ -22,12 +22,12 @@ pub struct LogFollower<'f> {
 
 impl<'f> LogFollower<'f> {
     /// Continues after `last`.
-    pub fn new(reader: &'f StateReader, last: Lsn, out: &'f mut Output, json: bool) -> Self {
+    pub(super) fn new(reader: &'f StateReader, last: Lsn, out: &'f mut Output, json: bool) -> Self {
         Self { reader, out, json, last, follower: None }
     }
 
     /// Prints what is new. Where the node has overwritten the journal since the last call, the complete log is scanned.
-    pub fn poll(&mut self) -> Result<()> {
+    pub(super) fn poll(&mut self) -> Result<()> {
         let acknowledged = self.reader.directory().mark_seq()?;
         if let Some(follower) = &mut self.follower {
             while let Some(frame) = follower.next_frame(NEWEST)? {

@@ -10,7 +10,7 @@ use wal::lineage::Lineage;
 use wal::recover::Recovered;
 
 /// Every frame is proved on the way, and none is applied.
-pub fn inspect(dir: &DataDir, json: bool) -> Result<()> {
+pub(super) fn inspect(dir: &DataDir, json: bool) -> Result<()> {
     let reader = dir.reader()?;
     let log = reader.scan()?;
     let found = log.for_each_record(log.first_record(), |_, _| Ok(true))?;

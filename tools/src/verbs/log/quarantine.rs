@@ -22,7 +22,7 @@ use wal::walk::Start;
 /// Every start, replay, restore and backup from then on skips the command: it keeps its sequence and does nothing. This
 /// cannot be taken back, because the commands after it are applied to a state without it.
 #[derive(Args, Debug)]
-pub struct Quarantine {
+pub(super) struct Quarantine {
     /// The data directory of a stopped node
     #[arg(long, value_name = "D")]
     data_dir: PathBuf,
@@ -41,7 +41,7 @@ pub struct Quarantine {
 }
 
 impl Quarantine {
-    pub fn run(&self) -> Result<u8> {
+    pub(super) fn run(&self) -> Result<u8> {
         // Locked for a dry run too, because the log of a running node changes.
         let reader = StateReader::of(Directory::open(&self.data_dir)?)?.interruptible(Interrupt::on_signals()?);
         let list = list_with(reader.directory(), Lsn(self.seq), &self.reason).map_err(refused)?;

@@ -10,7 +10,7 @@ use wal::recover::Inspection;
 use wal::units::Lsn;
 
 #[derive(Debug, thiserror::Error)]
-pub enum QuarantineError {
+pub(super) enum QuarantineError {
     #[error(transparent)]
     Log(#[from] WalError),
     #[error("quarantining sequence {seq}: it is outside the log, which has {begins} to {end}")]
@@ -31,7 +31,8 @@ pub enum QuarantineError {
 }
 
 /// The directory's list with `seq` added. Fails where the command must not be skipped.
-pub fn list_with(directory: &Directory, seq: Lsn, reason: &str) -> Result<Quarantine, QuarantineError> {
+#[expect(clippy::disallowed_methods, reason = "the time of the decision is part of the list")]
+pub(super) fn list_with(directory: &Directory, seq: Lsn, reason: &str) -> Result<Quarantine, QuarantineError> {
     if reason.is_empty() || REASON_BYTES_MAX < reason.len() || reason.contains(['\n', '\r']) {
         return Err(QuarantineError::Reason);
     }

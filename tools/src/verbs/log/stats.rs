@@ -17,7 +17,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 const UNREADABLE: &str = "unreadable";
 
 #[derive(Args, Debug)]
-pub struct Stats {
+pub(super) struct Stats {
     #[command(flatten)]
     dir: DataDir,
     /// Only commands at or after this time: 2026-11-25T12:56:53Z, or nanoseconds since 1970
@@ -55,7 +55,7 @@ struct Counted {
 }
 
 impl Stats {
-    pub fn run(&self) -> Result<()> {
+    pub(super) fn run(&self) -> Result<()> {
         let reader = self.dir.reader()?;
         let log = reader.scan()?;
         let start = self.from.map_or(log.first_record(), |from| Start::At(wal::units::Lsn(from)));

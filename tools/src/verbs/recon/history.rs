@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 /// The rows that the history lacks because the log continues after its end, computed from the log.
-pub struct Unwritten {
+pub(super) struct Unwritten {
     /// After this sequence the history is complete.
     begins: Seq,
     /// The last sequence that the history has.
@@ -30,7 +30,7 @@ pub struct Unwritten {
 }
 
 impl Unwritten {
-    pub fn new(begins: Seq, written: Seq, end: Seq) -> Self {
+    pub(super) fn new(begins: Seq, written: Seq, end: Seq) -> Self {
         let (transfers, messages, events) = (Vec::new(), BTreeMap::new(), Vec::new());
         Self { begins, written, end, checks: 0, transfers, messages, events }
     }
@@ -76,7 +76,7 @@ impl StreamSink for MessageCounter<'_> {
     }
 }
 
-pub fn of_history(history: &History<'_>, replica: &Replica, unwritten: &Unwritten) -> Result<Vec<Finding>> {
+pub(super) fn of_history(history: &History<'_>, replica: &Replica, unwritten: &Unwritten) -> Result<Vec<Finding>> {
     let mut ledger = Ledger { begins: unwritten.begins, ..Ledger::default() };
     let at = replica.engine.stamp().seq;
     for (account, _) in replica.engine.accounts().iter() {

@@ -10,7 +10,7 @@ use book::verify::Inconsistent;
 use node::replica::Replica;
 use std::collections::BTreeMap;
 
-pub fn of_state(replica: &Replica) -> Vec<Finding> {
+pub(super) fn of_state(replica: &Replica) -> Vec<Finding> {
     let engine = &replica.engine;
     let mut findings: Vec<Finding> = conservation(engine);
     findings.push(holds(engine));
@@ -105,7 +105,7 @@ fn lists(engine: &Engine) -> Finding {
 }
 
 /// A replay ends where a recorded hash disagrees, so after a replay all of them have agreed.
-pub fn checks(unwritten: &Unwritten, applied: u64) -> Finding {
+pub(super) fn checks(unwritten: &Unwritten, applied: u64) -> Finding {
     let figures = format!("{} recorded hashes in {applied} commands applied, all equal", unwritten.checks);
     Finding::new("checks", figures, Vec::new())
 }

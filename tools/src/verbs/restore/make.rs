@@ -28,7 +28,7 @@ use wal::units::{Lsn, NodeId, Timeline};
 
 /// The result of a restore.
 #[derive(Debug)]
-pub struct Restored {
+pub(super) struct Restored {
     pub seq: Seq,
     pub ts: TsNs,
     pub identity: Identity,
@@ -37,7 +37,7 @@ pub struct Restored {
 }
 
 /// Makes the directory `new` with the state that `reader` has at `seq`.
-pub fn restore(
+pub(super) fn restore(
     reader: &StateReader,
     log: &ScannedLog<'_>,
     seq: Seq,

@@ -18,7 +18,7 @@ use wal::units::Lsn;
 
 /// The part of a backup that is fetched.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'w> {
+pub(super) struct Wanted<'w> {
     /// Up to this sequence, or everything.
     pub until: Option<Seq>,
     /// Up to this time.
@@ -28,7 +28,7 @@ pub struct Wanted<'w> {
     pub secrets_file: Option<&'w Path>,
 }
 
-pub struct Source {
+pub(super) struct Source {
     pub reader: StateReader,
     /// The last sequence of a backup, of which less may have been fetched.
     backup_end: Option<Seq>,
@@ -38,7 +38,7 @@ pub struct Source {
 
 impl Source {
     /// `from` is a data directory or a backup. A backup is fetched to a directory beside `new`.
-    pub fn open(from: &str, wanted: Wanted<'_>, new: &Path, interrupt: &Interrupt) -> Result<Self> {
+    pub(super) fn open(from: &str, wanted: Wanted<'_>, new: &Path, interrupt: &Interrupt) -> Result<Self> {
         if is_backup(from) {
             return Self::fetch(from, wanted, new, interrupt);
         }
@@ -69,7 +69,7 @@ impl Source {
     }
 
     /// The number of the source's commands after `seq`. `log_end` is the end of the log that was read.
-    pub fn commands_after(&self, seq: Seq, log_end: Seq) -> u64 {
+    pub(super) fn commands_after(&self, seq: Seq, log_end: Seq) -> u64 {
         self.backup_end.unwrap_or(log_end).0.saturating_sub(seq.0)
     }
 }

@@ -16,7 +16,7 @@ use wal::directory::Directory;
 use wal::quarantine::Quarantine;
 
 #[derive(Args, Debug)]
-pub struct Create {
+pub(super) struct Create {
     #[command(flatten)]
     ops: OpsAddress,
     /// The data directory of a stopped node
@@ -31,7 +31,7 @@ pub struct Create {
 }
 
 impl Create {
-    pub fn run(&self) -> Result<u8> {
+    pub(super) fn run(&self) -> Result<u8> {
         let taken = match &self.data_dir {
             Some(data_dir) => self.offline(data_dir)?,
             None => self.online()?,

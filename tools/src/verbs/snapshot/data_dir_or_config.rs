@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use wal::directory::Directory;
 
 #[derive(Args, Clone, Debug)]
-pub struct DataDirOrConfig {
+pub(super) struct DataDirOrConfig {
     /// The data directory
     #[arg(long, value_name = "D", required_unless_present = "config")]
     pub data_dir: Option<PathBuf>,
@@ -17,18 +17,18 @@ pub struct DataDirOrConfig {
 }
 
 impl DataDirOrConfig {
-    pub fn config(&self) -> Result<Option<Config>> {
+    pub(super) fn config(&self) -> Result<Option<Config>> {
         Ok(self.config.as_deref().map(Config::load_values).transpose()?)
     }
 
-    pub fn path(&self) -> Result<PathBuf> {
+    pub(super) fn path(&self) -> Result<PathBuf> {
         if let Some(path) = &self.data_dir {
             return Ok(path.clone());
         }
         Ok(self.config()?.context("no data directory was named: give --data-dir or --config")?.node.data_dir)
     }
 
-    pub fn read_only(&self) -> Result<Directory> {
+    pub(super) fn read_only(&self) -> Result<Directory> {
         Ok(Directory::open_read_only(&self.path()?)?)
     }
 }

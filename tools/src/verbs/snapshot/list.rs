@@ -12,7 +12,7 @@ use wal::recover::Inspection;
 use wal::snapshot::SnapshotReader;
 
 #[derive(Args, Debug)]
-pub struct List {
+pub(super) struct List {
     #[command(flatten)]
     dir: DataDirOrConfig,
     /// Print one line of JSON
@@ -21,7 +21,7 @@ pub struct List {
 }
 
 impl List {
-    pub fn run(&self) -> Result<u8> {
+    pub(super) fn run(&self) -> Result<u8> {
         let directory = self.dir.read_only()?;
         let base = Inspection::open(&directory)?.base()?.seq;
         let mut out = Output::new();

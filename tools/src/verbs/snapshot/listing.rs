@@ -5,7 +5,7 @@ use book::state_hash::StateHash;
 use serde_json::{Value, json};
 use wal::snapshot::{SnapshotFile, SnapshotHeader};
 
-pub fn as_json(file: &SnapshotFile, header: &SnapshotHeader) -> Value {
+pub(super) fn as_json(file: &SnapshotFile, header: &SnapshotHeader) -> Value {
     json!({
         "path": file.path, "seq": header.tail.seq.0, "timeline": header.timeline.0, "ts_ns": header.time,
         "bytes": file.bytes, "log_bytes": header.log_bytes, "chain": header.tail.chain.to_string(),
@@ -13,7 +13,7 @@ pub fn as_json(file: &SnapshotFile, header: &SnapshotHeader) -> Value {
     })
 }
 
-pub fn as_text(file: &SnapshotFile, header: &SnapshotHeader) -> String {
+pub(super) fn as_text(file: &SnapshotFile, header: &SnapshotHeader) -> String {
     let (seq, bytes, time) = (header.tail.seq.0, file.bytes, time_text::show(header.time));
     format!("{seq:>12}  {time:<30}  {bytes:>12} bytes  {}  {}", StateHash(header.state_hash), header.build)
 }

@@ -17,7 +17,7 @@ use wal::snapshot::SnapshotFile;
 use wal::units::Lsn;
 
 #[derive(Args, Debug)]
-pub struct Prune {
+pub(super) struct Prune {
     #[command(flatten)]
     dir: DataDirOrConfig,
     /// The number of newest intact snapshots that stay, at least one
@@ -43,7 +43,7 @@ struct Outcome {
 }
 
 impl Prune {
-    pub fn run(&self) -> Result<u8> {
+    pub(super) fn run(&self) -> Result<u8> {
         let interrupt = Interrupt::on_signals()?;
         let directory = Directory::open(&self.dir.path()?)
             .context("a running node prunes by itself, as snapshot.keep and store.retain_* say; stop it first")?;

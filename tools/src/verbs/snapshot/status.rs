@@ -20,7 +20,7 @@ use wal::snapshot::{SnapshotFile, SnapshotHeader};
 use wal::units::Lsn;
 
 #[derive(Args, Debug)]
-pub struct Status {
+pub(super) struct Status {
     #[command(flatten)]
     dir: DataDirOrConfig,
     /// Print one line of JSON
@@ -42,7 +42,7 @@ struct View {
 }
 
 impl Status {
-    pub fn run(&self) -> Result<u8> {
+    pub(super) fn run(&self) -> Result<u8> {
         let directory = self.dir.read_only()?;
         let view = View::of(&directory, self.dir.config()?.as_ref())?;
         let mut out = Output::new();

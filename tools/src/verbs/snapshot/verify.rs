@@ -20,7 +20,7 @@ use wal::snapshot::{SnapshotFile, SnapshotHeader, SnapshotReader};
 use wal::units::{Lsn, Timeline};
 
 #[derive(Args, Debug)]
-pub struct Verify {
+pub(super) struct Verify {
     #[command(flatten)]
     dir: OptionalDataDir,
     /// Single files, in any directory [default: all snapshots of the data directory]
@@ -44,7 +44,7 @@ struct OptionalDataDir {
 
 impl Verify {
     /// The exit code is that of the first snapshot that is not intact.
-    pub fn run(&self) -> Result<u8> {
+    pub(super) fn run(&self) -> Result<u8> {
         let interrupt = Interrupt::on_signals()?;
         let directory = self.directory()?;
         let files = match &directory {

@@ -21,7 +21,7 @@ const LOBSTER_PRICE_E9: i64 = 100_000;
 const SHARE_E8: i64 = 100_000_000;
 
 #[derive(Args, Debug)]
-pub struct BookAt {
+pub(super) struct BookAt {
     /// The market's name
     #[arg(value_name = "MARKET")]
     symbol: String,
@@ -39,7 +39,7 @@ pub struct BookAt {
 }
 
 impl BookAt {
-    pub fn run(&self) -> Result<u8> {
+    pub(super) fn run(&self) -> Result<u8> {
         let state = self.when.state()?;
         let mut out = Output::new();
         out.text(self.show(&state)?)?;

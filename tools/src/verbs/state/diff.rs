@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("second").args(["with_seq", "with_dir"]).required(true).multiple(true)))]
-pub struct Diff {
+pub(super) struct Diff {
     #[command(flatten)]
     dir: DataDir,
     /// The first state's sequence [default: the end of the log]
@@ -32,7 +32,7 @@ pub struct Diff {
 
 impl Diff {
     /// Two directories must have the same state at the same sequence; the exit code says where they have not.
-    pub fn run(&self) -> Result<u8> {
+    pub(super) fn run(&self) -> Result<u8> {
         let first = state_at(&self.dir, self.at_seq)?;
         let data_dir = self.with_dir.clone().unwrap_or_else(|| self.dir.data_dir.clone());
         let with_seq = self.with_seq.or(Some(first.seq().0));

@@ -7,7 +7,7 @@ use book::units::Seq;
 use clap::Args;
 
 #[derive(Args, Debug)]
-pub struct When {
+pub(super) struct When {
     #[command(flatten)]
     pub dir: DataDir,
     /// The state at this sequence [default: the end of the log]
@@ -19,12 +19,12 @@ pub struct When {
 }
 
 impl When {
-    pub fn state(&self) -> Result<StateAt> {
+    pub(super) fn state(&self) -> Result<StateAt> {
         state_at(&self.dir, self.at_seq)
     }
 }
 
-pub fn state_at(dir: &DataDir, seq: Option<u64>) -> Result<StateAt> {
+pub(super) fn state_at(dir: &DataDir, seq: Option<u64>) -> Result<StateAt> {
     let state = dir.reader()?.state(seq.map(Seq))?;
     state.report_skipped_snapshots();
     Ok(state)

@@ -37,6 +37,7 @@ pub fn watch(client: OpsClient, interval: Duration) -> Result<()> {
 }
 
 /// Samples until the receiver is gone. A failure to sample is sent as well.
+#[expect(clippy::disallowed_methods, reason = "the view is refreshed at an interval")]
 fn sample_forever(client: &OpsClient, interval: Duration, sender: &SyncSender<Result<Sample>>) {
     loop {
         thread::sleep(interval);
