@@ -116,11 +116,15 @@ impl EngineLoop {
     pub fn new(
         engine: Engine,
         translator: Translator,
-        wiring: Wiring,
+        mut wiring: Wiring,
         release: Release,
         check_every: u64,
         continuations: Continuations,
     ) -> Self {
+        let release = release.planted(Mutation::AnswerBeforeSync, |_| Release::Applied { write_every_ns: 0 });
+        if release == Release::Durable {
+            wiring.watermarks.release_after_durable();
+        }
         let mut continuations = continuations.into_commands();
         continuations.reserve(64);
         assert!(check_every > 1, "there is something between two checks");
@@ -129,7 +133,7 @@ impl EngineLoop {
             translator,
             events: Events::new(),
             wiring,
-            release: release.planted(Mutation::AnswerBeforeSync, |_| Release::Applied { write_every_ns: 0 }),
+            release,
             written_at_ns: 0,
             continuations,
             check_every,

@@ -128,6 +128,13 @@ pub struct EngineWatermarks {
     pub released: WatermarkWriter<Seq>,
 }
 
+impl EngineWatermarks {
+    /// From now on `seq_released` never passes `seq_durable`: no answer leaves before its command is durable.
+    pub fn release_after_durable(&mut self) {
+        self.released.bounds.push(self.durable.reader());
+    }
+}
+
 /// The writers of the shadow. They are zero until the shadow has loaded its state.
 #[derive(Debug)]
 pub struct ShadowWatermarks {
@@ -197,6 +204,16 @@ mod tests {
     fn a_watermark_that_falls_is_our_own_fault() {
         let (mut writers, _readers) = watermarks(Seq(7));
         writers.engine.released.advance(Seq(6));
+    }
+
+    #[test]
+    #[should_panic(expected = "seq_released stays within its bound")]
+    fn nothing_is_released_before_it_is_durable() {
+        let (mut writers, _readers) = watermarks(Seq(7));
+        writers.engine.release_after_durable();
+        writers.engine.applied.advance(Seq(9));
+        writers.engine.durable.advance(Seq(8));
+        writers.engine.released.advance(Seq(9));
     }
 
     #[test]
