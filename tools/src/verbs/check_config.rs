@@ -42,7 +42,7 @@ impl CheckConfig {
                 println!("{}", json!({ "ok": false, "errors": errors }));
                 Ok(exit::CONFIG)
             }
-            Err(errors) => Err(Failure::of(exit::CONFIG, format!("{} mistakes\n{errors}", errors.errors.len()))),
+            Err(errors) => Err(Failure::of(exit::CONFIG, format!("{}\n{errors}", mistakes(errors.errors.len())))),
         }
     }
 
@@ -71,4 +71,8 @@ impl CheckConfig {
             );
         }
     }
+}
+
+fn mistakes(count: usize) -> String {
+    if count == 1 { "1 mistake".to_owned() } else { format!("{count} mistakes") }
 }

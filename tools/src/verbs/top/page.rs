@@ -115,11 +115,11 @@ fn stages(before: &Sample, after: &Sample, change: Option<Change>) -> Vec<PageLi
 
 fn loops(before: &Sample, after: &Sample, change: Option<Change>) -> Vec<PageLine> {
     let mut lines =
-        vec![PageLine::title(format!("{:<12}{:<8}{:>12}{:>18}", "loop", "", "last tick", "cycles a second"))];
+        vec![PageLine::title(format!("{:<13}{:<7}{:>12}{:>18}", "loop", "", "last tick", "cycles a second"))];
     for now in &after.loops {
         let cycles = change.and_then(|change| cycles_per_second(before, now, change));
         let cycles = or_dash(cycles.map(|rate| grouped(rate.round() as u64)));
-        let text = format!("{:<12}{:<8}{:>9} ms{cycles:>18}", now.name, now.state, grouped(now.age_ms));
+        let text = format!("{:<13}{:<7}{:>9} ms{cycles:>18}", now.name, now.state, grouped(now.age_ms));
         lines.push(if now.state == "ok" { PageLine::plain(text) } else { PageLine::alarm(text) });
     }
     lines
@@ -215,7 +215,7 @@ stage      a second     mean   p99 <= |     p50     p90     p99   p99.9     max
 total            10  10.0 us  10.0 us | 10.0 us 10.0 us 11.0 us 12.0 us 1.50 ms
 
 loop                   last tick   cycles a second
-engine      ok              1 ms            10,000
+engine       ok             1 ms            10,000
 ",
         );
     }
@@ -231,7 +231,7 @@ engine      ok              1 ms            10,000
         let lines = of(&late, &late);
         let alarms: Vec<&str> = lines.iter().filter(|l| l.tone == Tone::Alarm).map(|l| l.text.as_str()).collect();
         assert_eq!(alarms[0], "not_ready: engine: last tick 2000 ms ago");
-        assert!(alarms[1].starts_with("engine      late") && alarms[1].ends_with(" -"), "{alarms:?}");
+        assert!(alarms[1].starts_with("engine       late") && alarms[1].ends_with(" -"), "{alarms:?}");
         let text: Vec<String> = lines.into_iter().map(|line| line.text).collect();
         assert!(text[0].starts_with("pinion  NOT READY") && text[3].ends_with("no time has passed yet"), "{text:?}");
         assert!(text.iter().any(|line| line.starts_with("commands                 -             100")), "{text:?}");
