@@ -101,7 +101,8 @@ fn a_trading_node_shows_its_rates_and_its_latencies() {
     assert_eq!(cycles(&once).len(), 4, "the old name of a loop is not shown: {:?}", cycles(&once));
 
     let page = output_of(0, &["top", "--once", "--interval", "100ms", "--url", &served.url]);
-    for part in ["ready  (version", "commands   ", "durable", "journal   ", "p99.9", "engine       ok", "market readers"]
+    for part in
+        ["ready  (version", "commands   ", "durable", "journal   ", "p99.9", "engine       ok", "market readers"]
     {
         assert!(page.contains(part), "{part:?} is missing in\n{page}");
     }
