@@ -1,13 +1,15 @@
 //! The log as pure storage: numbered opaque records, in order, durable before they are acknowledged, proved when read.
 //!
-//! A module imports only from modules listed before it, so the list is also the order to read them in: the names of
-//! things ([`block`], [`units`]), what is written ([`frame`]) and how that fails ([`poison`], [`error`]), what it
-//! is written to ([`medium`] over a [`table`] in [`rocks`], in steps of `writeback`; [`durable_file`],
-//! [`segment`]), where the newest frames go ([`head`], driven by [`blocking`] outside of a node) and the older ones
-//! ([`store`]), the small files beside them ([`identity`], [`mark`], [`lineage`], [`quarantine`]), how a start
-//! finds the log ([`scan`], [`verdict`]) within a [`directory`], how it is walked ([`walk`], [`recover`],
-//! [`follow`]), and what is kept elsewhere or beside it ([`piece`], [`snapshot`]). [`mutation`] has the planted
-//! faults of tests.
+//! A module imports only from modules listed before it, so this is also the order to read them in:
+//!
+//! - the names of things: [`block`], [`units`]; planted faults for the simulator: [`mutation`]
+//! - what is written: [`frame`]; how that fails: [`poison`], [`error`]
+//! - what it is written to: a [`table`] in [`rocks`], `writeback` of files, [`medium`], [`durable_file`], [`segment`]
+//! - what is kept: [`snapshot`] files, the newest frames in the [`head`], all older ones in the [`store`]
+//! - how a start finds the end of the log: [`scan`], [`verdict`]
+//! - the data directory: [`identity`], [`mark`], [`directory`], [`lineage`], [`quarantine`]
+//! - how the log is read: [`walk`], [`follow`], [`recover`]; how tests and offline tools write it: [`blocking`]
+//! - how a backup keeps it: [`piece`]
 //!
 //! What never enters: the meaning of a record, a thread, a clock, a ring, a socket, a log line. It could store chess
 //! moves.

@@ -1,5 +1,4 @@
-//! `LINEAGE`, the directories that a restored one descends from: a short text with a line for each restore, oldest
-//! first.
+//! `LINEAGE`, the restores that led to a data directory: a short text with a line for each, oldest first.
 //!
 //! ```text
 //! format 1

@@ -1,8 +1,8 @@
 //! Snapshot files: the state after one record of the log, in opaque pieces; complete, or refused.
 //!
 //! ```text
-//! 0                      192    each piece                          the end
-//! | magic ... build, crc | tag | coding | 0 | raw | stored | crc | bytes ... | tag 0 .. | pieces | BLAKE3 of all before |
+//! 0                      192  each piece                              the end
+//! | magic ... build, crc | tag coding 0 raw stored crc | bytes ... | tag 0 ... | pieces | BLAKE3 of all before |
 //! ```
 //!
 //! Invariants: a file is written under a temporary name, synced and renamed, and its directory is synced, so a file
