@@ -25,12 +25,14 @@ use crate::rings::admin_port::AdminPort;
 use crate::rings::stages::StageTotals;
 use crate::status::Status;
 use crate::status::lifecycle::Lifecycle;
+use crate::status::watermarks::Watermark;
 use admin::{AdminState, is_bearer};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use book::units::Seq;
 use command_queue::CommandQueue;
 use health::Health;
 use hyper::server::conn::http1;
@@ -101,8 +103,14 @@ impl OpsServer {
         let address = listener.local_addr().map_err(OpsError::Thread)?;
         let OpsHandles { lifecycle, status, admin, stages, shadow } = ends;
         let command_queue = Arc::new(CommandQueue::new(admin, registry));
+        let released = status.watermarks.released.clone();
         let health = Arc::new(Health::new(config, lifecycle, status));
-        let router = router(config, Arc::clone(&command_queue), shadow, Arc::clone(&health), Arc::clone(&stages))?;
+        let ops = OpsState {
+            health: Arc::clone(&health),
+            stages: Arc::clone(&stages),
+            metrics_token: metrics_token(config)?,
+        };
+        let router = router(config, ops, Arc::clone(&command_queue), shadow, released)?;
         let limits = ConnectionLimits {
             connections_max: config.limits.ops_connections_max,
             header_bytes_max: config.limits.header_bytes_max,
@@ -158,32 +166,36 @@ struct OpsState {
 
 fn router(
     config: &Config,
+    ops: OpsState,
     command_queue: Arc<CommandQueue>,
     shadow: ShadowPort,
-    health: Arc<Health>,
-    stages: Arc<StageTotals>,
+    released: Watermark<Seq>,
 ) -> Result<Router, OpsError> {
     let listen = &config.listen;
     let admin = AdminState {
         command_queue,
         shadow,
+        released,
         token: read_token("listen.ops_token_file", listen.ops_token_file.as_deref())?,
         cancel_on_disconnect: config.session.cancel_on_disconnect,
         cancel_window_ms: u32::try_from(config.session.cancel_window.as_millis()).unwrap_or(u32::MAX),
         body_timeout: config.limits.header_timeout,
     };
-    let metrics_token = read_token("listen.metrics_token_file", listen.metrics_token_file.as_deref())?;
     let ops = Router::new()
         .route("/live", get(async || Json(json!({ "live": true }))))
         .route("/ready", get(async |State(ops): State<Arc<OpsState>>| ops.health.ready_response()))
         .route("/health", get(async |State(ops): State<Arc<OpsState>>| ops.health.report()))
         .route("/metrics", get(show_metrics))
         .route("/version", get(async || health::version()))
-        .with_state(Arc::new(OpsState { health, stages, metrics_token }));
+        .with_state(Arc::new(ops));
     Ok(ops
         .nest("/admin", admin::routes(Arc::new(admin)))
         .fallback(async || Refusal::no_such_endpoint())
         .layer(DefaultBodyLimit::max(config.limits.body_bytes_max)))
+}
+
+fn metrics_token(config: &Config) -> Result<Option<Secret>, OpsError> {
+    read_token("listen.metrics_token_file", config.listen.metrics_token_file.as_deref())
 }
 
 fn read_token(key: &'static str, path: Option<&Path>) -> Result<Option<Secret>, OpsError> {

@@ -271,7 +271,7 @@ impl Shadow {
         let is_time = HISTORY_EVERY_NS <= now.0.saturating_sub(self.history_at_ns);
         self.history_due |= history.is_full() || is_time && history.has_rows() || is_asked_for_history;
         snapshots.due |= wiring.schedule.is_due(tail.seq, now);
-        let is_asked = snapshots.requests_len() > 0 || is_asked_for_history;
+        let is_asked = snapshots.is_asked_at(tail.seq) || is_asked_for_history;
         let is_due = (self.history_due || snapshots.due) && self.log_end_at_start < self.tail.seq;
         if (is_asked || is_due) && !self.is_checked() {
             self.wiring.watermarks.check_wanted.advance(Seq(self.tail.seq.0));
@@ -295,7 +295,7 @@ impl Shadow {
             if self.history_due {
                 self.commit_history(now)?;
             }
-            if self.snapshots.is_wanted() {
+            if self.snapshots.is_wanted_at(self.tail.seq) {
                 self.take_snapshot(now)?;
             }
         } else if ROWS_HELD_MAX <= self.history.bytes_held() {
@@ -326,7 +326,7 @@ impl Shadow {
         }
         // Dropping the questions answers each with `ShadowPortError::Gone`.
         self.questions.clear();
-        self.snapshots.refuse(&format!("no snapshot of a state that differs from the live engine's: {divergence}"));
+        self.snapshots.refuse_all(&format!("no snapshot of a state that differs from the live engine's: {divergence}"));
     }
 
     fn publish(&mut self, now: TsNs) {

@@ -141,7 +141,9 @@ impl Original {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         for _ in 0..2 {
             trade_so_many(&running, &mut traders, 1_500);
-            runtime.block_on(running.node().port.snapshot()).expect("the shadow runs").expect("the snapshot was taken");
+            let covers = running.node().status.watermarks.released.get();
+            let taken = runtime.block_on(running.node().port.snapshot(covers));
+            taken.expect("the shadow runs").expect("the snapshot was taken");
         }
         assert_eq!(running.stop(), 0);
         let stale_db = node_dir.dir.path().join("stale");

@@ -42,12 +42,13 @@ fn snapshots(node_dir: &NodeDir) -> Vec<PathBuf> {
 }
 
 fn take_snapshot(running: &common::RunningNode) -> u64 {
-    snapshot_of(&running.node().port)
+    snapshot_of(&running.node().port, &running.node().status)
 }
 
-fn snapshot_of(port: &ShadowPort) -> u64 {
+fn snapshot_of(port: &ShadowPort, status: &Status) -> u64 {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(port.snapshot()).expect("the shadow runs").expect("the snapshot was taken").0.tail.seq.0
+    let covers = status.watermarks.released.get();
+    runtime.block_on(port.snapshot(covers)).expect("the shadow runs").expect("the snapshot was taken").0.tail.seq.0
 }
 
 /// Price and quantity of each level of the newest snapshot in wire units; tick and lot are one.
@@ -206,7 +207,8 @@ fn simultaneous_requests_share_one_snapshot() {
         let asked: Vec<_> = (0..8)
             .map(|_| {
                 let port = running.node().port.clone();
-                scope.spawn(move || snapshot_of(&port))
+                let status = running.node().status.clone();
+                scope.spawn(move || snapshot_of(&port, &status))
             })
             .collect();
         asked.into_iter().map(|asked| asked.join().expect("the node answered")).collect()

@@ -9,6 +9,7 @@ use super::refusal::Refusal;
 use super::to_commands::{ToCommands, funds_move, key_spec, session_spec};
 use crate::config::secrets::{NewPassword, Secret, random_text};
 use crate::replica::questions::ShadowPort;
+use crate::status::watermarks::Watermark;
 use api::admin::*;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Query, Request, State};
@@ -20,6 +21,7 @@ use axum::{Json, Router};
 use book::command::{Admin, CodMode, Command};
 use book::session::KEY_BYTES_MAX;
 use book::state_hash::StateHash;
+use book::units::Seq;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -32,6 +34,8 @@ const PAUSE_AFTER_WRONG_TOKEN: Duration = Duration::from_millis(200);
 pub struct AdminState {
     pub command_queue: Arc<CommandQueue>,
     pub shadow: ShadowPort,
+    /// The last command whose answers may have been sent. A snapshot on demand covers all that was answered before.
+    pub released: Watermark<Seq>,
     /// `None` if the configuration names no token file: the API then refuses every request.
     pub token: Option<Secret>,
     /// Defaults of a new session.
@@ -192,14 +196,15 @@ async fn add_key(State(state): State<Shared>, mode: Query<Mode>, Body(request): 
     Ok(Json(answer))
 }
 
-/// Takes a snapshot. It is not a command and not in the log. Answered once the file is durable under its own name.
+/// Takes a snapshot that covers every command answered before this request. It is not a command and not in the log.
+/// Answered once the file is durable under its own name.
 async fn take_snapshot(State(state): State<Shared>, mode: Query<Mode>) -> Answer {
     let mut answer = Map::new();
     if mode.dry_run {
         answer.insert("dry_run".to_owned(), true.into());
         return Ok(Json(answer));
     }
-    let (header, bytes) = state.shadow.snapshot().await?.map_err(Refusal::no_snapshot)?;
+    let (header, bytes) = state.shadow.snapshot(state.released.get()).await?.map_err(Refusal::no_snapshot)?;
     answer.insert("seq".to_owned(), header.tail.seq.0.into());
     answer.insert("ts_ns".to_owned(), header.time.into());
     answer.insert("bytes".to_owned(), bytes.into());

@@ -30,8 +30,8 @@ type Question = Box<dyn FnOnce(&Replica) + Send>;
 pub enum ShadowRequest {
     /// Runs `question` once the shadow has applied `seq`; with `history`, once the history is written up to it too.
     Ask { seq: Seq, history: bool, question: Question },
-    /// Takes a snapshot once a check has confirmed the state.
-    Snapshot { reply: oneshot::Sender<SnapshotOutcome> },
+    /// Takes a snapshot once the shadow has applied `seq` and a check has confirmed the state.
+    Snapshot { seq: Seq, reply: oneshot::Sender<SnapshotOutcome> },
 }
 
 /// The end that sends requests. Cheap to clone.
@@ -70,10 +70,10 @@ impl ShadowPort {
         self.send_question(seq, true, |_| ())?.blocking_recv().map_err(|_| ShadowPortError::Gone)
     }
 
-    /// Returns once a snapshot has been taken, or has failed.
-    pub async fn snapshot(&self) -> Result<SnapshotOutcome, ShadowPortError> {
+    /// Returns once a snapshot of the state after `seq` or a later command has been taken, or has failed.
+    pub async fn snapshot(&self, seq: Seq) -> Result<SnapshotOutcome, ShadowPortError> {
         let (reply, answer) = oneshot::channel();
-        self.send(ShadowRequest::Snapshot { reply })?;
+        self.send(ShadowRequest::Snapshot { seq, reply })?;
         answer.await.map_err(|_| ShadowPortError::Gone)
     }
 

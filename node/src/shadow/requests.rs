@@ -3,6 +3,7 @@
 use super::Shadow;
 use crate::replica::questions::{SHADOW_REQUESTS_MAX, ShadowRequest};
 use book::units::Seq;
+use wal::units::Lsn;
 
 impl Shadow {
     /// Receives requests, up to `SHADOW_REQUESTS_MAX` waiting ones. Further requests stay in the channel, which refuses
@@ -12,7 +13,7 @@ impl Shadow {
             let Ok(request) = self.wiring.inlet.requests.try_recv() else { break };
             match request {
                 ShadowRequest::Ask { .. } => self.questions.push(request),
-                ShadowRequest::Snapshot { reply } => self.snapshots.request(reply),
+                ShadowRequest::Snapshot { seq, reply } => self.snapshots.request(Lsn(seq.0), reply),
             }
         }
     }

@@ -12,8 +12,8 @@ use wal::error::WalError;
 use wal::snapshot::SnapshotHeader;
 
 impl Shadow {
-    /// Takes a snapshot of the state as it is now, unless the last one is of the same sequence, and answers all
-    /// requests.
+    /// Takes a snapshot of the state as it is now, unless the last one is of the same sequence, and answers the
+    /// requests that it covers.
     pub(super) fn take_snapshot(&mut self, now: TsNs) -> Result<(), ShadowError> {
         self.wiring.schedule.tried(self.tail.seq, now);
         let is_current = |newest: &&(SnapshotHeader, u64)| newest.0.tail == self.tail;
@@ -24,7 +24,7 @@ impl Shadow {
                 self.try_snapshot()?
             }
         };
-        self.snapshots.answer(&outcome);
+        self.snapshots.answer(self.tail.seq, &outcome);
         Ok(())
     }
 

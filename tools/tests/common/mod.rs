@@ -108,7 +108,8 @@ impl Running {
     /// Takes a snapshot and returns its sequence.
     pub(crate) fn snapshot(&self) -> u64 {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let taken = runtime.block_on(self.node().port.snapshot()).expect("the node runs").expect("a snapshot");
+        let covers = self.node().status.watermarks.released.get();
+        let taken = runtime.block_on(self.node().port.snapshot(covers)).expect("the node runs").expect("a snapshot");
         taken.0.tail.seq.0
     }
 
