@@ -234,8 +234,8 @@ impl Ladder {
             NIL
         } else {
             let youngest = orders.get_mut(level.tail);
-            assert!(youngest.price == price, "a level has one price");
-            assert!(youngest.next == NIL, "the youngest order of a level is the last of its queue");
+            debug_assert!(youngest.price == price, "a level has one price");
+            debug_assert!(youngest.next == NIL, "the youngest order of a level is the last of its queue");
             youngest.next = slot;
             level.tail
         };
@@ -253,20 +253,20 @@ impl Ladder {
         let order = *orders.get(slot);
         if order.prev != NIL {
             let older = orders.get_mut(order.prev);
-            assert!(older.next == slot, "the older neighbour in a queue links to the order");
+            debug_assert!(older.next == slot, "the older neighbour in a queue links to the order");
             older.next = order.next;
         } else if order.next != NIL {
             let level = levels.level_mut(order.level);
-            assert!(level.head == slot, "an order without an older neighbour is the head of its level");
+            debug_assert!(level.head == slot, "an order without an older neighbour is the head of its level");
             level.head = order.next;
         }
         if order.next != NIL {
             let younger = orders.get_mut(order.next);
-            assert!(younger.prev == slot, "the younger neighbour in a queue links to the order");
+            debug_assert!(younger.prev == slot, "the younger neighbour in a queue links to the order");
             younger.prev = order.prev;
         } else if order.prev != NIL {
             let level = levels.level_mut(order.level);
-            assert!(level.tail == slot, "an order without a younger neighbour is the tail of its level");
+            debug_assert!(level.tail == slot, "an order without a younger neighbour is the tail of its level");
             level.tail = order.prev;
         }
         if order.prev == NIL && order.next == NIL {

@@ -144,8 +144,9 @@ impl Orders {
         self.free_head == NIL && self.slots.len() == ORDER_SLOTS_MAX as usize
     }
 
-    /// Gives the order a slot and a new id. The caller has checked `is_full`.
-    #[inline]
+    /// Gives the order a slot and a new id. The caller has checked `is_full`. Inlined always, so that an order is built
+    /// where it stays: as a call it would be written twice.
+    #[inline(always)]
     pub fn insert(&mut self, mut order: Order) -> u32 {
         assert!(!self.is_full(), "admission refuses orders when no slot is left");
         let slot = if self.free_head == NIL {
