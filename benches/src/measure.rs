@@ -153,6 +153,7 @@ pub struct Run {
 }
 
 /// Drives the stream from its first command and times its main part; ends early when `limit` of CPU time is used up.
+#[inline(never)]
 pub fn throughput<S: Subject>(mut subject: S, work: &Work, limit: Option<Duration>) -> Run {
     let mut tally = Tally::default();
     let prefill_started = thread_cpu();

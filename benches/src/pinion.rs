@@ -202,7 +202,7 @@ impl<I: Ids> Subject for Pinion<I> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn place<F: Fills>(&mut self, order: &Cmd, fills: &mut F) -> u32 {
         let side = book_side(order.side);
         let taker = self.take(order.id, side, order.price, u64::from(order.qty), 0, fills);
@@ -214,7 +214,7 @@ impl<I: Ids> Subject for Pinion<I> {
         taker.leaves.0 as u32
     }
 
-    #[inline]
+    #[inline(always)]
     fn cancel(&mut self, id: u64) -> Option<Removed> {
         let slot = self.ids.find(&self.pool.orders, id)?;
         self.book.unlink(&mut self.pool, slot);
@@ -224,7 +224,7 @@ impl<I: Ids> Subject for Pinion<I> {
         Some(removed)
     }
 
-    #[inline]
+    #[inline(always)]
     fn amend<F: Fills>(&mut self, order: &Cmd, qty: Option<u32>, fills: &mut F) -> Option<Removed> {
         let slot = self.ids.find(&self.pool.orders, order.id)?;
         self.book.unlink(&mut self.pool, slot);

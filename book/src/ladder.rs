@@ -244,7 +244,7 @@ impl Ladder {
         order.prev = tail.planted(Mutation::BackLinkForgotten, |_| NIL);
         order.next = NIL;
         order.level = idx;
-        assert!(self.best.is_some_and(|best| best.key <= key), "no level is better than the best");
+        debug_assert!(self.best.is_some_and(|best| best.key <= key), "no level is better than the best");
     }
 
     /// Takes an order out of its queue. A level without orders leaves the tree.
@@ -367,7 +367,7 @@ impl Ladder {
     #[inline]
     fn remove_level(&mut self, levels: &mut Levels, level: LevelIdx, key: u32) {
         let leaf = &mut levels.leaves[(level >> FAN_BITS) as usize];
-        assert!(leaf.base == key & !FAN_MASK, "a level lies in the leaf that covers its key");
+        debug_assert!(leaf.base == key & !FAN_MASK, "a level lies in the leaf that covers its key");
         assert!(leaf.bits & 1 << (key & FAN_MASK) != 0, "a level that is removed was in use");
         leaf.bits &= !(1 << (key & FAN_MASK));
         self.level_count -= 1;
@@ -382,9 +382,12 @@ impl Ladder {
             } else {
                 self.smallest(levels)
             };
-            assert!(self.best.is_none_or(|best| key < best.key), "the next best level is worse than the best one was");
+            debug_assert!(
+                self.best.is_none_or(|best| key < best.key),
+                "the next best level is worse than the best one was"
+            );
         }
-        assert!(self.best.is_some() == (0 < self.level_count), "a ladder with levels has a best one");
+        debug_assert!(self.best.is_some() == (0 < self.level_count), "a ladder with levels has a best one");
     }
 
     /// Frees the empty leaf of `key` and every node that it leaves empty, then lowers a root with a single child.

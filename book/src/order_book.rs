@@ -103,7 +103,7 @@ impl OrderBook {
     pub fn rest(&mut self, pool: &mut Pool, slot: u32) {
         let order = pool.orders.get(slot);
         let side = order.traits.side();
-        assert!(0 < order.leaves.0 && 0 < order.price.0, "an order rests with something open, at a price");
+        debug_assert!(0 < order.leaves.0 && 0 < order.price.0, "an order rests with something open, at a price");
         assert!(!self.crosses(side, order.price), "a resting order never crosses the book");
         self.sides[side.idx()].append(&mut pool.levels, &mut pool.orders, slot);
     }
@@ -130,7 +130,7 @@ impl OrderBook {
             let slot = pool.levels.head(best.level).planted(Mutation::YoungestFirst, |_| youngest(pool, best));
             let maker = pool.orders.get(slot);
             assert!(maker.traits.side() != taker.side && 0 < maker.leaves.0, "a maker is open, on the other side");
-            assert!(ladder.key(maker.price) == best.key, "a maker rests at the price of its level");
+            debug_assert!(ladder.key(maker.price) == best.key, "a maker rests at the price of its level");
             // When this maker is used up, the next one in its queue is needed.
             if maker.next != NIL {
                 pool.orders.fetch(maker.next);

@@ -170,7 +170,7 @@ impl Orders {
     pub fn remove(&mut self, slot: u32) {
         let order = &mut self.slots[slot as usize];
         assert!(!order.id.is_none(), "a slot is freed once");
-        assert!(order.id.slot() == slot, "an order's id names its slot");
+        debug_assert!(order.id.slot() == slot, "an order's id names its slot");
         order.id = OrderId::NONE;
         order.leaves = QtyLots(0);
         order.next = self.free_head;
