@@ -93,6 +93,13 @@ pub struct SetMarketLimits {
     pub price_band_ppm: Option<i32>,
 }
 
+/// Raises the rules version of the log. The way back is closed from there on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RaiseRules {
+    pub version: u16,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetFeeTier {

@@ -25,7 +25,7 @@ use std::pin::pin;
 use std::task::{Context as Waking, Poll, Waker};
 use std::time::{Duration, Instant};
 use wal::directory::Directory;
-use wal::identity::Identity;
+use wal::identity::{FORMAT_NEWEST, Identity};
 use wal::recover::inspect;
 use wal::units::{Lsn, NodeId, Timeline};
 
@@ -85,7 +85,13 @@ impl Fixture {
         let config = Config::from_parts(&text, path, [], values, Build::of_this_binary())
             .map_err(|errors| anyhow!("the bench's configuration: {errors:?}"))?;
         let geometry = config.journal.geometry();
-        let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
+        let identity = Identity {
+            format: FORMAT_NEWEST,
+            node_id: NodeId([7; 16]),
+            timeline: Timeline(1),
+            seq_base: Lsn(0),
+            geometry,
+        };
         Directory::create(&config.node.data_dir, &identity, 0)?;
         Ok(Self { config })
     }
@@ -177,7 +183,7 @@ impl RunningNode {
     #[expect(clippy::disallowed_methods, reason = "a benchmark waits for the node between two looks")]
     fn admin(&self, admin: Admin) -> Result<Vec<Event>> {
         let port = &self.admin;
-        let mut answer = pin!(port.submit(Command::Admin(Box::new(admin))));
+        let mut answer = pin!(port.submit(admin.into()));
         let mut waking = Waking::from_waker(Waker::noop());
         let deadline = Instant::now() + ANSWER_MAX;
         while Instant::now() < deadline {

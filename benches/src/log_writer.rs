@@ -7,7 +7,7 @@
 //! No write waits for the disk: nothing is acknowledged before `finish`, which syncs all of it.
 
 use anyhow::{Context, Result, bail};
-use book::codec::{RECORD_BYTES_MAX, encode};
+use book::codec::{PayloadVersion, RECORD_BYTES_MAX, encode};
 use book::command::Command;
 use book::units::TsNs;
 use std::fs::File;
@@ -76,7 +76,7 @@ impl LogWriter {
     }
 
     pub fn append(&mut self, ts: TsNs, command: &Command) -> Result<()> {
-        let len = encode(ts, command, &mut self.record)?;
+        let len = encode(PayloadVersion::default(), ts, command, &mut self.record)?;
         if !self.head.has_room(len) {
             self.write_frame()?;
         }
@@ -140,7 +140,7 @@ mod tests {
     use book::engine::{Capacity, Engine};
     use book::testing::workload::{Profile, Workload};
     use book::units::Stamp;
-    use wal::identity::Identity;
+    use wal::identity::{FORMAT_NEWEST, Identity};
     use wal::segment::Geometry;
     use wal::units::{Lsn, NodeId, Timeline};
 
@@ -149,7 +149,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         // Two small segments, so that the log overwrites each several times.
         let geometry = Geometry { segment_count: 2, segment_bytes: 128 << 10 };
-        let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
+        let identity = Identity {
+            format: FORMAT_NEWEST,
+            node_id: NodeId([7; 16]),
+            timeline: Timeline(1),
+            seq_base: Lsn(0),
+            geometry,
+        };
         let path = dir.path().join("data");
         Directory::create(&path, &identity, 0).expect("the path is new");
         let directory = Directory::open(&path).expect("the directory was just made");

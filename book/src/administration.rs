@@ -14,6 +14,7 @@ use crate::instrument::{check_fee_tier, check_fees, check_limits};
 use crate::mutation::{Mutation, Planted};
 use crate::order_book::OrderBook;
 use crate::reject::AdminReason;
+use crate::rules::{Rules, RulesVersion};
 use crate::session::{
     COD_WINDOW_MS_MAX, KEY_ADDRESS_BYTES_MAX, KEY_ADDRESSES_MAX, KEY_BYTES_MAX, KEYS_MAX, PASSWORD_HASH_BYTES_MAX,
 };
@@ -46,8 +47,18 @@ impl Engine {
             Admin::RevokeKey { key } => self.revoke_key(key),
             Admin::Deposit(funds) => self.deposit(funds, sink),
             Admin::Withdraw(funds) => self.withdraw(funds, sink),
+            Admin::SetRules { version } => self.set_rules(*version),
         };
         sink.push(answer.unwrap_or_else(|reason| Event::AdminRejected { reason }));
+    }
+
+    fn set_rules(&mut self, version: RulesVersion) -> Answer {
+        let rules = Rules::of(version).expect("a log that asks for later rules is refused before it is applied");
+        if rules <= self.rules {
+            return Err(AdminReason::RulesNotRaised);
+        }
+        self.rules = rules;
+        Ok(Event::RulesChanged { version })
     }
 
     fn add_asset(&mut self, symbol: Symbol, scale: u8) -> Answer {

@@ -145,7 +145,7 @@ impl Engine {
         let hold = admit_limit_terms(market, order.side, price, qty, QtyLots(0))?;
         let mut unfillable = false;
         if order.tif == Tif::Fok {
-            let found = self.probe(market, order, price, Want::Lots(qty))?;
+            let found = self.probe(market, order, price, Want::lots(qty))?;
             unfillable = !found.is_complete();
         }
         Ok(Admitted { limit: price, qty, hold, unfillable })
@@ -155,7 +155,7 @@ impl Engine {
         let rules = &market.rules;
         admit_qty(rules, qty)?;
         let limit = market_limit(market, order.side);
-        let found = self.probe(market, order, limit, Want::Lots(qty))?;
+        let found = self.probe(market, order, limit, Want::lots(qty))?;
         if found.qty == qty && found.cost < rules.limits.notional_min {
             return Err(RejectReason::Notional);
         }
@@ -178,7 +178,7 @@ impl Engine {
             return Err(RejectReason::Notional);
         }
         let limit = market_limit(market, order.side);
-        let found = self.probe(market, order, limit, Want::Quote(quote))?;
+        let found = self.probe(market, order, limit, Want::quote(quote))?;
         // Self-trade prevention takes quantity off the order too, so the order needs that much more.
         let qty = QtyLots(found.qty.0.checked_add(found.decremented.0).ok_or(RejectReason::QtyRange)?);
         if qty.0 == 0 && found.used_up {
@@ -210,11 +210,23 @@ impl Engine {
     }
 }
 
-/// What a probe looks for.
+/// What a probe looks for: up to so many lots, for up to so much of the quote asset.
 #[derive(Clone, Copy, Debug)]
-enum Want {
-    Lots(QtyLots),
-    Quote(Units),
+struct Want {
+    lots: Option<QtyLots>,
+    quote: Option<Units>,
+}
+
+impl Want {
+    /// An order by quantity has no quote budget. One of 2^64 units would end where orders of its own that it meets are
+    /// worth that much in all, and hold too little for what it pays to others behind them.
+    fn lots(lots: QtyLots) -> Self {
+        Self { lots: Some(lots), quote: None.planted(Mutation::BudgetSpentByOwn, |_| Some(Units(u64::MAX))) }
+    }
+
+    fn quote(quote: Units) -> Self {
+        Self { lots: None, quote: Some(quote) }
+    }
 }
 
 /// What a probe found in the book.
@@ -251,10 +263,8 @@ fn probe(
     let ladder = market.book.ladder(side.opposite());
     let reach = ladder.key(limit);
     let mut found = Found::default();
-    let (mut lots_left, mut quote_left) = match want {
-        Want::Lots(qty) => (qty.0, u64::MAX),
-        Want::Quote(quote) => (u64::MAX, quote.0),
-    };
+    let mut lots_left = want.lots.map_or(u64::MAX, |lots| lots.0);
+    let mut quote_left = want.quote.map(|quote| quote.0);
     for (reached_count, (_, maker)) in market.book.queue(pool, side.opposite()).enumerate() {
         if ladder.key(maker.price) > reach {
             break;
@@ -269,14 +279,15 @@ fn probe(
             Treatment::Trade | Treatment::Decrement => {}
         }
         let lot_cost = maker.price.notional(QtyLots(1), scale)?;
-        let qty = maker.leaves.0.min(lots_left).min(quote_left / lot_cost.0);
+        let affordable = quote_left.map_or(u64::MAX, |left| left / lot_cost.0);
+        let qty = maker.leaves.0.min(lots_left).min(affordable);
         if qty == 0 {
             found.used_up = true;
             break;
         }
         let cost = maker.price.notional(QtyLots(qty), scale)?;
         lots_left -= qty;
-        quote_left -= cost.0;
+        quote_left = quote_left.map(|left| left - cost.0);
         // A decrement uses quantity up without a trade, so nothing is paid.
         if own == Treatment::Decrement {
             found.decremented.0 = found.decremented.0.checked_add(qty)?;
@@ -284,15 +295,13 @@ fn probe(
             found.qty.0 = found.qty.0.checked_add(qty)?;
             found.cost.0 = found.cost.0.checked_add(cost.0).filter(|&cost| cost <= UNITS_MAX)?;
         }
-        if qty < maker.leaves.0 || lots_left == 0 || quote_left == 0 {
+        if qty < maker.leaves.0 || lots_left == 0 || quote_left == Some(0) {
             found.used_up = true;
             break;
         }
     }
-    match want {
-        Want::Lots(qty) => assert!(found.qty <= qty, "a probe finds at most the quantity that is wanted"),
-        Want::Quote(quote) => assert!(found.cost <= quote, "a probe spends at most the amount that is given"),
-    }
+    assert!(want.lots.is_none_or(|lots| found.qty <= lots), "a probe finds at most the quantity that is wanted");
+    assert!(want.quote.is_none_or(|quote| found.cost <= quote), "a probe spends at most the amount that is given");
     Some(found)
 }
 

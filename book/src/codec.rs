@@ -1,7 +1,15 @@
 //! Commands as bytes for the log, events for histories and rows for snapshots: bincode 2 in its standard configuration
 //! (little endian, variable-length integers).
 //!
-//! Nothing is encoded or decoded anywhere else. The format is frozen, and golden bytes in the tests pin it.
+//! Nothing is encoded or decoded anywhere else. The format is frozen, and golden bytes in the tests pin it. From payload
+//! version 2 on a record begins with a prefix that names the version:
+//!
+//! ```text
+//! version 1    | ts | command           a varint never begins with ff
+//! version 2    | ff | 02 | ts | command
+//! ```
+//!
+//! So a reader needs no more than the bytes to know what they are, and one log may have both, one after the other.
 
 use crate::command::Command;
 use crate::event::Event;
@@ -23,6 +31,45 @@ const CONFIG: Configuration = standard();
 const DECODE_CLAIM_MAX: usize = 64 * RECORD_BYTES_MAX;
 const _: () = assert!(33 * RECORD_BYTES_MAX <= DECODE_CLAIM_MAX);
 
+/// How payloads are written: records here, and the pieces of snapshots, which begin in the same way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PayloadVersion {
+    /// Without a prefix, as in directories of format 1.
+    One,
+    #[default]
+    Two,
+}
+
+/// The first byte of a prefix. No number of bincode begins with it, and every payload of version 1 begins with a number
+/// or a text.
+const PREFIX_MARK: u8 = 0xff;
+const PREFIX_TWO: [u8; 2] = [PREFIX_MARK, 2];
+
+impl PayloadVersion {
+    /// The version in a data directory of this format.
+    pub fn of_format(format: u32) -> Self {
+        if format < 2 { Self::One } else { Self::Two }
+    }
+
+    /// The bytes before a payload of this version.
+    pub fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::One => &[],
+            Self::Two => &PREFIX_TWO,
+        }
+    }
+
+    /// The version of these bytes, and what follows its prefix.
+    pub fn split(bytes: &[u8]) -> Result<(Self, &[u8]), CodecError> {
+        match bytes {
+            [PREFIX_MARK, 2, rest @ ..] => Ok((Self::Two, rest)),
+            [PREFIX_MARK, version, ..] => Err(CodecError::UnknownVersion(*version)),
+            [PREFIX_MARK] => Err(CodecError::Undecodable("the version is missing".to_owned())),
+            _ => Ok((Self::One, bytes)),
+        }
+    }
+}
+
 /// A command with its time. Its sequence is its place in the log.
 #[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct Record {
@@ -38,20 +85,26 @@ pub enum CodecError {
     Undecodable(String),
     #[error("{0} bytes follow the end of the value")]
     TrailingBytes(usize),
+    #[error("payload version {0} is not known: a later build wrote it")]
+    UnknownVersion(u8),
 }
 
 /// Writes the record to the front of `into` and gives its length.
-pub fn encode(ts: TsNs, command: &Command, into: &mut [u8]) -> Result<usize, CodecError> {
+pub fn encode(version: PayloadVersion, ts: TsNs, command: &Command, into: &mut [u8]) -> Result<usize, CodecError> {
     let room = into.len().min(RECORD_BYTES_MAX);
+    let (prefix, body) = into[..room].split_at_mut_checked(version.prefix().len()).ok_or(CodecError::TooLarge(room))?;
+    prefix.copy_from_slice(version.prefix());
     // The tuple has the same bytes as `Record` and saves a copy of the command.
-    let encoded = bincode::encode_into_slice((ts, command), &mut into[..room], CONFIG);
-    let len = encoded.map_err(|_| CodecError::TooLarge(room))?;
+    let encoded = bincode::encode_into_slice((ts, command), body, CONFIG);
+    let len = prefix.len() + encoded.map_err(|_| CodecError::TooLarge(room))?;
     assert!(0 < len && len <= RECORD_BYTES_MAX, "a record has bytes and keeps its bound");
     Ok(len)
 }
 
+/// The record that these bytes are, whatever version it was written in.
 pub fn decode(bytes: &[u8]) -> Result<Record, CodecError> {
-    decode_all(bytes)
+    let (_, body) = PayloadVersion::split(bytes)?;
+    decode_all(body)
 }
 
 /// Appends an event to a history.

@@ -1,10 +1,13 @@
 //! Commands: everything that changes state, as the log stores it.
 //!
 //! A command is a request, decoded into ticks, lots and ids, before any decision about it. Invariant: its bytes are
-//! bincode 2 in the standard configuration (see `codec`), and variants and fields are only ever appended.
+//! bincode 2 in the standard configuration (see `codec`), which has no names: variants are only ever appended, and a
+//! struct never gains a field.
 
+use crate::acted::Acted;
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
 use crate::reject::RejectReason;
+use crate::rules::{Rules, RulesVersion};
 use crate::units::{Ppm, PriceTicks, QtyLots, TsNs, Units};
 use bincode::{Decode, Encode};
 
@@ -22,10 +25,45 @@ pub enum Command {
     SetSession(SetSession),
     /// The session's connection has ended and its grace window is over: its cancel-on-disconnect takes effect.
     SessionDown(SessionDown),
-    /// In a box, because it is rare and large and would make every other command as large.
+    /// In a box, because it is rare and large and would make every other command as large. Written under rules 1 only;
+    /// later logs have `Acted`.
     Admin(Box<Admin>),
     /// Written by the live engine: the hash of its state before this command. It changes nothing and has no answer.
     Check(Check),
+    /// What people do, with who did it.
+    Acted(Box<Acted>),
+    /// The first record of every start. It changes nothing and has no answer.
+    Opened(Box<Opened>),
+}
+
+/// Which build opened the log, and when: so the log itself says who wrote what follows, and where a clock has jumped.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Opened {
+    /// At most `BUILD_BYTES_MAX` bytes.
+    pub build: String,
+    /// The format of the data directory.
+    pub format: u32,
+    /// The wall clock at the start. The record's own time is log time, which never runs back.
+    pub wall: TsNs,
+}
+
+/// The longest name of a build in `Opened`.
+pub const BUILD_BYTES_MAX: usize = 96;
+
+impl Command {
+    /// The rules version that this command asks for and that this build does not know. A log that has such a command
+    /// goes on under outcomes that this build cannot give, so it is refused there and never applied.
+    pub fn rules_unknown(&self) -> Option<RulesVersion> {
+        let admin = match self {
+            Self::Admin(admin) => admin,
+            Self::Acted(acted) => acted.admin()?,
+            _ => return None,
+        };
+        match admin {
+            Admin::SetRules { version } if Rules::of(*version).is_none() => Some(*version),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -335,6 +373,10 @@ pub enum Admin {
     },
     Deposit(FundsMove),
     Withdraw(FundsMove),
+    /// Raise the rules version. The way back is closed from there on: a build that does not know it refuses the log.
+    SetRules {
+        version: RulesVersion,
+    },
 }
 
 /// A market as an administrator describes it, in the decimal units of the wire, before the checks of `instrument`.
@@ -438,7 +480,7 @@ pub struct KeySpec {
     pub account: AccountId,
     /// 1 to 64 bytes, unique.
     pub key: String,
-    /// Bit 0 to read, bit 1 to trade, bit 2 to withdraw.
+    /// `PERMISSION_READ`, `PERMISSION_TRADE` and `PERMISSION_WITHDRAW` of `acted`.
     pub permissions: u8,
     /// Empty for an HMAC key.
     pub ed25519_public: Vec<u8>,

@@ -14,6 +14,7 @@ use crate::ladder::Levels;
 use crate::mutation::{Mutation, Planted};
 use crate::open_orders::{ClOrdIndex, OpenOrders};
 use crate::order_book::{OrderBook, Pool};
+use crate::rules::Rules;
 use crate::running_hash::{CheckState, Divergence, Hashing};
 use crate::session::{Keys, Sessions};
 use crate::slab::{Order, Orders};
@@ -76,6 +77,7 @@ pub struct Market {
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) stamp: Stamp,
+    pub(crate) rules: Rules,
     pub(crate) pool: Pool,
     pub(crate) markets: Vec<Market>,
     pub(crate) accounts: Accounts,
@@ -100,6 +102,7 @@ impl Engine {
     pub fn new(capacity: Capacity) -> Self {
         Self {
             stamp: Stamp { seq: Seq(0), ts: TsNs(0) },
+            rules: Rules::One,
             pool: Pool {
                 orders: Orders::with_capacity(capacity.orders),
                 levels: Levels::with_capacity(capacity.leaves),
@@ -158,6 +161,8 @@ impl Engine {
             Command::SetSession(set) => self.set_session(set, sink),
             Command::SessionDown(down) => self.session_down(down, sink),
             Command::Admin(admin) => self.administer(admin, sink),
+            Command::Acted(acted) => self.act(stamp, acted, sink),
+            Command::Opened(_) => {}
             Command::Check(_) => unreachable!("apply handles checks itself, because they have no outcome"),
         }
     }
@@ -188,6 +193,11 @@ impl Engine {
     /// The sequence and time of the last command that was applied.
     pub fn stamp(&self) -> Stamp {
         self.stamp
+    }
+
+    /// The rules version under which the next command is applied.
+    pub fn rules(&self) -> Rules {
+        self.rules
     }
 
     pub fn market(&self, id: MarketId) -> Option<&Market> {

@@ -9,6 +9,7 @@ use crate::command::{AccountStatus, AmendQty, CodMode, CodScope, MarketStatus, M
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, TradeId, UserName};
 use crate::instrument::{Asset, MarketRules};
 use crate::reject::{AdminReason, RejectReason};
+use crate::rules::RulesVersion;
 use crate::units::{FeeUnits, PriceTicks, QtyLots, Seq, Units};
 use bincode::{Decode, Encode};
 
@@ -104,6 +105,10 @@ pub enum Event {
     },
     AdminRejected {
         reason: AdminReason,
+    },
+    /// From the next command on these rules are in force.
+    RulesChanged {
+        version: RulesVersion,
     },
 }
 

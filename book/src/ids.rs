@@ -44,6 +44,11 @@ dense_id!(
     SessionId
 );
 
+dense_id!(
+    /// An API key, by the order in which keys were added.
+    KeyId
+);
+
 /// The exchange's order id: the order's running number in the high bits, its slot in the low ones.
 ///
 /// The slot finds the order without a hash, and the number proves that it is still the same order. Numbers are unique

@@ -2,11 +2,11 @@
 //!
 //! Read in this order:
 //!
-//! - the words: `units`, `ids`, `reject`, `command`, `event`, and their bytes, `codec`;
+//! - the words: `units`, `ids`, `reject`, `rules`, `command`, `event`, and their bytes, `codec`;
 //! - the state: `instrument`, `accounts`, `session`, `client_ids`, then orders: `slab`, `ladder`, `order_book`,
 //!   `open_orders`, and `extent`, which says where the large arrays lie in memory;
-//! - the rules: `engine`, `admit`, `orders`, `settle`, `mass`, `administration`, and `look_ahead`, which prefetches for
-//!   them;
+//! - the behaviour: `engine`, `admit`, `orders`, `settle`, `mass`, `acted`, `administration`, and `look_ahead`, which
+//!   prefetches for them;
 //! - the proofs: `running_hash`, `check`, `state_hash`, `verify`, and the state as bytes, `snapshot`;
 //! - for tests only: `mutation`, the planted faults, and `testing`, the naive twin and the seeded flow.
 //!
@@ -19,6 +19,7 @@ pub mod command;
 pub mod event;
 pub mod ids;
 pub mod reject;
+pub mod rules;
 pub mod units;
 
 pub mod accounts;
@@ -32,6 +33,7 @@ pub mod open_orders;
 pub mod order_book;
 pub mod slab;
 
+pub mod acted;
 mod administration;
 mod admit;
 pub mod engine;

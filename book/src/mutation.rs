@@ -117,4 +117,8 @@ planted_faults! {
     SlotGivenTwice,
     /// The list of an account keeps an order that ended.
     OpenListKept,
+    /// An act is carried out whoever its actor is.
+    RightsNotChecked,
+    /// What a self-trade prevention takes off an order by quantity spends a quote budget.
+    BudgetSpentByOwn,
 }

@@ -2,10 +2,11 @@
 
 use bincode::{Decode, Encode};
 
-/// Reasons to refuse a client's command, in order of precedence: when several hold, the first is reported.
+/// Reasons to refuse a client's command. When several hold, the one of the lowest [`RejectReason::rank`] is reported.
 ///
-/// The numbers are part of the log, because refusals by the gateway are commands, and never change their meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+/// The numbers are part of the log, because refusals by the gateway are commands, and never change their meaning. They
+/// do not say which reason comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[repr(u8)]
 pub enum RejectReason {
     /// A field has a value outside its domain.
@@ -55,6 +56,14 @@ pub enum RejectReason {
     BalanceOverflow = 24,
 }
 
+impl RejectReason {
+    /// The precedence: lower comes first. Equal only for equal reasons.
+    pub fn rank(self) -> u32 {
+        // Room between two, so that a later reason finds its place without moving the others.
+        self as u32 * 16
+    }
+}
+
 /// Reasons to refuse an administrator's command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode, thiserror::Error)]
 pub enum AdminReason {
@@ -96,4 +105,14 @@ pub enum AdminReason {
     ReferenceMissing,
     #[error("the present status does not allow this change")]
     StatusChange,
+    #[error("the actor has no right to this act")]
+    NotAuthorised,
+    #[error("the rules version is not above the present one: it is only ever raised")]
+    RulesNotRaised,
+    #[error("this build does not know the rules version")]
+    RulesUnknown,
+    #[error(
+        "the data directory has format 1, which can hold no later rules: stop the node, run pinion upgrade format, start it"
+    )]
+    FormatTooOld,
 }

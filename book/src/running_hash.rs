@@ -107,6 +107,8 @@ fn fold_event(hash: u64, event: &Event) -> u64 {
             [24 | tag(u8::from(*repeated)), pair(account.0, asset.0), amount.0, available.0]
         }
         Event::AdminRejected { reason } => [25 | tag(*reason as u8), 0, 0, 0],
+        // 26 is a command that was skipped.
+        Event::RulesChanged { version } => [27, version.0.into(), 0, 0],
     };
     fold(hash, words)
 }

@@ -2,7 +2,7 @@
 //! disconnect.
 
 use crate::command::{CodMode, CodScope, KeySpec, SessionSpec, Throttle};
-use crate::ids::{AccountId, ClOrdId, SessionId, UserName};
+use crate::ids::{AccountId, ClOrdId, KeyId, SessionId, UserName};
 use crate::units::TsNs;
 use std::collections::BTreeMap;
 
@@ -157,6 +157,10 @@ impl Keys {
 
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    pub fn get(&self, id: KeyId) -> Option<&Key> {
+        if id.is_none() { None } else { self.keys.get(id.idx()) }
     }
 
     pub fn find(&self, name: &str) -> Option<&Key> {

@@ -8,11 +8,13 @@
 //! head | assets | markets | accounts | sessions | keys | orders | free slots | open lists | client ids | references
 //!                                                  by queue  in the order   each account's
 //!                                                            of reuse       oldest first
+//! | rules
+//!   above 1
 //! ```
 //!
 //! Invariants: what a load gives has the state hash of what was saved, and does the same from there on; nothing about
-//! memory is stored (capacities, places of levels). Rows are bincode in its standard configuration; fields and sections
-//! are only ever appended, and golden bytes pin them.
+//! memory is stored (capacities, places of levels). Rows are bincode in its standard configuration, which has no names: a
+//! row never gains a field, new facts get a new section, and golden bytes pin all of it.
 
 mod load;
 mod rows;

@@ -6,6 +6,7 @@
 
 use crate::command::Side;
 use crate::engine::{Engine, Market};
+use crate::rules::Rules;
 use crate::slab::Order;
 use std::fmt;
 
@@ -88,6 +89,10 @@ impl Engine {
         walk.number(self.pool.orders.slots_len() as u64);
         for slot in self.pool.orders.free_slots() {
             walk.number(u64::from(slot));
+        }
+        // Nothing under rules 1, so that the hashes in logs from before there were rules stay what they are.
+        if Rules::One < self.rules {
+            walk.number(self.rules as u64);
         }
         walk.finish()
     }

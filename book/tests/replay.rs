@@ -1,6 +1,6 @@
 //! The same log gives the same state: twice, through bytes, in either build, whatever listens.
 
-use book::codec::{RECORD_BYTES_MAX, decode, encode};
+use book::codec::{PayloadVersion, RECORD_BYTES_MAX, decode, encode};
 use book::command::*;
 use book::engine::{Capacity, Engine};
 use book::event::{Event, NoSink};
@@ -60,7 +60,8 @@ fn a_log_replays_through_its_bytes() {
         let mut engine = Engine::new(Capacity::default());
         let mut buffer = vec![0; RECORD_BYTES_MAX];
         for (stamp, command) in stamps(&log) {
-            let len = encode(stamp.ts, command, &mut buffer).expect("a command fits a record");
+            let len =
+                encode(PayloadVersion::default(), stamp.ts, command, &mut buffer).expect("a command fits a record");
             let record = decode(&buffer[..len]).expect("a record reads back");
             engine.apply(Stamp { ts: record.ts, ..stamp }, &record.command, &mut NoSink);
         }

@@ -15,7 +15,7 @@ use book::testing::workload::{Profile, Workload};
 use book::units::{Seq, Stamp};
 use ledger::Ledger;
 use pair::Twin;
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 /// Both engines side by side.
 struct Pair {
@@ -24,14 +24,14 @@ struct Pair {
     ledger: Ledger,
     seq: Seq,
     fill_count: usize,
-    reasons: BTreeSet<RejectReason>,
+    reasons: HashSet<RejectReason>,
 }
 
 /// What a flow touched.
 #[derive(Default)]
 struct Touched {
     fill_count: usize,
-    reasons: BTreeSet<RejectReason>,
+    reasons: HashSet<RejectReason>,
 }
 
 impl Pair {
@@ -39,7 +39,7 @@ impl Pair {
         // Small on purpose: growth of every table is part of the test.
         let engine = Engine::new(Capacity { orders: 1, leaves: 1, markets: 1 });
         let (twin, ledger) = (Twin::default(), Ledger::default());
-        Self { engine, twin, ledger, seq: Seq(0), fill_count: 0, reasons: BTreeSet::new() }
+        Self { engine, twin, ledger, seq: Seq(0), fill_count: 0, reasons: HashSet::new() }
     }
 
     fn apply(&mut self, workload: &mut Workload, command: &Command) {
@@ -93,7 +93,7 @@ fn run(profile: Profile, seed: u64, commands: usize) -> Touched {
 /// More where the code runs faster.
 const SCALE: u64 = if cfg!(debug_assertions) { 1 } else { 4 };
 
-fn run_seeds(profile: Profile, seeds: u64, commands: usize) -> BTreeSet<RejectReason> {
+fn run_seeds(profile: Profile, seeds: u64, commands: usize) -> HashSet<RejectReason> {
     // Two halves on two threads: the seeds share nothing.
     let half = |parity: u64| {
         let seeds = (0..seeds * SCALE).filter(move |seed| seed % 2 == parity);

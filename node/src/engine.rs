@@ -2,4 +2,5 @@
 
 pub mod engine_loop;
 pub mod events;
+pub mod opening;
 pub mod run;

@@ -14,7 +14,7 @@ pub mod health;
 pub mod metrics;
 pub mod refusal;
 pub mod registry;
-pub mod to_commands;
+pub mod to_acts;
 
 use crate::config::Config;
 use crate::config::secrets::{Secret, SecretError};
@@ -26,12 +26,12 @@ use crate::rings::stages::StageTotals;
 use crate::status::Status;
 use crate::status::lifecycle::Lifecycle;
 use crate::status::watermarks::Watermark;
-use admin::{AdminState, is_bearer};
+use admin::{AdminState, PeerAddress, is_bearer};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use book::units::Seq;
 use command_queue::CommandQueue;
 use health::Health;
@@ -189,7 +189,7 @@ fn router(
         .route("/version", get(async || health::version()))
         .with_state(Arc::new(ops));
     Ok(ops
-        .nest("/admin", admin::routes(Arc::new(admin)))
+        .nest(admin::MOUNT, admin::routes(Arc::new(admin)))
         .fallback(async || Refusal::no_such_endpoint())
         .layer(DefaultBodyLimit::max(config.limits.body_bytes_max)))
 }
@@ -235,14 +235,15 @@ async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimits, 
             accepted = listener.accept() => accepted,
             _ = stopped.wait_for(|stop| *stop) => break,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, address)) = accepted else {
             tokio::time::sleep(PAUSE_AFTER_ACCEPT_ERROR).await;
             continue;
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
+        let service = router.clone().layer(Extension(PeerAddress(address)));
         // Answers are small, and a client waits for each: send them at once. A failure only delays them.
         let _ = stream.set_nodelay(true);
-        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         let mut stopped = stopped.clone();
         tokio::spawn(async move {
             let mut connection = std::pin::pin!(connection);

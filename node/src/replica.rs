@@ -22,26 +22,32 @@ use crate::replica::translate::{Outlet, Translator};
 use crate::rings::feed_items::FeedItem;
 use crate::status::exit;
 use api::binary::stream::SessionSeq;
-use book::codec::{self, CodecError};
+use book::codec::{self, CodecError, PayloadVersion};
 use book::command::{Check, Command};
 use book::engine::Engine;
 use book::event::{Event, Sink};
 use book::ids::SessionId;
+use book::rules::{Rules, RulesVersion};
 use book::running_hash::Divergence;
 use book::snapshot::{Loader, Section, SnapshotError};
 use book::units::{Seq, Stamp};
 use std::path::PathBuf;
 use wal::error::WalError;
 use wal::quarantine::Quarantine;
-use wal::snapshot::{SnapshotHeader, SnapshotReader};
+use wal::snapshot::{SNAPSHOT_VERSION_OLDEST, SnapshotHeader, SnapshotReader};
 
-const _: () = assert!(book::snapshot::PIECE_BYTES_MAX <= wal::snapshot::SNAPSHOT_PIECE_BYTES_MAX);
+const _: () = assert!(
+    book::snapshot::PIECE_BYTES_MAX + wal::snapshot::SNAPSHOT_PREFIX_BYTES_MAX
+        <= wal::snapshot::SNAPSHOT_PIECE_BYTES_MAX
+);
 
 /// Why a record of an intact log cannot be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     #[error("sequence {seq}: {source}")]
     Undecodable { seq: u64, source: CodecError },
+    #[error("sequence {seq} raises the rules to version {version}, and this build knows up to {newest}: use the build that wrote the log", newest = Rules::NEWEST)]
+    UnknownRules { seq: u64, version: RulesVersion },
     #[error("sequence {seq}: its time {ts_ns} is earlier than that of the command before it")]
     TimeRunsBack { seq: u64, ts_ns: u64 },
     #[error("replaying the log with this build gives a different state than the build that wrote it: {0}")]
@@ -51,7 +57,7 @@ pub enum RecordError {
 impl RecordError {
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Undecodable { .. } => exit::UNKNOWN_FORMAT,
+            Self::Undecodable { .. } | Self::UnknownRules { .. } => exit::UNKNOWN_FORMAT,
             Self::TimeRunsBack { .. } => exit::DAMAGED,
             Self::HashDiffers(_) => exit::HASH_DIFFERS,
         }
@@ -81,6 +87,9 @@ pub fn apply_record<S: Sink>(
     let record = decoded.map_err(|source| RecordError::Undecodable { seq: seq.0, source })?;
     if record.ts < before {
         return Err(RecordError::TimeRunsBack { seq: seq.0, ts_ns: record.ts.0 });
+    }
+    if let Some(version) = record.command.rules_unknown() {
+        return Err(RecordError::UnknownRules { seq: seq.0, version });
     }
     let stamp = Stamp { seq, ts: record.ts };
     ApplyFault::strike(seq);
@@ -112,6 +121,7 @@ impl LoadError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::File(error) => exit::code_of(error),
+            Self::State { source: SnapshotError::UnknownRules(_), .. } => exit::UNKNOWN_FORMAT,
             Self::State { .. } | Self::Malformed { .. } => exit::DAMAGED,
             Self::Hash { .. } => exit::HASH_DIFFERS,
         }
@@ -151,8 +161,18 @@ impl Replica {
         }
     }
 
-    /// Writes the replica as the pieces of a snapshot, each with its tag.
-    pub fn save<E>(&self, put: &mut impl FnMut(u8, &[u8]) -> Result<(), E>) -> Result<(), E> {
+    /// Writes the replica as the pieces of a snapshot of this version, each with its tag.
+    pub fn save<E>(&self, version: PayloadVersion, put: &mut impl FnMut(u8, &[u8]) -> Result<(), E>) -> Result<(), E> {
+        let mut buffer = Vec::new();
+        let put = &mut |tag: u8, piece: &[u8]| {
+            if version == PayloadVersion::One {
+                return put(tag, piece);
+            }
+            buffer.clear();
+            buffer.extend_from_slice(version.prefix());
+            buffer.extend_from_slice(piece);
+            put(tag, &buffer)
+        };
         self.engine.save(&mut |section, piece| put(section as u8, piece))?;
         self.positions.save(put)?;
         self.continuations.save(put)
@@ -168,6 +188,8 @@ impl Replica {
         let (mut loader, mut positions, mut continuations) =
             (Loader::new(engine), StreamPositionsLoader::default(), Continuations::default());
         while let Some((tag, piece)) = reader.next_piece()? {
+            let piece = body_of(header.version, piece)
+                .ok_or(LoadError::Malformed { path: path.clone(), why: "a piece is not of the version of its file" })?;
             match Section::of(tag) {
                 Some(section) => {
                     loader.take(section, piece).map_err(|source| LoadError::State { path: path.clone(), source })?;
@@ -199,6 +221,15 @@ impl Replica {
             positions.count_public(&item, translator.instruments());
         }
     }
+}
+
+/// A piece without its prefix; `None` when its prefix is not that of the file's version.
+fn body_of(version: u16, piece: &[u8]) -> Option<&[u8]> {
+    if version == SNAPSHOT_VERSION_OLDEST {
+        return Some(piece);
+    }
+    let (found, body) = PayloadVersion::split(piece).ok()?;
+    (found == PayloadVersion::Two && !body.is_empty()).then_some(body)
 }
 
 struct Counting<'a, S> {

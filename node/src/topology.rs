@@ -22,6 +22,7 @@ pub mod wiring;
 
 use crate::config::{Config, JournalSyncMode, Threads};
 use crate::engine::engine_loop::{self, EngineLoop, Release};
+use crate::engine::opening::Opening;
 use crate::faults::fault::JournalFault;
 use crate::gateway::order_entry::{GatewayLimits, GatewayState};
 use crate::gateway::passwords::password_port;
@@ -38,6 +39,7 @@ use crate::rings::stages::StageTotals;
 use crate::status::Status;
 use crate::status::exit;
 use crate::status::lifecycle::Lifecycle;
+use crate::status::version::{COMMIT, VERSION};
 use crate::status::watermarks::watermarks;
 use crate::store_writer::{StoreWriter, flush_bytes};
 use api::binary::session::SessionLimits;
@@ -124,6 +126,8 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     let head_config = config.journal.head(directory.identity().timeline, directory.identity().geometry);
     let (mark, durable) = (directory.mark()?, readers.durable.clone());
     let flush_bytes = flush_bytes(&head_config);
+    let (format, build) = (directory.identity().format, format!("pinion {VERSION} {COMMIT}"));
+    let opening = Opening { format, build, wall: common.clock.wall_at_start() };
     let newest = snapshot.as_ref().map_or(directory.identity().seq_base, |header| header.tail.seq);
     let loops = Loops {
         store_writer: StoreWriter::new(rings.frames, Arc::clone(&store), mark, writers.stored, durable, flush_bytes),
@@ -141,12 +145,13 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     let release = release(config.journal.sync, config.journal.interval, &claim.fault);
     let gateway_state = GatewayState::of(&engine, &translator, streams);
     let check_every = config.shadow.check_every_commands;
+    let settings = engine_loop::Settings { release, check_every, opening };
     let pinned = PinnedThreads {
         gateway_state,
         gateway_wiring: rings.gateway,
         limits: gateway_limits(config),
         orders: claim.orders,
-        engine_loop: EngineLoop::new(engine, translator, rings.engine, release, check_every, continuations),
+        engine_loop: EngineLoop::new(engine, translator, rings.engine, settings, continuations),
         journal,
         connections_max: config.limits.connections_max as u16,
         clock: common.clock.clone(),

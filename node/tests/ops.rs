@@ -1,5 +1,6 @@
 //! The ops listener against a small engine loop on the other end of the admin port.
 
+use book::command::Command;
 use book::engine::{Capacity, Engine};
 use book::ids::{AccountId, AssetId, SessionId};
 use book::units::{Seq, Stamp, TsNs, Units};
@@ -77,7 +78,7 @@ fn run(
             let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
             let stamp = Stamp { seq: Seq(engine.stamp().seq.0 + 1), ts: TsNs(1_000 + cycle) };
             let mut events = Vec::new();
-            engine.apply(stamp, &request.command, &mut events);
+            engine.apply(stamp, &Command::Acted(Box::new(request.acted)), &mut events);
             let answer = AdminAnswer { number: request.number, seq: stamp.seq.0, ts_ns: stamp.ts.0, events };
             inlet.answers.push(answer).expect("the ring has room for one answer to each request");
             watermarks.applied.advance(stamp.seq);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use wal::directory::Directory;
 use wal::frame::Frame;
 use wal::head::{Head, HeadConfig, HeadPosition};
-use wal::identity::Identity;
+use wal::identity::{FORMAT_NEWEST, Identity};
 use wal::medium::Access;
 use wal::segment::Geometry;
 use wal::units::{Lsn, NodeId, Timeline};
@@ -92,7 +92,8 @@ fn a_connection_beyond_the_slots_is_closed_at_once() {
 /// A reactor with the journal of a new data directory.
 fn journal(dir: &std::path::Path) -> (Reactor, Directory) {
     let geometry = Geometry { segment_count: 2, segment_bytes: 1 << 20 };
-    let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
+    let identity =
+        Identity { format: FORMAT_NEWEST, node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
     let path = dir.join("data");
     Directory::create(&path, &identity, 0).expect("the path is new");
     let directory = Directory::open(&path).expect("the directory was just created");

@@ -7,7 +7,7 @@ use api::binary::orders::{Answer, CancelOrder, NewOrder, OrderCanceled, TIF_IOC}
 use api::binary::requests::Target;
 use api::binary::stream::SessionSeq;
 use api::client::OrderClient;
-use book::codec;
+use book::codec::{self, PayloadVersion};
 use book::command::{
     Admin, BlockChange, Command, MarketStatus, MassCancel, MassScope, OrderKind, PlaceOrder, Side, StpMode, Tif,
 };
@@ -366,7 +366,7 @@ fn append(node_dir: &NodeDir, commands: impl Iterator<Item = Command>) {
         BlockingHead::new(config, found.expect("the log is intact").position, segments).expect("a valid head");
     let mut record = vec![0; codec::RECORD_BYTES_MAX];
     for command in commands {
-        let len = codec::encode(ts, &command, &mut record).expect("the record fits");
+        let len = codec::encode(PayloadVersion::default(), ts, &command, &mut record).expect("the record fits");
         assert!(head.append(&record[..len]).expect("the head is writable").is_some(), "the head has room");
         head.commit().expect("the frame was synced");
         head.release_durable();

@@ -50,6 +50,7 @@ verbs! {
     Restore: tools::verbs::restore::Restore,
     State: tools::verbs::state::State,
     Replay: tools::verbs::replay::Replay,
+    Upgrade: tools::verbs::upgrade::Upgrade,
     Recon: tools::verbs::recon::Recon,
     Backup: tools::verbs::backup::Backup,
     Order: tools::verbs::order::Order,

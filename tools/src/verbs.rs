@@ -19,4 +19,5 @@ pub mod snapshot;
 pub mod state;
 pub mod status;
 pub mod top;
+pub mod upgrade;
 pub mod watch;

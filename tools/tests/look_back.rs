@@ -3,7 +3,7 @@
 
 mod common;
 
-use book::codec;
+use book::codec::{self, PayloadVersion};
 use book::command::{Admin, Command};
 use book::ids::Symbol;
 use book::units::{Seq, TsNs};
@@ -183,7 +183,8 @@ fn a_replay_computes_the_same_hashes_and_compares_with_the_snapshots() {
 fn record(ts_ns: u64, symbol: &str) -> Vec<u8> {
     let add = Admin::AddAsset { symbol: Symbol::new(symbol).expect("a symbol"), scale: 8 };
     let mut bytes = vec![0; 256];
-    let len = codec::encode(TsNs(ts_ns), &Command::Admin(Box::new(add)), &mut bytes).expect("room");
+    let len = codec::encode(PayloadVersion::default(), TsNs(ts_ns), &Command::Admin(Box::new(add)), &mut bytes)
+        .expect("room");
     bytes.truncate(len);
     bytes
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::durable_file::{sync_dir, write_zeros};
 use crate::error::{Action, Result, WalError};
-use crate::identity::Identity;
+use crate::identity::{FORMAT_NEWEST, Identity};
 use crate::mark::Mark;
 use crate::medium::{Access, FileSystem, Medium};
 use crate::segment::Segments;
@@ -110,6 +110,17 @@ impl Directory {
     /// Opens a directory for writing on a medium that only this process has, so it needs no lock.
     pub fn on(medium: Arc<dyn Medium>, path: &Path, identity: Identity) -> Directory {
         Directory { path: path.to_owned(), identity, medium, owner: Owner::PrivateMedium }
+    }
+
+    /// Raises the format of a directory that this process has locked, by one rename of IDENTITY. Durable when this
+    /// returns.
+    pub fn raise_format(&mut self, format: u32) -> Result<()> {
+        assert!(matches!(self.owner, Owner::Locked(_)), "only the owner of the lock writes");
+        assert!(self.identity.format < format && format <= FORMAT_NEWEST, "a format is only ever raised");
+        let identity = Identity { format, ..self.identity };
+        identity.write(&self.path, IDENTITY)?;
+        self.identity = identity;
+        Ok(())
     }
 
     pub fn path(&self) -> &Path {

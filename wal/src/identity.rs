@@ -1,7 +1,7 @@
 //! `IDENTITY`, the identity of a data directory: a short text with a checksum.
 //!
 //! ```text
-//! format 1
+//! format 2
 //! node 000102030405060708090a0b0c0d0e0f
 //! timeline 1
 //! seq_base 0
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Invariants: it is written last when a directory is made, so a directory that has it is complete; it is complete or
-//! absent itself; it is never written again.
+//! absent itself; it is written again only to raise its format.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -22,11 +22,14 @@ use crate::error::{Action, Damage, Result, WalError};
 use crate::segment::{Geometry, SegmentOwner};
 use crate::units::{LogOrigin, Lsn, NodeId, Timeline};
 
-/// The version of the directory: of its layout and of every format in it.
-pub const DIRECTORY_FORMAT: u32 = 1;
+/// The formats of a directory that this build reads and writes: its layout and every format in it. Format 2 differs from
+/// format 1 in what the caller puts into records and pieces of snapshots, and in nothing of this crate.
+pub const FORMAT_OLDEST: u32 = 1;
+pub const FORMAT_NEWEST: u32 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
+    pub format: u32,
     pub node_id: NodeId,
     pub timeline: Timeline,
     /// The timeline's log begins after this sequence: 0, or the last one that a restore took from an older timeline.
@@ -45,8 +48,13 @@ impl Identity {
 
     pub fn to_text(&self) -> String {
         let body = format!(
-            "format {DIRECTORY_FORMAT}\nnode {}\ntimeline {}\nseq_base {}\nsegments {}\nsegment_bytes {}\n",
-            self.node_id, self.timeline, self.seq_base, self.geometry.segment_count, self.geometry.segment_bytes
+            "format {}\nnode {}\ntimeline {}\nseq_base {}\nsegments {}\nsegment_bytes {}\n",
+            self.format,
+            self.node_id,
+            self.timeline,
+            self.seq_base,
+            self.geometry.segment_count,
+            self.geometry.segment_bytes
         );
         let crc = crc32c::crc32c(body.as_bytes());
         format!("{body}crc32c {crc:08x}\n")
@@ -65,8 +73,8 @@ impl Identity {
 
     /// Parses what [`Identity::to_text`] writes and refuses anything else; `path` is for errors.
     pub fn parse(path: &Path, text: &str) -> Result<Identity> {
-        check_format(path, text)?;
-        let identity = parse(text).ok_or_else(|| malformed(path, "a line is missing or has a wrong value"))?;
+        let format = parse_format(path, text)?;
+        let identity = parse(format, text).ok_or_else(|| malformed(path, "a line is missing or has a wrong value"))?;
         // There is only one text for an identity, so this proves the checksum and everything that parsing tolerates.
         if identity.to_text() != text {
             return Err(WalError::damaged(path, 0, Lsn::ZERO, Damage::Checksum));
@@ -82,22 +90,23 @@ impl Identity {
     }
 }
 
-/// Checks the first line before all others, because a later format may change everything after it.
-fn check_format(path: &Path, text: &str) -> Result<()> {
+/// Reads the first line before all others, because a later format may change everything after it.
+fn parse_format(path: &Path, text: &str) -> Result<u32> {
     let line = text.lines().next().and_then(|line| line.strip_prefix("format "));
     let found = line
         .and_then(|version| version.parse().ok())
         .ok_or_else(|| malformed(path, "the first line is not a format"))?;
-    if found != DIRECTORY_FORMAT {
-        return Err(WalError::UnknownFormat { path: path.to_owned(), found, known: DIRECTORY_FORMAT });
+    if !(FORMAT_OLDEST..=FORMAT_NEWEST).contains(&found) {
+        return Err(WalError::UnknownFormat { path: path.to_owned(), found, known: FORMAT_NEWEST });
     }
-    Ok(())
+    Ok(found)
 }
 
-fn parse(text: &str) -> Option<Identity> {
+fn parse(format: u32, text: &str) -> Option<Identity> {
     let mut lines = text.lines().skip(1);
     let mut value = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
     Some(Identity {
+        format,
         node_id: NodeId::parse(value("node")?)?,
         timeline: Timeline(value("timeline")?.parse().ok()?),
         seq_base: Lsn(value("seq_base")?.parse().ok()?),

@@ -16,7 +16,8 @@ mod write;
 
 pub use files::{SnapshotFile, list, list_on, remove, remove_on, sweep, sweep_on};
 pub use format::{
-    BUILD_BYTES, HEADER_BYTES, SNAPSHOT_MAGIC, SNAPSHOT_PIECE_BYTES_MAX, SNAPSHOT_VERSION, SnapshotHeader,
+    BUILD_BYTES, HEADER_BYTES, SNAPSHOT_MAGIC, SNAPSHOT_PIECE_BYTES_MAX, SNAPSHOT_PREFIX_BYTES_MAX,
+    SNAPSHOT_VERSION_NEWEST, SNAPSHOT_VERSION_OLDEST, SnapshotHeader,
 };
 pub use read::SnapshotReader;
 pub use write::SnapshotWriter;

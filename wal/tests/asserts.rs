@@ -137,7 +137,15 @@ fn an_empty_piece() {
 fn a_snapshot_piece_with_the_tag_of_the_end() {
     let temp = TempDir::new().expect("a temporary directory");
     let (tail, build) = (GENESIS, String::new());
-    let header =
-        SnapshotHeader { node_id: NODE, timeline: TIMELINE, tail, time: 0, log_bytes: 0, state_hash: [0; 32], build };
+    let header = SnapshotHeader {
+        version: 1,
+        node_id: NODE,
+        timeline: TIMELINE,
+        tail,
+        time: 0,
+        log_bytes: 0,
+        state_hash: [0; 32],
+        build,
+    };
     let _unreachable = SnapshotWriter::create(temp.path(), header).expect("created").piece(0, b"state");
 }

@@ -12,7 +12,7 @@ use wal::frame::{
     RECORD_BYTES_MAX, RECORDS_MAX, put_record, seal,
 };
 use wal::head::{FRAMES_IN_FLIGHT_DEFAULT, FRAMES_IN_FLIGHT_MAX};
-use wal::identity::DIRECTORY_FORMAT;
+use wal::identity::FORMAT_NEWEST;
 use wal::mark::{MARK_MAGIC, MARK_VERSION, MarkSlot};
 use wal::segment::{SEGMENT_MAGIC, SEGMENT_VERSION, SEGMENTS_MAX, SegmentHeader};
 use wal::store::{LOG_KEY_BYTES, log_key};
@@ -215,7 +215,7 @@ fn the_document_states_the_limits_of_the_code() {
         ("FRAMES_IN_FLIGHT_MAX", FRAMES_IN_FLIGHT_MAX as u64),
         ("FRAMES_IN_FLIGHT_DEFAULT", FRAMES_IN_FLIGHT_DEFAULT as u64),
         ("SEGMENTS_MAX", u64::from(SEGMENTS_MAX)),
-        ("DIRECTORY_FORMAT", u64::from(DIRECTORY_FORMAT)),
+        ("FORMAT_NEWEST", u64::from(FORMAT_NEWEST)),
     ];
     for (name, value) in limits {
         assert!(DOC.contains(&format!("| `{name}` | {value} |")), "{name} is {value}");

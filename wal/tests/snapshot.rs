@@ -8,7 +8,8 @@ use std::path::Path;
 use tempfile::TempDir;
 use wal::error::{ErrorKind, Result};
 use wal::snapshot::{
-    SNAPSHOT_PIECE_BYTES_MAX, SnapshotFile, SnapshotHeader, SnapshotReader, SnapshotWriter, list, remove, sweep,
+    SNAPSHOT_PIECE_BYTES_MAX, SNAPSHOT_VERSION_OLDEST, SnapshotFile, SnapshotHeader, SnapshotReader, SnapshotWriter,
+    list, remove, sweep,
 };
 use wal::units::{ChainHash, Lsn, Tail, Timeline};
 
@@ -16,6 +17,7 @@ type Pieces = Vec<(u8, Vec<u8>)>;
 
 fn header(seq: u64) -> SnapshotHeader {
     SnapshotHeader {
+        version: SNAPSHOT_VERSION_OLDEST,
         node_id: NODE,
         timeline: TIMELINE,
         tail: Tail { seq: Lsn(seq), chain: ChainHash([7; 32]) },

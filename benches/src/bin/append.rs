@@ -33,7 +33,7 @@ use std::process::ExitCode;
 use wal::directory::Directory;
 use wal::frame::{FRAME_HEADER_BYTES, RECORD_HEADER_BYTES};
 use wal::head::{Head, HeadConfig, HeadPosition};
-use wal::identity::Identity;
+use wal::identity::{FORMAT_NEWEST, Identity};
 use wal::medium::Access;
 use wal::segment::{Geometry, SEGMENT_DATA_OFFSET};
 use wal::units::{Lsn, NodeId, Timeline};
@@ -178,7 +178,13 @@ impl Pinion {
         let frames = case.total().div_ceil(u64::from(SEGMENTS)) + 1;
         let segment_bytes = SEGMENT_DATA_OFFSET + frames * case.bytes as u64;
         let geometry = Geometry { segment_count: SEGMENTS, segment_bytes };
-        let identity = Identity { node_id: NodeId([1; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
+        let identity = Identity {
+            format: FORMAT_NEWEST,
+            node_id: NodeId([1; 16]),
+            timeline: Timeline(1),
+            seq_base: Lsn(0),
+            geometry,
+        };
         Directory::create(dir, &identity, 0)?;
         let directory = Directory::open(dir)?;
         let config = HeadConfig {

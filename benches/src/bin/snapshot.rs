@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use wal::snapshot::{SnapshotHeader, SnapshotReader, SnapshotWriter};
+use wal::snapshot::{SNAPSHOT_VERSION_NEWEST, SnapshotHeader, SnapshotReader, SnapshotWriter};
 use wal::units::{ChainHash, Lsn, NodeId, Tail, Timeline};
 
 #[derive(Clone, Debug, Parser)]
@@ -124,6 +124,7 @@ fn round(engine: &Engine, dir: &Path) -> Result<Round> {
     let hash = started.elapsed();
     let started = Instant::now();
     let header = SnapshotHeader {
+        version: SNAPSHOT_VERSION_NEWEST,
         node_id: NodeId([1; 16]),
         timeline: Timeline(1),
         tail: Tail { seq: Lsn(engine.stamp().seq.0), chain: ChainHash([0; 32]) },

@@ -43,7 +43,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use wal::directory::Directory;
-use wal::identity::Identity;
+use wal::identity::{FORMAT_NEWEST, Identity};
 use wal::quarantine::Quarantine;
 use wal::segment::Geometry;
 use wal::units::{NodeId, Timeline};
@@ -121,7 +121,13 @@ fn run(args: &Args) -> Result<()> {
 /// Makes a data directory with the default geometry of a node.
 fn make_directory(path: &Path) -> Result<Directory> {
     let geometry = Geometry { segment_count: 4, segment_bytes: 64 << 20 };
-    let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: wal::units::Lsn(0), geometry };
+    let identity = Identity {
+        format: FORMAT_NEWEST,
+        node_id: NodeId([7; 16]),
+        timeline: Timeline(1),
+        seq_base: wal::units::Lsn(0),
+        geometry,
+    };
     Directory::create(path, &identity, 0)?;
     Ok(Directory::open(path)?)
 }

@@ -1,7 +1,8 @@
 //! From pieces to a state. The bytes may be anything: rows that do not fit together are an error, never a panic.
 
 use super::rows::{
-    AccountRow, AssetRow, ClientIdRow, HeadRow, KeyRow, MarketRow, OrderRow, ReferenceRow, SessionRow, SlotRow,
+    AccountRow, AssetRow, ClientIdRow, HeadRow, KeyRow, MarketRow, OrderRow, ReferenceRow, RulesRow, SessionRow,
+    SlotRow,
 };
 use super::section::{PIECE_BYTES_MAX, Section};
 use crate::accounts::{ACCOUNTS_MAX, AssetBook, Balance, OPEN_ORDERS_MAX, new_account};
@@ -13,6 +14,7 @@ use crate::ids::{AccountId, AssetId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX
 use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, FEE_TIERS, MARKETS_MAX, MarketRules, check_fee_tier};
 use crate::open_orders::Lists;
 use crate::order_book::OrderBook;
+use crate::rules::{Rules, RulesVersion};
 use crate::running_hash::CheckState;
 use crate::session::{Bucket, KEYS_MAX, SESSIONS_MAX, Session};
 use crate::slab::{NIL, Order, OrderTraits};
@@ -32,6 +34,8 @@ pub enum SnapshotError {
     Refused { section: Section, row: u64, why: &'static str },
     #[error("the sections of the snapshot do not agree: {0}")]
     Disagreement(&'static str),
+    #[error("the snapshot is of rules version {0}, and this build knows up to {newest}: use the build that wrote it", newest = Rules::NEWEST)]
+    UnknownRules(RulesVersion),
 }
 
 /// Takes pieces in the order in which they were saved, and makes an engine of them.
@@ -52,6 +56,7 @@ pub struct Loader {
     needed: Vec<Vec<u64>>,
     /// By asset: what all accounts own of it.
     owned: Vec<u128>,
+    rules_unknown: Option<RulesVersion>,
 }
 
 type Outcome = Result<(), &'static str>;
@@ -71,6 +76,7 @@ impl Loader {
             list_account: AccountId::NONE,
             needed: Vec::new(),
             owned: Vec::new(),
+            rules_unknown: None,
         }
     }
 
@@ -96,12 +102,16 @@ impl Loader {
             Section::OpenLists => self.each(piece, Self::take_listed),
             Section::ClientIds => self.each(piece, Self::take_client_id),
             Section::References => self.each(piece, Self::take_reference),
+            Section::Rules => self.each(piece, Self::take_rules),
         }
     }
 
     /// The loaded state, when all counts and sums agree, so that `Engine::verify` finds nothing. Comparing its hash is
     /// left to the caller.
     pub fn finish(mut self) -> Result<Engine, SnapshotError> {
+        if let Some(version) = self.rules_unknown {
+            return Err(SnapshotError::UnknownRules(version));
+        }
         self.check_money()?;
         let head = self.head.take().ok_or(SnapshotError::Disagreement("there is no head"))?;
         let orders = &mut self.engine.pool.orders;
@@ -377,6 +387,15 @@ impl Loader {
         ensure(references.check(row.key, &payment) == Reference::New, "the reference is booked already")?;
         references.remember(row.key, payment);
         Ok(())
+    }
+
+    fn take_rules(&mut self, row: RulesRow) -> Outcome {
+        ensure(self.engine.rules == Rules::One, "there is a rules version already")?;
+        match Rules::of(row.0) {
+            Some(rules) => self.engine.rules = rules,
+            None => self.rules_unknown = Some(row.0),
+        }
+        ensure(row.0 != Rules::One.version(), "rules 1 is never written down")
     }
 }
 

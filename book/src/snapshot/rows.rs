@@ -5,6 +5,7 @@ use crate::command::{
 };
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
 use crate::reject::RejectReason;
+use crate::rules::RulesVersion;
 use crate::running_hash::CheckState;
 use crate::units::{Ppm, PriceTicks, QtyLots, Seq, TsNs, Units};
 use bincode::{Decode, Encode};
@@ -102,6 +103,9 @@ pub(super) struct OrderRow {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) struct SlotRow(pub u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct RulesRow(pub RulesVersion);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) struct ClientIdRow {

@@ -2,7 +2,7 @@
 
 use super::rows::{
     AccountRow, AssetRow, BalanceRow, ClientIdRow, FirstUseRow, HeadRow, KeyRow, MarketRow, OrderRow, ReferenceRow,
-    SessionRow, SlotRow,
+    RulesRow, SessionRow, SlotRow,
 };
 use super::section::{PIECE_BYTES_MAX, Section};
 use crate::accounts::Account;
@@ -11,6 +11,7 @@ use crate::command::Side;
 use crate::engine::{Engine, Market};
 use crate::ids::ClOrdId;
 use crate::mutation::{Mutation, Planted};
+use crate::rules::Rules;
 use crate::session::Session;
 use crate::slab::Order;
 use bincode::Encode;
@@ -61,7 +62,9 @@ impl Engine {
         let lists = self.accounts.iter().flat_map(|(_, account)| self.open.of(account)).map(SlotRow);
         pieces.section(Section::OpenLists, lists)?;
         pieces.section(Section::ClientIds, self.client_id_rows())?;
-        pieces.section(Section::References, self.reference_rows())
+        pieces.section(Section::References, self.reference_rows())?;
+        let above_one = (Rules::One < self.rules).then_some(RulesRow(self.rules.version()));
+        pieces.section(Section::Rules, above_one.into_iter())
     }
 
     fn head_row(&self) -> HeadRow {

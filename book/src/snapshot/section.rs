@@ -24,10 +24,12 @@ pub enum Section {
     OpenLists = 9,
     ClientIds = 10,
     References = 11,
+    // 12 to 21 are taken by what the design of order types and margin names.
+    Rules = 40,
 }
 
 impl Section {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Head,
         Self::Assets,
         Self::Markets,
@@ -39,6 +41,7 @@ impl Section {
         Self::OpenLists,
         Self::ClientIds,
         Self::References,
+        Self::Rules,
     ];
 
     pub fn of(number: u8) -> Option<Self> {

@@ -12,6 +12,7 @@ mod many;
 mod meet;
 mod place;
 
+use crate::acted::Act;
 use crate::command::*;
 use crate::event::*;
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
@@ -135,7 +136,7 @@ impl Naive {
             Command::CancelReplace(replace) => self.cancel_replace(replace),
             Command::MassCancel(mass) => self.mass_cancel(mass),
             Command::Refuse(refuse) => self.refuse(refuse),
-            Command::Query(_) | Command::Check(_) => {}
+            Command::Query(_) | Command::Check(_) | Command::Opened(_) => {}
             Command::SetSession(set) => {
                 if let Some(session) = at_mut(&mut self.sessions, set.session.0) {
                     (session.cod_mode, session.cod_scope) = (set.cod_mode, set.cod_scope);
@@ -143,6 +144,10 @@ impl Naive {
             }
             Command::SessionDown(down) => self.session_down(down),
             Command::Admin(admin) => self.administer(admin),
+            Command::Acted(acted) => match &acted.act {
+                Act::Admin(admin) => self.administer(admin),
+                Act::MassCancel(mass) => self.mass_cancel(mass),
+            },
         }
         sink.append(&mut self.events);
     }

@@ -12,6 +12,7 @@
 //! two cannot use a number twice; once the journal has failed, no command is accepted, applied or released.
 
 use crate::engine::events::Events;
+use crate::engine::opening::Opening;
 use crate::faults::fault::HashRecord;
 use crate::faults::mutation::{Mutation, Planted};
 use crate::reactor::ports::Journaling;
@@ -27,12 +28,15 @@ use crate::rings::release_times::ReleaseTimesIn;
 use crate::status::Status;
 use crate::status::lifecycle::Lifecycle;
 use crate::status::watermarks::{EngineWatermarks, Watermark};
-use book::codec;
-use book::command::{Check, Command};
+use book::acted::Acted;
+use book::codec::{self, PayloadVersion};
+use book::command::{Admin, Check, Command};
 use book::engine::{Capacity, Engine};
 use book::event::{Event, SessionState};
 use book::ids::SessionId;
 use book::look_ahead::DISTANCE_MAX;
+use book::reject::AdminReason;
+use book::rules::Rules;
 use book::units::{Seq, Stamp, TsNs};
 use rtrb::{Consumer, Producer};
 use std::sync::Arc;
@@ -85,6 +89,14 @@ pub struct Wiring {
     pub status: Arc<Status>,
 }
 
+/// What the engine loop is started with, beside the state and the rings.
+pub struct Settings {
+    pub release: Release,
+    /// A frame ends with a check when this many commands have been applied since the last check.
+    pub check_every: u64,
+    pub opening: Opening,
+}
+
 pub struct EngineLoop {
     engine: Engine,
     translator: Translator,
@@ -93,8 +105,10 @@ pub struct EngineLoop {
     release: Release,
     /// When a frame was last submitted to the disk.
     written_at_ns: u64,
-    /// Continuations of mass cancels that one command could not finish. They run before any other command.
-    continuations: Vec<Command>,
+    /// The node's own commands, the last one first: what a start records, then continuations of mass cancels that one
+    /// command could not finish. They run before any other command.
+    own: Vec<Command>,
+    payload: PayloadVersion,
     /// A frame ends with a check when this many commands have been applied since the last check.
     check_every: u64,
     events_since_check: u64,
@@ -112,21 +126,24 @@ struct Counts {
 }
 
 impl EngineLoop {
-    /// `continuations` are the rests of mass cancels that the log began and did not finish: they run first.
+    /// `continuations` are the rests of mass cancels that the log began and did not finish: they run first, right after
+    /// the record of this start.
     pub fn new(
         engine: Engine,
         translator: Translator,
         mut wiring: Wiring,
-        release: Release,
-        check_every: u64,
+        settings: Settings,
         continuations: Continuations,
     ) -> Self {
+        let Settings { release, check_every, opening } = settings;
         let release = release.planted(Mutation::AnswerBeforeSync, |_| Release::Applied { write_every_ns: 0 });
         if release == Release::Durable {
             wiring.watermarks.release_after_durable();
         }
-        let mut continuations = continuations.into_commands();
-        continuations.reserve(64);
+        let payload = opening.payload();
+        let mut own = continuations.into_commands();
+        own.reserve(64);
+        own.extend(opening.into_commands(&engine).into_iter().rev());
         assert!(check_every > 1, "there is something between two checks");
         Self {
             engine,
@@ -135,7 +152,8 @@ impl EngineLoop {
             wiring,
             release,
             written_at_ns: 0,
-            continuations,
+            own,
+            payload,
             check_every,
             events_since_check: 0,
             cycle_at: TsNs(0),
@@ -161,7 +179,7 @@ impl EngineLoop {
     pub fn is_drained(&self, reactor: &impl Journaling) -> bool {
         let head = reactor.head();
         self.wiring.ingress.is_empty()
-            && self.continuations.is_empty()
+            && self.own.is_empty()
             && self.engine.seq_checked() == self.engine.stamp().seq
             && head.seq_durable().next() == head.seq_next()
             && head.durable_frame().is_none()
@@ -193,7 +211,7 @@ impl EngineLoop {
     fn take_commands(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
         let mut count = 0;
         while count < COMMANDS_PER_CYCLE_MAX && self.has_room(now, reactor, codec::TRADING_RECORD_BYTES_MAX) {
-            if let Some(command) = self.continuations.pop() {
+            if let Some(command) = self.own.pop() {
                 self.run(now, now, &command, reactor);
             } else if let Some(ingress) = self.next_ingress() {
                 self.run(now, ingress.received, &ingress.command, reactor);
@@ -227,11 +245,38 @@ impl EngineLoop {
             return 0;
         }
         let Ok(request) = self.wiring.admin.requests.pop() else { return 0 };
-        let seq = self.run(now, now, &request.command, reactor);
-        let answer =
-            AdminAnswer { number: request.number, seq: seq.0, ts_ns: now.0, events: self.events.as_slice().to_vec() };
+        let answer = match self.refusal(&request.acted) {
+            // Not recorded: a later build, which knows the version, would have another outcome.
+            Some(reason) => {
+                let (seq, events) = (self.engine.stamp().seq.0, vec![Event::AdminRejected { reason }]);
+                AdminAnswer { number: request.number, seq, ts_ns: now.0, events }
+            }
+            None => {
+                let command = self.recorded(request.acted);
+                let seq = self.run(now, now, &command, reactor);
+                let events = self.events.as_slice().to_vec();
+                AdminAnswer { number: request.number, seq: seq.0, ts_ns: now.0, events }
+            }
+        };
         self.wiring.admin.answers.push(answer).expect("room was checked, and only this loop fills the ring");
         1
+    }
+
+    /// Why an act cannot be recorded here at all.
+    fn refusal(&self, acted: &Acted) -> Option<AdminReason> {
+        match acted.admin() {
+            Some(Admin::SetRules { version }) if Rules::of(*version).is_none() => Some(AdminReason::RulesUnknown),
+            Some(Admin::SetRules { .. }) if self.payload < PayloadVersion::Two => Some(AdminReason::FormatTooOld),
+            _ => None,
+        }
+    }
+
+    /// The command that records an act: under rules 1 it is bare, as logs have had it since the first version; from
+    /// rules 2 on, and to raise them, it says who acted.
+    fn recorded(&self, acted: Acted) -> Command {
+        let raises_rules = matches!(acted.admin(), Some(Admin::SetRules { .. }));
+        let is_bare = (self.engine.rules() < Rules::Two && !raises_rules).planted(Mutation::ActedForgotten, |_| true);
+        if is_bare { acted.act.into_bare() } else { Command::Acted(Box::new(acted)) }
     }
 
     /// Whether one more command can run: all of its answers, public events and changes fit into their rings, and its
@@ -278,7 +323,7 @@ impl EngineLoop {
         let seq = head.seq_next();
         let record_bytes_max = record_bytes_max(command);
         head.append_with(seq, record_bytes_max, |into| {
-            codec::encode(now, command, into).expect("an encoded command is no larger than its bound")
+            codec::encode(self.payload, now, command, into).expect("an encoded command is no larger than its bound")
         });
         let stamp = Stamp { seq: Seq(seq.0), ts: now };
         self.events.clear();
@@ -292,9 +337,9 @@ impl EngineLoop {
         self.counts.fills += summary.fills;
         self.counts.rejects += summary.rejects;
         if summary.more.planted(Mutation::MassCancelAbandoned, |_| false) {
-            self.continuations.push(continuation(command));
+            self.own.push(continuation(command));
         }
-        if matches!(command, Command::Admin(_) | Command::SetSession(_)) {
+        if matches!(command, Command::Admin(_) | Command::Acted(_) | Command::SetSession(_)) {
             self.send_changes(stamp.seq);
         }
         stamp.seq
@@ -388,7 +433,7 @@ impl Outlet for Live<'_> {
 #[inline]
 fn record_bytes_max(command: &Command) -> usize {
     match command {
-        Command::Admin(_) => codec::RECORD_BYTES_MAX,
+        Command::Admin(_) | Command::Acted(_) => codec::RECORD_BYTES_MAX,
         Command::Check(_) => codec::CHECK_BYTES_MAX,
         _ => codec::TRADING_RECORD_BYTES_MAX,
     }

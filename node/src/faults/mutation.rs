@@ -4,6 +4,8 @@
 //! feature `mutation`, [`is`] is the constant `false` and the compiled node contains no part of any fault.
 
 book::planted_faults! {
+    /// An act is recorded without its actor under rules 2 too.
+    ActedForgotten,
     /// Answers leave when a command is applied, before it is durable.
     AnswerBeforeSync,
     /// The gateway sends answers that are applied and not yet released.

@@ -11,6 +11,7 @@ pub struct Clock {
     counter: quanta::Clock,
     start: u64,
     start_ts: TsNs,
+    wall: TsNs,
     last: TsNs,
 }
 
@@ -19,10 +20,15 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the one reader of the wall clock in a node")]
     pub fn start(not_before: TsNs) -> Self {
         let counter = quanta::Clock::new();
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
-        let start_ts = TsNs(wall.max(not_before.0));
+        let wall = TsNs(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64));
+        let start_ts = wall.max(not_before);
         let start = counter.raw();
-        Self { counter, start, start_ts, last: start_ts }
+        Self { counter, start, start_ts, wall, last: start_ts }
+    }
+
+    /// What the wall clock showed when this clock was started.
+    pub fn wall_at_start(&self) -> TsNs {
+        self.wall
     }
 
     #[inline]

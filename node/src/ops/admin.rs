@@ -4,27 +4,31 @@
 //! `?dry_run=true` checks names and numbers and answers with the commands that would be sent, without sending them.
 
 use super::answer::{describe, describe_registry};
-use super::command_queue::CommandQueue;
+use super::command_queue::{Caller, CommandQueue};
 use super::refusal::Refusal;
-use super::to_commands::{ToCommands, funds_move, key_spec, session_spec};
+use super::to_acts::{ToActs, funds_move, key_spec, session_spec};
 use crate::config::secrets::{NewPassword, Secret, random_text};
 use crate::replica::questions::ShadowPort;
 use crate::status::watermarks::Watermark;
 use api::admin::*;
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Query, Request, State};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use book::command::{Admin, CodMode, Command};
+use book::acted::{ACTED_TEXT_BYTES_MAX, Act};
+use book::command::{Admin, CodMode};
 use book::session::KEY_BYTES_MAX;
 use book::state_hash::StateHash;
 use book::units::Seq;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +49,9 @@ pub struct AdminState {
     pub body_timeout: Duration,
 }
 
+/// Where the routes are in the ops listener.
+pub const MOUNT: &str = "/admin";
+
 pub type Shared = Arc<AdminState>;
 
 pub fn routes(state: Shared) -> Router {
@@ -55,6 +62,7 @@ pub fn routes(state: Shared) -> Router {
         .route("/market/status", post(run::<SetMarketStatus>))
         .route("/market/fees", post(run::<SetMarketFees>))
         .route("/market/limits", post(run::<SetMarketLimits>))
+        .route("/rules/raise", post(run::<RaiseRules>))
         .route("/fee-tier", post(run::<SetFeeTier>))
         .route("/account/add", post(run::<AddAccount>))
         .route("/account/status", post(run::<SetAccountStatus>))
@@ -113,6 +121,31 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Body<T> {
     }
 }
 
+/// The address of the client of a connection, which the listener adds to each of its requests.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerAddress(pub SocketAddr);
+
+impl FromRequestParts<Shared> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Infallible> {
+        // The router below which these routes hang has taken its own part of the path off.
+        let path = format!("{MOUNT}{}", parts.uri.path());
+        let address = parts.extensions.get::<PeerAddress>().map(|peer| peer.0.to_string());
+        let request_id = parts.headers.get("x-request-id").and_then(|value| value.to_str().ok());
+        Ok(Self {
+            method: bounded(&format!("{} {path}", parts.method)),
+            address: address.unwrap_or_default(),
+            request_id: bounded(request_id.unwrap_or_default()),
+        })
+    }
+}
+
+/// The beginning of a text that a client has chosen, as long as the log takes it.
+fn bounded(text: &str) -> String {
+    text[..text.floor_char_boundary(ACTED_TEXT_BYTES_MAX)].to_owned()
+}
+
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Mode {
@@ -127,70 +160,81 @@ async fn show_registry(State(state): State<Shared>) -> Json<Value> {
 }
 
 /// Runs a request whose commands depend on its fields and the registry alone.
-async fn run<T>(State(state): State<Shared>, mode: Query<Mode>, Body(request): Body<T>) -> Answer
+async fn run<T>(State(state): State<Shared>, caller: Caller, mode: Query<Mode>, Body(request): Body<T>) -> Answer
 where
-    T: ToCommands + DeserializeOwned + Send + 'static,
+    T: ToActs + DeserializeOwned + Send + 'static,
 {
     if mode.dry_run {
-        return would_send(&request.commands(&state.command_queue.registry())?);
+        return would_send(&request.acts(&state.command_queue.registry())?);
     }
-    let done = Arc::clone(&state.command_queue).execute(move |registry| request.commands(registry)).await?;
+    let done = Arc::clone(&state.command_queue).execute(caller, move |registry| request.acts(registry)).await?;
     Ok(Json(describe(&done, &state.command_queue.registry())))
 }
 
-async fn deposit(state: State<Shared>, mode: Query<Mode>, body: Body<MoveFunds>) -> Answer {
-    run_funds(state, mode, body, Admin::Deposit).await
+async fn deposit(state: State<Shared>, caller: Caller, mode: Query<Mode>, body: Body<MoveFunds>) -> Answer {
+    run_funds(state, caller, mode, body, Admin::Deposit).await
 }
 
-async fn withdraw(state: State<Shared>, mode: Query<Mode>, body: Body<MoveFunds>) -> Answer {
-    run_funds(state, mode, body, Admin::Withdraw).await
+async fn withdraw(state: State<Shared>, caller: Caller, mode: Query<Mode>, body: Body<MoveFunds>) -> Answer {
+    run_funds(state, caller, mode, body, Admin::Withdraw).await
 }
 
 async fn run_funds(
     State(state): State<Shared>,
+    caller: Caller,
     mode: Query<Mode>,
     Body(request): Body<MoveFunds>,
     direction: fn(book::command::FundsMove) -> Admin,
 ) -> Answer {
-    let command = |admin| Command::Admin(Box::new(admin));
+    let act = |admin| Act::Admin(admin);
     if mode.dry_run {
         let funds = funds_move(&request, &state.command_queue.registry())?;
-        return would_send(&[command(direction(funds))]);
+        return would_send(&[act(direction(funds))]);
     }
-    let to_commands = move |registry: &_| Ok(vec![command(direction(funds_move(&request, registry)?))]);
-    let done = Arc::clone(&state.command_queue).execute(to_commands).await?;
+    let to_acts = move |registry: &_| Ok(vec![act(direction(funds_move(&request, registry)?))]);
+    let done = Arc::clone(&state.command_queue).execute(caller, to_acts).await?;
     Ok(Json(describe(&done, &state.command_queue.registry())))
 }
 
 /// Draws the session's password. It is shown in this answer only; the log holds its hash.
-async fn add_session(State(state): State<Shared>, mode: Query<Mode>, Body(request): Body<AddSession>) -> Answer {
+async fn add_session(
+    State(state): State<Shared>,
+    caller: Caller,
+    mode: Query<Mode>,
+    Body(request): Body<AddSession>,
+) -> Answer {
     let defaults = (state.cancel_on_disconnect, state.cancel_window_ms);
-    let command = |spec| Command::Admin(Box::new(Admin::AddSession(spec)));
+    let act = |spec| Act::Admin(Admin::AddSession(spec));
     // Checked before hashing, which takes tens of milliseconds.
     let checked = session_spec(&request, defaults, String::new(), &state.command_queue.registry())?;
     if mode.dry_run {
-        return would_send(&[command(checked)]);
+        return would_send(&[act(checked)]);
     }
     let drawn = tokio::task::spawn_blocking(NewPassword::draw).await;
     let drawn = drawn.map_err(|error| Refusal::internal(error.to_string()))?;
     let NewPassword { password, hash } = drawn.map_err(|error| Refusal::internal(error.to_string()))?;
-    let to_commands = move |registry: &_| Ok(vec![command(session_spec(&request, defaults, hash, registry)?)]);
-    let done = Arc::clone(&state.command_queue).execute(to_commands).await?;
+    let to_acts = move |registry: &_| Ok(vec![act(session_spec(&request, defaults, hash, registry)?)]);
+    let done = Arc::clone(&state.command_queue).execute(caller, to_acts).await?;
     let mut answer = describe(&done, &state.command_queue.registry());
     answer.insert("password".to_owned(), password.expose().into());
     Ok(Json(answer))
 }
 
-async fn add_key(State(state): State<Shared>, mode: Query<Mode>, Body(request): Body<AddKey>) -> Answer {
-    let command = |spec| Command::Admin(Box::new(Admin::AddKey(spec)));
+async fn add_key(
+    State(state): State<Shared>,
+    caller: Caller,
+    mode: Query<Mode>,
+    Body(request): Body<AddKey>,
+) -> Answer {
+    let act = |spec| Act::Admin(Admin::AddKey(spec));
     let key = random_text(KEY_BYTES_MAX).map_err(|error| Refusal::internal(error.to_string()))?;
     if mode.dry_run {
         let spec = key_spec(&request, key, &state.command_queue.registry())?;
-        return would_send(&[command(spec)]);
+        return would_send(&[act(spec)]);
     }
     let name = key.clone();
-    let to_commands = move |registry: &_| Ok(vec![command(key_spec(&request, name, registry)?)]);
-    let done = Arc::clone(&state.command_queue).execute(to_commands).await?;
+    let to_acts = move |registry: &_| Ok(vec![act(key_spec(&request, name, registry)?)]);
+    let done = Arc::clone(&state.command_queue).execute(caller, to_acts).await?;
     let mut answer = describe(&done, &state.command_queue.registry());
     answer.insert("key".to_owned(), key.into());
     Ok(Json(answer))
@@ -212,8 +256,8 @@ async fn take_snapshot(State(state): State<Shared>, mode: Query<Mode>) -> Answer
     Ok(Json(answer))
 }
 
-fn would_send(commands: &[Command]) -> Answer {
-    let commands: Vec<String> = commands.iter().map(|command| format!("{command:?}")).collect();
+fn would_send(acts: &[Act]) -> Answer {
+    let commands: Vec<String> = acts.iter().map(|act| format!("{act:?}")).collect();
     let mut answer = Map::new();
     answer.insert("dry_run".to_owned(), true.into());
     answer.insert("would_send".to_owned(), json!(commands));

@@ -4,7 +4,8 @@
 use crate::ops::registry::Registry;
 use api::decimal::{Fixed, PriceE9, QtyE8};
 use api::instruments::{Instrument, amount_e8};
-use book::command::{AccountStatus, Command, MarketStatus};
+use book::acted::Act;
+use book::command::{AccountStatus, MarketStatus};
 use book::event::Event;
 use book::ids::{AccountId, AssetId, MarketId};
 use book::instrument::Asset;
@@ -16,7 +17,7 @@ use serde_json::{Map, Value, json};
 pub struct Done {
     pub seq: u64,
     pub ts_ns: u64,
-    pub command: Command,
+    pub act: Act,
     pub events: Vec<Event>,
 }
 
@@ -75,6 +76,7 @@ fn describe_event(event: &Event, registry: &Registry) -> Option<Value> {
             "symbol": symbol_of(*market, registry),
             "status": status_word(*status),
         }),
+        Event::RulesChanged { version } => json!({ "event": "rules_changed", "rules": version.0 }),
         Event::FeeTierChanged { tier } => json!({ "event": "fee_tier_changed", "tier": tier }),
         Event::AccountAdded { account } => {
             json!({ "event": "account_added", "account": account.0, "name": name_of(*account, registry) })

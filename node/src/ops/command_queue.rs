@@ -7,9 +7,25 @@ use super::answer::Done;
 use super::refusal::Refusal;
 use crate::ops::registry::Registry;
 use crate::rings::admin_port::AdminPort;
-use book::command::Command;
+use book::acted::{Act, Acted, Actor};
 use book::event::Event;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+/// The request on whose behalf an act is sent, as the log will name it.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub method: String,
+    pub address: String,
+    pub request_id: String,
+}
+
+impl Caller {
+    /// The bearer of the operators' token acts, because the ops listener lets nobody else in.
+    fn acted(&self, act: Act) -> Acted {
+        let Self { method, address, request_id } = self.clone();
+        Acted { actor: Actor::Ops, method, address, request_id, act }
+    }
+}
 
 pub struct CommandQueue {
     port: Arc<AdminPort>,
@@ -32,30 +48,30 @@ impl CommandQueue {
         self.port.poll()
     }
 
-    /// Sends the commands that `to_commands` makes, in order, until one is refused. Returns once all of them are
-    /// released.
+    /// Sends the acts that `to_acts` makes, in order, until one is refused. Returns once all of them are released.
     pub async fn execute(
         self: Arc<Self>,
-        to_commands: impl FnOnce(&Registry) -> Result<Vec<Command>, Refusal> + Send + 'static,
+        caller: Caller,
+        to_acts: impl FnOnce(&Registry) -> Result<Vec<Act>, Refusal> + Send + 'static,
     ) -> Result<Vec<Done>, Refusal> {
         // A task of its own: when the client disconnects this future is dropped, and the registry must be updated
         // anyway.
         let work = tokio::spawn(async move {
             let _turn = self.turn.lock().await;
-            let commands = to_commands(&self.registry())?;
-            let mut done = Vec::with_capacity(commands.len());
-            for command in commands {
-                done.push(self.submit(command).await?);
+            let acts = to_acts(&self.registry())?;
+            let mut done = Vec::with_capacity(acts.len());
+            for act in acts {
+                done.push(self.submit(&caller, act).await?);
             }
             Ok(done)
         });
         work.await.unwrap_or_else(|error| Err(Refusal::internal(error.to_string())))
     }
 
-    async fn submit(&self, command: Command) -> Result<Done, Refusal> {
-        let answer = self.port.submit(command.clone()).await?;
-        let done = Done { seq: answer.seq, ts_ns: answer.ts_ns, command, events: answer.events };
-        self.registry.write().unwrap_or_else(PoisonError::into_inner).apply(&done.command, &done.events);
+    async fn submit(&self, caller: &Caller, act: Act) -> Result<Done, Refusal> {
+        let answer = self.port.submit(caller.acted(act.clone())).await?;
+        let done = Done { seq: answer.seq, ts_ns: answer.ts_ns, act, events: answer.events };
+        self.registry.write().unwrap_or_else(PoisonError::into_inner).apply(&done.act, &done.events);
         let refused = done.events.iter().find_map(|event| match event {
             Event::AdminRejected { reason } => Some(Refusal::rejected(*reason, done.seq)),
             Event::Rejected(rejected) => Some(Refusal::mass_cancel_rejected(rejected.reason, done.seq)),

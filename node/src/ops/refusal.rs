@@ -99,6 +99,10 @@ fn code_of(reason: AdminReason) -> (StatusCode, &'static str) {
         AdminReason::AmountZero => (VALUE, "amount_zero"),
         AdminReason::ReferenceMissing => (VALUE, "reference_missing"),
         AdminReason::StatusChange => (CONFLICT, "status_change"),
+        AdminReason::NotAuthorised => (StatusCode::FORBIDDEN, "not_authorised"),
+        AdminReason::RulesNotRaised => (CONFLICT, "rules_not_raised"),
+        AdminReason::RulesUnknown => (VALUE, "rules_unknown"),
+        AdminReason::FormatTooOld => (CONFLICT, "format_too_old"),
     }
 }
 

@@ -6,7 +6,8 @@
 //! Invariant: commands are applied in the order of the log, each once (`ops::command_queue` sends one at a time).
 
 use api::instruments::{Instrument, Instruments};
-use book::command::{AccountKind, AccountStatus, Admin, Command};
+use book::acted::Act;
+use book::command::{AccountKind, AccountStatus, Admin};
 use book::engine::Engine;
 use book::event::Event;
 use book::ids::{AccountId, SessionId, Symbol, UserName};
@@ -81,8 +82,8 @@ impl Registry {
     }
 
     /// Applies the events of an administrative command.
-    pub fn apply(&mut self, command: &Command, events: &[Event]) {
-        let Command::Admin(admin) = command else { return };
+    pub fn apply(&mut self, act: &Act, events: &[Event]) {
+        let Act::Admin(admin) = act else { return };
         for event in events {
             self.instruments.apply(event);
             self.apply_event(admin, event);
@@ -184,7 +185,7 @@ mod tests {
     use book::ids::AssetId;
     use book::units::{Ppm, QtyLots, Seq, Stamp, TsNs, Units};
 
-    fn commands() -> Vec<Admin> {
+    fn acts() -> Vec<Admin> {
         let symbol = |text| Symbol::new(text).expect("a valid symbol");
         let limits =
             MarketLimits { qty_min: QtyLots(1), qty_max: QtyLots(1_000), notional_min: Units(0), price_band: Ppm(0) };
@@ -237,11 +238,11 @@ mod tests {
     fn kept_by_commands_it_equals_one_seeded_from_the_engine() {
         let mut engine = Engine::new(Capacity::default());
         let mut kept = Registry::of(&engine);
-        for (idx, admin) in commands().into_iter().enumerate() {
-            let command = Command::Admin(Box::new(admin));
+        for (idx, admin) in acts().into_iter().enumerate() {
+            let act = Act::Admin(admin);
             let mut events = Vec::new();
-            engine.apply(Stamp { seq: Seq(idx as u64 + 1), ts: TsNs(1) }, &command, &mut events);
-            kept.apply(&command, &events);
+            engine.apply(Stamp { seq: Seq(idx as u64 + 1), ts: TsNs(1) }, &act.clone().into_bare(), &mut events);
+            kept.apply(&act, &events);
         }
         let seeded = Registry::of(&engine);
         assert_eq!(kept.instruments.all(), seeded.instruments.all());

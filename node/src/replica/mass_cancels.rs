@@ -5,8 +5,9 @@
 //! next start finds in the log that a continuation is pending, and runs it first. Invariant: pending continuations
 //! depend on the log alone; a snapshot contains them, because it stands for the log before it.
 
-use book::codec;
-use book::command::Command;
+use book::acted::Act;
+use book::codec::{self, PayloadVersion};
+use book::command::{Command, MassCancel};
 use book::event::Event;
 use book::units::TsNs;
 
@@ -50,8 +51,8 @@ impl Continuations {
     pub fn save<E>(&self, put: &mut impl FnMut(u8, &[u8]) -> Result<(), E>) -> Result<(), E> {
         for command in &self.0 {
             let mut bytes = [0; COMMAND_BYTES_MAX];
-            let len =
-                codec::encode(TsNs(0), command, &mut bytes).expect("an encoded cancel is no larger than its bound");
+            let len = codec::encode(PayloadVersion::One, TsNs(0), command, &mut bytes)
+                .expect("an encoded cancel is no larger than its bound");
             put(TAG_CONTINUATION, &bytes[..len])?;
         }
         Ok(())
@@ -81,6 +82,11 @@ pub fn continuation(command: &Command) -> Command {
     let mut next = command.clone();
     match &mut next {
         Command::MassCancel(mass) => mass.continued = true,
+        // The node itself continues what an actor began.
+        Command::Acted(acted) => {
+            let Act::MassCancel(mass) = &acted.act else { unreachable!("{acted:?} cancels at most one order") };
+            return Command::MassCancel(MassCancel { continued: true, ..*mass });
+        }
         Command::SessionDown(down) => down.continued = true,
         other => unreachable!("{other:?} cancels at most one order"),
     }

@@ -3,12 +3,16 @@
 use crate::faults::mutation::{Mutation, Planted};
 use crate::replica::{LoadError, Replica};
 use crate::status::version::{COMMIT, VERSION};
+use book::codec::PayloadVersion;
 use book::engine::Engine;
 use std::path::PathBuf;
 use std::sync::Arc;
 use wal::directory::Directory;
 use wal::error::Result;
-use wal::snapshot::{self, SnapshotFile, SnapshotHeader, SnapshotReader, SnapshotWriter};
+use wal::snapshot::{
+    self, SNAPSHOT_VERSION_NEWEST, SNAPSHOT_VERSION_OLDEST, SnapshotFile, SnapshotHeader, SnapshotReader,
+    SnapshotWriter,
+};
 use wal::units::{Lsn, Tail};
 
 /// Writes a snapshot of the replica, whose log ends at `tail`. The file is durable under its own name when this
@@ -25,7 +29,9 @@ pub fn take(
     let stamp = replica.engine.stamp();
     assert!(stamp.seq.0 == tail.seq.0, "a snapshot stands at the end of a frame");
     assert!(replica.engine.divergence().is_none(), "a state that differs from the live one is not kept");
+    let format = directory.identity().format;
     let header = SnapshotHeader {
+        version: snapshot_version(format),
         node_id: directory.identity().node_id,
         timeline: directory.identity().timeline,
         tail: tail.planted(Mutation::SnapshotOffByOne, |_| Tail { seq: tail.seq.prev(), ..tail }),
@@ -36,11 +42,19 @@ pub fn take(
     };
     let mut writer =
         SnapshotWriter::create_on(Arc::clone(directory.medium()), &directory.snapshots_dir(), header.clone())?;
-    replica.save(&mut |tag, piece| {
+    replica.save(PayloadVersion::of_format(format), &mut |tag, piece| {
         pause();
         writer.piece(tag, piece)
     })?;
     Ok((writer.finish()?, header))
+}
+
+/// The version of a snapshot file in a directory of this format.
+fn snapshot_version(format: u32) -> u16 {
+    match PayloadVersion::of_format(format) {
+        PayloadVersion::One => SNAPSHOT_VERSION_OLDEST,
+        PayloadVersion::Two => SNAPSHOT_VERSION_NEWEST,
+    }
 }
 
 /// A snapshot that was passed over, and why.

@@ -17,7 +17,10 @@ const TAG_FEED: u8 = 65;
 const NUMBER_BYTES: usize = 8;
 /// The most numbers in one piece.
 const NUMBERS_PER_PIECE: usize = 1 << 16;
-const _: () = assert!(NUMBERS_PER_PIECE * NUMBER_BYTES <= wal::snapshot::SNAPSHOT_PIECE_BYTES_MAX);
+const _: () = assert!(
+    NUMBERS_PER_PIECE * NUMBER_BYTES + wal::snapshot::SNAPSHOT_PREFIX_BYTES_MAX
+        <= wal::snapshot::SNAPSHOT_PIECE_BYTES_MAX
+);
 /// Numbers before the `rptSeq`s in the feed's piece: the live stream's next number, sequence and time of the last
 /// public event, and the log's bytes.
 const FEED_HEAD: usize = 4;

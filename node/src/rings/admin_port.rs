@@ -5,7 +5,7 @@
 
 use crate::status::lifecycle::Lifecycle;
 use crate::status::watermarks::Watermark;
-use book::command::Command;
+use book::acted::Acted;
 use book::event::Event;
 use book::units::Seq;
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -20,7 +20,7 @@ pub const REQUESTS_MAX: usize = 256;
 #[derive(Debug)]
 pub struct AdminRequest {
     pub number: u64,
-    pub command: Command,
+    pub acted: Acted,
 }
 
 /// The events of a command. They may be read only once `seq` is released.
@@ -79,13 +79,13 @@ pub fn admin_port(released: Watermark<Seq>, lifecycle: Arc<Lifecycle>) -> (Admin
 
 impl AdminPort {
     /// Sends one command and waits until its effect is released.
-    pub async fn submit(&self, command: Command) -> Result<AdminAnswer, AdminPortError> {
-        let receiver = self.send(command)?;
+    pub async fn submit(&self, acted: Acted) -> Result<AdminAnswer, AdminPortError> {
+        let receiver = self.send(acted)?;
         receiver.await.map_err(|_| AdminPortError::Stopping)
     }
 
     /// Sends one command. A later [`AdminPort::poll`] delivers the answer, once the command is released.
-    pub fn send(&self, command: Command) -> Result<oneshot::Receiver<AdminAnswer>, AdminPortError> {
+    pub fn send(&self, acted: Acted) -> Result<oneshot::Receiver<AdminAnswer>, AdminPortError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if self.lifecycle.is_stopping() {
             return Err(AdminPortError::Stopping);
@@ -96,7 +96,7 @@ impl AdminPort {
         }
         state.number_last += 1;
         let number = state.number_last;
-        state.requests.push(AdminRequest { number, command }).map_err(|_| AdminPortError::Busy)?;
+        state.requests.push(AdminRequest { number, acted }).map_err(|_| AdminPortError::Busy)?;
         let (sender, receiver) = oneshot::channel();
         state.waiting.insert(number, sender);
         Ok(receiver)

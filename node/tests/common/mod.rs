@@ -14,9 +14,10 @@ use api::client::{BookFollower, OrderClient, Received, book_sync};
 use api::decimal::{PriceE9, QtyE8};
 use argon2::password_hash::PasswordHasher;
 use argon2::{Algorithm, Argon2, Params, Version};
+use book::acted::{Act, Acted};
 use book::command::{
-    AccountKind, AccountSpec, Admin, CodMode, CodScope, Command, FundsMove, MarketLimits, MarketSpec, MarketStatus,
-    SessionSpec, Side, Throttle,
+    AccountKind, AccountSpec, Admin, CodMode, CodScope, FundsMove, MarketLimits, MarketSpec, MarketStatus, SessionSpec,
+    Side, Throttle,
 };
 use book::event::Event;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, Symbol, UserName};
@@ -29,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use wal::directory::Directory;
-use wal::identity::Identity;
+use wal::identity::{FORMAT_NEWEST, Identity};
 use wal::segment::Geometry;
 use wal::units::{Lsn, NodeId, Timeline};
 
@@ -133,7 +134,8 @@ impl NodeDir {
 /// Creates a data directory with a small head.
 pub(crate) fn create_directory(path: &Path) {
     let geometry = Geometry { segment_count: 4, segment_bytes: 4 << 20 };
-    let identity = Identity { node_id: NodeId([9; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
+    let identity =
+        Identity { format: FORMAT_NEWEST, node_id: NodeId([9; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
     Directory::create(path, &identity, 1 << 20).expect("the path is new");
 }
 
@@ -164,14 +166,14 @@ impl RunningNode {
 
     /// Sends an administrator's command; returns its events when they are durable.
     pub(crate) fn admin(&self, admin: Admin) -> Vec<Event> {
-        self.command(Command::Admin(Box::new(admin)))
+        self.act(Act::Admin(admin))
     }
 
-    pub(crate) fn command(&self, command: Command) -> Vec<Event> {
+    pub(crate) fn act(&self, act: Act) -> Vec<Event> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let port = &self.node().admin;
         let answer = runtime.block_on(async {
-            let answer = port.submit(command);
+            let answer = port.submit(Acted::by_ops(act));
             tokio::pin!(answer);
             loop {
                 tokio::select! {

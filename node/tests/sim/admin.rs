@@ -7,6 +7,7 @@ use crate::oracle::Oracle;
 use crate::requests::{LOT, PRICE_ONE};
 use crate::violation::{Checked, Invariant, Violation, ensure};
 use book::accounts::OPEN_ORDERS_MAX;
+use book::acted::Acted;
 use book::command::*;
 use book::ids::{AccountId, AssetId, ClientKey, MarketId, SessionId, Symbol, UserName};
 use book::testing::workload::rng::Rng;
@@ -99,10 +100,18 @@ impl Admins {
             && !node.lifecycle.is_stopping()
             && let Some(command) = self.todo.pop_front()
         {
-            let answer = node.admin.send(command.clone()).expect("the port accepts one command at a time");
+            let answer = node.admin.send(acted(command.clone())).expect("the port accepts one command at a time");
             self.under_way = Some((answer, command));
         }
         Ok(())
+    }
+}
+
+/// The act that a command of the set-up or of the random ones is.
+fn acted(command: Command) -> Acted {
+    match command {
+        Command::Admin(admin) => (*admin).into(),
+        other => unreachable!("only administrators' commands are sent here, not {other:?}"),
     }
 }
 

@@ -9,7 +9,8 @@ use crate::sockets::Net;
 use api::binary::session::SessionLimits;
 use book::engine::Engine;
 use book::units::TsNs;
-use node::engine::engine_loop::EngineLoop;
+use node::engine::engine_loop::{EngineLoop, Settings};
+use node::engine::opening::Opening;
 use node::gateway::market_data::MarketData;
 use node::gateway::order_entry::{Gateway, GatewayLimits, GatewayState};
 use node::gateway::passwords::{Attempt, PasswordPort, Verdict};
@@ -35,7 +36,7 @@ use std::time::Duration;
 use wal::block::BLOCK_BYTES;
 use wal::directory::Directory;
 use wal::head::{Head, HeadConfig};
-use wal::identity::Identity;
+use wal::identity::{FORMAT_NEWEST, Identity};
 use wal::mark::{MARK_SLOT_STRIDE_BYTES, MARK_SLOTS, MarkSlot};
 use wal::quarantine::Quarantine;
 use wal::recover::Recovered;
@@ -83,7 +84,7 @@ pub(crate) fn starting_points(disk: &Disk, options: &Options) -> (u64, Vec<(Path
 
 fn identity(options: &Options) -> Identity {
     let geometry = Geometry { segment_count: options.segment_count, segment_bytes: options.segment_bytes };
-    Identity { node_id: NodeId([7; 16]), timeline: TIMELINE, seq_base: Lsn(0), geometry }
+    Identity { format: FORMAT_NEWEST, node_id: NodeId([7; 16]), timeline: TIMELINE, seq_base: Lsn(0), geometry }
 }
 
 /// A disk with a new data directory.
@@ -189,7 +190,7 @@ pub(crate) fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange
     let gateway_state = GatewayState::of(&engine, &translator, streams);
     Ok(Exchange {
         gateway: Gateway::new(gateway_state, ListenerIdx(0), rings.gateway, GATEWAY_LIMITS, now),
-        engine: EngineLoop::new(engine, translator, rings.engine, options.release, options.check_every, continuations),
+        engine: EngineLoop::new(engine, translator, rings.engine, settings(options, now), continuations),
         store_writer,
         market_data,
         journal: Journal::new(head, disk.clone()),
@@ -215,6 +216,11 @@ fn head_config(options: &Options) -> HeadConfig {
         frame_bytes_max: options.frame_bytes_max,
         frames_in_flight_max: options.frames_in_flight_max,
     }
+}
+
+fn settings(options: &Options, now: TsNs) -> Settings {
+    let opening = Opening { format: identity(options).format, build: "simulator".to_owned(), wall: now };
+    Settings { release: options.release, check_every: options.check_every, opening }
 }
 
 fn schedule(options: &Options, newest: Option<&SnapshotHeader>) -> Schedule {

@@ -133,7 +133,7 @@ impl Oracle {
         self.engine.apply(stamp, command, &mut self.events);
         let Self { events, translator, messages, feed, .. } = self;
         translator.translate(stamp, events, &mut Collector { messages, feed });
-        if let Command::Admin(_) = command {
+        if let Command::Admin(_) | Command::Acted(_) = command {
             let shown = events.iter().filter(|event| !matches!(event, Event::Transfer(_))).copied().collect();
             self.admin_events.insert(stamp.seq.0, shown);
         }

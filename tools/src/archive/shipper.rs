@@ -325,7 +325,7 @@ mod tests {
     use super::*;
     use crate::archive::store_address::OpenMode;
     use crate::terminal::interrupt::Interrupt;
-    use wal::identity::Identity;
+    use wal::identity::{FORMAT_NEWEST, Identity};
     use wal::segment::Geometry;
     use wal::units::{NodeId, Timeline};
 
@@ -336,7 +336,13 @@ mod tests {
         let to = to.to_str().expect("text");
         let destination = Destination::open(to, None, OpenMode::OrCreate, Interrupt::never()).expect("made");
         let geometry = Geometry { segment_count: 4, segment_bytes: 16 << 20 };
-        let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
+        let identity = Identity {
+            format: FORMAT_NEWEST,
+            node_id: NodeId([7; 16]),
+            timeline: Timeline(1),
+            seq_base: Lsn(0),
+            geometry,
+        };
         let (mut round, damaged) = (Round::default(), BTreeSet::new());
         let newest = Key::Identity(Timeline(1));
         let mut position =

@@ -3,10 +3,12 @@
 //! Ids and sequences are numbers; prices and quantities are counts of ticks and lots, amounts counts of the asset's
 //! smallest unit, as the suffix of each key says. A field without a value is absent. Text keys are 32 hex digits.
 
+use book::acted::{Act, Acted, Actor};
 use book::codec::Record;
 use book::command::{
     AccountKind, AccountStatus, Admin, AmendQty, BlockChange, CodMode, CodScope, Command, DownCause, FundsMove,
-    MarketLimits, MarketStatus, MassScope, OrderKind, OrderRef, PlaceOrder, ReplaceMode, Side, StpMode, Throttle, Tif,
+    MarketLimits, MarketStatus, MassCancel, MassScope, OrderKind, OrderRef, PlaceOrder, ReplaceMode, Side, StpMode,
+    Throttle, Tif,
 };
 use book::ids::ClientKey;
 use book::units::Seq;
@@ -59,6 +61,12 @@ pub fn kind(command: &Command) -> &'static str {
         Command::SessionDown(_) => "session_down",
         Command::Admin(admin) => admin_kind(admin),
         Command::Check(_) => "check",
+        // By what was done, so that it counts alike whether or not the log says who did it.
+        Command::Acted(acted) => match &acted.act {
+            Act::Admin(admin) => admin_kind(admin),
+            Act::MassCancel(_) => "mass_cancel",
+        },
+        Command::Opened(_) => "opened",
     }
 }
 
@@ -82,6 +90,7 @@ fn admin_kind(admin: &Admin) -> &'static str {
         Admin::RevokeKey { .. } => "revoke_key",
         Admin::Deposit(_) => "deposit",
         Admin::Withdraw(_) => "withdraw",
+        Admin::SetRules { .. } => "set_rules",
     }
 }
 
@@ -105,18 +114,7 @@ fn fields(command: &Command) -> Value {
             },
             "place": place(&c.place),
         }),
-        Command::MassCancel(c) => json!({
-            "session": nonzero(c.session.0), "cl_ord_id": nonzero(c.cl_ord_id.0), "account": nonzero(c.account.0),
-            "scope": match c.scope {
-                MassScope::Session => "session",
-                MassScope::Account => "account",
-                MassScope::Market => "market",
-            },
-            "market": nonzero(c.market.0), "side": c.side.map(side), "price_min_ticks": c.price_min.map(|p| p.0),
-            "price_max_ticks": c.price_max.map(|p| p.0), "cancel_group": nonzero(u32::from(c.cancel_group)),
-            "block": match c.block { BlockChange::Keep => "keep", BlockChange::Set => "set", BlockChange::Lift => "lift" },
-            "continued": c.continued,
-        }),
+        Command::MassCancel(c) => mass_cancel(c),
         Command::Refuse(c) => json!({
             "session": nonzero(c.session.0), "cl_ord_id": nonzero(c.cl_ord_id.0), "target": target(&c.target),
             "market": nonzero(c.market.0), "reason": format!("{:?}", c.reason), "template": c.template,
@@ -136,7 +134,43 @@ fn fields(command: &Command) -> Value {
         }),
         Command::Admin(admin) => admin_fields(admin),
         Command::Check(c) => json!({ "hash": format!("{:016x}", c.hash) }),
+        Command::Acted(acted) => acted_fields(acted),
+        Command::Opened(c) => json!({ "build": c.build, "format": c.format, "wall_ns": c.wall.0 }),
     }
+}
+
+/// The fields of the act, and who acted.
+fn acted_fields(acted: &Acted) -> Value {
+    let mut fields = match &acted.act {
+        Act::Admin(admin) => admin_fields(admin),
+        Act::MassCancel(mass) => mass_cancel(mass),
+    };
+    let actor = match acted.actor {
+        Actor::Ops => json!("ops"),
+        Actor::Node => json!("node"),
+        Actor::Key(key) => json!({ "key": key.0 }),
+    };
+    fields["actor"] = actor;
+    let texts = [("method", &acted.method), ("address", &acted.address), ("request_id", &acted.request_id)];
+    for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+        fields[name] = json!(text);
+    }
+    fields
+}
+
+fn mass_cancel(c: &MassCancel) -> Value {
+    json!({
+        "session": nonzero(c.session.0), "cl_ord_id": nonzero(c.cl_ord_id.0), "account": nonzero(c.account.0),
+        "scope": match c.scope {
+            MassScope::Session => "session",
+            MassScope::Account => "account",
+            MassScope::Market => "market",
+        },
+        "market": nonzero(c.market.0), "side": c.side.map(side), "price_min_ticks": c.price_min.map(|p| p.0),
+        "price_max_ticks": c.price_max.map(|p| p.0), "cancel_group": nonzero(u32::from(c.cancel_group)),
+        "block": match c.block { BlockChange::Keep => "keep", BlockChange::Set => "set", BlockChange::Lift => "lift" },
+        "continued": c.continued,
+    })
 }
 
 fn place(c: &PlaceOrder) -> Value {
@@ -206,6 +240,7 @@ fn admin_fields(admin: &Admin) -> Value {
         }),
         Admin::RevokeKey { key } => json!({ "key": key }),
         Admin::Deposit(funds) | Admin::Withdraw(funds) => funds_move(funds),
+        Admin::SetRules { version } => json!({ "version": version.0 }),
     }
 }
 

@@ -39,6 +39,10 @@ impl Admin {
         if answer.status != 200 {
             return Err(refused(&answer));
         }
+        if matches!(self.what, What::Rules(_)) {
+            let from = if self.dry_run { "once they are raised" } else { "from here on" };
+            eprintln!("pinion: {from} a build that does not know these rules refuses the log; there is no way back");
+        }
         if self.json {
             println!("{}", answer.body);
         } else {

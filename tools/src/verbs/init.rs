@@ -24,7 +24,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use wal::directory::Directory;
-use wal::identity::Identity;
+use wal::identity::{FORMAT_NEWEST, Identity};
 use wal::segment::Geometry;
 use wal::units::{Lsn, NodeId, Timeline};
 
@@ -195,7 +195,13 @@ impl Plan {
         let geometry = Geometry { segment_count: init.segments, segment_bytes: init.segment_bytes };
         let mut node_id = [0; 16];
         getrandom::fill(&mut node_id).context("drawing a node id: the system gives no randomness")?;
-        let identity = Identity { node_id: NodeId(node_id), timeline: Timeline(1), seq_base: Lsn(0), geometry };
+        let identity = Identity {
+            format: FORMAT_NEWEST,
+            node_id: NodeId(node_id),
+            timeline: Timeline(1),
+            seq_base: Lsn(0),
+            geometry,
+        };
         let parent = self.data_dir.parent().unwrap_or(Path::new("/"));
         durable_directory::make(parent, SHARED).with_context(|| format!("making {}", parent.display()))?;
         // A directory that existed before, such as a mount point, may be open to other users.

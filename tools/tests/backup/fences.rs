@@ -11,7 +11,7 @@ use tools::archive::key::Key;
 use tools::archive::round::Round;
 use tools::archive::shipper::{Shipper, TailPolicy};
 use wal::directory::Directory;
-use wal::identity::Identity;
+use wal::identity::{FORMAT_NEWEST, Identity};
 use wal::units::{Lsn, NodeId, Timeline};
 
 fn copy_tree(from: &Path, to: &Path) {
@@ -50,7 +50,8 @@ fn the_logs_of_another_node_of_an_older_timeline_and_of_a_copy_are_fenced() {
 
     let other = stopped.place.path().join("other");
     let geometry = Directory::open_read_only(&data_dir).expect("intact").identity().geometry;
-    let identity = Identity { node_id: NodeId([9; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
+    let identity =
+        Identity { format: FORMAT_NEWEST, node_id: NodeId([9; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
     Directory::create(&other, &identity, 0).expect("created");
     assert!(run(16, other.to_str().expect("text")).contains("of node"));
     // A restore began timeline 2 and shipped it here.

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, bail};
 use api::decimal::QtyE8;
 use book::command::{
-    AccountKind, AccountSpec, Admin, CodMode, CodScope, Command, FundsMove, MarketLimits, MarketSpec, MarketStatus,
-    SessionSpec, Throttle,
+    AccountKind, AccountSpec, Admin, CodMode, CodScope, FundsMove, MarketLimits, MarketSpec, MarketStatus, SessionSpec,
+    Throttle,
 };
 use book::event::Event;
 use book::ids::{AccountId, AssetId, ClientKey, Symbol, UserName};
@@ -31,7 +31,7 @@ impl LocalSetup {
 
     fn submit(&self, admin: Admin) -> Result<Vec<Event>> {
         let answer = self.runtime.block_on(async {
-            let answer = self.port.submit(Command::Admin(Box::new(admin)));
+            let answer = self.port.submit(admin.into());
             tokio::pin!(answer);
             loop {
                 tokio::select! {

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tools::client::setup::{Credentials, NewMarket, Setup};
 use wal::directory::Directory;
-use wal::identity::Identity;
+use wal::identity::{FORMAT_NEWEST, Identity};
 use wal::segment::Geometry;
 use wal::units::{Lsn, NodeId, Timeline};
 
@@ -37,7 +37,13 @@ impl Place {
     pub(crate) fn new() -> Self {
         let place = Self::empty();
         let geometry = Geometry { segment_count: 4, segment_bytes: 16 << 20 };
-        let identity = Identity { node_id: NodeId([7; 16]), timeline: Timeline(1), seq_base: Lsn(0), geometry };
+        let identity = Identity {
+            format: FORMAT_NEWEST,
+            node_id: NodeId([7; 16]),
+            timeline: Timeline(1),
+            seq_base: Lsn(0),
+            geometry,
+        };
         Directory::create(&place.data_dir(), &identity, 1 << 20).expect("created");
         place
     }

@@ -8,10 +8,14 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub const SNAPSHOT_MAGIC: u32 = u32::from_le_bytes(*b"WSNP");
-pub const SNAPSHOT_VERSION: u16 = 1;
+pub const SNAPSHOT_VERSION_OLDEST: u16 = 1;
+/// Version 2 differs in what the caller puts into its pieces, and in nothing of this crate.
+pub const SNAPSHOT_VERSION_NEWEST: u16 = 2;
 
 /// The largest piece before compression.
-pub const SNAPSHOT_PIECE_BYTES_MAX: usize = 2 << 20;
+pub const SNAPSHOT_PIECE_BYTES_MAX: usize = (2 << 20) + SNAPSHOT_PREFIX_BYTES_MAX;
+/// Room in a piece for what a caller puts before it.
+pub const SNAPSHOT_PREFIX_BYTES_MAX: usize = 64;
 const _: () = assert!(SNAPSHOT_PIECE_BYTES_MAX <= u32::MAX as usize);
 
 /// Bytes for the name of the build that wrote a file.
@@ -23,6 +27,8 @@ pub(super) const TAG_END: u8 = 0;
 /// What a snapshot is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotHeader {
+    /// The version of the file, which is that of the caller's pieces.
+    pub version: u16,
     pub node_id: NodeId,
     pub timeline: Timeline,
     /// The last record that the state includes, and the link that the next frame must carry.
@@ -70,7 +76,7 @@ impl HeaderBytes {
         build[..name.len()].copy_from_slice(name);
         let mut bytes = Self {
             magic: SNAPSHOT_MAGIC.into(),
-            version: SNAPSHOT_VERSION.into(),
+            version: header.version.into(),
             header_bytes: (HEADER_BYTES as u16).into(),
             timeline: header.timeline.0.into(),
             zero: 0.into(),
@@ -98,6 +104,7 @@ impl HeaderBytes {
     pub(super) fn header(&self) -> SnapshotHeader {
         let build_len = self.build.iter().position(|&b| b == 0).unwrap_or(BUILD_BYTES);
         SnapshotHeader {
+            version: self.version.get(),
             node_id: NodeId(self.node_id),
             timeline: Timeline(self.timeline.get()),
             tail: Tail { seq: Lsn(self.seq.get()), chain: ChainHash(self.chain) },

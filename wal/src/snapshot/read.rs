@@ -7,7 +7,7 @@ use crate::error::{Action, Damage, Result, WalError};
 use crate::medium::{FileSystem, Medium};
 use crate::snapshot::format::{
     Coding, END_BYTES, EndBytes, HEADER_BYTES, HeaderBytes, PIECE_HEADER_BYTES, PieceHeader, SNAPSHOT_MAGIC,
-    SNAPSHOT_PIECE_BYTES_MAX, SNAPSHOT_VERSION, SnapshotHeader, TAG_END,
+    SNAPSHOT_PIECE_BYTES_MAX, SNAPSHOT_VERSION_NEWEST, SNAPSHOT_VERSION_OLDEST, SnapshotHeader, TAG_END,
 };
 use crate::units::Lsn;
 use std::io::{BufReader, ErrorKind, Read};
@@ -52,8 +52,9 @@ impl SnapshotReader {
         if header.checksum() != header.crc32c.get() {
             return Err(damaged(path, 0, Damage::Checksum));
         }
-        if header.version.get() != SNAPSHOT_VERSION || usize::from(header.header_bytes.get()) != HEADER_BYTES {
-            let (found, known) = (u32::from(header.version.get()), u32::from(SNAPSHOT_VERSION));
+        let is_known = (SNAPSHOT_VERSION_OLDEST..=SNAPSHOT_VERSION_NEWEST).contains(&header.version.get());
+        if !is_known || usize::from(header.header_bytes.get()) != HEADER_BYTES {
+            let (found, known) = (u32::from(header.version.get()), u32::from(SNAPSHOT_VERSION_NEWEST));
             return Err(WalError::UnknownFormat { path: path.to_owned(), found, known });
         }
         let mut hasher = blake3::Hasher::new();

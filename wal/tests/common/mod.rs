@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use wal::blocking::BlockingHead;
 use wal::directory::Directory;
 use wal::head::{HeadConfig, HeadPosition};
-use wal::identity::Identity;
+use wal::identity::{FORMAT_NEWEST, Identity};
 use wal::medium::Access;
 use wal::recover::{Recovered, recover};
 use wal::segment::Geometry;
@@ -21,7 +21,7 @@ pub(crate) const GEOMETRY: Geometry = Geometry { segment_count: 4, segment_bytes
 pub(crate) const BALLAST_BYTES: u64 = 4096;
 
 pub(crate) fn identity() -> Identity {
-    Identity { node_id: NODE, timeline: TIMELINE, seq_base: Lsn::ZERO, geometry: GEOMETRY }
+    Identity { format: FORMAT_NEWEST, node_id: NODE, timeline: TIMELINE, seq_base: Lsn::ZERO, geometry: GEOMETRY }
 }
 
 pub(crate) fn config() -> HeadConfig {

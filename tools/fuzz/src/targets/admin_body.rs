@@ -7,11 +7,12 @@ use crate::meter;
 use crate::small_exchange::SmallExchange;
 use crate::target::{Outcome, Target, repair_nothing};
 use api::admin::*;
-use book::codec;
+use book::acted::{Act, Acted};
+use book::codec::{self, PayloadVersion};
 use book::command::{Admin, CodMode, Command};
 use node::ops::refusal::Refusal;
 use node::ops::registry::Registry;
-use node::ops::to_commands::{ToCommands, funds_move, key_spec, session_spec};
+use node::ops::to_acts::{ToActs, funds_move, key_spec, session_spec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -19,10 +20,10 @@ use std::fmt::Debug;
 pub const TARGET: Target =
     Target { name: "admin_body", seeds, repair: repair_nothing, check, bytes_max: 1024, round_inputs: 4_000 };
 
-type Commands = Result<Vec<Command>, Refusal>;
-type Read = fn(&[u8], &Registry) -> Option<Commands>;
+type Acts = Result<Vec<Act>, Refusal>;
+type Read = fn(&[u8], &Registry) -> Option<Acts>;
 
-const ENDPOINTS: [Read; 17] = [
+const ENDPOINTS: [Read; 18] = [
     intent::<AddAsset>,
     intent::<AddMarket>,
     intent::<SetMarketStatus>,
@@ -40,6 +41,7 @@ const ENDPOINTS: [Read; 17] = [
     intent::<CancelAll>,
     add_session,
     add_key,
+    intent::<RaiseRules>,
 ];
 /// The index after those of the other endpoints: deposits and withdrawals share one body.
 const MOVE_FUNDS: usize = ENDPOINTS.len();
@@ -50,9 +52,9 @@ fn check(input: &[u8]) -> Outcome {
     let registry = Registry::of(&exchange.engine);
     let endpoint = usize::from(*endpoint) % (MOVE_FUNDS + 1);
     let read = ENDPOINTS.get(endpoint).copied().unwrap_or(move_funds);
-    let Some(commands) = read(body, &registry) else { return Outcome::Refused };
-    let commands = match commands {
-        Ok(commands) => commands,
+    let Some(acts) = read(body, &registry) else { return Outcome::Refused };
+    let acts = match acts {
+        Ok(acts) => acts,
         Err(refusal) => {
             assert!(refusal.status.is_client_error() || refusal.status.as_u16() == 501, "{refusal:?}");
             assert!(!refusal.detail.is_empty() && refusal.seq.is_none());
@@ -60,11 +62,18 @@ fn check(input: &[u8]) -> Outcome {
         }
     };
     let mut buffer = vec![0; codec::RECORD_BYTES_MAX];
-    for command in &commands {
+    for act in acts {
+        let command = Command::Acted(Box::new(Acted::by_ops(act)));
+        if command.rules_unknown().is_some() {
+            // The engine loop refuses it before it reaches the log.
+            return Outcome::Refused;
+        }
         // A command that does not fit a record is refused before it reaches the log.
-        let Ok(len) = codec::encode(book::units::TsNs(1), command, &mut buffer) else { return Outcome::Refused };
-        assert_eq!(&codec::decode(&buffer[..len]).expect("what was encoded decodes").command, command);
-        exchange.apply(command);
+        let Ok(len) = codec::encode(PayloadVersion::Two, book::units::TsNs(1), &command, &mut buffer) else {
+            return Outcome::Refused;
+        };
+        assert_eq!(&codec::decode(&buffer[..len]).expect("what was encoded decodes").command, &command);
+        exchange.apply(&command);
     }
     exchange.engine.verify().expect("no command brings the books out of balance");
     Outcome::Decoded
@@ -80,30 +89,30 @@ fn body<T: Debug + PartialEq + Serialize + DeserializeOwned>(bytes: &[u8]) -> Op
     Some(read)
 }
 
-fn intent<T: ToCommands + Debug + PartialEq + Serialize + DeserializeOwned>(
+fn intent<T: ToActs + Debug + PartialEq + Serialize + DeserializeOwned>(
     bytes: &[u8],
     registry: &Registry,
-) -> Option<Commands> {
-    body::<T>(bytes).map(|intent| intent.commands(registry))
+) -> Option<Acts> {
+    body::<T>(bytes).map(|intent| intent.acts(registry))
 }
 
-fn add_session(bytes: &[u8], registry: &Registry) -> Option<Commands> {
+fn add_session(bytes: &[u8], registry: &Registry) -> Option<Acts> {
     let request: AddSession = body(bytes)?;
     let spec = session_spec(&request, (CodMode::OnDisconnect, 5_000), "hash".to_owned(), registry);
-    Some(spec.map(|spec| vec![Command::Admin(Box::new(Admin::AddSession(spec)))]))
+    Some(spec.map(|spec| vec![Act::Admin(Admin::AddSession(spec))]))
 }
 
-fn add_key(bytes: &[u8], registry: &Registry) -> Option<Commands> {
+fn add_key(bytes: &[u8], registry: &Registry) -> Option<Acts> {
     let request: AddKey = body(bytes)?;
     let spec = key_spec(&request, "K".repeat(book::session::KEY_BYTES_MAX), registry);
-    Some(spec.map(|spec| vec![Command::Admin(Box::new(Admin::AddKey(spec)))]))
+    Some(spec.map(|spec| vec![Act::Admin(Admin::AddKey(spec))]))
 }
 
-fn move_funds(bytes: &[u8], registry: &Registry) -> Option<Commands> {
+fn move_funds(bytes: &[u8], registry: &Registry) -> Option<Acts> {
     let request: MoveFunds = body(bytes)?;
     let funds = funds_move(&request, registry);
     let both = |funds: book::command::FundsMove| [Admin::Deposit(funds), Admin::Withdraw(funds)];
-    Some(funds.map(|funds| both(funds).into_iter().map(|admin| Command::Admin(Box::new(admin))).collect()))
+    Some(funds.map(|funds| both(funds).into_iter().map(Act::Admin).collect()))
 }
 
 fn seeds() -> Vec<Vec<u8>> {
@@ -125,6 +134,7 @@ fn seeds() -> Vec<Vec<u8>> {
         r#"{"account":1,"market":"BTC-USD","block":true}"#,
         r#"{"account":1,"user":"NEW1","drop_copy":false,"cancel_on_disconnect":"both","cancel_scope":"account","cancel_window_ms":7}"#,
         r#"{"account":1,"permissions":["read","trade"],"ed25519":"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n","addresses":["10.0.0.0/8","2001:db8::/32"],"expires_ns":9}"#,
+        r#"{"version":2}"#,
         r#"{"account":1,"asset":"USD","amount":"12","ref":"R1"}"#,
     ];
     let seed = |(endpoint, body): (usize, &str)| [&[endpoint as u8], body.as_bytes()].concat();

@@ -4,7 +4,7 @@
 use crate::meter;
 use crate::seeds;
 use crate::target::{Outcome, Target, repair_nothing};
-use book::codec::{self, CodecError, RECORD_BYTES_MAX, Record};
+use book::codec::{self, CodecError, PayloadVersion, RECORD_BYTES_MAX, Record};
 use book::units::Seq;
 use tools::terminal::command_json::{record_json, record_text};
 
@@ -33,7 +33,9 @@ pub fn check_by(input: &[u8], decode: &dyn Fn(&[u8]) -> Result<Record, CodecErro
         Err(_) => return Outcome::Refused,
     };
     let mut buffer = vec![0; RECORD_BYTES_MAX];
-    let len = codec::encode(record.ts, &record.command, &mut buffer).expect("a record that was decoded fits a record");
+    let (version, _) = PayloadVersion::split(input).expect("a record that was decoded has a version");
+    let len = codec::encode(version, record.ts, &record.command, &mut buffer)
+        .expect("a record that was decoded fits a record");
     assert!(len <= input.len(), "the encoder writes the shortest form");
     assert_eq!(decode(&buffer[..len]).expect("what was encoded decodes"), record);
     assert!(decode(&buffer[..len - 1]).is_err(), "a record without its last byte does not decode");

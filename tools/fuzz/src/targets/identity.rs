@@ -3,7 +3,7 @@
 use crate::scratch;
 use crate::target::{Outcome, Target};
 use wal::error::ErrorKind;
-use wal::identity::Identity;
+use wal::identity::{FORMAT_NEWEST, FORMAT_OLDEST, Identity};
 use wal::segment::Geometry;
 use wal::units::{Lsn, Timeline};
 
@@ -38,11 +38,15 @@ pub fn repair(input: &mut [u8]) {
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    let identity = |timeline, seq_base| Identity {
+    let identity = |format, timeline, seq_base| Identity {
+        format,
         node_id: super::frame::NODE,
         timeline: Timeline(timeline),
         seq_base: Lsn(seq_base),
         geometry: Geometry { segment_count: 4, segment_bytes: 64 << 20 },
     };
-    [identity(1, 0), identity(u32::MAX, u64::MAX)].iter().map(|identity| identity.to_text().into()).collect()
+    [identity(FORMAT_OLDEST, 1, 0), identity(FORMAT_NEWEST, u32::MAX, u64::MAX)]
+        .iter()
+        .map(|identity| identity.to_text().into())
+        .collect()
 }

@@ -10,7 +10,7 @@ use api::binary::depth::Depth;
 use api::binary::market::MarketMessage;
 use api::binary::orders::{Answer, Request};
 use api::binary::soup::{PacketKind, PacketReader, append_packet};
-use book::codec;
+use book::codec::{self, PayloadVersion};
 use book::command::Command;
 use book::ids::{AccountId, SessionId};
 
@@ -65,7 +65,7 @@ fn decoded_command(message: &[u8], sender: &Sender, exchange: &SmallExchange) ->
 fn check_record(command: &Command) {
     let mut buffer = [0; codec::RECORD_BYTES_MAX];
     let ts = book::units::TsNs(7);
-    let len = codec::encode(ts, command, &mut buffer).expect("a client's command fits a record");
+    let len = codec::encode(PayloadVersion::Two, ts, command, &mut buffer).expect("a client's command fits a record");
     let record = codec::decode(&buffer[..len]).expect("a record that was encoded decodes");
     assert_eq!((record.ts, &record.command), (ts, command));
 }

@@ -6,7 +6,9 @@ use crate::scratch;
 use crate::target::{Outcome, Target};
 use std::path::Path;
 use wal::error::{ErrorKind, Result, WalError};
-use wal::snapshot::{SNAPSHOT_PIECE_BYTES_MAX, SnapshotHeader, SnapshotReader, SnapshotWriter, remove};
+use wal::snapshot::{
+    SNAPSHOT_PIECE_BYTES_MAX, SNAPSHOT_VERSION_NEWEST, SnapshotHeader, SnapshotReader, SnapshotWriter, remove,
+};
 use wal::units::{ChainHash, Lsn, Tail, Timeline};
 
 pub const TARGET: Target = Target { name: "snapshot_file", seeds, repair, check, bytes_max: 8192, round_inputs: 2_500 };
@@ -102,6 +104,7 @@ fn repair(input: &mut [u8]) {
 
 fn seeds() -> Vec<Vec<u8>> {
     let header = SnapshotHeader {
+        version: SNAPSHOT_VERSION_NEWEST,
         node_id: NODE,
         timeline: Timeline(1),
         tail: Tail { seq: Lsn(42), chain: ChainHash([7; 32]) },

@@ -47,8 +47,21 @@ pub(super) enum What {
     Close(OneMarket),
     /// Cancel the open orders of an account, of a market, or of an account on a market
     CancelAll(Cancel),
+    /// Raise the rules version, which decides the outcomes of commands; there is no way back
+    #[command(subcommand)]
+    Rules(Rules),
     /// List all assets, markets, accounts, sessions and keys
     List,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Rules {
+    /// Raise the rules version; a build that does not know it refuses the log from then on
+    Raise {
+        /// [default: the newest that this build knows]
+        #[arg(long, value_name = "VERSION")]
+        to: Option<u16>,
+    },
 }
 
 #[derive(Subcommand, Debug)]

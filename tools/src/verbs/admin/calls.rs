@@ -1,9 +1,11 @@
 //! The request to the admin API that each form of `pinion admin` sends.
 
-use super::arguments::{Account, Asset, Fee, Funds, Key, Limit, Market, Markets, NewMarket, NewSession, Session, What};
+use super::arguments::{
+    Account, Asset, Fee, Funds, Key, Limit, Market, Markets, NewMarket, NewSession, Rules, Session, What,
+};
 use anyhow::{Context, Result};
 use api::admin::{
-    AddAccount, AddAsset, AddKey, AddMarket, AddSession, CancelAll, MoveFunds, RevokeKey, SetAccountBlock,
+    AddAccount, AddAsset, AddKey, AddMarket, AddSession, CancelAll, MoveFunds, RaiseRules, RevokeKey, SetAccountBlock,
     SetAccountFeeTier, SetAccountLimits, SetAccountStatus, SetFeeTier, SetMarketFees, SetMarketLimits, SetMarketStatus,
     SetSessionBlock, SetSessionThrottle, StatusWord,
 };
@@ -44,6 +46,10 @@ impl What {
             Self::CancelAll(cancel) => {
                 let (account, market) = (cancel.account.clone(), cancel.market.clone());
                 post("/admin/cancel-all", CancelAll { account, market, block: cancel.block })
+            }
+            Self::Rules(Rules::Raise { to }) => {
+                let newest = book::rules::Rules::NEWEST as u16;
+                post("/admin/rules/raise", RaiseRules { version: to.unwrap_or(newest) })
             }
             Self::List => Ok(Call::Get { path: "/admin/registry" }),
         }

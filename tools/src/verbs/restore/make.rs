@@ -80,6 +80,7 @@ fn successor(source: &Identity, seq: Seq) -> Result<Identity> {
     let mut node_id = [0; 16];
     getrandom::fill(&mut node_id).context("drawing a node id: the system gives no randomness")?;
     Ok(Identity {
+        format: source.format,
         node_id: NodeId(node_id),
         timeline: Timeline(source.timeline.0 + 1),
         seq_base: Lsn(seq.0),

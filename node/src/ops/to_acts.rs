@@ -9,12 +9,14 @@ use crate::ops::registry::Registry;
 use api::admin::*;
 use api::decimal::{DecimalError, PriceE9, QtyE8, parse_fixed};
 use base64ct::{Base64, Encoding};
+use book::acted::Act;
 use book::command::{
-    AccountSpec, Admin, BlockChange, CodMode, Command, FeeTier, FundsMove, KeySpec, MarketLimits, MarketSpec,
-    MarketStatus, MassCancel, MassScope, SessionSpec, Throttle,
+    AccountSpec, Admin, BlockChange, CodMode, FeeTier, FundsMove, KeySpec, MarketLimits, MarketSpec, MarketStatus,
+    MassCancel, MassScope, SessionSpec, Throttle,
 };
 use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, SessionId, Symbol, UserName};
 use book::instrument::{Asset, MarketRules, QTY_WIRE_SCALE};
+use book::rules::RulesVersion;
 use book::units::{Ppm, QTY_LOTS_MAX, QtyLots, TsNs, UNITS_MAX, Units};
 
 /// Longest reference text of a deposit or withdrawal.
@@ -24,22 +26,22 @@ const ED25519_DER_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 
 pub const ED25519_PUBLIC_BYTES: usize = 32;
 
 /// A request that can be turned into commands with the names in the registry.
-pub trait ToCommands {
-    fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal>;
+pub trait ToActs {
+    fn acts(&self, registry: &Registry) -> Result<Vec<Act>, Refusal>;
 }
 
-fn one(admin: Admin) -> Result<Vec<Command>, Refusal> {
-    Ok(vec![Command::Admin(Box::new(admin))])
+fn one(admin: Admin) -> Result<Vec<Act>, Refusal> {
+    Ok(vec![Act::Admin(admin)])
 }
 
-impl ToCommands for AddAsset {
-    fn commands(&self, _: &Registry) -> Result<Vec<Command>, Refusal> {
+impl ToActs for AddAsset {
+    fn acts(&self, _: &Registry) -> Result<Vec<Act>, Refusal> {
         one(Admin::AddAsset { symbol: symbol("symbol", &self.symbol)?, scale: self.scale })
     }
 }
 
-impl ToCommands for AddMarket {
-    fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
+impl ToActs for AddMarket {
+    fn acts(&self, registry: &Registry) -> Result<Vec<Act>, Refusal> {
         let base = find_asset(registry, "base", &self.base)?;
         let quote = find_asset(registry, "quote", &self.quote)?;
         let tick_e9 = above_zero("tick", &self.tick, PriceE9::parse(&self.tick).map(|price| price.0))?;
@@ -64,8 +66,8 @@ impl ToCommands for AddMarket {
     }
 }
 
-impl ToCommands for SetMarketStatus {
-    fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
+impl ToActs for SetMarketStatus {
+    fn acts(&self, registry: &Registry) -> Result<Vec<Act>, Refusal> {
         let status: MarketStatus = self.status.into();
         let markets: Vec<MarketId> = match (&self.market, self.all) {
             (Some(market), false) => vec![find_market(registry, market)?.id],
@@ -75,21 +77,21 @@ impl ToCommands for SetMarketStatus {
             }
             _ => return Err(Refusal::invalid("market", "give one market, or \"all\": true, not both")),
         };
-        let set = |market| Command::Admin(Box::new(Admin::SetMarketStatus { market, status }));
+        let set = |market| Act::Admin(Admin::SetMarketStatus { market, status });
         Ok(markets.into_iter().map(set).collect())
     }
 }
 
-impl ToCommands for SetMarketFees {
-    fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
+impl ToActs for SetMarketFees {
+    fn acts(&self, registry: &Registry) -> Result<Vec<Act>, Refusal> {
         let market = find_market(registry, &self.market)?.id;
         let (maker_fee, taker_fee) = (Ppm(self.maker_fee_ppm), Ppm(self.taker_fee_ppm));
         one(Admin::SetMarketFees { market, maker_fee, taker_fee })
     }
 }
 
-impl ToCommands for SetMarketLimits {
-    fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
+impl ToActs for SetMarketLimits {
+    fn acts(&self, registry: &Registry) -> Result<Vec<Act>, Refusal> {
         let rules = find_market(registry, &self.market)?;
         let (before, lot_e8) = (rules.limits, rules.lot_e8);
         let quote = registry.instruments().at(rules.id).quote;
@@ -103,15 +105,21 @@ impl ToCommands for SetMarketLimits {
     }
 }
 
-impl ToCommands for SetFeeTier {
-    fn commands(&self, _: &Registry) -> Result<Vec<Command>, Refusal> {
+impl ToActs for RaiseRules {
+    fn acts(&self, _: &Registry) -> Result<Vec<Act>, Refusal> {
+        one(Admin::SetRules { version: RulesVersion(self.version) })
+    }
+}
+
+impl ToActs for SetFeeTier {
+    fn acts(&self, _: &Registry) -> Result<Vec<Act>, Refusal> {
         let fees = FeeTier { maker_scale: Ppm(self.maker_scale_ppm), taker_scale: Ppm(self.taker_scale_ppm) };
         one(Admin::SetFeeTier { tier: self.tier, fees })
     }
 }
 
-impl ToCommands for AddAccount {
-    fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
+impl ToActs for AddAccount {
+    fn acts(&self, registry: &Registry) -> Result<Vec<Act>, Refusal> {
         let parent = match &self.parent {
             Some(parent) => find_account(registry, parent)?,
             None => AccountId::NONE,
@@ -121,55 +129,55 @@ impl ToCommands for AddAccount {
     }
 }
 
-impl ToCommands for SetAccountStatus {
-    fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
+impl ToActs for SetAccountStatus {
+    fn acts(&self, registry: &Registry) -> Result<Vec<Act>, Refusal> {
         let status = self.status.into();
         one(Admin::SetAccountStatus { account: find_account(registry, &self.account)?, status })
     }
 }
 
-impl ToCommands for SetAccountFeeTier {
-    fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
+impl ToActs for SetAccountFeeTier {
+    fn acts(&self, registry: &Registry) -> Result<Vec<Act>, Refusal> {
         one(Admin::SetAccountFeeTier { account: find_account(registry, &self.account)?, tier: self.tier })
     }
 }
 
-impl ToCommands for SetAccountLimits {
-    fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
+impl ToActs for SetAccountLimits {
+    fn acts(&self, registry: &Registry) -> Result<Vec<Act>, Refusal> {
         let (account, open_orders_max) = (find_account(registry, &self.account)?, self.open_orders_max);
         one(Admin::SetAccountLimits { account, open_orders_max })
     }
 }
 
-impl ToCommands for SetAccountBlock {
-    fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
+impl ToActs for SetAccountBlock {
+    fn acts(&self, registry: &Registry) -> Result<Vec<Act>, Refusal> {
         let (account, blocked) = (find_account(registry, &self.account)?, self.blocked);
         one(Admin::SetAccountBlock { account, blocked })
     }
 }
 
-impl ToCommands for SetSessionBlock {
-    fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
+impl ToActs for SetSessionBlock {
+    fn acts(&self, registry: &Registry) -> Result<Vec<Act>, Refusal> {
         let (session, blocked) = (find_session(registry, &self.user)?, self.blocked);
         one(Admin::SetSessionBlock { session, blocked })
     }
 }
 
-impl ToCommands for SetSessionThrottle {
-    fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
+impl ToActs for SetSessionThrottle {
+    fn acts(&self, registry: &Registry) -> Result<Vec<Act>, Refusal> {
         let throttle = Throttle { orders_per_second: self.orders_per_second, burst: self.burst };
         one(Admin::SetSessionThrottle { session: find_session(registry, &self.user)?, throttle })
     }
 }
 
-impl ToCommands for RevokeKey {
-    fn commands(&self, _: &Registry) -> Result<Vec<Command>, Refusal> {
+impl ToActs for RevokeKey {
+    fn acts(&self, _: &Registry) -> Result<Vec<Act>, Refusal> {
         one(Admin::RevokeKey { key: self.key.clone() })
     }
 }
 
-impl ToCommands for CancelAll {
-    fn commands(&self, registry: &Registry) -> Result<Vec<Command>, Refusal> {
+impl ToActs for CancelAll {
+    fn acts(&self, registry: &Registry) -> Result<Vec<Act>, Refusal> {
         let market = match &self.market {
             Some(market) => find_market(registry, market)?.id,
             None => MarketId::NONE,
@@ -184,7 +192,7 @@ impl ToCommands for CancelAll {
         if self.block && account.is_none() {
             return Err(Refusal::invalid("block", "only an account can be blocked; a market is halted"));
         }
-        Ok(vec![Command::MassCancel(MassCancel {
+        Ok(vec![Act::MassCancel(MassCancel {
             session: SessionId::NONE,
             cl_ord_id: ClOrdId(0),
             account,

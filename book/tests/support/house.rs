@@ -1,0 +1,120 @@
+//! A small exchange with two funded accounts, and the commands that tests give it.
+
+use book::command::*;
+use book::engine::{Capacity, Engine};
+use book::event::Event;
+use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, SessionId, Symbol, UserName};
+use book::state_hash::StateHash;
+use book::units::{Ppm, PriceTicks, QtyLots, Seq, Stamp, TsNs, Units};
+
+pub(crate) const MAKER: AccountId = AccountId(1);
+pub(crate) const TAKER: AccountId = AccountId(2);
+
+pub(crate) struct House {
+    pub(crate) engine: Engine,
+    pub(crate) log: Vec<Command>,
+}
+
+impl House {
+    pub(crate) fn new() -> Self {
+        let mut house = Self { engine: Engine::new(Capacity::default()), log: Vec::new() };
+        for symbol in ["USD", "BTC"] {
+            house.admin(Admin::AddAsset { symbol: Symbol::new(symbol).expect("three letters"), scale: 0 });
+        }
+        house.admin(Admin::AddMarket(MarketSpec {
+            symbol: Symbol::new("BTC-USD").expect("letters and a dash"),
+            base: AssetId(2),
+            quote: AssetId(1),
+            tick_e9: 1_000_000_000,
+            lot_e8: 100_000_000,
+            limits: MarketLimits {
+                qty_min: QtyLots(1),
+                qty_max: QtyLots(1_000_000),
+                notional_min: Units(0),
+                price_band: Ppm(0),
+            },
+            maker_fee: Ppm(0),
+            taker_fee: Ppm(0),
+            status: MarketStatus::Trading,
+        }));
+        for (account, name) in [(MAKER, "M"), (TAKER, "T")] {
+            let kind = AccountKind::Client;
+            house.admin(Admin::AddAccount(AccountSpec {
+                name: name.to_owned(),
+                kind,
+                parent: AccountId::NONE,
+                fee_tier: 0,
+            }));
+            house.admin(Admin::AddSession(SessionSpec {
+                account,
+                user: UserName::new(name).expect("a letter"),
+                password_hash: "$argon2id$".to_owned(),
+                drop_copy: false,
+                throttle: Throttle::default(),
+                cod_mode: CodMode::Both,
+                cod_scope: CodScope::Session,
+                cod_window_ms: 0,
+            }));
+            for asset in [1, 2] {
+                let (asset, reference) = (AssetId(asset), ClientKey(u128::from(account.0 * 8 + asset)));
+                house.admin(Admin::Deposit(FundsMove { account, asset, amount: Units(1 << 40), reference }));
+            }
+        }
+        house
+    }
+
+    pub(crate) fn apply(&mut self, command: Command) -> Vec<Event> {
+        let mut events = Vec::new();
+        let seq = self.engine.stamp().seq.next();
+        self.engine.apply(Stamp { seq, ts: TsNs(seq.0) }, &command, &mut events);
+        self.log.push(command);
+        events.retain(|event| !matches!(event, Event::Transfer(_)));
+        events
+    }
+
+    pub(crate) fn admin(&mut self, admin: Admin) {
+        let events = self.apply(Command::Admin(Box::new(admin)));
+        assert!(!matches!(events[..], [Event::AdminRejected { .. }]), "{events:?}");
+    }
+
+    pub(crate) fn place(
+        &mut self,
+        account: AccountId,
+        side: Side,
+        price: u32,
+        qty: u64,
+        tif: Tif,
+        stp: StpMode,
+    ) -> Vec<Event> {
+        self.apply(Command::Place(PlaceOrder {
+            session: SessionId(account.0),
+            cl_ord_id: ClOrdId(self.log.len() as u64),
+            client_key: ClientKey::NONE,
+            account,
+            market: MarketId(1),
+            side,
+            kind: OrderKind::Limit { price: PriceTicks(price), qty: QtyLots(qty) },
+            tif,
+            stp,
+            stp_group: 0,
+            cancel_group: 0,
+            persist_on_disconnect: false,
+            valid_until: TsNs(0),
+        }))
+    }
+
+    /// What a restart makes of the log.
+    pub(crate) fn replayed(&self) -> Engine {
+        let mut engine = Engine::new(Capacity { orders: 1, leaves: 1, markets: 1 });
+        for (idx, command) in self.log.iter().enumerate() {
+            let seq = Seq(idx as u64 + 1);
+            engine.apply(Stamp { seq, ts: TsNs(seq.0) }, command, &mut Vec::new());
+        }
+        engine
+    }
+
+    pub(crate) fn hash(&self) -> StateHash {
+        self.engine.verify().expect("the state is consistent");
+        self.engine.state_hash()
+    }
+}
