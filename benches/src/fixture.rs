@@ -127,12 +127,12 @@ impl Fixture {
         Ok(())
     }
 
-    /// Counts the commands in the log of the stopped node, without the live engine's own checks.
+    /// Counts the commands in the log of the stopped node, without the live engine's own records.
     pub fn commands(&self) -> Result<u64> {
         let directory = Directory::open_read_only(&self.config.node.data_dir)?;
         let mut commands = 0;
         inspect(&directory, Lsn(1), |_, bytes| {
-            commands += u64::from(!matches!(codec::decode(bytes)?.command, Command::Check(_)));
+            commands += u64::from(!matches!(codec::decode(bytes)?.command, Command::Check(_) | Command::Opened(_)));
             Ok(())
         })?;
         Ok(commands)

@@ -218,8 +218,8 @@ struct Want {
 }
 
 impl Want {
-    /// An order by quantity has no quote budget. One of 2^64 units would end where orders of its own that it meets are
-    /// worth that much in all, and hold too little for what it pays to others behind them.
+    /// An order by quantity has no quote budget. With one of 2^64 units a probe would end where own orders that the
+    /// order meets are worth that much in all, and the hold would not cover what it then pays to others.
     fn lots(lots: QtyLots) -> Self {
         Self { lots: Some(lots), quote: None.planted(Mutation::BudgetSpentByOwn, |_| Some(Units(u64::MAX))) }
     }

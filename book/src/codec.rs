@@ -1,8 +1,8 @@
 //! Commands as bytes for the log, events for histories and rows for snapshots: bincode 2 in its standard configuration
 //! (little endian, variable-length integers).
 //!
-//! Nothing is encoded or decoded anywhere else. The format is frozen, and golden bytes in the tests pin it. From payload
-//! version 2 on a record begins with a prefix that names the version:
+//! Nothing is encoded or decoded anywhere else. The format is frozen, and golden bytes in the tests pin it. From
+//! payload version 2 on a record begins with a prefix that names the version:
 //!
 //! ```text
 //! version 1    | ts | command           a varint never begins with ff

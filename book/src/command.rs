@@ -4,8 +4,7 @@
 //! bincode 2 in the standard configuration (see `codec`), which has no names: variants are only ever appended, and a
 //! struct never gains a field.
 
-use crate::acted::Acted;
-use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
+use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, OrderId, SessionId, Symbol, UserName};
 use crate::reject::RejectReason;
 use crate::rules::{Rules, RulesVersion};
 use crate::units::{Ppm, PriceTicks, QtyLots, TsNs, Units};
@@ -34,6 +33,85 @@ pub enum Command {
     Acted(Box<Acted>),
     /// The first record of every start. It changes nothing and has no answer.
     Opened(Box<Opened>),
+}
+
+/// Who acts. Kinds are only ever appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum Actor {
+    /// The bearer of the operators' token, who may do everything.
+    Ops,
+    /// The node itself, which raises the rules of a new log and does nothing else.
+    Node,
+    /// The bearer of an API key, who may act for the key's own account as far as the key's permissions go.
+    Key(KeyId),
+}
+
+/// What is done. Kinds are only ever appended.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Act {
+    Admin(Admin),
+    MassCancel(MassCancel),
+}
+
+/// The longest text of `Acted`, in bytes.
+pub const ACTED_TEXT_BYTES_MAX: usize = 64;
+
+/// An act, with who did it and how. Only `actor` and `act` have an effect; the texts are for those who read the log.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Acted {
+    pub actor: Actor,
+    /// The method and the path of a request, or the name of another way in.
+    pub method: String,
+    /// The address from which the request came; empty when there is none.
+    pub address: String,
+    /// The request's own id, as the door gave or received it; empty when there is none.
+    pub request_id: String,
+    pub act: Act,
+}
+
+/// The bits of `KeySpec::permissions`.
+pub const PERMISSION_READ: u8 = 1 << 0;
+pub const PERMISSION_TRADE: u8 = 1 << 1;
+pub const PERMISSION_WITHDRAW: u8 = 1 << 2;
+
+impl Act {
+    /// The act as logs under rules 1 have it, without its actor.
+    pub fn into_bare(self) -> Command {
+        match self {
+            Self::Admin(admin) => Command::Admin(Box::new(admin)),
+            Self::MassCancel(mass) => Command::MassCancel(mass),
+        }
+    }
+}
+
+impl Acted {
+    /// An act of the operators without a request.
+    pub fn by_ops(act: Act) -> Self {
+        Self::by(Actor::Ops, act)
+    }
+
+    /// An act of the node itself.
+    pub fn by_node(admin: Admin) -> Self {
+        Self::by(Actor::Node, Act::Admin(admin))
+    }
+
+    /// The administrator's command that this act is, if it is one.
+    pub fn admin(&self) -> Option<&Admin> {
+        match &self.act {
+            Act::Admin(admin) => Some(admin),
+            Act::MassCancel(_) => None,
+        }
+    }
+
+    fn by(actor: Actor, act: Act) -> Self {
+        Self { actor, method: String::new(), address: String::new(), request_id: String::new(), act }
+    }
+}
+
+impl From<Admin> for Acted {
+    fn from(admin: Admin) -> Self {
+        Self::by_ops(Act::Admin(admin))
+    }
 }
 
 /// Which build opened the log, and when: so the log itself says who wrote what follows, and where a clock has jumped.
@@ -480,7 +558,7 @@ pub struct KeySpec {
     pub account: AccountId,
     /// 1 to 64 bytes, unique.
     pub key: String,
-    /// `PERMISSION_READ`, `PERMISSION_TRADE` and `PERMISSION_WITHDRAW` of `acted`.
+    /// `PERMISSION_READ`, `PERMISSION_TRADE` and `PERMISSION_WITHDRAW`.
     pub permissions: u8,
     /// Empty for an HMAC key.
     pub ed25519_public: Vec<u8>,

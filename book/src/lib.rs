@@ -5,7 +5,7 @@
 //! - the words: `units`, `ids`, `reject`, `rules`, `command`, `event`, and their bytes, `codec`;
 //! - the state: `instrument`, `accounts`, `session`, `client_ids`, then orders: `slab`, `ladder`, `order_book`,
 //!   `open_orders`, and `extent`, which says where the large arrays lie in memory;
-//! - the behaviour: `engine`, `admit`, `orders`, `settle`, `mass`, `acted`, `administration`, and `look_ahead`, which
+//! - the behaviour: `engine`, `admit`, `orders`, `settle`, `mass`, `rights`, `administration`, and `look_ahead`, which
 //!   prefetches for them;
 //! - the proofs: `running_hash`, `check`, `state_hash`, `verify`, and the state as bytes, `snapshot`;
 //! - for tests only: `mutation`, the planted faults, and `testing`, the naive twin and the seeded flow.
@@ -33,13 +33,13 @@ pub mod open_orders;
 pub mod order_book;
 pub mod slab;
 
-pub mod acted;
 mod administration;
 mod admit;
 pub mod engine;
 pub mod look_ahead;
 mod mass;
 mod orders;
+mod rights;
 mod settle;
 
 pub mod check;

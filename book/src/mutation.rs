@@ -117,7 +117,7 @@ planted_faults! {
     SlotGivenTwice,
     /// The list of an account keeps an order that ended.
     OpenListKept,
-    /// An act is carried out whoever its actor is.
+    /// An act takes effect although its actor has no right to it.
     RightsNotChecked,
     /// What a self-trade prevention takes off an order by quantity spends a quote budget.
     BudgetSpentByOwn,

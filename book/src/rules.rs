@@ -1,8 +1,8 @@
 //! The rules version: which behaviour the log's commands have.
 //!
 //! Behaviour is a function of the log and of this number, which is part of the state and which only the sequenced act
-//! `Admin::SetRules` raises. A build that changes an outcome does so under a new number, and keeps the old outcome under
-//! the old one: so every log replays to the hashes that were recorded in it. Invariant: the number never falls.
+//! `Admin::SetRules` raises. A build that changes an outcome does so under a new number, and keeps the old outcome
+//! under the old one: so every log replays to the hashes that were recorded in it. Invariant: the number never falls.
 
 use bincode::{Decode, Encode};
 use std::fmt;

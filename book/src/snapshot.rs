@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Invariants: what a load gives has the state hash of what was saved, and does the same from there on; nothing about
-//! memory is stored (capacities, places of levels). Rows are bincode in its standard configuration, which has no names: a
-//! row never gains a field, new facts get a new section, and golden bytes pin all of it.
+//! memory is stored (capacities, places of levels). Rows are bincode in its standard configuration, which has no names:
+//! a row never gains a field, new facts get a new section, and golden bytes pin all of it.
 
 mod load;
 mod rows;

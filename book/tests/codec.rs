@@ -1,6 +1,5 @@
 //! The bytes of the log: pinned for every command, refused when they are not one.
 
-use book::acted::{Act, Acted, Actor};
 use book::codec::{CodecError, PayloadVersion, RECORD_BYTES_MAX, decode, encode};
 use book::command::*;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, OrderId, SessionId, Symbol, UserName};

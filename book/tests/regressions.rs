@@ -197,10 +197,8 @@ fn an_order_that_would_meet_too_many_ends_before_it_crosses() {
     house.hash();
 }
 
-/// An order by quantity has no quote budget: own asks worth more than 2^64 units in all are taken off, and what trades
-/// behind them is held in full.
-#[test]
-fn a_market_buy_is_measured_behind_own_asks_of_any_worth() {
+/// A market buy of an account whose own asks, in front of another's, are worth more than 2^64 units in all.
+fn buy_past_own_asks() -> (House, Vec<Event>) {
     let mut house = House::new();
     let limits = MarketLimits {
         qty_min: QtyLots(1),
@@ -229,8 +227,28 @@ fn a_market_buy_is_measured_behind_own_asks_of_any_worth() {
         persist_on_disconnect: false,
         valid_until: TsNs(0),
     }));
+    (house, events)
+}
+
+/// An order by quantity has no quote budget: own asks of any worth are taken off, and what trades after them is held in
+/// full.
+#[test]
+fn a_market_buy_is_measured_past_own_asks_of_any_worth() {
+    let (house, events) = buy_past_own_asks();
     assert_eq!(canceled_count(&events), 3, "its own asks are taken off: {events:?}");
     let traded = events.iter().any(|event| matches!(event, Event::Fill(fill) if fill.qty == QtyLots(5)));
     assert!(traded, "the other's ask trades: {events:?}");
     assert_eq!(house.replayed().state_hash(), house.hash());
+}
+
+#[cfg(feature = "mutation")]
+#[test]
+fn a_budget_that_own_asks_spend_is_noticed() {
+    use book::mutation::{Mutation, plant};
+    plant(Some(Mutation::BudgetSpentByOwn));
+    let outcome = std::panic::catch_unwind(buy_past_own_asks);
+    plant(None);
+    let panic = outcome.err().expect("what the order pays is not held");
+    let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+    assert!(text.contains("broken invariant"), "{text}");
 }

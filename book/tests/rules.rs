@@ -1,9 +1,8 @@
-//! Rules versions: raised by an act, never lowered, part of the state; and each outcome that differs between two of them.
+//! Rules versions: raised by an act, never lowered, part of the state; and who may do what.
 
 #[path = "support/house.rs"]
 mod house;
 
-use book::acted::*;
 use book::codec::{PayloadVersion, decode, encode};
 use book::command::*;
 use book::engine::{Capacity, Engine};
@@ -159,6 +158,19 @@ fn the_engine_checks_who_may_do_what() {
     assert_eq!(refused(&house.apply(acted(trades, block(MAKER)))), Some(AdminReason::NotAuthorised));
     assert_eq!(refused(&house.apply(by(Actor::Node, raise(2)))), None, "the node raises the rules of a new log");
     assert_eq!(house.replayed().state_hash(), house.hash());
+}
+
+#[cfg(feature = "mutation")]
+#[test]
+fn a_right_that_is_not_checked_is_noticed() {
+    use book::mutation::{Mutation, plant};
+    let mut house = House::new();
+    plant(Some(Mutation::RightsNotChecked));
+    let events = house.apply(acted(Actor::Key(KeyId(9)), withdraw(TAKER, 1000)));
+    plant(None);
+    assert_eq!(refused(&events), None, "with the fault a key that does not exist withdraws");
+    let events = house.apply(acted(Actor::Key(KeyId(9)), withdraw(TAKER, 2000)));
+    assert_eq!(refused(&events), Some(AdminReason::NotAuthorised));
 }
 
 /// A log may have records of both versions, one after the other: the bytes say which is which.

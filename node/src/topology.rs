@@ -27,6 +27,7 @@ use crate::faults::fault::JournalFault;
 use crate::gateway::order_entry::{GatewayLimits, GatewayState};
 use crate::gateway::passwords::password_port;
 use crate::gateway::resend::resend_port;
+use crate::host::clock::Clock;
 use crate::host::listen;
 use crate::host::pages;
 use crate::host::threads::leave_cores;
@@ -126,8 +127,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     let head_config = config.journal.head(directory.identity().timeline, directory.identity().geometry);
     let (mark, durable) = (directory.mark()?, readers.durable.clone());
     let flush_bytes = flush_bytes(&head_config);
-    let (format, build) = (directory.identity().format, format!("pinion {VERSION} {COMMIT}"));
-    let opening = Opening { format, build, wall: common.clock.wall_at_start() };
+    let settings = settings(config, &claim.fault, directory.identity().format, &common.clock);
     let newest = snapshot.as_ref().map_or(directory.identity().seq_base, |header| header.tail.seq);
     let loops = Loops {
         store_writer: StoreWriter::new(rings.frames, Arc::clone(&store), mark, writers.stored, durable, flush_bytes),
@@ -142,10 +142,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     };
     let followers = Followers::spawn(loops, common.clone())?;
 
-    let release = release(config.journal.sync, config.journal.interval, &claim.fault);
     let gateway_state = GatewayState::of(&engine, &translator, streams);
-    let check_every = config.shadow.check_every_commands;
-    let settings = engine_loop::Settings { release, check_every, opening };
     let pinned = PinnedThreads {
         gateway_state,
         gateway_wiring: rings.gateway,
@@ -237,6 +234,14 @@ impl Node {
             None if sound => exit::OK,
             None => exit::FAILED,
         }
+    }
+}
+
+fn settings(config: &Config, fault: &JournalFault, format: u32, clock: &Clock) -> engine_loop::Settings {
+    engine_loop::Settings {
+        release: release(config.journal.sync, config.journal.interval, fault),
+        check_every: config.shadow.check_every_commands,
+        opening: Opening { format, build: format!("pinion {VERSION} {COMMIT}"), wall: clock.wall_at_start() },
     }
 }
 

@@ -6,6 +6,7 @@ mod common;
 use api::binary::orders::Answer;
 use api::binary::stream::SessionSeq;
 use book::command::Side;
+use common::replay::replayed;
 use common::{NodeDir, limit, next};
 
 #[test]
@@ -30,15 +31,17 @@ fn two_traders_trade_and_a_restart_changes_nothing() {
     let resume = maker.next_seq();
     drop((maker, taker));
     assert_eq!(running.stop(), 0);
+    let (_, expected) = replayed(&node_dir);
     let restarted = node_dir.start();
-    let state_hash = restarted.node().state_hash;
+    assert_eq!(restarted.node().state_hash.to_string(), expected);
     let mut maker = restarted.connect("MM1", SessionSeq::FIRST);
     assert!(matches!(next(&mut maker).message, Answer::OrderAccepted(_)));
     assert_eq!(next(&mut maker), fill);
     assert_eq!(maker.next_seq(), resume);
     drop(maker);
     assert_eq!(restarted.stop(), 0);
-    assert_eq!(node_dir.start().node().state_hash, state_hash);
+    let (_, expected) = replayed(&node_dir);
+    assert_eq!(node_dir.start().node().state_hash.to_string(), expected);
 }
 
 #[test]

@@ -216,7 +216,7 @@ fn an_unknown_format_is_named() {
     traded(&node_dir);
     let path = node_dir.data_dir().join("IDENTITY");
     let text = fs::read_to_string(&path).expect("the file exists");
-    let body = text.replace("format 1", "format 2");
+    let body = text.replace("format 2", "format 3");
     let body = &body[..body.find("crc32c").expect("the file ends with its checksum")];
     fs::write(&path, format!("{body}crc32c {:08x}\n", crc32c(body.as_bytes()))).expect("the file is writable");
     refuses(&node_dir, 14, &["IDENTITY"]);

@@ -10,12 +10,13 @@ use api::binary::stream::SessionSeq;
 use book::codec;
 use book::command::{Admin, Command, FundsMove, Side};
 use book::engine::{Capacity, Engine};
-use book::event::{Event, LedgerAccount, NoSink};
+use book::event::{Event, LedgerAccount};
 use book::ids::{AccountId, AssetId, ClientKey, SessionId};
 use book::units::{Seq, TsNs, Units};
 use common::files::{files_of, flip};
 use common::load::{Trader, trade_so_many, two_traders};
 use common::process::Start;
+use common::replay::replayed;
 use common::{NodeDir, ONE, PRICE_ONE, wait_until};
 use node::history::{History, Kind};
 use node::replica::apply_record;
@@ -31,7 +32,7 @@ use std::time::Duration;
 use wal::directory::Directory;
 use wal::frame::FRAME_MAGIC;
 use wal::quarantine::Quarantine;
-use wal::recover::{Inspection, inspect};
+use wal::recover::Inspection;
 
 const FREQUENT_SNAPSHOTS: &str = "[snapshot]\nevery_commands = 1000\nkeep = 2\n[store]\nretain_for = \"1ms\"\n";
 const NO_SNAPSHOTS: &str = "[snapshot]\nevery_commands = 1000000000\nevery = \"24h\"\non_stop = false\n";
@@ -63,21 +64,6 @@ fn resting_in_newest(node_dir: &NodeDir) -> Vec<(i64, i64)> {
         *levels.entry(i64::from(order.price.0) * PRICE_ONE).or_default() += order.leaves.0 as i64 * ONE;
     }
     levels.into_iter().collect()
-}
-
-/// Sequence and state hash at the end of the log, applied from its first record on.
-fn replayed(node_dir: &NodeDir) -> (u64, String) {
-    let directory = Directory::open_read_only(&node_dir.data_dir()).expect("it is a data directory");
-    let quarantine = Quarantine::read(directory.path()).expect("the list is intact");
-    let mut engine = Engine::new(Capacity::default());
-    inspect(&directory, wal::units::Lsn(1), |seq, bytes| {
-        apply_record(&mut engine, &quarantine, Seq(seq.0), bytes, &mut NoSink)?;
-        Ok(())
-    })
-    .expect("the log is intact");
-    assert!(engine.divergence().is_none(), "{:?}", engine.divergence());
-    engine.verify().expect("the state verifies");
-    (engine.stamp().seq.0, engine.state_hash().to_string())
 }
 
 /// Starts the binary and checks the complete stream of every session; returns the sequence and state hash that it
@@ -346,6 +332,7 @@ fn a_damaged_newest_snapshot_is_replaced_by_the_one_before() {
     let name = newest.file_name().and_then(|name| name.to_str()).expect("the name is plain ASCII");
     assert!(ended.output.contains(name) && ended.output.contains("the one before"), "{}", ended.output);
     // All snapshots truncated: the log is intact, and a start from its first record reaches the same state.
+    let expected = replayed(&node_dir);
     for path in snapshots(&node_dir) {
         let file = fs::File::options().write(true).open(&path).expect("the file exists");
         file.set_len(file.metadata().expect("the file exists").len() / 2).expect("the file was truncated");

@@ -177,7 +177,7 @@ fn identity_is_proved() {
         fs::write(&file, changed).expect("writable");
         Directory::open(&path).expect_err("changed").kind()
     };
-    assert_eq!(read(text.replace("format 1", "format 2")), ErrorKind::UnknownFormat);
+    assert_eq!(read(text.replace("format 2", "format 3")), ErrorKind::UnknownFormat);
     assert_eq!(read(text.replace("timeline 1", "timeline 2")), ErrorKind::Damaged);
     assert_eq!(read(text.replace("seq_base 0", "seq_base 00")), ErrorKind::Damaged);
     assert_eq!(read(text.trim_end().to_owned()), ErrorKind::Damaged);

@@ -234,4 +234,4 @@ const GOLDEN_FRAME_HASH: &str = "a98ae51a732fe8072373d226a5f308ab161aa944d4e997a
 const GOLDEN_SEGMENT: &str =
     "575345470100300001000000030000000080000000000000abababababababababababababababab040000005f55f963";
 const GOLDEN_MARK: &str = "574d524b0100200001000000077603ba05000000000000000900000000000000";
-const GOLDEN_IDENTITY: &str = "format 1\nnode abababababababababababababababab\ntimeline 1\nseq_base 0\nsegments 4\nsegment_bytes 32768\ncrc32c df3c0937\n";
+const GOLDEN_IDENTITY: &str = "format 2\nnode abababababababababababababababab\ntimeline 1\nseq_base 0\nsegments 4\nsegment_bytes 32768\ncrc32c c1046b85\n";

@@ -126,7 +126,7 @@ fn a_later_version_is_reported_as_one() {
     let dir = dir();
     let file = write(dir.path(), header(42), &pieces());
     let mut bytes = fs::read(&file.path).expect("readable");
-    bytes[4] = 2;
+    bytes[4] = 3;
     let crc = crc32c::crc32c(&bytes[..188]);
     bytes[188..192].copy_from_slice(&crc.to_le_bytes());
     fs::write(&file.path, bytes).expect("written");

@@ -12,7 +12,6 @@ mod many;
 mod meet;
 mod place;
 
-use crate::acted::Act;
 use crate::command::*;
 use crate::event::*;
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};

@@ -28,9 +28,7 @@ impl Twin {
         }
         let granted =
             !events.iter().any(|e| matches!(e, Event::AdminRejected { .. } | Event::FundsMoved { repeated: true, .. }));
-        if let Command::Admin(admin) = command
-            && let Admin::SetSessionThrottle { session, .. } = &**admin
-        {
+        if let Some(Admin::SetSessionThrottle { session, .. }) = admin_of(command) {
             self.throttles.insert(*session);
         }
         let mut expected = Vec::new();
@@ -171,4 +169,13 @@ fn is_about_orders(event: &Event) -> bool {
             | Event::MassCanceled(_)
             | Event::Repeated(_)
     )
+}
+
+/// The administrator's command in a record of either rules version.
+fn admin_of(command: &Command) -> Option<&Admin> {
+    match command {
+        Command::Admin(admin) => Some(admin),
+        Command::Acted(acted) => acted.admin(),
+        _ => None,
+    }
 }

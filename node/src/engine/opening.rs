@@ -2,9 +2,8 @@
 //!
 //! Invariant: a directory of format 1 gets nothing of it, so that the build before can still read what is written.
 
-use book::acted::Acted;
 use book::codec::PayloadVersion;
-use book::command::{Admin, BUILD_BYTES_MAX, Command, Opened};
+use book::command::{Acted, Admin, BUILD_BYTES_MAX, Command, Opened};
 use book::engine::Engine;
 use book::rules::Rules;
 use book::units::{Seq, TsNs};

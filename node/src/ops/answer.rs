@@ -4,8 +4,7 @@
 use crate::ops::registry::Registry;
 use api::decimal::{Fixed, PriceE9, QtyE8};
 use api::instruments::{Instrument, amount_e8};
-use book::acted::Act;
-use book::command::{AccountStatus, MarketStatus};
+use book::command::{AccountStatus, Act, MarketStatus};
 use book::event::Event;
 use book::ids::{AccountId, AssetId, MarketId};
 use book::instrument::Asset;

@@ -7,7 +7,7 @@ use super::answer::Done;
 use super::refusal::Refusal;
 use crate::ops::registry::Registry;
 use crate::rings::admin_port::AdminPort;
-use book::acted::{Act, Acted, Actor};
+use book::command::{Act, Acted, Actor};
 use book::event::Event;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 

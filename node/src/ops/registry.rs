@@ -6,8 +6,7 @@
 //! Invariant: commands are applied in the order of the log, each once (`ops::command_queue` sends one at a time).
 
 use api::instruments::{Instrument, Instruments};
-use book::acted::Act;
-use book::command::{AccountKind, AccountStatus, Admin};
+use book::command::{AccountKind, AccountStatus, Act, Admin};
 use book::engine::Engine;
 use book::event::Event;
 use book::ids::{AccountId, SessionId, Symbol, UserName};

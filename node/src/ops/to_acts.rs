@@ -9,9 +9,8 @@ use crate::ops::registry::Registry;
 use api::admin::*;
 use api::decimal::{DecimalError, PriceE9, QtyE8, parse_fixed};
 use base64ct::{Base64, Encoding};
-use book::acted::Act;
 use book::command::{
-    AccountSpec, Admin, BlockChange, CodMode, FeeTier, FundsMove, KeySpec, MarketLimits, MarketSpec, MarketStatus,
+    AccountSpec, Act, Admin, BlockChange, CodMode, FeeTier, FundsMove, KeySpec, MarketLimits, MarketSpec, MarketStatus,
     MassCancel, MassScope, SessionSpec, Throttle,
 };
 use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, SessionId, Symbol, UserName};

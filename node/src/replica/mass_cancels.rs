@@ -5,9 +5,8 @@
 //! next start finds in the log that a continuation is pending, and runs it first. Invariant: pending continuations
 //! depend on the log alone; a snapshot contains them, because it stands for the log before it.
 
-use book::acted::Act;
 use book::codec::{self, PayloadVersion};
-use book::command::{Command, MassCancel};
+use book::command::{Act, Command, MassCancel};
 use book::event::Event;
 use book::units::TsNs;
 

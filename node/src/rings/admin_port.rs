@@ -5,7 +5,7 @@
 
 use crate::status::lifecycle::Lifecycle;
 use crate::status::watermarks::Watermark;
-use book::acted::Acted;
+use book::command::Acted;
 use book::event::Event;
 use book::units::Seq;
 use rtrb::{Consumer, Producer, RingBuffer};

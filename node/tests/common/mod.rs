@@ -7,6 +7,7 @@ pub(crate) mod files;
 pub(crate) mod load;
 pub(crate) mod process;
 pub(crate) mod raw;
+pub(crate) mod replay;
 
 use api::binary::orders::{Answer, NewOrder};
 use api::binary::stream::SessionSeq;
@@ -14,10 +15,9 @@ use api::client::{BookFollower, OrderClient, Received, book_sync};
 use api::decimal::{PriceE9, QtyE8};
 use argon2::password_hash::PasswordHasher;
 use argon2::{Algorithm, Argon2, Params, Version};
-use book::acted::{Act, Acted};
 use book::command::{
-    AccountKind, AccountSpec, Admin, CodMode, CodScope, FundsMove, MarketLimits, MarketSpec, MarketStatus, SessionSpec,
-    Side, Throttle,
+    AccountKind, AccountSpec, Act, Acted, Admin, CodMode, CodScope, FundsMove, MarketLimits, MarketSpec, MarketStatus,
+    SessionSpec, Side, Throttle,
 };
 use book::event::Event;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, Symbol, UserName};

@@ -7,7 +7,6 @@ use crate::oracle::Oracle;
 use crate::requests::{LOT, PRICE_ONE};
 use crate::violation::{Checked, Invariant, Violation, ensure};
 use book::accounts::OPEN_ORDERS_MAX;
-use book::acted::Acted;
 use book::command::*;
 use book::ids::{AccountId, AssetId, ClientKey, MarketId, SessionId, Symbol, UserName};
 use book::testing::workload::rng::Rng;

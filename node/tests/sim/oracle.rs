@@ -11,6 +11,7 @@ use book::command::{Command, Side};
 use book::engine::{Capacity, Engine};
 use book::event::Event;
 use book::ids::SessionId;
+use book::rules::Rules;
 use book::state_hash::StateHash;
 use book::units::{Seq, Stamp};
 use node::replica::public_feed::PublicFeed;
@@ -131,6 +132,8 @@ impl Oracle {
     fn apply(&mut self, stamp: Stamp, command: &Command) -> Checked {
         self.events.clear();
         self.engine.apply(stamp, command, &mut self.events);
+        let actor_missing = matches!(command, Command::Admin(_)) && Rules::Two <= self.engine.rules();
+        ensure(!actor_missing, Invariant::ActorMissing, || format!("sequence {}: {command:?}", stamp.seq.0))?;
         let Self { events, translator, messages, feed, .. } = self;
         translator.translate(stamp, events, &mut Collector { messages, feed });
         if let Command::Admin(_) | Command::Acted(_) = command {

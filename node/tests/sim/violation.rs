@@ -21,6 +21,8 @@ pub(crate) enum Invariant {
     FeedDiffers,
     /// An administrator's answer differs from the one that the log gives.
     AnswerDiffers,
+    /// An administrator's command is in the log without its actor.
+    ActorMissing,
     /// The naive twin has other events or balances.
     TwinDiffers,
     /// Funds are not conserved, or the full check of the state finds a difference.

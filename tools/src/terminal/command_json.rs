@@ -3,12 +3,11 @@
 //! Ids and sequences are numbers; prices and quantities are counts of ticks and lots, amounts counts of the asset's
 //! smallest unit, as the suffix of each key says. A field without a value is absent. Text keys are 32 hex digits.
 
-use book::acted::{Act, Acted, Actor};
 use book::codec::Record;
 use book::command::{
-    AccountKind, AccountStatus, Admin, AmendQty, BlockChange, CodMode, CodScope, Command, DownCause, FundsMove,
-    MarketLimits, MarketStatus, MassCancel, MassScope, OrderKind, OrderRef, PlaceOrder, ReplaceMode, Side, StpMode,
-    Throttle, Tif,
+    AccountKind, AccountStatus, Act, Acted, Actor, Admin, AmendQty, BlockChange, CodMode, CodScope, Command, DownCause,
+    FundsMove, MarketLimits, MarketStatus, MassCancel, MassScope, OrderKind, OrderRef, PlaceOrder, ReplaceMode, Side,
+    StpMode, Throttle, Tif,
 };
 use book::ids::ClientKey;
 use book::units::Seq;

@@ -7,9 +7,9 @@ use crate::meter;
 use crate::small_exchange::SmallExchange;
 use crate::target::{Outcome, Target, repair_nothing};
 use api::admin::*;
-use book::acted::{Act, Acted};
+
 use book::codec::{self, PayloadVersion};
-use book::command::{Admin, CodMode, Command};
+use book::command::{Act, Acted, Admin, CodMode, Command};
 use node::ops::refusal::Refusal;
 use node::ops::registry::Registry;
 use node::ops::to_acts::{ToActs, funds_move, key_spec, session_spec};
