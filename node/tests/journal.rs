@@ -357,7 +357,8 @@ mod injected {
         let running = node_dir.start();
         two_traders(&running);
         assert_eq!(running.stop(), 0);
-        let process = Start::with_fault(&node_dir.config_file(), "sync:EIO:1").run();
+        // The first sync is that of the record of the start.
+        let process = Start::with_fault(&node_dir.config_file(), "sync:EIO:2").run();
         let mut client = api::client::OrderClient::connect(process.orders, "MM1", common::PASSWORD, SessionSeq::HEAD)
             .expect("logged in");
         let mut public = api::client::book_sync(process.market).expect("the public port answers");

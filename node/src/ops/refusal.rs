@@ -66,7 +66,9 @@ impl Refusal {
 
     pub fn rejected(reason: AdminReason, seq: u64) -> Self {
         let (status, error) = code_of(reason);
-        Self { seq: Some(seq), ..Self::new(status, error, reason.to_string()) }
+        // The engine loop refuses these without a record of them.
+        let is_recorded = !matches!(reason, AdminReason::RulesUnknown | AdminReason::FormatTooOld);
+        Self { seq: is_recorded.then_some(seq), ..Self::new(status, error, reason.to_string()) }
     }
 
     pub fn mass_cancel_rejected(reason: RejectReason, seq: u64) -> Self {
