@@ -81,15 +81,17 @@ fn join(negative: bool, integer: &str, places: &str, scale: u32) -> Result<i64, 
 }
 
 /// Displays `value` in units of `10^-scale` without trailing zeros: `Fixed { value: 150, scale: 2 }` is 1.5.
+///
+/// Twice as wide as any number on the wire, so that a total in text is exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fixed {
-    pub value: i64,
+    pub value: i128,
     pub scale: u32,
 }
 
 impl fmt::Display for Fixed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let one = 10u64.pow(self.scale.min(SCALE_MAX));
+        let one = 10u128.pow(self.scale.min(SCALE_MAX));
         let (integer, places) = (self.value.unsigned_abs() / one, self.value.unsigned_abs() % one);
         let sign = if self.value < 0 { "-" } else { "" };
         if places == 0 {
@@ -112,7 +114,7 @@ impl PriceE9 {
 
 impl fmt::Display for PriceE9 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Fixed { value: self.0, scale: PRICE_WIRE_SCALE }.fmt(f)
+        Fixed { value: self.0.into(), scale: PRICE_WIRE_SCALE }.fmt(f)
     }
 }
 
@@ -124,7 +126,7 @@ impl QtyE8 {
 
 impl fmt::Display for QtyE8 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Fixed { value: self.0, scale: QTY_WIRE_SCALE }.fmt(f)
+        Fixed { value: self.0.into(), scale: QTY_WIRE_SCALE }.fmt(f)
     }
 }
 
@@ -162,16 +164,16 @@ mod tests {
 
     #[test]
     fn trailing_zeros_are_not_written() {
-        let shown: Vec<String> = [(150, 2), (-5, 3), (0, 8), (1_000, 3), (7, 0)]
+        let shown: Vec<String> = [(150, 2), (-5, 3), (0, 8), (1_000, 3), (7, 0), (3 << 64, 8)]
             .map(|(value, scale)| Fixed { value, scale }.to_string())
             .into();
-        assert_eq!(shown, ["1.5", "-0.005", "0", "1", "7"]);
+        assert_eq!(shown, ["1.5", "-0.005", "0", "1", "7", "553402322211.28654848"]);
     }
 
     proptest! {
         #[test]
         fn any_number_survives_the_round_trip(value in any::<i64>(), scale in 0..=SCALE_MAX) {
-            let text = Fixed { value, scale }.to_string();
+            let text = Fixed { value: value.into(), scale }.to_string();
             prop_assert_eq!(parse_fixed(&text, scale), Ok(value));
         }
 

@@ -4,15 +4,20 @@
 //! quantity that is not a multiple of the lot, is refused and never rounded. Ids are dense, so tables are indexed and
 //! no lookup on the pinned core hashes.
 
-use crate::decimal::{PriceE9, QtyE8};
+use crate::decimal::{Fixed, PriceE9, QtyE8};
 use book::event::Event;
 use book::ids::{AssetId, MarketId, Symbol};
-use book::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, MARKETS_MAX, MarketRules, QTY_WIRE_SCALE};
+use book::instrument::{
+    ASSET_SCALE_MAX, ASSETS_MAX, Asset, MARKETS_MAX, MarketRules, PRICE_WIRE_SCALE, QTY_WIRE_SCALE,
+};
 use book::reject::RejectReason;
 use book::units::{FeeUnits, PriceTicks, QTY_LOTS_MAX, QtyLots, Units};
 
-/// Largest amount or price on the wire. Larger ones, which need limits far beyond any real market, are written as this
-/// value, because `i64::MAX` is the null price.
+/// Largest amount or price on the wire, because `i64::MAX` is the null price. Larger ones are written as this value,
+/// which therefore means "this much or more".
+///
+/// A sum over orders can be larger: every order is bounded by its market's largest quantity, the number of orders is
+/// not. Prices are not: a client writes its limit in the same field.
 pub const WIRE_AMOUNT_MAX: i64 = i64::MAX - 1;
 
 const _: () = assert!(ASSET_SCALE_MAX as u32 <= QTY_WIRE_SCALE);
@@ -152,6 +157,32 @@ impl Instrument {
     pub fn qty_e8(&self, qty: QtyLots) -> QtyE8 {
         QtyE8(saturated(qty.0, self.rules.lot_e8))
     }
+
+    /// What an order loses on the wire when its open quantity falls: the difference of the two values that a reader
+    /// sees. It is zero when both are `WIRE_AMOUNT_MAX`.
+    #[inline]
+    pub fn qty_e8_less(&self, before: QtyLots, after: QtyLots) -> QtyE8 {
+        let (before, after) = (self.qty_e8(before).0, self.qty_e8(after).0);
+        assert!(after <= before, "the open quantity of an order falls");
+        QtyE8(before - after)
+    }
+
+    /// A quantity of any size, for text.
+    pub fn qty_exact(&self, qty: QtyLots) -> Fixed {
+        Fixed { value: i128::from(qty.0) * i128::from(self.rules.lot_e8), scale: QTY_WIRE_SCALE }
+    }
+
+    /// A price of any size, for text.
+    pub fn price_exact(&self, price: PriceTicks) -> Fixed {
+        Fixed { value: i128::from(price.0) * i128::from(self.rules.tick_e9), scale: PRICE_WIRE_SCALE }
+    }
+}
+
+/// An amount that is not below zero, at most `WIRE_AMOUNT_MAX`: the sum over a price level, for example.
+#[inline]
+pub fn saturated_sum(sum: i128) -> i64 {
+    debug_assert!(0 <= sum);
+    i64::try_from(sum).unwrap_or(WIRE_AMOUNT_MAX).min(WIRE_AMOUNT_MAX)
 }
 
 /// `count * step`, at most `WIRE_AMOUNT_MAX`.
@@ -177,11 +208,6 @@ pub fn units_of(amount: QtyE8, asset: &Asset) -> Result<Units, RejectReason> {
     }
     let unit = unit_e8(asset);
     if amount.is_multiple_of(unit) { Ok(Units(amount / unit)) } else { Err(RejectReason::QtyStep) }
-}
-
-#[inline]
-pub fn amount_e8(units: Units, asset: &Asset) -> QtyE8 {
-    QtyE8(saturated(units.0, unit_e8(asset)))
 }
 
 #[inline]

@@ -6,10 +6,11 @@
 //! sides and loses none.
 
 use crate::command::Side;
+use crate::ids::ORDER_SLOTS_MAX;
 use crate::ladder::{Best, Ladder, Levels};
 use crate::mutation::{Mutation, Planted};
 use crate::slab::{NIL, Order, Orders};
-use crate::units::{PriceTicks, QtyLots};
+use crate::units::{PriceTicks, QTY_LOTS_MAX, QtyLots, UNITS_MAX};
 
 /// How many resting orders one command may reach. When there are more, the remainder of its order is cancelled, so that
 /// no command occupies the engine for longer than this many fills take.
@@ -182,6 +183,10 @@ impl OrderBook {
     }
 
     /// The levels of one side, from the best price on.
+    ///
+    /// A level has at most `QTY_LOTS_MAX` lots: each of them holds at least one unit of the asset that its side pays
+    /// with (a lot is worth something on both sides, and a price is above zero), no two orders hold the same unit, and
+    /// custody has at most `UNITS_MAX`.
     pub fn depth<'a>(&'a self, pool: &'a Pool, side: Side) -> impl Iterator<Item = DepthLevel> + 'a {
         let ladder = self.ladder(side);
         self.levels(pool, side).map(move |best| {
@@ -209,9 +214,14 @@ impl OrderBook {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DepthLevel {
     pub price: PriceTicks,
+    /// At most `QTY_LOTS_MAX`, as a single order; on the wire, in 1e-8, it may be more than 63 bits hold.
     pub qty: QtyLots,
     pub order_count: u32,
 }
+
+const _: () = assert!(UNITS_MAX <= QTY_LOTS_MAX, "the orders of a level are covered by what is in custody");
+// Orders of a level are counted in 32 bits.
+const _: () = assert!(ORDER_SLOTS_MAX < u32::MAX);
 
 fn queue(pool: &Pool, best: Best) -> impl Iterator<Item = (u32, &Order)> {
     let mut at = pool.levels.head(best.level);

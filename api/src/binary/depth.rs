@@ -1,11 +1,13 @@
 //! Books rebuilt from market data, order by order.
 //!
 //! They are built from messages alone, so the client library, the node's snapshots and its top of book share them.
-//! Invariants: a level's quantity and order count are the sums over its orders; `rptSeq` has no gap from the
-//! instrument's definition on.
+//! Invariants: a level's quantity and order count are the sums over its orders, exact however large they are, and shown
+//! as at most `WIRE_AMOUNT_MAX`; `rptSeq` has no gap from the instrument's definition on.
 
 use crate::binary::market::*;
 use crate::binary::orders::side_of;
+use crate::instruments::{WIRE_AMOUNT_MAX, saturated_sum};
+use crate::mutation::{Mutation, Planted};
 use book::command::Side;
 use std::collections::{BTreeMap, HashMap};
 use thiserror::Error;
@@ -33,6 +35,7 @@ pub struct DepthOrder {
     pub order_id: u64,
     pub side: Side,
     pub price_e9: i64,
+    /// `WIRE_AMOUNT_MAX` means that much or more.
     pub qty_e8: i64,
     /// Place in its queue: lower trades first.
     arrival: u64,
@@ -41,6 +44,7 @@ pub struct DepthOrder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
     pub price_e9: i64,
+    /// `WIRE_AMOUNT_MAX` means that much or more.
     pub qty_e8: i64,
     pub orders: u32,
 }
@@ -50,7 +54,9 @@ pub struct Level {
 #[derive(Clone, Debug, Default)]
 struct Queue {
     order_ids: BTreeMap<u64, u64>,
-    qty_e8: i64,
+    /// The sum over the orders. Each is below 2^63 and there are fewer than the arrivals that 64 bits count, so that
+    /// 127 bits hold it.
+    qty_e8: i128,
 }
 
 /// The book of one instrument.
@@ -104,8 +110,9 @@ impl DepthBook {
     pub fn levels(&self, side: Side) -> impl Iterator<Item = Level> + '_ {
         self.queues(side).map(|(price_e9, queue)| Level {
             price_e9,
-            qty_e8: queue.qty_e8,
-            orders: queue.order_ids.len() as u32,
+            qty_e8: saturated_sum(queue.qty_e8),
+            // The node has 2^24 order slots; the books of a feed that claims more stay bounded by memory.
+            orders: u32::try_from(queue.order_ids.len()).unwrap_or(u32::MAX),
         })
     }
 
@@ -145,8 +152,9 @@ impl DepthBook {
         }
         let arrival = self.arrivals;
         let queue = self.side_mut(side).entry(price_e9).or_default();
-        let sum = queue.qty_e8.checked_add(qty_e8);
-        queue.qty_e8 = sum.ok_or(DepthError::QtyMismatch { instrument, order: order_id, open: qty_e8 })?;
+        let sum = queue.qty_e8 + i128::from(qty_e8);
+        queue.qty_e8 = sum.planted(Mutation::LevelTotalNarrow, |sum| i128::from(sum as i64));
+        assert!(i128::from(qty_e8) <= queue.qty_e8, "a level sums its orders");
         queue.order_ids.insert(arrival, order_id);
         self.arrivals += 1;
         self.orders.insert(order_id, DepthOrder { order_id, side, price_e9, qty_e8, arrival });
@@ -158,7 +166,7 @@ impl DepthBook {
         let order = self.orders.remove(&order_id).ok_or(unknown)?;
         let side = self.side_mut(order.side);
         let queue = side.get_mut(&order.price_e9).expect("an order's level exists");
-        queue.qty_e8 -= order.qty_e8;
+        queue.qty_e8 -= i128::from(order.qty_e8);
         queue.order_ids.remove(&order.arrival);
         assert!(0 <= queue.qty_e8 && (queue.qty_e8 == 0) == queue.order_ids.is_empty(), "a level sums its orders");
         if queue.order_ids.is_empty() {
@@ -167,33 +175,46 @@ impl DepthBook {
         Ok(order)
     }
 
-    /// Reduces an order and returns its remaining quantity; an order with none left is removed.
-    fn reduce(&mut self, order_id: u64, qty_e8: i64) -> Result<i64, DepthError> {
-        let instrument = self.instrument();
-        let unknown = DepthError::UnknownOrder { instrument, order: order_id };
-        let order = self.orders.get_mut(&order_id).ok_or(unknown)?;
-        if qty_e8 <= 0 || order.qty_e8 < qty_e8 {
-            return Err(DepthError::QtyMismatch { instrument, order: order_id, open: order.qty_e8 });
+    /// Takes a quantity off an order; an order with none left is removed.
+    fn reduce(&mut self, order_id: u64, qty_e8: i64) -> Result<(), DepthError> {
+        let open = self.open(order_id)?;
+        if qty_e8 <= 0 || open < qty_e8 {
+            return Err(DepthError::QtyMismatch { instrument: self.instrument(), order: order_id, open });
         }
-        if order.qty_e8 == qty_e8 {
-            self.remove(order_id)?;
-            return Ok(0);
-        }
-        order.qty_e8 -= qty_e8;
-        let order = *order;
-        let queue = self.side_mut(order.side).get_mut(&order.price_e9).expect("an order's level exists");
-        queue.qty_e8 -= qty_e8;
-        assert!(0 < order.qty_e8 && order.qty_e8 <= queue.qty_e8, "a level sums its orders");
-        Ok(order.qty_e8)
+        self.shrink(order_id, open - qty_e8)
     }
 
     fn executed(&mut self, m: &OrderExecuted) -> Result<(), DepthError> {
-        let order = m.order_id.get();
-        let leaves = self.reduce(order, m.qty_e8.get())?;
-        if leaves == m.leaves_qty_e8.get() {
-            return Ok(());
+        let (order_id, qty, leaves) = (m.order_id.get(), m.qty_e8.get(), m.leaves_qty_e8.get());
+        let open = self.open(order_id)?;
+        // At least so much remains of an order that had `open` or more, and exactly so much of any other.
+        let remains = open.saturating_sub(qty);
+        let fits = leaves == remains || (open == WIRE_AMOUNT_MAX && remains < leaves);
+        if qty <= 0 || !(0..=open).contains(&leaves) || !fits {
+            return Err(DepthError::QtyMismatch { instrument: self.instrument(), order: order_id, open });
         }
-        Err(DepthError::QtyMismatch { instrument: self.instrument(), order, open: leaves })
+        self.shrink(order_id, leaves)
+    }
+
+    fn open(&self, order_id: u64) -> Result<i64, DepthError> {
+        let order = self.orders.get(&order_id);
+        let open = order.map(|order| order.qty_e8);
+        open.ok_or(DepthError::UnknownOrder { instrument: self.instrument(), order: order_id })
+    }
+
+    /// Leaves an order with less than it has, or with as much; an order with nothing left is removed.
+    fn shrink(&mut self, order_id: u64, leaves_e8: i64) -> Result<(), DepthError> {
+        if leaves_e8 == 0 {
+            return self.remove(order_id).map(|_gone| ());
+        }
+        let order = self.orders.get_mut(&order_id).expect("its open quantity was found");
+        let less = order.qty_e8 - leaves_e8;
+        order.qty_e8 = leaves_e8;
+        let order = *order;
+        let queue = self.side_mut(order.side).get_mut(&order.price_e9).expect("an order's level exists");
+        queue.qty_e8 -= i128::from(less);
+        assert!(0 <= less && i128::from(order.qty_e8) <= queue.qty_e8, "a level sums its orders");
+        Ok(())
     }
 
     fn replaced(&mut self, m: &OrderReplace) -> Result<(), DepthError> {
@@ -245,7 +266,7 @@ impl Depth {
             }
             MarketMessage::OrderReduce(m) => {
                 let book = self.advanced(m.instrument_id.get(), m.rpt_seq.get(), m.flags)?;
-                book.reduce(m.order_id.get(), m.canceled_qty_e8.get()).map(|_leaves| ())
+                book.reduce(m.order_id.get(), m.canceled_qty_e8.get())
             }
             MarketMessage::OrderDelete(m) => {
                 let book = self.advanced(m.instrument_id.get(), m.rpt_seq.get(), m.flags)?;

@@ -356,9 +356,12 @@ impl Encoder<'_> {
 
     fn order_status(&self, e: &event::OrderStatus) -> OrderStatus {
         let found = !e.order_id.is_none();
-        let (price, leaves, cum) = match self.instruments.find(e.market) {
-            Some(i) if found => (i.price_e9(e.price).0, i.qty_e8(e.leaves).0, i.qty_e8(e.cum).0),
-            _ => (PRICE_NULL, 0, 0),
+        let (price, leaves, cum, total) = match self.instruments.find(e.market) {
+            Some(i) if found => {
+                let total = QtyLots(e.leaves.0 + e.cum.0);
+                (i.price_e9(e.price).0, i.qty_e8(e.leaves).0, i.qty_e8(e.cum).0, i.qty_e8(total).0)
+            }
+            _ => (PRICE_NULL, 0, 0, 0),
         };
         OrderStatus {
             req_cl_ord_id: U64::new(e.request.0),
@@ -367,7 +370,7 @@ impl Encoder<'_> {
             last_exec_id: self.exec_id(),
             transact_time_ns: self.transact_time(),
             price_e9: I64::new(price),
-            qty_e8: I64::new(leaves.saturating_add(cum)),
+            qty_e8: I64::new(total),
             leaves_qty_e8: I64::new(leaves),
             cum_qty_e8: I64::new(cum),
             instrument_id: U32::new(e.market.0),

@@ -5,6 +5,7 @@
 
 use crate::binary::market::*;
 use crate::binary::orders::side_code;
+use crate::decimal::QtyE8;
 use crate::instruments::{Instrument, Instruments};
 use book::command::MarketStatus;
 use book::event::{Amended, Event, Fill, Rested};
@@ -100,9 +101,9 @@ impl FeedEncoder {
                 self.emit(message, out);
             }
             Event::Reduced(e) if e.was_resting => {
-                let qty = instruments.at(e.market).qty_e8(e.qty).0;
-                let message = self.reduced(ts, e.order_id, e.market, qty);
-                self.emit(message, out);
+                let before = QtyLots(e.leaves.0 + e.qty.0);
+                let canceled = instruments.at(e.market).qty_e8_less(before, e.leaves);
+                self.reduced(ts, e.order_id, e.market, canceled, out);
             }
             Event::Amended(e) => self.amended(ts, e, instruments, out),
             Event::Canceled(e) if e.was_resting => {
@@ -123,17 +124,9 @@ impl FeedEncoder {
             self.moving = Some(Moving { order_id: e.order_id, market: e.market });
             return;
         }
-        let less = e
-            .leaves_before
-            .0
-            .checked_sub(e.leaves.0)
-            .expect("an order that keeps its place in the queue does not grow");
-        // An amendment that changes only the client order id has no public effect.
-        if less > 0 {
-            let qty = instruments.at(e.market).qty_e8(QtyLots(less)).0;
-            let message = self.reduced(ts, e.order_id, e.market, qty);
-            self.emit(message, out);
-        }
+        assert!(e.leaves <= e.leaves_before, "an order that keeps its place in the queue does not grow");
+        let canceled = instruments.at(e.market).qty_e8_less(e.leaves_before, e.leaves);
+        self.reduced(ts, e.order_id, e.market, canceled, out);
     }
 
     fn delete(&mut self, ts: TsNs, gone: Moving, out: &mut impl FnMut(&[u8])) {
@@ -148,17 +141,22 @@ impl FeedEncoder {
         self.emit(message.into(), out);
     }
 
-    fn reduced(&mut self, ts: TsNs, order_id: OrderId, market: MarketId, canceled_qty_e8: i64) -> MarketMessage {
+    /// An order that stays has become smaller. There is nothing to publish where a reader sees the same quantity as
+    /// before: an amendment that changes only the client order id, or an order that still has more than the wire shows.
+    fn reduced(&mut self, ts: TsNs, order_id: OrderId, market: MarketId, canceled: QtyE8, out: &mut impl FnMut(&[u8])) {
+        if canceled.0 == 0 {
+            return;
+        }
         let message = OrderReduce {
             event_time_ns: U64::new(ts.0),
             order_id: U64::new(order_id.0),
-            canceled_qty_e8: I64::new(canceled_qty_e8),
+            canceled_qty_e8: I64::new(canceled.0),
             rpt_seq: self.next_rpt_seq(market),
             instrument_id: U32::new(market.0),
             flags: 0,
             pad: [0; 3],
         };
-        message.into()
+        self.emit(message.into(), out);
     }
 
     fn added(&mut self, ts: TsNs, e: &Rested, instrument: &Instrument) -> MarketMessage {

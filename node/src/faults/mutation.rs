@@ -37,10 +37,12 @@ book::planted_faults! {
 pub fn plant_by_name(name: &str) -> bool {
     let book = book::mutation::Mutation::named(name);
     let wal = wal::mutation::Mutation::ALL.into_iter().find(|mutation| format!("{mutation:?}") == name);
+    let api = api::mutation::Mutation::named(name);
     let own = Mutation::named(name);
-    let found = book.is_some() || wal.is_some() || own.is_some();
+    let found = book.is_some() || wal.is_some() || api.is_some() || own.is_some();
     book::mutation::plant(book);
     wal::mutation::plant(wal);
+    api::mutation::plant(api);
     plant(own);
     found
 }
@@ -50,5 +52,6 @@ pub fn plant_by_name(name: &str) -> bool {
 pub fn plant_none() {
     book::mutation::plant(None);
     wal::mutation::plant(None);
+    api::mutation::plant(None);
     plant(None);
 }

@@ -3,7 +3,7 @@
 
 use crate::ops::registry::Registry;
 use api::decimal::{Fixed, PriceE9, QtyE8};
-use api::instruments::{Instrument, amount_e8};
+use api::instruments::Instrument;
 use book::command::{AccountStatus, Act, MarketStatus};
 use book::event::Event;
 use book::ids::{AccountId, AssetId, MarketId};
@@ -112,7 +112,7 @@ fn describe_event(event: &Event, registry: &Registry) -> Option<Value> {
             "order_id": canceled.order_id.0.to_string(),
             "account": canceled.account.0,
             "symbol": symbol_of(canceled.market, registry),
-            "qty": registry.instruments().find(canceled.market).map(|m| m.qty_e8(canceled.qty).to_string()),
+            "qty": registry.instruments().find(canceled.market).map(|m| m.qty_exact(canceled.qty).to_string()),
         }),
         Event::MassCanceled(mass) => json!({
             "event": "mass_canceled",
@@ -139,10 +139,7 @@ fn amount_text(units: Units, asset: AssetId, registry: &Registry) -> Option<Stri
 }
 
 fn units_text(units: Units, asset: &Asset) -> String {
-    match i64::try_from(units.0) {
-        Ok(value) => Fixed { value, scale: u32::from(asset.scale) }.to_string(),
-        Err(_) => amount_e8(units, asset).to_string(),
-    }
+    Fixed { value: units.0.into(), scale: asset.scale.into() }.to_string()
 }
 
 pub fn status_word(status: MarketStatus) -> &'static str {
@@ -173,8 +170,8 @@ fn describe_market(instrument: &Instrument) -> Map<String, Value> {
         "quote": instrument.quote.symbol.as_str(),
         "tick": i64::try_from(rules.tick_e9).map(|tick| PriceE9(tick).to_string()).ok(),
         "lot": i64::try_from(rules.lot_e8).map(|lot| QtyE8(lot).to_string()).ok(),
-        "min_qty": instrument.qty_e8(limits.qty_min).to_string(),
-        "max_qty": instrument.qty_e8(limits.qty_max).to_string(),
+        "min_qty": instrument.qty_exact(limits.qty_min).to_string(),
+        "max_qty": instrument.qty_exact(limits.qty_max).to_string(),
         "min_notional": units_text(limits.notional_min, &instrument.quote),
         "price_band_ppm": limits.price_band.0,
         "maker_fee_ppm": rules.maker_fee.0,

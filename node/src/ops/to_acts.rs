@@ -8,6 +8,7 @@ use super::refusal::Refusal;
 use crate::ops::registry::Registry;
 use api::admin::*;
 use api::decimal::{DecimalError, PriceE9, QtyE8, parse_fixed};
+use api::instruments::WIRE_AMOUNT_MAX;
 use base64ct::{Base64, Encoding};
 use book::command::{
     AccountSpec, Act, Admin, BlockChange, CodMode, FeeTier, FundsMove, KeySpec, MarketLimits, MarketSpec, MarketStatus,
@@ -43,8 +44,8 @@ impl ToActs for AddMarket {
     fn acts(&self, registry: &Registry) -> Result<Vec<Act>, Refusal> {
         let base = find_asset(registry, "base", &self.base)?;
         let quote = find_asset(registry, "quote", &self.quote)?;
-        let tick_e9 = above_zero("tick", &self.tick, PriceE9::parse(&self.tick).map(|price| price.0))?;
-        let lot_e8 = above_zero("lot", &self.lot, QtyE8::parse(&self.lot).map(|qty| qty.0))?;
+        let tick_e9 = on_wire("tick", &self.tick, PriceE9::parse(&self.tick).map(|price| price.0))?;
+        let lot_e8 = on_wire("lot", &self.lot, QtyE8::parse(&self.lot).map(|qty| qty.0))?;
         let limits = MarketLimits {
             qty_min: lots_or("min_qty", self.min_qty.as_deref(), lot_e8, QtyLots(1))?,
             qty_max: lots_or("max_qty", self.max_qty.as_deref(), lot_e8, largest_qty(lot_e8, base))?,
@@ -339,6 +340,15 @@ fn above_zero(field: &str, text: &str, parsed: Result<i64, DecimalError>) -> Res
     number.ok_or_else(|| Refusal::invalid(field, &format!("{text:?} is not above zero")))
 }
 
+/// The same for a price or a quantity, which the wire has to carry exactly.
+fn on_wire(field: &str, text: &str, parsed: Result<i64, DecimalError>) -> Result<u64, Refusal> {
+    let number = above_zero(field, text, parsed)?;
+    if number <= WIRE_AMOUNT_MAX.unsigned_abs() {
+        return Ok(number);
+    }
+    Err(Refusal::invalid(field, &format!("{text:?} is larger than the binary protocol can carry; use a smaller one")))
+}
+
 fn units(field: &str, text: &str, asset: &Asset) -> Result<Units, Refusal> {
     let number = above_zero(field, text, parse_fixed(text, u32::from(asset.scale)))?;
     Ok(Units(number))
@@ -355,18 +365,19 @@ fn units_or(field: &str, text: Option<&str>, asset: &Asset, otherwise: Units) ->
 
 fn lots_or(field: &str, text: Option<&str>, lot_e8: u64, otherwise: QtyLots) -> Result<QtyLots, Refusal> {
     let Some(text) = text else { return Ok(otherwise) };
-    let qty_e8 = above_zero(field, text, QtyE8::parse(text).map(|qty| qty.0))?;
+    let qty_e8 = on_wire(field, text, QtyE8::parse(text).map(|qty| qty.0))?;
     if !qty_e8.is_multiple_of(lot_e8) {
         return Err(Refusal::invalid(field, &format!("{text:?} is not a whole number of lots")));
     }
     Ok(QtyLots(qty_e8 / lot_e8))
 }
 
-/// The largest quantity of an order that the wire format, the book and the balances can all represent.
+/// The largest quantity of an order that the wire format, the book and the balances can all represent. The engine bounds
+/// what is open and what is filled of an order together by it, so each of them is exact on the wire.
 fn largest_qty(lot_e8: u64, base: &Asset) -> QtyLots {
     let units_per_lot_e8 = u128::from(lot_e8) * 10u128.pow(u32::from(base.scale));
     let countable = u128::from(UNITS_MAX) * 10u128.pow(QTY_WIRE_SCALE) / units_per_lot_e8;
-    let on_wire = u128::from(i64::MAX.unsigned_abs() / lot_e8);
+    let on_wire = u128::from(WIRE_AMOUNT_MAX.unsigned_abs() / lot_e8);
     let lots = countable.min(on_wire).min(u128::from(QTY_LOTS_MAX));
     QtyLots(u64::try_from(lots).expect("bounded by QTY_LOTS_MAX"))
 }
@@ -393,7 +404,16 @@ mod tests {
             let lots = largest_qty(lot_e8, &asset(scale)).0;
             let units_per_lot = lot_e8 * 10u64.pow(u32::from(scale)) / 100_000_000;
             assert!(0 < lots && u128::from(lots) * u128::from(units_per_lot) <= u128::from(UNITS_MAX));
+            assert!(lots.checked_mul(lot_e8).is_some_and(|qty_e8| qty_e8 <= WIRE_AMOUNT_MAX.unsigned_abs()));
         }
+    }
+
+    #[test]
+    fn a_step_or_a_quantity_beyond_the_wire_is_refused() {
+        let lots = |text| lots_or("max_qty", Some(text), 1, QtyLots(1));
+        assert_eq!(lots("92233720368.54775806").ok(), Some(QtyLots(WIRE_AMOUNT_MAX.unsigned_abs())));
+        let refused = lots("92233720368.54775807").expect_err("the value that stands for more, and more");
+        assert!(refused.detail.contains("larger than the binary protocol can carry"), "{refused:?}");
     }
 
     #[test]

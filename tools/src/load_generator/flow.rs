@@ -62,6 +62,16 @@ impl Grid {
             qty_min_e8: definition.min_qty_e8.get(),
         }
     }
+
+    /// A price beyond the largest one of the wire becomes that one, which the node refuses.
+    fn price(self, ticks: i64) -> PriceE9 {
+        PriceE9(ticks.saturating_mul(self.tick_e9))
+    }
+
+    /// So many times the smallest quantity. One beyond the largest of the wire becomes that one, which the node refuses.
+    fn qty(self, times: u32) -> QtyE8 {
+        QtyE8(self.qty_min_e8.saturating_mul(times.into()))
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -144,7 +154,7 @@ impl Flow {
 
     fn enter(&mut self, cl_ord_id: ClOrdId, side: Side, ticks: i64) -> Request {
         self.resting.push_back(Resting { cl_ord_id, side });
-        let qty = self.qty();
+        let qty = self.grid.qty(self.times());
         Request::New(self.limit(cl_ord_id, side, ticks, qty))
     }
 
@@ -152,7 +162,7 @@ impl Flow {
         let side = self.side();
         let reach = i64::from(SPREAD_TICKS) / 4;
         let ticks = if side == Side::Buy { self.mid_ticks + reach } else { self.mid_ticks - reach };
-        let qty = QtyE8(2 * self.qty().0);
+        let qty = self.grid.qty(2 * self.times());
         Request::New(NewOrder { tif: TIF_IOC, ..self.limit(cl_ord_id, side, ticks, qty) })
     }
 
@@ -161,7 +171,7 @@ impl Flow {
         let before = self.resting[at];
         let ticks = self.quote_ticks(before.side);
         self.resting[at] = Resting { cl_ord_id, ..before };
-        let (price, qty) = (PriceE9(ticks * self.grid.tick_e9), self.qty());
+        let (price, qty) = (self.grid.price(ticks), self.grid.qty(self.times()));
         let target = Target::ClOrdId(before.cl_ord_id);
         Request::Amend(ReplaceOrder::open(cl_ord_id, target, self.grid.market, price, qty))
     }
@@ -182,12 +192,12 @@ impl Flow {
         Request::Cancel(CancelOrder::new(cl_ord_id, Target::ClOrdId(gone.cl_ord_id), self.grid.market))
     }
 
-    fn qty(&mut self) -> QtyE8 {
-        QtyE8(self.grid.qty_min_e8 * i64::from(1 + self.rng.u32(..LOTS_MAX)))
+    fn times(&mut self) -> u32 {
+        1 + self.rng.u32(..LOTS_MAX)
     }
 
     fn limit(&self, cl_ord_id: ClOrdId, side: Side, ticks: i64, qty: QtyE8) -> NewOrder {
-        let price = PriceE9(ticks * self.grid.tick_e9);
+        let price = self.grid.price(ticks);
         // One generator may be both sides of the market, so its orders must be able to trade with each other.
         NewOrder { stp_mode: StpMode::None as u8, ..NewOrder::limit(cl_ord_id, self.grid.market, side, price, qty) }
     }

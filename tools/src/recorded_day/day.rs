@@ -230,7 +230,10 @@ impl Words<'_> {
             self.rest = ahead;
             return Ok(None);
         }
-        let (price, shares) = (self.price()?, self.shares()?);
+        // A level may have more than any order of it.
+        let price = self.price()?;
+        let shares = i64::try_from(self.id()?).ok().filter(|shares| 0 < *shares);
+        let shares = shares.context("the quantity is zero or too large")?;
         let orders = u32::try_from(self.id()?).context("too many orders")?;
         Ok(Some(ExpectedTop { price, shares, orders }))
     }

@@ -16,13 +16,14 @@ use crate::client::market_data::PublicHeader;
 use crate::recorded_day::day::{Action, Check, Day, DayCommand, ExpectedTop, ExpectedTrade, SHARE_E8, TimeInForce};
 use crate::recorded_day::published_book::PublishedBook;
 use anyhow::{Context, Result, bail, ensure};
-use api::binary::depth::DepthBook;
+use api::binary::depth::{DepthBook, Level};
 use api::binary::market::{MarketMessage, OrderExecuted};
 use api::binary::orders::{Answer, CancelOrder, LIQUIDITY_TAKER, MassCancel, NewOrder, ReplaceOrder, TIF_IOC};
 use api::binary::reasons::reason_of;
 use api::binary::requests::Target;
 use api::client::{BookFollower, OrderClient};
 use api::decimal::{PriceE9, QtyE8};
+use api::instruments::saturated_sum;
 use book::command::{MassScope, Side, StpMode};
 use book::ids::{ClOrdId, MarketId};
 use std::collections::HashMap;
@@ -188,9 +189,10 @@ impl<'a> DayReplay<'a> {
                 let order = self.entered(id)?;
                 let Entered { cl_ord_id: before, price, .. } = *order;
                 order.cl_ord_id = cl_ord_id;
-                order.shares -= shares;
-                // As a total quantity: the sender is ahead of the trades and cannot know what is open.
-                let qty = QtyE8(order.shares * SHARE_E8);
+                order.shares = order.shares.saturating_sub(shares);
+                // As a total quantity: the sender is ahead of the trades and cannot know what is open. A day that takes
+                // more off an order than it had gives one below zero, which the node refuses.
+                let qty = QtyE8(order.shares.saturating_mul(SHARE_E8));
                 self.orders.queue(&ReplaceOrder::total(cl_ord_id, Target::ClOrdId(before), market, price, qty))?;
             }
             Action::Clear => {
@@ -351,21 +353,23 @@ impl<'a> DayReplay<'a> {
 
 fn compare_top(book: &DepthBook, bid: &Option<ExpectedTop>, ask: &Option<ExpectedTop>) -> Option<String> {
     for (name, side, expected) in [("bid", Side::Buy, bid), ("ask", Side::Sell, ask)] {
-        let found = book.levels(side).next().map(|level| ExpectedTop {
-            price: PriceE9(level.price_e9),
-            shares: level.qty_e8 / SHARE_E8,
-            orders: level.orders,
+        let found = book.levels(side).next();
+        let wanted = expected.map(|ExpectedTop { price, shares, orders }| {
+            let qty_e8 = saturated_sum(i128::from(shares) * i128::from(SHARE_E8));
+            Level { price_e9: price.0, qty_e8, orders }
         });
-        if found != *expected {
-            return Some(format!("the best {name} is {}, not {}", show_top(&found), show_top(expected)));
+        if found != wanted {
+            return Some(format!("the best {name} is {}, not {}", show_top(found), show_top(wanted)));
         }
     }
     None
 }
 
-fn show_top(top: &Option<ExpectedTop>) -> String {
+fn show_top(top: Option<Level>) -> String {
     match top {
-        Some(top) => format!("{} x {} in {} orders", top.shares, top.price, top.orders),
+        Some(Level { price_e9, qty_e8, orders }) => {
+            format!("{} x {} in {orders} orders", QtyE8(qty_e8), PriceE9(price_e9))
+        }
         None => "empty".to_owned(),
     }
 }

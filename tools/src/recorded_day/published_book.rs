@@ -4,9 +4,10 @@
 //! absent level has a dummy price. The file is a CSV, or a zip that holds one whose name contains `orderbook`.
 
 use crate::recorded_day::zip;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use api::binary::depth::{DepthBook, Level};
 use api::decimal::PriceE9;
+use api::instruments::saturated_sum;
 use book::command::Side;
 use std::path::Path;
 
@@ -85,8 +86,10 @@ fn parse_level((price, size): (&str, &str), unit: PriceE9) -> Result<Option<(i64
     if price.unsigned_abs() == DUMMY_PRICE.unsigned_abs() {
         return Ok(None);
     }
-    let level = price.checked_mul(unit.0).zip(size.checked_mul(SHARE_E8));
-    level.map(Some).context("a price or a size is too large")
+    let price_e9 = price.checked_mul(unit.0).context("a price is too large")?;
+    ensure!(0 <= size, "a size is below zero");
+    // A level may have more than any order of it, and more than the wire shows.
+    Ok(Some((price_e9, saturated_sum(i128::from(size) * i128::from(SHARE_E8)))))
 }
 
 fn show(level: Option<(i64, i64)>) -> String {
@@ -99,6 +102,7 @@ fn show(level: Option<(i64, i64)>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api::instruments::WIRE_AMOUNT_MAX;
 
     #[test]
     fn the_lowest_number_is_too_large_and_not_a_panic() {
@@ -106,5 +110,8 @@ mod tests {
         assert_eq!(parse_level(("-9999999999", "0"), unit).expect("a dummy"), None);
         assert_eq!(parse_level(("12", "3"), unit).expect("a level"), Some((1_200_000, 300_000_000)));
         assert!(parse_level(("-9223372036854775808", "1"), unit).is_err());
+        assert!(parse_level(("12", "-1"), unit).is_err());
+        let huge = parse_level(("12", "9223372036854775807"), unit).expect("a level");
+        assert_eq!(huge, Some((1_200_000, WIRE_AMOUNT_MAX)), "as the wire shows it");
     }
 }

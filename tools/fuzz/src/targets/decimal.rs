@@ -17,7 +17,7 @@ fn check(input: &[u8]) -> Outcome {
     assert_eq!(parsed.ok(), parse_slowly(text, scale), "{text:?} with {scale} places");
     match parsed {
         Ok(value) => {
-            let shown = Fixed { value, scale }.to_string();
+            let shown = Fixed { value: value.into(), scale }.to_string();
             assert_eq!(parse_fixed(&shown, scale), Ok(value), "{text:?} prints as {shown}");
             assert!(!shown.contains('.') || !shown.ends_with('0'), "{shown} has trailing zeros");
             Outcome::Decoded

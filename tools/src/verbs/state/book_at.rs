@@ -17,8 +17,8 @@ use node::status::exit;
 use serde_json::{Value, json};
 
 /// LOBSTER counts prices in 1e-4 of the currency and quantities in whole shares.
-const LOBSTER_PRICE_E9: i64 = 100_000;
-const SHARE_E8: i64 = 100_000_000;
+const LOBSTER_PRICE_E9: i128 = 100_000;
+const SHARE_E8: i128 = 100_000_000;
 
 #[derive(Args, Debug)]
 pub(super) struct BookAt {
@@ -81,8 +81,8 @@ impl BookView<'_> {
         let levels = |side| -> Vec<Value> {
             self.levels(side, depth)
                 .map(|level| {
-                    let price = self.instrument.price_e9(level.price).to_string();
-                    json!({ "price": price, "qty": self.instrument.qty_e8(level.qty).to_string(), "orders": level.order_count })
+                    let price = self.instrument.price_exact(level.price).to_string();
+                    json!({ "price": price, "qty": self.instrument.qty_exact(level.qty).to_string(), "orders": level.order_count })
                 })
                 .collect()
         };
@@ -106,7 +106,7 @@ impl BookView<'_> {
         text += &format!("{:>6} {:>16} {:>16} | {:<16} {:<16} {:<6}\n", "orders", "qty", "bid", "ask", "qty", "orders");
         let cells = |level: Option<DepthLevel>| -> [String; 3] {
             level.map_or_else(Default::default, |level| {
-                let (price, qty) = (self.instrument.price_e9(level.price), self.instrument.qty_e8(level.qty));
+                let (price, qty) = (self.instrument.price_exact(level.price), self.instrument.qty_exact(level.qty));
                 [level.order_count.to_string(), qty.to_string(), price.to_string()]
             })
         };
@@ -128,7 +128,8 @@ impl BookView<'_> {
         let pool = self.state.replica.engine.pool();
         for (word, side) in [("buy", Side::Buy), ("sell", Side::Sell)] {
             for (_, order) in self.market.book.queue(pool, side) {
-                let (price, leaves) = (self.instrument.price_e9(order.price), self.instrument.qty_e8(order.leaves));
+                let (price, leaves) =
+                    (self.instrument.price_exact(order.price), self.instrument.qty_exact(order.leaves));
                 let (id, account) = (order.id.0, order.account.0);
                 text += &format!("{word:<4} {leaves:>16} at {price:<16} order {id} of account {account}\n");
             }
@@ -142,15 +143,15 @@ impl BookView<'_> {
         let mut columns = Vec::with_capacity(4 * depth);
         for _ in 0..depth {
             for (level, none) in [(asks.next(), DUMMY_PRICE), (bids.next(), -DUMMY_PRICE)] {
-                let (price, size) = level.map_or(Ok((none, 0)), |level| self.lobster_level(&level))?;
+                let (price, size) = level.map_or(Ok((none.into(), 0)), |level| self.lobster_level(&level))?;
                 columns.extend([price.to_string(), size.to_string()]);
             }
         }
         Ok(columns.join(",") + "\n")
     }
 
-    fn lobster_level(&self, level: &DepthLevel) -> Result<(i64, i64)> {
-        let (price, qty) = (self.instrument.price_e9(level.price).0, self.instrument.qty_e8(level.qty).0);
+    fn lobster_level(&self, level: &DepthLevel) -> Result<(i128, i128)> {
+        let (price, qty) = (self.instrument.price_exact(level.price).value, self.instrument.qty_exact(level.qty).value);
         let exact = price % LOBSTER_PRICE_E9 == 0 && qty % SHARE_E8 == 0;
         ensure!(
             exact,
