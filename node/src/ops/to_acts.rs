@@ -372,8 +372,8 @@ fn lots_or(field: &str, text: Option<&str>, lot_e8: u64, otherwise: QtyLots) -> 
     Ok(QtyLots(qty_e8 / lot_e8))
 }
 
-/// The largest quantity of an order that the wire format, the book and the balances can all represent. The engine bounds
-/// what is open and what is filled of an order together by it, so each of them is exact on the wire.
+/// The largest quantity of an order that the wire format, the book and the balances can all represent. The engine
+/// bounds what is open and what is filled of an order together by it, so each of them is exact on the wire.
 fn largest_qty(lot_e8: u64, base: &Asset) -> QtyLots {
     let units_per_lot_e8 = u128::from(lot_e8) * 10u128.pow(u32::from(base.scale));
     let countable = u128::from(UNITS_MAX) * 10u128.pow(QTY_WIRE_SCALE) / units_per_lot_e8;

@@ -21,6 +21,7 @@ pub mod quarantine;
 pub mod snapshot_file;
 
 pub mod command;
+pub mod engine;
 pub mod event;
 pub mod state;
 
@@ -57,6 +58,7 @@ pub const ALL: &[Target] = &[
     snapshot_file::TARGET,
     piece::TARGET,
     command::TARGET,
+    engine::TARGET,
     event::TARGET,
     state::TARGET,
     config::TARGET,

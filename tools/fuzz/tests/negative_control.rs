@@ -1,9 +1,12 @@
 //! Decoders that are wrong on purpose. A round must find each of them, or the checks prove nothing.
 
+#![allow(clippy::print_stdout, reason = "a long test shows its figures")]
+
+use api::mutation::{Mutation, plant};
 use book::codec::{CodecError, Record};
-use fuzz::round::run;
+use fuzz::round::{Finding, run};
 use fuzz::target::{Outcome, Target};
-use fuzz::targets::{command, frame, soup};
+use fuzz::targets::{command, engine, frame, soup};
 use wal::frame::{FrameFault, FrameHeader};
 
 const SEED: u64 = 1;
@@ -106,4 +109,16 @@ fn the_same_seed_gives_the_same_round() {
     let tally = |seed| run(&soup::TARGET, seed, 2_000).expect("nothing is found");
     assert_eq!(tally(7), tally(7));
     assert_ne!(tally(7), tally(8));
+}
+
+/// Not a decoder: the books of market data, with level totals in 64 bits.
+#[test]
+fn a_level_total_that_does_not_fit_is_found() {
+    let started = std::time::Instant::now();
+    plant(Some(Mutation::LevelTotalNarrow));
+    let found = run(&engine::TARGET, SEED, 40 * engine::TARGET.round_inputs);
+    plant(None);
+    let Finding { input, message } = found.expect_err("so many inputs reach a total that does not fit");
+    println!("found after {:.1} s, with {} bytes", started.elapsed().as_secs_f64(), input.len());
+    assert!(message.contains("a level sums its orders"), "{message}");
 }

@@ -49,6 +49,6 @@ macro_rules! rounds {
 
 rounds! {
     soup, login, session, messages, order_entry, depth, market_snapshot, decimal, frame, head, mark, identity, lineage,
-    quarantine, snapshot_file, piece, command, event, state, config, sizes, admin_body, history_row, numbers, backup_key,
+    quarantine, snapshot_file, piece, command, engine, event, state, config, sizes, admin_body, history_row, numbers, backup_key,
     backup_claim, day, published_book, zip, metrics,
 }

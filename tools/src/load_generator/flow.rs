@@ -68,7 +68,8 @@ impl Grid {
         PriceE9(ticks.saturating_mul(self.tick_e9))
     }
 
-    /// So many times the smallest quantity. One beyond the largest of the wire becomes that one, which the node refuses.
+    /// So many times the smallest quantity. One beyond the largest of the wire becomes that one, which the node
+    /// refuses.
     fn qty(self, times: u32) -> QtyE8 {
         QtyE8(self.qty_min_e8.saturating_mul(times.into()))
     }
