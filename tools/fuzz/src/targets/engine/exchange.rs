@@ -10,7 +10,7 @@ use api::binary::market::MarketMessage;
 use api::binary::orders::Answer;
 use api::binary::stream::SessionSeq;
 use api::instruments::{Instrument, WIRE_AMOUNT_MAX};
-use book::codec;
+use book::codec::{self, PayloadVersion};
 use book::command::{Command, Side};
 use book::engine::{Capacity, Engine, Market};
 use book::event::{Event, Sink};
@@ -108,7 +108,8 @@ impl Exchange {
         self.wait(COMMAND_NS);
         let stamp = Stamp { seq: self.seq, ts: self.ts };
         let mut record = [0; codec::RECORD_BYTES_MAX];
-        let len = codec::encode(stamp.ts, command, &mut record).expect("every command fits a record");
+        let len =
+            codec::encode(PayloadVersion::Two, stamp.ts, command, &mut record).expect("every command fits a record");
         let mut live = LiveEvents::default();
         self.engine.apply(stamp, command, &mut live);
         let mut output = Output::default();
@@ -170,7 +171,7 @@ impl Exchange {
     /// Saves a snapshot and loads it, for the live engine and for the shadow. Both go on with what was loaded.
     pub(super) fn start_again(&mut self) {
         let mut pieces: Vec<(u8, Vec<u8>)> = Vec::new();
-        let saved: Result<(), ()> = self.shadow.save(&mut |tag, piece| {
+        let saved: Result<(), ()> = self.shadow.save(PayloadVersion::One, &mut |tag, piece| {
             pieces.push((tag, piece.to_vec()));
             Ok(())
         });
