@@ -15,6 +15,14 @@ use crate::table::{Change, Family, OpenFor, Table, TableFault, TableFaultKind, W
 /// Size of the log family's memtable: at this many bytes RocksDB flushes by itself.
 const LOG_BUFFER_BYTES: usize = 32 << 20;
 
+/// Tables that RocksDB keeps open; beyond, the ones that were read least recently are closed, and reading one again
+/// costs its footer and index. Its default is all of them, and their number grows with the log.
+const TABLES_OPEN_MAX: i32 = 512;
+/// Files besides tables: manifest, locks, text log, directories, and what a flush and two compactions read and write.
+const FILES_BESIDE_TABLES: u64 = 64;
+/// The most files that an open database has open.
+pub const FILES_MAX: u64 = TABLES_OPEN_MAX as u64 + FILES_BESIDE_TABLES;
+
 pub struct Rocks(DB);
 
 impl Rocks {
@@ -111,6 +119,7 @@ fn db_options() -> Options {
     options.set_atomic_flush(true);
     options.set_paranoid_checks(true);
     options.set_max_background_jobs(2);
+    options.set_max_open_files(TABLES_OPEN_MAX);
     // Past the page cache: dirty pages that gather there are written in one burst and delay the journal's syncs.
     options.set_use_direct_io_for_flush_and_compaction(true);
     // RocksDB's diagnostic text log, not the write-ahead log. The default keeps 1,000 files of it.
@@ -174,6 +183,19 @@ mod tests {
         }
         table.0.wait_for_compact(&WaitForCompactOptions::default()).expect("compacted");
         table
+    }
+
+    /// The number of tables grows with the log, and the descriptors of a process do not.
+    #[test]
+    fn the_number_of_open_tables_is_bounded() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("db");
+        let _table = rows_in_files(&path);
+        let entries = std::fs::read_dir(&path).expect("listed").map(|entry| entry.expect("an entry").path());
+        let in_use =
+            entries.filter(|path| path.to_string_lossy().contains("OPTIONS-")).max().expect("RocksDB writes it");
+        let options = std::fs::read_to_string(in_use).expect("text");
+        assert!(options.contains(&format!("max_open_files={TABLES_OPEN_MAX}\n")), "{options}");
     }
 
     #[test]
