@@ -197,6 +197,9 @@ pub struct SessionConfig {
 pub struct LimitsConfig {
     pub connections_max: usize,
     pub connections_per_address_max: usize,
+    /// Connections of one address, to one port, that have not sent a login; beyond, the oldest of them is closed.
+    pub logins_awaited_per_address_max: usize,
+    pub market_connections_max: usize,
     pub ops_connections_max: usize,
     /// Failed logins of one address within `login_failure_window`; beyond, its logins are refused without a check.
     pub login_failures_max: u32,

@@ -1,12 +1,15 @@
 //! The gateways of the binary protocol: connections to commands, released answers and market data to connections.
 //!
 //! Read in this order; a module uses only the ones above it: where output goes (`send_buffer`), the two threads that
-//! serve order entry (`passwords`, `resend`), and the gateways themselves (`order_entry`, `market_data`).
+//! serve order entry (`passwords`, `resend`), which connections make room (`awaited_logins`), and the gateways
+//! themselves (`order_entry`, `market_data`).
 
 pub mod send_buffer;
 
 pub mod passwords;
 pub mod resend;
+
+pub mod awaited_logins;
 
 pub mod market_data;
 pub mod order_entry;

@@ -1,6 +1,7 @@
-//! Access to the machine: time, cores, memory pages, listening sockets, threads.
+//! Access to the machine: time, cores, memory pages, descriptors, listening sockets, threads.
 
 pub mod clock;
+pub mod descriptors;
 pub mod listen;
 pub mod pages;
 pub mod pin;

@@ -2,37 +2,17 @@
 //! loop bases a decision on it.
 
 pub mod exit;
+pub mod gauge;
 pub mod lifecycle;
+pub mod listeners;
 pub mod logging;
 pub mod version;
 pub mod watermarks;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use gauge::Gauge;
+use listeners::Listeners;
 use std::sync::{Mutex, PoisonError};
 use watermarks::Watermarks;
-
-/// A number that one loop writes and others read.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-pub struct Gauge(AtomicU64);
-
-impl Gauge {
-    #[inline]
-    pub fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Release);
-    }
-
-    #[inline]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-
-    /// Not atomic: for counters with one writer.
-    #[inline]
-    pub fn add(&self, more: u64) {
-        self.set(self.get() + more);
-    }
-}
 
 /// A loop's heartbeat: the node's time in its last cycle, and the number of cycles.
 #[derive(Debug, Default)]
@@ -79,6 +59,7 @@ pub struct Status {
     pub ring_entries: Gauge,
     pub market_readers: Gauge,
     pub market_readers_dropped: Gauge,
+    pub listeners: Listeners,
 
     /// The newest damage that was found, as a message.
     damage: Mutex<Option<String>>,
@@ -112,6 +93,7 @@ impl Status {
             ring_entries: Gauge::default(),
             market_readers: Gauge::default(),
             market_readers_dropped: Gauge::default(),
+            listeners: Listeners::default(),
             damage: Mutex::default(),
         }
     }

@@ -24,10 +24,12 @@ use crate::config::{Config, JournalSyncMode, Threads};
 use crate::engine::engine_loop::{self, EngineLoop, Release};
 use crate::engine::opening::Opening;
 use crate::faults::fault::JournalFault;
+use crate::gateway::market_data::MarketLimits;
 use crate::gateway::order_entry::{GatewayLimits, GatewayState};
 use crate::gateway::passwords::password_port;
 use crate::gateway::resend::resend_port;
 use crate::host::clock::Clock;
+use crate::host::descriptors::Descriptors;
 use crate::host::listen;
 use crate::host::pages;
 use crate::host::threads::leave_cores;
@@ -57,8 +59,6 @@ use wal::quarantine::Quarantine;
 use wal::store::Store;
 use wiring::{GatewayHelpers, RingSizes, make_rings};
 
-pub use followers::MARKET_READERS_MAX;
-
 /// A running node.
 pub struct Node {
     pub lifecycle: Arc<Lifecycle>,
@@ -82,7 +82,7 @@ pub struct Addresses {
     pub market: SocketAddr,
 }
 
-/// What a node claims before it reads its log: exclusive use of its directory, and its listening sockets.
+/// What a node claims before it reads its log: exclusive use of its directory, descriptors, its listening sockets.
 pub struct Claim {
     directory: Directory,
     orders: TcpListener,
@@ -91,10 +91,12 @@ pub struct Claim {
 }
 
 /// Locks the directory first, so that a second node on the same directory reports that, and not that its ports are in
-/// use. Then binds the listeners, so that an address in use is reported before a long recovery and not after it.
+/// use. Then makes sure of its descriptors, and binds the listeners, so that too low a limit and an address in use are
+/// reported before a long recovery and not after it.
 pub fn claim(config: &Config) -> Result<Claim, StartError> {
     let fault = JournalFault::from_env().map_err(StartError::Fault)?;
     let directory = Directory::open(&config.node.data_dir)?;
+    Descriptors::of(config, directory.identity().geometry.segment_count).claim()?;
     let orders = bind("listen.orders", config.listen.orders)?;
     let market = bind("listen.market", config.listen.market)?;
     Ok(Claim { directory, orders, market, fault })
@@ -138,7 +140,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
         market: rings.market,
         feed,
         market_listener: claim.market,
-        limits: session_limits(config),
+        market_limits: market_limits(config),
     };
     let followers = Followers::spawn(loops, common.clone())?;
 
@@ -265,12 +267,22 @@ fn fault_acknowledges_early(_fault: &JournalFault) -> bool {
 
 fn gateway_limits(config: &Config) -> GatewayLimits {
     GatewayLimits {
+        connections_max: config.limits.connections_max as u32,
         connections_per_address_max: config.limits.connections_per_address_max as u32,
+        logins_awaited_per_address_max: config.limits.logins_awaited_per_address_max as u32,
         login_failures_max: config.limits.login_failures_max,
         login_failure_window_ns: config.limits.login_failure_window.as_nanos() as u64,
         session: session_limits(config),
         queue_max: config.session.queue_max as u64,
         restart_window_ms: millis(config.session.restart_window),
+    }
+}
+
+fn market_limits(config: &Config) -> MarketLimits {
+    MarketLimits {
+        connections_max: config.limits.market_connections_max as u32,
+        logins_awaited_per_address_max: config.limits.logins_awaited_per_address_max as u32,
+        session: session_limits(config),
     }
 }
 

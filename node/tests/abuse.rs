@@ -445,9 +445,22 @@ fn memory_stays_flat_under_abuse() {
 
 #[test]
 fn connections_of_one_address_are_limited() {
-    let mut abused = AbusedNode::new("[limits]\nconnections_per_address_max = 8\n", 0);
+    let mut abused = AbusedNode::new("[limits]\nconnections_per_address_max = 8\n", 8);
     let there = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 5));
-    let mut open: Vec<Raw> = (0..8).map(|_| Raw::connect_from(there, abused.process.orders)).collect();
+    let log_in = |n: usize| {
+        let mut raw = Raw::connect_from(there, abused.process.orders);
+        raw.send(&login_packet(&format!("T{n}"), PASSWORD, SessionName::BLANK, SessionSeq::HEAD));
+        assert_eq!(raw.packet().map(|packet| packet.0), Some(PacketKind::Accepted as u8));
+        raw
+    };
+    // Of the same address, the oldest connection without a login makes room for the next one.
+    let mut open: Vec<Raw> = (1..=6).map(log_in).collect();
+    let mut silent: Vec<Raw> = (0..2).map(|_| Raw::connect_from(there, abused.process.orders)).collect();
+    open.push(log_in(7));
+    assert_eq!(silent[0].until_closed(), []);
+    open.push(log_in(8));
+    assert_eq!(silent[1].until_closed(), []);
+    // Connections that have logged in make no room.
     let mut beyond = Raw::connect_from(there, abused.process.orders);
     assert_eq!(beyond.until_closed(), []);
     abused.probe();
@@ -466,16 +479,32 @@ fn connections_of_one_address_are_limited() {
 }
 
 #[test]
-fn connections_beyond_the_limit_are_closed_at_once() {
-    let mut abused = AbusedNode::new("[limits]\nconnections_max = 16\nconnections_per_address_max = 16\n", 0);
+fn on_a_full_port_connections_without_a_login_are_closed_oldest_first() {
+    let mut abused = AbusedNode::new("[limits]\nconnections_max = 16\n", 15);
     // The probe has one of the sixteen.
-    let open: Vec<Raw> = (0..15).map(|_| Raw::connect(abused.process.orders)).collect();
-    let mut beyond: Vec<Raw> = (0..40).map(|_| Raw::connect(abused.process.orders)).collect();
-    for raw in &mut beyond {
+    let mut silent: Vec<Raw> = (0..55).map(|_| Raw::connect(abused.process.orders)).collect();
+    for raw in &mut silent[..40] {
         assert_eq!(raw.until_closed(), []);
     }
     abused.probe();
-    drop(open);
+    let mut clients: Vec<Raw> =
+        (1..=15).map(|n| Raw::login(abused.process.orders, &format!("T{n}"), SessionSeq::HEAD)).collect();
+    for raw in &mut silent[40..] {
+        assert_eq!(raw.until_closed(), []);
+    }
+    // All sixteen have logged in: the next one waits, and is accepted when one of them leaves.
+    let waiting = std::thread::spawn({
+        let address = abused.process.orders;
+        move || Raw::login(address, "T1", SessionSeq::HEAD)
+    });
+    abused.probe();
+    drop(clients.pop());
+    drop(waiting.join().expect("it is accepted"));
+    let output = abused.process.output();
+    assert_eq!(output.matches("WARN node::status::listeners").count(), 1, "one warning for all of it: {output}");
+    assert!(output.contains("limits.connections_max = 16"), "{output}");
+    abused.probe();
+    drop(clients);
     abused.finish();
 }
 

@@ -157,6 +157,8 @@ fn every_number_has_its_bounds() {
         ("session.queue_max", "16", "16777216", "15", "16777217"),
         ("limits.connections_max", "1", "65535", "0", "65536"),
         ("limits.connections_per_address_max", "1", "65535", "0", "65536"),
+        ("limits.logins_awaited_per_address_max", "1", "65535", "0", "65536"),
+        ("limits.market_connections_max", "1", "65535", "0", "65536"),
         ("limits.ops_connections_max", "1", "4096", "0", "4097"),
         ("limits.login_failures_max", "1", "1000", "0", "1001"),
         ("limits.login_failure_window", "'1s'", "'24h'", "'999ms'", "'25h'"),

@@ -1,7 +1,7 @@
 //! The reactor on real sockets and files: bytes are received and sent, and durable frames are on the disk.
 
 use node::faults::fault::JournalFault;
-use node::reactor::ports::{Done, Journaling, ListenerIdx, Sockets, Wait};
+use node::reactor::ports::{ConnId, Done, Journaling, ListenerIdx, PauseCause, Sockets, Wait};
 use node::reactor::uring::Reactor;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,6 +15,10 @@ use wal::segment::Geometry;
 use wal::units::{Lsn, NodeId, Timeline};
 
 const WAIT: Wait = Wait::Upto(Duration::from_millis(20));
+
+/// Bounds of a loop that may see a timer, hundreds of polls apart.
+const POLLS_MAX: usize = 50;
+const ENTRIES_MAX: u64 = 50;
 
 fn reactor() -> Reactor {
     Reactor::new(8).expect("this machine offers io_uring")
@@ -68,25 +72,44 @@ fn bytes_are_received_and_sent_back() {
     assert!(reactor.send_buffer(conn).is_none(), "a closed connection has no send buffer");
 }
 
+fn accepted(done: Done) -> Option<ConnId> {
+    match done {
+        Done::Accepted { conn, .. } => Some(conn),
+        _ => None,
+    }
+}
+
 #[test]
-fn a_connection_beyond_the_slots_is_closed_at_once() {
-    let mut reactor = Reactor::new(1).expect("this machine offers io_uring");
+fn connections_beyond_the_slots_wait_until_one_ends() {
+    let mut reactor = Reactor::new(2).expect("this machine offers io_uring");
     let mut seen = 0;
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("the listener has an address");
     reactor.listen(listener);
-    let first = TcpStream::connect(address).expect("the reactor accepts");
-    poll_until(&mut reactor, &mut seen, |done| matches!(done, Done::Accepted { .. }).then_some(()));
-    let client = std::thread::spawn(move || {
-        let mut second = TcpStream::connect(address).expect("the backlog accepts");
-        second.read(&mut [0; 1])
-    });
-    while !client.is_finished() {
-        reactor.poll(WAIT).expect("the ring works");
+    let clients: Vec<TcpStream> = (0..5).map(|_| TcpStream::connect(address).expect("the backlog accepts")).collect();
+    let mut open = vec![poll_until(&mut reactor, &mut seen, accepted)];
+    while open.len() < clients.len() {
+        open.push(poll_until(&mut reactor, &mut seen, accepted));
+        // Both slots are taken. Nothing more is accepted, and each poll finds nothing to do.
+        let entered = reactor.enter_count();
+        let mut paused = usize::from(matches!(reactor.done(seen), Some(Done::AcceptPaused { .. })));
+        assert_eq!(paused, 1, "the listener that filled the reactor is reported");
+        for _ in 0..1_000 {
+            reactor.poll(Wait::Spin).expect("the ring works");
+            while let Some(done) = reactor.done(0).filter(|_| paused < POLLS_MAX) {
+                assert!(matches!(done, Done::AcceptPaused { cause: PauseCause::NoSlot, .. }), "{done:?}");
+                paused += 1;
+                reactor.poll(Wait::Spin).expect("the ring works");
+            }
+        }
+        let entered = reactor.enter_count() - entered;
+        assert!(entered < ENTRIES_MAX, "{entered} entries into the kernel while nothing can be accepted");
+        // The end of a connection makes room for the next, and not only the timer.
+        reactor.close(open[open.len() - 2]);
+        seen = 0;
     }
-    let outcome = client.join().expect("the thread did not panic");
-    assert!(matches!(outcome, Ok(0)) || outcome.is_err(), "the second connection is closed");
-    drop(first);
+    assert_eq!(open.iter().map(|conn| conn.slot()).collect::<std::collections::BTreeSet<_>>().len(), 2);
+    drop(clients);
 }
 
 /// A reactor with the journal of a new data directory.

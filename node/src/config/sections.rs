@@ -158,6 +158,8 @@ fn read_limits(r: &mut Reader) -> LimitsConfig {
     LimitsConfig {
         connections_max: r.integer("limits.connections_max", 1_024, 1..=65_535) as usize,
         connections_per_address_max: r.integer("limits.connections_per_address_max", 256, 1..=65_535) as usize,
+        logins_awaited_per_address_max: r.integer("limits.logins_awaited_per_address_max", 64, 1..=65_535) as usize,
+        market_connections_max: r.integer("limits.market_connections_max", 256, 1..=65_535) as usize,
         ops_connections_max: r.integer("limits.ops_connections_max", 64, 1..=4_096) as usize,
         login_failures_max: r.integer("limits.login_failures_max", 5, 1..=1_000) as u32,
         login_failure_window: r.duration("limits.login_failure_window", 60 * SECOND, SECOND..=DAY),

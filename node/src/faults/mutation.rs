@@ -28,6 +28,10 @@ book::planted_faults! {
     StoredBeforeFlush,
     /// A snapshot's header names the sequence before its own.
     SnapshotOffByOne,
+    /// A listener whose accept failed accepts again at once.
+    AcceptAgainAtOnce,
+    /// A port whose connections are all in use closes none of those that have not logged in.
+    NoRoomMade,
     /// The history's rows and its watermark are written in two batches.
     CursorApart,
 }

@@ -5,16 +5,19 @@
 //!
 //! Invariants: an item is published only when its command is released; a slow reader delays neither the feed nor other
 //! readers. A reader of the live stream whose next message is no longer in memory, and any reader that reads nothing
-//! for the silence limit, is disconnected and recovers by snapshot. A snapshot takes memory of its own, so at most
+//! for the silence limit, is disconnected and recovers by snapshot. Where the port is full, connections that have not
+//! logged in make room, oldest first. A snapshot takes memory of its own, so at most
 //! `SNAPSHOTS_MAX` are sent at a time. A reader of the best levels gets the changes since its last update.
 
+use crate::gateway::awaited_logins::AwaitedLogins;
 use crate::gateway::send_buffer::{ControlOutput, SendBuffer};
-use crate::reactor::ports::{ConnId, Done, Sockets, Wait};
+use crate::reactor::ports::{ConnId, Done, PauseCause, Sockets, Wait};
 use crate::reactor::uring::Reactor;
 use crate::replica::public_feed::PublicFeed;
 use crate::rings::feed_items::FeedItem;
 use crate::status::Status;
 use crate::status::lifecycle::Lifecycle;
+use crate::status::listeners::Episodes;
 use crate::status::watermarks::Watermark;
 use api::binary::login::{LoginReject, LoginRequest, SessionName};
 use api::binary::market::LEVEL_UPDATE_BYTES_MAX;
@@ -43,6 +46,15 @@ const DRAIN_NS: u64 = 2_000_000_000;
 const TOP_BYTES_MAX: usize = 8 * 1024;
 
 const _: () = assert!(LEVEL_UPDATE_BYTES_MAX + PACKET_HEADER_BYTES <= TOP_BYTES_MAX);
+
+/// Limits from the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct MarketLimits {
+    pub connections_max: u32,
+    /// Connections of one address that have not sent a login; beyond, its oldest one is closed.
+    pub logins_awaited_per_address_max: u32,
+    pub session: SessionLimits,
+}
 
 /// What a reader has logged in to, and how far it has been sent.
 enum Subscription {
@@ -95,6 +107,7 @@ pub struct MarketData {
     released: Watermark<Seq>,
     status: Arc<Status>,
     limits: SessionLimits,
+    awaited_logins: AwaitedLogins,
     housekeeping_at_ns: u64,
 }
 
@@ -105,9 +118,20 @@ impl MarketData {
         state: PublicFeed,
         released: Watermark<Seq>,
         status: Arc<Status>,
-        limits: SessionLimits,
+        limits: MarketLimits,
     ) -> Self {
-        Self { items, state, readers: Vec::new(), released, status, limits, housekeeping_at_ns: 0 }
+        let connections_max = limits.connections_max as usize;
+        let episodes = Episodes::new("market", "limits.market_connections_max", connections_max);
+        Self {
+            items,
+            state,
+            readers: Vec::new(),
+            released,
+            status,
+            limits: limits.session,
+            awaited_logins: AwaitedLogins::new(limits.logins_awaited_per_address_max, episodes),
+            housekeeping_at_ns: 0,
+        }
     }
 
     /// One cycle. Returns the work done.
@@ -117,7 +141,8 @@ impl MarketData {
         while let Some(done) = reactor.done(idx) {
             idx += 1;
             match done {
-                Done::Accepted { conn, .. } => self.accepted(now, conn),
+                Done::Accepted { conn, .. } => self.accepted(now, conn, reactor),
+                Done::AcceptPaused { cause, .. } => self.make_room(now, cause, reactor),
                 Done::Received { conn, .. } => self.received(now, conn, reactor),
                 Done::Sent { .. } => {}
                 Done::Lost { conn } => self.close(conn, reactor),
@@ -149,7 +174,9 @@ impl MarketData {
         count
     }
 
-    fn accepted(&mut self, now: TsNs, id: ConnId) {
+    fn accepted(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) {
+        // Without an address the connection has ended already.
+        let Some(peer) = reactor.peer(id) else { return reactor.close(id) };
         if id.slot() >= self.readers.len() {
             self.readers.resize_with(id.slot() + 1, || None);
         }
@@ -165,6 +192,21 @@ impl MarketData {
         };
         self.readers[id.slot()] = Some(Box::new(reader));
         self.status.market_readers.add(1);
+        if let Some(oldest) = self.awaited_logins.add(now, id, peer.ip()) {
+            self.displace(oldest, reactor);
+        }
+    }
+
+    /// The port accepts nothing: a connection that has not sent a login is closed for the next one, the oldest first.
+    fn make_room(&mut self, now: TsNs, cause: PauseCause, reactor: &mut impl Sockets) {
+        if let Some(oldest) = self.awaited_logins.make_room(now, cause, &self.status.listeners.market) {
+            self.displace(oldest, reactor);
+        }
+    }
+
+    fn displace(&mut self, id: ConnId, reactor: &mut impl Sockets) {
+        self.status.listeners.market.displaced.add(1);
+        self.close(id, reactor);
     }
 
     fn received(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) {
@@ -174,6 +216,7 @@ impl MarketData {
         let ReaderInbound { output, login } = inbound;
         reader.closing |= output.closed().is_some();
         if let Some((name, requested)) = login {
+            self.awaited_logins.remove(id);
             self.log_in(now, id, name, requested);
         }
         reactor.receive(id);
@@ -228,6 +271,7 @@ impl MarketData {
 
     /// Sends due heartbeats, enforces timeouts, and disconnects readers that read nothing for the silence limit.
     fn housekeeping(&mut self, now: TsNs, reactor: &mut impl Sockets) {
+        self.awaited_logins.tick(now, &self.status.listeners.market);
         let unread_ns_max = self.unread_ns_max();
         for slot in 0..self.readers.len() {
             let Some(reader) = self.readers[slot].as_deref_mut() else { continue };
@@ -280,6 +324,7 @@ impl MarketData {
 
     fn close(&mut self, id: ConnId, reactor: &mut impl Sockets) {
         if self.reader(id).is_some() {
+            self.awaited_logins.remove(id);
             self.readers[id.slot()] = None;
             self.status.market_readers.set(self.status.market_readers.get() - 1);
         }

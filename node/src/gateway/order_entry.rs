@@ -15,6 +15,7 @@ mod inbound;
 mod login;
 mod send;
 
+use crate::gateway::awaited_logins::AwaitedLogins;
 use crate::gateway::passwords::PasswordPort;
 use crate::gateway::resend::{ResendBatch, ResendPort};
 use crate::reactor::ports::{ConnId, Done, ListenerIdx, Sockets};
@@ -26,6 +27,7 @@ use crate::rings::outbox::OutboxOut;
 use crate::rings::release_times::ReleaseTimesOut;
 use crate::rings::stages::StageRecorder;
 use crate::status::Status;
+use crate::status::listeners::Episodes;
 use crate::status::watermarks::Watermark;
 use api::binary::login::SessionName;
 use api::binary::session::{Session, SessionLimits};
@@ -54,7 +56,11 @@ const CONTROL_BYTES_MAX: usize = 2 * SEND_CONTROL_BYTES_MAX;
 /// Limits from the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct GatewayLimits {
+    pub connections_max: u32,
+    /// An address that has as many loses its oldest connection without a login to a new one, or is refused.
     pub connections_per_address_max: u32,
+    /// Connections of one address that have not sent a login; beyond, its oldest one is closed.
+    pub logins_awaited_per_address_max: u32,
     /// Failed logins of one address within the window. At the limit its connections are closed when they are accepted.
     pub login_failures_max: u32,
     pub login_failure_window_ns: u64,
@@ -108,7 +114,7 @@ struct GraceWindow {
 
 struct Connection {
     id: ConnId,
-    address: Option<IpAddr>,
+    address: IpAddr,
     protocol: Session,
     session: Option<SessionId>,
     /// Number of the next message to send.
@@ -160,6 +166,7 @@ pub struct Gateway {
     sessions: Vec<SessionRecord>,
     by_user: HashMap<UserName, SessionId>,
     by_address: HashMap<IpAddr, AddressRecord>,
+    awaited_logins: AwaitedLogins,
     streams: SessionStreams,
     instruments: Instruments,
     wiring: GatewayWiring,
@@ -201,11 +208,13 @@ impl Gateway {
         limits: GatewayLimits,
         now: TsNs,
     ) -> Self {
+        let episodes = Episodes::new("orders", "limits.connections_max", limits.connections_max as usize);
         let mut gateway = Self {
             conns: Vec::new(),
             sessions: Vec::new(),
             by_user: HashMap::new(),
             by_address: HashMap::new(),
+            awaited_logins: AwaitedLogins::new(limits.logins_awaited_per_address_max, episodes),
             streams: state.streams,
             instruments: state.instruments,
             wiring,
@@ -234,6 +243,7 @@ impl Gateway {
             match done {
                 Done::Accepted { conn, listener } if listener == self.orders => self.accepted(now, conn, reactor),
                 Done::Accepted { conn, .. } => reactor.close(conn),
+                Done::AcceptPaused { cause, .. } => self.make_room(now, cause, reactor),
                 Done::Received { conn, .. } => self.received(now, conn, reactor),
                 Done::Sent { conn } => self.mark_unsent(conn),
                 Done::Lost { conn } => self.close(now, conn, DownCause::Disconnect, reactor),

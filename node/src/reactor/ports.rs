@@ -37,6 +37,12 @@ pub enum Done {
         conn: ConnId,
         listener: ListenerIdx,
     },
+    /// This listener accepts nothing until a connection ends or a short pause is over. It is reported again after the
+    /// pause if it still cannot accept. A connection that is closed makes room.
+    AcceptPaused {
+        listener: ListenerIdx,
+        cause: PauseCause,
+    },
     /// This many bytes are in `received(conn)`; `receive` asks for more.
     Received {
         conn: ConnId,
@@ -50,6 +56,15 @@ pub enum Done {
     Lost {
         conn: ConnId,
     },
+}
+
+/// Why a listener does not accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PauseCause {
+    /// As many connections as the reactor has slots are open.
+    NoSlot,
+    /// The kernel refused: mostly for want of descriptors, of this process (`EMFILE`) or of the machine (`ENFILE`).
+    Failed { errno: i32 },
 }
 
 /// How long a poll may wait in the kernel.

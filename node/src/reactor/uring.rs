@@ -10,6 +10,8 @@
 //! is durable and released; and the ring is dropped, which closes it, before either.
 #![allow(unsafe_code)]
 
+mod accepting;
+
 use crate::faults::fault::JournalFault;
 use crate::host::slice::own_longest_slice;
 use crate::reactor::ports::{ConnId, Done, Journaling, ListenerIdx, Sockets, Wait};
@@ -86,6 +88,20 @@ struct Conn {
     closing: bool,
 }
 
+/// The listeners of a reactor.
+#[derive(Default)]
+struct Accepting {
+    listeners: Vec<Listening>,
+    /// Accepts in flight; each has one of the free slots to itself.
+    in_flight: usize,
+    timer_in_flight: bool,
+}
+
+struct Listening {
+    socket: TcpListener,
+    accepting: bool,
+}
+
 /// Sockets and journal of one thread.
 pub struct Reactor {
     // Dropped first: closing the ring ends every operation, after which the buffers below may be freed.
@@ -93,7 +109,7 @@ pub struct Reactor {
     journal: Option<Journal>,
     conns: Vec<Conn>,
     free: Vec<u16>,
-    listeners: Vec<TcpListener>,
+    accepting: Accepting,
     done: Vec<Done>,
     poisoned: Option<Poisoned>,
     asked: Asked,
@@ -120,6 +136,7 @@ const KIND_RECEIVE: u64 = 2;
 const KIND_SEND: u64 = 3;
 const KIND_WRITE: u64 = 4;
 const KIND_SYNC: u64 = 5;
+const KIND_TIMER: u64 = 6;
 const PAYLOAD_MASK: u64 = (1 << KIND_SHIFT) - 1;
 
 fn tag(kind: u64, payload: u64) -> u64 {
@@ -157,7 +174,7 @@ impl Reactor {
             journal: None,
             conns,
             free: (0..connections_max).rev().collect(),
-            listeners: Vec::new(),
+            accepting: Accepting::default(),
             done: Vec::with_capacity(COMPLETION_ENTRIES as usize),
             poisoned: None,
             asked: Asked::new(),
@@ -171,14 +188,6 @@ impl Reactor {
         own_longest_slice();
         self.journal = Some(Journal { head, files, fault });
         self
-    }
-
-    /// Accepts connections on `listener` from now on; their `Done::Accepted` carries the index returned.
-    pub fn listen(&mut self, listener: TcpListener) -> ListenerIdx {
-        self.listeners.push(listener);
-        let idx = ListenerIdx(self.listeners.len() - 1);
-        self.accept(idx);
-        idx
     }
 
     /// Submits pending operations and collects completions. The only system call of a cycle; there is none if there is
@@ -244,18 +253,20 @@ impl Reactor {
             let data = entry.user_data();
             let payload = data & PAYLOAD_MASK;
             match data >> KIND_SHIFT {
-                KIND_ACCEPT => self.accepted(ListenerIdx(payload as usize), &entry),
+                KIND_ACCEPT => self.accepted(ListenerIdx(payload as usize), stream_or_errno(entry.result())),
                 KIND_RECEIVE => self.receive_done(ConnId::from_payload(payload), entry.result()),
                 KIND_SEND => self.send_done(ConnId::from_payload(payload), entry.result()),
                 KIND_WRITE => self.write_done(FrameTicket(payload), entry.result()),
                 KIND_SYNC => self.sync_done(FrameTicket(payload), entry.result()),
+                KIND_TIMER => self.pause_over(),
                 kind => unreachable!("no operation of kind {kind} is submitted"),
             }
         }
     }
 
     fn next_completion(&mut self) -> Option<cqueue::Entry> {
-        if self.done.len() == self.done.capacity() {
+        // A completion has two entries at most: the accept of a connection, and the pause that follows from it.
+        if self.done.len() + 1 >= self.done.capacity() {
             return None;
         }
         self.ring.completion().next()
@@ -297,35 +308,6 @@ const IORING_ENTER_GETEVENTS: u32 = 1;
 
 // Sockets.
 impl Reactor {
-    fn accept(&mut self, idx: ListenerIdx) {
-        let fd = Fd(self.listeners[idx.0].as_raw_fd());
-        let entry = opcode::AcceptMulti::new(fd).build().user_data(tag(KIND_ACCEPT, idx.0 as u64));
-        self.asked.rest.push(entry);
-    }
-
-    fn accepted(&mut self, listener: ListenerIdx, entry: &cqueue::Entry) {
-        if entry.result() >= 0 {
-            // SAFETY: a successful accept returns a new descriptor, which has no other owner.
-            let stream = unsafe { TcpStream::from_raw_fd(entry.result()) };
-            self.admit(listener, stream);
-        }
-        if !cqueue::more(entry.flags()) {
-            self.accept(listener);
-        }
-    }
-
-    /// Gives the connection a slot and starts to receive. If no slot is free, the connection is closed at once.
-    fn admit(&mut self, listener: ListenerIdx, stream: TcpStream) {
-        let Some(slot) = self.free.pop() else { return };
-        // If the connection is closed already, the first receive reports it.
-        let _ = stream.set_nodelay(true);
-        let conn = &mut self.conns[usize::from(slot)];
-        conn.open(stream);
-        let id = ConnId { slot, generation: conn.generation };
-        self.done.push(Done::Accepted { conn: id, listener });
-        self.receive(id);
-    }
-
     fn receive_done(&mut self, id: ConnId, result: i32) {
         let Some(conn) = self.conn_mut(id) else { return };
         conn.receiving = false;
@@ -381,6 +363,7 @@ impl Reactor {
             conn.stream = None;
             conn.generation = conn.generation.wrapping_add(1);
             self.free.push(id.slot);
+            self.resume_accepting();
         }
     }
 
@@ -581,6 +564,14 @@ impl Journaling for Reactor {
     fn poisoned(&self) -> Option<&Poisoned> {
         self.poisoned.as_ref()
     }
+}
+
+fn stream_or_errno(result: i32) -> Result<TcpStream, i32> {
+    if result < 0 {
+        return Err(-result);
+    }
+    // SAFETY: a successful accept returns a new descriptor, which has no other owner.
+    Ok(unsafe { TcpStream::from_raw_fd(result) })
 }
 
 fn errno_or_len(result: i32) -> Result<usize, i32> {

@@ -1,5 +1,6 @@
 //! Why a node cannot start, and the exit code for each reason.
 
+use crate::host::descriptors::TooFewDescriptors;
 use crate::reactor::uring::ReactorError;
 use crate::replica::crash_guard::CrashLoop;
 use crate::replica::recover::RestoreError;
@@ -19,6 +20,8 @@ pub enum StartError {
     Listen { key: &'static str, address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     CrashLoop(#[from] CrashLoop),
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
     #[error("{0}")]
     Fault(String),
     #[error("starting a thread: {0}")]
@@ -31,7 +34,7 @@ impl StartError {
             Self::Restore(error) => error.exit_code(),
             Self::Log(error) => exit::code_of(error),
             Self::CrashLoop(error) => error.exit_code(),
-            Self::Fault(_) => exit::CONFIG,
+            Self::Descriptors(_) | Self::Fault(_) => exit::CONFIG,
             Self::Listen { .. } | Self::Reactor(_) | Self::Thread(_) => exit::FAILED,
         }
     }

@@ -3,7 +3,7 @@
 use super::error::StartError;
 use super::wiring::MarketWiring;
 use crate::config::Config;
-use crate::gateway::market_data::MarketData;
+use crate::gateway::market_data::{MarketData, MarketLimits};
 use crate::gateway::passwords::PasswordChecker;
 use crate::gateway::resend::ResendReader;
 use crate::host::clock::Clock;
@@ -19,7 +19,6 @@ use crate::status::exit;
 use crate::status::lifecycle::Lifecycle;
 use crate::status::watermarks::{ShadowWatermarks, Watermarks};
 use crate::store_writer::StoreWriter;
-use api::binary::session::SessionLimits;
 use book::engine::{Capacity, Engine};
 use book::units::TsNs;
 use std::net::TcpListener;
@@ -32,8 +31,6 @@ use wal::quarantine::Quarantine;
 use wal::store::Store;
 use wal::units::Lsn;
 
-/// The most market-data readers connected at once.
-pub const MARKET_READERS_MAX: u16 = 256;
 /// Longest wait of the market-data loop in the kernel, and so the longest time for which a new item goes unseen.
 const FEED_IDLE: Duration = Duration::from_micros(200);
 
@@ -82,7 +79,7 @@ pub(super) struct Loops {
     pub market: MarketWiring,
     pub feed: PublicFeed,
     pub market_listener: TcpListener,
-    pub limits: SessionLimits,
+    pub market_limits: MarketLimits,
 }
 
 impl Followers {
@@ -95,7 +92,7 @@ impl Followers {
                 shadow: spawn_shadow(shadow, capacity, &common)?,
                 passwords: spawn(lifecycle, "passwords", move || passwords.run())?,
                 resend: spawn(lifecycle, "resend", move || resend.run())?,
-                feed: spawn_feed(loops.market, loops.feed, loops.market_listener, loops.limits, &common)?,
+                feed: spawn_feed(loops.market, loops.feed, loops.market_listener, loops.market_limits, &common)?,
                 common: common.clone(),
             })
         })();
@@ -145,12 +142,12 @@ fn spawn_feed(
     market: MarketWiring,
     feed: PublicFeed,
     listener: TcpListener,
-    limits: SessionLimits,
+    limits: MarketLimits,
     common: &Common,
 ) -> std::io::Result<JoinHandle<()>> {
     let Common { lifecycle, status, clock, engine_done, .. } = common.clone();
     let gate = MarketData::new(market.items, feed, market.released, status, limits);
-    spawn(&common.lifecycle, "feed", move || match Reactor::new(MARKET_READERS_MAX) {
+    spawn(&common.lifecycle, "feed", move || match Reactor::new(limits.connections_max as u16) {
         Ok(mut reactor) => {
             reactor.listen(listener);
             gate.run(reactor, clock, &engine_done, &lifecycle, FEED_IDLE);

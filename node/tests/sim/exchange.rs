@@ -11,7 +11,7 @@ use book::engine::Engine;
 use book::units::TsNs;
 use node::engine::engine_loop::{EngineLoop, Settings};
 use node::engine::opening::Opening;
-use node::gateway::market_data::MarketData;
+use node::gateway::market_data::{MarketData, MarketLimits};
 use node::gateway::order_entry::{Gateway, GatewayLimits, GatewayState};
 use node::gateway::passwords::{Attempt, PasswordPort, Verdict};
 use node::gateway::resend::{ResendBatch, ResendPort, ResendRequest, read_history};
@@ -51,13 +51,18 @@ const TIMELINE: Timeline = Timeline(1);
 
 const SESSION_LIMITS: SessionLimits = SessionLimits { login_ms: 5_000, silence_ms: 15_000, heartbeat_ms: 1_000 };
 const GATEWAY_LIMITS: GatewayLimits = GatewayLimits {
+    connections_max: 1_000,
     connections_per_address_max: 1_000,
+    logins_awaited_per_address_max: 1_000,
     login_failures_max: 1_000,
     login_failure_window_ns: 1_000_000_000,
     session: SESSION_LIMITS,
     queue_max: 1 << 12,
     restart_window_ms: 50,
 };
+
+const MARKET_LIMITS: MarketLimits =
+    MarketLimits { connections_max: 1_000, logins_awaited_per_address_max: 1_000, session: SESSION_LIMITS };
 
 pub(crate) fn mark_path() -> PathBuf {
     Path::new(DATA_DIR).join("MARK")
@@ -186,7 +191,7 @@ pub(crate) fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange
     let (history_ready, ready) = channel();
     let resender = Resender { resends, batches, store, requests, history_ready, ready, durable: readers.durable };
     let market_data =
-        MarketData::new(rings.market.items, feed, rings.market.released, Arc::clone(&status), SESSION_LIMITS);
+        MarketData::new(rings.market.items, feed, rings.market.released, Arc::clone(&status), MARKET_LIMITS);
     let gateway_state = GatewayState::of(&engine, &translator, streams);
     Ok(Exchange {
         gateway: Gateway::new(gateway_state, ListenerIdx(0), rings.gateway, GATEWAY_LIMITS, now),

@@ -57,10 +57,13 @@ const MUTANTS: [Mutant; 38] = [
     mutant("ActedForgotten", 20, &[ActorMissing]),
 ];
 
-/// Planted faults on ways that the simulator does not take, and the test that plants each and notices it.
-const ELSEWHERE: [(&str, &str); 2] = [
+/// Planted faults on ways that the simulator does not take, real sockets among them, and the test that plants each and
+/// notices it.
+const ELSEWHERE: [(&str, &str); 4] = [
     ("RightsNotChecked", "book: rules, a_right_that_is_not_checked_is_noticed"),
     ("BudgetSpentByOwn", "book: regressions, a_budget_that_own_asks_spend_is_noticed"),
+    ("AcceptAgainAtOnce", "node: accept_limits"),
+    ("NoRoomMade", "node: full_port"),
 ];
 
 #[test]

@@ -8,7 +8,7 @@ use super::inbound::{Outcome, RequestDecoder};
 use super::{ADDRESSES_MAX, COMMANDS_PER_RECEIVE_MAX, Closing, Connection, Gateway, GraceWindow, ResendState};
 use crate::faults::mutation::{Mutation, Planted};
 use crate::gateway::send_buffer::ControlOutput;
-use crate::reactor::ports::{ConnId, Sockets};
+use crate::reactor::ports::{ConnId, PauseCause, Sockets};
 use api::binary::login::SessionName;
 use api::binary::session::{CloseReason, Session};
 use api::binary::stream::SessionSeq;
@@ -19,12 +19,12 @@ use std::net::IpAddr;
 
 impl Gateway {
     pub(super) fn accepted(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) {
-        let address = reactor.peer(id).map(|peer| peer.ip());
-        if self.inbound_stopped || !self.admit_address(now, address) {
+        let address = reactor.peer(id).map(|peer| peer.ip()).filter(|_| !self.inbound_stopped);
+        let Some(address) = address.filter(|address| self.admit_address(now, *address, reactor)) else {
             self.wiring.status.logins_refused.add(1);
             reactor.close(id);
             return;
-        }
+        };
         if id.slot() >= self.conns.len() {
             self.conns.resize_with(id.slot() + 1, || None);
         }
@@ -49,11 +49,26 @@ impl Gateway {
             closing: None,
         }));
         self.wiring.status.connections.add(1);
+        if let Some(oldest) = self.awaited_logins.add(now, id, address) {
+            self.displace(now, oldest, reactor);
+        }
+    }
+
+    /// The port accepts nothing: a connection that has not sent a login is closed for the next one, the oldest first.
+    #[cold]
+    pub(super) fn make_room(&mut self, now: TsNs, cause: PauseCause, reactor: &mut impl Sockets) {
+        if let Some(oldest) = self.awaited_logins.make_room(now, cause, &self.wiring.status.listeners.orders) {
+            self.displace(now, oldest, reactor);
+        }
+    }
+
+    fn displace(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) {
+        self.wiring.status.listeners.orders.displaced.add(1);
+        self.close(now, id, DownCause::Disconnect, reactor);
     }
 
     /// Counts a new connection of the address, unless a limit forbids it.
-    fn admit_address(&mut self, now: TsNs, address: Option<IpAddr>) -> bool {
-        let Some(address) = address else { return false };
+    fn admit_address(&mut self, now: TsNs, address: IpAddr, reactor: &mut impl Sockets) -> bool {
         if self.by_address.len() >= ADDRESSES_MAX {
             self.by_address.retain(|_, record| record.connections > 0);
         }
@@ -61,16 +76,28 @@ impl Gateway {
         let record = self.by_address.entry(address).or_default();
         let in_window = now.0 - record.failures_since_ns < limits.login_failure_window_ns;
         let failed_too_often = in_window && limits.login_failures_max <= record.failures;
-        if failed_too_often || limits.connections_per_address_max <= record.connections {
+        let is_full = limits.connections_per_address_max <= record.connections;
+        record.connections += 1;
+        let oldest = if is_full { self.awaited_logins.oldest_of(address) } else { None };
+        if failed_too_often || is_full && oldest.is_none() {
+            self.leave_address(address);
             return false;
         }
-        record.connections += 1;
+        if let Some(oldest) = oldest {
+            self.displace(now, oldest, reactor);
+        }
         true
     }
 
-    pub(super) fn count_login_failure(&mut self, now: TsNs, address: Option<IpAddr>) {
+    fn leave_address(&mut self, address: IpAddr) {
+        if let Some(record) = self.by_address.get_mut(&address) {
+            record.connections -= 1;
+        }
+    }
+
+    pub(super) fn count_login_failure(&mut self, now: TsNs, address: IpAddr) {
         let window_ns = self.limits.login_failure_window_ns;
-        let Some(record) = address.and_then(|a| self.by_address.get_mut(&a)) else { return };
+        let Some(record) = self.by_address.get_mut(&address) else { return };
         if window_ns <= now.0 - record.failures_since_ns {
             (record.failures, record.failures_since_ns) = (0, now.0);
         }
@@ -190,9 +217,8 @@ impl Gateway {
     pub(super) fn close(&mut self, now: TsNs, id: ConnId, cause: DownCause, reactor: &mut impl Sockets) {
         let Some(slot) = self.conns.get_mut(id.slot()) else { return reactor.close(id) };
         let Some(conn) = slot.take_if(|conn| conn.id == id) else { return reactor.close(id) };
-        if let Some(record) = conn.address.and_then(|address| self.by_address.get_mut(&address)) {
-            record.connections -= 1;
-        }
+        self.awaited_logins.remove(id);
+        self.leave_address(conn.address);
         if let Some(id_of_session) = conn.session
             && let Some(session) = self.session_mut(id_of_session)
             && session.conn == Some(id)

@@ -23,6 +23,7 @@ impl Gateway {
             password: login.password,
             password_hash: facts.map_or_else(String::new, |facts| facts.password_hash.clone()),
         };
+        self.awaited_logins.remove(id);
         let Some(conn) = self.conn_mut(id) else { return };
         (conn.requested, conn.requested_name) = (login.sequence, login.name);
         if self.wiring.passwords.attempts.push(attempt).is_err() {

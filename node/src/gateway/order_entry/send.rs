@@ -152,6 +152,7 @@ impl Gateway {
     /// Publishes stage times, sends due heartbeats, and enforces timeouts and grace windows.
     pub(super) fn housekeeping(&mut self, now: TsNs, reactor: &mut impl Sockets) {
         self.wiring.stages.publish();
+        self.awaited_logins.tick(now, &self.wiring.status.listeners.orders);
         let unread_ns_max = u64::from(self.limits.session.silence_ms) * 1_000_000;
         for slot in 0..self.conns.len() {
             let Some(conn) = self.conns[slot].as_deref_mut() else { continue };

@@ -41,15 +41,14 @@ fn show(value: u64, text: impl Fn(u64) -> String) -> String {
 fn open_files(limits: &str, needs: &Needs) -> Finding {
     let Some(limit) = limit(limits, "Max open files") else { return LIMITS.not_reported("nofile") };
     let found = format!("{} (hard {})", show(limit.soft, |n| n.to_string()), show(limit.hard, |n| n.to_string()));
-    if needs.files <= limit.soft {
+    // A node raises its soft limit to the hard one by itself.
+    if needs.files <= limit.hard {
         return LIMITS.ok("nofile", found);
     }
     let files = needs.files;
-    let how =
-        if files <= limit.hard { "ulimit -n or LimitNOFILE=" } else { "LimitNOFILE=, whose hard limit is too low" };
     let advice = format!(
-        "raise it to {files} ({how}): so many files are open when all connections of limits.connections_max are in \
-         use, and beyond the limit new connections fail"
+        "raise the hard limit to {files} (LimitNOFILE=, ulimit -Hn): so many files are open when all connections of \
+         limits.* are in use, and a node that may not have as many does not start"
     );
     LIMITS.problem("nofile", found, advice)
 }
@@ -101,7 +100,11 @@ mod tests {
         );
         check(
             "Max open files            1024                 524288               files     ",
-            "problem nofile: 1024 (hard 524288)",
+            "ok nofile: 1024 (hard 524288)",
+        );
+        check(
+            "Max open files            1024                 1024                 files     ",
+            "problem nofile: 1024 (hard 1024)",
         );
         check(
             "Max open files            unlimited            unlimited            files",
@@ -110,11 +113,11 @@ mod tests {
     }
 
     #[test]
-    fn the_hard_limit_decides_who_can_raise_it() {
+    fn a_hard_limit_that_is_too_low_is_to_be_raised_to_the_sum() {
         let needs = Needs::of(&Config::of_defaults(Path::new("/nonexistent")), None);
-        let advice = |line: &str| open_files(line, &needs).verdict.advice().map(str::to_owned).expect("a problem");
-        assert!(advice("Max open files 1024 524288 files").contains("ulimit -n"));
-        assert!(advice("Max open files 1024 1024 files").contains("hard limit is too low"));
+        let finding = open_files("Max open files 1024 1024 files", &needs);
+        let advice = finding.verdict.advice().expect("a problem");
+        assert!(advice.contains(&format!("raise the hard limit to {} (LimitNOFILE=", needs.files)), "{advice}");
     }
 
     #[test]
