@@ -4,11 +4,13 @@
 //!  ops socket -> accept -> hyper -> /live /ready /health /metrics /version      reads `Status` and stage times only
 //!                                -> /admin/...  -> command_queue -> admin port -> engine -> answer once released
 //! ```
-//! Invariant: no trading loop ever waits for this thread. Commands and answers pass through rings.
+//! Invariant: no trading loop ever waits for this thread. Commands and answers pass through rings. Operators always
+//! find a place among its connections (`connections`).
 
 pub mod admin;
 pub mod answer;
 pub mod command_queue;
+pub mod connections;
 pub mod health;
 
 pub mod metrics;
@@ -26,18 +28,16 @@ use crate::rings::stages::StageTotals;
 use crate::status::Status;
 use crate::status::lifecycle::Lifecycle;
 use crate::status::watermarks::Watermark;
-use admin::{AdminState, PeerAddress, is_bearer};
+use admin::{AdminState, is_bearer};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Json, Router};
 use book::units::Seq;
 use command_queue::CommandQueue;
+use connections::{ConnectionLimits, Connections};
 use health::Health;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use refusal::Refusal;
 use serde_json::json;
 use std::io;
@@ -47,14 +47,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// How often answers are delivered, ticks observed and stage times collected.
 const POLL_EVERY: Duration = Duration::from_millis(1);
-/// How long open requests may take to finish once the listener is asked to stop.
+/// How long work beside the connections may take to finish once the listener has stopped.
 const DRAIN: Duration = Duration::from_secs(2);
-/// Pause after a failed accept, which usually means that the process has no file descriptor left.
-const PAUSE_AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Error)]
 pub enum OpsError {
@@ -104,6 +102,7 @@ impl OpsServer {
         let OpsHandles { lifecycle, status, admin, stages, shadow } = ends;
         let command_queue = Arc::new(CommandQueue::new(admin, registry));
         let released = status.watermarks.released.clone();
+        let connections = Arc::new(Connections::new(config.limits.ops_connections_max, Arc::clone(&status)));
         let health = Arc::new(Health::new(config, lifecycle, status));
         let ops = OpsState {
             health: Arc::clone(&health),
@@ -120,8 +119,8 @@ impl OpsServer {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(OpsError::Thread)?;
         let run = move || {
             runtime.block_on(async move {
-                let polling = tokio::spawn(poll(command_queue, health, stages));
-                serve(listener, router, limits, stopped).await;
+                let polling = tokio::spawn(poll(command_queue, health, stages, Arc::clone(&connections)));
+                connections::serve(listener, router, limits, connections, stopped).await;
                 polling.abort();
             });
             // A password hash in progress finishes within tens of milliseconds.
@@ -147,7 +146,12 @@ impl OpsServer {
     }
 }
 
-async fn poll(command_queue: Arc<CommandQueue>, health: Arc<Health>, stages: Arc<StageTotals>) {
+async fn poll(
+    command_queue: Arc<CommandQueue>,
+    health: Arc<Health>,
+    stages: Arc<StageTotals>,
+    connections: Arc<Connections>,
+) {
     let mut interval = tokio::time::interval(POLL_EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -155,6 +159,7 @@ async fn poll(command_queue: Arc<CommandQueue>, health: Arc<Health>, stages: Arc
         command_queue.poll();
         health.observe();
         stages.collect();
+        connections.tick();
     }
 }
 
@@ -213,53 +218,4 @@ async fn show_metrics(State(ops): State<Arc<OpsState>>, headers: HeaderMap) -> R
             ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&ops.health, &ops.stages)).into_response()
         }
     }
-}
-
-struct ConnectionLimits {
-    /// A connection beyond this number is closed at once.
-    connections_max: usize,
-    header_bytes_max: usize,
-    header_timeout: Duration,
-}
-
-async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimits, mut stopped: watch::Receiver<bool>) {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!("listen.ops: {error}"),
-    };
-    let slots = Arc::new(Semaphore::new(limits.connections_max));
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(limits.header_bytes_max);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stopped.wait_for(|stop| *stop) => break,
-        };
-        let Ok((stream, address)) = accepted else {
-            tokio::time::sleep(PAUSE_AFTER_ACCEPT_ERROR).await;
-            continue;
-        };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
-        let service = router.clone().layer(Extension(PeerAddress(address)));
-        // Answers are small, and a client waits for each: send them at once. A failure only delays them.
-        let _ = stream.set_nodelay(true);
-        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-        let mut stopped = stopped.clone();
-        tokio::spawn(async move {
-            let mut connection = std::pin::pin!(connection);
-            let stopping = tokio::select! {
-                // How a connection ended is not logged: malformed bytes, a timeout or a reset are the client's.
-                _ = connection.as_mut() => false,
-                _ = stopped.wait_for(|stop| *stop) => true,
-            };
-            if stopping {
-                connection.as_mut().graceful_shutdown();
-                let _ = connection.await;
-            }
-            drop(slot);
-        });
-    }
-    let all = u32::try_from(limits.connections_max).unwrap_or(u32::MAX);
-    // Requests that are not finished by then are cut off.
-    let _ = tokio::time::timeout(DRAIN, slots.acquire_many(all)).await;
 }

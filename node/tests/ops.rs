@@ -562,6 +562,30 @@ fn bodies_heads_and_connections_are_bounded() {
 }
 
 #[test]
+fn a_request_in_progress_keeps_its_place_among_silent_connections() {
+    let fixture = Fixture::new("listen.ops_token_file = 'token'\nlimits.ops_connections_max = 2");
+    fixture.engine.hangs.store(true, Ordering::Release);
+    std::thread::scope(|scope| {
+        let added = scope.spawn(|| fixture.post("/admin/asset/add", &json!({ "symbol": "BTC", "scale": 8 })));
+        let deadline = Instant::now() + PATIENCE;
+        while fixture.engine.waiting.load(Ordering::Acquire) == 0 {
+            assert!(Instant::now() < deadline, "the command never reaches the ring");
+            std::thread::yield_now();
+        }
+        let silent: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(fixture.address).expect("a place")).collect();
+        assert_eq!(fixture.get("/live").0, 200);
+        let ops = &fixture.status.listeners.ops;
+        assert!(ops.displaced.get() >= 20 && ops.limited.get() == 1, "{ops:?}");
+        assert_eq!(fixture.get("/health").1["listeners"][2]["state"], "full");
+        fixture.engine.hangs.store(false, Ordering::Release);
+        assert_eq!(added.join().expect("the thread did not panic").0, 200, "its connection was not closed");
+        drop(silent);
+    });
+    let (_, metrics) = fixture.request("GET", "/metrics", "", "");
+    assert!(metrics.contains("pinion_listener_at_limit{listener=\"ops\"} 1\n"), "{metrics}");
+}
+
+#[test]
 fn a_stopping_node_refuses_commands_and_ends() {
     let mut fixture = Fixture::open();
     fixture.lifecycle.stop();

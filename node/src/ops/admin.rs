@@ -5,6 +5,7 @@
 
 use super::answer::{describe, describe_registry};
 use super::command_queue::{Caller, CommandQueue};
+use super::connections::PeerAddress;
 use super::refusal::Refusal;
 use super::to_acts::{ToActs, funds_move, key_spec, session_spec};
 use crate::config::secrets::{NewPassword, Secret, random_text};
@@ -27,7 +28,6 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,10 +119,6 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Body<T> {
         serde_json::from_slice(&bytes).map(Self).map_err(wrong)
     }
 }
-
-/// The address of the client of a connection, which the listener adds to each of its requests.
-#[derive(Clone, Copy, Debug)]
-pub struct PeerAddress(pub SocketAddr);
 
 impl FromRequestParts<Shared> for Caller {
     type Rejection = Infallible;

@@ -4,7 +4,9 @@
 //! with this one, and a loop that hangs ages whatever it last wrote.
 
 use crate::config::{Config, JournalSyncMode};
+use crate::host::descriptors;
 use crate::status::lifecycle::Lifecycle;
+use crate::status::listeners::Limit;
 use crate::status::version::{COMMIT, PROFILE, VERSION};
 use crate::status::{Status, Tick};
 use axum::Json;
@@ -21,6 +23,9 @@ pub const LOOP_AGE_MAX: Duration = Duration::from_secs(45);
 
 /// A shadow with a lag of more commands than this makes the node degraded. Orders are not affected.
 pub const SHADOW_LAG_MAX: u64 = 1 << 20;
+
+/// With more of its descriptors open than this, in percent, the node is degraded.
+const DESCRIPTORS_PERCENT_MAX: u64 = 90;
 
 /// A trading loop: its name, its tick, and how old the tick may be.
 struct WatchedLoop {
@@ -141,7 +146,22 @@ impl Health {
             return Some(("shadow", format!("the last {failed} attempts to take a snapshot failed: see the log file")));
         }
         let lag = self.shadow_lag();
-        (SHADOW_LAG_MAX < lag).then(|| ("shadow", format!("its lag is {lag} commands; trading is not affected")))
+        if SHADOW_LAG_MAX < lag {
+            return Some(("shadow", format!("its lag is {lag} commands; trading is not affected")));
+        }
+        self.limited_reason().or_else(descriptors_reason)
+    }
+
+    /// The listener that is at a limit, if one is.
+    fn limited_reason(&self) -> Option<(&'static str, String)> {
+        let listeners = self.status.listeners.all();
+        let (name, limit) = listeners.into_iter().find_map(|(name, listener)| Some((name, listener.limit()?)))?;
+        let detail = match limit {
+            Limit::Connections => "all its connections are in use",
+            Limit::Accept => "the kernel refuses connections: see the log file",
+        };
+        let order = "those without a login or a request are closed for new ones";
+        Some(("listeners", format!("{name}: {detail}; {order}; open sessions are not affected")))
     }
 
     /// Durable commands that the shadow has not applied yet.
@@ -221,6 +241,17 @@ impl Health {
                 "seq_truncated": watermarks.truncated.get().0,
             },
             "shadow": self.shadow(),
+            "descriptors": { "open": descriptors::open_count(), "limit": descriptors::limit() },
+            "listeners": status.listeners.all().map(|(name, listener)| json!({
+                "name": name,
+                "state": match listener.limit() {
+                    None => "ok",
+                    Some(Limit::Connections) => "full",
+                    Some(Limit::Accept) => "refused",
+                },
+                "limited": listener.limited.get(),
+                "displaced": listener.displaced.get(),
+            })),
             "counts": {
                 "connections": status.connections.get(),
                 "sessions_open": status.sessions_open.get(),
@@ -233,6 +264,12 @@ impl Health {
             },
         }))
     }
+}
+
+fn descriptors_reason() -> Option<(&'static str, String)> {
+    let (open, limit) = (descriptors::open_count()?, descriptors::limit());
+    let is_near = limit / 100 * DESCRIPTORS_PERCENT_MAX < open;
+    is_near.then(|| ("descriptors", format!("{open} are open and the limit is {limit}: see LimitNOFILE= in TUNING.md")))
 }
 
 pub fn version() -> Json<Value> {

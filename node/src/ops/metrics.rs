@@ -1,9 +1,11 @@
 //! `/metrics` in the Prometheus text format, version 0.0.4. Every value is read when the page is requested.
 
 use super::health::{Health, LoopHealth};
+use crate::host::descriptors;
 use crate::rings::stage_times::StageSet;
 use crate::rings::stages::StageTotals;
 use crate::status::Status;
+use crate::status::listeners::{ListenerStatus, Listeners};
 use crate::status::version::{COMMIT, PROFILE, VERSION};
 use std::fmt::Write;
 
@@ -105,7 +107,13 @@ pub fn render(health: &Health, stages: &StageTotals) -> String {
     if let Some(bytes) = resident_bytes() {
         line(&mut text, "pinion_memory_resident_bytes", "gauge", "Resident memory of the process.", bytes);
     }
+    if let Some(open) = descriptors::open_count() {
+        line(&mut text, "pinion_descriptors_open", "gauge", "Open descriptors of the process.", open);
+    }
+    let help = "Descriptors that the process may have open.";
+    line(&mut text, "pinion_descriptors_limit", "gauge", help, descriptors::limit());
     put_loops(&mut text, &health.loops());
+    put_listeners(&mut text, &status.listeners);
     stages.read(|set| put_stages(&mut text, set));
     header(&mut text, "pinion_build_info", "gauge", "Version, commit and profile of this build; always 1.");
     let build =
@@ -131,6 +139,33 @@ fn put_loops(text: &mut String, loops: &[LoopHealth]) {
     for health in loops {
         for label in loop_labels(health.name) {
             put(text, format_args!("pinion_loop_cycles_total{{loop=\"{label}\"}} {}\n", health.cycles));
+        }
+    }
+}
+
+/// Metrics of each listener: name, kind, help, and the value.
+type ListenerMetric = (&'static str, &'static str, &'static str, fn(&ListenerStatus) -> u64);
+
+const LISTENER_METRICS: [ListenerMetric; 3] = [
+    ("pinion_listener_at_limit", "gauge", "1 while the listener is at a limit, else 0.", |listener| {
+        u64::from(listener.limit().is_some())
+    }),
+    ("pinion_listener_limited_total", "counter", "Episodes in which the listener was at a limit.", |listener| {
+        listener.limited.get()
+    }),
+    (
+        "pinion_connections_displaced_total",
+        "counter",
+        "Connections without a login or a request in progress that were closed to make room.",
+        |listener| listener.displaced.get(),
+    ),
+];
+
+fn put_listeners(text: &mut String, listeners: &Listeners) {
+    for (name, kind, help, read) in LISTENER_METRICS {
+        header(text, name, kind, help);
+        for (listener, status) in listeners.all() {
+            put(text, format_args!("{name}{{listener=\"{listener}\"}} {}\n", read(status)));
         }
     }
 }
