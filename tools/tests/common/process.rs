@@ -93,9 +93,53 @@ fn command(node: &Path, config: &Path, settings: &[(&str, &str)]) -> Command {
     command
 }
 
+/// The same, in a process whose hard limit of descriptors is `descriptors` and whose soft limit is half of it.
+fn command_with_descriptors(node: &Path, config: &Path, settings: &[(&str, &str)], descriptors: u64) -> Command {
+    let plain = command(node, config, settings);
+    let script = format!("ulimit -Sn {} && ulimit -Hn {descriptors} && exec \"$@\"", descriptors / 2);
+    let mut limited = Command::new("sh");
+    limited.arg("-c").arg(script).arg("sh").arg(plain.get_program()).args(plain.get_args());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    limited
+}
+
 impl NodeProcess {
     pub(crate) fn start(node: &Path, config: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut command = command(node, config, settings);
+        Self::of(command(node, config, settings))
+    }
+
+    pub(crate) fn start_with_descriptors(
+        node: &Path,
+        config: &Path,
+        settings: &[(&str, &str)],
+        descriptors: u64,
+    ) -> Self {
+        let mut command = command_with_descriptors(node, config, settings, descriptors);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        Self::of(command)
+    }
+
+    /// The exit code and the error output of a start that ends by itself.
+    pub(crate) fn refused_with_descriptors(
+        node: &Path,
+        config: &Path,
+        settings: &[(&str, &str)],
+        descriptors: u64,
+    ) -> (Option<i32>, String) {
+        let output = command_with_descriptors(node, config, settings, descriptors).output().expect("the node runs");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn of(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the node runs");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
         let line = stdout.lines().map_while(Result::ok).find(|line| line.starts_with("ready "));
