@@ -61,7 +61,6 @@ impl Table for Rocks {
             match change {
                 Change::Put { family, key, value } => batch.put_cf(self.family(family), key, value),
                 Change::Delete { family, key } => batch.delete_cf(self.family(family), key),
-                Change::DeleteRange { family, from, until } => batch.delete_range_cf(self.family(family), from, until),
             }
         }
         let mut options = WriteOptions::default();

@@ -8,7 +8,7 @@
 //!
 //! Invariants: what a flush has made durable is a prefix of what was appended; all families are flushed together, so
 //! history rows and the cursor that counts them are durable together or not at all; every frame is proved again when
-//! read.
+//! read; no frame at or before the base is read, wherever its row still is.
 
 mod fault;
 mod frame_cursor;
@@ -148,20 +148,26 @@ impl Store {
             return Err(WalError::NotRetained { path: self.path.clone(), wanted, begins });
         }
         let mut reader = self.log_reader();
-        let start = reader.seek_at_or_before(from)?;
+        // Rows of truncated frames stay where they share a file with later ones.
+        let retained = |seq_first: &Lsn| base.seq < *seq_first;
+        let start = reader.seek_at_or_before(from)?.filter(retained);
         let expected = match start {
             Some(seq_first) if seq_first > base.seq.next() => {
-                reader.seek_at_or_before(seq_first.prev())?;
-                reader.frame(seq_first)?.map_or(base, |before| before.tail())
+                let before = reader.seek_at_or_before(seq_first.prev())?.filter(retained);
+                let frame = if before.is_some() { reader.frame(seq_first)? } else { None };
+                frame.map_or(base, |frame| frame.tail())
             }
             _ => base,
         };
-        reader.seek(start.unwrap_or(Lsn::ZERO));
+        reader.seek(start.unwrap_or(base.seq.next()));
         Ok(FrameCursor::new(reader, expected, from))
     }
 
-    /// Deletes the frames before the one that holds `seq` and returns the new base. Both are durable after the next
-    /// flush.
+    /// Lets the log begin with the frame that holds `seq` and returns the new base, which is durable after the next
+    /// flush. Frames before it are not read any more; their space is free after [`Store::reclaim`].
+    ///
+    /// They are not deleted as rows: a deletion lies in one file with the newest frames, and that file would overlap,
+    /// and so rewrite, the complete log between them.
     pub fn truncate_before(&self, seq: Lsn) -> Result<Tail> {
         let before = {
             let mut cursor = self.frames(seq)?;
@@ -169,16 +175,13 @@ impl Store {
         };
         let Some(base) = before else { return self.base() };
         assert!(base.seq < seq, "the record that is named stays");
-        let (timeline, value) = (self.origin.timeline, base_value(base));
-        let (from, until) = (log_key(timeline, Lsn::ZERO).into(), log_key(timeline, base.seq.next()).into());
-        let batch =
-            vec![put(Family::Meta, META_BASE, &value), Change::DeleteRange { family: Family::Log, from, until }];
-        self.write(&mut self.lock_ends(), batch, base.seq)?;
+        let value = base_value(base);
+        self.write(&mut self.lock_ends(), vec![put(Family::Meta, META_BASE, &value)], base.seq)?;
         Ok(base)
     }
 
-    /// Frees the disk space of truncated frames at once. Only after the flush that made the truncation durable:
-    /// deleting files does not wait for one.
+    /// Frees the disk space of truncated frames. Only after the flush that made the truncation durable: deleting files
+    /// does not wait for one. A file that holds later frames too stays until these are truncated.
     pub fn reclaim(&self) -> Result<()> {
         let (timeline, base) = (self.origin.timeline, self.base()?);
         let (from, until) = (log_key(timeline, Lsn::ZERO), log_key(timeline, base.seq));

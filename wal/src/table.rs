@@ -46,12 +46,6 @@ pub enum Change<'a> {
         family: Family,
         key: Vec<u8>,
     },
-    /// All keys from `from` up to, not including, `until`.
-    DeleteRange {
-        family: Family,
-        from: Vec<u8>,
-        until: Vec<u8>,
-    },
 }
 
 /// Kinds of failure that a store reports differently.
@@ -81,12 +75,9 @@ pub trait Table: Send + Sync {
     /// Makes everything written so far durable, in all families together. Blocks on the disk.
     fn flush(&self) -> Result<(), TableFault>;
 
-    /// Deletes the files that hold only deleted rows from `from` up to and including `until`, so that their space is
-    /// free at once. Unlike [`Change::DeleteRange`] this includes `until`, as the ranges of RocksDB's files do. A table
-    /// without files has nothing to do.
-    fn reclaim(&self, _family: Family, _from: &[u8], _until: &[u8]) -> Result<(), TableFault> {
-        Ok(())
-    }
+    /// Deletes the files that hold only rows from `from` up to and including `until`, which nothing reads any more, so
+    /// that their space is free at once. Rows of that range in a file with others stay until a later call.
+    fn reclaim(&self, family: Family, from: &[u8], until: &[u8]) -> Result<(), TableFault>;
 
     /// A cursor over the rows as they are now; later writes do not show in it.
     fn walk(&self, family: Family) -> Box<dyn Walk + '_>;

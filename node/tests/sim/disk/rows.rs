@@ -19,9 +19,6 @@ pub(super) fn apply(rows: &mut Rows, batch: Vec<Change<'static>>) {
             Change::Delete { family, key } => {
                 Arc::make_mut(&mut rows[family as usize]).remove(&key);
             }
-            Change::DeleteRange { family, from, until } => {
-                Arc::make_mut(&mut rows[family as usize]).retain(|key, _| *key < from || until <= *key);
-            }
         }
     }
 }
@@ -30,7 +27,6 @@ fn owned(change: Change<'_>) -> Change<'static> {
     match change {
         Change::Put { family, key, value } => Change::Put { family, key, value: value.into_owned().into() },
         Change::Delete { family, key } => Change::Delete { family, key },
-        Change::DeleteRange { family, from, until } => Change::DeleteRange { family, from, until },
     }
 }
 
@@ -72,6 +68,15 @@ impl Table for OpenTable {
         }
         state.unflushed.clear();
         state.durable = state.rows.clone();
+        Ok(())
+    }
+
+    /// Every row is a file of its own, so nothing of the range stays.
+    fn reclaim(&self, family: Family, from: &[u8], until: &[u8]) -> Result<(), TableFault> {
+        let state = &mut *self.disk.lock();
+        for rows in [&mut state.rows, &mut state.durable] {
+            Arc::make_mut(&mut rows[family as usize]).retain(|key, _| key.as_slice() < from || until < key.as_slice());
+        }
         Ok(())
     }
 
