@@ -123,6 +123,7 @@ pub enum Action {
     Remove,
     Lock,
     Flush,
+    Merge,
 }
 
 impl std::fmt::Display for Action {
@@ -137,6 +138,7 @@ impl std::fmt::Display for Action {
             Action::Remove => "remove",
             Action::Lock => "lock",
             Action::Flush => "flush",
+            Action::Merge => "merge files of",
         })
     }
 }
@@ -209,6 +211,6 @@ fn io_kind(action: Action, errno: Option<i32>) -> ErrorKind {
     }
     match action {
         Action::Create | Action::Write | Action::Sync | Action::Flush | Action::Rename => ErrorKind::WriteFailed,
-        Action::Open | Action::Read | Action::Remove | Action::Lock => ErrorKind::Other,
+        Action::Open | Action::Read | Action::Remove | Action::Lock | Action::Merge => ErrorKind::Other,
     }
 }

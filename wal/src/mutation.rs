@@ -38,6 +38,10 @@ planted_faults! {
     SnapshotUnsynced,
     /// The directory is not synced after a snapshot has got its final name.
     DirectorySyncSkipped,
+    /// Small files of the store are never merged.
+    SmallFilesKept,
+    /// Files of the store are merged without having been read before.
+    MergedUnread,
 }
 
 /// The hook that replaces a value.

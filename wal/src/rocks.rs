@@ -2,28 +2,38 @@
 //!
 //! RocksDB's own write-ahead log is off, because the head is that log. All families are flushed together, atomically,
 //! so what is durable is a prefix of what was written.
+//!
+//! Invariants: the number of files and of open handles is bounded by the bytes that are stored, whatever the number of
+//! flushes ([`merge`], [`options`]); a file is read completely before RocksDB merges it, because damage that RocksDB
+//! itself finds ends every write.
 
+pub mod merge;
+pub mod options;
+
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator, FlushOptions, Options, ReadOptions,
-    WriteBatch, WriteOptions,
+    BottommostLevelCompaction, ColumnFamily, CompactOptions, DB, DBRawIterator, FlushOptions, ReadOptions, WriteBatch,
+    WriteOptions, properties,
 };
 
-use crate::table::{Change, Family, OpenFor, Table, TableFault, TableFaultKind, Walk};
+use crate::mutation::planted;
+use crate::rocks::merge::TableFile;
+use crate::rocks::options::{db_options, families, reader_options};
+use crate::table::{
+    Change, Family, FamilyFigures, LEVELS, Merged, OpenFor, Table, TableFault, TableFaultKind, TableFigures, Walk,
+};
 
-/// Size of the log family's memtable: at this many bytes RocksDB flushes by itself.
-const LOG_BUFFER_BYTES: usize = 32 << 20;
+/// How often a reader tries to open a table whose writer deletes files meanwhile.
+const READER_OPENS_MAX: usize = 8;
 
-/// Tables that RocksDB keeps open; beyond, the ones that were read least recently are closed, and reading one again
-/// costs its footer and index. Its default is all of them, and their number grows with the log.
-const TABLES_OPEN_MAX: i32 = 512;
-/// Files besides tables: manifest, locks, text log, directories, and what a flush and two compactions read and write.
-const FILES_BESIDE_TABLES: u64 = 64;
-/// The most files that an open database has open.
-pub const FILES_MAX: u64 = TABLES_OPEN_MAX as u64 + FILES_BESIDE_TABLES;
-
-pub struct Rocks(DB);
+pub struct Rocks {
+    db: DB,
+    /// Names of files that could not be read. They are never merged.
+    unreadable: Mutex<BTreeSet<String>>,
+}
 
 impl Rocks {
     /// Makes an empty database. Fails where one exists.
@@ -39,20 +49,107 @@ impl Rocks {
 
     pub fn open(path: &Path, purpose: OpenFor) -> Result<Rocks, TableFault> {
         let opened = match purpose {
-            OpenFor::Writing => DB::open_cf_descriptors(&db_options(), path, families()),
-            OpenFor::Reading => DB::open_cf_descriptors_read_only(&db_options(), path, families(), false),
+            OpenFor::Writing => DB::open_cf_descriptors(&db_options(), path, families()).map_err(|error| fault(&error)),
+            OpenFor::Reading => open_reader(path),
         };
-        opened.map(Rocks).map_err(|error| fault(&error))
+        Ok(Rocks { db: opened?, unreadable: Mutex::default() })
     }
 
     fn family(&self, family: Family) -> &ColumnFamily {
-        self.0.cf_handle(family.name()).expect("every family was opened with the database")
+        self.db.cf_handle(family.name()).expect("every family was opened with the database")
     }
+
+    fn files(&self) -> Result<Vec<(String, TableFile)>, TableFault> {
+        let files = self.db.live_files().map_err(|error| fault(&error))?;
+        let file = |file: rocksdb::LiveFile| {
+            let (first, last) = (file.start_key.unwrap_or_default(), file.end_key.unwrap_or_default());
+            let (name, level, bytes) = (file.name, file.level, file.size as u64);
+            (file.column_family_name, TableFile { name, level, bytes, first, last })
+        };
+        Ok(files.into_iter().map(file).collect())
+    }
+
+    /// Merges these files of one level and what other levels hold between their keys.
+    fn merge(&self, family: Family, run: &[TableFile]) -> Result<Merged, TableFault> {
+        let ([first, ..], [.., last]) = (run, run) else { return Ok(Merged::default()) };
+        for file in run {
+            if let Err(fault) = self.read_through(family, file) {
+                self.lock_unreadable().insert(file.name.clone());
+                let message = format!("{} of {}: {}", file.name, family.name(), fault.message);
+                return Err(TableFault { message, ..fault });
+            }
+        }
+        let mut options = CompactOptions::default();
+        // RocksDB's own merges go on beside it.
+        options.set_exclusive_manual_compaction(false);
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        self.db.compact_range_cf_opt(self.family(family), Some(&first.first), Some(&last.last), &options);
+        // RocksDB does not report how it went.
+        if self.files()?.iter().any(|(_, file)| file.name == first.name) {
+            let message = format!("RocksDB has not merged {} and the files after it", first.name);
+            return Err(TableFault { kind: TableFaultKind::Other, message });
+        }
+        Ok(Merged { files: run.len() as u64, bytes: run.iter().map(|file| file.bytes).sum() })
+    }
+
+    /// Reads every row between the file's keys, so that RocksDB verifies every checksum.
+    fn read_through(&self, family: Family, file: &TableFile) -> Result<(), TableFault> {
+        planted!(MergedUnread, return Ok(()));
+        let mut options = read_options();
+        options.fill_cache(false);
+        // The first key after the file's last one: the file that follows is not touched.
+        options.set_iterate_upper_bound([&file.last[..], &[0]].concat());
+        let mut rows = self.db.raw_iterator_cf_opt(self.family(family), options);
+        rows.seek(&file.first);
+        while rows.valid() {
+            rows.next();
+        }
+        rows.status().map_err(|error| fault(&error))
+    }
+
+    fn number(&self, family: Family, property: &properties::PropName) -> Result<u64, TableFault> {
+        let found = self.db.property_int_value_cf(self.family(family), property).map_err(|error| fault(&error))?;
+        Ok(found.unwrap_or(0))
+    }
+
+    fn family_figures(&self, family: Family) -> Result<FamilyFigures, TableFault> {
+        let mut files = [0; LEVELS];
+        for (level, files) in files.iter_mut().enumerate() {
+            let property = properties::num_files_at_level(level);
+            let found = self.db.property_value_cf(self.family(family), &property).map_err(|error| fault(&error))?;
+            *files = found.and_then(|text| text.parse().ok()).unwrap_or(0);
+        }
+        let bytes = self.number(family, properties::LIVE_SST_FILES_SIZE)?;
+        let pending_bytes = self.number(family, properties::ESTIMATE_PENDING_COMPACTION_BYTES)?;
+        Ok(FamilyFigures { files, bytes, pending_bytes })
+    }
+
+    fn lock_unreadable(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A reader opens every file at once, so that it keeps what a writer deletes later. Between the moments at which it
+/// lists the files and opens them, a writer may have deleted one: then the list has changed as well.
+fn open_reader(path: &Path) -> Result<DB, TableFault> {
+    let open = || DB::open_cf_descriptors_read_only(&reader_options(), path, families(), false);
+    let mut opened = open();
+    for _ in 1..READER_OPENS_MAX {
+        if !opened.as_ref().is_err_and(is_missing_file) {
+            break;
+        }
+        opened = open();
+    }
+    opened.map_err(|error| fault(&error))
+}
+
+fn is_missing_file(error: &rocksdb::Error) -> bool {
+    error.to_string().contains("No such file")
 }
 
 impl Table for Rocks {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, TableFault> {
-        self.0.get_cf_opt(self.family(family), key, &read_options()).map_err(|error| fault(&error))
+        self.db.get_cf_opt(self.family(family), key, &read_options()).map_err(|error| fault(&error))
     }
 
     fn write(&self, changes: Vec<Change<'_>>) -> Result<(), TableFault> {
@@ -65,25 +162,46 @@ impl Table for Rocks {
         }
         let mut options = WriteOptions::default();
         options.disable_wal(true);
-        self.0.write_opt(batch, &options).map_err(|error| fault(&error))
+        self.db.write_opt(batch, &options).map_err(|error| fault(&error))
     }
 
     fn flush(&self) -> Result<(), TableFault> {
         let mut options = FlushOptions::default();
         options.set_wait(true);
         let families = Family::ALL.map(|family| self.family(family));
-        self.0.flush_cfs_opt(&families, &options).map_err(|error| fault(&error))
+        self.db.flush_cfs_opt(&families, &options).map_err(|error| fault(&error))
     }
 
     fn reclaim(&self, family: Family, from: &[u8], until: &[u8]) -> Result<(), TableFault> {
-        self.0.delete_file_in_range_cf(self.family(family), from, until).map_err(|error| fault(&error))
+        self.db.delete_file_in_range_cf(self.family(family), from, until).map_err(|error| fault(&error))
+    }
+
+    fn merge_small_files(&self) -> Result<Option<Merged>, TableFault> {
+        planted!(SmallFilesKept, return Ok(None));
+        let files = self.files()?;
+        for family in Family::ALL {
+            let own = files.iter().filter(|(name, _)| name == family.name()).map(|(_, file)| file.clone()).collect();
+            let run = merge::due(own, &self.lock_unreadable());
+            if let Some(run) = run {
+                return self.merge(family, &run).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn figures(&self) -> Result<TableFigures, TableFault> {
+        let [log, history, meta] = Family::ALL.map(|family| self.family_figures(family));
+        // Of the whole database, whichever family is asked.
+        let delayed_bytes_per_second = self.number(Family::Log, properties::ACTUAL_DELAYED_WRITE_RATE)?;
+        let is_stopped = self.number(Family::Log, properties::IS_WRITE_STOPPED)? > 0;
+        Ok(TableFigures { families: [log?, history?, meta?], delayed_bytes_per_second, is_stopped })
     }
 
     fn walk(&self, family: Family) -> Box<dyn Walk + '_> {
         let mut options = read_options();
         // Frames are read once, except by the scrubber, and that must see what the disk holds, not what a cache holds.
         options.fill_cache(family != Family::Log);
-        Box::new(self.0.raw_iterator_cf_opt(self.family(family), options))
+        Box::new(self.db.raw_iterator_cf_opt(self.family(family), options))
     }
 }
 
@@ -113,34 +231,6 @@ impl Walk for DBRawIterator<'_> {
     }
 }
 
-fn db_options() -> Options {
-    let mut options = Options::default();
-    options.set_atomic_flush(true);
-    options.set_paranoid_checks(true);
-    options.set_max_background_jobs(2);
-    options.set_max_open_files(TABLES_OPEN_MAX);
-    // Past the page cache: dirty pages that gather there are written in one burst and delay the journal's syncs.
-    options.set_use_direct_io_for_flush_and_compaction(true);
-    // RocksDB's diagnostic text log, not the write-ahead log. The default keeps 1,000 files of it.
-    options.set_keep_log_file_num(4);
-    options
-}
-
-fn families() -> Vec<ColumnFamilyDescriptor> {
-    let mut log = Options::default();
-    log.set_compression_type(DBCompressionType::None);
-    log.set_write_buffer_size(LOG_BUFFER_BYTES);
-    let mut rows = Options::default();
-    // No compression library is linked, and rows are small.
-    rows.set_compression_type(DBCompressionType::None);
-    vec![
-        ColumnFamilyDescriptor::new("default", rows.clone()),
-        ColumnFamilyDescriptor::new(Family::Log.name(), log),
-        ColumnFamilyDescriptor::new(Family::History.name(), rows.clone()),
-        ColumnFamilyDescriptor::new(Family::Meta.name(), rows),
-    ]
-}
-
 fn read_options() -> ReadOptions {
     let mut options = ReadOptions::default();
     options.set_verify_checksums(true);
@@ -152,7 +242,7 @@ fn fault(error: &rocksdb::Error) -> TableFault {
     let kind = match error.kind() {
         rocksdb::ErrorKind::Corruption => TableFaultKind::Corrupt,
         rocksdb::ErrorKind::InvalidArgument => TableFaultKind::Incomplete,
-        _ if message.contains("No such file") => TableFaultKind::Incomplete,
+        _ if is_missing_file(error) => TableFaultKind::Incomplete,
         _ if message.contains("No space left") => TableFaultKind::NoSpace,
         _ => TableFaultKind::Other,
     };
@@ -160,57 +250,4 @@ fn fault(error: &rocksdb::Error) -> TableFault {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rocksdb::WaitForCompactOptions;
-
-    const FILES: u8 = 8;
-
-    fn key(idx: u8) -> Vec<u8> {
-        vec![0, idx]
-    }
-
-    /// Files of one row each, which a compaction moves down unchanged: only such files can be deleted without
-    /// rewriting.
-    fn rows_in_files(dir: &Path) -> Rocks {
-        Rocks::create(dir).expect("created");
-        let table = Rocks::open(dir, OpenFor::Writing).expect("opened");
-        for idx in 1..=FILES {
-            let (family, value) = (Family::Log, vec![idx; 100].into());
-            table.write(vec![Change::Put { family, key: key(idx), value }]).expect("written");
-            table.flush().expect("flushed");
-        }
-        table.0.wait_for_compact(&WaitForCompactOptions::default()).expect("compacted");
-        table
-    }
-
-    /// The number of tables grows with the log, and the descriptors of a process do not.
-    #[test]
-    fn the_number_of_open_tables_is_bounded() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("db");
-        let _table = rows_in_files(&path);
-        let entries = std::fs::read_dir(&path).expect("listed").map(|entry| entry.expect("an entry").path());
-        let in_use =
-            entries.filter(|path| path.to_string_lossy().contains("OPTIONS-")).max().expect("RocksDB writes it");
-        let options = std::fs::read_to_string(in_use).expect("text");
-        assert!(options.contains(&format!("max_open_files={TABLES_OPEN_MAX}\n")), "{options}");
-    }
-
-    #[test]
-    fn reclaiming_deletes_the_end_of_the_range_and_nothing_after_it() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let table = rows_in_files(&dir.path().join("db"));
-        let files = table.0.live_files().expect("listed");
-        let end_of_file = |idx: u8| {
-            files
-                .iter()
-                .any(|file| file.level > 0 && file.end_key == Some(key(idx)) && file.start_key == Some(key(idx)))
-        };
-        assert!(end_of_file(2) && end_of_file(3), "{files:?}");
-        table.reclaim(Family::Log, &key(0), &key(2)).expect("reclaimed");
-        let left: Vec<u8> =
-            (1..=FILES).filter(|idx| table.get(Family::Log, &key(*idx)).expect("read").is_some()).collect();
-        assert_eq!(left, (3..=FILES).collect::<Vec<_>>());
-    }
-}
+mod tests;

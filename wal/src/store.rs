@@ -32,7 +32,7 @@ use crate::rocks::Rocks;
 use crate::store::fault::{open_error, store_error};
 use crate::store::keys::{META_BASE, base_value, caller_key, parse_base};
 use crate::store::log_reader::{LogReader, check_follows, prove};
-use crate::table::{Change, Family, OpenFor, Table, Walk};
+use crate::table::{Change, Family, Merged, OpenFor, Table, TableFigures, Walk};
 use crate::units::{LogOrigin, Lsn, Tail};
 
 /// The ends of the log as this handle knows them. Changed under one lock, off the acknowledgement path.
@@ -187,6 +187,18 @@ impl Store {
         let (from, until) = (log_key(timeline, Lsn::ZERO), log_key(timeline, base.seq));
         let reclaimed = self.table.reclaim(Family::Log, &from, &until);
         reclaimed.map_err(|fault| store_error(Action::Remove, &self.path, base.seq, fault))
+    }
+
+    /// Merges some of the small files that flushes have left; `None` where nothing is due. Blocks on the disk, and
+    /// nothing else waits for it. An error leaves everything readable as it was.
+    pub fn merge_small_files(&self) -> Result<Option<Merged>> {
+        let merged = self.table.merge_small_files();
+        merged.map_err(|fault| store_error(Action::Merge, &self.path, Lsn::ZERO, fault))
+    }
+
+    /// The table's files as they are now.
+    pub fn figures(&self) -> Result<TableFigures> {
+        self.table.figures().map_err(|fault| store_error(Action::Read, &self.path, Lsn::ZERO, fault))
     }
 
     /// Writes rows of history and metadata together. Durable after the next flush.

@@ -37,15 +37,8 @@ pub enum OpenFor {
 /// One row's change.
 #[derive(Clone, Debug)]
 pub enum Change<'a> {
-    Put {
-        family: Family,
-        key: Vec<u8>,
-        value: std::borrow::Cow<'a, [u8]>,
-    },
-    Delete {
-        family: Family,
-        key: Vec<u8>,
-    },
+    Put { family: Family, key: Vec<u8>, value: std::borrow::Cow<'a, [u8]> },
+    Delete { family: Family, key: Vec<u8> },
 }
 
 /// Kinds of failure that a store reports differently.
@@ -65,6 +58,43 @@ pub struct TableFault {
     pub message: String,
 }
 
+/// Levels of a family's files: a flush leaves its file at level 0, and merges move rows down.
+pub const LEVELS: usize = 7;
+
+/// The files of one family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FamilyFigures {
+    /// Number of files in each level.
+    pub files: [u64; LEVELS],
+    pub bytes: u64,
+    /// Bytes that are still to be rewritten until every level has its size.
+    pub pending_bytes: u64,
+}
+
+impl FamilyFigures {
+    pub fn file_count(&self) -> u64 {
+        self.files.iter().sum()
+    }
+}
+
+/// The files of a table, and whether it makes a writer wait because merges do not keep up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableFigures {
+    /// In the order of [`Family::ALL`].
+    pub families: [FamilyFigures; Family::ALL.len()],
+    /// The rate to which writes are held down; zero where they are not.
+    pub delayed_bytes_per_second: u64,
+    /// Writes wait until a merge has ended.
+    pub is_stopped: bool,
+}
+
+/// Small files that have become one or a few.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Merged {
+    pub files: u64,
+    pub bytes: u64,
+}
+
 /// An open table.
 pub trait Table: Send + Sync {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, TableFault>;
@@ -78,6 +108,17 @@ pub trait Table: Send + Sync {
     /// Deletes the files that hold only rows from `from` up to and including `until`, which nothing reads any more, so
     /// that their space is free at once. Rows of that range in a file with others stay until a later call.
     fn reclaim(&self, family: Family, from: &[u8], until: &[u8]) -> Result<(), TableFault>;
+
+    /// Merges some of the small files that flushes have left, where that is due; `None` where nothing is due. Blocks on
+    /// the disk, and neither reads, writes nor flushes wait for it. A table without files has nothing to do.
+    fn merge_small_files(&self) -> Result<Option<Merged>, TableFault> {
+        Ok(None)
+    }
+
+    /// The files as they are now; zeros for a table without files.
+    fn figures(&self) -> Result<TableFigures, TableFault> {
+        Ok(TableFigures::default())
+    }
 
     /// A cursor over the rows as they are now; later writes do not show in it.
     fn walk(&self, family: Family) -> Box<dyn Walk + '_>;

@@ -66,6 +66,12 @@ const ELSEWHERE: [(&str, &str); 4] = [
     ("NoRoomMade", "node: full_port"),
 ];
 
+/// Faults of what a simulated disk does not have, and the test that detects each.
+const ELSEWHERE: [(&str, &str); 2] = [
+    ("SmallFilesKept", "wal: rocks::tests::a_store_whose_small_files_stay_grows_without_bound"),
+    ("MergedUnread", "wal: rocks::tests::merging_without_reading_first_ends_every_write"),
+];
+
 #[test]
 fn every_planted_fault_has_its_row() {
     let book = book::mutation::Mutation::ALL.map(|mutation| format!("{mutation:?}"));
