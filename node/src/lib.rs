@@ -1,9 +1,9 @@
 //! The node: everything that names a thread, a core, a socket, a path or the time.
 //!
 //! Read in this order: the machine (`host`), sockets and journal on one io_uring (`reactor`), the queues between
-//! threads (`rings`), the loops (`engine`, `gateway`, `store_writer`), what is computed from the log alone (`replica`,
-//! `history`, `shadow`), the operators' listener (`ops`), and how all of it is started and wired (`topology`). All of
-//! them use `config`, `status` and `faults`.
+//! threads (`rings`), the loops (`engine`, `gateway`, `store_writer`, `store_merger`), what is computed from the log
+//! alone (`replica`, `history`, `shadow`), the operators' listener (`ops`), and how all of it is started and wired
+//! (`topology`). All of them use `config`, `status` and `faults`.
 
 pub mod host;
 pub mod reactor;
@@ -11,6 +11,7 @@ pub mod rings;
 
 pub mod engine;
 pub mod gateway;
+pub mod store_merger;
 pub mod store_writer;
 
 pub mod history;

@@ -43,11 +43,12 @@ use serde_json::json;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
+use wal::store::Store;
 
 /// How often answers are delivered, ticks observed and stage times collected.
 const POLL_EVERY: Duration = Duration::from_millis(1);
@@ -72,6 +73,8 @@ pub struct OpsHandles {
     pub admin: Arc<AdminPort>,
     pub stages: Arc<StageTotals>,
     pub shadow: ShadowPort,
+    /// Only its figures are read here; weak, so that a stopped node's store is closed whatever requests are open.
+    pub store: Weak<Store>,
 }
 
 /// The running ops listener.
@@ -99,11 +102,11 @@ impl OpsServer {
         registry: Registry,
     ) -> Result<Self, OpsError> {
         let address = listener.local_addr().map_err(OpsError::Thread)?;
-        let OpsHandles { lifecycle, status, admin, stages, shadow } = ends;
+        let OpsHandles { lifecycle, status, admin, stages, shadow, store } = ends;
         let command_queue = Arc::new(CommandQueue::new(admin, registry));
         let released = status.watermarks.released.clone();
         let connections = Arc::new(Connections::new(config.limits.ops_connections_max, Arc::clone(&status)));
-        let health = Arc::new(Health::new(config, lifecycle, status));
+        let health = Arc::new(Health::new(config, lifecycle, status, store));
         let ops = OpsState {
             health: Arc::clone(&health),
             stages: Arc::clone(&stages),

@@ -28,7 +28,7 @@ pub struct Status {
     pub watermarks: Watermarks,
     /// The check at which the shadow's state differed from the live one; zero while they agree.
     pub seq_hash_differs: Gauge,
-    /// Damaged frames and snapshots that the scrubber has found since the start.
+    /// Damaged frames, snapshots and files of the store found since the start, by the scrubber and the store merger.
     pub damage_found: Gauge,
     /// How often the scrubber has read everything.
     pub scrub_rounds: Gauge,
@@ -43,6 +43,10 @@ pub struct Status {
     pub engine: Tick,
     pub gateway: Tick,
     pub store_writer: Tick,
+    pub store_merges: Gauge,
+    pub store_merged_bytes: Gauge,
+    /// Since the last one that succeeded.
+    pub store_merges_failed_in_a_row: Gauge,
     pub feed: Tick,
     pub shadow: Tick,
 
@@ -80,6 +84,9 @@ impl Status {
             engine: Tick::default(),
             gateway: Tick::default(),
             store_writer: Tick::default(),
+            store_merges: Gauge::default(),
+            store_merged_bytes: Gauge::default(),
+            store_merges_failed_in_a_row: Gauge::default(),
             feed: Tick::default(),
             shadow: Tick::default(),
             engine_cycle_ns_max: Gauge::default(),
@@ -101,7 +108,9 @@ impl Status {
     /// Records damaged data on disk. It does not stop the node, because the state in memory does not depend on it.
     pub fn note_damage(&self, message: String) {
         tracing::error!("{message}");
-        *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
+        let mut newest = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = Some(message);
+        // Two loops find damage; the lock makes them one writer.
         self.damage_found.add(1);
     }
 

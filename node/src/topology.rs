@@ -51,7 +51,7 @@ use error::StartError;
 use followers::{Common, Followers, Loops, shadow_wiring};
 use pinned::{JournalParts, PinnedThreads};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use wal::directory::Directory;
@@ -71,6 +71,8 @@ pub struct Node {
     pub state_hash: book::state_hash::StateHash,
     core: Vec<JoinHandle<()>>,
     followers: Followers,
+    /// For figures only: the threads hold the store.
+    store: Weak<Store>,
     /// Sends requests to the shadow.
     pub port: ShadowPort,
 }
@@ -128,8 +130,8 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
 
     let head_config = config.journal.head(directory.identity().timeline, directory.identity().geometry);
     let (mark, durable) = (directory.mark()?, readers.durable.clone());
-    let flush_bytes = flush_bytes(&head_config);
     let settings = settings(config, &claim.fault, directory.identity().format, &common.clock);
+    let (flush_bytes, figures_of) = (flush_bytes(&head_config), Arc::downgrade(&store));
     let newest = snapshot.as_ref().map_or(directory.identity().seq_base, |header| header.tail.seq);
     let loops = Loops {
         store_writer: StoreWriter::new(rings.frames, Arc::clone(&store), mark, writers.stored, durable, flush_bytes),
@@ -175,6 +177,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
         state_hash,
         core,
         followers,
+        store: figures_of,
         port,
     })
 }
@@ -221,6 +224,7 @@ impl Node {
             admin: Arc::clone(&self.admin),
             stages: Arc::clone(&self.stages),
             shadow: self.port.clone(),
+            store: self.store.clone(),
         }
     }
 

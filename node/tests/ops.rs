@@ -20,7 +20,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -120,9 +120,9 @@ impl Fixture {
         let (_, totals) = stages();
         let (shadow, _inlet) = shadow_port();
         let stages = Arc::new(totals);
-        let admin = Arc::new(port);
+        let (admin, store) = (Arc::new(port), Weak::new());
         let handles =
-            OpsHandles { lifecycle: Arc::clone(&lifecycle), status: Arc::clone(&status), admin, stages, shadow };
+            OpsHandles { lifecycle: Arc::clone(&lifecycle), status: Arc::clone(&status), admin, stages, shadow, store };
         let server = OpsServer::spawn(&config, listener, handles, Registry::default());
         let server = server.expect("the ops server starts");
         Self { address: server.address(), server: Some(server), lifecycle, status, engine, _dir: dir }
@@ -281,6 +281,12 @@ fn metrics_are_prometheus_text() {
             if bare.ends_with("_sum") { value.parse::<f64>().is_ok() } else { value.parse::<u64>().is_ok() };
         assert!(name.starts_with("pinion_") && is_number, "{line}");
         assert!(text.contains(&format!("# TYPE {family} ")), "{bare} has no type");
+    }
+    for name in ["files{family=\"log\",level=\"6\"}", "bytes{family=\"history\"}", "pending_bytes{family=\"meta\"}"] {
+        assert!(text.contains(&format!("\npinion_store_{name} 0\n")), "{text}");
+    }
+    for name in ["delayed_bytes_per_second", "writes_stopped", "merges_total", "merged_bytes_total"] {
+        assert!(text.contains(&format!("\npinion_store_{name} 0\n")), "{text}");
     }
     // For one release a renamed loop has its series under the old name as well.
     for (metric, name) in [("age_ms", "store_writer"), ("age_ms", "keeper"), ("cycles_total", "keeper")] {

@@ -204,6 +204,28 @@ fn simultaneous_requests_share_one_snapshot() {
     assert_eq!(running.stop(), 0);
 }
 
+/// Each snapshot flushes the store, and each flush leaves a file.
+#[test]
+fn however_many_snapshots_are_taken_the_store_has_few_files() {
+    let node_dir = NodeDir::with(NO_SNAPSHOTS);
+    let running = node_dir.start();
+    let mut traders = two_traders(&running);
+    for _ in 0..60 {
+        trade_so_many(&running, &mut traders, 20);
+        take_snapshot(&running);
+    }
+    let store = running.node().ops_handles().store;
+    let log_files = || {
+        let figures = store.upgrade().expect("the node runs").figures().expect("readable");
+        figures.families[wal::table::Family::Log as usize].file_count()
+    };
+    let merges = || running.node().status.store_merges.get();
+    wait_until("small files are merged", || 0 < merges() && log_files() < 32);
+    assert_eq!(running.stop(), 0);
+    let expected = replayed(&node_dir);
+    assert_eq!(restarts_intact(&node_dir, &mut traders), expected);
+}
+
 /// A start skips snapshots under a wrong name; later ones that remove old snapshots meet them again.
 #[test]
 fn swapped_snapshots_do_not_end_the_node() {

@@ -54,7 +54,7 @@ impl Descriptors {
             port("connections to the market port", "limits.market_connections_max", limits.market_connections_max),
             port("connections to the ops port", "limits.ops_connections_max", limits.ops_connections_max),
             part("listeners", LISTENERS),
-            part("store (RocksDB)", rocks::FILES_MAX),
+            part("store (RocksDB)", rocks::options::FILES_MAX),
             // A start reads them all, beside those that the journal writes.
             part("segments of the head, read and written", 2 * u64::from(segments)),
             part("snapshots", SNAPSHOTS),

@@ -128,7 +128,8 @@ struct Member {
 
 impl Member {
     fn new(connections: &Arc<Connections>, address: SocketAddr) -> Self {
-        let member = Self { connections: Arc::clone(connections), address, close: Arc::default(), number: Mutex::default() };
+        let member =
+            Self { connections: Arc::clone(connections), address, close: Arc::default(), number: Mutex::default() };
         member.idle();
         member
     }

@@ -13,8 +13,11 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
+use wal::rocks::options::{LEVEL0_FILES_SLOW, PENDING_BYTES_SLOW};
+use wal::store::Store;
+use wal::table::{Family, TableFigures};
 
 /// The node is not ready if the engine loop's tick is older than this.
 pub const ENGINE_AGE_MAX: Duration = Duration::from_secs(1);
@@ -66,6 +69,8 @@ impl LoopHealth {
 pub struct Health {
     lifecycle: Arc<Lifecycle>,
     status: Arc<Status>,
+    /// Gone once the node has stopped.
+    store: Weak<Store>,
     seen: Mutex<[Seen; LOOPS.len()]>,
     started: Instant,
     name: String,
@@ -73,15 +78,21 @@ pub struct Health {
 }
 
 impl Health {
-    pub fn new(config: &Config, lifecycle: Arc<Lifecycle>, status: Arc<Status>) -> Self {
+    pub fn new(config: &Config, lifecycle: Arc<Lifecycle>, status: Arc<Status>, store: Weak<Store>) -> Self {
         let now = Instant::now();
         let seen = LOOPS.map(|watched| Seen { at_ns: (watched.tick)(&status).at_ns.get(), moved: now });
         let name = config.node.name.clone();
-        Self { lifecycle, status, seen: Mutex::new(seen), started: now, name, journal_sync: config.journal.sync }
+        let (seen, journal_sync) = (Mutex::new(seen), config.journal.sync);
+        Self { lifecycle, status, store, seen, started: now, name, journal_sync }
     }
 
     pub fn status(&self) -> &Status {
         &self.status
+    }
+
+    /// The files of the store as they are now. RocksDB answers from memory; zeros where it has failed or is closed.
+    pub fn store_figures(&self) -> TableFigures {
+        self.store.upgrade().and_then(|store| store.figures().ok()).unwrap_or_default()
     }
 
     /// Looks at every tick, to measure ages. To be called much more often than the shortest allowed age.
@@ -144,6 +155,9 @@ impl Health {
         }
         if failed > 0 {
             return Some(("shadow", format!("the last {failed} attempts to take a snapshot failed: see the log file")));
+        }
+        if let Some(detail) = store_reason(&self.store_figures(), status.store_merges_failed_in_a_row.get()) {
+            return Some(("store", detail));
         }
         let lag = self.shadow_lag();
         if SHADOW_LAG_MAX < lag {
@@ -272,6 +286,55 @@ fn descriptors_reason() -> Option<(&'static str, String)> {
     is_near.then(|| ("descriptors", format!("{open} are open and the limit is {limit}: see LimitNOFILE= in TUNING.md")))
 }
 
+/// What is wrong with the files of the store, if something is. Merges that do not keep up are reported at half of
+/// what makes RocksDB delay writes: a delayed store writer does not free the journal, and orders wait for that.
+fn store_reason(figures: &TableFigures, failed: u64) -> Option<String> {
+    if figures.is_stopped {
+        return Some("RocksDB has stopped writes until a merge has ended: see the disk; orders wait soon".to_owned());
+    }
+    if figures.delayed_bytes_per_second > 0 {
+        let rate = figures.delayed_bytes_per_second;
+        return Some(format!("RocksDB delays writes to {rate} bytes/s because merges do not keep up: see the disk"));
+    }
+    for (family, found) in Family::ALL.into_iter().zip(&figures.families) {
+        let (name, files, pending) = (family.name(), found.files[0], found.pending_bytes);
+        if LEVEL0_FILES_SLOW / 2 <= files {
+            let limit = LEVEL0_FILES_SLOW;
+            return Some(format!("{files} files of {name} wait to be merged, and writes are delayed from {limit} on"));
+        }
+        if PENDING_BYTES_SLOW / 2 <= pending {
+            let limit = PENDING_BYTES_SLOW;
+            return Some(format!(
+                "{pending} bytes of {name} wait to be merged, and writes are delayed from {limit} on"
+            ));
+        }
+    }
+    (failed > 0).then(|| format!("the last {failed} attempts to merge small files failed: see the log file"))
+}
+
 pub fn version() -> Json<Value> {
     Json(json!({ "version": VERSION, "commit": COMMIT, "profile": PROFILE }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merges_that_do_not_keep_up_are_reported_before_writes_wait() {
+        let check = |change: fn(&mut TableFigures), failed, expected: &str| {
+            let mut figures = TableFigures::default();
+            change(&mut figures);
+            let found = store_reason(&figures, failed).unwrap_or_default();
+            assert!(found.contains(expected) && found.is_empty() == expected.is_empty(), "{found}");
+        };
+        check(|_| {}, 0, "");
+        check(|figures| figures.families[0].files = [31, 500, 0, 0, 0, 0, 0], 0, "");
+        check(|figures| figures.families[0].files[0] = 32, 0, "32 files of log wait to be merged");
+        check(|figures| figures.families[1].pending_bytes = 31 << 30, 0, "");
+        check(|figures| figures.families[1].pending_bytes = 32 << 30, 0, "34359738368 bytes of history wait");
+        check(|figures| figures.delayed_bytes_per_second = 9, 0, "delays writes to 9 bytes/s");
+        check(|figures| figures.is_stopped = true, 0, "stopped writes");
+        check(|_| {}, 2, "the last 2 attempts to merge");
+    }
 }

@@ -8,6 +8,7 @@ use crate::status::Status;
 use crate::status::listeners::{ListenerStatus, Listeners};
 use crate::status::version::{COMMIT, PROFILE, VERSION};
 use std::fmt::Write;
+use wal::table::{Family, TableFigures};
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -40,7 +41,7 @@ const METRICS: &[Metric] = &[
     gauge("pinion_seq_hash_differs", "First check at which shadow and live engine differ; 0 while they agree.", |s| {
         s.seq_hash_differs.get()
     }),
-    counter("pinion_damage_found_total", "Damaged log frames and snapshots found since the start.", |s| {
+    counter("pinion_damage_found_total", "Damaged frames, snapshots and store files found since the start.", |s| {
         s.damage_found.get()
     }),
     counter("pinion_scrub_rounds_total", "Complete reads of the log and all snapshots by the scrubber.", |s| {
@@ -54,6 +55,12 @@ const METRICS: &[Metric] = &[
     counter("pinion_snapshots_total", "Snapshots taken since the start.", |s| s.snapshots.get()),
     counter("pinion_snapshots_failed_total", "Failed attempts to take a snapshot since the start.", |s| {
         s.snapshots_failed.get()
+    }),
+    counter("pinion_store_merges_total", "Merges of small files of the store since the start.", |s| {
+        s.store_merges.get()
+    }),
+    counter("pinion_store_merged_bytes_total", "Bytes of the small files merged since the start.", |s| {
+        s.store_merged_bytes.get()
     }),
     gauge("pinion_engine_cycle_ns_max", "Longest cycle of the engine loop since the start.", |s| {
         s.engine_cycle_ns_max.get()
@@ -112,6 +119,7 @@ pub fn render(health: &Health, stages: &StageTotals) -> String {
     }
     let help = "Descriptors that the process may have open.";
     line(&mut text, "pinion_descriptors_limit", "gauge", help, descriptors::limit());
+    put_store(&mut text, &health.store_figures());
     put_loops(&mut text, &health.loops());
     put_listeners(&mut text, &status.listeners);
     stages.read(|set| put_stages(&mut text, set));
@@ -126,6 +134,28 @@ pub fn render(health: &Health, stages: &StageTotals) -> String {
 fn loop_labels(name: &'static str) -> impl Iterator<Item = &'static str> {
     let old_name = LOOP_ALIASES.iter().find(|(now, _)| *now == name).map(|(_, old)| *old);
     std::iter::once(name).chain(old_name)
+}
+
+fn put_store(text: &mut String, figures: &TableFigures) {
+    let families = || Family::ALL.map(Family::name).into_iter().zip(&figures.families);
+    header(text, "pinion_store_files", "gauge", "Files of the store, by family and RocksDB's level.");
+    for (family, found) in families() {
+        for (level, files) in found.files.iter().enumerate() {
+            put(text, format_args!("pinion_store_files{{family=\"{family}\",level=\"{level}\"}} {files}\n"));
+        }
+    }
+    header(text, "pinion_store_bytes", "gauge", "Bytes in these files.");
+    for (family, found) in families() {
+        put(text, format_args!("pinion_store_bytes{{family=\"{family}\"}} {}\n", found.bytes));
+    }
+    header(text, "pinion_store_pending_bytes", "gauge", "Bytes that RocksDB still has to rewrite.");
+    for (family, found) in families() {
+        put(text, format_args!("pinion_store_pending_bytes{{family=\"{family}\"}} {}\n", found.pending_bytes));
+    }
+    let delayed = figures.delayed_bytes_per_second;
+    line(text, "pinion_store_delayed_bytes_per_second", "gauge", "Rate to which writes are delayed, else 0.", delayed);
+    let stopped = u64::from(figures.is_stopped);
+    line(text, "pinion_store_writes_stopped", "gauge", "1 while RocksDB has stopped writes, else 0.", stopped);
 }
 
 fn put_loops(text: &mut String, loops: &[LoopHealth]) {

@@ -1,4 +1,5 @@
-//! The threads beside the pinned ones: store writer, shadow, market data, passwords, resend. No order waits for them.
+//! The threads beside the pinned ones: store writer, store merger, shadow, market data, passwords, resend. No order
+//! waits for them.
 
 use super::error::StartError;
 use super::wiring::MarketWiring;
@@ -18,6 +19,7 @@ use crate::status::Status;
 use crate::status::exit;
 use crate::status::lifecycle::Lifecycle;
 use crate::status::watermarks::{ShadowWatermarks, Watermarks};
+use crate::store_merger::StoreMerger;
 use crate::store_writer::StoreWriter;
 use book::engine::{Capacity, Engine};
 use book::units::TsNs;
@@ -63,6 +65,7 @@ impl Common {
 pub(super) struct Followers {
     feed: JoinHandle<()>,
     store_writer: JoinHandle<()>,
+    store_merger: JoinHandle<()>,
     shadow: JoinHandle<()>,
     passwords: JoinHandle<()>,
     resend: JoinHandle<()>,
@@ -89,6 +92,7 @@ impl Followers {
         let threads = (|| {
             Ok(Self {
                 store_writer: spawn_store_writer(store_writer, Arc::clone(&shadow.directory), &common)?,
+                store_merger: spawn_store_merger(Arc::clone(&shadow.store), Arc::clone(&shadow.directory), &common)?,
                 shadow: spawn_shadow(shadow, capacity, &common)?,
                 passwords: spawn(lifecycle, "passwords", move || passwords.run())?,
                 resend: spawn(lifecycle, "resend", move || resend.run())?,
@@ -109,7 +113,7 @@ impl Followers {
             sound &= thread.join().is_ok();
         }
         self.common.store_writer_done.store(true, Ordering::Release);
-        for thread in [self.shadow, self.passwords, self.resend] {
+        for thread in [self.store_merger, self.shadow, self.passwords, self.resend] {
             sound &= thread.join().is_ok();
         }
         sound
@@ -125,6 +129,19 @@ fn spawn_store_writer(
     spawn(&common.lifecycle, "store_writer", move || {
         writer.run(&engine_done, &mut clock, &lifecycle, &status);
         // The directory's lock is released with it, so this thread holds it until its last write.
+        drop(directory);
+    })
+}
+
+fn spawn_store_merger(
+    store: Arc<Store>,
+    directory: Arc<Directory>,
+    common: &Common,
+) -> std::io::Result<JoinHandle<()>> {
+    let Common { lifecycle, status, mut clock, .. } = common.clone();
+    spawn(&common.lifecycle, "store_merger", move || {
+        StoreMerger::new(store, status).run(&mut clock, &lifecycle);
+        // As for the store writer: no other process opens the directory before the last merge has ended.
         drop(directory);
     })
 }
