@@ -94,14 +94,20 @@ mod tests {
     use rustix::thread::{CpuSet, Pid, sched_getaffinity};
     use std::path::Path;
     use wal::directory::Directory;
-    use wal::identity::Identity;
+    use wal::identity::{FORMAT_NEWEST, Identity};
     use wal::segment::Geometry;
     use wal::store::Rows;
     use wal::units::{Lsn, NodeId, Timeline};
 
     fn new_store(path: &Path) -> Store {
         let geometry = Geometry { segment_count: 2, segment_bytes: 8 * 4096 };
-        let identity = Identity { node_id: NodeId([1; 16]), timeline: Timeline(1), seq_base: Lsn::ZERO, geometry };
+        let identity = Identity {
+            format: FORMAT_NEWEST,
+            node_id: NodeId([1; 16]),
+            timeline: Timeline(1),
+            seq_base: Lsn::ZERO,
+            geometry,
+        };
         Directory::create(path, &identity, 0).expect("made");
         Directory::open(path).expect("intact").store().expect("intact")
     }

@@ -1,91 +1,35 @@
 //! The ops listener against a small engine loop on the other end of the admin port.
 
-use book::command::Command;
-use book::engine::{Capacity, Engine};
+#[path = "ops/fake_loop.rs"]
+mod fake_loop;
+
+use book::engine::Engine;
 use book::ids::{AccountId, AssetId, SessionId};
-use book::units::{Seq, Stamp, TsNs, Units};
+use book::units::{Seq, Units};
+use fake_loop::FakeLoop;
 use node::config::Config;
 use node::config::build::Build;
 use node::ops::registry::Registry;
 use node::ops::{OpsHandles, OpsServer, bind};
 use node::replica::questions::shadow_port;
-use node::rings::admin_port::{AdminAnswer, AdminInlet, admin_port};
+use node::rings::admin_port::admin_port;
 use node::rings::stages::stages;
 use node::status::Status;
 use node::status::lifecycle::Lifecycle;
-use node::status::watermarks::{EngineWatermarks, watermarks};
+use node::status::watermarks::watermarks;
 use serde_json::{Value, json};
 use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 const TOKEN: &str = "kJ3nR8vXq2LmZ7tYw5BpC9dFgH4sAe6U";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The public key of the example in RFC 8410.
 const PUBLIC_PEM: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
-
-/// Applies every command, answers it, and releases it as the journal would.
-struct FakeLoop {
-    engine: Arc<Mutex<Engine>>,
-    ends: Arc<AtomicBool>,
-    /// While this is set the loop hangs: it neither ticks nor answers.
-    hangs: Arc<AtomicBool>,
-    /// Commands in the ring of a hanging loop.
-    waiting: Arc<AtomicUsize>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl FakeLoop {
-    fn start(status: Arc<Status>, watermarks: EngineWatermarks, inlet: AdminInlet) -> Self {
-        let engine = Arc::new(Mutex::new(Engine::new(Capacity { orders: 1_024, leaves: 1_024, markets: 4 })));
-        let (ends, hangs) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let thread = std::thread::spawn({
-            let (engine, ends) = (Arc::clone(&engine), Arc::clone(&ends));
-            let (hangs, waiting) = (Arc::clone(&hangs), Arc::clone(&waiting));
-            move || run(&status, watermarks, inlet, &engine, &ends, &hangs, &waiting)
-        });
-        Self { engine, ends, hangs, waiting, thread: Some(thread) }
-    }
-}
-
-fn run(
-    status: &Status,
-    mut watermarks: EngineWatermarks,
-    mut inlet: AdminInlet,
-    engine: &Mutex<Engine>,
-    ends: &AtomicBool,
-    hangs: &AtomicBool,
-    waiting: &AtomicUsize,
-) {
-    let mut cycle = 0;
-    while !ends.load(Ordering::Acquire) {
-        std::thread::yield_now();
-        if hangs.load(Ordering::Acquire) {
-            waiting.store(inlet.requests.slots(), Ordering::Release);
-            continue;
-        }
-        cycle += 1;
-        for tick in [&status.engine, &status.gateway, &status.store_writer, &status.feed] {
-            tick.at_ns.set(cycle);
-        }
-        while let Ok(request) = inlet.requests.pop() {
-            let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
-            let stamp = Stamp { seq: Seq(engine.stamp().seq.0 + 1), ts: TsNs(1_000 + cycle) };
-            let mut events = Vec::new();
-            engine.apply(stamp, &Command::Acted(Box::new(request.acted)), &mut events);
-            let answer = AdminAnswer { number: request.number, seq: stamp.seq.0, ts_ns: stamp.ts.0, events };
-            inlet.answers.push(answer).expect("the ring has room for one answer to each request");
-            watermarks.applied.advance(stamp.seq);
-            watermarks.released.advance(stamp.seq);
-        }
-    }
-}
 
 struct Fixture {
     server: Option<OpsServer>,

@@ -39,7 +39,7 @@ fn trades_over_a_restart(node_dir: &NodeDir) {
     assert!(matches!(fill.message, Answer::OrderExecuted(m) if m.leaves_qty_e8.get() == 6 * common::ONE), "{fill:?}");
     drop((maker, taker));
     assert_eq!(running.stop(), 0);
-    let (_, expected) = replayed(&node_dir);
+    let (_, expected) = replayed(node_dir);
     let running = node_dir.start();
     assert_eq!(running.node().state_hash.to_string(), expected);
     let mut maker = running.connect("MM1", SessionSeq::FIRST);
@@ -49,7 +49,7 @@ fn trades_over_a_restart(node_dir: &NodeDir) {
     assert_eq!(book.depth().books().map(|book| book.order_count()).sum::<usize>(), 1);
     drop((maker, book));
     assert_eq!(running.stop(), 0);
-    let (_, expected) = replayed(&node_dir);
+    let (_, expected) = replayed(node_dir);
     assert_eq!(node_dir.start().node().state_hash.to_string(), expected);
 }
 

@@ -191,7 +191,7 @@ fn a_node_that_crashes_at_every_start_runs_after_the_quarantine() {
     pinion(&arguments).expect(0);
     pinion(&arguments).expect(1).error_contains("quarantined already");
     let inspected = pinion(&["log", "inspect", "--data-dir", text(&dir)]).expect(0).out;
-    assert!(inspected.contains("quarantined     2, since ") && inspected.contains("crashes, ticket 7"), "{inspected}");
+    assert!(inspected.contains("quarantined     4, since ") && inspected.contains("crashes, ticket 7"), "{inspected}");
     let hash = pinion(&["state", "hash", "--data-dir", text(&dir), "--json"]).expect(0).json();
     let dump = pinion(&["state", "dump", "--data-dir", text(&dir), "--json"]).expect(0).json();
     assert_eq!(dump["assets"].as_array().map(Vec::len), Some(1));

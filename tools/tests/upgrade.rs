@@ -1,8 +1,8 @@
 //! Recorded directories of every rules version, and the way of an old directory to the newest format and rules.
 //!
-//! A golden directory was made and traded on by a build of its rules version, `rules-1` by the last one before there were
-//! formats, and is replayed to the hash that this build had. Until rules 2 are released, a changed outcome under them
-//! means to make `rules-2` again.
+//! A golden directory was made and traded on by a build of its rules version, `rules-1` by the last one before there
+//! were formats, and is replayed to the hash that this build had. Until rules 2 are released, a changed outcome under
+//! them means to make `rules-2` again.
 
 mod common;
 
@@ -217,6 +217,8 @@ fn configure(place: &Place) -> (std::path::PathBuf, std::path::PathBuf) {
 /// By hand, because the tool sends no id of its own.
 fn add_asset(running: &NodeProcess, token: &Path, symbol: &str) {
     let token = std::fs::read_to_string(token).expect("ours");
+    // The client wants one, although the node speaks plain HTTP here.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let status = runtime.block_on(async {
         let request = reqwest::Client::new().post(format!("{}/admin/asset/add", running.ops)).bearer_auth(token.trim());

@@ -22,8 +22,8 @@ use crate::error::{Action, Damage, Result, WalError};
 use crate::segment::{Geometry, SegmentOwner};
 use crate::units::{LogOrigin, Lsn, NodeId, Timeline};
 
-/// The formats of a directory that this build reads and writes: its layout and every format in it. Format 2 differs from
-/// format 1 in what the caller puts into records and pieces of snapshots, and in nothing of this crate.
+/// The formats of a directory that this build reads and writes: its layout and every format in it. Format 2 differs
+/// from format 1 in what the caller puts into records and pieces of snapshots, and in nothing of this crate.
 pub const FORMAT_OLDEST: u32 = 1;
 pub const FORMAT_NEWEST: u32 = 2;
 

@@ -20,7 +20,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The bearer of the operators' token acts, because the ops listener lets nobody else in.
+    /// The bearer of the operators' token acts, because the ops listener serves no other.
     fn acted(&self, act: Act) -> Acted {
         let Self { method, address, request_id } = self.clone();
         Acted { actor: Actor::Ops, method, address, request_id, act }

@@ -57,17 +57,13 @@ const MUTANTS: [Mutant; 38] = [
     mutant("ActedForgotten", 20, &[ActorMissing]),
 ];
 
-/// Planted faults on ways that the simulator does not take, real sockets among them, and the test that plants each and
-/// notices it.
-const ELSEWHERE: [(&str, &str); 4] = [
+/// Planted faults of what the simulator does not have, real sockets and real files among it, and the test that plants
+/// each and notices it.
+const ELSEWHERE: [(&str, &str); 6] = [
     ("RightsNotChecked", "book: rules, a_right_that_is_not_checked_is_noticed"),
     ("BudgetSpentByOwn", "book: regressions, a_budget_that_own_asks_spend_is_noticed"),
     ("AcceptAgainAtOnce", "node: accept_limits"),
     ("NoRoomMade", "node: full_port"),
-];
-
-/// Faults of what a simulated disk does not have, and the test that detects each.
-const ELSEWHERE: [(&str, &str); 2] = [
     ("SmallFilesKept", "wal: rocks::tests::a_store_whose_small_files_stay_grows_without_bound"),
     ("MergedUnread", "wal: rocks::tests::merging_without_reading_first_ends_every_write"),
 ];
