@@ -51,10 +51,12 @@ use error::StartError;
 use followers::{Common, Followers, Loops, shadow_wiring};
 use pinned::{JournalParts, PinnedThreads};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use wal::directory::Directory;
+use wal::error::WalError;
 use wal::quarantine::Quarantine;
 use wal::store::Store;
 use wiring::{GatewayHelpers, RingSizes, make_rings};
@@ -97,11 +99,26 @@ pub struct Claim {
 /// reported before a long recovery and not after it.
 pub fn claim(config: &Config) -> Result<Claim, StartError> {
     let fault = JournalFault::from_env().map_err(StartError::Fault)?;
-    let directory = Directory::open(&config.node.data_dir)?;
+    let directory = lock(&config.node.data_dir)?;
     Descriptors::of(config, directory.identity().geometry.segment_count).claim()?;
     let orders = bind("listen.orders", config.listen.orders)?;
     let market = bind("listen.market", config.listen.market)?;
     Ok(Claim { directory, orders, market, fault })
+}
+
+/// Opens the directory, and retries for two seconds while another process has its lock: a node that is stopping needs a
+/// moment to store what is durable, and the next one can be started meanwhile.
+#[expect(clippy::disallowed_methods, reason = "waits for a node that is about to end")]
+fn lock(data_dir: &Path) -> Result<Directory, WalError> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    const ATTEMPTS: u32 = 100;
+    for _ in 1..ATTEMPTS {
+        match Directory::open(data_dir) {
+            Err(WalError::Locked { .. }) => std::thread::sleep(PAUSE),
+            outcome => return outcome,
+        }
+    }
+    Directory::open(data_dir)
 }
 
 /// Starts a node: `leave_cores`, `claim` and `start_claimed` in one call.

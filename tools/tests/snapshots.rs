@@ -203,5 +203,5 @@ fn a_node_that_crashes_at_every_start_runs_after_the_quarantine() {
     let restored = place.path().join("restored");
     pinion(&["restore", "--from", text(&dir), "--data-dir", text(&restored)]).expect(0);
     let kept = pinion(&["log", "inspect", "--data-dir", text(&restored), "--json"]).expect(0).json();
-    assert_eq!(kept["quarantine"][0]["seq"], 2);
+    assert_eq!(kept["quarantine"][0]["seq"], 4);
 }
