@@ -1,4 +1,5 @@
 use super::*;
+#[cfg(feature = "mutation")]
 use crate::rocks::options::LEVEL0_FILES_SLOW;
 use rocksdb::{ColumnFamilyDescriptor, Options, WaitForCompactOptions};
 
