@@ -68,7 +68,9 @@ impl Engine {
     /// Puts an order at the end of its queue and reports that it rests.
     fn rest_in_book<S: Sink>(&mut self, slot: u32, sink: &mut S) {
         let order = *self.pool.orders.get(slot);
-        self.markets[order.market.idx()].book.rest(&mut self.pool, slot);
+        let book = &mut self.markets[order.market.idx()].book;
+        assert!(!book.crosses(order.traits.side(), order.price), "a resting order never crosses the book");
+        book.rest(&mut self.pool, slot);
         sink.push(Event::Rested(Rested {
             order_id: order.id,
             market: order.market,
