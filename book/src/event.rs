@@ -3,7 +3,8 @@
 //! Private answers, the public feed, reporting rows and the ledger are all derived from events. Invariants: the first
 //! event about an order is `Accepted` or `Rejected`, and the last one is terminal: the `Fill` that leaves nothing open,
 //! or `Canceled`. An event is a plain value of fixed size, so that a sink never has to allocate. Histories store events
-//! as bincode (see `codec`), and variants and fields are only ever appended.
+//! as bincode (see `codec`), where variants are only ever appended and a struct
+//! never gains a field.
 
 use crate::command::{AccountStatus, AmendQty, CodMode, CodScope, MarketStatus, MassScope, OrderKind, Side, Tif};
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, TradeId, UserName};

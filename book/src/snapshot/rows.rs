@@ -1,4 +1,4 @@
-//! The rows of each section, as they are stored. Invariant: fields are only ever appended.
+//! The rows of each section, as they are stored. Invariant: a row never changes; new facts get a section of their own.
 
 use crate::command::{
     AccountKind, AccountStatus, CodMode, CodScope, FeeTier, KeySpec, MarketLimits, MarketStatus, Throttle,
