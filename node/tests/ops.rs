@@ -351,6 +351,9 @@ fn an_invalid_request_never_reaches_the_log() {
     fixture.refused("/admin/market/limits", json!({ "market": "BTCUSDT", "max_qty": "0.00001" }), 400, "invalid");
     fixture.refused("/admin/cancel-all", json!({}), 400, "invalid");
     fixture.refused("/admin/cancel-all", json!({ "market": "BTCUSDT", "block": true }), 400, "invalid");
+    let endless = "x".repeat(book::codec::RECORD_BYTES_MAX);
+    fixture.refused("/admin/account/add", json!({ "name": endless }), 422, "too_large");
+    fixture.refused("/admin/key/revoke", json!({ "key": endless }), 422, "too_large");
     fixture.refused("/admin/nothing", json!({}), 404, "no_such_endpoint");
     assert_eq!(fixture.request("POST", "/admin/asset/add", TOKEN, "{").0, 400);
     assert_eq!(fixture.engine(|engine| engine.stamp().seq), before);

@@ -9,9 +9,10 @@ use api::binary::stream::SessionSeq;
 use api::client::OrderClient;
 use book::codec::{self, PayloadVersion};
 use book::command::{
-    Admin, BlockChange, Command, MarketStatus, MassCancel, MassScope, OrderKind, PlaceOrder, Side, StpMode, Tif,
+    Acted, Admin, BlockChange, Command, MarketStatus, MassCancel, MassScope, OrderKind, PlaceOrder, Side, StpMode, Tif,
 };
 use book::engine::{CANCELS_PER_COMMAND_MAX, Capacity, Engine};
+use book::event::Event;
 use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
 use book::units::{PriceTicks, QtyLots, TsNs};
 use common::load::{Trader, trade_while};
@@ -19,6 +20,7 @@ use common::process::Start;
 use common::{NodeDir, ONE, RunningNode, limit, next};
 use node::replica::questions::shadow_port;
 use node::replica::recover::restore;
+use node::rings::admin_port::AdminPortError;
 use node::shadow::{Shadow, ShadowWiring};
 use std::sync::Arc;
 use std::time::Duration;
@@ -371,4 +373,18 @@ fn append(node_dir: &NodeDir, commands: impl Iterator<Item = Command>) {
         head.commit().expect("the frame was synced");
         head.release_durable();
     }
+}
+
+/// The engine loop could only end at an act that fits no record of the log, so none reaches it.
+#[test]
+fn an_act_that_fits_no_record_is_refused_before_the_log() {
+    let node_dir = NodeDir::new();
+    let running = node_dir.start();
+    for texts in [codec::RECORD_BYTES_MAX, codec::RECORD_BYTES_MAX - 16] {
+        let act = Acted::from(Admin::RevokeKey { key: "x".repeat(texts) });
+        assert!(matches!(running.node().admin.send(act), Err(AdminPortError::TooLarge)), "{texts} bytes");
+    }
+    let unknown = running.admin(Admin::RevokeKey { key: "x".repeat(codec::RECORD_BYTES_MAX - 64) });
+    assert!(matches!(unknown[..], [Event::AdminRejected { .. }]), "the largest that fits is answered: {unknown:?}");
+    assert_eq!(running.stop(), 0);
 }

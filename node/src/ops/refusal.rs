@@ -110,11 +110,12 @@ fn code_of(reason: AdminReason) -> (StatusCode, &'static str) {
 
 impl From<AdminPortError> for Refusal {
     fn from(error: AdminPortError) -> Self {
-        let code = match error {
-            AdminPortError::Busy => "busy",
-            AdminPortError::Stopping => "stopping",
+        let (status, code) = match error {
+            AdminPortError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            AdminPortError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+            AdminPortError::TooLarge => (StatusCode::UNPROCESSABLE_ENTITY, "too_large"),
         };
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string())
+        Self::new(status, code, error.to_string())
     }
 }
 

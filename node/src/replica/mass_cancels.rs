@@ -91,3 +91,32 @@ pub fn continuation(command: &Command) -> Command {
     }
     next
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use book::command::{Acted, BlockChange, MassScope};
+    use book::ids::{AccountId, ClOrdId, MarketId, SessionId};
+
+    /// The node continues it itself, so no actor is named, and everything else is as it was.
+    #[test]
+    fn an_acted_mass_cancel_is_continued_without_its_actor() {
+        let mass = MassCancel {
+            session: SessionId::NONE,
+            cl_ord_id: ClOrdId(0),
+            account: AccountId(3),
+            scope: MassScope::Account,
+            market: MarketId(4),
+            side: None,
+            price_min: None,
+            price_max: None,
+            cancel_group: 6,
+            block: BlockChange::Set,
+            continued: false,
+        };
+        let bare = Command::MassCancel(MassCancel { continued: true, ..mass });
+        let acted = Command::Acted(Box::new(Acted::by_ops(Act::MassCancel(mass))));
+        assert_eq!(continuation(&acted), bare);
+        assert_eq!(continuation(&bare), bare);
+    }
+}

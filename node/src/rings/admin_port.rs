@@ -5,9 +5,10 @@
 
 use crate::status::lifecycle::Lifecycle;
 use crate::status::watermarks::Watermark;
-use book::command::Acted;
+use book::codec::{self, PayloadVersion, RECORD_BYTES_MAX};
+use book::command::{Acted, Command};
 use book::event::Event;
-use book::units::Seq;
+use book::units::{Seq, TsNs};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +37,8 @@ pub struct AdminAnswer {
 pub enum AdminPortError {
     #[error("too many administrative commands are pending; try again")]
     Busy,
+    #[error("the act does not fit the {RECORD_BYTES_MAX} bytes that a record of the log may have: shorten its texts")]
+    TooLarge,
     #[error("the node is stopping; the log shows whether the command took effect (pinion log dump)")]
     Stopping,
 }
@@ -77,6 +80,13 @@ pub fn admin_port(released: Watermark<Seq>, lifecycle: Arc<Lifecycle>) -> (Admin
     (port, AdminInlet { requests: requests_out, answers: answers_in })
 }
 
+/// Whether the longest record of this act, at the latest time, keeps the bound of a record.
+fn fits_a_record(acted: &Acted) -> bool {
+    let command = Command::Acted(Box::new(acted.clone()));
+    let mut record = vec![0; RECORD_BYTES_MAX];
+    codec::encode(PayloadVersion::Two, TsNs(u64::MAX), &command, &mut record).is_ok()
+}
+
 impl AdminPort {
     /// Sends one command and waits until its effect is released.
     pub async fn submit(&self, acted: Acted) -> Result<AdminAnswer, AdminPortError> {
@@ -86,6 +96,10 @@ impl AdminPort {
 
     /// Sends one command. A later [`AdminPort::poll`] delivers the answer, once the command is released.
     pub fn send(&self, acted: Acted) -> Result<oneshot::Receiver<AdminAnswer>, AdminPortError> {
+        // Here and not on the pinned core, which could only end.
+        if !fits_a_record(&acted) {
+            return Err(AdminPortError::TooLarge);
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if self.lifecycle.is_stopping() {
             return Err(AdminPortError::Stopping);
