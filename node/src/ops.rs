@@ -20,13 +20,17 @@ pub mod to_acts;
 
 use crate::config::Config;
 use crate::config::secrets::{Secret, SecretError};
+use crate::faults::fault::PanicFault;
 use crate::host::listen;
+use crate::host::threads::{Life, spawn_supervised};
 use crate::ops::registry::Registry;
 use crate::replica::questions::ShadowPort;
 use crate::rings::admin_port::AdminPort;
 use crate::rings::stages::StageTotals;
 use crate::status::Status;
+use crate::status::exit;
 use crate::status::lifecycle::Lifecycle;
+use crate::status::restarts::Worker;
 use crate::status::watermarks::Watermark;
 use admin::{AdminState, is_bearer};
 use axum::extract::{DefaultBodyLimit, State};
@@ -103,10 +107,9 @@ impl OpsServer {
     ) -> Result<Self, OpsError> {
         let address = listener.local_addr().map_err(OpsError::Thread)?;
         let OpsHandles { lifecycle, status, admin, stages, shadow, store } = ends;
-        let command_queue = Arc::new(CommandQueue::new(admin, registry));
+        let command_queue = Arc::new(CommandQueue::new(admin, registry, shadow.clone(), Arc::clone(&status)));
         let released = status.watermarks.released.clone();
-        let connections = Arc::new(Connections::new(config.limits.ops_connections_max, Arc::clone(&status)));
-        let health = Arc::new(Health::new(config, lifecycle, status, store));
+        let health = Arc::new(Health::new(config, Arc::clone(&lifecycle), Arc::clone(&status), store));
         let ops = OpsState {
             health: Arc::clone(&health),
             stages: Arc::clone(&stages),
@@ -119,17 +122,14 @@ impl OpsServer {
             header_timeout: config.limits.header_timeout,
         };
         let (stop, stopped) = watch::channel(false);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(OpsError::Thread)?;
-        let run = move || {
-            runtime.block_on(async move {
-                let polling = tokio::spawn(poll(command_queue, health, stages, Arc::clone(&connections)));
-                connections::serve(listener, router, limits, connections, stopped).await;
-                polling.abort();
-            });
-            // A password hash in progress finishes within tens of milliseconds.
-            runtime.shutdown_timeout(DRAIN);
+        let (to_thread, thread_status) = (Arc::clone(&lifecycle), Arc::clone(&status));
+        let ops = OpsThread { listener, router, limits, command_queue, health, stages, status, stopped };
+        let run = move |life| {
+            if let Err(error) = ops.run(life) {
+                lifecycle.fail(exit::FAILED, format!("the ops thread: {error}"));
+            }
         };
-        let thread = std::thread::Builder::new().name("ops".to_owned()).spawn(run).map_err(OpsError::Thread)?;
+        let thread = spawn_supervised(Worker::Ops, &to_thread, &thread_status, run).map_err(OpsError::Thread)?;
         Ok(Self { address, stop, thread })
     }
 
@@ -143,9 +143,51 @@ impl OpsServer {
     pub fn stop(self) {
         // Fails only if the thread has already ended.
         let _ = self.stop.send(true);
-        if self.thread.join().is_err() {
-            tracing::error!("the ops thread panicked");
-        }
+        let _ = self.thread.join();
+    }
+}
+
+/// What the thread keeps from one life of its runtime to the next.
+struct OpsThread {
+    listener: TcpListener,
+    router: Router,
+    limits: ConnectionLimits,
+    command_queue: Arc<CommandQueue>,
+    health: Arc<Health>,
+    stages: Arc<StageTotals>,
+    status: Arc<Status>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl OpsThread {
+    /// Serves until it is stopped. After a panic the connections are closed, and the registry is read again before the
+    /// first request.
+    fn run(&self, life: Life) -> io::Result<()> {
+        let connections = Arc::new(Connections::new(self.limits.connections_max, Arc::clone(&self.status)));
+        let (command_queue, health, stages) = (&self.command_queue, &self.health, &self.stages);
+        let listener = self.listener.try_clone()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let (queue, health, stages) = (Arc::clone(command_queue), Arc::clone(health), Arc::clone(stages));
+            let mut polling = tokio::spawn(poll(queue, health, stages, Arc::clone(&connections)));
+            let serving = async {
+                if life == Life::Another {
+                    command_queue.begin_again().await;
+                }
+                let (router, stopped) = (self.router.clone(), self.stopped.clone());
+                connections::serve(listener, router, self.limits, connections, stopped).await;
+            };
+            tokio::select! {
+                () = serving => polling.abort(),
+                // It ends only by a panic, which becomes one of this thread.
+                ended = &mut polling => if let Err(error) = ended {
+                    std::panic::resume_unwind(error.into_panic());
+                },
+            }
+        });
+        // A password hash in progress finishes within tens of milliseconds.
+        runtime.shutdown_timeout(DRAIN);
+        Ok(())
     }
 }
 
@@ -159,6 +201,7 @@ async fn poll(
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
+        PanicFault::strike("ops");
         command_queue.poll();
         health.observe();
         stages.collect();

@@ -23,10 +23,10 @@ pub mod schedule;
 pub mod scrubber;
 mod snapshot_requests;
 mod snapshots;
+pub mod thread;
 
-use crate::faults::fault::ApplyFault;
+use crate::faults::fault::{ApplyFault, PanicFault};
 use crate::history::HistoryWriter;
-use crate::host::clock::Clock;
 use crate::replica::crash_guard::{self, Applying};
 use crate::replica::questions::{ShadowInlet, ShadowRequest, SnapshotOutcome};
 use crate::replica::recover::{self, Beginning, RestoreError};
@@ -45,7 +45,6 @@ use book::state_hash::StateHash;
 use book::units::{Seq, Stamp, TsNs};
 use snapshot_requests::SnapshotRequests;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use wal::directory::Directory;
 use wal::error::WalError;
@@ -57,16 +56,11 @@ use wal::units::Tail;
 /// Frames applied in one round, before new requests are received again.
 const FRAMES_PER_POLL: usize = 64;
 /// Pause after a round without a frame.
-const IDLE: Duration = Duration::from_millis(1);
 /// The history is written at least this often while rows are gathered.
 const HISTORY_EVERY_NS: u64 = 1_000_000_000;
 /// Limit on the bytes of rows that wait for a check. Only the log of an older build, whose checks may be far apart,
 /// reaches it; then rows are written without a check, to bound memory.
 const ROWS_HELD_MAX: usize = 64 << 20;
-/// With a lag of more commands than this the shadow no longer pauses: questions and checks wait for it to catch up.
-const LAG_MAX: u64 = 1 << 21;
-/// Niceness of the shadow's thread: lower priority than every loop that serves clients.
-const NICE: i32 = 10;
 
 /// Why the shadow, and with it the node, cannot continue.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +126,44 @@ impl ShadowWiring {
     }
 }
 
+/// The state with which a shadow begins.
+struct Loaded {
+    replica: Replica,
+    /// The end of the log that is applied.
+    tail: Tail,
+    history: HistoryWriter,
+}
+
+impl ShadowWiring {
+    /// Begins with the newest snapshot that the history reaches, so that the history continues without a gap; if there
+    /// is none, with the newest snapshot, and the gap is recorded.
+    fn load(&mut self, mut engine: impl FnMut() -> Engine) -> Result<Loaded, ShadowError> {
+        let mut history = HistoryWriter::open(Arc::clone(&self.store))?;
+        let (base, watermark) = (self.store.base()?, history.watermark());
+        let reached = wal::units::Lsn(watermark.0).max(base.seq);
+        let begun = match recover::begin(&self.directory, base, reached, &mut engine) {
+            Err(RestoreError::NoBeginning { .. }) => {
+                recover::begin(&self.directory, base, wal::units::Lsn(u64::MAX), &mut engine)
+            }
+            begun => begun,
+        };
+        let Beginning { replica, tail, .. } = begun?;
+        if watermark.0 < tail.seq.0 {
+            let (from, until) = (watermark.0 + 1, tail.seq.0);
+            tracing::warn!(from, until, "the history lacks these sequences, because they were truncated from the log");
+            history.begin_after(Seq(until))?;
+        }
+        let (at, begins_after) = (Seq(tail.seq.0), Seq(self.store.base()?.seq.0));
+        let ShadowWatermarks { shadow, history: rows, snapshot, truncated, .. } = &mut self.watermarks;
+        shadow.catch_up(at);
+        rows.catch_up(history.watermark());
+        // The state came from a snapshot, or from the beginning of the log, where no snapshot is needed.
+        snapshot.catch_up(at);
+        truncated.catch_up(begins_after);
+        Ok(Loaded { replica, tail, history })
+    }
+}
+
 pub struct Shadow {
     replica: Replica,
     /// Sequence and chain hash of the last frame that was applied.
@@ -157,35 +189,18 @@ pub struct Shadow {
 }
 
 impl Shadow {
-    /// Begins with the newest snapshot that the history reaches, so that the history continues without a gap; if there
-    /// is none, with the newest snapshot, and the gap is recorded.
-    pub fn begin(mut wiring: ShadowWiring, mut engine: impl FnMut() -> Engine) -> Result<Self, ShadowError> {
-        let mut history = HistoryWriter::open(Arc::clone(&wiring.store))?;
-        let (base, watermark) = (wiring.store.base()?, history.watermark());
-        let reached = wal::units::Lsn(watermark.0).max(base.seq);
-        let begun = match recover::begin(&wiring.directory, base, reached, &mut engine) {
-            Err(RestoreError::NoBeginning { .. }) => {
-                recover::begin(&wiring.directory, base, wal::units::Lsn(u64::MAX), &mut engine)
-            }
-            begun => begun,
-        };
-        let Beginning { replica, tail, .. } = begun?;
-        if watermark.0 < tail.seq.0 {
-            let (from, until) = (watermark.0 + 1, tail.seq.0);
-            tracing::warn!(from, until, "the history lacks these sequences, because they were truncated from the log");
-            history.begin_after(Seq(until))?;
-        }
-        let (at, begins_after) = (Seq(tail.seq.0), Seq(wiring.store.base()?.seq.0));
-        let ShadowWatermarks { shadow, history: rows, snapshot, truncated, .. } = &mut wiring.watermarks;
-        shadow.advance(at);
-        rows.advance(history.watermark());
-        // The state came from a snapshot, or from the beginning of the log, where no snapshot is needed.
-        snapshot.advance(at);
-        truncated.advance(begins_after);
+    /// Loads the state with which the shadow begins, and follows the log from there.
+    pub fn begin(mut wiring: ShadowWiring, engine: impl FnMut() -> Engine) -> Result<Self, ShadowError> {
+        let loaded = wiring.load(engine)?;
+        Ok(Self::with(loaded, wiring))
+    }
+
+    fn with(loaded: Loaded, wiring: ShadowWiring) -> Self {
+        let Loaded { replica, tail, history } = loaded;
         let (directory, store) = (Arc::clone(&wiring.directory), Arc::clone(&wiring.store));
         let scrubber = Scrubber::new(directory, store, wiring.scrub_bytes_per_second);
         let crashed_at = crash_guard::read(wiring.directory.path()).last().copied();
-        Ok(Self {
+        Self {
             replica,
             tail,
             log_end_at_start: wiring.store.tail().seq,
@@ -199,7 +214,7 @@ impl Shadow {
             crashed_at,
             pacer: Pacer::default(),
             scrubber,
-        })
+        }
     }
 
     /// One round: applies frames, writes what is due, answers requests, scrubs one portion. Returns the frames applied.
@@ -232,7 +247,7 @@ impl Shadow {
             let Some(frame) = cursor.next_frame()? else { break };
             self.apply(&frame)?;
             self.tail = cursor.tail();
-            self.wiring.watermarks.shadow.advance(Seq(self.tail.seq.0));
+            self.wiring.watermarks.shadow.catch_up(Seq(self.tail.seq.0));
             self.tend(now)?;
             self.pacer.pause();
             count += 1;
@@ -251,6 +266,7 @@ impl Shadow {
                 continue;
             }
             let stamp = apply_record(&mut replica.engine, &wiring.quarantine, Seq(seq.0), bytes, events)?;
+            PanicFault::strike("shadow");
             replica.continuations.follow(bytes, events);
             history.gather(stamp, events);
             replica.translate(stamp, events, &mut history.stream_rows(stamp));
@@ -274,7 +290,7 @@ impl Shadow {
         let is_asked = snapshots.is_asked_at(tail.seq) || is_asked_for_history;
         let is_due = (self.history_due || snapshots.due) && self.log_end_at_start < self.tail.seq;
         if (is_asked || is_due) && !self.is_checked() {
-            self.wiring.watermarks.check_wanted.advance(Seq(self.tail.seq.0));
+            self.wiring.watermarks.check_wanted.catch_up(Seq(self.tail.seq.0));
         }
     }
 
@@ -368,24 +384,5 @@ impl Shadow {
         }
         self.commit_history(TsNs(0))?;
         self.try_snapshot()
-    }
-
-    /// Runs until the store writer has stored the last frame and it is applied, or the shadow has failed.
-    #[expect(clippy::disallowed_methods, reason = "a thread of its own pauses when there is nothing to follow")]
-    pub fn run(mut self, store_writer_done: &AtomicBool, clock: &mut Clock) {
-        // If the system refuses, the thread keeps its usual priority.
-        let _ = rustix::process::setpriority_process(None, NICE);
-        loop {
-            let now = clock.now();
-            self.pacer.set_active(self.lag() < LAG_MAX && !self.wiring.lifecycle.is_stopping());
-            let done = store_writer_done.load(Ordering::Acquire);
-            let outcome = if done { self.finish(now).map(|()| 0) } else { self.poll(now) };
-            match outcome {
-                Err(error) => return self.wiring.lifecycle.fail(error.exit_code(), error.to_string()),
-                Ok(_) if done => return,
-                Ok(0) => std::thread::sleep(IDLE),
-                Ok(_) => {}
-            }
-        }
     }
 }

@@ -6,11 +6,13 @@ pub mod gauge;
 pub mod lifecycle;
 pub mod listeners;
 pub mod logging;
+pub mod restarts;
 pub mod version;
 pub mod watermarks;
 
 use gauge::Gauge;
 use listeners::Listeners;
+use restarts::Restarts;
 use std::sync::{Mutex, PoisonError};
 use watermarks::Watermarks;
 
@@ -64,6 +66,7 @@ pub struct Status {
     pub market_readers: Gauge,
     pub market_readers_dropped: Gauge,
     pub listeners: Listeners,
+    pub restarts: Restarts,
 
     /// The newest damage that was found, as a message.
     damage: Mutex<Option<String>>,
@@ -101,6 +104,7 @@ impl Status {
             market_readers: Gauge::default(),
             market_readers_dropped: Gauge::default(),
             listeners: Listeners::default(),
+            restarts: Restarts::default(),
             damage: Mutex::default(),
         }
     }

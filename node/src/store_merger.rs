@@ -3,6 +3,7 @@
 //! Invariants: neither a loop nor a flush waits for it; it works half of the time at most; what fails here is tried
 //! again later and stops nothing, because trading does not depend on the number of files.
 
+use crate::faults::fault::PanicFault;
 use crate::host::clock::Clock;
 use crate::status::Status;
 use crate::status::lifecycle::Lifecycle;
@@ -59,6 +60,7 @@ impl StoreMerger {
         if self.settled == Some(figures) {
             return Ok(None);
         }
+        PanicFault::strike("store_merger");
         let merged = self.store.merge_small_files()?;
         self.settled = merged.is_none().then_some(figures);
         Ok(merged)

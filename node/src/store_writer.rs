@@ -2,10 +2,13 @@
 //! block on the disk; no order waits for it.
 //!
 //! Invariants: frames are stored in the order of the log; `seq_stored` advances only after a flush, because RocksDB's
-//! own write-ahead log is off; the mark never passes what is durable.
+//! own write-ahead log is off; the mark never passes what is durable. A frame stays in the batch until the store has
+//! it, so a loop that begins again after a panic continues with the frame that the store lacks.
 
+use crate::faults::fault::PanicFault;
 use crate::faults::mutation::{self, Mutation, Planted};
 use crate::host::clock::Clock;
+use crate::host::threads::Life;
 use crate::rings::frames::FramesOut;
 use crate::status::Status;
 use crate::status::exit;
@@ -16,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use wal::block::padded;
 use wal::error::WalError;
-use wal::frame::FRAME_BYTES_MAX;
+use wal::frame::{FRAME_BYTES_MAX, FrameHeader};
 use wal::head::HeadConfig;
 use wal::mark::Mark;
 use wal::store::Store;
@@ -44,6 +47,7 @@ pub struct StoreWriter {
     mark: Mark,
     stored: WatermarkWriter<Seq>,
     durable: Watermark<Seq>,
+    /// Frames that have left the ring and are not yet known to be stored, and where each ends.
     batch: Vec<u8>,
     ends: Vec<usize>,
     /// Bytes in the head of the frames stored since the last flush.
@@ -92,21 +96,38 @@ impl StoreWriter {
     }
 
     fn store_batch(&mut self) -> Result<usize, WalError> {
-        self.batch.clear();
-        self.ends.clear();
         while self.ends.len() < BATCH_FRAMES_MAX && self.frames.pop(&mut self.batch) {
             self.ends.push(self.batch.len());
         }
-        if self.ends.is_empty() {
+        let count = self.ends.len();
+        if count == 0 {
             return Ok(0);
         }
+        PanicFault::strike("store_writer");
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         let frames = starts.zip(&self.ends).map(|(start, &end)| &self.batch[start..end]);
         // Counted as in the head, padding included: a head full of small frames holds few bytes of records.
         self.unflushed_bytes += frames.clone().map(|frame| padded(frame.len()) as u64).sum::<u64>();
         let appended = self.store.append_frames(frames)?;
+        PanicFault::strike("store_writer");
+        self.forget_batch();
         mutation::when(Mutation::StoredBeforeFlush, || self.stored.advance(Seq(appended.0)));
-        Ok(self.ends.len())
+        Ok(count)
+    }
+
+    fn forget_batch(&mut self) {
+        self.batch.clear();
+        self.ends.clear();
+    }
+
+    /// Begins again after a panic. The frames of the batch are stored all or none, because they are one write.
+    fn begin_again(&mut self) {
+        self.batch.truncate(self.ends.last().copied().unwrap_or(0));
+        let tail = self.store.tail().seq;
+        let is_stored = FrameHeader::peek(&self.batch).is_some_and(|first| first.seq_first.get() <= tail.0);
+        if is_stored.planted(Mutation::BatchStoredTwice, |_| false) {
+            self.forget_batch();
+        }
     }
 
     fn flush(&mut self) -> Result<(), WalError> {
@@ -132,8 +153,18 @@ impl StoreWriter {
 
     /// Runs until the engine has stopped and everything is stored, or the store has failed.
     #[expect(clippy::disallowed_methods, reason = "a thread of its own pauses between two bursts of frames")]
-    pub fn run(mut self, engine_done: &AtomicBool, clock: &mut Clock, lifecycle: &Lifecycle, status: &Status) {
+    pub fn run(
+        &mut self,
+        life: Life,
+        engine_done: &AtomicBool,
+        clock: &mut Clock,
+        lifecycle: &Lifecycle,
+        status: &Status,
+    ) {
         const IDLE: std::time::Duration = std::time::Duration::from_micros(500);
+        if life == Life::Another {
+            self.begin_again();
+        }
         loop {
             let now = clock.now().0;
             let done = engine_done.load(Ordering::Acquire);
@@ -148,5 +179,105 @@ impl StoreWriter {
                 Ok(_) => {}
             }
         }
+    }
+}
+
+#[cfg(all(test, feature = "fault-injection"))]
+mod tests {
+    use super::*;
+    use crate::rings::frames::{FramesIn, frames};
+    use crate::status::watermarks::{WatermarkWriters, watermarks};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use wal::directory::Directory;
+    use wal::frame::{FRAME_HEADER_BYTES, Frame, FrameSpec, put_record, seal};
+    use wal::identity::{FORMAT_NEWEST, Identity};
+    use wal::segment::Geometry;
+    use wal::units::{NodeId, Timeline};
+
+    /// A store writer whose ring holds frames of one record each.
+    struct Fixture {
+        writer: StoreWriter,
+        store: Arc<Store>,
+        frames: FramesIn,
+        watermarks: WatermarkWriters,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().expect("a directory");
+            let path = dir.path().join("data");
+            let geometry = Geometry { segment_count: 2, segment_bytes: 8 * 4096 };
+            let (node_id, timeline) = (NodeId([1; 16]), Timeline(1));
+            let identity = Identity { format: FORMAT_NEWEST, node_id, timeline, seq_base: Lsn::ZERO, geometry };
+            Directory::create(&path, &identity, 0).expect("made");
+            let directory = Directory::open(&path).expect("intact");
+            let store = Arc::new(directory.store().expect("intact"));
+            let (frames_in, frames_out) = frames();
+            let (writers, readers) = watermarks(Seq(0));
+            let stored = WatermarkWriter::new("seq_stored", Seq(0), &[]);
+            let mark = directory.mark().expect("intact");
+            let writer = StoreWriter::new(frames_out, Arc::clone(&store), mark, stored, readers.durable, u64::MAX);
+            Self { writer, store, frames: frames_in, watermarks: writers, _dir: dir }
+        }
+
+        /// Passes so many frames to the store writer, and lets it panic at its `strike`-th piece of work.
+        fn panics_at(&mut self, strike: &str) {
+            let mut tail = self.store.tail();
+            for _ in 0..3 {
+                let mut buffer = vec![0; 4096];
+                let end = put_record(&mut buffer, FRAME_HEADER_BYTES, 4, |bytes| {
+                    bytes.fill(7);
+                    bytes.len()
+                });
+                let (seq_first, seq_durable) = (tail.seq.next(), tail.seq);
+                let spec = FrameSpec {
+                    timeline: Timeline(1),
+                    seq_first,
+                    seq_durable,
+                    record_count: 1,
+                    chain_prev: tail.chain,
+                };
+                seal(&mut buffer, end, spec);
+                tail = Frame::decode(&buffer[..end]).expect("sealed").tail();
+                assert!(self.frames.push(&buffer[..end]), "the ring has room");
+            }
+            self.watermarks.engine.applied.advance(Seq(tail.seq.0));
+            self.watermarks.engine.durable.advance(Seq(tail.seq.0));
+            PanicFault::arm("store_writer", strike).expect("a count");
+            let panicked = catch_unwind(AssertUnwindSafe(|| self.writer.poll(0)));
+            assert!(panicked.is_err(), "the fault strikes");
+        }
+
+        fn begin_again(&mut self) -> Result<Lsn, WalError> {
+            self.writer.begin_again();
+            self.writer.poll(0)?;
+            Ok(self.store.tail().seq)
+        }
+    }
+
+    #[test]
+    fn a_batch_is_stored_once_whether_the_panic_came_before_or_after() {
+        let mut fixture = Fixture::new();
+        fixture.panics_at("1");
+        assert_eq!(fixture.store.tail().seq, Lsn(0));
+        assert_eq!(fixture.begin_again().expect("the frames follow"), Lsn(3));
+        fixture.panics_at("2");
+        assert_eq!(fixture.store.tail().seq, Lsn(6));
+        assert_eq!(fixture.begin_again().expect("nothing is stored twice"), Lsn(6));
+        fixture.panics_at("1");
+        assert_eq!(fixture.begin_again().expect("the frames follow"), Lsn(9));
+    }
+
+    #[cfg(feature = "mutation")]
+    #[test]
+    fn a_batch_that_would_be_stored_twice_is_noticed() {
+        let mut fixture = Fixture::new();
+        fixture.panics_at("2");
+        mutation::plant(Some(Mutation::BatchStoredTwice));
+        let outcome = fixture.begin_again();
+        mutation::plant(None);
+        let error = outcome.expect_err("the store takes no frame twice");
+        assert!(matches!(error, WalError::Damaged { .. }), "{error}");
     }
 }

@@ -160,6 +160,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
         feed,
         market_listener: claim.market,
         market_limits: market_limits(config),
+        shadow_port: port.clone(),
     };
     let followers = Followers::spawn(loops, common.clone())?;
 

@@ -2,6 +2,8 @@
 
 #[path = "ops/fake_loop.rs"]
 mod fake_loop;
+#[path = "common/http.rs"]
+mod http;
 
 use book::engine::Engine;
 use book::ids::{AccountId, AssetId, SessionId};
@@ -76,25 +78,12 @@ impl Fixture {
         Self::new("listen.ops_token_file = 'token'")
     }
 
-    /// Head and body of the answer to a request after which the node closes the connection.
     fn raw(&self, request: &str) -> (String, String) {
-        let mut socket = TcpStream::connect(self.address).expect("the node listens");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
-        socket.write_all(request.as_bytes()).expect("the node reads");
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).expect("the node answers and closes");
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer.as_str(), ""));
-        (head.to_owned(), body.to_owned())
+        http::raw(self.address, request)
     }
 
     fn request(&self, method: &str, path: &str, token: &str, body: &str) -> (u16, String) {
-        let (head, body) = self.raw(&format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        ));
-        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status");
-        (status, body)
+        http::request(self.address, method, path, token, body)
     }
 
     fn get(&self, path: &str) -> (u16, Value) {

@@ -2,6 +2,7 @@
 
 use crate::config::Idle;
 use crate::engine::engine_loop::EngineLoop;
+use crate::faults::fault::PanicFault;
 use crate::gateway::order_entry::Gateway;
 use crate::host::clock::Clock;
 use crate::reactor::ports::{Journaling, Wait};
@@ -64,6 +65,7 @@ impl Single {
             let now = self.clock.now();
             let mut work = self.gateway.poll_inbound(now, &mut self.reactor);
             work += self.engine.poll(now, &mut self.reactor);
+            PanicFault::strike("core");
             if let Some(poisoned) = self.reactor.poisoned() {
                 // No answer leaves after this: only a restart can find out whether the failed frame is on disk.
                 return fail_poisoned(&self.lifecycle, poisoned);
@@ -116,6 +118,7 @@ impl EngineThread {
             let now = self.clock.now();
             let closed = self.closed.load(Ordering::Acquire);
             let work = self.engine.poll(now, &mut self.reactor);
+            PanicFault::strike("engine");
             if let Some(poisoned) = self.reactor.poisoned() {
                 return fail_poisoned(&self.lifecycle, poisoned);
             }
@@ -153,6 +156,7 @@ impl GatewayThread {
             }
             let now = self.clock.now();
             let mut work = self.gateway.poll_inbound(now, &mut self.reactor);
+            PanicFault::strike("gateway");
             work += self.gateway.poll_outbound(now, &mut self.reactor);
             self.status.gateway.at_ns.set(now.0);
             self.status.gateway.cycles.add(1);

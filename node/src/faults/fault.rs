@@ -1,5 +1,5 @@
 //! Faults that a test injects through `PINION_FAULT`: failing journal writes and syncs, crashes while a record is
-//! applied, and an acknowledgement before the sync, which the power-cut test must catch.
+//! applied, panics of threads, and an acknowledgement before the sync, which the power-cut test must catch.
 //!
 //! Writes through io_uring are not system calls that strace could make fail, so the reactor asks here instead. Without
 //! the feature `fault-injection` the struct is empty and its checks compile to nothing.
@@ -7,6 +7,8 @@
 use book::units::Seq;
 #[cfg(feature = "fault-injection")]
 use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(feature = "fault-injection")]
+use std::sync::{Mutex, PoisonError};
 
 /// Whether this build can inject faults. Tests that depend on them must fail without it, because they would prove
 /// nothing.
@@ -56,6 +58,8 @@ impl JournalFault {
     /// - `ack-before-sync`: answers leave before their command is durable
     /// - `crash-at:SEQ`: recovery and shadow panic when they apply that sequence
     /// - `die-at:SEQ`: the process is killed there instead
+    /// - `panic:THREAD:N`: the thread panics when it comes to its N-th piece of work; each further one of the same
+    ///   thread counts from the panic before
     /// - `differ-at:SEQ`: the shadow skips that sequence, so that its state differs from the live one
     /// - `record-hashes:EVERY:PATH`: the live engine appends its state hash to PATH after every EVERY-th sequence
     pub fn from_env() -> Result<Self, String> {
@@ -69,6 +73,7 @@ impl JournalFault {
                 ["ack-before-sync"] => fault.acknowledge_before_sync = true,
                 ["crash-at", seq] => ApplyFault::arm(&CRASH_AT, seq)?,
                 ["die-at", seq] => ApplyFault::arm(&DIE_AT, seq)?,
+                ["panic", thread, nth] => PanicFault::arm(thread, nth)?,
                 ["differ-at", seq] => ApplyFault::arm(&DIFFER_AT, seq)?,
                 ["record-hashes", every, path] => HashRecord::arm(every, path)?,
                 _ => return Err(format!("PINION_FAULT: unknown fault {part:?}")),
@@ -147,6 +152,41 @@ impl ApplyFault {
 
     pub fn is_skipped(seq: Seq) -> bool {
         DIFFER_AT.load(Ordering::Relaxed) == seq.0
+    }
+}
+
+/// Panics of threads, in the middle of their work.
+pub struct PanicFault;
+
+/// The threads that will panic, and after how many more pieces of work.
+#[cfg(feature = "fault-injection")]
+static PANICS: Mutex<Vec<(String, u64)>> = Mutex::new(Vec::new());
+
+#[cfg(not(feature = "fault-injection"))]
+impl PanicFault {
+    #[inline]
+    pub fn strike(_thread: &str) {}
+}
+
+#[cfg(feature = "fault-injection")]
+impl PanicFault {
+    pub(crate) fn arm(thread: &str, nth: &str) -> Result<(), String> {
+        let nth = nth.parse().ok().filter(|nth| 0 < *nth);
+        let nth = nth.ok_or_else(|| "PINION_FAULT: panic needs a count above zero".to_owned())?;
+        PANICS.lock().unwrap_or_else(PoisonError::into_inner).push((thread.to_owned(), nth));
+        Ok(())
+    }
+
+    /// One piece of work of the thread.
+    pub fn strike(thread: &str) {
+        let mut panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(idx) = panics.iter().position(|(name, _)| name == thread) else { return };
+        panics[idx].1 -= 1;
+        if panics[idx].1 == 0 {
+            panics.remove(idx);
+            drop(panics);
+            panic!("panic:{thread}: the fault that was asked for");
+        }
     }
 }
 

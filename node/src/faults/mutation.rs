@@ -34,6 +34,10 @@ book::planted_faults! {
     NoRoomMade,
     /// The history's rows and its watermark are written in two batches.
     CursorApart,
+    /// A store writer that begins again after a panic takes the frames of its batch for missing, stored or not.
+    BatchStoredTwice,
+    /// A feed that begins again publishes items a second time that the state it begins with contains.
+    ItemsPublishedTwice,
 }
 
 /// Plants a fault of any crate in the calling thread, by its name; false if there is none of that name.

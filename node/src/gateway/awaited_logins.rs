@@ -78,6 +78,13 @@ impl AwaitedLogins {
         }
     }
 
+    /// Forgets every member, because all connections of the port are closed.
+    pub fn clear(&mut self) {
+        self.members.clear();
+        self.all.clear();
+        self.of_address.clear();
+    }
+
     /// The oldest of an address.
     pub fn oldest_of(&self, address: IpAddr) -> Option<ConnId> {
         self.of_address.get(&address)?.first_key_value().map(|(_, id)| *id)

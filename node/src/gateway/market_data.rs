@@ -9,14 +9,14 @@
 //! logged in make room, oldest first. A snapshot takes memory of its own, so at most
 //! `SNAPSHOTS_MAX` are sent at a time. A reader of the best levels gets the changes since its last update.
 
+use crate::faults::fault::PanicFault;
+use crate::faults::mutation::{Mutation, Planted};
 use crate::gateway::awaited_logins::AwaitedLogins;
 use crate::gateway::send_buffer::{ControlOutput, SendBuffer};
-use crate::reactor::ports::{ConnId, Done, PauseCause, Sockets, Wait};
-use crate::reactor::uring::Reactor;
+use crate::reactor::ports::{ConnId, Done, PauseCause, Sockets};
 use crate::replica::public_feed::PublicFeed;
 use crate::rings::feed_items::FeedItem;
 use crate::status::Status;
-use crate::status::lifecycle::Lifecycle;
 use crate::status::listeners::Episodes;
 use crate::status::watermarks::Watermark;
 use api::binary::login::{LoginReject, LoginRequest, SessionName};
@@ -40,8 +40,6 @@ const SNAPSHOTS_MAX: usize = 8;
 /// Items taken from the ring in one cycle, before the sockets are polled again.
 const ITEMS_PER_CYCLE_MAX: usize = 4096;
 const HOUSEKEEPING_NS: u64 = 50_000_000;
-/// How long a stopping node waits for readers to receive what is published.
-const DRAIN_NS: u64 = 2_000_000_000;
 /// Room for one `LevelUpdate`. A send needs twice as much for an instrument, because a `Bbo` precedes its update.
 const TOP_BYTES_MAX: usize = 8 * 1024;
 
@@ -102,6 +100,8 @@ struct Reader {
 pub struct MarketData {
     items: Consumer<FeedItem>,
     state: PublicFeed,
+    /// Items up to this command are in `state` already: it was computed from the log, and they were still in the ring.
+    state_upto: Seq,
     /// By connection slot.
     readers: Vec<Option<Box<Reader>>>,
     released: Watermark<Seq>,
@@ -125,6 +125,7 @@ impl MarketData {
         Self {
             items,
             state,
+            state_upto: Seq(0),
             readers: Vec::new(),
             released,
             status,
@@ -168,8 +169,11 @@ impl MarketData {
         let mut count = 0;
         while count < ITEMS_PER_CYCLE_MAX && self.items.peek().is_ok_and(|item| item.stamp.seq <= released) {
             let Ok(item) = self.items.pop() else { break };
-            self.state.apply(&item);
             count += 1;
+            if self.state_upto < item.stamp.seq {
+                PanicFault::strike("feed");
+                self.state.apply(&item);
+            }
         }
         count
     }
@@ -331,35 +335,30 @@ impl MarketData {
         reactor.close(id);
     }
 
-    /// Runs until the engine is done and everything that it released is published, or the process must end.
-    pub fn run(
-        mut self,
-        mut reactor: Reactor,
-        mut clock: crate::host::clock::Clock,
-        engine_done: &std::sync::atomic::AtomicBool,
-        lifecycle: &Lifecycle,
-        idle: std::time::Duration,
-    ) {
-        let mut wait = Wait::Spin;
-        let mut deadline = None;
-        loop {
-            if let Err(error) = reactor.poll(wait) {
-                return lifecycle.fail(crate::status::exit::FAILED, error.to_string());
-            }
-            let now = clock.now();
-            let work = self.poll(now, &mut reactor);
-            self.status.feed.at_ns.set(now.0);
-            self.status.feed.cycles.add(1);
-            if engine_done.load(std::sync::atomic::Ordering::Acquire) {
-                // The deadline bounds the stop when readers always have more to receive.
-                let deadline = *deadline.get_or_insert(now.0 + DRAIN_NS);
-                let is_published = self.is_drained() || lifecycle.has_failed();
-                if is_published && work == 0 || deadline <= now.0 {
-                    return;
-                }
-            }
-            wait = if work > 0 { Wait::Spin } else { Wait::Upto(idle) };
-        }
+    /// Begins again after a panic: with the feed as of `upto`, and without readers, whose connections are closed.
+    pub fn begin_again(&mut self, state: PublicFeed, upto: Seq) {
+        self.state = state;
+        self.state_upto = upto.planted(Mutation::ItemsPublishedTwice, |_| Seq(0));
+        self.readers.clear();
+        self.awaited_logins.clear();
+        self.status.market_readers.set(0);
+    }
+
+    /// What is published so far.
+    pub fn feed(&self) -> &PublicFeed {
+        &self.state
+    }
+
+    /// Takes every released item from the ring and publishes none of them. Returns the sequence of the last one.
+    pub fn discard_released(&mut self) -> Seq {
+        let released = self.released.get();
+        while self.items.peek().is_ok_and(|item| item.stamp.seq <= released) && self.items.pop().is_ok() {}
+        released
+    }
+
+    /// Whether so many items wait that the engine may soon find no room for more.
+    pub fn is_half_full(&self) -> bool {
+        self.items.buffer().capacity() / 2 <= self.items.slots()
     }
 }
 

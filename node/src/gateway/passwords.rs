@@ -3,6 +3,8 @@
 //! Invariants: at most `ATTEMPTS_MAX` logins wait, and the gateway rejects further ones; a failed verdict is returned
 //! only after a delay, during which other logins are verified; an unknown user takes as long as a wrong password.
 
+use crate::faults::fault::PanicFault;
+use crate::host::threads::Life;
 use crate::reactor::ports::ConnId;
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
 use book::ids::SessionId;
@@ -28,8 +30,17 @@ pub struct Attempt {
 #[derive(Clone, Copy, Debug)]
 pub struct Verdict {
     pub conn: ConnId,
-    /// The session to open; `None` when the user is unknown or the password is wrong.
-    pub session: Option<SessionId>,
+    pub finding: Finding,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// The password is that of this session.
+    Correct(SessionId),
+    /// The user is unknown or the password is wrong.
+    Wrong,
+    /// The password was not verified. That says nothing about it, so the client may try again.
+    NotVerified,
 }
 
 /// The gateway's end.
@@ -42,6 +53,8 @@ pub struct PasswordPort {
 pub struct PasswordChecker {
     attempts: Consumer<Attempt>,
     verdicts: Producer<Verdict>,
+    /// The login whose password is being verified, so that a panic leaves none without a verdict.
+    in_progress: Option<ConnId>,
     /// Failed verdicts and when they are due, oldest first.
     delayed: VecDeque<(Instant, Verdict)>,
 }
@@ -51,7 +64,12 @@ pub fn password_port() -> (PasswordPort, PasswordChecker) {
     let (verdicts, verdicts_out) = RingBuffer::new(2 * ATTEMPTS_MAX);
     (
         PasswordPort { attempts, verdicts: verdicts_out },
-        PasswordChecker { attempts: attempts_out, verdicts, delayed: VecDeque::with_capacity(DELAYED_MAX) },
+        PasswordChecker {
+            attempts: attempts_out,
+            verdicts,
+            in_progress: None,
+            delayed: VecDeque::with_capacity(DELAYED_MAX),
+        },
     )
 }
 
@@ -67,28 +85,47 @@ impl PasswordChecker {
         while !self.verdicts.is_full() && self.delayed.len() < DELAYED_MAX {
             let Ok(attempt) = self.attempts.pop() else { break };
             count += 1;
-            if is_correct(&attempt) {
-                let verdict = Verdict { conn: attempt.conn, session: attempt.session };
-                self.verdicts.push(verdict).expect("the ring has room, and this loop alone fills it");
-            } else {
-                let due = Instant::now() + DELAY_AFTER_FAILURE;
-                self.delayed.push_back((due, Verdict { conn: attempt.conn, session: None }));
+            let conn = attempt.conn;
+            self.in_progress = Some(conn);
+            let finding = verify(&attempt);
+            self.in_progress = None;
+            match finding {
+                Finding::Wrong => {
+                    let due = Instant::now() + DELAY_AFTER_FAILURE;
+                    self.delayed.push_back((due, Verdict { conn, finding }));
+                }
+                _ => self.answer(Verdict { conn, finding }),
             }
         }
         count
+    }
+
+    fn answer(&mut self, verdict: Verdict) {
+        self.verdicts.push(verdict).expect("the ring has room, and this loop alone fills it");
+    }
+
+    /// Begins again after a panic: the login that was being verified is answered, and not tried again.
+    fn begin_again(&mut self) {
+        // The ring had room for it, and has not been filled since.
+        if let Some(conn) = self.in_progress.take() {
+            self.answer(Verdict { conn, finding: Finding::NotVerified });
+        }
     }
 
     fn return_due(&mut self) {
         let now = Instant::now();
         while self.delayed.front().is_some_and(|(due, _)| *due <= now) && !self.verdicts.is_full() {
             let Some((_, verdict)) = self.delayed.pop_front() else { return };
-            self.verdicts.push(verdict).expect("the ring has room, and this loop alone fills it");
+            self.answer(verdict);
         }
     }
 
     /// Runs until the gateway has dropped its end.
     #[expect(clippy::disallowed_methods, reason = "a thread of its own pauses when no login waits")]
-    pub fn run(mut self) {
+    pub fn run(&mut self, life: Life) {
+        if life == Life::Another {
+            self.begin_again();
+        }
         while !self.attempts.is_abandoned() {
             if self.poll() == 0 {
                 std::thread::sleep(IDLE);
@@ -97,9 +134,10 @@ impl PasswordChecker {
     }
 }
 
-fn is_correct(attempt: &Attempt) -> bool {
+fn verify(attempt: &Attempt) -> Finding {
+    PanicFault::strike("passwords");
     let text = if attempt.session.is_some() { attempt.password_hash.as_str() } else { UNKNOWN_USER_HASH };
-    let Ok(hash) = PasswordHash::new(text) else { return false };
+    let Ok(hash) = PasswordHash::new(text) else { return Finding::Wrong };
     let is_match = Argon2::default().verify_password(attempt.password.as_bytes(), &hash).is_ok();
-    is_match && attempt.session.is_some()
+    attempt.session.filter(|_| is_match).map_or(Finding::Wrong, Finding::Correct)
 }

@@ -3,7 +3,9 @@
 //! A client that was disconnected for a moment is served from memory and never waits for this thread. Invariant: the
 //! messages of a batch are consecutive, and have the bytes that were sent the first time.
 
+use crate::faults::fault::PanicFault;
 use crate::history::History;
+use crate::host::threads::Life;
 use crate::reactor::ports::ConnId;
 use crate::replica::questions::ShadowPort;
 use crate::status::watermarks::Watermark;
@@ -71,6 +73,8 @@ pub struct ResendPort {
 pub struct ResendReader {
     requests: Consumer<ResendRequest>,
     batches: Producer<ResendBatch>,
+    /// The request that is being read, so that a panic leaves none without an answer.
+    in_progress: Option<ResendRequest>,
     store: Arc<Store>,
     shadow: ShadowPort,
     durable: Watermark<Seq>,
@@ -79,14 +83,18 @@ pub struct ResendReader {
 pub fn resend_port(store: Arc<Store>, shadow: ShadowPort, durable: Watermark<Seq>) -> (ResendPort, ResendReader) {
     let (requests, requests_out) = RingBuffer::new(RESENDS_MAX);
     let (batches_in, batches) = RingBuffer::new(RESENDS_MAX);
-    let reader = ResendReader { requests: requests_out, batches: batches_in, store, shadow, durable };
+    let reader =
+        ResendReader { requests: requests_out, batches: batches_in, in_progress: None, store, shadow, durable };
     (ResendPort { requests, batches }, reader)
 }
 
 impl ResendReader {
     /// Runs until the gateway has dropped its end.
     #[expect(clippy::disallowed_methods, reason = "a thread of its own pauses when no resend waits")]
-    pub fn run(mut self) {
+    pub fn run(&mut self, life: Life) {
+        if life == Life::Another {
+            self.begin_again();
+        }
         while !self.requests.is_abandoned() {
             if self.batches.is_full() {
                 std::thread::sleep(IDLE);
@@ -96,8 +104,23 @@ impl ResendReader {
                 std::thread::sleep(IDLE);
                 continue;
             };
+            self.in_progress = Some(request);
             let batch = self.read(&request);
-            self.batches.push(batch).expect("the ring had room, and this loop alone fills it");
+            self.in_progress = None;
+            self.answer(batch);
+        }
+    }
+
+    fn answer(&mut self, batch: ResendBatch) {
+        self.batches.push(batch).expect("the ring had room, and this loop alone fills it");
+    }
+
+    /// Begins again after a panic: the request that was being read is answered with an empty batch, and not tried
+    /// again. The client is disconnected and logs in once more.
+    fn begin_again(&mut self) {
+        // The ring had room for it, and has not been filled since.
+        if let Some(request) = self.in_progress.take() {
+            self.answer(ResendBatch::new(request.conn, request.from));
         }
     }
 
@@ -115,6 +138,7 @@ impl ResendReader {
 
     fn read_into(&self, batch: &mut ResendBatch, session: SessionId, until: SessionSeq) -> Result<(), String> {
         // Messages that memory has dropped are released, hence durable. The shadow waits until the history holds them.
+        PanicFault::strike("resend");
         self.shadow.block_for_history(self.durable.get()).map_err(|error| error.to_string())?;
         read_history(&self.store, batch, session, until)
     }

@@ -10,8 +10,9 @@ use wal::rocks;
 
 /// Standard input, output and error, and what a service manager may pass on.
 const STANDARD: u64 = 8;
-/// For each listener its socket, and a connection of the ops listener that waits until another is closed for it.
-const LISTENERS: u64 = 4;
+/// For each listener its socket; for those of market data and ops another, from which their threads begin again after a
+/// panic; and a connection of the ops listener that waits until another is closed for it.
+const LISTENERS: u64 = 6;
 /// LOCK, MARK, IDENTITY, QUARANTINE, the ballast, the note of the crash guard, and directories while they are synced.
 const DIRECTORY: u64 = 16;
 /// The snapshot that is written, the one that the scrubber reads, and the one that the shadow loads at the start.

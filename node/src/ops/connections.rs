@@ -9,15 +9,21 @@
 //! is closed when all places are taken, the one with the oldest accept or answer first. While every connection has a
 //! request in progress, the next one waits, and only one is accepted beyond the limit.
 
+use super::refusal::Refusal;
+use crate::host::threads::message_of;
 use crate::status::Status;
 use crate::status::listeners::{Episodes, Limit, ListenerStatus};
+use crate::status::restarts::Worker;
 use axum::Router;
+use axum::response::IntoResponse;
+use futures_util::FutureExt;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,6 +35,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Pause after a failed accept, which usually means that the process has no descriptor left.
 const PAUSE_AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(50);
 
+#[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
     pub connections_max: usize,
     pub header_bytes_max: usize,
@@ -185,9 +192,13 @@ impl Service<Request> for Watched {
         request.extensions_mut().insert(PeerAddress(self.member.address));
         let (answer, member) = (self.router.call(request), Arc::clone(&self.member));
         Box::pin(async move {
-            let answer = answer.await;
+            let answer = AssertUnwindSafe(answer).catch_unwind().await;
             member.idle();
-            answer
+            answer.unwrap_or_else(|panic| {
+                let message = message_of(&*panic);
+                member.connections.status.restarts.note_request(Worker::Ops, Instant::now(), message);
+                Ok(Refusal::internal(message.to_owned()).into_response())
+            })
         })
     }
 }

@@ -7,6 +7,7 @@ use crate::config::{Config, JournalSyncMode};
 use crate::host::descriptors;
 use crate::status::lifecycle::Lifecycle;
 use crate::status::listeners::Limit;
+use crate::status::restarts::{Restarts, Worker, WorkerRestarts};
 use crate::status::version::{COMMIT, PROFILE, VERSION};
 use crate::status::{Status, Tick};
 use axum::Json;
@@ -163,7 +164,7 @@ impl Health {
         if SHADOW_LAG_MAX < lag {
             return Some(("shadow", format!("its lag is {lag} commands; trading is not affected")));
         }
-        self.limited_reason().or_else(descriptors_reason)
+        self.limited_reason().or_else(descriptors_reason).or_else(|| status.restarts.degraded_reason())
     }
 
     /// The listener that is at a limit, if one is.
@@ -266,6 +267,7 @@ impl Health {
                 "limited": listener.limited.get(),
                 "displaced": listener.displaced.get(),
             })),
+            "threads": threads(&status.restarts),
             "counts": {
                 "connections": status.connections.get(),
                 "sessions_open": status.sessions_open.get(),
@@ -278,6 +280,12 @@ impl Health {
             },
         }))
     }
+}
+
+/// The threads that are started again after a panic.
+fn threads(restarts: &Restarts) -> Value {
+    let thread = |(worker, restarts): (Worker, &WorkerRestarts)| json!({ "name": worker.name(), "restarts": restarts.count.get(), "last_panic": restarts.message() });
+    restarts.all().map(thread).collect()
 }
 
 fn descriptors_reason() -> Option<(&'static str, String)> {

@@ -6,6 +6,7 @@ use crate::rings::stage_times::StageSet;
 use crate::rings::stages::StageTotals;
 use crate::status::Status;
 use crate::status::listeners::{ListenerStatus, Listeners};
+use crate::status::restarts::Restarts;
 use crate::status::version::{COMMIT, PROFILE, VERSION};
 use std::fmt::Write;
 use wal::table::{Family, TableFigures};
@@ -122,6 +123,7 @@ pub fn render(health: &Health, stages: &StageTotals) -> String {
     put_store(&mut text, &health.store_figures());
     put_loops(&mut text, &health.loops());
     put_listeners(&mut text, &status.listeners);
+    put_restarts(&mut text, &status.restarts);
     stages.read(|set| put_stages(&mut text, set));
     header(&mut text, "pinion_build_info", "gauge", "Version, commit and profile of this build; always 1.");
     let build =
@@ -197,6 +199,14 @@ fn put_listeners(text: &mut String, listeners: &Listeners) {
         for (listener, status) in listeners.all() {
             put(text, format_args!("{name}{{listener=\"{listener}\"}} {}\n", read(status)));
         }
+    }
+}
+
+fn put_restarts(text: &mut String, restarts: &Restarts) {
+    header(text, "pinion_thread_restarts_total", "counter", "Restarts of the thread after a panic.");
+    for (worker, found) in restarts.all() {
+        let (name, count) = (worker.name(), found.count.get());
+        put(text, format_args!("pinion_thread_restarts_total{{thread=\"{name}\"}} {count}\n"));
     }
 }
 

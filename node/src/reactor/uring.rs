@@ -66,6 +66,8 @@ pub enum ReactorError {
     Ring(io::Error),
     #[error("listening on {address}: {source}")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error("another descriptor of a listener: {0}")]
+    Listener(io::Error),
 }
 
 /// The journal's frames and files, driven through the same ring as the sockets.

@@ -2,7 +2,9 @@
 //! the next start reads.
 //!
 //! A logged command that crashes the engine would crash every start in the same way. After `STARTS_MAX` crashes in a
-//! row at one sequence the node refuses to start and names it, until an operator decides (`pinion log quarantine`).
+//! row at one sequence the node refuses to start and names it, until an operator decides (`pinion log quarantine`). A
+//! panic of the shadow in a running node is not recorded: its supervisor starts it again, and the next start may
+//! succeed.
 
 use crate::status::exit;
 use std::cell::Cell;
@@ -19,10 +21,17 @@ const FILE: &str = "CRASHES";
 thread_local! {
     /// The logged command that this thread is applying; zero between commands.
     static APPLYING: Cell<u64> = const { Cell::new(0) };
+    /// Whether a panic of this thread leaves the node running.
+    static SUPERVISED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The file that the panic hook appends to; one node per process.
 static RECORD: OnceLock<PathBuf> = OnceLock::new();
+
+/// Declares that a panic of the calling thread does not end the node, and so is not recorded.
+pub fn exempt_this_thread() {
+    SUPERVISED.set(true);
+}
 
 /// Marks a command as being applied by this thread until dropped; then the mark before it is restored.
 pub struct Applying(u64);
@@ -79,7 +88,7 @@ pub fn watch(data_dir: &Path) {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         let seq = APPLYING.get();
-        if let Some(path) = RECORD.get().filter(|_| seq > 0) {
+        if let Some(path) = RECORD.get().filter(|_| seq > 0 && !SUPERVISED.get()) {
             note(path, seq);
             tracing::error!(seq, "the node crashed while it applied this sequence");
         }

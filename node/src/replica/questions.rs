@@ -17,7 +17,10 @@ pub const SHADOW_REQUESTS_MAX: usize = 256;
 pub enum ShadowPortError {
     #[error("too many requests wait for the shadow; try again")]
     Busy,
-    #[error("the shadow answers no more: the node is stopping, or its state differs from the live one (see /health)")]
+    #[error(
+        "the shadow does not answer: the node is stopping, the shadow was started again, or its state differs from the \
+         live one (see /health)"
+    )]
     Gone,
 }
 
@@ -58,6 +61,15 @@ impl ShadowPort {
         question: impl FnOnce(&Replica) -> A + Send + 'static,
     ) -> Result<A, ShadowPortError> {
         self.send_question(seq, false, question)?.await.map_err(|_| ShadowPortError::Gone)
+    }
+
+    /// The same, for threads that look for the answer now and then.
+    pub fn ask_later<A: Send + 'static>(
+        &self,
+        seq: Seq,
+        question: impl FnOnce(&Replica) -> A + Send + 'static,
+    ) -> Result<oneshot::Receiver<A>, ShadowPortError> {
+        self.send_question(seq, false, question)
     }
 
     /// Returns once the history is written up to and including `seq`.

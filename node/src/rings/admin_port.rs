@@ -116,6 +116,11 @@ impl AdminPort {
         Ok(receiver)
     }
 
+    /// Whether a command is pending: sent, and its answer not delivered yet.
+    pub fn has_pending(&self) -> bool {
+        !self.state.lock().unwrap_or_else(PoisonError::into_inner).waiting.is_empty()
+    }
+
     /// Delivers released answers to the tasks that wait for them; the ops listener calls this about every millisecond.
     /// Returns how many were released.
     pub fn poll(&self) -> usize {

@@ -79,6 +79,14 @@ impl<P: Position> WatermarkWriter<P> {
         self.reader.get()
     }
 
+    /// Advances to `to` if that is further: for a loop that began again and passes positions that it had passed before.
+    #[inline]
+    pub fn catch_up(&mut self, to: P) {
+        if self.get() < to {
+            self.advance(to);
+        }
+    }
+
     /// Advances to `to`, and makes everything that was written before this call visible to readers of the new value.
     #[inline]
     pub fn advance(&mut self, to: P) {
@@ -204,6 +212,15 @@ mod tests {
     fn a_watermark_that_falls_is_our_own_fault() {
         let (mut writers, _readers) = watermarks(Seq(7));
         writers.engine.released.advance(Seq(6));
+    }
+
+    #[test]
+    fn a_loop_that_began_again_moves_its_watermark_only_forward() {
+        let (mut writers, readers) = watermarks(Seq(7));
+        writers.engine.released.catch_up(Seq(3));
+        assert_eq!(readers.released.get(), Seq(7));
+        writers.engine.applied.catch_up(Seq(9));
+        assert_eq!(readers.applied.get(), Seq(9));
     }
 
     #[test]

@@ -1,40 +1,37 @@
 //! The threads beside the pinned ones: store writer, store merger, shadow, market data, passwords, resend. No order
-//! waits for them.
+//! waits for them, and each is started again after a panic.
 
 use super::error::StartError;
 use super::wiring::MarketWiring;
 use crate::config::Config;
+use crate::gateway::feed_thread::FeedThread;
 use crate::gateway::market_data::{MarketData, MarketLimits};
 use crate::gateway::passwords::PasswordChecker;
 use crate::gateway::resend::ResendReader;
 use crate::host::clock::Clock;
-use crate::host::threads::spawn;
-use crate::reactor::uring::Reactor;
+use crate::host::threads::{Life, spawn_supervised};
 use crate::replica::public_feed::PublicFeed;
-use crate::replica::questions::ShadowInlet;
+use crate::replica::questions::{ShadowInlet, ShadowPort};
+use crate::shadow::ShadowWiring;
 use crate::shadow::retention::Retention;
 use crate::shadow::schedule::Schedule;
-use crate::shadow::{Shadow, ShadowWiring};
+use crate::shadow::thread::ShadowThread;
 use crate::status::Status;
-use crate::status::exit;
 use crate::status::lifecycle::Lifecycle;
+use crate::status::restarts::Worker;
 use crate::status::watermarks::{ShadowWatermarks, Watermarks};
 use crate::store_merger::StoreMerger;
 use crate::store_writer::StoreWriter;
-use book::engine::{Capacity, Engine};
+use book::engine::Capacity;
 use book::units::TsNs;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 use wal::directory::Directory;
 use wal::quarantine::Quarantine;
 use wal::store::Store;
 use wal::units::Lsn;
-
-/// Longest wait of the market-data loop in the kernel, and so the longest time for which a new item goes unseen.
-const FEED_IDLE: Duration = Duration::from_micros(200);
 
 /// What every follower shares with the process.
 #[derive(Clone)]
@@ -83,20 +80,43 @@ pub(super) struct Loops {
     pub feed: PublicFeed,
     pub market_listener: TcpListener,
     pub market_limits: MarketLimits,
+    pub shadow_port: ShadowPort,
+}
+
+impl Common {
+    fn spawn(&self, worker: Worker, run: impl FnMut(Life) + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+        spawn_supervised(worker, &self.lifecycle, &self.status, run)
+    }
 }
 
 impl Followers {
     pub(super) fn spawn(loops: Loops, common: Common) -> Result<Self, StartError> {
-        let Loops { store_writer, shadow, capacity, passwords, resend, .. } = loops;
-        let lifecycle = &common.lifecycle;
+        let Loops { store_writer, shadow, capacity, mut passwords, mut resend, .. } = loops;
+        let market = MarketData::new(
+            loops.market.items,
+            loops.feed,
+            loops.market.released,
+            Arc::clone(&common.status),
+            loops.market_limits,
+        );
+        let feed = FeedThread {
+            market,
+            listener: loops.market_listener,
+            limits: loops.market_limits,
+            shadow: loops.shadow_port,
+            clock: common.clock.clone(),
+            engine_done: Arc::clone(&common.engine_done),
+            lifecycle: Arc::clone(&common.lifecycle),
+            status: Arc::clone(&common.status),
+        };
         let threads = (|| {
             Ok(Self {
                 store_writer: spawn_store_writer(store_writer, Arc::clone(&shadow.directory), &common)?,
                 store_merger: spawn_store_merger(Arc::clone(&shadow.store), Arc::clone(&shadow.directory), &common)?,
                 shadow: spawn_shadow(shadow, capacity, &common)?,
-                passwords: spawn(lifecycle, "passwords", move || passwords.run())?,
-                resend: spawn(lifecycle, "resend", move || resend.run())?,
-                feed: spawn_feed(loops.market, loops.feed, loops.market_listener, loops.market_limits, &common)?,
+                passwords: common.spawn(Worker::Passwords, move |life| passwords.run(life))?,
+                resend: common.spawn(Worker::Resend, move |life| resend.run(life))?,
+                feed: spawn_feed(feed, &common)?,
                 common: common.clone(),
             })
         })();
@@ -121,15 +141,15 @@ impl Followers {
 }
 
 fn spawn_store_writer(
-    writer: StoreWriter,
+    mut writer: StoreWriter,
     directory: Arc<Directory>,
     common: &Common,
 ) -> std::io::Result<JoinHandle<()>> {
     let Common { lifecycle, status, mut clock, engine_done, .. } = common.clone();
-    spawn(&common.lifecycle, "store_writer", move || {
-        writer.run(&engine_done, &mut clock, &lifecycle, &status);
+    common.spawn(Worker::StoreWriter, move |life| {
         // The directory's lock is released with it, so this thread holds it until its last write.
-        drop(directory);
+        let _held = &directory;
+        writer.run(life, &engine_done, &mut clock, &lifecycle, &status);
     })
 }
 
@@ -139,38 +159,22 @@ fn spawn_store_merger(
     common: &Common,
 ) -> std::io::Result<JoinHandle<()>> {
     let Common { lifecycle, status, mut clock, .. } = common.clone();
-    spawn(&common.lifecycle, "store_merger", move || {
-        StoreMerger::new(store, status).run(&mut clock, &lifecycle);
+    common.spawn(Worker::StoreMerger, move |_| {
         // As for the store writer: no other process opens the directory before the last merge has ended.
-        drop(directory);
+        let _held = &directory;
+        StoreMerger::new(Arc::clone(&store), Arc::clone(&status)).run(&mut clock, &lifecycle);
     })
 }
 
 fn spawn_shadow(wiring: ShadowWiring, capacity: Capacity, common: &Common) -> std::io::Result<JoinHandle<()>> {
-    let Common { lifecycle, mut clock, store_writer_done, .. } = common.clone();
+    let Common { mut clock, store_writer_done, .. } = common.clone();
     // The shadow loads the state a second time, on its own thread: the node serves meanwhile.
-    spawn(&common.lifecycle, "shadow", move || match Shadow::begin(wiring, || Engine::new(capacity)) {
-        Ok(shadow) => shadow.run(&store_writer_done, &mut clock),
-        Err(error) => lifecycle.fail(error.exit_code(), error.to_string()),
-    })
+    let mut shadow = ShadowThread::new(wiring, capacity);
+    common.spawn(Worker::Shadow, move |_| shadow.run(&store_writer_done, &mut clock))
 }
 
-fn spawn_feed(
-    market: MarketWiring,
-    feed: PublicFeed,
-    listener: TcpListener,
-    limits: MarketLimits,
-    common: &Common,
-) -> std::io::Result<JoinHandle<()>> {
-    let Common { lifecycle, status, clock, engine_done, .. } = common.clone();
-    let gate = MarketData::new(market.items, feed, market.released, status, limits);
-    spawn(&common.lifecycle, "feed", move || match Reactor::new(limits.connections_max as u16) {
-        Ok(mut reactor) => {
-            reactor.listen(listener);
-            gate.run(reactor, clock, &engine_done, &lifecycle, FEED_IDLE);
-        }
-        Err(error) => lifecycle.fail(exit::FAILED, error.to_string()),
-    })
+fn spawn_feed(mut feed: FeedThread, common: &Common) -> std::io::Result<JoinHandle<()>> {
+    common.spawn(Worker::Feed, move |life| feed.run(life))
 }
 
 /// The shadow's wiring, from the configuration.

@@ -1,4 +1,5 @@
-//! The pinned threads: gateway and engine loop on one core, or on a core each, connected by the same rings.
+//! The pinned threads: gateway and engine loop on one core, or on a core each, connected by the same rings. A panic of
+//! one of them ends the process.
 
 use super::error::StartError;
 use crate::config::{Config, Idle};
@@ -7,7 +8,7 @@ use crate::engine::run::{EngineThread, GatewayThread, Idler, Single};
 use crate::faults::fault::JournalFault;
 use crate::gateway::order_entry::{Gateway, GatewayLimits, GatewayState, GatewayWiring};
 use crate::host::clock::Clock;
-use crate::host::threads::{pin_or_warn, spawn};
+use crate::host::threads::{pin_or_warn, spawn_pinned};
 use crate::reactor::ports::ListenerIdx;
 use crate::reactor::uring::Reactor;
 use crate::status::Status;
@@ -43,8 +44,7 @@ pub(super) struct PinnedThreads {
 impl PinnedThreads {
     /// `threads = "single"`: one thread, one io_uring, one core.
     pub(super) fn single(self) -> Result<Vec<JoinHandle<()>>, StartError> {
-        let watched = Arc::clone(&self.lifecycle);
-        let thread = spawn(&watched, "core", move || {
+        let thread = spawn_pinned("core", move || {
             pin_or_warn(self.core);
             let mut clock = self.clock;
             let reactor = match Reactor::new(self.connections_max) {
@@ -67,8 +67,7 @@ impl PinnedThreads {
     pub(super) fn pipeline(self) -> Result<Vec<JoinHandle<()>>, StartError> {
         let engine_stopped = Arc::new(AtomicBool::new(false));
         let gateway_closed = Arc::new(AtomicBool::new(false));
-        let watched = Arc::clone(&self.lifecycle);
-        let engine = spawn(&watched, "engine", {
+        let engine = spawn_pinned("engine", {
             let (lifecycle, status) = (Arc::clone(&self.lifecycle), Arc::clone(&self.status));
             let (mut clock, idle) = (self.clock.clone(), self.idle);
             let (journal, engine, core) = (self.journal, self.engine_loop, self.core);
@@ -90,7 +89,7 @@ impl PinnedThreads {
             }
         })
         .map_err(StartError::Thread)?;
-        let gateway = spawn(&watched, "gateway", move || {
+        let gateway = spawn_pinned("gateway", move || {
             pin_or_warn(self.core + 1);
             let mut clock = self.clock;
             let mut reactor = match Reactor::new(self.connections_max) {

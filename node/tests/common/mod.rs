@@ -4,6 +4,7 @@
 pub(crate) mod abused;
 pub(crate) mod disk;
 pub(crate) mod files;
+pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod process;
 pub(crate) mod raw;

@@ -26,6 +26,7 @@ pub(crate) struct Process {
     log: PathBuf,
     pub orders: SocketAddr,
     pub market: SocketAddr,
+    pub ops: SocketAddr,
     pub seq: u64,
     pub state_hash: String,
 }
@@ -104,6 +105,7 @@ fn ready(child: Child, log: PathBuf, line: &str) -> Process {
     Process {
         orders: field("orders").parse().expect("an address"),
         market: field("market").parse().expect("an address"),
+        ops: field("ops").parse().expect("an address"),
         seq: field("seq").parse().expect("a sequence"),
         state_hash: field("state_hash").to_owned(),
         child: Some(child),

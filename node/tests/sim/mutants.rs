@@ -59,11 +59,13 @@ const MUTANTS: [Mutant; 38] = [
 
 /// Planted faults of what the simulator does not have, real sockets and real files among it, and the test that plants
 /// each and notices it.
-const ELSEWHERE: [(&str, &str); 6] = [
+const ELSEWHERE: [(&str, &str); 8] = [
     ("RightsNotChecked", "book: rules, a_right_that_is_not_checked_is_noticed"),
     ("BudgetSpentByOwn", "book: regressions, a_budget_that_own_asks_spend_is_noticed"),
     ("AcceptAgainAtOnce", "node: accept_limits"),
-    ("NoRoomMade", "node: full_port"),
+    ("NoRoomMade", "node: market_port"),
+    ("BatchStoredTwice", "node: store_writer::tests::a_batch_that_would_be_stored_twice_is_noticed"),
+    ("ItemsPublishedTwice", "node: market_port, a_feed_that_publishes_items_twice_is_noticed"),
     ("SmallFilesKept", "wal: rocks::tests::a_store_whose_small_files_stay_grows_without_bound"),
     ("MergedUnread", "wal: rocks::tests::merging_without_reading_first_ends_every_write"),
 ];

@@ -25,7 +25,7 @@ use book::ids::SessionId;
 use book::state_hash::StateHash;
 use book::testing::workload::rng::Rng;
 use book::units::TsNs;
-use node::gateway::passwords::Verdict;
+use node::gateway::passwords::{Finding, Verdict};
 use std::collections::VecDeque;
 
 /// Steps within which a node without faults must have answered everything.
@@ -372,7 +372,8 @@ impl<'o> World<'o> {
         let Some(node) = &mut self.node else { return };
         while let Ok(attempt) = node.attempts.pop() {
             let right = attempt.session.is_some() && attempt.password == attempt.password_hash;
-            let verdict = Verdict { conn: attempt.conn, session: attempt.session.filter(|_| right) };
+            let finding = attempt.session.filter(|_| right).map_or(Finding::Wrong, Finding::Correct);
+            let verdict = Verdict { conn: attempt.conn, finding };
             let wait_ns = u64::from(self.rng.below(self.options.step_ns_max));
             self.verdicts.push_back((TsNs(self.now.0 + wait_ns), verdict));
         }

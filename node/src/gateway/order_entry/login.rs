@@ -4,7 +4,7 @@
 use super::inbound::Login;
 use super::{Closing, Gateway, ResendState};
 use crate::faults::mutation::{Mutation, Planted};
-use crate::gateway::passwords::{Attempt, Verdict};
+use crate::gateway::passwords::{Attempt, Finding, Verdict};
 use crate::gateway::send_buffer::ControlOutput;
 use crate::reactor::ports::{ConnId, Sockets};
 use api::binary::login::{LoginReject, SessionName};
@@ -42,11 +42,13 @@ impl Gateway {
 
     pub(super) fn poll_verdicts(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
         let mut count = 0;
-        while let Ok(Verdict { conn, session }) = self.wiring.passwords.verdicts.pop() {
+        while let Ok(Verdict { conn, finding }) = self.wiring.passwords.verdicts.pop() {
             count += 1;
-            match session {
-                Some(session) => self.open_session(now, conn, session, reactor),
-                None => {
+            match finding {
+                Finding::Correct(session) => self.open_session(now, conn, session, reactor),
+                // Closed without an answer: a refusal would say that the password is wrong.
+                Finding::NotVerified => self.close(now, conn, DownCause::Disconnect, reactor),
+                Finding::Wrong => {
                     if let Some(address) = self.conn_mut(conn).map(|conn| conn.address) {
                         self.count_login_failure(now, address);
                     }

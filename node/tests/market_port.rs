@@ -1,4 +1,5 @@
-//! A port whose connections are all in use, with the loops of market data in this thread: who makes room for whom.
+//! The port of market data, with its loop in this thread: who makes room for whom where all connections are in use, and
+//! how it begins again.
 
 mod common;
 
@@ -6,16 +7,21 @@ use api::binary::login::SessionName;
 use api::binary::session::SessionLimits;
 use api::binary::soup::PacketKind;
 use api::binary::stream::SessionSeq;
-use book::units::{Seq, TsNs};
+use book::command::{MarketLimits, MarketSpec, MarketStatus};
+use book::event::Event;
+use book::ids::{AssetId, MarketId, Symbol};
+use book::instrument::{Asset, MarketRules};
+use book::units::{Ppm, QtyLots, Seq, Stamp, TsNs, Units};
 use common::raw::login_packet;
-use node::gateway::market_data::{MarketData, MarketLimits};
+use node::gateway::market_data::{MarketData, MarketLimits as PortLimits};
 use node::reactor::ports::Wait;
 use node::reactor::uring::Reactor;
 use node::replica::public_feed::PublicFeed;
+use node::rings::feed_items::FeedItem;
 use node::status::Status;
 use node::status::listeners::Limit;
-use node::status::watermarks::watermarks;
-use rtrb::RingBuffer;
+use node::status::watermarks::{EngineWatermarks, watermarks};
+use rtrb::{Producer, RingBuffer};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -28,6 +34,8 @@ const STEPS: usize = 600;
 struct Port {
     reactor: Reactor,
     market: MarketData,
+    items: Producer<FeedItem>,
+    watermarks: EngineWatermarks,
     status: Arc<Status>,
     address: SocketAddr,
     /// The loop's time: it advances with each step, whatever the clock says.
@@ -40,16 +48,16 @@ impl Port {
         let address = listener.local_addr().expect("the listener has an address");
         let mut reactor = Reactor::new(connections_max).expect("this machine offers io_uring");
         reactor.listen(listener);
-        let (_, readers) = watermarks(Seq(0));
+        let (writers, readers) = watermarks(Seq(0));
         let status = Arc::new(Status::new(readers.clone()));
-        let limits = MarketLimits {
+        let limits = PortLimits {
             connections_max: u32::from(connections_max),
             logins_awaited_per_address_max,
             session: SessionLimits { login_ms: 3_600_000, silence_ms: 3_600_000, heartbeat_ms: 3_600_000 },
         };
-        let items = RingBuffer::new(4).1;
+        let (items_in, items) = RingBuffer::new(4);
         let market = MarketData::new(items, PublicFeed::new(), readers.released, Arc::clone(&status), limits);
-        Self { reactor, market, status, address, now: TsNs(1) }
+        Self { reactor, market, items: items_in, watermarks: writers.engine, status, address, now: TsNs(1) }
     }
 
     fn connect(&self) -> TcpStream {
@@ -158,4 +166,76 @@ fn a_port_that_makes_no_room_is_noticed() {
     plant(None);
     assert!(answered.is_none(), "the planted fault has no effect");
     drop(silent);
+}
+
+/// Commands 1 and 2 add two assets, command 3 a market, and 4 and 5 change its status: each is one message, the first two
+/// none.
+fn item(seq: u64) -> FeedItem {
+    let symbol = |text| Symbol::new(text).expect("valid");
+    let asset = |id| Asset { id: AssetId(id), symbol: symbol(["GOLD", "USD"][id as usize - 1]), scale: 8 };
+    let market = MarketId(1);
+    let event = match seq {
+        1 | 2 => Event::AssetAdded(asset(seq as u32)),
+        3 => {
+            let spec = MarketSpec {
+                symbol: symbol("GOLDUSD"),
+                base: AssetId(1),
+                quote: AssetId(2),
+                tick_e9: 1_000_000_000,
+                lot_e8: 100_000_000,
+                limits: MarketLimits {
+                    qty_min: QtyLots(1),
+                    qty_max: QtyLots(9),
+                    notional_min: Units(0),
+                    price_band: Ppm(0),
+                },
+                maker_fee: Ppm(0),
+                taker_fee: Ppm(0),
+                status: MarketStatus::Trading,
+            };
+            Event::MarketAdded(MarketRules::new(market, &spec, &asset(1), &asset(2)).expect("valid"))
+        }
+        4 => Event::MarketStatusChanged { market, status: MarketStatus::Halt },
+        _ => Event::MarketStatusChanged { market, status: MarketStatus::Trading },
+    };
+    FeedItem { stamp: Stamp { seq: Seq(seq), ts: TsNs(seq) }, event, last: true }
+}
+
+/// A feed that begins again with the state after command 4, while the items of commands 2 to 5 are in the ring.
+fn begun_again() -> Port {
+    let mut port = Port::new(4, 4);
+    let mut state = PublicFeed::new();
+    for seq in 2..=5 {
+        port.items.push(item(seq)).expect("the ring has room");
+    }
+    (1..=4).for_each(|seq| state.apply(&item(seq)));
+    port.watermarks.applied.advance(Seq(5));
+    port.watermarks.durable.advance(Seq(5));
+    port.watermarks.released.advance(Seq(5));
+    port.market.begin_again(state, Seq(4));
+    port
+}
+
+#[test]
+fn a_feed_that_begins_again_publishes_each_item_once() {
+    let mut port = begun_again();
+    port.step();
+    let mut expected = PublicFeed::new();
+    (1..=5).for_each(|seq| expected.apply(&item(seq)));
+    assert!(port.market.is_drained());
+    assert_eq!(port.market.feed().live().next_seq(), expected.live().next_seq());
+    assert_eq!(port.market.feed().stamp(), expected.stamp());
+}
+
+#[cfg(feature = "mutation")]
+#[test]
+fn a_feed_that_publishes_items_twice_is_noticed() {
+    use node::faults::mutation::{Mutation, plant};
+    plant(Some(Mutation::ItemsPublishedTwice));
+    let mut port = begun_again();
+    plant(None);
+    port.step();
+    let mut expected = PublicFeed::new();
+    (1..=5).for_each(|seq| expected.apply(&item(seq)));
+    assert_ne!(port.market.feed().live().next_seq(), expected.live().next_seq());
 }
