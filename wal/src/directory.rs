@@ -8,17 +8,17 @@
 //!
 //! Invariant: opening makes nothing, so a file that is missing after IDENTITY was written is damage.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::durable_file::{sync_dir, write_zeros};
+use crate::durable_file::{append_zeros, create, sync, sync_dir_on};
 use crate::error::{Action, Result, WalError};
 use crate::identity::{FORMAT_NEWEST, Identity};
 use crate::mark::Mark;
-use crate::medium::{Access, FileSystem, Medium};
+use crate::medium::{Access, Existing, FileSystem, Medium};
+use crate::mutation::{Mutation, Planted, planted};
 use crate::segment::Segments;
 use crate::store::Store;
 use crate::table::OpenFor;
@@ -66,25 +66,33 @@ pub enum Ballast {
 impl Directory {
     /// Makes a data directory in an empty or absent place. Everything is durable when this returns, IDENTITY last.
     pub fn create(path: &Path, identity: &Identity, ballast_bytes: u64) -> Result<()> {
+        Directory::create_on(&FileSystem, path, identity, ballast_bytes)
+    }
+
+    /// The same on `medium`, with the database and the lock on the file system.
+    pub fn create_on(medium: &dyn Medium, path: &Path, identity: &Identity, ballast_bytes: u64) -> Result<()> {
         identity.geometry.validate()?;
-        make_dir(path)?;
+        make_dir(medium, path)?;
         let mut entries = fs::read_dir(path).map_err(|source| WalError::io(Action::Open, path, 0, source))?;
         if entries.next().is_some() {
             return Err(WalError::NotEmpty { path: path.to_owned() });
         }
         for name in [HEAD, DB, SNAPSHOTS] {
-            make_dir(&path.join(name))?;
+            make_dir(medium, &path.join(name))?;
         }
-        Segments::create(&path.join(HEAD), identity.owner())?;
+        Segments::create_on(medium, &path.join(HEAD), identity.owner())?;
         Store::create(&path.join(DB))?;
-        Mark::create(&path.join(MARK), identity.timeline, identity.seq_base)?;
-        write_ballast(&path.join(BALLAST), ballast_bytes)?;
+        Mark::create_on(medium, &path.join(MARK), identity.timeline, identity.seq_base)?;
+        write_ballast(medium, &path.join(BALLAST), ballast_bytes)?;
         open_lock(&path.join(LOCK))?;
-        sync_dir(path)?;
-        identity.write(path, IDENTITY)?;
+        if true.planted(Mutation::EntriesUnsynced, |_| false) {
+            sync_dir_on(medium, path)?;
+        }
+        identity.write(medium, path, IDENTITY)?;
         // The parent of a relative path with one component is the empty path, which stands for the current directory.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        sync_dir(parent)
+        planted!(DirectoryNameUnsynced, return Ok(()));
+        sync_dir_on(medium, parent)
     }
 
     /// Opens a data directory for writing and takes its lock. Refused while another process holds the lock.
@@ -115,10 +123,10 @@ impl Directory {
     /// Raises the format of a directory that this process has locked, by one rename of IDENTITY. Durable when this
     /// returns.
     pub fn raise_format(&mut self, format: u32) -> Result<()> {
-        assert!(matches!(self.owner, Owner::Locked(_)), "only the owner of the lock writes");
+        assert!(self.writable(), "only the owner of the lock writes");
         assert!(self.identity.format < format && format <= FORMAT_NEWEST, "a format is only ever raised");
         let identity = Identity { format, ..self.identity };
-        identity.write(&self.path, IDENTITY)?;
+        identity.write(&*self.medium, &self.path, IDENTITY)?;
         self.identity = identity;
         Ok(())
     }
@@ -195,8 +203,10 @@ impl Directory {
         if free_bytes / (BALLAST_ROOM_FACTOR + 1) < ballast_bytes {
             return Ok(Ballast::NoRoom);
         }
-        write_ballast(&path, ballast_bytes)?;
-        sync_dir(&self.path)?;
+        write_ballast(&*self.medium, &path, ballast_bytes)?;
+        if true.planted(Mutation::BallastNameUnsynced, |_| false) {
+            sync_dir_on(&*self.medium, &self.path)?;
+        }
         Ok(Ballast::Recreated)
     }
 }
@@ -205,9 +215,9 @@ fn read_identity(path: &Path) -> Result<Identity> {
     Identity::read(&path.join(IDENTITY))?.ok_or_else(|| WalError::NotInitialised { path: path.to_owned() })
 }
 
-/// Makes a directory that only its owner may enter, because records may be confidential.
-fn make_dir(path: &Path) -> Result<()> {
-    match DirBuilder::new().mode(0o700).create(path) {
+/// Makes a directory, unless it is there already.
+fn make_dir(medium: &dyn Medium, path: &Path) -> Result<()> {
+    match medium.create_dir(path) {
         Err(source) if source.kind() != ErrorKind::AlreadyExists => Err(WalError::io(Action::Create, path, 0, source)),
         _ => Ok(()),
     }
@@ -219,8 +229,8 @@ fn open_lock(path: &Path) -> Result<File> {
     options.open(path).map_err(|source| WalError::io(Action::Open, path, 0, source))
 }
 
-fn write_ballast(path: &Path, ballast_bytes: u64) -> Result<()> {
-    let file = File::create(path).map_err(|source| WalError::io(Action::Create, path, 0, source))?;
-    write_zeros(&file, path, ballast_bytes)?;
-    file.sync_all().map_err(|source| WalError::io(Action::Sync, path, 0, source))
+fn write_ballast(medium: &dyn Medium, path: &Path, ballast_bytes: u64) -> Result<()> {
+    let mut file = create(medium, path, Existing::Replaced)?;
+    append_zeros(&mut *file, path, ballast_bytes)?;
+    sync(&mut *file, path)
 }

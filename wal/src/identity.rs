@@ -19,6 +19,7 @@ use std::path::Path;
 
 use crate::durable_file::replace_file;
 use crate::error::{Action, Damage, Result, WalError};
+use crate::medium::Medium;
 use crate::segment::{Geometry, SegmentOwner};
 use crate::units::{LogOrigin, Lsn, NodeId, Timeline};
 
@@ -83,10 +84,10 @@ impl Identity {
     }
 
     /// Writes the file so that a power cut leaves all of it or none. Durable when this returns.
-    pub fn write(&self, dir: &Path, name: &str) -> Result<()> {
+    pub fn write(&self, medium: &dyn Medium, dir: &Path, name: &str) -> Result<()> {
         let text = self.to_text();
         assert!(Self::parse(dir, &text).is_ok_and(|read| read == *self), "what is written can be read");
-        replace_file(dir, name, text.as_bytes())
+        replace_file(medium, dir, name, text.as_bytes())
     }
 }
 

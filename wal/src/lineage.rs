@@ -15,6 +15,7 @@ use std::path::Path;
 
 use crate::durable_file::create_file;
 use crate::error::{Action, Damage, Result, WalError};
+use crate::medium::{FileSystem, Medium};
 use crate::units::{Lsn, NodeId, Timeline};
 
 pub const LINEAGE_FILE: &str = "LINEAGE";
@@ -50,9 +51,14 @@ impl Lineage {
 
     /// Writes the file into a directory that is being made and has none. Durable when this returns.
     pub fn write_new(&self, directory: &Path) -> Result<()> {
+        self.write_new_on(&FileSystem, directory)
+    }
+
+    /// The same on `medium`.
+    pub fn write_new_on(&self, medium: &dyn Medium, directory: &Path) -> Result<()> {
         let text = self.to_text();
         assert!(Self::parse(text.as_bytes()).as_ref() == Some(self), "what is written can be read");
-        create_file(directory, LINEAGE_FILE, text.as_bytes())
+        create_file(medium, directory, LINEAGE_FILE, text.as_bytes())
     }
 
     fn to_text(&self) -> String {

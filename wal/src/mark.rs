@@ -8,16 +8,16 @@
 //! A log cannot show that its end was cut off, or that it is an old copy; this file can. Invariants: the slots are
 //! written in turn, even counters in slot 0, so a torn write leaves the other slot intact; the mark never falls.
 
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::block::{BLOCK_BYTES, SECTOR_BYTES};
-use crate::durable_file::write_zeros;
+use crate::durable_file::{append, append_zeros, create, sync};
 use crate::error::{Action, Damage, Result, WalError};
-use crate::medium::{Access, FileSystem, Medium, MediumFile};
+use crate::medium::{Access, Existing, FileSystem, Medium, MediumFile};
+use crate::mutation::planted;
 use crate::units::{Lsn, Timeline};
 
 pub const MARK_MAGIC: u32 = u32::from_le_bytes(*b"WMRK");
@@ -91,16 +91,21 @@ pub struct Mark {
 impl Mark {
     /// Makes the file with both slots at `seq` and syncs it. The caller syncs the directory.
     pub fn create(path: &Path, timeline: Timeline, seq: Lsn) -> Result<()> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .map_err(|source| WalError::io(Action::Create, path, 0, source))?;
-        write_zeros(&file, path, MARK_SLOTS * MARK_SLOT_STRIDE_BYTES)?;
+        Mark::create_on(&FileSystem, path, timeline, seq)
+    }
+
+    /// The same on `medium`.
+    pub fn create_on(medium: &dyn Medium, path: &Path, timeline: Timeline, seq: Lsn) -> Result<()> {
+        let mut file = create(medium, path, Existing::Refused)?;
+        // The first counters are the indices of their slots.
         for counter in 0..MARK_SLOTS {
-            write_slot(&file, path, MarkSlot::new(timeline, counter, seq))?;
+            let slot = MarkSlot::new(timeline, counter, seq);
+            assert!(slot.proved(counter), "a slot is sealed before it is written");
+            append(&mut *file, path, slot.as_bytes())?;
+            append_zeros(&mut *file, path, MARK_SLOT_STRIDE_BYTES - size_of::<MarkSlot>() as u64)?;
         }
-        file.sync_all().map_err(|source| WalError::io(Action::Sync, path, 0, source))
+        planted!(MarkUnsynced, return Ok(()));
+        sync(&mut *file, path)
     }
 
     /// Opens the file to advance the mark.

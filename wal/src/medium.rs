@@ -5,9 +5,9 @@
 //! acknowledgement path: the reactor writes frames to the files by itself.
 
 use std::fmt::Debug;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::rocks::Rocks;
@@ -23,6 +23,14 @@ pub enum Access {
     Direct,
 }
 
+/// What happens to a file that already has the name of a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    Replaced,
+    /// The call fails, and the file stays as it is.
+    Refused,
+}
+
 pub trait Medium: Debug + Send + Sync {
     /// Opens an existing file of fixed length.
     fn open_file(&self, path: &Path, access: Access) -> io::Result<Box<dyn MediumFile>>;
@@ -30,8 +38,11 @@ pub trait Medium: Debug + Send + Sync {
     /// Opens an existing table.
     fn open_table(&self, path: &Path, purpose: OpenFor) -> Result<Box<dyn Table>, TableFault>;
 
-    /// Creates an empty file that only its owner may read, and replaces an existing one.
-    fn create_file(&self, path: &Path) -> io::Result<Box<dyn NewFile>>;
+    /// Makes a directory that only its owner may enter, because records may be confidential.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Creates an empty file that only its owner may read.
+    fn create_file(&self, path: &Path, existing: Existing) -> io::Result<Box<dyn NewFile>>;
 
     /// Opens an existing file to read it from its beginning.
     fn read_file(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
@@ -91,9 +102,17 @@ impl Medium for FileSystem {
         Ok(Box::new(Rocks::open(path, purpose)?))
     }
 
-    fn create_file(&self, path: &Path) -> io::Result<Box<dyn NewFile>> {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(0o700).create(path)
+    }
+
+    fn create_file(&self, path: &Path, existing: Existing) -> io::Result<Box<dyn NewFile>> {
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
+        options.write(true).mode(0o600);
+        match existing {
+            Existing::Replaced => options.create(true).truncate(true),
+            Existing::Refused => options.create_new(true),
+        };
         Ok(Box::new(AppendedFile { file: options.open(path)?, bytes: 0 }))
     }
 

@@ -42,6 +42,40 @@ planted_faults! {
     SmallFilesKept,
     /// Files of the store are merged without having been read before.
     MergedUnread,
+    /// The link of the head's last frame is not compared with the frame before it.
+    LastLinkUnchecked,
+    /// The head's copy of the store's last frame may differ from it.
+    StoredCopyUnchecked,
+    /// The first frame after a loaded state need not link to it.
+    StartLinkUnchecked,
+    /// A file that is replaced gets its final name before its bytes are synced.
+    ReplacedUnsynced,
+    /// The directory is not synced after a file in it was replaced, IDENTITY and QUARANTINE among them.
+    ReplacedNameUnsynced,
+    /// A new LINEAGE is not synced.
+    CreatedUnsynced,
+    /// The directory is not synced after LINEAGE was created in it.
+    CreatedNameUnsynced,
+    /// A new segment is not synced.
+    SegmentUnsynced,
+    /// The directory of new segments is not synced.
+    SegmentNamesUnsynced,
+    /// A new mark is not synced.
+    MarkUnsynced,
+    /// A data directory gets its IDENTITY before the names of its other files are durable.
+    EntriesUnsynced,
+    /// The directory above a new data directory is not synced.
+    DirectoryNameUnsynced,
+    /// The directory is not synced after the ballast was written again.
+    BallastNameUnsynced,
+    /// The directory is not synced after a snapshot was deleted.
+    RemovalUnsynced,
+    /// The checksum of a snapshot's header is not compared.
+    SnapshotHeaderUnchecked,
+    /// The checksum of a snapshot's piece is not compared.
+    SnapshotPieceUnchecked,
+    /// The hash over a snapshot file is not compared.
+    SnapshotHashUnchecked,
 }
 
 /// The hook that replaces a value.

@@ -15,6 +15,7 @@ use std::path::Path;
 
 use crate::durable_file::replace_file;
 use crate::error::{Action, Damage, Result, WalError};
+use crate::medium::{FileSystem, Medium};
 use crate::units::Lsn;
 
 pub const QUARANTINE_FILE: &str = "QUARANTINE";
@@ -82,9 +83,14 @@ impl Quarantine {
 
     /// Replaces the file. Durable when this returns.
     pub fn write(&self, directory: &Path) -> Result<()> {
+        self.write_on(&FileSystem, directory)
+    }
+
+    /// The same on `medium`.
+    pub fn write_on(&self, medium: &dyn Medium, directory: &Path) -> Result<()> {
         let text = self.to_text();
         assert!(Self::parse(&text).as_ref() == Some(self), "what is written can be read");
-        replace_file(directory, QUARANTINE_FILE, text.as_bytes())
+        replace_file(medium, directory, QUARANTINE_FILE, text.as_bytes())
     }
 
     /// The contents of the file.

@@ -11,7 +11,7 @@
 //! never change after creation, so fdatasync has no metadata to write. To which use of the segment a frame belongs
 //! follows from its sequence and its link alone.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,9 +19,10 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::block::{BLOCK_BYTES, Block, SECTOR_BYTES, blocks};
-use crate::durable_file::{sync_dir, write_zeros};
+use crate::durable_file::{append, append_zeros, create, sync, sync_dir_on};
 use crate::error::{Action, ConfigFault, Damage, Result, WalError};
-use crate::medium::{Access, FileSystem, Medium, MediumFile};
+use crate::medium::{Access, Existing, FileSystem, Medium, MediumFile};
+use crate::mutation::planted;
 use crate::units::{Lsn, NodeId, Place, SegmentIdx, Timeline};
 
 pub const SEGMENT_MAGIC: u32 = u32::from_le_bytes(*b"WSEG");
@@ -131,13 +132,19 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// Makes the files: each is filled with zeros, gets its header block and is synced; then the directory is synced.
+    /// Makes the files: each gets its header, is filled with zeros and synced; then the directory is synced.
     pub fn create(dir: &Path, owner: SegmentOwner) -> Result<()> {
+        Segments::create_on(&FileSystem, dir, owner)
+    }
+
+    /// The same on `medium`.
+    pub fn create_on(medium: &dyn Medium, dir: &Path, owner: SegmentOwner) -> Result<()> {
         owner.geometry.validate()?;
         for ordinal in 0..owner.geometry.segment_count {
-            create_segment(dir, owner, SegmentIdx(ordinal))?;
+            create_segment(medium, dir, owner, SegmentIdx(ordinal))?;
         }
-        sync_dir(dir)
+        planted!(SegmentNamesUnsynced, return Ok(()));
+        sync_dir_on(medium, dir)
     }
 
     /// Opens the files and compares each header with `owner`. Writes nothing.
@@ -209,17 +216,13 @@ impl Segments {
     }
 }
 
-fn create_segment(dir: &Path, owner: SegmentOwner, idx: SegmentIdx) -> Result<()> {
+fn create_segment(medium: &dyn Medium, dir: &Path, owner: SegmentOwner, idx: SegmentIdx) -> Result<()> {
     let path = dir.join(idx.file_name());
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&path)
-        .map_err(|source| WalError::io(Action::Create, &path, 0, source))?;
-    write_zeros(&file, &path, owner.geometry.segment_bytes)?;
-    let header = SegmentHeader::new(owner, idx);
-    file.write_all_at(header.as_bytes(), 0).map_err(|source| WalError::io(Action::Write, &path, 0, source))?;
-    file.sync_all().map_err(|source| WalError::io(Action::Sync, &path, 0, source))
+    let mut file = create(medium, &path, Existing::Refused)?;
+    append(&mut *file, &path, SegmentHeader::new(owner, idx).as_bytes())?;
+    append_zeros(&mut *file, &path, owner.geometry.segment_bytes - SEGMENT_HEADER_BYTES as u64)?;
+    planted!(SegmentUnsynced, return Ok(()));
+    sync(&mut *file, &path)
 }
 
 fn open_segment(

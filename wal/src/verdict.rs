@@ -80,7 +80,8 @@ fn walk(frames: &[FramePlace], mut tail: Tail) -> Result<Vec<FramePlace>, Refusa
         let seq = tail.seq.next();
         let from = frames.partition_point(|frame| frame.seq_first < seq);
         let Some(frame) = frames.get(from).filter(|frame| frame.seq_first == seq) else { return Ok(walked) };
-        if frame.chain_prev != tail.chain {
+        let links = frame.chain_prev == tail.chain;
+        if !links.planted(Mutation::LastLinkUnchecked, |links| links || frames.last() == Some(frame)) {
             return Err(Refusal { place: frame.place, seq, damage: Damage::ChainBroken });
         }
         walked.push(*frame);
@@ -91,7 +92,7 @@ fn walk(frames: &[FramePlace], mut tail: Tail) -> Result<Vec<FramePlace>, Refusa
 /// Where both the store and the head hold the store's last frame, the two must be equal.
 fn check_stored(scan: &HeadScan, stored: Tail) -> Result<(), Refusal> {
     match scan.stored {
-        Some(frame) if frame.hash != stored.chain => {
+        Some(frame) if (frame.hash != stored.chain).planted(Mutation::StoredCopyUnchecked, |_| false) => {
             Err(Refusal { place: frame.place, seq: frame.seq_first, damage: Damage::ChainBroken })
         }
         _ => Ok(()),

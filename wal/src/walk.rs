@@ -7,6 +7,7 @@ use zerocopy::IntoBytes;
 use crate::block::{Block, blocks};
 use crate::error::{Damage, Result, WalError};
 use crate::frame::{FRAME_BYTES_MAX, Frame};
+use crate::mutation::{Mutation, Planted};
 use crate::scan::FramePlace;
 use crate::segment::Segments;
 use crate::store::{FrameCursor, Store};
@@ -115,7 +116,9 @@ fn before(frame: &Frame<'_>) -> Tail {
 
 fn check_link(store: &Store, after: &mut Option<Tail>, found: Tail) -> Result<()> {
     match after.take() {
-        Some(after) if after != found => Err(WalError::damaged(store.path(), 0, after.seq.next(), Damage::ChainBroken)),
+        Some(after) if (after != found).planted(Mutation::StartLinkUnchecked, |_| false) => {
+            Err(WalError::damaged(store.path(), 0, after.seq.next(), Damage::ChainBroken))
+        }
         _ => Ok(()),
     }
 }

@@ -121,6 +121,51 @@ fn a_missing_or_moved_piece_is_refused() {
     assert_eq!(read(&bad).expect_err("two are swapped").kind(), ErrorKind::Damaged);
 }
 
+/// Before anything of it is believed.
+#[test]
+fn a_header_is_proved_when_the_file_is_opened() {
+    let dir = dir();
+    let file = write(dir.path(), header(42), &pieces());
+    let intact = fs::read(&file.path).expect("readable");
+    let bad = dir.path().join("bad");
+    for at in 0..192 {
+        let mut bytes = intact.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(&bad, &bytes).expect("written");
+        let error = SnapshotReader::open(&bad).err().expect("a flip in the header");
+        assert_eq!(error.kind(), ErrorKind::Damaged, "a flip at {at}: {error}");
+    }
+}
+
+#[test]
+fn no_piece_is_returned_before_its_checksum_is_proved() {
+    let dir = dir();
+    let file = write(dir.path(), header(42), &pieces());
+    let intact = fs::read(&file.path).expect("readable");
+    let bad = dir.path().join("bad");
+    let mut end = 192;
+    for idx in 0..pieces().len() {
+        end += 16 + u32::from_le_bytes(intact[end + 8..end + 12].try_into().expect("four bytes")) as usize;
+        let mut bytes = intact.clone();
+        bytes[end - 1] ^= 1;
+        fs::write(&bad, &bytes).expect("written");
+        let mut reader = SnapshotReader::open(&bad).expect("the header is intact");
+        for _ in 0..idx {
+            assert!(reader.next_piece().expect("pieces before it are intact").is_some());
+        }
+        assert_eq!(reader.next_piece().expect_err("a flip in the piece").kind(), ErrorKind::Damaged, "piece {idx}");
+    }
+}
+
+#[cfg(feature = "mutation")]
+#[test]
+fn checksums_that_are_not_compared_are_noticed() {
+    use wal::mutation::Mutation::*;
+    common::assert_noticed(SnapshotHeaderUnchecked, a_header_is_proved_when_the_file_is_opened);
+    common::assert_noticed(SnapshotPieceUnchecked, no_piece_is_returned_before_its_checksum_is_proved);
+    common::assert_noticed(SnapshotHashUnchecked, a_missing_or_moved_piece_is_refused);
+}
+
 #[test]
 fn a_later_version_is_reported_as_one() {
     let dir = dir();

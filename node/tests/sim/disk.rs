@@ -23,7 +23,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use wal::frame::Frame;
-use wal::medium::{Access, Medium, MediumFile, NewFile};
+use wal::medium::{Access, Existing, Medium, MediumFile, NewFile};
 use wal::table::{Change, Family, OpenFor, Table, TableFault};
 
 /// The disk of all processes of a simulation.
@@ -280,8 +280,16 @@ impl Medium for Disk {
         Ok(Box::new(OpenTable { disk: self.clone(), seen }))
     }
 
-    fn create_file(&self, path: &Path) -> io::Result<Box<dyn NewFile>> {
+    /// Names of files are all that this disk has.
+    fn create_dir(&self, _path: &Path) -> io::Result<()> {
+        self.with(|_| Ok(()))
+    }
+
+    fn create_file(&self, path: &Path, existing: Existing) -> io::Result<Box<dyn NewFile>> {
         self.with(|state| {
+            if existing == Existing::Refused && state.names.contains_key(path) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
             let id = state.add(FileState::default());
             state.name(path, Some(id));
             let file: Box<dyn NewFile> = Box::new(GrowingFile { disk: self.clone(), id });

@@ -2,6 +2,7 @@
 
 use crate::error::{Action, Result, WalError};
 use crate::medium::{FileSystem, Medium};
+use crate::mutation::planted;
 use crate::units::{Lsn, Timeline};
 use std::path::{Path, PathBuf};
 
@@ -58,6 +59,7 @@ pub fn remove(file: &SnapshotFile) -> Result<()> {
 /// Deletes a snapshot on `medium`. Durable when this returns.
 pub fn remove_on(medium: &dyn Medium, file: &SnapshotFile) -> Result<()> {
     medium.remove(&file.path).map_err(|source| WalError::io(Action::Remove, &file.path, 0, source))?;
+    planted!(RemovalUnsynced, return Ok(()));
     sync_entries(medium, &file.path)
 }
 

@@ -3,7 +3,7 @@
 //! Invariant: the file gets its final name in [`SnapshotWriter::finish`], after every byte is synced.
 
 use crate::error::{Action, Result, WalError};
-use crate::medium::{FileSystem, Medium, NewFile};
+use crate::medium::{Existing, FileSystem, Medium, NewFile};
 use crate::mutation::planted;
 use crate::snapshot::files::{self, SnapshotFile};
 use crate::snapshot::format::{
@@ -48,7 +48,7 @@ impl SnapshotWriter {
     pub fn create_on(medium: Arc<dyn Medium>, dir: &Path, header: SnapshotHeader) -> Result<Self> {
         let path = dir.join(files::name_of(header.timeline, header.tail.seq));
         let temporary = files::temporary_of(&path);
-        let created = medium.create_file(&temporary);
+        let created = medium.create_file(&temporary, Existing::Replaced);
         let file = created.map_err(|source| WalError::io(Action::Create, &temporary, 0, source))?;
         let compressor =
             Compressor::new(ZSTD_LEVEL).map_err(|source| WalError::io(Action::Create, &temporary, 0, source))?;

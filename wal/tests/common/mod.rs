@@ -28,6 +28,16 @@ pub(crate) fn config() -> HeadConfig {
     HeadConfig { timeline: TIMELINE, geometry: GEOMETRY, frame_bytes_max: 2 * 4096, frames_in_flight_max: 4 }
 }
 
+/// Asserts that `test` fails with this fault planted. It must pass without.
+#[cfg(feature = "mutation")]
+pub(crate) fn assert_noticed(fault: wal::mutation::Mutation, test: fn()) {
+    test();
+    wal::mutation::plant(Some(fault));
+    let outcome = std::panic::catch_unwind(test);
+    wal::mutation::plant(None);
+    assert!(outcome.is_err(), "{fault:?} is not noticed");
+}
+
 pub(crate) fn new_directory() -> (TempDir, PathBuf) {
     let temp = TempDir::new().expect("a temporary directory can be made");
     let path = temp.path().join("data");
