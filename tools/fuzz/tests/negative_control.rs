@@ -4,7 +4,7 @@
 
 use api::mutation::{Mutation, plant};
 use book::codec::{CodecError, Record};
-use fuzz::round::{Finding, run};
+use fuzz::round::{Finding, examine, run};
 use fuzz::target::{Outcome, Target};
 use fuzz::targets::{command, engine, frame, soup};
 use wal::frame::{FrameFault, FrameHeader};
@@ -121,4 +121,25 @@ fn a_level_total_that_does_not_fit_is_found() {
     let Finding { input, message } = found.expect_err("so many inputs reach a total that does not fit");
     println!("found after {:.1} s, with {} bytes", started.elapsed().as_secs_f64(), input.len());
     assert!(message.contains("a level sums its orders"), "{message}");
+}
+
+/// An input that is stored for a fault finds it, however the meaning of bytes was extended since.
+#[test]
+fn a_quote_budget_that_own_asks_spend_is_found_by_its_stored_input() {
+    let input = include_bytes!("../regressions/engine/quote-budget-spent-by-own-asks");
+    book::mutation::plant(Some(book::mutation::Mutation::BudgetSpentByOwn));
+    let found = examine(&engine::TARGET, input);
+    book::mutation::plant(None);
+    let Finding { message, .. } = found.expect_err("what the order pays is not held");
+    assert!(message.contains("broken invariant"), "{message}");
+}
+
+/// Keys act in the inputs, and one without the right is told from one with it.
+#[test]
+fn an_actor_whose_right_is_not_checked_is_found() {
+    book::mutation::plant(Some(book::mutation::Mutation::RightsNotChecked));
+    let found = run(&engine::TARGET, SEED, engine::TARGET.round_inputs);
+    book::mutation::plant(None);
+    let Finding { message, .. } = found.expect_err("an act of nobody has an effect");
+    assert!(message.contains("an act of nobody is refused"), "{message}");
 }

@@ -33,9 +33,10 @@ fn check(input: &[u8]) -> Outcome {
     if exchange.rested.is_empty() { Outcome::Refused } else { Outcome::Decoded }
 }
 
-/// Days of a few steps: orders that rest, trade, change and end, in each of the opening's markets.
+/// Days of a few steps: orders that rest, trade, change and end, in each of the opening's markets; and one of API keys.
 fn seeds() -> Vec<Vec<u8>> {
-    (1..=opening::MARKETS).flat_map(|market| [quiet(market), lively(market)]).collect()
+    let days = (1..=opening::MARKETS).flat_map(|market| [quiet(market), lively(market)]);
+    days.chain([keyed()]).collect()
 }
 
 /// The number operands of one, of a hundred, and of a hundred million.
@@ -83,6 +84,26 @@ fn lively(market: u8) -> Vec<u8> {
         step(kind::MASS_CANCEL, &[&[4, 1, 0]]),
         step(kind::SESSION_DOWN, &[&[0, 2]]),
         step(kind::ADMIN, &[&[16, 2, 1, 77], &ONE]),
+    ]
+    .concat()
+}
+
+/// A log that is opened and raised to the newest rules; then a key of an account with an order cancels it, pays out,
+/// and gives itself up.
+fn keyed() -> Vec<u8> {
+    let (ops, node, key) = (0, 2, 3);
+    [
+        step(kind::OPENED, &[&[12], &ONE, &LARGE]),
+        step(kind::ACTED, &[&[node, 0], &[8, 1]]),
+        step(kind::ACTED, &[&[ops, 0], &[7, 2, 1, 7, 1], &[0, 0]]),
+        limit(2, 1, 0, ONE, HUNDRED),
+        step(kind::ACTED, &[&[key, 1], &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20]]),
+        limit(2, 1, 0, ONE, HUNDRED),
+        step(kind::ACTED, &[&[key, 1], &[4, 0, 1, 9], &ONE]),
+        step(kind::START_AGAIN, &[]),
+        step(kind::ACTED, &[&[key, 1], &[3, 1]]),
+        step(kind::ACTED, &[&[key, 1], &[6, 1]]),
+        step(kind::ACTED, &[&[key, 1], &[3, 0]]),
     ]
     .concat()
 }

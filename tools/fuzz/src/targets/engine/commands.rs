@@ -1,5 +1,5 @@
-//! Bytes to commands: every command and every administrator's change there is, with operands at the ends of what their
-//! types hold.
+//! Bytes to commands: every command, every administrator's change and every actor there is, with operands at the ends
+//! of what their types hold.
 //!
 //! Invariant: a session that is named exists, because the gateway has no other; accounts, markets, assets and orders
 //! need not exist, because clients and administrators name them.
@@ -7,14 +7,16 @@
 use super::operands::Operands;
 use book::command::*;
 use book::engine::Engine;
-use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
+use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, OrderId, SessionId, Symbol, UserName};
 use book::reject::RejectReason;
+use book::rules::Rules;
 use book::units::{Ppm, PriceTicks, QtyLots, TsNs, UNITS_MAX, Units};
 
 /// Bytes of one step: the kind, then its operands.
 pub(super) const STEP_BYTES: usize = 16;
 
 /// The first byte of a step. Every other byte means one of these too, so the order of the list is the weight of each.
+/// Kinds are only ever appended, because stored inputs keep their meaning.
 pub(super) mod kind {
     pub(crate) const PLACE: u8 = 0;
     pub(crate) const CANCEL: u8 = 6;
@@ -29,7 +31,9 @@ pub(super) mod kind {
     pub(crate) const ADMIN: u8 = 18;
     pub(crate) const WAIT: u8 = 21;
     pub(crate) const START_AGAIN: u8 = 22;
-    pub(crate) const COUNT: u8 = 24;
+    pub(crate) const ACTED: u8 = 24;
+    pub(crate) const OPENED: u8 = 27;
+    pub(crate) const COUNT: u8 = 28;
 }
 
 /// One step of an input.
@@ -62,6 +66,8 @@ pub(super) fn read(step: &[u8], engine: &Engine, orders: &[OrderId]) -> Step {
         kind::CHECK => Command::Check(Check { hash: reader.hash() }),
         kind::ADMIN..kind::WAIT => Command::Admin(Box::new(reader.admin())),
         kind::WAIT => return Step::Wait { ns: reader.operands.number() },
+        kind::ACTED..kind::OPENED => Command::Acted(Box::new(reader.acted())),
+        kind::OPENED => Command::Opened(Box::new(reader.opened())),
         _ => return Step::StartAgain,
     })
 }
@@ -315,6 +321,61 @@ impl Reader<'_> {
             15 => Admin::RevokeKey { key: self.operands.pick(&NAMES).to_owned() },
             16 => Admin::Withdraw(self.funds_move()),
             _ => Admin::Deposit(self.funds_move()),
+        }
+    }
+
+    fn opened(&mut self) -> Opened {
+        let build = "b".repeat(usize::from(self.operands.byte()) % (BUILD_BYTES_MAX + 1));
+        Opened { build, format: self.operands.number() as u32, wall: TsNs(self.operands.number()) }
+    }
+
+    /// An act of the operators, of the node, or of a key, which mostly is there and acts for its own account.
+    fn acted(&mut self) -> Acted {
+        let (by, key) = (self.operands.byte(), KeyId(self.operands.upto(self.engine.keys().len() + 1)));
+        let actor = match by % 8 {
+            0..2 => Actor::Ops,
+            2 => Actor::Node,
+            _ => Actor::Key(key),
+        };
+        let own = self.engine.keys().get(key).map(|key| key.spec.account).filter(|_| by < 240);
+        let act = self.act(own);
+        let text = "t".repeat(usize::from(self.operands.byte()) % (ACTED_TEXT_BYTES_MAX + 1));
+        Acted { actor, method: text.clone(), address: text.clone(), request_id: text, act }
+    }
+
+    /// What a key may do, for `own` account where there is one; the steps of the rules; or any other act.
+    fn act(&mut self, own: Option<AccountId>) -> Act {
+        let kind = self.operands.byte() % 10;
+        let mut account = || own.unwrap_or_else(|| AccountId(self.operands.upto(self.engine.accounts().len() + 1)));
+        Act::Admin(match kind {
+            0..3 => {
+                let account = account();
+                return Act::MassCancel(self.door_cancel(account));
+            }
+            3 => Admin::SetAccountBlock { account: account(), blocked: self.operands.flag() },
+            4..6 => {
+                let account = account();
+                Admin::Withdraw(FundsMove { account, ..self.funds_move() })
+            }
+            6 => Admin::RevokeKey { key: self.operands.pick(&NAMES).to_owned() },
+            7 => Admin::AddKey(self.key_spec()),
+            8 => Admin::SetRules { version: self.operands.pick(&Rules::ALL).version() },
+            _ => self.admin(),
+        })
+    }
+
+    /// A mass cancel as the HTTP port makes it, which has no session; or any other.
+    fn door_cancel(&mut self, account: AccountId) -> MassCancel {
+        let mass = self.mass_cancel();
+        match self.operands.flag() {
+            true => mass,
+            false => MassCancel {
+                session: SessionId::NONE,
+                cl_ord_id: ClOrdId(0),
+                scope: MassScope::Account,
+                account,
+                ..mass
+            },
         }
     }
 

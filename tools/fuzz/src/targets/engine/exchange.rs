@@ -2,7 +2,8 @@
 //! applies the bytes of the log, and a client that follows the live stream.
 //!
 //! Invariants, after every command: the state verifies; live and shadow have the same state, the same answers and the
-//! same numbers of streams; the feed's books, the client's books and the engine's books are the same.
+//! same numbers of streams; the feed's books, the client's books and the engine's books are the same. An act of nobody
+//! who could have a right to it is refused and changes nothing.
 
 use super::super::depth::check_sums;
 use api::binary::depth::{Depth, DepthBook};
@@ -11,10 +12,11 @@ use api::binary::orders::Answer;
 use api::binary::stream::SessionSeq;
 use api::instruments::{Instrument, WIRE_AMOUNT_MAX};
 use book::codec::{self, PayloadVersion};
-use book::command::{Command, Side};
+use book::command::{Act, Actor, Admin, Command, Side};
 use book::engine::{Capacity, Engine, Market};
 use book::event::{Event, Sink};
-use book::ids::{OrderId, SessionId};
+use book::ids::{AccountId, OrderId, SessionId};
+use book::reject::{AdminReason, RejectReason};
 use book::snapshot::{Loader, Section};
 use book::units::{Seq, Stamp, TsNs};
 use node::replica::mass_cancels::Continuations;
@@ -111,7 +113,9 @@ impl Exchange {
         let len =
             codec::encode(PayloadVersion::Two, stamp.ts, command, &mut record).expect("every command fits a record");
         let mut live = LiveEvents::default();
+        let is_of_nobody = is_of_nobody(&self.engine, command);
         self.engine.apply(stamp, command, &mut live);
+        assert!(!is_of_nobody || is_refusal(&live.0), "an act of nobody is refused: {:?}", live.0);
         let mut output = Output::default();
         self.translator.translate(stamp, &live.0, &mut output);
         self.follow(stamp, &record[..len], &live.0, &output.answers);
@@ -191,6 +195,39 @@ impl Exchange {
 impl Default for Exchange {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Whether an act is of the node or of a key that can have no right to it. A key that could have the right may still
+/// lack the permission.
+fn is_of_nobody(engine: &Engine, command: &Command) -> bool {
+    let Command::Acted(acted) = command else { return false };
+    match acted.actor {
+        Actor::Ops => false,
+        Actor::Node => !matches!(acted.act, Act::Admin(Admin::SetRules { .. })),
+        Actor::Key(id) => {
+            let owner = engine.keys().get(id).filter(|key| !key.revoked).map(|key| key.spec.account);
+            owner.is_none() || account_of(&acted.act, engine) != owner
+        }
+    }
+}
+
+/// The account that an act is about, for acts that a key may do.
+fn account_of(act: &Act, engine: &Engine) -> Option<AccountId> {
+    match act {
+        Act::MassCancel(mass) => Some(mass.account),
+        Act::Admin(Admin::SetAccountBlock { account, .. }) => Some(*account),
+        Act::Admin(Admin::Withdraw(funds)) => Some(funds.account),
+        Act::Admin(Admin::RevokeKey { key }) => engine.keys().find(key).map(|key| key.spec.account),
+        Act::Admin(_) => None,
+    }
+}
+
+fn is_refusal(events: &[Event]) -> bool {
+    match events {
+        [Event::AdminRejected { reason }] => *reason == AdminReason::NotAuthorised,
+        [Event::Rejected(rejected)] => rejected.reason == RejectReason::NotAuthorised,
+        _ => false,
     }
 }
 
