@@ -20,6 +20,12 @@ pub fn make(path: &Path, mode: u32) -> Result<()> {
     touched.iter().try_for_each(|directory| File::open(directory)?.sync_all())
 }
 
+/// Makes the name of `path`, a new file or directory, survive a power cut.
+pub fn sync_name(path: &Path) -> Result<()> {
+    let path = std::path::absolute(path)?;
+    File::open(path.parent().unwrap_or(&path))?.sync_all()
+}
+
 /// The directories to sync: the one that gets a new entry, then those that will be made. None where `path` exists.
 fn touched(path: &Path) -> Vec<PathBuf> {
     let missing = path.ancestors().take_while(|directory| !directory.exists()).count();
@@ -49,5 +55,9 @@ mod tests {
         make(&deep, PRIVATE).expect("there already");
         fs::write(place.path().join("file"), "").expect("ours");
         make(&place.path().join("file/below"), PRIVATE).expect_err("a file is not a directory");
+        sync_name(&place.path().join("file")).expect("synced");
+        sync_name(Path::new("Cargo.toml")).expect("a relative name is of the current directory");
+        sync_name(Path::new("/")).expect("the root has no directory above it");
+        sync_name(&place.path().join("gone/file")).expect_err("no such directory");
     }
 }

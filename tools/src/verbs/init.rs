@@ -218,7 +218,10 @@ impl Plan {
         let dir = self.token.parent().context("the token is in a directory")?;
         DirBuilder::new().mode(0o700).create(dir).with_context(|| format!("making {}", dir.display()))?;
         let token = Secret::new_token().context("drawing the admin token: the system gives no randomness")?;
-        token.write_new(&self.token).with_context(|| format!("writing {}", self.token.display()))
+        let written = token.write_new(&self.token).and_then(|()| durable_directory::sync_name(&self.token));
+        written
+            .and_then(|()| durable_directory::sync_name(dir))
+            .with_context(|| format!("writing {}", self.token.display()))
     }
 
     fn write_config(&self) -> Result<()> {
@@ -229,6 +232,6 @@ impl Plan {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&self.config);
         let mut file = file.with_context(context)?;
         file.write_all(self.text.as_bytes()).and_then(|()| file.sync_all()).with_context(context)?;
-        Ok(())
+        durable_directory::sync_name(&self.config).with_context(context)
     }
 }
