@@ -201,11 +201,11 @@ fn item(seq: u64) -> FeedItem {
     FeedItem { stamp: Stamp { seq: Seq(seq), ts: TsNs(seq) }, event, last: true }
 }
 
-/// A feed that begins again with the state after command 4, while the items of commands 2 to 5 are in the ring.
+/// A feed that begins again with the state after command 4, while the items of commands 4 and 5 are in the ring.
 fn begun_again() -> Port {
     let mut port = Port::new(4, 4);
     let mut state = PublicFeed::new();
-    for seq in 2..=5 {
+    for seq in 4..=5 {
         port.items.push(item(seq)).expect("the ring has room");
     }
     (1..=4).for_each(|seq| state.apply(&item(seq)));

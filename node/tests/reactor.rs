@@ -3,6 +3,7 @@
 use node::faults::fault::JournalFault;
 use node::reactor::ports::{ConnId, Done, Journaling, ListenerIdx, PauseCause, Sockets, Wait};
 use node::reactor::uring::Reactor;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use wal::frame::Frame;
 use wal::head::{Head, HeadConfig, HeadPosition};
 use wal::identity::{FORMAT_NEWEST, Identity};
 use wal::medium::Access;
+use wal::poison::WriteFault;
 use wal::segment::Geometry;
 use wal::units::{Lsn, NodeId, Timeline};
 
@@ -159,4 +161,46 @@ fn frames_become_durable_and_are_on_disk() {
     .expect("the log is intact");
     assert_eq!(seen, (1..=20).collect::<Vec<_>>());
     assert!(Frame::decode(&[]).is_err());
+}
+
+/// The outcome of one frame whose segment takes every write, and fails every sync, as the null device does. The other
+/// segment is a file that could be synced.
+fn frame_that_cannot_be_synced() -> Result<Lsn, WriteFault> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let null = OpenOptions::new().write(true).open("/dev/null").expect("this machine has a null device");
+    let other = File::create_new(dir.path().join("other")).expect("the path is new");
+    let geometry = Geometry { segment_count: 2, segment_bytes: 1 << 20 };
+    let config = HeadConfig { timeline: Timeline(1), geometry, frame_bytes_max: 64 << 10, frames_in_flight_max: 4 };
+    let position = HeadPosition::fresh(NodeId([7; 16]), Timeline(1), Lsn(0));
+    let head = Head::new(config, position).expect("a valid configuration");
+    let mut reactor = reactor().with_journal(head, vec![null, other], JournalFault::default());
+    reactor.head_mut().append(Lsn(1), b"record");
+    assert_eq!(reactor.write_journal(), 1);
+    for _ in 0..1_000 {
+        reactor.poll(WAIT).expect("the ring works");
+        if let Some(poisoned) = reactor.poisoned() {
+            return Err(poisoned.fault);
+        }
+        if reactor.head().seq_durable() == Lsn(1) {
+            return Ok(Lsn(1));
+        }
+    }
+    panic!("neither durable nor failed in 1,000 polls");
+}
+
+#[test]
+fn a_frame_is_durable_by_a_sync_of_its_own_segment_alone() {
+    assert_eq!(frame_that_cannot_be_synced(), Err(WriteFault::Sync(libc::EINVAL)));
+}
+
+#[cfg(feature = "mutation")]
+#[test]
+fn syncs_that_are_missing_or_of_another_file_are_noticed() {
+    use node::faults::mutation::{Mutation, plant};
+    for fault in [Mutation::SyncMissing, Mutation::SyncOfOtherSegment] {
+        plant(Some(fault));
+        let outcome = frame_that_cannot_be_synced();
+        plant(None);
+        assert_eq!(outcome, Ok(Lsn(1)), "with {fault:?} a frame is durable without its sync");
+    }
 }

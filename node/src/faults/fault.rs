@@ -6,7 +6,7 @@
 
 use book::units::Seq;
 #[cfg(feature = "fault-injection")]
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[cfg(feature = "fault-injection")]
 use std::sync::{Mutex, PoisonError};
 
@@ -161,6 +161,9 @@ pub struct PanicFault;
 /// The threads that will panic, and after how many more pieces of work.
 #[cfg(feature = "fault-injection")]
 static PANICS: Mutex<Vec<(String, u64)>> = Mutex::new(Vec::new());
+/// Whether there is one, so that the loops of other tests take no lock.
+#[cfg(feature = "fault-injection")]
+static PANICS_ARMED: AtomicBool = AtomicBool::new(false);
 
 #[cfg(not(feature = "fault-injection"))]
 impl PanicFault {
@@ -174,11 +177,15 @@ impl PanicFault {
         let nth = nth.parse().ok().filter(|nth| 0 < *nth);
         let nth = nth.ok_or_else(|| "PINION_FAULT: panic needs a count above zero".to_owned())?;
         PANICS.lock().unwrap_or_else(PoisonError::into_inner).push((thread.to_owned(), nth));
+        PANICS_ARMED.store(true, Ordering::Release);
         Ok(())
     }
 
     /// One piece of work of the thread.
     pub fn strike(thread: &str) {
+        if !PANICS_ARMED.load(Ordering::Acquire) {
+            return;
+        }
         let mut panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(idx) = panics.iter().position(|(name, _)| name == thread) else { return };
         panics[idx].1 -= 1;

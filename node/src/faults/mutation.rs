@@ -38,6 +38,18 @@ book::planted_faults! {
     BatchStoredTwice,
     /// A feed that begins again publishes items a second time that the state it begins with contains.
     ItemsPublishedTwice,
+    /// The gateway goes by a change of reference data before its command is released.
+    ControlBeforeRelease,
+    /// The hash of a state that a snapshot gave is not compared with the one in its header.
+    StateHashUnchecked,
+    /// The sequence of a state that a snapshot gave is not compared with the one in its header.
+    StateSeqUnchecked,
+    /// The write of a frame is not linked to its sync, which may then begin before the write has ended.
+    SyncUnlinked,
+    /// The write of a frame is followed by an operation that syncs nothing.
+    SyncMissing,
+    /// Another segment is synced than the one that the frame was written to.
+    SyncOfOtherSegment,
 }
 
 /// Plants a fault of any crate in the calling thread, by its name; false if there is none of that name.

@@ -21,7 +21,7 @@ use crate::gateway::resend::{ResendBatch, ResendPort};
 use crate::reactor::ports::{ConnId, Done, ListenerIdx, Sockets};
 use crate::replica::session_streams::SessionStreams;
 use crate::replica::translate::Translator;
-use crate::rings::control::{Change, Control, SessionFacts};
+use crate::rings::control::{Change, ControlOut, SessionFacts};
 use crate::rings::ingress::Ingress;
 use crate::rings::outbox::OutboxOut;
 use crate::rings::release_times::ReleaseTimesOut;
@@ -37,7 +37,7 @@ use book::command::DownCause;
 use book::engine::Engine;
 use book::ids::{SessionId, UserName};
 use book::units::{Seq, TsNs};
-use rtrb::{Consumer, Producer};
+use rtrb::Producer;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ pub struct GatewayWiring {
     pub outbox: OutboxOut,
     pub release_times: ReleaseTimesOut,
     pub stages: StageRecorder,
-    pub control: Consumer<Control>,
+    pub control: ControlOut,
     pub passwords: PasswordPort,
     pub resends: ResendPort,
     /// Answers of commands at or below it may be sent.
@@ -268,9 +268,8 @@ impl Gateway {
     fn poll_control(&mut self) -> usize {
         let released = self.wiring.released.get();
         let mut count = 0;
-        while self.wiring.control.peek().is_ok_and(|control| control.seq <= released) {
-            let Ok(control) = self.wiring.control.pop() else { break };
-            match control.change {
+        while let Some(change) = self.wiring.control.next(released) {
+            match change {
                 Change::Instruments(event) => self.instruments.apply(&event),
                 Change::Session(facts) => self.set_facts(*facts),
             }

@@ -11,11 +11,12 @@
 #![allow(unsafe_code)]
 
 mod accepting;
+mod journaling;
 
 use crate::faults::fault::JournalFault;
 use crate::host::slice::own_longest_slice;
-use crate::reactor::ports::{ConnId, Done, Journaling, ListenerIdx, Sockets, Wait};
-use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
+use crate::reactor::ports::{ConnId, Done, ListenerIdx, Sockets, Wait};
+use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use std::fs::File;
 use std::io;
@@ -413,61 +414,6 @@ impl Conn {
     }
 }
 
-// Journal.
-impl Reactor {
-    pub fn journal(&self) -> &Journal {
-        self.journal.as_ref().expect("the reactor of the engine's thread drives the journal")
-    }
-
-    /// Computes the chain hash of a closed frame in a cycle without completions, when there is time for it.
-    #[inline]
-    fn link_journal(&mut self) {
-        if let Some(journal) = &mut self.journal {
-            journal.head.hash_closed_frame();
-        }
-    }
-
-    fn next_journal_entries(&mut self) -> Option<[squeue::Entry; 2]> {
-        let journal = self.journal.as_mut()?;
-        let op = journal.head.next_write()?;
-        let fd = Fd(journal.files[op.place.segment.0 as usize].as_raw_fd());
-        let bytes = journal.head.bytes(op.ticket);
-        let write = opcode::Write::new(fd, bytes.as_ptr(), bytes.len() as u32)
-            .offset(op.place.offset)
-            .build()
-            .flags(squeue::Flags::IO_LINK)
-            .user_data(tag(KIND_WRITE, op.ticket.0));
-        let sync = opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build().user_data(tag(KIND_SYNC, op.ticket.0));
-        Some([write, sync])
-    }
-
-    fn write_done(&mut self, ticket: FrameTicket, result: i32) {
-        let Some(journal) = self.journal.as_mut() else { return };
-        let result = journal.fault.on_write(errno_or_len(result));
-        let outcome = journal.head.complete_write(ticket, result);
-        self.note(outcome);
-    }
-
-    fn sync_done(&mut self, ticket: FrameTicket, result: i32) {
-        let Some(journal) = self.journal.as_mut() else { return };
-        // The linked write failed and the kernel cancelled this sync: the write's own completion has the reason.
-        if result == -libc::ECANCELED && journal.head.poisoned().is_some() {
-            return;
-        }
-        let result = journal.fault.on_sync(errno_or_len(result).map(|_| ()));
-        let outcome = journal.head.complete_sync(ticket, result);
-        self.note(outcome);
-    }
-
-    fn note(&mut self, outcome: Result<(), Poisoned>) {
-        if let Err(poisoned) = outcome
-            && self.poisoned.is_none()
-        {
-            self.poisoned = Some(poisoned);
-        }
-    }
-}
-
 impl Sockets for Reactor {
     #[inline]
     fn done(&self, idx: usize) -> Option<Done> {
@@ -541,33 +487,6 @@ impl Sockets for Reactor {
     }
 }
 
-impl Journaling for Reactor {
-    #[inline]
-    fn head(&self) -> &Head {
-        &self.journal().head
-    }
-
-    #[inline]
-    fn head_mut(&mut self) -> &mut Head {
-        &mut self.journal.as_mut().expect("the reactor of the engine's thread drives the journal").head
-    }
-
-    #[inline]
-    fn write_journal(&mut self) -> usize {
-        let mut count = 0;
-        while let Some(entries) = self.next_journal_entries() {
-            self.asked.journal.push(entries);
-            count += 1;
-        }
-        count
-    }
-
-    #[inline]
-    fn poisoned(&self) -> Option<&Poisoned> {
-        self.poisoned.as_ref()
-    }
-}
-
 fn stream_or_errno(result: i32) -> Result<TcpStream, i32> {
     if result < 0 {
         return Err(-result);
@@ -576,13 +495,16 @@ fn stream_or_errno(result: i32) -> Result<TcpStream, i32> {
     Ok(unsafe { TcpStream::from_raw_fd(result) })
 }
 
-fn errno_or_len(result: i32) -> Result<usize, i32> {
-    usize::try_from(result).map_err(|_| -result)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::journaling::write_then_sync;
     use super::*;
+    use io_uring::types::FsyncFlags;
+    use std::io::Read;
+    use std::time::Duration;
+    use tempfile::TempDir;
+    use wal::head::WriteOp;
+    use wal::units::{Lsn, Place, SegmentIdx};
 
     #[test]
     fn a_node_may_idle_for_ever() {
@@ -593,5 +515,124 @@ mod tests {
         let mut idling = Idling(u32::MAX);
         idling.count();
         assert!(idling.is_long());
+    }
+
+    /// What an entry asks of the kernel.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Request {
+        code: u8,
+        flags: u8,
+        fd: i32,
+        offset: u64,
+        address: u64,
+        bytes: u32,
+        op_flags: u32,
+        user_data: u64,
+    }
+
+    impl Request {
+        /// Reads an entry as the kernel does: at the offsets of `struct io_uring_sqe`.
+        fn of(entry: &squeue::Entry) -> Self {
+            const { assert!(size_of::<squeue::Entry>() == 64) };
+            // SAFETY: the entry is 64 bytes of integers, all of them written when it was built.
+            let sqe: [u8; 64] = unsafe { std::mem::transmute_copy(entry) };
+            let mut rest = &sqe[..];
+            let mut take = |len: usize| {
+                let mut bytes = [0; 8];
+                rest.read_exact(&mut bytes[..len]).expect("the fields are within the entry");
+                u64::from_le_bytes(bytes)
+            };
+            let (code, flags, _priority) = (take(1) as u8, take(1) as u8, take(2));
+            let (fd, offset, address) = (take(4) as i32, take(8), take(8));
+            let (bytes, op_flags, user_data) = (take(4) as u32, take(4) as u32, take(8));
+            Self { code, flags, fd, offset, address, bytes, op_flags, user_data }
+        }
+    }
+
+    const DATASYNC: u32 = FsyncFlags::DATASYNC.bits();
+    static FRAME: [u8; 8192] = [7; 8192];
+
+    /// Three segments, of which this process may only read the last.
+    fn segments() -> (TempDir, Vec<File>) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let made = ["a", "b", "c"].map(|name| File::create_new(dir.path().join(name)).expect("a file"));
+        let [a, b, _] = made;
+        let read_only = File::open(dir.path().join("c")).expect("it was just made");
+        (dir, vec![a, b, read_only])
+    }
+
+    fn frame_in(segment: u32) -> WriteOp {
+        let place = Place { segment: SegmentIdx(segment), offset: 12_288 };
+        WriteOp { ticket: FrameTicket(9), place, bytes_len: FRAME.len(), seq_first: Lsn(1), seq_last: Lsn(2) }
+    }
+
+    #[test]
+    fn a_write_is_linked_to_the_sync_of_the_same_segment() {
+        let (_dir, files) = segments();
+        for (segment, file) in (0..).zip(&files) {
+            let [write, sync] = write_then_sync(&files, &frame_in(segment), &FRAME);
+            let expected = Request {
+                code: opcode::Write::CODE,
+                flags: squeue::Flags::IO_LINK.bits(),
+                fd: file.as_raw_fd(),
+                offset: 12_288,
+                address: FRAME.as_ptr() as u64,
+                bytes: 8192,
+                op_flags: 0,
+                user_data: KIND_WRITE << KIND_SHIFT | 9,
+            };
+            assert_eq!(Request::of(&write), expected);
+            let expected = Request {
+                code: opcode::Fsync::CODE,
+                flags: 0,
+                fd: file.as_raw_fd(),
+                // No range: the kernel syncs all of the file.
+                offset: 0,
+                address: 0,
+                bytes: 0,
+                op_flags: DATASYNC,
+                user_data: KIND_SYNC << KIND_SHIFT | 9,
+            };
+            assert_eq!(Request::of(&sync), expected);
+        }
+    }
+
+    /// The kernel's own answer: it cancels a sync that is linked to a write that fails, and would do any other.
+    #[test]
+    fn a_sync_does_not_begin_where_its_write_has_failed() {
+        let (_dir, files) = segments();
+        let mut reactor = Reactor::new(1).expect("this machine offers io_uring");
+        for (segment, expected) in [(0, [FRAME.len() as i32, 0]), (2, [-libc::EBADF, -libc::ECANCELED])] {
+            reactor.asked.journal.push(write_then_sync(&files, &frame_in(segment), &FRAME));
+            reactor.hand_over();
+            let mut results = Vec::new();
+            for _ in 0..1_000 {
+                reactor.enter(Wait::Upto(Duration::from_millis(20))).expect("the ring works");
+                while let Some(entry) = reactor.next_completion() {
+                    results.push((entry.user_data() >> KIND_SHIFT, entry.result()));
+                }
+                if results.len() == 2 {
+                    break;
+                }
+            }
+            results.sort_unstable();
+            assert_eq!(results, [(KIND_WRITE, expected[0]), (KIND_SYNC, expected[1])]);
+        }
+    }
+
+    #[cfg(feature = "mutation")]
+    #[test]
+    fn frames_that_are_not_synced_right_are_noticed() {
+        use crate::faults::mutation::{Mutation, plant};
+        let noticed = |fault, test: fn()| {
+            plant(Some(fault));
+            let outcome = std::panic::catch_unwind(test);
+            plant(None);
+            assert!(outcome.is_err(), "{fault:?}");
+        };
+        for fault in [Mutation::SyncUnlinked, Mutation::SyncMissing, Mutation::SyncOfOtherSegment] {
+            noticed(fault, a_write_is_linked_to_the_sync_of_the_same_segment);
+        }
+        noticed(Mutation::SyncUnlinked, a_sync_does_not_begin_where_its_write_has_failed);
     }
 }

@@ -1,14 +1,17 @@
 //! Changes of reference data on their way from the engine to the gateway: assets, markets and sessions.
 //!
 //! A full ring stops the engine from running commands. A change is in force for the gateway once its command is
-//! released.
+//! released: the gate is at the reading end, where `next` is the only way to get a change, and it requires the
+//! watermark. Invariant: sequences in the ring never fall.
 
+use crate::faults::mutation::{Mutation, Planted};
 use api::binary::decode::Sender;
 use book::command::CodMode;
 use book::engine::Engine;
 use book::event::Event;
 use book::ids::{AccountId, SessionId, UserName};
 use book::units::Seq;
+use rtrb::{Consumer, Producer, RingBuffer};
 
 /// Changes between engine and gateway.
 pub const CONTROLS: usize = 1 << 10;
@@ -28,6 +31,27 @@ pub enum Change {
     Instruments(Event),
     /// A session was added or changed.
     Session(Box<SessionFacts>),
+}
+
+/// The gateway's end.
+pub struct ControlOut {
+    ring: Consumer<Control>,
+}
+
+/// A ring with room for this many changes.
+pub fn control(changes: usize) -> (Producer<Control>, ControlOut) {
+    let (producer, consumer) = RingBuffer::new(changes);
+    (producer, ControlOut { ring: consumer })
+}
+
+impl ControlOut {
+    /// The next change, if its command is released.
+    #[inline]
+    pub fn next(&mut self, released: Seq) -> Option<Change> {
+        let seq = self.ring.peek().ok()?.seq;
+        let is_in_force = (seq <= released).planted(Mutation::ControlBeforeRelease, |_| true);
+        if is_in_force { self.ring.pop().ok().map(|control| control.change) } else { None }
+    }
 }
 
 /// What the gateway knows of a session: how to check its login, and its cancel-on-disconnect settings.
@@ -60,5 +84,53 @@ impl SessionFacts {
 impl SessionFacts {
     pub fn sender(&self) -> Sender {
         Sender { session: self.session, account: self.account, drop_copy: self.drop_copy }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A change that says which command it is of.
+    fn change(seq: u64) -> Control {
+        let facts = SessionFacts {
+            session: SessionId(seq as u32),
+            account: AccountId(1),
+            user: UserName::new("U1").expect("a valid name"),
+            password_hash: String::new(),
+            drop_copy: false,
+            cod_mode: CodMode::Off,
+            cod_window_ms: 0,
+        };
+        Control { seq: Seq(seq), change: Change::Session(Box::new(facts)) }
+    }
+
+    #[test]
+    fn no_change_is_in_force_before_its_command_is_released() {
+        let (mut inward, mut outward) = control(4);
+        for seq in [7, 7, 8, 9] {
+            inward.push(change(seq)).expect("there is room");
+        }
+        let mut in_force = |released| {
+            let next = || outward.next(Seq(released));
+            let changes = std::iter::from_fn(next).map(|change| match change {
+                Change::Session(facts) => facts.session.0,
+                Change::Instruments(event) => panic!("{event:?}"),
+            });
+            changes.collect::<Vec<u32>>()
+        };
+        assert!(in_force(6).is_empty());
+        assert_eq!(in_force(8), [7, 7, 8]);
+        assert!(in_force(8).is_empty());
+        assert_eq!(in_force(9), [9]);
+    }
+
+    #[cfg(feature = "mutation")]
+    #[test]
+    fn a_change_that_is_in_force_too_early_is_noticed() {
+        crate::faults::mutation::plant(Some(Mutation::ControlBeforeRelease));
+        let outcome = std::panic::catch_unwind(no_change_is_in_force_before_its_command_is_released);
+        crate::faults::mutation::plant(None);
+        assert!(outcome.is_err());
     }
 }

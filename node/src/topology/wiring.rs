@@ -13,7 +13,7 @@ use crate::gateway::order_entry::GatewayWiring;
 use crate::gateway::passwords::PasswordPort;
 use crate::gateway::resend::ResendPort;
 use crate::rings::admin_port::{AdminPort, admin_port};
-use crate::rings::control::CONTROLS;
+use crate::rings::control::{CONTROLS, control};
 use crate::rings::feed_items::{FEED_ITEMS, FeedItem};
 use crate::rings::frames::{FramesOut, frames};
 use crate::rings::ingress::INGRESS_COMMANDS;
@@ -75,7 +75,7 @@ pub fn make_rings(
     let (release_times_in, release_times_out) = release_times();
     let (stage_recorder, stages) = stages();
     let (ingress_in, ingress_out) = RingBuffer::new(sizes.ingress);
-    let (control_in, control_out) = RingBuffer::new(sizes.control);
+    let (control_in, control_out) = control(sizes.control);
     let (feed_in, items) = RingBuffer::new(sizes.feed);
     let readers = &status.watermarks;
     let released = |fault| readers.released.clone().planted(fault, |_| readers.applied.clone());

@@ -180,6 +180,10 @@ impl Client {
                 ensure(first == Some(self.wanted), Invariant::StreamDiffers, || {
                     format!("session {} requested {:?} and receives {first:?}", self.session.0, self.wanted)
                 })?;
+                let is_durable = context.oracle.engine().sessions().get(self.session).is_some();
+                ensure(is_durable || !context.answers_wait_for_disk(), Invariant::SentBeforeDurable, || {
+                    format!("session {} is open, and the durable log has no such session", self.session.0)
+                })?;
                 (self.is_open, self.resend_due) = (true, true);
                 Ok(true)
             }

@@ -5,6 +5,7 @@ use crate::runs::{Failure, run};
 use crate::violation::Invariant::{self, *};
 use std::collections::BTreeSet;
 
+#[derive(Clone, Copy)]
 /// A planted fault, the seeds within which it must be detected, and the promises that it may violate first.
 struct Mutant {
     name: &'static str,
@@ -16,7 +17,7 @@ const fn mutant(name: &'static str, seeds_max: u64, breaks: &'static [Invariant]
     Mutant { name, seeds_max, breaks }
 }
 
-const MUTANTS: [Mutant; 38] = [
+const MUTANTS: &[Mutant] = &[
     mutant("YoungestFirst", 20, &[TwinDiffers]),
     mutant("FeeForgotten", 20, &[TwinDiffers, Assertion]),
     mutant("ReleaseTooMuch", 20, &[TwinDiffers, Assertion]),
@@ -44,6 +45,7 @@ const MUTANTS: [Mutant; 38] = [
     mutant("DirectorySyncSkipped", 200, &[StartRefused]),
     mutant("AnswerBeforeSync", 20, &[SentBeforeDurable]),
     mutant("WatermarkIgnored", 20, &[SentBeforeDurable]),
+    mutant("ControlBeforeRelease", 600, &[SentBeforeDurable]),
     mutant("FeedBeforeSync", 20, &[SentBeforeDurable]),
     mutant("AdminAnswerBeforeRelease", 20, &[SentBeforeDurable]),
     mutant("ResumeOffByOne", 20, &[Assertion]),
@@ -57,9 +59,15 @@ const MUTANTS: [Mutant; 38] = [
     mutant("ActedForgotten", 20, &[ActorMissing]),
 ];
 
+const LINKS: &str = "wal: links, links_that_are_not_checked_are_noticed";
+const NAMES: &str = "wal: durable_names, syncs_that_are_skipped_are_noticed";
+const CHECKSUMS: &str = "wal: snapshot, checksums_that_are_not_compared_are_noticed";
+const STATES: &str = "node: replica::tests::states_that_are_not_compared_are_noticed";
+const SYNCS: &str = "node: reactor::uring::tests::frames_that_are_not_synced_right_are_noticed";
+
 /// Planted faults of what the simulator does not have, real sockets and real files among it, and the test that plants
 /// each and notices it.
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: &[(&str, &str)] = &[
     ("RightsNotChecked", "book: rules, a_right_that_is_not_checked_is_noticed"),
     ("BudgetSpentByOwn", "book: regressions, a_budget_that_own_asks_spend_is_noticed"),
     ("AcceptAgainAtOnce", "node: accept_limits"),
@@ -68,6 +76,28 @@ const ELSEWHERE: [(&str, &str); 8] = [
     ("ItemsPublishedTwice", "node: market_port, a_feed_that_publishes_items_twice_is_noticed"),
     ("SmallFilesKept", "wal: rocks::tests::a_store_whose_small_files_stay_grows_without_bound"),
     ("MergedUnread", "wal: rocks::tests::merging_without_reading_first_ends_every_write"),
+    ("LastLinkUnchecked", LINKS),
+    ("StoredCopyUnchecked", LINKS),
+    ("StartLinkUnchecked", LINKS),
+    ("ReplacedUnsynced", NAMES),
+    ("ReplacedNameUnsynced", NAMES),
+    ("CreatedUnsynced", NAMES),
+    ("CreatedNameUnsynced", NAMES),
+    ("SegmentUnsynced", NAMES),
+    ("SegmentNamesUnsynced", NAMES),
+    ("MarkUnsynced", NAMES),
+    ("EntriesUnsynced", NAMES),
+    ("DirectoryNameUnsynced", NAMES),
+    ("BallastNameUnsynced", NAMES),
+    ("RemovalUnsynced", NAMES),
+    ("SnapshotHeaderUnchecked", CHECKSUMS),
+    ("SnapshotPieceUnchecked", CHECKSUMS),
+    ("SnapshotHashUnchecked", CHECKSUMS),
+    ("StateHashUnchecked", STATES),
+    ("StateSeqUnchecked", STATES),
+    ("SyncUnlinked", SYNCS),
+    ("SyncMissing", SYNCS),
+    ("SyncOfOtherSegment", SYNCS),
 ];
 
 #[test]
@@ -76,7 +106,7 @@ fn every_planted_fault_has_its_row() {
     let wal = wal::mutation::Mutation::ALL.map(|mutation| format!("{mutation:?}"));
     let node = node::faults::mutation::Mutation::ALL.map(|mutation| format!("{mutation:?}"));
     let all: BTreeSet<String> = book.into_iter().chain(wal).chain(node).collect();
-    let names = MUTANTS.iter().map(|mutant| mutant.name).chain(ELSEWHERE.map(|(name, _)| name));
+    let names = MUTANTS.iter().map(|mutant| mutant.name).chain(ELSEWHERE.iter().map(|(name, _)| *name));
     let rows: BTreeSet<String> = names.map(str::to_owned).collect();
     assert_eq!(rows, all);
     assert_eq!(rows.len(), MUTANTS.len() + ELSEWHERE.len(), "each fault has one row");
@@ -86,7 +116,7 @@ fn every_planted_fault_has_its_row() {
 fn every_planted_fault_is_detected() {
     let mut missed = Vec::new();
     println!("{:<26} {:>5} of {:>3}  violated promise", "planted fault", "seeds", "max");
-    for Mutant { name, seeds_max, breaks } in MUTANTS {
+    for Mutant { name, seeds_max, breaks } in MUTANTS.iter().copied() {
         assert!(node::faults::mutation::plant_by_name(name), "there is no planted fault {name}");
         let detected = (0..seeds_max).find_map(|seed| run(&Options::of(seed)).err().map(|failure| (seed, failure)));
         node::faults::mutation::plant_none();
