@@ -134,12 +134,12 @@ fn a_quote_budget_that_own_asks_spend_is_found_by_its_stored_input() {
     assert!(message.contains("broken invariant"), "{message}");
 }
 
-/// Keys act in the inputs, and one without the right is told from one with it.
+/// Keys act in the inputs, with the right and without.
 #[test]
 fn an_actor_whose_right_is_not_checked_is_found() {
     book::mutation::plant(Some(book::mutation::Mutation::RightsNotChecked));
     let found = run(&engine::TARGET, SEED, engine::TARGET.round_inputs);
     book::mutation::plant(None);
-    let Finding { message, .. } = found.expect_err("an act of nobody has an effect");
-    assert!(message.contains("an act of nobody is refused"), "{message}");
+    let Finding { message, .. } = found.expect_err("an act without a right has an effect");
+    assert!(message.contains("an act without a right is refused"), "{message}");
 }

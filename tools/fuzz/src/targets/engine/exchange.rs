@@ -2,8 +2,8 @@
 //! applies the bytes of the log, and a client that follows the live stream.
 //!
 //! Invariants, after every command: the state verifies; live and shadow have the same state, the same answers and the
-//! same numbers of streams; the feed's books, the client's books and the engine's books are the same. An act of nobody
-//! who could have a right to it is refused and changes nothing.
+//! same numbers of streams; the feed's books, the client's books and the engine's books are the same. An act is refused
+//! when its actor can have no right to it.
 
 use super::super::depth::check_sums;
 use api::binary::depth::{Depth, DepthBook};
@@ -113,9 +113,9 @@ impl Exchange {
         let len =
             codec::encode(PayloadVersion::Two, stamp.ts, command, &mut record).expect("every command fits a record");
         let mut live = LiveEvents::default();
-        let is_of_nobody = is_of_nobody(&self.engine, command);
+        let cannot_be_allowed = cannot_be_allowed(&self.engine, command);
         self.engine.apply(stamp, command, &mut live);
-        assert!(!is_of_nobody || is_refusal(&live.0), "an act of nobody is refused: {:?}", live.0);
+        assert!(!cannot_be_allowed || is_refusal(&live.0), "an act without a right is refused: {:?}", live.0);
         let mut output = Output::default();
         self.translator.translate(stamp, &live.0, &mut output);
         self.follow(stamp, &record[..len], &live.0, &output.answers);
@@ -200,7 +200,7 @@ impl Default for Exchange {
 
 /// Whether an act is of the node or of a key that can have no right to it. A key that could have the right may still
 /// lack the permission.
-fn is_of_nobody(engine: &Engine, command: &Command) -> bool {
+fn cannot_be_allowed(engine: &Engine, command: &Command) -> bool {
     let Command::Acted(acted) = command else { return false };
     match acted.actor {
         Actor::Ops => false,
