@@ -168,8 +168,8 @@ fn a_port_that_makes_no_room_is_noticed() {
     drop(silent);
 }
 
-/// Commands 1 and 2 add two assets, command 3 a market, and 4 and 5 change its status: each is one message, the first two
-/// none.
+/// Commands 1 and 2 add two assets, command 3 a market, and 4 and 5 change its status. The first two are no messages of
+/// the live stream, each other one is one.
 fn item(seq: u64) -> FeedItem {
     let symbol = |text| Symbol::new(text).expect("valid");
     let asset = |id| Asset { id: AssetId(id), symbol: symbol(["GOLD", "USD"][id as usize - 1]), scale: 8 };

@@ -1,8 +1,8 @@
 //! The thread of the feed: the loop around [`MarketData`], and its next beginning after a panic.
 //!
-//! Invariant: after a panic nothing of the feed's state is used again. The shadow computes it from the log; items that it
-//! contains already are taken from the ring and not published again, so the live stream continues with the number after
-//! the last one. Readers are disconnected, as by a network fault. The engine finds room for its items meanwhile.
+//! Invariant: after a panic nothing of the feed's state is used again. The shadow computes it from the log; items that
+//! it contains already are taken from the ring and not published again, so the live stream continues with the number
+//! after the last one. Readers are disconnected, as by a network fault. The engine finds room for its items meanwhile.
 
 use crate::gateway::market_data::{MarketData, MarketLimits};
 use crate::host::clock::Clock;

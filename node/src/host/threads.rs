@@ -15,11 +15,11 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Pause of a thread that panics often, so that it leaves the processor to others.
-const PAUSE: Duration = Duration::from_secs(1);
-/// How often a pausing thread looks whether the node stops.
+/// Pause of a thread that panics often, so that it leaves the processor to others. Between two steps it looks whether the
+/// node stops.
+const PAUSE_STEPS: u32 = 100;
 const PAUSE_STEP: Duration = Duration::from_millis(10);
 
 /// With `node.idle = "spin"` a pinned core belongs to its thread alone: every other thread of the process, RocksDB's
@@ -95,7 +95,7 @@ fn supervise(worker: Worker, lifecycle: &Lifecycle, status: &Status, mut run: im
     let mut life = Life::First;
     while let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(life))) {
         life = Life::Another;
-        let is_often = status.restarts.note(worker, Instant::now(), message_of(&*panic));
+        let is_often = status.restarts.note(worker, message_of(&*panic));
         if is_often && lifecycle.is_stopping() {
             let name = worker.name();
             return lifecycle.fail(exit::FAILED, format!("the thread {name:?} panics again and again during the stop"));
@@ -114,8 +114,10 @@ pub fn message_of(panic: &(dyn Any + Send)) -> &str {
 
 #[expect(clippy::disallowed_methods, reason = "a thread of its own waits before it begins again")]
 fn pause(lifecycle: &Lifecycle) {
-    let started = Instant::now();
-    while started.elapsed() < PAUSE && !lifecycle.is_stopping() {
+    for _ in 0..PAUSE_STEPS {
+        if lifecycle.is_stopping() {
+            return;
+        }
         std::thread::sleep(PAUSE_STEP);
     }
 }

@@ -17,7 +17,7 @@ use book::event::Event;
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often the registry is asked for after a panic, and the pause between: about ten seconds.
 const RELOAD_ATTEMPTS: u32 = 1_000;
@@ -76,7 +76,7 @@ impl CommandQueue {
                 Ok(outcome) => outcome,
                 Err(panic) => {
                     let message = message_of(&*panic);
-                    self.status.restarts.note_request(Worker::Ops, Instant::now(), message);
+                    self.status.restarts.note_request(Worker::Ops, message);
                     self.reload().await;
                     Err(Refusal::internal(message.to_owned()))
                 }

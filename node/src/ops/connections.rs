@@ -196,7 +196,7 @@ impl Service<Request> for Watched {
             member.idle();
             answer.unwrap_or_else(|panic| {
                 let message = message_of(&*panic);
-                member.connections.status.restarts.note_request(Worker::Ops, Instant::now(), message);
+                member.connections.status.restarts.note_request(Worker::Ops, message);
                 Ok(Refusal::internal(message.to_owned()).into_response())
             })
         })

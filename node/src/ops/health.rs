@@ -6,7 +6,7 @@
 use crate::config::{Config, JournalSyncMode};
 use crate::host::descriptors;
 use crate::status::lifecycle::Lifecycle;
-use crate::status::listeners::Limit;
+use crate::status::listeners::{Limit, ListenerStatus};
 use crate::status::restarts::{Restarts, Worker, WorkerRestarts};
 use crate::status::version::{COMMIT, PROFILE, VERSION};
 use crate::status::{Status, Tick};
@@ -257,16 +257,7 @@ impl Health {
             },
             "shadow": self.shadow(),
             "descriptors": { "open": descriptors::open_count(), "limit": descriptors::limit() },
-            "listeners": status.listeners.all().map(|(name, listener)| json!({
-                "name": name,
-                "state": match listener.limit() {
-                    None => "ok",
-                    Some(Limit::Connections) => "full",
-                    Some(Limit::Accept) => "refused",
-                },
-                "limited": listener.limited.get(),
-                "displaced": listener.displaced.get(),
-            })),
+            "listeners": status.listeners.all().map(|(name, listener)| listener_json(name, listener)),
             "threads": threads(&status.restarts),
             "counts": {
                 "connections": status.connections.get(),
@@ -280,6 +271,20 @@ impl Health {
             },
         }))
     }
+}
+
+fn listener_json(name: &str, listener: &ListenerStatus) -> Value {
+    let state = match listener.limit() {
+        None => "ok",
+        Some(Limit::Connections) => "full",
+        Some(Limit::Accept) => "refused",
+    };
+    json!({
+        "name": name,
+        "state": state,
+        "limited": listener.limited.get(),
+        "displaced": listener.displaced.get(),
+    })
 }
 
 /// The threads that are started again after a panic.

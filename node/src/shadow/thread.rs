@@ -1,8 +1,8 @@
 //! The shadow's thread: the loop around its `poll`, and its next beginning after a panic.
 //!
-//! Invariant: after a panic nothing of the shadow's state is used again. It is loaded as at a start, from a snapshot and
-//! the watermark of the history, so history and snapshots continue as if the thread had never stopped. Requests that
-//! were waiting are answered with `ShadowPortError::Gone`; later ones wait for the next life.
+//! Invariant: after a panic nothing of the shadow's state is used again. It is loaded as at a start, from a snapshot
+//! and the watermark of the history, so history and snapshots continue as if the thread had never stopped. Requests
+//! that were waiting are answered with `ShadowPortError::Gone`; later ones wait for the next life.
 
 use super::{Shadow, ShadowError, ShadowWiring};
 use crate::host::clock::Clock;

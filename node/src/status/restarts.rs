@@ -89,15 +89,19 @@ pub struct Restarts([WorkerRestarts; Worker::ALL.len()]);
 
 impl Restarts {
     /// Records a panic that ended a thread's loop, and logs it. Returns whether the thread panics too often.
-    pub fn note(&self, worker: Worker, now: Instant, message: &str) -> bool {
+    pub fn note(&self, worker: Worker, message: &str) -> bool {
         tracing::error!(thread = worker.name(), "the thread panicked and is started again: {message}");
-        self.0[worker as usize].note(now, message)
+        self.note_at(Instant::now(), worker, message)
     }
 
     /// Records a panic that ended one request of a thread that serves many at once. The others go on.
-    pub fn note_request(&self, worker: Worker, now: Instant, message: &str) {
+    pub fn note_request(&self, worker: Worker, message: &str) {
         tracing::error!(thread = worker.name(), "a request panicked: {message}");
-        self.0[worker as usize].note(now, message);
+        self.note_at(Instant::now(), worker, message);
+    }
+
+    fn note_at(&self, now: Instant, worker: Worker, message: &str) -> bool {
+        self.0[worker as usize].note(now, message)
     }
 
     pub fn all(&self) -> impl Iterator<Item = (Worker, &WorkerRestarts)> {
@@ -123,16 +127,16 @@ mod tests {
         let restarts = Restarts::default();
         let start = Instant::now();
         let second = |seconds| start + Duration::from_secs(seconds);
-        assert!(!restarts.note(Worker::Shadow, second(0), "first"));
-        assert!(!restarts.note(Worker::Shadow, second(50), "second"));
-        assert!(!restarts.note(Worker::Feed, second(51), "another thread's"));
-        assert!(!restarts.note(Worker::Shadow, second(61), "third, a minute after the first"));
+        assert!(!restarts.note_at(second(0), Worker::Shadow, "first"));
+        assert!(!restarts.note_at(second(50), Worker::Shadow, "second"));
+        assert!(!restarts.note_at(second(51), Worker::Feed, "another thread's"));
+        assert!(!restarts.note_at(second(61), Worker::Shadow, "third, a minute after the first"));
         assert!(restarts.degraded_reason().is_none());
-        assert!(restarts.note(Worker::Shadow, second(62), "fourth"));
+        assert!(restarts.note_at(second(62), Worker::Shadow, "fourth"));
         let (thread, detail) = restarts.degraded_reason().expect("three within a minute");
         assert_eq!(thread, "shadow");
         assert!(detail.contains("4 times since the start") && detail.ends_with("fourth"), "{detail}");
-        assert!(!restarts.note(Worker::Shadow, second(200), "fifth"));
+        assert!(!restarts.note_at(second(200), Worker::Shadow, "fifth"));
         assert!(restarts.degraded_reason().is_some(), "until the node is restarted");
     }
 

@@ -5,8 +5,8 @@ use crate::runs::{Failure, run};
 use crate::violation::Invariant::{self, *};
 use std::collections::BTreeSet;
 
-#[derive(Clone, Copy)]
 /// A planted fault, the seeds within which it must be detected, and the promises that it may violate first.
+#[derive(Clone, Copy)]
 struct Mutant {
     name: &'static str,
     seeds_max: u64,
