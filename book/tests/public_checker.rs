@@ -189,7 +189,7 @@ fn watch(profile: Profile, seed: u64, commands: usize) -> usize {
 #[test]
 fn the_public_sees_a_fair_market() {
     let seeds = if cfg!(debug_assertions) { 8 } else { 40 };
-    for profile in [Profile::Mixed, Profile::Maker, Profile::Crosses] {
+    for profile in [Profile::Mixed, Profile::Governed, Profile::Maker, Profile::Crosses] {
         for seed in 0..seeds {
             let fill_count = watch(profile, seed, 4_000);
             assert!(fill_count > 20, "{profile:?} {seed}: {fill_count} fills prove nothing");

@@ -117,8 +117,9 @@ fn run_seeds(profile: Profile, seeds: u64, commands: usize) -> HashSet<RejectRea
 #[test]
 fn mixed_flow_is_the_same_in_both() {
     let reasons = run_seeds(Profile::Mixed, 150, 1_500);
-    // Missing are throttles, which the twin does not have, tables too large to fill, and what no path reports.
-    let missing: Vec<RejectReason> = ALL_REASONS.into_iter().filter(|r| !reasons.contains(r)).collect();
+    // Missing are throttles and limits, which are of the governed flow, tables too large to fill, and what no path
+    // reports.
+    let missing = missing_of(&reasons);
     let expected = [
         RejectReason::Throttled,
         RejectReason::DuplicateClientId,
@@ -128,6 +129,23 @@ fn mixed_flow_is_the_same_in_both() {
         RejectReason::BalanceOverflow,
     ];
     assert_eq!(missing, expected, "the flow reaches every other reason");
+}
+
+/// Every right and every limit: keys, throttles, open-order limits, drop copies and several sessions of one account.
+#[test]
+fn governed_flow_is_the_same_in_both() {
+    let reasons = run_seeds(Profile::Governed, 100, 1_500);
+    let expected = [
+        RejectReason::DuplicateClientId,
+        RejectReason::ClientIdMemoryFull,
+        RejectReason::OrdersFull,
+        RejectReason::BalanceOverflow,
+    ];
+    assert_eq!(missing_of(&reasons), expected, "the flow reaches every other reason");
+}
+
+fn missing_of(reasons: &HashSet<RejectReason>) -> Vec<RejectReason> {
+    ALL_REASONS.into_iter().filter(|reason| !reasons.contains(reason)).collect()
 }
 
 #[test]

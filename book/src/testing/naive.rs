@@ -3,14 +3,15 @@
 //! It has maps and queues instead of ladders and slabs. What an incoming order does is planned first and carried out
 //! second. Nothing is held or released: what an account has available is what it owns less what its open orders need.
 //!
-//! It does without what is not about orders: throttles, queries, the ledger's transfers, and the checks of
-//! administrators' commands (it must be given only those that were granted). Its order ids are the running numbers
-//! alone, and the caller translates them.
+//! It does without what is not about orders: queries, the ledger's transfers, and the checks of administrators'
+//! commands other than the rights of who acts (it must be given only those that were granted). Its order ids are the
+//! running numbers alone, and the caller translates them.
 
 mod change;
 mod many;
 mod meet;
 mod place;
+mod rights;
 
 use crate::command::*;
 use crate::event::*;
@@ -54,6 +55,15 @@ struct Session {
     last: ClOrdId,
     cod_mode: CodMode,
     cod_scope: CodScope,
+    throttle: Throttle,
+    /// When all orders that the throttle has let through will have drained.
+    drained_at: u128,
+}
+
+#[derive(Clone, Debug)]
+struct Key {
+    spec: KeySpec,
+    revoked: bool,
 }
 
 /// The first use of a client's name, and its outcome.
@@ -109,6 +119,7 @@ pub struct Naive {
     markets: Vec<Market>,
     accounts: Vec<Account>,
     sessions: Vec<Session>,
+    keys: Vec<Key>,
     /// What each account owns, free or not.
     owned: HashMap<(AccountId, AssetId), i128>,
     fees: HashMap<AssetId, i128>,
@@ -143,10 +154,7 @@ impl Naive {
             }
             Command::SessionDown(down) => self.session_down(down),
             Command::Admin(admin) => self.administer(admin),
-            Command::Acted(acted) => match &acted.act {
-                Act::Admin(admin) => self.administer(admin),
-                Act::MassCancel(mass) => self.mass_cancel(mass),
-            },
+            Command::Acted(acted) => self.act(acted),
         }
         sink.append(&mut self.events);
     }
@@ -164,6 +172,10 @@ impl Naive {
 
     pub fn open_count(&self) -> usize {
         self.orders.len()
+    }
+
+    pub fn drop_copies(&self, account: AccountId) -> usize {
+        self.sessions.iter().filter(|session| session.drop_copy && session.account == account).count()
     }
 
     fn held(&self, account: AccountId, asset: AssetId) -> i128 {

@@ -3,6 +3,7 @@
 //! It is a `Sink`: from the engine's events it knows which orders are open, so that most cancels and amendments name
 //! one. `setup` opens the exchange. After it `next_command` never ends, and `now` is the log time of the last command.
 
+mod governed;
 mod mixed;
 pub mod rng;
 
@@ -17,6 +18,9 @@ use rng::Rng;
 pub enum Profile {
     /// Every kind of command on two markets, with values that no honest client would send.
     Mixed,
+    /// The mixed flow under rules 2, with all that administrators and the bearers of keys do besides: keys, throttles,
+    /// limits, drop copies, several sessions of one account.
+    Governed,
     /// Market makers quote around a moving price: places, amendments and cancels, few fills.
     Maker,
     /// Every other order takes: many fills, also several in one command.
@@ -42,7 +46,7 @@ const SPREAD: u32 = 24;
 /// Ids of finished orders that are asked for again.
 const DEAD_LEN: usize = 64;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Workload {
     profile: Profile,
     rng: Rng,
@@ -50,6 +54,8 @@ pub struct Workload {
     /// By `MarketId::idx`.
     mids: Vec<u32>,
     accounts: u32,
+    /// The sessions that may trade, with their accounts.
+    traders: Vec<(SessionId, AccountId)>,
     /// Next client order id, by session.
     cl_ord_ids: Vec<u64>,
     live: Vec<Live>,
@@ -73,7 +79,7 @@ impl Sink for Workload {
 impl Workload {
     pub fn new(profile: Profile, seed: u64) -> Self {
         let (markets, accounts, live_target) = match profile {
-            Profile::Mixed => (2, 6, 120),
+            Profile::Mixed | Profile::Governed => (2, 6, 120),
             Profile::Maker => (1, 8, 1_000),
             Profile::Crosses => (1, 8, 200),
         };
@@ -83,6 +89,7 @@ impl Workload {
             now: TsNs(1_700_000_000_000_000_000),
             mids: vec![10_000; markets],
             accounts,
+            traders: Vec::new(),
             cl_ord_ids: vec![0; accounts as usize],
             live: Vec::new(),
             live_at: Vec::new(),
@@ -124,14 +131,22 @@ impl Workload {
         }
         for account in 1..=self.accounts {
             // The last accounts of a mixed day are one family, for self-trade groups.
-            let parent = if self.profile == Profile::Mixed && account > 4 { AccountId(4) } else { AccountId::NONE };
+            let parent = if self.is_mixed() && account > 4 { AccountId(4) } else { AccountId::NONE };
             commands.push(add_account(account, parent));
             commands.push(add_session(account));
             for asset in 1..=3 {
                 commands.push(Admin::Deposit(self.first_deposit(account, AssetId(asset))));
             }
         }
+        if self.profile == Profile::Governed {
+            commands.extend(Self::governed_setup());
+        }
         commands.into_iter().map(|admin| Command::Admin(Box::new(admin))).collect()
+    }
+
+    /// Whether commands also have values that no honest client would send.
+    fn is_mixed(&self) -> bool {
+        matches!(self.profile, Profile::Mixed | Profile::Governed)
     }
 
     fn market_spec(&self, symbol: &str, base: AssetId) -> MarketSpec {
@@ -156,8 +171,8 @@ impl Workload {
     fn first_deposit(&self, account: u32, asset: AssetId) -> FundsMove {
         // A mixed day runs out of money now and then, the others never.
         let amount = match (self.profile, asset.0) {
-            (Profile::Mixed, 1) => 20_000_000,
-            (Profile::Mixed, _) => 3_000,
+            (Profile::Mixed | Profile::Governed, 1) => 20_000_000,
+            (Profile::Mixed | Profile::Governed, _) => 3_000,
             _ => UNITS_MAX >> 8,
         };
         let reference = ClientKey(u128::from(account) << 8 | u128::from(asset.0));
@@ -169,6 +184,7 @@ impl Workload {
         self.move_mids();
         match self.profile {
             Profile::Mixed => self.mixed(),
+            Profile::Governed => self.governed(),
             Profile::Maker => self.maker(),
             Profile::Crosses => self.crosses(),
         }
@@ -221,8 +237,8 @@ impl Workload {
     /// A plain order of some account, through its session as a rule and through no session now and then.
     fn order(&mut self, side: Side, kind: OrderKind, tif: Tif, market: MarketId) -> PlaceOrder {
         let account = self.account();
-        let by_session = self.profile != Profile::Mixed || !self.rng.one_in(4);
-        let session = if by_session { SessionId(account.0) } else { SessionId::NONE };
+        let by_session = !self.is_mixed() || !self.rng.one_in(4);
+        let session = if by_session { self.session_of(account) } else { SessionId::NONE };
         let named = !by_session && self.rng.one_in(2);
         PlaceOrder {
             session,
@@ -235,7 +251,7 @@ impl Workload {
             kind,
             tif,
             stp: self.stp(),
-            stp_group: if self.profile == Profile::Mixed { self.rng.below(3) as u16 } else { 0 },
+            stp_group: if self.is_mixed() { self.rng.below(3) as u16 } else { 0 },
             cancel_group: self.rng.below(3) as u8,
             persist_on_disconnect: self.rng.one_in(4),
             valid_until: TsNs(0),
@@ -244,7 +260,7 @@ impl Workload {
 
     fn stp(&mut self) -> StpMode {
         match self.profile {
-            Profile::Mixed => self.rng.pick(&[
+            Profile::Mixed | Profile::Governed => self.rng.pick(&[
                 StpMode::None,
                 StpMode::CancelTaker,
                 StpMode::CancelMaker,
@@ -258,6 +274,9 @@ impl Workload {
     fn cl_ord_id(&mut self, session: SessionId) -> ClOrdId {
         if session.is_none() {
             return ClOrdId(0);
+        }
+        if self.cl_ord_ids.len() < session.0 as usize {
+            self.cl_ord_ids.resize(session.0 as usize, 0);
         }
         let next = &mut self.cl_ord_ids[session.idx()];
         *next += 1;
@@ -326,16 +345,13 @@ impl Workload {
     fn amend_live(&mut self) -> Command {
         let Some(order) = self.live() else { return self.quote() };
         let (price, qty) = match self.rng.below(8) {
-            0 if self.profile == Profile::Mixed => (self.price_anything(order.market, order.side), self.qty_anything()),
+            0 if self.is_mixed() => (self.price_anything(order.market, order.side), self.qty_anything()),
             0..3 => (order.price, QtyLots(order.leaves.0.div_ceil(2))),
             3 => (order.price, QtyLots(order.leaves.0.saturating_add(1 + u64::from(self.rng.below(5))))),
             _ => (self.price_near(order.market, order.side), order.leaves),
         };
-        let qty_means = if self.profile == Profile::Mixed {
-            self.rng.pick(&[AmendQty::Open, AmendQty::Total])
-        } else {
-            AmendQty::Open
-        };
+        let qty_means =
+            if self.is_mixed() { self.rng.pick(&[AmendQty::Open, AmendQty::Total]) } else { AmendQty::Open };
         Command::Amend(AmendOrder {
             session: order.session,
             cl_ord_id: self.cl_ord_id(order.session),
@@ -366,6 +382,7 @@ impl Workload {
                 }
             }
             Event::Canceled(canceled) => self.ended(canceled.order_id),
+            Event::SessionAdded { session, account, drop_copy: false, .. } => self.traders.push((*session, *account)),
             _ => {}
         }
     }

@@ -1,36 +1,31 @@
 //! The naive twin beside an engine: given the same commands, it must have said the same and own the same.
 
-use book::command::{Admin, Command, OrderRef, Refuse};
+use book::command::{Command, OrderRef};
 use book::engine::Engine;
 use book::event::Event;
-use book::ids::{ClOrdId, ClientKey, MarketId, OrderId, SessionId};
-use book::reject::RejectReason;
+use book::ids::OrderId;
+use book::reject::AdminReason;
 use book::testing::naive::Naive;
 use book::units::Stamp;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-const NO_ORDER: OrderRef = OrderRef { order_id: OrderId::NONE, cl_ord_id: ClOrdId(0), client_key: ClientKey::NONE };
+/// Drop copies of one account.
+const DROP_COPIES_MAX: usize = 2;
 
 /// The twin, and how the engine's order ids map to its own.
 #[derive(Default)]
 pub(crate) struct Twin {
     naive: Naive,
     ids: HashMap<OrderId, OrderId>,
-    /// Sessions that were ever given a throttle.
-    throttles: HashSet<SessionId>,
 }
 
 impl Twin {
     /// Applies what an engine has applied and compares what both said of orders.
     pub(crate) fn follow(&mut self, stamp: Stamp, command: &Command, events: &[Event]) -> Result<(), String> {
-        if is_throttled(events) {
-            return self.throttled(stamp, command);
-        }
-        let granted =
-            !events.iter().any(|e| matches!(e, Event::AdminRejected { .. } | Event::FundsMoved { repeated: true, .. }));
-        if let Some(Admin::SetSessionThrottle { session, .. }) = admin_of(command) {
-            self.throttles.insert(*session);
-        }
+        let granted = !events.iter().any(|event| match event {
+            Event::AdminRejected { reason } => *reason != AdminReason::NotAuthorised,
+            event => matches!(event, Event::FundsMoved { repeated: true, .. }),
+        });
         let mut expected = Vec::new();
         if granted {
             self.naive.apply(stamp, &self.translated(command), &mut expected);
@@ -38,28 +33,15 @@ impl Twin {
         let about_orders: Vec<Event> = events.iter().copied().filter(is_about_orders).collect();
         let got = about_orders.into_iter().map(|e| self.mapped(e)).collect::<Result<Vec<Event>, String>>()?;
         let expected: Vec<Event> = expected.into_iter().map(|e| restored(e, command)).collect();
+        if let Some(Event::SessionAdded { account, .. }) = events.first()
+            && DROP_COPIES_MAX < self.naive.drop_copies(*account)
+        {
+            return Err(format!("account {} has too many drop copies with {command:?}", account.0));
+        }
         if got == expected {
             return Ok(());
         }
         Err(format!("events of {command:?}\nactual: {events:#?}\ngot {got:#?}\nexpected {expected:#?}"))
-    }
-
-    /// The naive twin has no buckets: to it the message only uses up its id. Only a session with a throttle is
-    /// throttled.
-    fn throttled(&mut self, stamp: Stamp, command: &Command) -> Result<(), String> {
-        let (session, cl_ord_id) = match command {
-            Command::Place(place) => (place.session, place.cl_ord_id),
-            Command::Amend(amend) => (amend.session, amend.cl_ord_id),
-            _ => return Err(format!("{command:?} is throttled")),
-        };
-        if !self.throttles.contains(&session) {
-            return Err(format!("{command:?} is throttled, and its session is not"));
-        }
-        let (target, reason) = (NO_ORDER, RejectReason::Throttled);
-        let refuse =
-            Refuse { session, cl_ord_id, target, market: MarketId::NONE, reason, template: 0, consumes_id: true };
-        self.naive.apply(stamp, &Command::Refuse(refuse), &mut Vec::new());
-        Ok(())
     }
 
     /// Compares everything that anybody owns.
@@ -133,14 +115,6 @@ impl Twin {
     }
 }
 
-fn is_throttled(events: &[Event]) -> bool {
-    match events {
-        [Event::Rejected(rejected)] => rejected.reason == RejectReason::Throttled,
-        [Event::CancelRejected(rejected)] => rejected.reason == RejectReason::Throttled,
-        _ => false,
-    }
-}
-
 /// A refused cancel repeats the id it was asked for, so the twin's answer gets the asked id back.
 fn restored(mut event: Event, command: &Command) -> Event {
     let asked = match command {
@@ -168,14 +142,6 @@ fn is_about_orders(event: &Event) -> bool {
             | Event::CancelRejected(_)
             | Event::MassCanceled(_)
             | Event::Repeated(_)
+            | Event::AdminRejected { reason: AdminReason::NotAuthorised }
     )
-}
-
-/// The administrator's command in a record of either rules version.
-fn admin_of(command: &Command) -> Option<&Admin> {
-    match command {
-        Command::Admin(admin) => Some(admin),
-        Command::Acted(acted) => acted.admin(),
-        _ => None,
-    }
 }

@@ -140,8 +140,11 @@ impl Naive {
     }
 
     /// The order before, the order after, and whether it keeps its place.
-    pub(super) fn admit_amend(&self, amend: &AmendOrder) -> Result<(Order, Order, bool), RejectReason> {
+    pub(super) fn admit_amend(&mut self, amend: &AmendOrder) -> Result<(Order, Order, bool), RejectReason> {
         self.authorise(amend.session, amend.account)?;
+        if !self.passes_throttle(amend.session) {
+            return Err(RejectReason::Throttled);
+        }
         let found = self.find(amend.session, amend.account, amend.market, &amend.target);
         let before = self.orders[&found.ok_or(RejectReason::UnknownOrder)?];
         let off = if amend.qty_means == AmendQty::Total { before.cum } else { 0 };

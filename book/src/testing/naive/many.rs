@@ -1,6 +1,6 @@
 //! Commands over many orders at once, and the decisions of the gateway and of administrators.
 
-use super::{Account, Market, Naive, Order, Session, at, at_mut};
+use super::{Account, Key, Market, Naive, Order, Session, at, at_mut};
 use crate::command::*;
 use crate::engine::CANCELS_PER_COMMAND_MAX;
 use crate::event::*;
@@ -195,6 +195,8 @@ impl Naive {
                 last: ClOrdId(0),
                 cod_mode: spec.cod_mode,
                 cod_scope: spec.cod_scope,
+                throttle: spec.throttle,
+                drained_at: 0,
             }),
             Admin::SetSessionBlock { session, blocked } => self.sessions[session.0 as usize - 1].blocked = *blocked,
             Admin::Deposit(funds) => {
@@ -205,7 +207,13 @@ impl Naive {
             }
             // It always has the outcomes of the newest rules. The older ones differ only beyond 2^64 units.
             Admin::SetRules { .. } => {}
-            Admin::SetSessionThrottle { .. } | Admin::AddKey(_) | Admin::RevokeKey { .. } => {}
+            Admin::SetSessionThrottle { session, throttle } => {
+                self.sessions[session.0 as usize - 1].throttle = *throttle;
+            }
+            Admin::AddKey(spec) => self.keys.push(Key { spec: spec.clone(), revoked: false }),
+            Admin::RevokeKey { key } => {
+                self.keys.iter_mut().filter(|known| known.spec.key == *key).for_each(|known| known.revoked = true);
+            }
         }
     }
 

@@ -83,7 +83,7 @@ impl Naive {
         Ok(order.id)
     }
 
-    pub(super) fn admit(&self, place: &PlaceOrder) -> Result<Order, RejectReason> {
+    pub(super) fn admit(&mut self, place: &PlaceOrder) -> Result<Order, RejectReason> {
         let is_limit = matches!(place.kind, OrderKind::Limit { .. });
         if !is_limit && matches!(place.tif, Tif::Gtc | Tif::GtcPostOnly) {
             return Err(RejectReason::Malformed);
@@ -91,6 +91,9 @@ impl Naive {
         self.authorise(place.session, place.account)?;
         if place.valid_until.0 > 0 && place.valid_until < self.now {
             return Err(RejectReason::StaleRequest);
+        }
+        if !self.passes_throttle(place.session) {
+            return Err(RejectReason::Throttled);
         }
         self.admit_account(place.session, place.account)?;
         let market = at(&self.markets, place.market.0).ok_or(RejectReason::UnknownInstrument)?;
