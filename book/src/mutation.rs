@@ -121,4 +121,39 @@ planted_faults! {
     RightsNotChecked,
     /// What a self-trade prevention takes off an order by quantity spends a quote budget.
     BudgetSpentByOwn,
+    /// A snapshot does not say that a key was revoked.
+    RevocationForgottenInSnapshot,
+    /// A snapshot does not say what a key may do.
+    PermissionsForgottenInSnapshot,
+    /// A snapshot does not say how full the bucket of a throttle is.
+    ThrottleForgottenInSnapshot,
+    /// A snapshot does not say how many orders an account may have open.
+    OpenLimitForgottenInSnapshot,
+    /// A snapshot does not say of which kind an account is.
+    KindForgottenInSnapshot,
+    /// A snapshot in which an order has a higher number than the newest is refused, also after numbers have started
+    /// again.
+    OldNumbersRefused,
+    /// Order numbers do not start again after the last one.
+    NumberNotWrapped,
+    /// What a market order holds covers one order more than one command may reach.
+    HoldOneOrderTooWide,
+    /// Makers that self-trade prevention cancels do not count towards the orders that one command may reach.
+    CanceledMakersNotReached,
+    /// A market still counts a maker that self-trade prevention has cancelled.
+    CanceledMakerCounted,
+    /// An account gets one drop copy more than it may have.
+    OneCopyTooMany,
+    /// A check does not see what accounts hold.
+    HeldNotSampled,
+    /// A check does not see the orders.
+    OrdersNotSampled,
+    /// Each check looks at the same orders and accounts.
+    SampleStandsStill,
+    /// The second part of a cancel on disconnect cancels nothing.
+    RestOfDisconnectKept,
+    /// The second part of a kill switch is a plain mass cancel.
+    RestOfKillPlain,
+    /// Each part of a kill switch sets the block again.
+    BlockSetByEveryPart,
 }

@@ -158,7 +158,8 @@ impl Orders {
             slot
         };
         assert!(self.slots[slot as usize].id.is_none(), "a slot that is given to an order was free");
-        self.number_last = if self.number_last == ORDER_NUMBER_MAX { 1 } else { self.number_last + 1 };
+        let number = if self.number_last == ORDER_NUMBER_MAX { 1 } else { self.number_last + 1 };
+        self.number_last = number.planted(Mutation::NumberNotWrapped, |_| self.number_last + 1);
         order.id = OrderId::new(self.number_last, slot);
         self.slots[slot as usize] = order;
         self.live_count += 1;
@@ -291,5 +292,33 @@ mod tests {
         assert_eq!(orders.find(first_id), None);
         assert_eq!(orders.find(orders.get(second).id), Some(second));
         assert_eq!(orders.len(), 1);
+    }
+
+    /// The largest number is used, and the next order has number 1: its id is another one than that of an order that
+    /// has been open since number 1 was given first.
+    #[test]
+    fn numbers_start_again_after_the_largest() {
+        let mut orders = Orders::with_capacity(4);
+        let oldest = orders.insert(Order { leaves: QtyLots(1), ..FREE });
+        orders.set_number_last(ORDER_NUMBER_MAX - 1);
+        let slots: Vec<u32> = (0..3).map(|_| orders.insert(Order { leaves: QtyLots(1), ..FREE })).collect();
+        let ids: Vec<OrderId> = slots.iter().map(|slot| orders.get(*slot).id).collect();
+        assert_eq!(ids.iter().map(|id| id.number()).collect::<Vec<u64>>(), [ORDER_NUMBER_MAX, 1, 2]);
+        assert_eq!(orders.number_last(), 2);
+        for (id, slot) in ids.iter().zip(&slots) {
+            assert_eq!((id.slot(), orders.find(*id)), (*slot, Some(*slot)));
+        }
+        let oldest_id = orders.get(oldest).id;
+        assert_eq!((oldest_id.number(), orders.find(oldest_id)), (1, Some(oldest)));
+        assert!(!ids.contains(&oldest_id));
+    }
+
+    #[cfg(feature = "mutation")]
+    #[test]
+    fn numbers_that_do_not_start_again_are_noticed() {
+        crate::mutation::plant(Some(Mutation::NumberNotWrapped));
+        let outcome = std::panic::catch_unwind(numbers_start_again_after_the_largest);
+        crate::mutation::plant(None);
+        assert!(outcome.is_err());
     }
 }

@@ -10,8 +10,9 @@ use crate::client_ids::{CLIENT_IDS_MAX, FirstUse, Payment, REFERENCES_MAX, Refer
 use crate::codec::{CodecError, decode_row};
 use crate::command::{MarketSpec, MarketStatus};
 use crate::engine::{Engine, Market, Tape};
-use crate::ids::{AccountId, AssetId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, SessionId};
+use crate::ids::{AccountId, AssetId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, OrderId, SessionId};
 use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, FEE_TIERS, MARKETS_MAX, MarketRules, check_fee_tier};
+use crate::mutation::{Mutation, Planted};
 use crate::open_orders::Lists;
 use crate::order_book::OrderBook;
 use crate::rules::{Rules, RulesVersion};
@@ -220,9 +221,9 @@ impl Loader {
         let mut rules =
             MarketRules::new(id, &spec, &base, &quote).map_err(|_| "the rules of the market would be refused")?;
         rules.status = row.status;
-        // Every trade ends an order.
         ensure(row.last_price.is_none_or(|price| 0 < price.0), "the last price is zero")?;
-        ensure(row.trade_count <= ORDER_NUMBER_MAX, "the market has more trades than there can be orders")?;
+        // Every trade ends an order, and a command places at most one.
+        ensure(row.trade_count <= self.engine.stamp.seq.0, "the market has more trades than there were commands")?;
         ensure(self.engine.market_names.insert(row.symbol), "the symbol names another market")?;
         let tape = Tape { last_price: row.last_price, trade_count: row.trade_count, open_count: 0 };
         self.engine.markets.push(Market { rules, book: OrderBook::default(), tape });
@@ -304,8 +305,8 @@ impl Loader {
             countable && 0 < row.leaves.0 && 0 < row.price.0,
             "the order has nothing open, no price, or too large a quantity",
         )?;
-        let numbered = self.head.as_ref().is_some_and(|head| row.id.number() <= head.number_last);
-        ensure(numbered, "an order number is too large")?;
+        let numbered = self.head.as_ref().is_some_and(|head| is_number_of(head, row.id));
+        ensure(numbered, "an order number is zero or too large")?;
         let traits = OrderTraits::of_bits(row.traits).ok_or("the traits of the order are unknown")?;
         ensure(!market.book.crosses(traits.side(), row.price), "the order crosses the book")?;
         let hold = market.rules.hold_checked(traits.side(), row.price, row.leaves);
@@ -397,6 +398,14 @@ impl Loader {
         }
         ensure(row.0 != Rules::One.version(), "rules 1 is never written down")
     }
+}
+
+/// Whether an open order may have this number. Numbers start again after the largest one, so from there on an order
+/// that has been open for long has a higher number than the newest. No command places two orders, so before there were
+/// that many commands no order has.
+fn is_number_of(head: &HeadRow, id: OrderId) -> bool {
+    let started_again = (ORDER_NUMBER_MAX < head.seq.0).planted(Mutation::OldNumbersRefused, |_| false);
+    0 < id.number() && (started_again || id.number() <= head.number_last)
 }
 
 fn ensure(holds: bool, why: &'static str) -> Outcome {

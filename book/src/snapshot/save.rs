@@ -5,15 +5,16 @@ use super::rows::{
     RulesRow, SessionRow, SlotRow,
 };
 use super::section::{PIECE_BYTES_MAX, Section};
-use crate::accounts::Account;
+use crate::accounts::{Account, OPEN_ORDERS_DEFAULT};
 use crate::codec::encode_row;
-use crate::command::Side;
+use crate::command::{AccountKind, KeySpec, Side};
 use crate::engine::{Engine, Market};
 use crate::ids::ClOrdId;
 use crate::mutation::{Mutation, Planted};
 use crate::rules::Rules;
-use crate::session::Session;
+use crate::session::{Key, Session};
 use crate::slab::Order;
+use crate::units::TsNs;
 use bincode::Encode;
 
 /// Collects rows into pieces and gives each full one to `put`.
@@ -55,8 +56,7 @@ impl Engine {
         pieces.section(Section::Markets, self.markets.iter().map(market_row))?;
         pieces.section(Section::Accounts, self.account_rows())?;
         pieces.section(Section::Sessions, self.sessions.iter().map(|(_, session)| session_row(session)))?;
-        let keys = self.keys.iter().map(|key| KeyRow { spec: key.spec.clone(), revoked: key.revoked });
-        pieces.section(Section::Keys, keys)?;
+        pieces.section(Section::Keys, self.keys.iter().map(key_row))?;
         pieces.section(Section::Orders, self.order_rows())?;
         pieces.section(Section::FreeSlots, self.pool.orders.free_slots().map(SlotRow))?;
         let lists = self.accounts.iter().flat_map(|(_, account)| self.open.of(account)).map(SlotRow);
@@ -138,12 +138,12 @@ fn account_row(account: &Account, name: &str) -> AccountRow {
     let balances = account.balances().iter();
     AccountRow {
         name: name.to_owned(),
-        kind: account.kind,
+        kind: account.kind.planted(Mutation::KindForgottenInSnapshot, |_| AccountKind::Client),
         status: account.status,
         fee_tier: account.fee_tier,
         blocked: account.blocked,
         parent: account.parent,
-        open_max: account.open_max,
+        open_max: account.open_max.planted(Mutation::OpenLimitForgottenInSnapshot, |_| OPEN_ORDERS_DEFAULT),
         balances: balances.map(|b| BalanceRow { asset: b.asset, available: b.available, held: b.held }).collect(),
     }
 }
@@ -160,7 +160,15 @@ fn session_row(session: &Session) -> SessionRow {
         cod_window_ms: session.cod_window_ms,
         cl_ord_id_last: session.cl_ord_id_last.planted(Mutation::IdsForgottenInSnapshot, |_| ClOrdId(0)),
         throttle: session.bucket.throttle,
-        empty_at: session.bucket.empty_at,
+        empty_at: session.bucket.empty_at.planted(Mutation::ThrottleForgottenInSnapshot, |_| TsNs(0)),
+    }
+}
+
+fn key_row(key: &Key) -> KeyRow {
+    let spec = key.spec.clone();
+    KeyRow {
+        spec: spec.planted(Mutation::PermissionsForgottenInSnapshot, |spec| KeySpec { permissions: 0, ..spec }),
+        revoked: key.revoked.planted(Mutation::RevocationForgottenInSnapshot, |_| false),
     }
 }
 
