@@ -213,7 +213,8 @@ impl Engine {
         }
         let is_copy_of_same = |s: &Session| s.drop_copy && s.account == spec.account;
         let copies = self.sessions.iter().filter(|(_, s)| is_copy_of_same(s)).count();
-        let too_many_copies = spec.drop_copy && copies >= DROP_COPIES_PER_ACCOUNT_MAX;
+        let copies_max = DROP_COPIES_PER_ACCOUNT_MAX.planted(Mutation::OneCopyTooMany, |max| max + 1);
+        let too_many_copies = spec.drop_copy && copies >= copies_max;
         if too_many_copies || self.sessions.len() >= SESSIONS_MAX as usize {
             return Err(AdminReason::LimitReached);
         }

@@ -265,11 +265,12 @@ fn probe(
     let mut found = Found::default();
     let mut lots_left = want.lots.map_or(u64::MAX, |lots| lots.0);
     let mut quote_left = want.quote.map(|quote| quote.0);
+    let reached_max = FILLS_PER_COMMAND_MAX.planted(Mutation::HoldOneOrderTooWide, |max| max + 1);
     for (reached_count, (_, maker)) in market.book.queue(pool, side.opposite()).enumerate() {
         if ladder.key(maker.price) > reach {
             break;
         }
-        if reached_count as u32 == FILLS_PER_COMMAND_MAX {
+        if reached_count as u32 == reached_max {
             break;
         }
         let own = owner.treatment(maker, accounts);

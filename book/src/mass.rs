@@ -9,6 +9,7 @@ use crate::command::{Query, SessionDown, SetSession, Side};
 use crate::engine::{CANCELS_PER_COMMAND_MAX, Engine};
 use crate::event::{CancelReason, Event, MassCanceled, OrderStatus, Rejected, SessionState, Sink};
 use crate::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
+use crate::mutation::{Mutation, Planted};
 use crate::reject::RejectReason;
 use crate::session::COD_WINDOW_MS_MAX;
 use crate::slab::{NIL, Order};
@@ -65,7 +66,9 @@ impl Engine {
             cancel_group: mass.cancel_group,
             spare_persistent: false,
         };
-        let reason = if mass.block == BlockChange::Set { CancelReason::KillSwitch } else { CancelReason::MassCancel };
+        let kills = mass.block == BlockChange::Set;
+        let kills = kills.planted(Mutation::RestOfKillPlain, |kills| kills && !mass.continued);
+        let reason = if kills { CancelReason::KillSwitch } else { CancelReason::MassCancel };
         let by = (mass.session, mass.cl_ord_id);
         let (count, more) = match mass.scope {
             MassScope::Market => self.cancel_market(&filter, sink),
@@ -129,9 +132,10 @@ impl Engine {
             MassScope::Market => None,
         };
         let Some(blocked) = blocked else { return false };
+        let is_settled = mass.continued.planted(Mutation::BlockSetByEveryPart, |_| false);
         match mass.block {
             // The first part has set or lifted it; a command since may have done the opposite, and that stands.
-            _ if mass.continued => {}
+            _ if is_settled => {}
             BlockChange::Keep => {}
             BlockChange::Set => *blocked = true,
             BlockChange::Lift => *blocked = false,
@@ -207,6 +211,7 @@ impl Engine {
                 | (CodMode::OnDisconnect, DownCause::Disconnect)
                 | (CodMode::OnLogout, DownCause::Logout)
         );
+        let takes_effect = takes_effect.planted(Mutation::RestOfDisconnectKept, |takes| takes && !down.continued);
         if !takes_effect {
             return;
         }

@@ -8,7 +8,7 @@
 use crate::command::Side;
 use crate::ids::ORDER_SLOTS_MAX;
 use crate::ladder::{Best, Ladder, Levels};
-use crate::mutation::{Mutation, Planted};
+use crate::mutation::{self, Mutation, Planted};
 use crate::slab::{NIL, Order, Orders};
 use crate::units::{PriceTicks, QTY_LOTS_MAX, QtyLots, UNITS_MAX};
 
@@ -139,7 +139,10 @@ impl OrderBook {
             match handler.treatment(slot, maker) {
                 Treatment::Trade => trade(ladder, pool, slot, taker, handler),
                 Treatment::CancelTaker => return TakeEnd::SelfTrade,
-                Treatment::CancelMaker => cancel_maker(ladder, pool, slot, handler),
+                Treatment::CancelMaker => {
+                    cancel_maker(ladder, pool, slot, handler);
+                    mutation::when(Mutation::CanceledMakersNotReached, || reached_count -= 1);
+                }
                 Treatment::CancelBoth => {
                     cancel_maker(ladder, pool, slot, handler);
                     return TakeEnd::SelfTrade;

@@ -10,7 +10,7 @@ use crate::engine::{Tape, canceled};
 use crate::event::{CancelReason, Event, Fill, FillSide, Reduced, Sink};
 use crate::ids::{AssetId, TradeId};
 use crate::instrument::{FEE_TIERS, MarketRules, fee_on, scaled_fee};
-use crate::mutation::{Mutation, Planted};
+use crate::mutation::{self, Mutation, Planted};
 use crate::open_orders::{ClOrdIndex, Lists, OpenOrders};
 use crate::order_book::{MatchHandler, Taker, Treatment};
 use crate::session::Sessions;
@@ -102,6 +102,7 @@ impl<S: Sink> MatchHandler for Settlement<'_, S> {
 
     fn maker_canceled(&mut self, slot: u32, maker: &Order) {
         self.delist(slot, maker);
+        mutation::when(Mutation::CanceledMakerCounted, || self.tape.count_opened());
         self.sink.push(Event::Canceled(canceled(maker, CancelReason::SelfTrade, true)));
         self.release(maker, maker.price, maker.leaves);
     }
