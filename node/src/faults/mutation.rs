@@ -50,6 +50,10 @@ book::planted_faults! {
     SyncMissing,
     /// Another segment is synced than the one that the frame was written to.
     SyncOfOtherSegment,
+    /// A snapshot does not contain the mass cancels that are unfinished.
+    UnfinishedForgottenInSnapshot,
+    /// The end of a connection that a new login has displaced counts as the end of the session.
+    DisplacedEndsSession,
 }
 
 /// Plants a fault of any crate in the calling thread, by its name; false if there is none of that name.

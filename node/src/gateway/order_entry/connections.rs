@@ -220,16 +220,28 @@ impl Gateway {
         self.awaited_logins.remove(id);
         self.leave_address(conn.address);
         if let Some(id_of_session) = conn.session
-            && let Some(session) = self.session_mut(id_of_session)
-            && session.conn == Some(id)
+            && self.is_live(id_of_session, id)
         {
-            session.conn = None;
             let cause = conn.closing.map_or(cause, |closing| closing.cause);
-            self.start_grace(id_of_session, cause, now, 0);
-            self.wiring.status.sessions_open.set(self.wiring.status.sessions_open.get() - 1);
+            self.end_session(id_of_session, cause, now);
         }
         self.wiring.status.connections.set(self.wiring.status.connections.get() - 1);
         reactor.close(id);
+    }
+
+    /// Whether the session is open on this connection and no later login has displaced it.
+    fn is_live(&self, session: SessionId, conn: ConnId) -> bool {
+        let is_live = self.session(session).is_some_and(|session| session.conn == Some(conn));
+        is_live.planted(Mutation::DisplacedEndsSession, |_| true)
+    }
+
+    /// The session has no connection from here on.
+    fn end_session(&mut self, id: SessionId, cause: DownCause, now: TsNs) {
+        if let Some(session) = self.session_mut(id) {
+            session.conn = None;
+        }
+        self.start_grace(id, cause, now, 0);
+        self.wiring.status.sessions_open.set(self.wiring.status.sessions_open.get() - 1);
     }
 
     /// Starts the session's grace window, which lasts at least `window_ms_min`.
