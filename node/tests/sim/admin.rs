@@ -1,17 +1,18 @@
-//! The administrators: they set the exchange up, move funds, and change markets while clients trade.
+//! The administrators and the bearers of API keys: they set the exchange up, move funds, change markets, and cancel for
+//! clients while these trade.
 
 use crate::client::PASSWORD;
 use crate::exchange::Exchange;
-use crate::options::Options;
+use crate::options::{FloodEnd, Options};
 use crate::oracle::Oracle;
 use crate::requests::{LOT, PRICE_ONE};
 use crate::violation::{Checked, Invariant, Violation, ensure};
 use book::accounts::OPEN_ORDERS_MAX;
 use book::command::*;
-use book::ids::{AccountId, AssetId, ClientKey, MarketId, SessionId, Symbol, UserName};
+use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, SessionId, Symbol, UserName};
 use book::testing::workload::rng::Rng;
 use book::testing::workload::{Profile, Workload};
-use book::units::{Ppm, QtyLots, UNITS_MAX, Units};
+use book::units::{Ppm, QtyLots, TsNs, UNITS_MAX, Units};
 use node::rings::admin_port::AdminAnswer;
 use std::collections::VecDeque;
 use tokio::sync::oneshot::Receiver;
@@ -22,15 +23,17 @@ pub(crate) const DROP_COPY: SessionId = SessionId(7);
 
 /// Accounts of the exchange, each with a session.
 const ACCOUNTS: u32 = 6;
+/// Names of API keys, few enough that some are taken, revoked, and used.
+const KEY_NAMES: u32 = 4;
 const ENOUGH: Units = Units(1_000_000);
 /// Limits that no order reaches.
 const WIDE: MarketLimits =
     MarketLimits { qty_min: QtyLots(1), qty_max: QtyLots(1 << 40), notional_min: Units(0), price_band: Ppm(0) };
 
 pub(crate) struct Admins {
-    /// Commands to be sent, the next one first; one is under way at a time.
-    todo: VecDeque<Command>,
-    under_way: Option<(Receiver<AdminAnswer>, Command)>,
+    /// Acts to be sent, the next one first; one is under way at a time.
+    todo: VecDeque<Acted>,
+    under_way: Option<(Receiver<AdminAnswer>, Acted)>,
     reference_last: u128,
 }
 
@@ -43,18 +46,23 @@ impl Admins {
         self.todo.is_empty() && self.under_way.is_none()
     }
 
-    /// The node has ended: a command without an answer is sent again to the next one.
+    /// The node has ended: an act without an answer is sent again to the next one.
     pub(crate) fn node_ended(&mut self) {
-        if let Some((_, command)) = self.under_way.take() {
-            self.todo.push_front(command);
+        if let Some((_, acted)) = self.under_way.take() {
+            self.todo.push_front(acted);
         }
     }
 
-    /// Adds a random command.
+    /// Adds a random act.
     pub(crate) fn add_random(&mut self, rng: &mut Rng) {
         self.reference_last += 1;
-        let command = any(ClientKey(self.reference_last), rng);
-        self.todo.push_back(Command::Admin(Box::new(command)));
+        self.todo.push_back(any(ClientKey(self.reference_last), rng));
+    }
+
+    /// Adds the cancel of everything that an account has open.
+    pub(crate) fn cancel_account(&mut self, account: AccountId) {
+        let mass = MassCancel { account, ..cancel_in(MarketId::NONE) };
+        self.todo.push_back(Acted::by_ops(Act::MassCancel(mass)));
     }
 
     /// Adds commands after which no client's order can be refused.
@@ -75,7 +83,7 @@ impl Admins {
             let reference = ClientKey(self.reference_last);
             commands.push(Admin::Deposit(FundsMove { account, asset: AssetId(1), amount: ENOUGH, reference }));
         }
-        self.todo.extend(commands.into_iter().map(|admin| Command::Admin(Box::new(admin))));
+        self.todo.extend(commands.into_iter().map(Acted::from));
     }
 
     pub(crate) fn step(&mut self, node: &mut Exchange, oracle: &Oracle, options: &Options) -> Checked {
@@ -97,20 +105,12 @@ impl Admins {
         }
         if self.under_way.is_none()
             && !node.lifecycle.is_stopping()
-            && let Some(command) = self.todo.pop_front()
+            && let Some(acted) = self.todo.pop_front()
         {
-            let answer = node.admin.send(acted(command.clone())).expect("the port accepts one command at a time");
-            self.under_way = Some((answer, command));
+            let answer = node.admin.send(acted.clone()).expect("the port accepts one act at a time");
+            self.under_way = Some((answer, acted));
         }
         Ok(())
-    }
-}
-
-/// The act that a command of the set-up or of the random ones is.
-fn acted(command: Command) -> Acted {
-    match command {
-        Command::Admin(admin) => (*admin).into(),
-        other => unreachable!("only administrators' commands are sent here, not {other:?}"),
     }
 }
 
@@ -126,26 +126,116 @@ fn check_answer(answer: &AdminAnswer, oracle: &Oracle, options: &Options) -> Che
     })
 }
 
-/// Commands for two markets, six accounts with a session and funds each, and a drop copy.
-fn setup_commands(options: &Options) -> VecDeque<Command> {
-    let mut commands: VecDeque<Command> = Workload::new(Profile::Mixed, options.seed).setup().into();
-    for command in &mut commands {
-        let Command::Admin(admin) = command else { continue };
-        match &mut **admin {
+/// Acts for two markets, six accounts with a session and funds each, and all drop copies and two keys of the first, of
+/// which one is revoked. In some seeds the second session is of the first account too.
+fn setup_commands(options: &Options) -> VecDeque<Acted> {
+    let mut acts = VecDeque::new();
+    for command in Workload::new(Profile::Mixed, options.seed).setup() {
+        let Command::Admin(mut admin) = command else { unreachable!("{command:?} sets nothing up") };
+        match &mut *admin {
+            Admin::AddAccount(spec) => {
+                let number = acts.len();
+                spec.kind = [AccountKind::Client, AccountKind::MarketMaker, AccountKind::House][number % 3];
+            }
             Admin::AddSession(spec) => {
                 PASSWORD.clone_into(&mut spec.password_hash);
                 spec.cod_mode = if options.cancel_on_disconnect { CodMode::Both } else { CodMode::Off };
-                spec.cod_window_ms = (options.seed % 3) as u32 * 10;
+                // A client that comes back within its window keeps its orders.
+                let window_ms = (options.seed % 3) as u32 * 10;
+                spec.cod_window_ms = if options.flood == Some(FloodEnd::Disconnect) { 0 } else { window_ms };
+                if spec.account == AccountId(2) && options.seed % 4 == 3 {
+                    spec.account = AccountId(1);
+                }
             }
-            Admin::Deposit(funds) if options.flood => funds.amount = Units(UNITS_MAX >> 8),
+            Admin::Deposit(funds) if options.flood.is_some() => funds.amount = Units(UNITS_MAX >> 8),
             _ => {}
         }
+        acts.push_back(Acted::from(*admin));
     }
-    commands.push_back(Command::Admin(Box::new(Admin::AddSession(reader(AccountId(1), "U7")))));
-    commands
+    let first = AccountId(1);
+    let key = |key: &str| KeySpec {
+        account: first,
+        key: key.to_owned(),
+        permissions: PERMISSION_TRADE | PERMISSION_WITHDRAW,
+        ed25519_public: Vec::new(),
+        addresses: Vec::new(),
+        expires: TsNs(0),
+    };
+    let copies = ["U7", "U8"].map(|user| Admin::AddSession(reader(first, user)));
+    let keys = ["K0", "K1"].map(|name| Admin::AddKey(key(name)));
+    let revoked = Admin::RevokeKey { key: "K0".to_owned() };
+    acts.extend(copies.into_iter().chain(keys).chain([revoked]).map(Acted::from));
+    acts
 }
 
-fn any(reference: ClientKey, rng: &mut Rng) -> Admin {
+/// Any act: of an administrator as a rule, and of the bearer of a key, which may be revoked, expired or of another
+/// account.
+fn any(reference: ClientKey, rng: &mut Rng) -> Acted {
+    let account = AccountId(1 + rng.below(ACCOUNTS));
+    match rng.below(34) {
+        0..24 => any_admin(reference, rng).into(),
+        24 | 25 => Admin::AddKey(key(account, reference, rng)).into(),
+        26 | 27 => Admin::RevokeKey { key: key_name(rng) }.into(),
+        28 | 29 => Acted::by_ops(Act::MassCancel(mass_cancel(account, rng))),
+        _ => Acted { actor: Actor::Key(KeyId(1 + rng.below(KEY_NAMES))), ..Acted::by_ops(act_of_key(reference, rng)) },
+    }
+}
+
+fn act_of_key(reference: ClientKey, rng: &mut Rng) -> Act {
+    let account = AccountId(1 + rng.below(ACCOUNTS));
+    match rng.below(4) {
+        0 => Act::MassCancel(mass_cancel(account, rng)),
+        1 => Act::Admin(Admin::SetAccountBlock { account, blocked: rng.one_in(4) }),
+        2 => Act::Admin(Admin::Withdraw(funds(account, reference, rng))),
+        _ => Act::Admin(Admin::RevokeKey { key: key_name(rng) }),
+    }
+}
+
+fn key(account: AccountId, reference: ClientKey, rng: &mut Rng) -> KeySpec {
+    KeySpec {
+        account,
+        key: key_name(rng),
+        permissions: rng.below(8) as u8,
+        ed25519_public: if rng.one_in(2) { vec![7; 32] } else { Vec::new() },
+        addresses: vec![format!("10.0.0.{}/32", reference.0 % 256)],
+        // Two have expired: one before the exchange opened, one in its first second.
+        expires: TsNs(rng.pick(&[0, 0, 0, 1, 1_700_000_001_000_000_000])),
+    }
+}
+
+fn key_name(rng: &mut Rng) -> String {
+    format!("K{}", rng.below(KEY_NAMES))
+}
+
+/// A mass cancel without a session, of an account or a market, some of whose orders it may spare.
+fn mass_cancel(account: AccountId, rng: &mut Rng) -> MassCancel {
+    MassCancel {
+        account,
+        scope: rng.pick(&[MassScope::Account, MassScope::Account, MassScope::Market]),
+        side: rng.pick(&[None, None, Some(Side::Buy), Some(Side::Sell)]),
+        cancel_group: rng.below(3) as u8,
+        block: rng.pick(&[BlockChange::Keep, BlockChange::Keep, BlockChange::Set, BlockChange::Lift]),
+        ..cancel_in(any_market(rng))
+    }
+}
+
+fn cancel_in(market: MarketId) -> MassCancel {
+    MassCancel {
+        session: SessionId::NONE,
+        cl_ord_id: ClOrdId(0),
+        account: AccountId::NONE,
+        scope: MassScope::Account,
+        market,
+        side: None,
+        price_min: None,
+        price_max: None,
+        cancel_group: 0,
+        block: BlockChange::Keep,
+        continued: false,
+    }
+}
+
+fn any_admin(reference: ClientKey, rng: &mut Rng) -> Admin {
     let (market, account, session) = (any_market(rng), AccountId(1 + rng.below(ACCOUNTS)), SessionId(1 + rng.below(7)));
     match rng.below(24) {
         0..6 => Admin::Deposit(funds(account, reference, rng)),
@@ -198,7 +288,8 @@ fn any(reference: ClientKey, rng: &mut Rng) -> Admin {
         }),
         _ => Admin::AddSession(SessionSpec {
             drop_copy: rng.one_in(2),
-            ..reader(account, &format!("U{}", 10 + reference.0 % 1_000))
+            // The first account has all its drop copies already.
+            ..reader(rng.pick(&[AccountId(1), account]), &format!("U{}", 10 + reference.0 % 1_000))
         }),
     }
 }

@@ -4,7 +4,7 @@
 //! It checks every message: it must be the one that the oracle has under the same number.
 
 use crate::context::Context;
-use crate::options::Fault;
+use crate::options::{Fault, FloodEnd};
 use crate::oracle::Oracle;
 use crate::order_watch::OrderWatch;
 use crate::requests::{self, Own, PRICE_ONE};
@@ -21,6 +21,10 @@ use std::collections::{BTreeMap, VecDeque};
 pub(crate) const PASSWORD: &str = "pass";
 /// One in so many steps a client resets a connection on which it has sent garbage.
 const GARBLED_STEPS: u32 = 20;
+/// One in so many steps a client logs in again beside its open connection, where it does so at all, and one in so many
+/// steps the old connection ends.
+const SECOND_LOGIN_STEPS: u32 = 60;
+const DISPLACED_STEPS: u32 = 30;
 const HEARTBEAT_NS: u64 = 1_000_000_000;
 /// More orders than one command may cancel.
 const FLOOD_ORDERS: usize = book::engine::CANCELS_PER_COMMAND_MAX as usize + 60;
@@ -38,6 +42,8 @@ pub(crate) struct Client {
     session: SessionId,
     user: String,
     wire: Option<Wire>,
+    /// A connection that it has left open at its second login.
+    displaced: Option<Wire>,
     /// The login was accepted.
     is_open: bool,
     /// Time at which it connects again after losing its connection.
@@ -57,16 +63,19 @@ pub(crate) struct Client {
     last_order: LastOrder,
     /// It has sent bytes that are not a packet; the node cannot parse anything after them.
     is_garbled: bool,
-    flood: bool,
+    flood: Option<FloodEnd>,
+    /// An administrator should cancel its orders.
+    admin_cancels: bool,
     pub answers: u64,
 }
 
 impl Client {
-    pub(crate) fn new(session: SessionId, flood: bool) -> Self {
+    pub(crate) fn new(session: SessionId, flood: Option<FloodEnd>) -> Self {
         Self {
             session,
             user: format!("U{}", session.0),
             wire: None,
+            displaced: None,
             is_open: false,
             reconnect_at: TsNs(0),
             resend_due: false,
@@ -80,6 +89,7 @@ impl Client {
             last_order: LastOrder::NotAsked,
             is_garbled: false,
             flood,
+            admin_cancels: false,
             answers: 0,
         }
     }
@@ -110,7 +120,13 @@ impl Client {
         )
     }
 
+    /// Whether an administrator should cancel all its orders now.
+    pub(crate) fn take_admin_cancel(&mut self) -> bool {
+        std::mem::take(&mut self.admin_cancels)
+    }
+
     pub(crate) fn step(&mut self, context: &mut Context<'_>) -> Checked {
+        self.end_displaced(context);
         let Some(mut wire) = self.wire.take() else {
             if self.reconnect_at <= context.now {
                 self.connect(context);
@@ -135,6 +151,9 @@ impl Client {
             wire.reset(context);
             self.lose(context);
         }
+        if let Some(wire) = self.displaced.take() {
+            wire.reset(context);
+        }
     }
 
     /// Drops messages whose commands were lost in a crash before they were durable.
@@ -148,6 +167,24 @@ impl Client {
             messages.filter_map(|message| Answer::read(message).ok()).for_each(|answer| {
                 self.watch.receive(&answer).expect("the message was accepted before");
             });
+        }
+    }
+
+    /// Logs in on another connection and leaves this one open, as a client does whose network has dropped it silently.
+    fn log_in_again(&mut self, wire: Wire, context: &mut Context<'_>) {
+        if let Some(older) = self.displaced.replace(wire) {
+            older.reset(context);
+        }
+        (self.is_open, self.resend_due, self.is_garbled) = (false, false, false);
+        self.connect(context);
+    }
+
+    fn end_displaced(&mut self, context: &mut Context<'_>) {
+        if self.displaced.is_some()
+            && context.rng.one_in(DISPLACED_STEPS)
+            && let Some(wire) = self.displaced.take()
+        {
+            wire.reset(context);
         }
     }
 
@@ -316,6 +353,15 @@ impl Client {
             wire.reset(context);
             return self.lose(context);
         }
+        let again = context.faults && context.options.logs_in_twice && self.is_open;
+        if again && context.rng.one_in(SECOND_LOGIN_STEPS) {
+            return self.log_in_again(wire, context);
+        }
+        if self.flood == Some(FloodEnd::Disconnect) && self.has_flooded() {
+            self.flood = None;
+            wire.reset(context);
+            return self.lose(context);
+        }
         if context.strikes(Fault::HalfClose) {
             wire.finish(context);
         } else if context.strikes(Fault::Garbage) {
@@ -327,12 +373,26 @@ impl Client {
     fn request(&mut self, context: &mut Context<'_>) -> (u64, Vec<u8>) {
         self.last_id += 1;
         let id = self.last_id;
-        if !self.flood {
-            return (id, requests::any(id, &self.own, context));
+        let Some(end) = self.flood else { return (id, requests::any(id, &self.own, context)) };
+        if id as usize <= FLOOD_ORDERS {
+            return (id, requests::far_bid(id));
         }
-        // Rests one order after another, then cancels all with one request.
-        self.flood = id as usize <= FLOOD_ORDERS;
-        (id, if self.flood { requests::far_bid(id) } else { requests::cancel_everything(id) })
+        // One order after another rests, then all of them are cancelled at once.
+        let message = match end {
+            FloodEnd::MassCancel => requests::cancel_everything(id),
+            FloodEnd::KillSwitch => requests::kill(id),
+            FloodEnd::Disconnect | FloodEnd::Admin => requests::far_bid(id),
+        };
+        if end != FloodEnd::Disconnect {
+            self.flood = None;
+        }
+        self.admin_cancels = end == FloodEnd::Admin;
+        (id, message)
+    }
+
+    /// Whether more orders than one command may cancel have been answered.
+    fn has_flooded(&self) -> bool {
+        FLOOD_ORDERS < self.last_id as usize && self.pending.keys().next().is_none_or(|id| FLOOD_ORDERS < *id as usize)
     }
 }
 

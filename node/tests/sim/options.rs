@@ -102,6 +102,17 @@ pub(crate) enum Threads {
     Pipeline,
 }
 
+/// How a big book ends, which needs more than one command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FloodEnd {
+    MassCancel,
+    KillSwitch,
+    /// The client loses its connection, and its session cancels on disconnect.
+    Disconnect,
+    /// An administrator cancels.
+    Admin,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub seed: u64,
@@ -138,8 +149,10 @@ pub(crate) struct Options {
     /// Messages of a session that stay in memory; older ones are read from the history.
     pub resend_max: usize,
     pub patrol_bytes_per_second: u64,
-    /// A client rests more orders than one command may cancel, then cancels all.
-    pub flood: bool,
+    /// A client rests more orders than one command may cancel, then all are cancelled in this way.
+    pub flood: Option<FloodEnd>,
+    /// A client logs in again now and then while its connection is open, and the old one ends at some later time.
+    pub logs_in_twice: bool,
 }
 
 impl Options {
@@ -160,7 +173,7 @@ impl Options {
         // Small segments are overwritten soon, so that their frames must be stored in time.
         let smallest = wal::segment::SEGMENT_DATA_OFFSET + frame_bytes_max as u64;
         let interval = rng.one_in(8);
-        Self {
+        let mut options = Self {
             seed,
             steps: if flood { 3_000 } else { rng.pick(&[600, 1_500, 1_500, 3_000]) },
             faults,
@@ -195,7 +208,26 @@ impl Options {
             snapshot_on_stop: rng.one_in(2),
             resend_max: rng.pick(&[8, 64, 1 << 13]),
             patrol_bytes_per_second: rng.pick(&[0, 1 << 24, 1 << 28]),
-            flood,
+            flood: None,
+            logs_in_twice: false,
+        };
+        options.logs_in_twice = rng.one_in(3);
+        if flood {
+            let end = rng.pick(&[FloodEnd::MassCancel, FloodEnd::KillSwitch, FloodEnd::Disconnect, FloodEnd::Admin]);
+            return options.flooded(end);
+        }
+        options
+    }
+
+    /// The same run with a big book that ends in this way.
+    pub(crate) fn flooded(self, end: FloodEnd) -> Self {
+        Self {
+            steps: 3_000,
+            window: 2_000,
+            burst: 200,
+            cancel_on_disconnect: self.cancel_on_disconnect || end == FloodEnd::Disconnect,
+            flood: Some(end),
+            ..self
         }
     }
 

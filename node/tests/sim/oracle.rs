@@ -7,7 +7,7 @@ use crate::requests::{LOT, PRICE_ONE};
 use crate::twins::Twin;
 use crate::violation::{Checked, Invariant, Violation, ensure};
 use book::codec;
-use book::command::{Command, Side};
+use book::command::{Act, Command, MassCancel, Side};
 use book::engine::{Capacity, Engine};
 use book::event::Event;
 use book::ids::SessionId;
@@ -162,6 +162,12 @@ impl Oracle {
             match &mut next {
                 Command::MassCancel(mass) => mass.continued = true,
                 Command::SessionDown(down) => down.continued = true,
+                // The node continues in its own name what an actor began.
+                Command::Acted(acted) => {
+                    if let Act::MassCancel(mass) = acted.act {
+                        next = Command::MassCancel(MassCancel { continued: true, ..mass });
+                    }
+                }
                 _ => {}
             }
             self.owed.push(next);

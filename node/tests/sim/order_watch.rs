@@ -12,6 +12,8 @@ struct Watched {
     cum_qty_e8: i64,
     leaves_qty_e8: Option<i64>,
     is_over: bool,
+    /// Identifies the event that cancelled it; zero before.
+    canceled_by: u64,
 }
 
 #[derive(Default)]
@@ -34,7 +36,7 @@ impl OrderWatch {
     fn accepted(&mut self, m: &OrderAccepted) -> Result<(), String> {
         let by_quote = m.exec_inst & EXEC_QUOTE_QTY != 0;
         let leaves_qty_e8 = (!by_quote).then_some(m.leaves_qty_e8.get());
-        let watched = Watched { cum_qty_e8: 0, leaves_qty_e8, is_over: false };
+        let watched = Watched { cum_qty_e8: 0, leaves_qty_e8, is_over: false, canceled_by: 0 };
         let sound = m.leaves_qty_e8 == m.qty_e8 && (by_quote || 0 < m.qty_e8.get());
         let is_new = self.orders.insert(m.order_id.get(), watched).is_none();
         if is_new && sound { Ok(()) } else { Err(format!("accepted twice, or with a wrong quantity: {m:?}")) }
@@ -67,13 +69,18 @@ impl OrderWatch {
         Ok(())
     }
 
+    /// A cancel of another session's order is answered to both sessions, and a drop copy has both answers.
     fn canceled(&mut self, m: &OrderCanceled) -> Result<(), String> {
+        let (by, requested) = (m.exec_id.get(), m.req_cl_ord_id.get() != 0);
+        if requested && self.orders.get(&m.order_id.get()).is_none_or(|order| order.canceled_by == by) {
+            return Ok(());
+        }
         let order = self.open(m.order_id.get())?;
         let adds_up = order.leaves_qty_e8.is_none_or(|open| m.canceled_qty_e8.get() == open);
         if m.cum_qty_e8.get() != order.cum_qty_e8 || !adds_up {
             return Err(format!("{order:?} cannot end with {m:?}"));
         }
-        order.is_over = true;
+        (order.is_over, order.canceled_by) = (true, by);
         Ok(())
     }
 

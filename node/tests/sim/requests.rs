@@ -36,7 +36,7 @@ pub(crate) fn any(id: u64, own: &[Own], context: &mut Context<'_>) -> Vec<u8> {
             cl_ord_id: id.into(),
             cod_window_ms: rng.pick(&[0, 5, 10_000]).into(),
             cod_mode: if context.options.cancel_on_disconnect { rng.below(4) as u8 } else { 0 },
-            cod_scope: SCOPE_SESSION,
+            cod_scope: rng.pick(&[SCOPE_SESSION, SCOPE_ACCOUNT]),
             stage_times: rng.below(2) as u8,
             pad: [0; 1],
         }),
@@ -56,6 +56,11 @@ pub(crate) fn far_bid(id: u64) -> Vec<u8> {
 
 pub(crate) fn cancel_everything(id: u64) -> Vec<u8> {
     framed(mass(id))
+}
+
+/// Cancels everything of the session and blocks it.
+pub(crate) fn kill(id: u64) -> Vec<u8> {
+    framed(MassCancel { block_new_orders: 1, ..mass(id) })
 }
 
 fn pick(own: &[Own], rng: &mut Rng) -> Option<Own> {

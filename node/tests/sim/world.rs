@@ -21,7 +21,7 @@ use crate::reader::Reader;
 use crate::sockets::Delivery;
 use crate::trace::Trace;
 use crate::violation::{Checked, Invariant, Violation, ensure};
-use book::ids::SessionId;
+use book::ids::{AccountId, SessionId};
 use book::state_hash::StateHash;
 use book::testing::workload::rng::Rng;
 use book::units::TsNs;
@@ -86,7 +86,7 @@ pub(crate) struct World<'o> {
 
 impl<'o> World<'o> {
     pub(crate) fn new(options: &'o Options) -> Self {
-        let clients = (1..=options.clients).map(|id| Client::new(SessionId(id), options.flood && id == 1));
+        let clients = (1..=options.clients).map(|id| Client::new(SessionId(id), options.flood.filter(|_| id == 1)));
         Self {
             options,
             rng: Rng::new(options.seed),
@@ -94,7 +94,7 @@ impl<'o> World<'o> {
             disk: exchange::format(options),
             node: None,
             clients: clients.collect(),
-            drop_copy: Client::new(DROP_COPY, false),
+            drop_copy: Client::new(DROP_COPY, None),
             reader: Reader::new(),
             admins: Admins::new(options),
             oracle: Oracle::new(),
@@ -160,14 +160,20 @@ impl<'o> World<'o> {
         (self.store_writer_rests, self.gateway_rests, self.disk_rests) = (0, 0, 0);
         self.disk_faults = DiskFaults::default();
         self.disk.heal();
-        self.admins.lift_limits();
-        let mut asked = false;
+        let (mut lifted, mut asked) = (false, false);
         for _ in 0..LIVENESS_STEPS {
             if self.is_done() {
-                if std::mem::replace(&mut asked, true) {
+                if asked {
                     return self.reader.verify(&self.oracle);
                 }
-                self.clients.iter_mut().for_each(Client::ask_for_last_order);
+                if lifted {
+                    asked = true;
+                    self.clients.iter_mut().for_each(Client::ask_for_last_order);
+                } else {
+                    // Not before: a kill switch may have been on its way.
+                    lifted = true;
+                    self.admins.lift_limits();
+                }
             }
             self.take_step()?;
         }
@@ -418,6 +424,9 @@ impl<'o> World<'o> {
     fn admin_step(&mut self) -> Checked {
         if self.fresh && self.rng.one_in(self.options.admin_every.div_ceil(20)) {
             self.admins.add_random(&mut self.rng);
+        }
+        if self.clients[0].take_admin_cancel() {
+            self.admins.cancel_account(AccountId(1));
         }
         let Some(node) = &mut self.node else { return Ok(()) };
         self.admins.step(node, &self.oracle, self.options)
