@@ -106,11 +106,10 @@ impl<const LEDGER: bool> Exchange<LEDGER> {
         Ok(exchange)
     }
 
+    #[inline(always)]
     pub fn apply(&mut self, command: &Command) {
-        self.seq += 1;
-        self.sink.events.clear();
-        let stamp = Stamp { seq: Seq(self.seq), ts: TsNs(self.seq * STEP_NS) };
-        self.engine.apply(stamp, command, &mut self.sink);
+        let Self { engine, sink, seq, .. } = self;
+        apply(engine, sink, seq, command);
     }
 
     pub fn admin(&mut self, admin: Admin) -> Result<()> {
@@ -177,11 +176,11 @@ impl<const LEDGER: bool> Exchange<LEDGER> {
             let command = self.command(&rest[self.drained.len()], naming);
             self.drained.push_back(command);
         }
-        self.engine.look_ahead(|distance| self.drained.get(distance));
-        let drained = std::mem::take(&mut self.drained);
-        self.run(drained.front().expect("the queue was just filled from a stream that has commands left"), fills);
-        self.drained = drained;
-        self.drained.pop_front();
+        let Self { engine, sink, seq, drained, .. } = self;
+        engine.look_ahead(|distance| drained.get(distance));
+        apply(engine, sink, seq, drained.front().expect("the stream has commands left, and one was just drained"));
+        drained.pop_front();
+        self.read_events(fills);
     }
 
     #[inline(always)]
@@ -190,10 +189,16 @@ impl<const LEDGER: bool> Exchange<LEDGER> {
         self.run(&command, fills);
     }
 
-    /// Applies one command and reads its events, as an outbox would.
+    /// Applies one command and reads its events.
     #[inline(always)]
     fn run<F: Fills>(&mut self, command: &Command, fills: &mut F) {
         self.apply(command);
+        self.read_events(fills);
+    }
+
+    /// Reads the events of the last command, as an outbox would.
+    #[inline(always)]
+    fn read_events<F: Fills>(&mut self, fills: &mut F) {
         for event in &self.sink.events {
             match event {
                 Event::Fill(fill) => fills.fill(
@@ -220,6 +225,15 @@ impl<const LEDGER: bool> Exchange<LEDGER> {
     fn check(&self, work: &Work, tally: Tally) -> Check {
         if self.refused > 0 { Check::Diff } else { check(work, work.main_len, tally, Some(self.resting())) }
     }
+}
+
+/// Not inlined, so that the engine is compiled alike wherever a command comes from.
+#[inline(never)]
+fn apply<const LEDGER: bool>(engine: &mut Engine, sink: &mut Buffer<LEDGER>, seq: &mut u64, command: &Command) {
+    *seq += 1;
+    sink.events.clear();
+    let stamp = Stamp { seq: Seq(*seq), ts: TsNs(*seq * STEP_NS) };
+    engine.apply(stamp, command, sink);
 }
 
 #[inline(always)]

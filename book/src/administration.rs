@@ -16,9 +16,11 @@ use crate::order_book::OrderBook;
 use crate::reject::AdminReason;
 use crate::rules::{Rules, RulesVersion};
 use crate::session::{
+    Block, Bucket, DROP_COPIES_PER_ACCOUNT_MAX, SESSIONS_MAX, Session, THROTTLE_BURST_MAX, THROTTLE_RATE_MAX,
+};
+use crate::session::{
     COD_WINDOW_MS_MAX, KEY_ADDRESS_BYTES_MAX, KEY_ADDRESSES_MAX, KEY_BYTES_MAX, KEYS_MAX, PASSWORD_HASH_BYTES_MAX,
 };
-use crate::session::{DROP_COPIES_PER_ACCOUNT_MAX, SESSIONS_MAX, Session, THROTTLE_BURST_MAX, THROTTLE_RATE_MAX};
 use crate::units::{Ppm, UNITS_MAX, Units};
 
 type Answer = Result<Event, AdminReason>;
@@ -224,15 +226,26 @@ impl Engine {
     }
 
     fn set_session_block(&mut self, id: SessionId, blocked: bool) -> Answer {
-        self.sessions.get_mut(id).ok_or(AdminReason::UnknownSession)?.blocked = blocked;
+        let session = self.sessions.get_mut(id).ok_or(AdminReason::UnknownSession)?;
+        session.blocked = match (blocked, self.rules) {
+            (false, _) => Block::None,
+            (true, Rules::One) => Block::Own,
+            (true, Rules::Two) => Block::Operator.planted(Mutation::OperatorsBlockLifted, |_| Block::Own),
+        };
         Ok(Event::SessionChanged { session: id, blocked })
     }
 
     fn set_session_throttle(&mut self, id: SessionId, throttle: Throttle) -> Answer {
         check_throttle(throttle)?;
         let session = self.sessions.get_mut(id).ok_or(AdminReason::UnknownSession)?;
-        session.bucket.throttle = throttle;
-        Ok(Event::SessionChanged { session: id, blocked: session.blocked })
+        // A new throttle begins empty, so that a raised one frees the session at once.
+        let before = session.bucket;
+        let bucket = match self.rules {
+            Rules::One => Bucket { throttle, ..before },
+            Rules::Two => Bucket::new(throttle),
+        };
+        session.bucket = bucket.planted(Mutation::ThrottleStaysFull, |_| Bucket { throttle, ..before });
+        Ok(Event::SessionChanged { session: id, blocked: session.blocked.is_set() })
     }
 
     fn add_key(&mut self, spec: &KeySpec) -> Answer {

@@ -6,13 +6,15 @@
 
 use crate::accounts::{Account, Accounts};
 use crate::client_ids::FirstUse;
-use crate::command::{AccountStatus, MarketStatus, OrderKind, PlaceOrder, Side, StpMode, Tif};
+use crate::command::{OrderKind, PlaceOrder, Side, StpMode, Tif};
 use crate::engine::{Engine, Market};
 use crate::ids::{AccountId, SessionId};
 use crate::instrument::{MarketRules, is_stale};
 use crate::mutation::{self, Mutation, Planted};
 use crate::order_book::{FILLS_PER_COMMAND_MAX, Pool, Treatment};
+use crate::phases::{admit_account, admit_phase};
 use crate::reject::RejectReason;
+use crate::rules::Rules;
 use crate::slab::Order;
 use crate::units::{PriceTicks, QtyLots, Stamp, UNITS_MAX, Units};
 
@@ -85,7 +87,10 @@ impl Engine {
         admit_phase(market.rules.status, order.tif)?;
         let terms = self.admit_terms(market, order)?;
         let account = self.accounts.at(order.account);
-        if account.open_count >= account.open_max {
+        // An order that cannot rest takes no place.
+        let takes_place = self.rules < Rules::Two || matches!(order.tif, Tif::Gtc | Tif::GtcPostOnly);
+        let takes_place = takes_place.planted(Mutation::FleetingTakesPlace, |_| true);
+        if takes_place && account.open_count >= account.open_max {
             return Err(RejectReason::MaxOpenOrders);
         }
         if self.pool.orders.is_full() {
@@ -114,16 +119,9 @@ impl Engine {
             if !fits {
                 return Err(RejectReason::Throttled);
             }
-            session_blocked = session.blocked;
+            session_blocked = session.blocked.is_set();
         }
-        let account = self.accounts.at(order.account);
-        if account.status != AccountStatus::Active {
-            return Err(RejectReason::AccountNotTrading);
-        }
-        if session_blocked || account.blocked {
-            return Err(RejectReason::KillSwitch);
-        }
-        Ok(())
+        admit_account(self.accounts.at(order.account), session_blocked)
     }
 
     /// The limit, the quantity and the hold of an order, by its kind.
@@ -142,7 +140,7 @@ impl Engine {
         price: PriceTicks,
         qty: QtyLots,
     ) -> Result<Admitted, RejectReason> {
-        let hold = admit_limit_terms(market, order.side, price, qty, QtyLots(0))?;
+        let hold = admit_limit_terms(self.rules, market, order.side, price, qty, QtyLots(0))?;
         let mut unfillable = false;
         if order.tif == Tif::Fok {
             let found = self.probe(market, order, price, Want::lots(qty))?;
@@ -306,8 +304,9 @@ fn probe(
     Some(found)
 }
 
-/// Checks the price and the quantity of a limit order, and gives what it has to hold.
+/// Checks the price and the quantity of a limit order, of which `cum` is filled, and gives what it has to hold.
 pub(crate) fn admit_limit_terms(
+    engine_rules: Rules,
     market: &Market,
     side: Side,
     price: PriceTicks,
@@ -324,7 +323,8 @@ pub(crate) fn admit_limit_terms(
     }
     admit_qty(rules, QtyLots(total))?;
     let notional = price.notional(leaves, rules.quote_per_tick_lot).ok_or(RejectReason::Notional)?;
-    if cum.0 == 0 && notional < rules.limits.notional_min {
+    let is_measured = Rules::Two <= engine_rules || cum.0 == 0;
+    if is_measured && is_below_notional(rules, price, QtyLots(total)) {
         return Err(RejectReason::Notional);
     }
     let (low, high) = rules.price_band(market.tape.last_price);
@@ -339,19 +339,20 @@ pub(crate) fn admit_limit_terms(
     Ok(hold)
 }
 
+/// Checks the quantity of an order that only gets smaller: `total` with what is filled.
+pub(crate) fn admit_smaller(market: &Market, price: PriceTicks, total: QtyLots) -> Result<(), RejectReason> {
+    admit_qty(&market.rules, total)?;
+    if is_below_notional(&market.rules, price, total) { Err(RejectReason::Notional) } else { Ok(()) }
+}
+
+/// Whether so much is worth less than the market's minimum. What cannot be counted is worth more.
+fn is_below_notional(rules: &MarketRules, price: PriceTicks, qty: QtyLots) -> bool {
+    price.notional(qty, rules.quote_per_tick_lot).is_some_and(|notional| notional < rules.limits.notional_min)
+}
+
 fn admit_qty(rules: &MarketRules, qty: QtyLots) -> Result<(), RejectReason> {
     let ok = qty.0 > 0 && rules.limits.qty_min <= qty && qty <= rules.limits.qty_max;
     if ok { Ok(()) } else { Err(RejectReason::QtyRange) }
-}
-
-/// Whether the market's status lets an order of this lifetime in.
-pub(crate) fn admit_phase(status: MarketStatus, tif: Tif) -> Result<(), RejectReason> {
-    match status {
-        MarketStatus::Trading => Ok(()),
-        MarketStatus::PostOnly if tif == Tif::GtcPostOnly => Ok(()),
-        MarketStatus::PostOnly => Err(RejectReason::PostOnlyPhase),
-        MarketStatus::Halt | MarketStatus::CancelOnly | MarketStatus::Closed => Err(RejectReason::NotTrading),
-    }
 }
 
 /// The worst price of a market order: the end of the band around the reference price, or of all prices.

@@ -175,7 +175,8 @@ impl Engine {
 
     /// Answers a message that the gateway refused, and uses up its id where a resend must be ignored.
     fn refuse<S: Sink>(&mut self, refuse: &Refuse, sink: &mut S) {
-        if refuse.cl_ord_id.0 != 0 && refuse.consumes_id && !self.use_cl_ord_id(refuse.session, refuse.cl_ord_id) {
+        let consumes_id = refuse.cl_ord_id.0 != 0 && refuse.consumes_id && !self.is_too_large(refuse.cl_ord_id);
+        if consumes_id && !self.use_cl_ord_id(refuse.session, refuse.cl_ord_id) {
             return;
         }
         let account = self.sessions.get(refuse.session).map_or(AccountId::NONE, |s| s.account);
@@ -228,6 +229,13 @@ impl Engine {
 
     pub fn open_orders(&self) -> &OpenOrders {
         &self.open
+    }
+
+    /// Whether no client may use this id. It is not used up then.
+    #[inline]
+    pub(crate) fn is_too_large(&self, id: ClOrdId) -> bool {
+        let has_end = (Rules::Two <= self.rules).planted(Mutation::LastIdTaken, |_| false);
+        has_end && ClOrdId::MAX < id
     }
 
     /// Uses up a client order id. False when the session used this one or a higher one before: the message is a resend.

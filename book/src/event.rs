@@ -185,6 +185,7 @@ pub struct Reduced {
     pub account: AccountId,
     pub market: MarketId,
     pub side: Side,
+    /// The order's limit. Zero for a market order, which has none; under rules 1 the worst price that it may take.
     pub price: PriceTicks,
     /// The quantity that was taken off.
     pub qty: QtyLots,

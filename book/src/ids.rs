@@ -89,6 +89,11 @@ impl OrderId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct ClOrdId(pub u64);
 
+impl ClOrdId {
+    /// The largest one that a client may use. A session whose newest id were the largest number could never use another.
+    pub const MAX: Self = Self(i64::MAX as u64);
+}
+
 /// The number of a trade: 1, 2, 3 ... within a market.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct TradeId(pub u64);

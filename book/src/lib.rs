@@ -39,6 +39,7 @@ pub mod engine;
 pub mod look_ahead;
 mod mass;
 mod orders;
+mod phases;
 mod rights;
 mod settle;
 

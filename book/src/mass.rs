@@ -4,14 +4,15 @@
 //! sends the command again as `continued`. A block takes effect with the first part, so that no order is placed between
 //! two.
 
-use crate::command::{BlockChange, CodMode, CodScope, DownCause, MarketStatus, MassCancel, MassScope};
+use crate::command::{BlockChange, CodMode, CodScope, DownCause, MassCancel, MassScope};
 use crate::command::{Query, SessionDown, SetSession, Side};
 use crate::engine::{CANCELS_PER_COMMAND_MAX, Engine};
 use crate::event::{CancelReason, Event, MassCanceled, OrderStatus, Rejected, SessionState, Sink};
 use crate::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
 use crate::mutation::{Mutation, Planted};
+use crate::phases::lets_out;
 use crate::reject::RejectReason;
-use crate::session::COD_WINDOW_MS_MAX;
+use crate::session::{Block, COD_WINDOW_MS_MAX};
 use crate::slab::{NIL, Order};
 use crate::units::{PriceTicks, QtyLots};
 
@@ -91,9 +92,10 @@ impl Engine {
     fn admit_mass_cancel(&self, mass: &MassCancel) -> Result<AccountId, RejectReason> {
         if let Some(session) = self.sessions.get(mass.session) {
             let own = mass.account.is_none() || mass.account == session.account;
-            // Only an administrator lifts the block of an account.
-            let lifts_account = mass.block == BlockChange::Lift && mass.scope == MassScope::Account;
-            if !own || session.drop_copy || mass.scope == MassScope::Market || lifts_account {
+            // Only an operator lifts the block of an account, and a block that an operator has set.
+            let lifts_operators = mass.block == BlockChange::Lift
+                && (mass.scope == MassScope::Account || session.blocked == Block::Operator);
+            if !own || session.drop_copy || mass.scope == MassScope::Market || lifts_operators {
                 return Err(RejectReason::NotAuthorised);
             }
             return self.admit_mass_market(mass).map(|()| session.account);
@@ -118,33 +120,38 @@ impl Engine {
         }
         let market = self.market(mass.market).ok_or(RejectReason::UnknownInstrument)?;
         let by_client = !mass.session.is_none() && mass.block != BlockChange::Set;
-        if by_client && market.rules.status == MarketStatus::Halt {
-            return Err(RejectReason::NotTrading);
-        }
-        Ok(())
+        let refused = by_client && !lets_out(self.rules, market.rules.status);
+        if refused { Err(RejectReason::NotTrading) } else { Ok(()) }
     }
 
     /// Sets or lifts the kill switch of the scope. Gives whether the scope is blocked now.
     fn change_block(&mut self, mass: &MassCancel, account: AccountId) -> bool {
-        let blocked = match mass.scope {
-            MassScope::Session => self.sessions.get_mut(mass.session).map(|s| &mut s.blocked),
-            MassScope::Account => self.accounts.get_mut(account).map(|a| &mut a.blocked),
-            MassScope::Market => None,
-        };
-        let Some(blocked) = blocked else { return false };
+        // The first part has set or lifted it; a command since may have done the opposite, and that stands.
         let is_settled = mass.continued.planted(Mutation::BlockSetByEveryPart, |_| false);
-        match mass.block {
-            // The first part has set or lifted it; a command since may have done the opposite, and that stands.
-            _ if is_settled => {}
-            BlockChange::Keep => {}
-            BlockChange::Set => *blocked = true,
-            BlockChange::Lift => *blocked = false,
+        let change = if is_settled { BlockChange::Keep } else { mass.block };
+        match mass.scope {
+            MassScope::Session => self.sessions.get_mut(mass.session).is_some_and(|session| {
+                session.blocked = match (change, session.blocked) {
+                    (BlockChange::Set, Block::None) => Block::Own,
+                    (BlockChange::Lift, _) => Block::None,
+                    (BlockChange::Keep | BlockChange::Set, before) => before,
+                };
+                session.blocked.is_set()
+            }),
+            MassScope::Account => self.accounts.get_mut(account).is_some_and(|account| {
+                account.blocked = match change {
+                    BlockChange::Keep => account.blocked,
+                    BlockChange::Set => true,
+                    BlockChange::Lift => false,
+                };
+                account.blocked
+            }),
+            MassScope::Market => false,
         }
-        *blocked
     }
 
-    /// Cancels the account's orders that fit, oldest first. Gives how many, and whether more of them remain. Orders on
-    /// a halted market stay, unless the kill switch, a disconnect or an administrator cancels them.
+    /// Cancels the account's orders that fit, oldest first. Gives how many, and whether more of them remain. Under
+    /// rules 1 orders on a halted market stay, unless the kill switch, a disconnect or an administrator cancels them.
     fn cancel_filtered<S: Sink>(
         &mut self,
         account: AccountId,
@@ -161,8 +168,8 @@ impl Engine {
             at = self.open.younger(slot);
             let order = self.pool.orders.get(slot);
             assert!(order.account == account, "an account's list has its own orders only");
-            let halted = self.markets[order.market.idx()].rules.status == MarketStatus::Halt;
-            if !filter.admits(order) || (spares_halted && halted) {
+            let stays = spares_halted && !lets_out(self.rules, self.markets[order.market.idx()].rules.status);
+            if !filter.admits(order) || stays {
                 continue;
             }
             if count == CANCELS_PER_COMMAND_MAX {
@@ -263,7 +270,7 @@ impl Engine {
             cod_mode: session.cod_mode,
             cod_scope: session.cod_scope,
             cod_window_ms: session.cod_window_ms,
-            blocked: session.blocked,
+            blocked: session.blocked.is_set(),
         })
     }
 

@@ -156,4 +156,20 @@ planted_faults! {
     RestOfKillPlain,
     /// Each part of a kill switch sets the block again.
     BlockSetByEveryPart,
+    /// Under rules 2 a session amends another session's order.
+    ForeignAmended,
+    /// Under rules 2 an amendment to less is not measured against the market's minima.
+    AmendedUnmeasured,
+    /// Under rules 2 clients cannot cancel in a halt.
+    HaltKeepsOrders,
+    /// Under rules 2 the largest number is a client order id, after which a session has none left.
+    LastIdTaken,
+    /// Under rules 2 a market order is reported with the worst price that it may take.
+    LimitOfMarketOrderShown,
+    /// Under rules 2 an order that cannot rest is refused because too many orders rest.
+    FleetingTakesPlace,
+    /// Under rules 2 a throttle that is raised lets nothing through until the old one would.
+    ThrottleStaysFull,
+    /// Under rules 2 a client lifts the block that an operator has set.
+    OperatorsBlockLifted,
 }

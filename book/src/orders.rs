@@ -53,6 +53,7 @@ impl Engine {
             open: &mut self.open,
             index: &mut self.index,
             tiers: &self.fee_tiers,
+            version: self.rules,
             owner,
             taker_order: order,
             refund: incoming.refund,

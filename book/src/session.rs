@@ -4,6 +4,7 @@
 use crate::command::{CodMode, CodScope, KeySpec, SessionSpec, Throttle};
 use crate::ids::{AccountId, ClOrdId, KeyId, SessionId, UserName};
 use crate::units::TsNs;
+use bincode::{Decode, Encode};
 use std::collections::BTreeMap;
 
 pub const SESSIONS_MAX: u32 = 1 << 16;
@@ -22,6 +23,24 @@ pub const COD_WINDOW_MS_MAX: u32 = 3_600_000;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
+/// Whether a session may place orders, and who decided that it may not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[repr(u8)]
+pub enum Block {
+    #[default]
+    None = 0,
+    /// Its own kill switch, which it may lift. Under rules 1 an operator's block too.
+    Own = 1,
+    /// An operator, who alone may lift it.
+    Operator = 2,
+}
+
+impl Block {
+    pub fn is_set(self) -> bool {
+        self != Self::None
+    }
+}
+
 /// A login of the binary protocol, which acts for one account.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -29,7 +48,7 @@ pub struct Session {
     pub user: UserName,
     pub password_hash: String,
     pub drop_copy: bool,
-    pub blocked: bool,
+    pub blocked: Block,
     pub cod_mode: CodMode,
     pub cod_scope: CodScope,
     pub cod_window_ms: u32,
@@ -47,7 +66,7 @@ impl Session {
             user: spec.user,
             password_hash: spec.password_hash.clone(),
             drop_copy: spec.drop_copy,
-            blocked: false,
+            blocked: Block::None,
             cod_mode: spec.cod_mode,
             cod_scope: spec.cod_scope,
             cod_window_ms: spec.cod_window_ms,

@@ -13,6 +13,7 @@ use crate::instrument::{FEE_TIERS, MarketRules, fee_on, scaled_fee};
 use crate::mutation::{self, Mutation, Planted};
 use crate::open_orders::{ClOrdIndex, Lists, OpenOrders};
 use crate::order_book::{MatchHandler, Taker, Treatment};
+use crate::rules::Rules;
 use crate::session::Sessions;
 use crate::slab::Order;
 use crate::units::{FeeUnits, PriceTicks, QtyLots, Units};
@@ -35,6 +36,7 @@ pub(crate) struct Settlement<'a, S: Sink> {
     pub open: &'a mut OpenOrders,
     pub index: &'a mut ClOrdIndex,
     pub tiers: &'a [FeeTier; FEE_TIERS],
+    pub version: Rules,
     pub owner: Owner,
     /// The incoming order as it was before it took anything. Its present quantities are in `Taker`.
     pub taker_order: Order,
@@ -114,7 +116,13 @@ impl<S: Sink> MatchHandler for Settlement<'_, S> {
 
     fn taker_reduced(&mut self, taker: &Taker, qty: QtyLots) {
         let order = self.taker_order;
-        self.sink.push(Event::Reduced(reduced(&order, taker.leaves, taker.cum, qty, false)));
+        let mut event = reduced(&order, taker.leaves, taker.cum, qty, false);
+        let is_hidden = (Rules::Two <= self.version).planted(Mutation::LimitOfMarketOrderShown, |_| false);
+        if is_hidden && self.refund == Refund::Nothing {
+            // The limit of a market order is the end of the band, and no price of the order.
+            event.price = PriceTicks(0);
+        }
+        self.sink.push(Event::Reduced(event));
         if taker.side == Side::Sell || self.refund == Refund::ToLimit {
             self.release(&order, taker.limit, qty);
         }

@@ -155,7 +155,7 @@ impl Engine {
             walk.bytes(session.password_hash.as_bytes());
             walk.number(u64::from(session.account.0));
             walk.number(u64::from(session.drop_copy));
-            walk.number(u64::from(session.blocked));
+            walk.number(session.blocked as u64);
             walk.number(session.cod_mode as u64);
             walk.number(session.cod_scope as u64);
             walk.number(u64::from(session.cod_window_ms));

@@ -275,7 +275,7 @@ fn session_is_set(session: &Session) -> [bool; 13] {
         user.is_valid(),
         !password_hash.is_empty(),
         *drop_copy,
-        *blocked,
+        blocked.is_set(),
         *cod_mode != CodMode::Off,
         *cod_scope != CodScope::Session,
         *cod_window_ms != 0,

@@ -283,7 +283,7 @@ impl Encoder<'_> {
             exec_id: self.exec_id(),
             gateway_in_time_ns: self.gateway_in(),
             transact_time_ns: self.transact_time(),
-            price_e9: I64::new(instrument.price_e9(terms.price).0),
+            price_e9: I64::new(if terms.price.0 == 0 { PRICE_NULL } else { instrument.price_e9(terms.price).0 }),
             leaves_qty_e8: I64::new(instrument.qty_e8(terms.leaves).0),
             cum_qty_e8: I64::new(instrument.qty_e8(terms.cum).0),
             instrument_id: U32::new(terms.market.0),

@@ -1,12 +1,15 @@
 //! The amendment of a resting order: a smaller quantity keeps its place in the queue, anything else loses it.
 
 use super::Incoming;
-use crate::admit::{admit_limit_terms, admit_phase};
-use crate::command::{AccountStatus, AmendOrder, AmendQty, MarketStatus, Tif};
+use crate::admit::{admit_limit_terms, admit_smaller};
+use crate::command::{AmendOrder, AmendQty, Tif};
 use crate::engine::{Engine, Market, canceled};
 use crate::event::{Amended, CancelReason, CancelRejected, Event, Sink};
+use crate::mutation::{Mutation, Planted};
 use crate::order_book::TakeEnd;
+use crate::phases::{admit_account, admit_phase, lets_out};
 use crate::reject::RejectReason;
+use crate::rules::Rules;
 use crate::settle::Refund;
 use crate::slab::Order;
 use crate::units::{QtyLots, Stamp, Units};
@@ -23,12 +26,14 @@ struct Amendment {
 
 impl Engine {
     pub(crate) fn amend<S: Sink>(&mut self, stamp: Stamp, amend: &AmendOrder, sink: &mut S) {
-        if !self.use_cl_ord_id(amend.session, amend.cl_ord_id) {
+        let is_too_large = self.is_too_large(amend.cl_ord_id);
+        if !is_too_large && !self.use_cl_ord_id(amend.session, amend.cl_ord_id) {
             return;
         }
         // The order gets this id once all checks have passed, some tens of nanoseconds from now.
         self.index.fetch(amend.session, amend.cl_ord_id);
-        match self.admit_amend(stamp, amend) {
+        let admitted = if is_too_large { Err(RejectReason::Malformed) } else { self.admit_amend(stamp, amend) };
+        match admitted {
             Ok(admitted) if admitted.keeps_priority => self.reduce(amend, &admitted, sink),
             Ok(admitted) => self.requeue(amend, &admitted, sink),
             Err(reason) => sink.push(Event::CancelRejected(CancelRejected {
@@ -55,6 +60,12 @@ impl Engine {
         let slot = self.find_own(amend.session, amend.account, amend.market, &amend.target)?;
         let order = *self.pool.orders.get(slot);
         self.index.fetch(order.session, order.cl_ord_id);
+        // An amendment renames the order in its own session, and only there the client can name it afterwards.
+        let is_foreign = !amend.session.is_none() && order.session != amend.session;
+        let is_foreign = is_foreign.planted(Mutation::ForeignAmended, |_| false);
+        if Rules::Two <= self.rules && is_foreign {
+            return Err(RejectReason::NotAuthorised);
+        }
         let market = &self.markets[order.market.idx()];
         let filled = if amend.qty_means == AmendQty::Total { order.cum } else { QtyLots(0) };
         let leaves = QtyLots(amend.qty.0.saturating_sub(filled.0));
@@ -67,9 +78,12 @@ impl Engine {
         let side = order.traits.side();
         let hold_before = market.rules.hold(side, order.price, order.leaves);
         let hold = if keeps_priority {
+            if (Rules::Two <= self.rules).planted(Mutation::AmendedUnmeasured, |_| false) {
+                admit_smaller(market, order.price, QtyLots(leaves.0 + order.cum.0))?;
+            }
             market.rules.hold(side, order.price, leaves)
         } else {
-            admit_limit_terms(market, side, amend.price, leaves, order.cum)?
+            admit_limit_terms(self.rules, market, side, amend.price, leaves, order.cum)?
         };
         if order.traits.post_only() && !keeps_priority && market.book.crosses(side, amend.price) {
             return Err(RejectReason::PostOnlyWouldCross);
@@ -85,15 +99,10 @@ impl Engine {
     fn admit_amend_phase(&self, order: &Order, market: &Market, shrinks: bool) -> Result<(), RejectReason> {
         let status = market.rules.status;
         if shrinks {
-            return if status == MarketStatus::Halt { Err(RejectReason::NotTrading) } else { Ok(()) };
+            return if lets_out(self.rules, status) { Ok(()) } else { Err(RejectReason::NotTrading) };
         }
-        let account = self.accounts.at(order.account);
-        if account.status != AccountStatus::Active {
-            return Err(RejectReason::AccountNotTrading);
-        }
-        if account.blocked || self.sessions.get(order.session).is_some_and(|s| s.blocked) {
-            return Err(RejectReason::KillSwitch);
-        }
+        let session_blocked = self.sessions.get(order.session).is_some_and(|session| session.blocked.is_set());
+        admit_account(self.accounts.at(order.account), session_blocked)?;
         admit_phase(status, if order.traits.post_only() { Tif::GtcPostOnly } else { Tif::Gtc })
     }
 

@@ -1,10 +1,11 @@
 //! The cancel of one order, and the end of a resting order that every other cancel uses too.
 
-use crate::command::{CancelOrder, MarketStatus};
+use crate::command::CancelOrder;
 use crate::engine::{Engine, canceled};
 use crate::event::{CancelReason, CancelRejected, Canceled, Event, Sink};
 use crate::ids::{ClOrdId, SessionId};
 use crate::mutation::{Mutation, Planted};
+use crate::phases::lets_out;
 use crate::reject::RejectReason;
 use crate::units::QtyLots;
 
@@ -24,10 +25,8 @@ impl Engine {
         self.authorise(cancel.session, cancel.account)?;
         let slot = self.find_own(cancel.session, cancel.account, cancel.market, &cancel.target)?;
         let market = self.pool.orders.get(slot).market;
-        if self.markets[market.idx()].rules.status == MarketStatus::Halt {
-            return Err(RejectReason::NotTrading);
-        }
-        Ok(slot)
+        let status = self.markets[market.idx()].rules.status;
+        if lets_out(self.rules, status) { Ok(slot) } else { Err(RejectReason::NotTrading) }
     }
 
     /// Ends a resting order and releases what it holds. `by` is the request that asked for it, or none.

@@ -16,6 +16,9 @@ use crate::units::{QtyLots, Stamp, Units};
 
 impl Engine {
     pub(crate) fn place<S: Sink>(&mut self, stamp: Stamp, order: &PlaceOrder, sink: &mut S) {
+        if self.is_too_large(order.cl_ord_id) {
+            return sink.push(Event::Rejected(rejected(order, RejectReason::Malformed)));
+        }
         if self.use_cl_ord_id(order.session, order.cl_ord_id) {
             self.place_once(stamp, order, sink);
         }
@@ -60,15 +63,7 @@ impl Engine {
         match admitted {
             Ok(admitted) => Ok(self.accept(order, &admitted, sink)),
             Err(reason) => {
-                sink.push(Event::Rejected(Rejected {
-                    session: order.session,
-                    cl_ord_id: order.cl_ord_id,
-                    client_key: order.client_key,
-                    account: order.account,
-                    market: order.market,
-                    reason,
-                    template: 0,
-                }));
+                sink.push(Event::Rejected(rejected(order, reason)));
                 Err(reason)
             }
         }
@@ -115,6 +110,18 @@ impl Engine {
             }
         }
         self.pool.orders.remove(slot);
+    }
+}
+
+pub(super) fn rejected(order: &PlaceOrder, reason: RejectReason) -> Rejected {
+    Rejected {
+        session: order.session,
+        cl_ord_id: order.cl_ord_id,
+        client_key: order.client_key,
+        account: order.account,
+        market: order.market,
+        reason,
+        template: 0,
     }
 }
 

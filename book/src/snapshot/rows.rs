@@ -7,6 +7,7 @@ use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, Sess
 use crate::reject::RejectReason;
 use crate::rules::RulesVersion;
 use crate::running_hash::CheckState;
+use crate::session::Block;
 use crate::units::{Ppm, PriceTicks, QtyLots, Seq, TsNs, Units};
 use bincode::{Decode, Encode};
 
@@ -70,7 +71,8 @@ pub(super) struct SessionRow {
     pub user: UserName,
     pub password_hash: String,
     pub drop_copy: bool,
-    pub blocked: bool,
+    /// Under rules 1 it has the bytes of a `bool`.
+    pub blocked: Block,
     pub cod_mode: CodMode,
     pub cod_scope: CodScope,
     pub cod_window_ms: u32,

@@ -17,6 +17,7 @@ use crate::command::*;
 use crate::event::*;
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
 use crate::reject::RejectReason;
+use crate::rules::Rules;
 use crate::units::{PriceTicks, QtyLots, Seq, Stamp, TsNs};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -52,6 +53,8 @@ struct Session {
     account: AccountId,
     drop_copy: bool,
     blocked: bool,
+    /// An operator has blocked it, under rules 2.
+    by_operator: bool,
     last: ClOrdId,
     cod_mode: CodMode,
     cod_scope: CodScope,
@@ -80,6 +83,7 @@ struct Order {
     price: u32,
     leaves: u64,
     cum: u64,
+    is_market: bool,
     post_only: bool,
     persist: bool,
     stp: StpMode,
@@ -112,6 +116,7 @@ struct Plan {
 
 #[derive(Debug, Default)]
 pub struct Naive {
+    rules: Rules,
     now: TsNs,
     seq: Seq,
     number: u64,
@@ -136,6 +141,9 @@ impl Naive {
         self.now = stamp.ts;
         self.seq = stamp.seq;
         match command {
+            Command::Place(place) if self.is_out_of_range(place.cl_ord_id) => {
+                self.rejected(place, RejectReason::Malformed);
+            }
             Command::Place(place) => {
                 if self.is_new(place.session, place.cl_ord_id) {
                     self.place(place);
@@ -157,6 +165,16 @@ impl Naive {
             Command::Acted(acted) => self.act(acted),
         }
         sink.append(&mut self.events);
+    }
+
+    /// Client order ids end at 2^63-1 under rules 2.
+    fn is_out_of_range(&self, id: ClOrdId) -> bool {
+        self.rules == Rules::Two && id.0 >= 1 << 63
+    }
+
+    /// Whether a client may cancel in this market.
+    fn lets_cancel(&self, market: MarketId) -> bool {
+        self.rules == Rules::Two || self.market(market).status != MarketStatus::Halt
     }
 
     /// What is available and what is held, as the engine should have them.
@@ -263,6 +281,7 @@ impl Naive {
     }
 
     fn reduced(&mut self, order: &Order, qty: u64, was_resting: bool) {
+        let has_price = self.rules == Rules::One || !order.is_market;
         self.events.push(Event::Reduced(Reduced {
             order_id: order.id,
             session: order.session,
@@ -270,7 +289,7 @@ impl Naive {
             account: order.account,
             market: order.market,
             side: order.side,
-            price: PriceTicks(order.price),
+            price: PriceTicks(if has_price { order.price } else { 0 }),
             qty: QtyLots(qty),
             leaves: QtyLots(order.leaves),
             cum: QtyLots(order.cum),

@@ -77,6 +77,7 @@ const MUTANTS: &[Mutant] = &[
     mutant("ActedForgotten", 20, &[ActorMissing]),
 ];
 
+const RULES_TWO: &str = "book: rules_two, an_old_outcome_under_new_rules_is_noticed";
 const LINKS: &str = "wal: links, links_that_are_not_checked_are_noticed";
 const NAMES: &str = "wal: durable_names, syncs_that_are_skipped_are_noticed";
 const CHECKSUMS: &str = "wal: snapshot, checksums_that_are_not_compared_are_noticed";
@@ -99,6 +100,14 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "UnfinishedForgottenInSnapshot",
         "node: mass_cancels::tests::an_unfinished_mass_cancel_that_a_snapshot_forgets_is_noticed",
     ),
+    ("ForeignAmended", RULES_TWO),
+    ("AmendedUnmeasured", RULES_TWO),
+    ("HaltKeepsOrders", RULES_TWO),
+    ("LastIdTaken", RULES_TWO),
+    ("LimitOfMarketOrderShown", RULES_TWO),
+    ("FleetingTakesPlace", RULES_TWO),
+    ("ThrottleStaysFull", RULES_TWO),
+    ("OperatorsBlockLifted", RULES_TWO),
     ("AcceptAgainAtOnce", "node: accept_limits"),
     ("NoRoomMade", "node: market_port"),
     ("BatchStoredTwice", "node: store_writer::tests::a_batch_that_would_be_stored_twice_is_noticed"),

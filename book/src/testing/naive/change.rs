@@ -1,10 +1,11 @@
 //! Cancels, replacements and amendments.
 
-use super::{End, Naive, Order, admit_phase};
+use super::{End, Naive, Order, admit_phase, qty_in_range};
 use crate::command::*;
 use crate::event::*;
 use crate::ids::*;
 use crate::reject::RejectReason;
+use crate::rules::Rules;
 use crate::units::*;
 
 impl Naive {
@@ -31,8 +32,7 @@ impl Naive {
         self.authorise(cancel.session, cancel.account)?;
         let found = self.find(cancel.session, cancel.account, cancel.market, &cancel.target);
         let id = found.ok_or(RejectReason::UnknownOrder)?;
-        let halted = self.market(self.orders[&id].market).status == MarketStatus::Halt;
-        if halted { Err(RejectReason::NotTrading) } else { Ok(id) }
+        if self.lets_cancel(self.orders[&id].market) { Ok(id) } else { Err(RejectReason::NotTrading) }
     }
 
     pub(super) fn cancel(&mut self, cancel: &CancelOrder) {
@@ -60,6 +60,9 @@ impl Naive {
 
     pub(super) fn cancel_replace(&mut self, replace: &CancelReplace) {
         let place = &replace.place;
+        if self.is_out_of_range(place.cl_ord_id) {
+            return self.rejected(place, RejectReason::Malformed);
+        }
         if !self.is_new(place.session, place.cl_ord_id) || self.repeats(place) {
             return;
         }
@@ -86,10 +89,12 @@ impl Naive {
     }
 
     pub(super) fn amend(&mut self, amend: &AmendOrder) {
-        if !self.is_new(amend.session, amend.cl_ord_id) {
+        let out_of_range = self.is_out_of_range(amend.cl_ord_id);
+        if !out_of_range && !self.is_new(amend.session, amend.cl_ord_id) {
             return;
         }
-        let (before, mut order, keeps) = match self.admit_amend(amend) {
+        let admitted = if out_of_range { Err(RejectReason::Malformed) } else { self.admit_amend(amend) };
+        let (before, mut order, keeps) = match admitted {
             Ok(admitted) => admitted,
             Err(reason) => {
                 let cancel = CancelOrder {
@@ -147,12 +152,16 @@ impl Naive {
         }
         let found = self.find(amend.session, amend.account, amend.market, &amend.target);
         let before = self.orders[&found.ok_or(RejectReason::UnknownOrder)?];
+        let is_own = amend.session.is_none() || before.session == amend.session;
+        if self.rules == Rules::Two && !is_own {
+            return Err(RejectReason::NotAuthorised);
+        }
         let off = if amend.qty_means == AmendQty::Total { before.cum } else { 0 };
         let leaves = amend.qty.0.saturating_sub(off);
         let shrinks = amend.price.0 == before.price && leaves <= before.leaves;
         let status = self.market(before.market).status;
         if shrinks {
-            if status == MarketStatus::Halt {
+            if !self.lets_cancel(before.market) {
                 return Err(RejectReason::NotTrading);
             }
         } else {
@@ -164,6 +173,14 @@ impl Naive {
             return Err(RejectReason::TooLate);
         }
         if shrinks && leaves > 0 {
+            if self.rules == Rules::Two {
+                if !qty_in_range(self.market(order.market), u128::from(leaves + order.cum)) {
+                    return Err(RejectReason::QtyRange);
+                }
+                if self.is_too_small(&order) {
+                    return Err(RejectReason::Notional);
+                }
+            }
             return Ok((before, order, true));
         }
         let need = self.admit_limit(&order)?;

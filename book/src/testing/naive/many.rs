@@ -6,6 +6,7 @@ use crate::engine::CANCELS_PER_COMMAND_MAX;
 use crate::event::*;
 use crate::ids::*;
 use crate::reject::RejectReason;
+use crate::rules::Rules;
 
 impl Naive {
     pub(super) fn mass_cancel(&mut self, mass: &MassCancel) {
@@ -54,7 +55,7 @@ impl Naive {
                 && mass.price_min.is_none_or(|min| min.0 <= o.price)
                 && mass.price_max.is_none_or(|max| o.price <= max.0)
                 && (mass.cancel_group == 0 || o.cancel_group == mass.cancel_group)
-                && !(spares_halted && self.market(o.market).status == MarketStatus::Halt)
+                && !(spares_halted && !self.lets_cancel(o.market))
         });
         if by_market {
             fits = self.in_book_order(mass.market, &fits);
@@ -77,8 +78,9 @@ impl Naive {
         let account = match session {
             Some(session) => {
                 let own = mass.account.is_none() || mass.account == session.account;
-                let lifts_account = mass.block == BlockChange::Lift && mass.scope == MassScope::Account;
-                let allowed = own && !session.drop_copy && mass.scope != MassScope::Market && !lifts_account;
+                let lifts = mass.block == BlockChange::Lift;
+                let lifts_operators = lifts && (mass.scope == MassScope::Account || session.by_operator);
+                let allowed = own && !session.drop_copy && mass.scope != MassScope::Market && !lifts_operators;
                 allowed.then_some(session.account)
             }
             None if !mass.session.is_none() || mass.scope == MassScope::Session => None,
@@ -89,7 +91,8 @@ impl Naive {
         let needs_market = mass.scope == MassScope::Market || !mass.market.is_none();
         if needs_market {
             let market = at(&self.markets, mass.market.0).ok_or(RejectReason::UnknownInstrument)?;
-            if session.is_some() && mass.block != BlockChange::Set && market.status == MarketStatus::Halt {
+            let halted = self.rules == Rules::One && market.status == MarketStatus::Halt;
+            if session.is_some() && mass.block != BlockChange::Set && halted {
                 return Err(RejectReason::NotTrading);
             }
         }
@@ -146,7 +149,7 @@ impl Naive {
     }
 
     pub(super) fn refuse(&mut self, refuse: &Refuse) {
-        let consumes = refuse.consumes_id && refuse.cl_ord_id.0 != 0;
+        let consumes = refuse.consumes_id && refuse.cl_ord_id.0 != 0 && !self.is_out_of_range(refuse.cl_ord_id);
         if consumes && !self.is_new(refuse.session, refuse.cl_ord_id) {
             return;
         }
@@ -192,23 +195,32 @@ impl Naive {
                 account: spec.account,
                 drop_copy: spec.drop_copy,
                 blocked: false,
+                by_operator: false,
                 last: ClOrdId(0),
                 cod_mode: spec.cod_mode,
                 cod_scope: spec.cod_scope,
                 throttle: spec.throttle,
                 drained_at: 0,
             }),
-            Admin::SetSessionBlock { session, blocked } => self.sessions[session.0 as usize - 1].blocked = *blocked,
+            Admin::SetSessionBlock { session, blocked } => {
+                let by_operator = *blocked && self.rules == Rules::Two;
+                let session = &mut self.sessions[session.0 as usize - 1];
+                (session.blocked, session.by_operator) = (*blocked, by_operator);
+            }
             Admin::Deposit(funds) => {
                 *self.owned.entry((funds.account, funds.asset)).or_default() += i128::from(funds.amount.0);
             }
             Admin::Withdraw(funds) => {
                 *self.owned.entry((funds.account, funds.asset)).or_default() -= i128::from(funds.amount.0);
             }
-            // It always has the outcomes of the newest rules. The older ones differ only beyond 2^64 units.
-            Admin::SetRules { .. } => {}
+            Admin::SetRules { version } => self.rules = Rules::of(*version).unwrap_or(self.rules),
             Admin::SetSessionThrottle { session, throttle } => {
-                self.sessions[session.0 as usize - 1].throttle = *throttle;
+                let rules = self.rules;
+                let session = &mut self.sessions[session.0 as usize - 1];
+                session.throttle = *throttle;
+                if rules == Rules::Two {
+                    session.drained_at = 0;
+                }
             }
             Admin::AddKey(spec) => self.keys.push(Key { spec: spec.clone(), revoked: false }),
             Admin::RevokeKey { key } => {

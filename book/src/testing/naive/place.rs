@@ -5,6 +5,7 @@ use crate::command::*;
 use crate::event::*;
 use crate::ids::*;
 use crate::reject::RejectReason;
+use crate::rules::Rules;
 use crate::units::*;
 
 impl Naive {
@@ -13,20 +14,24 @@ impl Naive {
         if !self.repeats(place) {
             let outcome = self.place_new(place);
             if let Err(reason) = outcome {
-                self.events.push(Event::Rejected(Rejected {
-                    session: place.session,
-                    cl_ord_id: place.cl_ord_id,
-                    client_key: place.client_key,
-                    account: place.account,
-                    market: place.market,
-                    reason,
-                    template: 0,
-                }));
+                self.rejected(place, reason);
             }
             if place.client_key != ClientKey::NONE {
                 self.names.insert(name, (self.now, self.seq, outcome));
             }
         }
+    }
+
+    pub(super) fn rejected(&mut self, place: &PlaceOrder, reason: RejectReason) {
+        self.events.push(Event::Rejected(Rejected {
+            session: place.session,
+            cl_ord_id: place.cl_ord_id,
+            client_key: place.client_key,
+            account: place.account,
+            market: place.market,
+            reason,
+            template: 0,
+        }));
     }
 
     /// Answers with the first outcome when the order's name was used within a day.
@@ -108,6 +113,7 @@ impl Naive {
             price: 0,
             leaves: 0,
             cum: 0,
+            is_market: !is_limit,
             post_only: place.tif == Tif::GtcPostOnly,
             persist: place.persist_on_disconnect,
             stp: place.stp,
@@ -122,7 +128,9 @@ impl Naive {
             OrderKind::Market { qty } => self.admit_market(&mut order, qty.0)?,
             OrderKind::MarketByQuote { quote } => self.admit_by_quote(&mut order, quote)?,
         };
-        if self.orders.values().filter(|o| o.account == place.account).count() >= self.account(place.account).open_max {
+        let open_count = self.orders.values().filter(|o| o.account == place.account).count();
+        let may_rest = matches!(place.tif, Tif::Gtc | Tif::GtcPostOnly) || self.rules == Rules::One;
+        if may_rest && open_count >= self.account(place.account).open_max {
             return Err(RejectReason::MaxOpenOrders);
         }
         if order.post_only && self.crosses(&order) {
@@ -161,7 +169,10 @@ impl Naive {
             return Err(RejectReason::QtyRange);
         }
         let notional = self.need(order.market, Side::Buy, order.price, order.leaves);
-        let too_small = order.cum == 0 && notional < u128::from(market.limits.notional_min.0);
+        let too_small = match self.rules {
+            Rules::One => order.cum == 0 && notional < u128::from(market.limits.notional_min.0),
+            Rules::Two => self.is_too_small(order),
+        };
         if too_small || notional > u128::from(UNITS_MAX) {
             return Err(RejectReason::Notional);
         }
@@ -170,6 +181,12 @@ impl Naive {
             return Err(RejectReason::PriceBand);
         }
         Ok(self.need(order.market, order.side, order.price, order.leaves))
+    }
+
+    /// Whether all of the order, filled or not, is worth less than the market's minimum.
+    pub(super) fn is_too_small(&self, order: &Order) -> bool {
+        let minimum = u128::from(self.market(order.market).limits.notional_min.0);
+        self.need(order.market, Side::Buy, order.price, order.leaves + order.cum) < minimum
     }
 
     pub(super) fn admit_market(&self, order: &mut Order, qty: u64) -> Result<u128, RejectReason> {

@@ -157,7 +157,7 @@ fn session(replica: &Replica, id: SessionId) -> Option<Value> {
     let next = replica.positions.sessions().get(id.0 as usize - 1).copied().unwrap_or(SessionSeq::FIRST);
     Some(json!({
         "session": id.0, "user": session.user.as_str(), "account": session.account.0,
-        "drop_copy": session.drop_copy, "blocked": session.blocked,
+        "drop_copy": session.drop_copy, "blocked": session.blocked.is_set(),
         "cancel_on_disconnect": cod_mode(session.cod_mode), "cancel_scope": cod_scope(session.cod_scope),
         "cancel_window_ms": session.cod_window_ms, "cl_ord_id_last": session.cl_ord_id_last.0,
         "throttle": throttle(&session.bucket.throttle), "throttle_empty_at_ns": session.bucket.empty_at.0,

@@ -1,0 +1,306 @@
+//! What rules 2 change: each outcome under both versions, and the fault that gives the old one under the new rules.
+
+#[path = "support/house.rs"]
+mod house;
+
+use book::command::*;
+use book::event::Event;
+use book::ids::{ClOrdId, ClientKey, MarketId, OrderId, SessionId, UserName};
+use book::reject::RejectReason;
+use book::rules::RulesVersion;
+use book::units::{Ppm, PriceTicks, QtyLots, TsNs, Units};
+use house::{House, MAKER, TAKER};
+
+const MARKET: MarketId = MarketId(1);
+const OWN: SessionId = SessionId(MAKER.0);
+
+fn house(rules: u16) -> House {
+    let mut house = House::new();
+    if rules > 1 {
+        house.admin(Admin::SetRules { version: RulesVersion(rules) });
+    }
+    house
+}
+
+fn rests(house: &mut House, side: Side, price: u32, qty: u64) -> OrderId {
+    match house.place(MAKER, side, price, qty, Tif::Gtc, StpMode::None)[..] {
+        [Event::Accepted(accepted), Event::Rested(_)] => accepted.order_id,
+        ref other => panic!("{other:?}"),
+    }
+}
+
+fn target(order_id: OrderId) -> OrderRef {
+    OrderRef { order_id, cl_ord_id: ClOrdId(0), client_key: ClientKey::NONE }
+}
+
+fn amend(house: &mut House, session: SessionId, order: OrderId, price: u32, qty: u64) -> Option<RejectReason> {
+    let events = house.apply(Command::Amend(AmendOrder {
+        session,
+        cl_ord_id: ClOrdId(1_000 + house.log.len() as u64),
+        account: MAKER,
+        market: MARKET,
+        target: target(order),
+        price: PriceTicks(price),
+        qty: QtyLots(qty),
+        qty_means: AmendQty::Total,
+    }));
+    refused(&events)
+}
+
+fn refused(events: &[Event]) -> Option<RejectReason> {
+    events.iter().find_map(|event| match event {
+        Event::CancelRejected(rejected) => Some(rejected.reason),
+        Event::Rejected(rejected) => Some(rejected.reason),
+        _ => None,
+    })
+}
+
+fn mass(block: BlockChange, session: SessionId) -> Command {
+    Command::MassCancel(MassCancel {
+        session,
+        cl_ord_id: ClOrdId(0),
+        account: MAKER,
+        scope: MassScope::Session,
+        market: MarketId::NONE,
+        side: None,
+        price_min: None,
+        price_max: None,
+        cancel_group: 0,
+        block,
+        continued: false,
+    })
+}
+
+fn limits(house: &mut House, qty_min: u64, notional_min: u64) {
+    let qty_max = QtyLots(1_000_000);
+    let limits =
+        MarketLimits { qty_min: QtyLots(qty_min), qty_max, notional_min: Units(notional_min), price_band: Ppm(0) };
+    house.admin(Admin::SetMarketLimits { market: MARKET, limits });
+}
+
+fn halt(house: &mut House) {
+    house.admin(Admin::SetMarketStatus { market: MARKET, status: MarketStatus::Halt });
+}
+
+/// Whether a session's amendment of another session's order is refused, while it may cancel that order.
+fn only_own_orders_are_amended(rules: u16) -> bool {
+    let mut house = house(rules);
+    house.admin(Admin::AddSession(SessionSpec {
+        account: MAKER,
+        user: UserName::new("M2").expect("two letters"),
+        password_hash: "$argon2id$".to_owned(),
+        drop_copy: false,
+        throttle: Throttle::default(),
+        cod_mode: CodMode::Off,
+        cod_scope: CodScope::Session,
+        cod_window_ms: 0,
+    }));
+    let (order, other) = (rests(&mut house, Side::Sell, 100, 5), SessionId(3));
+    let outcome = amend(&mut house, other, order, 101, 5);
+    let is_own = amend(&mut house, OWN, order, 102, 5).is_none();
+    let cancel =
+        CancelOrder { session: other, cl_ord_id: ClOrdId(1), account: MAKER, market: MARKET, target: target(order) };
+    let canceled = house.apply(Command::Cancel(cancel));
+    assert!(is_own && matches!(canceled[..], [Event::Canceled(_)]), "{canceled:?}");
+    outcome == Some(RejectReason::NotAuthorised)
+}
+
+/// Whether an amendment to less than a new order may have is refused: below the quantity, below the value, and with a
+/// part that is filled already, which counts.
+fn amendments_pass_the_minima(rules: u16) -> bool {
+    let mut house = house(rules);
+    let order = rests(&mut house, Side::Sell, 100, 10);
+    limits(&mut house, 5, 600);
+    let below = [
+        amend(&mut house, OWN, order, 100, 4) == Some(RejectReason::QtyRange),
+        amend(&mut house, OWN, order, 100, 5) == Some(RejectReason::Notional),
+    ];
+    if below != [true; 2] {
+        return false;
+    }
+    house.place(TAKER, Side::Buy, 100, 6, Tif::Ioc, StpMode::None);
+    let filled = amend(&mut house, OWN, order, 100, 7);
+    assert_eq!(filled, None, "seven with the six that are filled are enough");
+    true
+}
+
+/// Whether a client may cancel in a halt, one order and all of them, and take quantity off.
+fn a_halt_lets_out(rules: u16) -> bool {
+    let mut house = house(rules);
+    let orders = [(); 3].map(|()| rests(&mut house, Side::Sell, 100, 5));
+    halt(&mut house);
+    assert_eq!(amend(&mut house, OWN, orders[0], 100, 6), Some(RejectReason::NotTrading), "no more is added");
+    let smaller = amend(&mut house, OWN, orders[0], 100, 4).is_none();
+    let cancel =
+        CancelOrder { session: OWN, cl_ord_id: ClOrdId(1), account: MAKER, market: MARKET, target: target(orders[1]) };
+    let single = refused(&house.apply(Command::Cancel(cancel))).is_none();
+    house.apply(mass(BlockChange::Keep, OWN));
+    let left = house.engine.pool().orders.iter().count();
+    smaller && single && left == 0
+}
+
+/// Whether the largest number is refused as an id and not used up.
+fn ids_end_at_two_to_the_63(rules: u16) -> bool {
+    let mut house = house(rules);
+    let order = |id: u64| PlaceOrder {
+        session: OWN,
+        cl_ord_id: ClOrdId(id),
+        client_key: ClientKey::NONE,
+        account: MAKER,
+        market: MARKET,
+        side: Side::Buy,
+        kind: OrderKind::Limit { price: PriceTicks(10), qty: QtyLots(1) },
+        tif: Tif::Gtc,
+        stp: StpMode::None,
+        stp_group: 0,
+        cancel_group: 0,
+        persist_on_disconnect: false,
+        valid_until: TsNs(0),
+    };
+    let too_large = |house: &mut House, id| {
+        let amend = AmendOrder {
+            session: OWN,
+            cl_ord_id: ClOrdId(id),
+            account: MAKER,
+            market: MARKET,
+            target: target(OrderId(1 << 40)),
+            price: PriceTicks(10),
+            qty: QtyLots(1),
+            qty_means: AmendQty::Open,
+        };
+        let replace = CancelReplace { place: order(id), target: target(OrderId(1)), mode: ReplaceMode::AllowFailure };
+        let refuse = Refuse {
+            session: OWN,
+            cl_ord_id: ClOrdId(id),
+            market: MARKET,
+            reason: RejectReason::Unsupported,
+            template: 1,
+            consumes_id: true,
+            target: target(OrderId::NONE),
+        };
+        [
+            refused(&house.apply(Command::Place(order(id)))) == Some(RejectReason::Malformed),
+            refused(&house.apply(Command::Amend(amend))) == Some(RejectReason::Malformed),
+            refused(&house.apply(Command::CancelReplace(replace))) == Some(RejectReason::Malformed),
+            refused(&house.apply(Command::Refuse(refuse))) == Some(RejectReason::Unsupported),
+        ]
+    };
+    let refusals = [u64::MAX, 1 << 63].map(|id| too_large(&mut house, id));
+    let largest = refused(&house.apply(Command::Place(order(ClOrdId::MAX.0)))).is_none();
+    let rested = house.engine.pool().orders.iter().count() == 1;
+    refusals == [[true; 4]; 2] && largest && rested
+}
+
+/// Whether a market order that self-trade prevention makes smaller is reported without a price.
+fn a_market_order_has_no_price(rules: u16) -> bool {
+    let mut house = house(rules);
+    rests(&mut house, Side::Sell, 100, 1);
+    let events = house.apply(Command::Place(PlaceOrder {
+        session: OWN,
+        cl_ord_id: ClOrdId(500),
+        client_key: ClientKey::NONE,
+        account: MAKER,
+        market: MARKET,
+        side: Side::Buy,
+        kind: OrderKind::Market { qty: QtyLots(2) },
+        tif: Tif::Ioc,
+        stp: StpMode::Decrement,
+        stp_group: 0,
+        cancel_group: 0,
+        persist_on_disconnect: false,
+        valid_until: TsNs(0),
+    }));
+    let reduced = events.iter().find_map(|event| match event {
+        Event::Reduced(reduced) if !reduced.was_resting => Some(reduced.price),
+        _ => None,
+    });
+    reduced.expect("the order meets its own") == PriceTicks(0)
+}
+
+/// Whether an order that cannot rest is let in although the account has all the orders it may have.
+fn what_cannot_rest_takes_no_place(rules: u16) -> bool {
+    let mut house = house(rules);
+    house.admin(Admin::SetAccountLimits { account: MAKER, open_orders_max: 1 });
+    rests(&mut house, Side::Sell, 100, 1);
+    let full = house.place(MAKER, Side::Sell, 100, 1, Tif::Gtc, StpMode::None);
+    assert_eq!(refused(&full), Some(RejectReason::MaxOpenOrders));
+    let fleeting = house.place(MAKER, Side::Sell, 100, 1, Tif::Ioc, StpMode::None);
+    refused(&fleeting).is_none()
+}
+
+/// Whether a session whose throttle is used up may go on as soon as it has another one.
+fn a_new_throttle_begins_empty(rules: u16) -> bool {
+    let mut house = house(rules);
+    let throttle = |orders_per_second| Throttle { orders_per_second, burst: 1 };
+    house.admin(Admin::SetSessionThrottle { session: OWN, throttle: throttle(1) });
+    let first = house.place(MAKER, Side::Sell, 100, 1, Tif::Gtc, StpMode::None);
+    let second = house.place(MAKER, Side::Sell, 100, 1, Tif::Gtc, StpMode::None);
+    assert_eq!((refused(&first), refused(&second)), (None, Some(RejectReason::Throttled)));
+    house.admin(Admin::SetSessionThrottle { session: OWN, throttle: throttle(1_000) });
+    let raised = house.place(MAKER, Side::Sell, 100, 1, Tif::Gtc, StpMode::None);
+    refused(&raised).is_none()
+}
+
+/// Whether a client that lifts an operator's block of its session is refused, while it lifts its own.
+fn an_operators_block_stays(rules: u16) -> bool {
+    let mut house = house(rules);
+    for block in [BlockChange::Set, BlockChange::Lift] {
+        assert_eq!(refused(&house.apply(mass(block, OWN))), None, "its own kill switch is its own");
+    }
+    house.admin(Admin::SetSessionBlock { session: OWN, blocked: true });
+    house.apply(mass(BlockChange::Set, OWN));
+    let lifted = refused(&house.apply(mass(BlockChange::Lift, OWN)));
+    let blocked = refused(&house.place(MAKER, Side::Sell, 100, 1, Tif::Gtc, StpMode::None));
+    house.admin(Admin::SetSessionBlock { session: OWN, blocked: false });
+    assert_eq!(refused(&house.place(MAKER, Side::Sell, 100, 1, Tif::Gtc, StpMode::None)), None);
+    (lifted, blocked) == (Some(RejectReason::NotAuthorised), Some(RejectReason::KillSwitch))
+}
+
+type Outcome = fn(u16) -> bool;
+
+const OUTCOMES: [(&str, Outcome); 8] = [
+    ("ForeignAmended", only_own_orders_are_amended),
+    ("AmendedUnmeasured", amendments_pass_the_minima),
+    ("HaltKeepsOrders", a_halt_lets_out),
+    ("LastIdTaken", ids_end_at_two_to_the_63),
+    ("LimitOfMarketOrderShown", a_market_order_has_no_price),
+    ("FleetingTakesPlace", what_cannot_rest_takes_no_place),
+    ("ThrottleStaysFull", a_new_throttle_begins_empty),
+    ("OperatorsBlockLifted", an_operators_block_stays),
+];
+
+#[test]
+fn rules_2_have_the_new_outcomes_and_rules_1_the_old_ones() {
+    for (fault, holds) in OUTCOMES {
+        assert!(holds(2), "the outcome that {fault} would change");
+        assert!(!holds(1), "old logs replay as they were recorded: what {fault} would give");
+    }
+}
+
+#[cfg(feature = "mutation")]
+#[test]
+fn an_old_outcome_under_new_rules_is_noticed() {
+    use book::mutation::{Mutation, plant, reached};
+    for (fault, holds) in OUTCOMES {
+        plant(Some(Mutation::named(fault).expect("a planted fault")));
+        let noticed = !holds(2);
+        assert!(reached() > 0, "{fault} is never reached");
+        plant(None);
+        assert!(noticed, "{fault} is not noticed");
+    }
+}
+
+#[test]
+fn a_suspended_account_takes_part_in_nothing_but_cancels() {
+    let mut house = house(2);
+    let order = rests(&mut house, Side::Sell, 100, 5);
+    house.admin(Admin::SetAccountStatus { account: MAKER, status: AccountStatus::Suspended });
+    let new = house.place(MAKER, Side::Sell, 100, 1, Tif::Gtc, StpMode::None);
+    assert_eq!(refused(&new), Some(RejectReason::AccountNotTrading));
+    assert_eq!(amend(&mut house, OWN, order, 101, 5), Some(RejectReason::AccountNotTrading));
+    assert_eq!(amend(&mut house, OWN, order, 100, 4), None);
+    let events = house.apply(mass(BlockChange::Keep, OWN));
+    assert!(matches!(events.last(), Some(Event::MassCanceled(done)) if done.count == 1 && !done.more), "{events:?}");
+    assert_eq!(house.engine.accounts().get(MAKER).map(|account| account.open_count), Some(0));
+    assert_eq!(house.replayed().state_hash(), house.hash());
+}
