@@ -90,7 +90,8 @@ impl OrderId {
 pub struct ClOrdId(pub u64);
 
 impl ClOrdId {
-    /// The largest one that a client may use. A session whose newest id were the largest number could never use another.
+    /// The largest one that a client may use. A session whose newest id were the largest number could never use
+    /// another.
     pub const MAX: Self = Self(i64::MAX as u64);
 }
 

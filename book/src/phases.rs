@@ -8,8 +8,8 @@
 //! | account suspended or closed | `AccountNotTrading` | `AccountNotTrading` | yes | yes |
 //! | account or session blocked | `KillSwitch` | `KillSwitch` | yes | yes |
 //!
-//! (1) Under rules 1 neither in a halt. Orders that rest trade with every order that the market lets in. Invariant: what
-//! only takes risk off is never refused for a status.
+//! (1) Under rules 1 neither in a halt. Orders that rest trade with every order that the market lets in. Invariant:
+//! what only takes risk off is never refused for a status.
 
 use crate::accounts::Account;
 use crate::command::{AccountStatus, MarketStatus, Tif};

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Pause of a thread that panics often, so that it leaves the processor to others. Between two steps it looks whether the
-/// node stops.
+/// Pause of a thread that panics often, so that it leaves the processor to others. Between two steps it looks whether
+/// the node stops.
 const PAUSE_STEPS: u32 = 100;
 const PAUSE_STEP: Duration = Duration::from_millis(10);
 
