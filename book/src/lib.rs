@@ -5,8 +5,8 @@
 //! - the words: `units`, `ids`, `reject`, `rules`, `command`, `event`, and their bytes, `codec`;
 //! - the state: `instrument`, `accounts`, `session`, `client_ids`, then orders: `slab`, `ladder`, `order_book`,
 //!   `open_orders`, and `extent`, which says where the large arrays lie in memory;
-//! - the behaviour: `engine`, `phases`, `admit`, `orders`, `settle`, `mass`, `rights`, `administration`, and `look_ahead`,
-//!   which prefetches for them;
+//! - the behaviour: `engine`, `phases`, `admit`, `orders`, `settle`, `mass`, `rights`, `administration`, and
+//!   `look_ahead`, which prefetches for them;
 //! - the proofs: `running_hash`, `check`, `state_hash`, `verify`, and the state as bytes, `snapshot`;
 //! - for tests only: `mutation`, the planted faults, and `testing`, the naive twin and the seeded flow.
 //!
