@@ -65,6 +65,8 @@ pub struct Status {
     pub ring_entries: Gauge,
     pub market_readers: Gauge,
     pub market_readers_dropped: Gauge,
+    /// How often the feed's ring was full, so that it had to take its state from the shadow.
+    pub feed_gaps: Gauge,
     pub listeners: Listeners,
     pub restarts: Restarts,
 
@@ -103,6 +105,7 @@ impl Status {
             ring_entries: Gauge::default(),
             market_readers: Gauge::default(),
             market_readers_dropped: Gauge::default(),
+            feed_gaps: Gauge::default(),
             listeners: Listeners::default(),
             restarts: Restarts::default(),
             damage: Mutex::default(),

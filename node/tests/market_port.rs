@@ -7,21 +7,21 @@ use api::binary::login::SessionName;
 use api::binary::session::SessionLimits;
 use api::binary::soup::PacketKind;
 use api::binary::stream::SessionSeq;
-use book::command::{MarketLimits, MarketSpec, MarketStatus};
-use book::event::Event;
+use book::command::{Admin, Command, MarketLimits, MarketSpec, MarketStatus};
+use book::engine::{Capacity, Engine};
 use book::ids::{AssetId, MarketId, Symbol};
-use book::instrument::{Asset, MarketRules};
 use book::units::{Ppm, QtyLots, Seq, Stamp, TsNs, Units};
 use common::raw::login_packet;
 use node::gateway::market_data::{MarketData, MarketLimits as PortLimits};
 use node::reactor::ports::Wait;
 use node::reactor::uring::Reactor;
+use node::replica::Replica;
 use node::replica::public_feed::PublicFeed;
-use node::rings::feed_items::FeedItem;
+use node::replica::questions::{ShadowInlet, ShadowRequest, shadow_port};
+use node::rings::feed_items::{FEED_ITEMS_PER_COMMAND_MAX, FeedIn, FeedItem, feed_items};
 use node::status::Status;
 use node::status::listeners::Limit;
 use node::status::watermarks::{EngineWatermarks, watermarks};
-use rtrb::{Producer, RingBuffer};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -34,7 +34,8 @@ const STEPS: usize = 600;
 struct Port {
     reactor: Reactor,
     market: MarketData,
-    items: Producer<FeedItem>,
+    items: FeedIn,
+    questions: ShadowInlet,
     watermarks: EngineWatermarks,
     status: Arc<Status>,
     address: SocketAddr,
@@ -55,9 +56,10 @@ impl Port {
             logins_awaited_per_address_max,
             session: SessionLimits { login_ms: 3_600_000, silence_ms: 3_600_000, heartbeat_ms: 3_600_000 },
         };
-        let (items_in, items) = RingBuffer::new(4);
-        let market = MarketData::new(items, PublicFeed::new(), readers.released, Arc::clone(&status), limits);
-        Self { reactor, market, items: items_in, watermarks: writers.engine, status, address, now: TsNs(1) }
+        let (items_in, items) = feed_items(ITEMS);
+        let (shadow, questions) = shadow_port();
+        let market = MarketData::new(items, PublicFeed::new(), shadow, readers.released, Arc::clone(&status), limits);
+        Self { reactor, market, items: items_in, questions, watermarks: writers.engine, status, address, now: TsNs(1) }
     }
 
     fn connect(&self) -> TcpStream {
@@ -168,63 +170,133 @@ fn a_port_that_makes_no_room_is_noticed() {
     drop(silent);
 }
 
-/// Commands 1 and 2 add two assets, command 3 a market, and 4 and 5 change its status. The first two are no messages of
-/// the live stream, each other one is one.
-fn item(seq: u64) -> FeedItem {
+/// Items that the ring has room for: three, and those of one command, whatever it does.
+const ITEMS: usize = FEED_ITEMS_PER_COMMAND_MAX + 3;
+
+/// Commands 1 and 2 add two assets, command 3 a market, and the others change its status. The first two are no messages
+/// of the live stream, each other one is one.
+fn act(seq: u64) -> Admin {
     let symbol = |text| Symbol::new(text).expect("valid");
-    let asset = |id| Asset { id: AssetId(id), symbol: symbol(["GOLD", "USD"][id as usize - 1]), scale: 8 };
-    let market = MarketId(1);
-    let event = match seq {
-        1 | 2 => Event::AssetAdded(asset(seq as u32)),
-        3 => {
-            let spec = MarketSpec {
-                symbol: symbol("GOLDUSD"),
-                base: AssetId(1),
-                quote: AssetId(2),
-                tick_e9: 1_000_000_000,
-                lot_e8: 100_000_000,
-                limits: MarketLimits {
-                    qty_min: QtyLots(1),
-                    qty_max: QtyLots(9),
-                    notional_min: Units(0),
-                    price_band: Ppm(0),
-                },
-                maker_fee: Ppm(0),
-                taker_fee: Ppm(0),
-                status: MarketStatus::Trading,
-            };
-            Event::MarketAdded(MarketRules::new(market, &spec, &asset(1), &asset(2)).expect("valid"))
-        }
-        4 => Event::MarketStatusChanged { market, status: MarketStatus::Halt },
-        _ => Event::MarketStatusChanged { market, status: MarketStatus::Trading },
-    };
-    FeedItem { stamp: Stamp { seq: Seq(seq), ts: TsNs(seq) }, event, last: true }
+    let (market, limits) = (MarketId(1), (QtyLots(1), QtyLots(9)));
+    match seq {
+        1 => Admin::AddAsset { symbol: symbol("GOLD"), scale: 8 },
+        2 => Admin::AddAsset { symbol: symbol("USD"), scale: 8 },
+        3 => Admin::AddMarket(MarketSpec {
+            symbol: symbol("GOLDUSD"),
+            base: AssetId(1),
+            quote: AssetId(2),
+            tick_e9: 1_000_000_000,
+            lot_e8: 100_000_000,
+            limits: MarketLimits { qty_min: limits.0, qty_max: limits.1, notional_min: Units(0), price_band: Ppm(0) },
+            maker_fee: Ppm(0),
+            taker_fee: Ppm(0),
+            status: MarketStatus::Trading,
+        }),
+        4 => Admin::SetMarketStatus { market, status: MarketStatus::Halt },
+        _ => Admin::SetMarketStatus { market, status: MarketStatus::Trading },
+    }
 }
 
-/// A feed that begins again with the state after command 4, while the items of commands 4 and 5 are in the ring.
+/// The state after command `upto`, and the item of that command.
+fn replica(upto: u64) -> (Replica, Option<FeedItem>) {
+    let mut replica = Replica::new(Engine::new(Capacity::default()));
+    let mut last = None;
+    for seq in 1..=upto {
+        let stamp = Stamp { seq: Seq(seq), ts: TsNs(seq) };
+        let mut events = Vec::new();
+        replica.engine.apply(stamp, &Command::Admin(Box::new(act(seq))), &mut events);
+        replica.translate(stamp, &events, &mut ());
+        last = events.first().map(|event| FeedItem { stamp, event: *event, last: true });
+    }
+    (replica, last)
+}
+
+fn item(seq: u64) -> FeedItem {
+    replica(seq).1.expect("each command has one event")
+}
+
+/// The feed that has published every command up to `upto`.
+fn expected(upto: u64) -> PublicFeed {
+    let mut feed = PublicFeed::new();
+    (1..=upto).for_each(|seq| feed.apply(&item(seq)));
+    feed
+}
+
+/// A port whose feed has published commands 1 to 3 when its ring becomes full: those of 4 fill it, those of 5 are lost.
+fn gapped() -> Port {
+    let mut port = Port::new(4, 4);
+    (1..=3).for_each(|seq| port.push(seq));
+    port.release(3);
+    port.step();
+    assert_eq!(port.market.feed().stamp().seq, Seq(3));
+    (0..4).for_each(|_| port.push(4));
+    port.push(5);
+    port.release(5);
+    port
+}
+
+impl Port {
+    /// A command of the engine whose only item is this one.
+    fn push(&mut self, seq: u64) {
+        self.items.begin();
+        self.items.push(item(seq));
+    }
+
+    fn release(&mut self, seq: u64) {
+        self.watermarks.applied.catch_up(Seq(seq));
+        self.watermarks.durable.catch_up(Seq(seq));
+        self.watermarks.released.catch_up(Seq(seq));
+    }
+
+    /// Answers the feed's question as a shadow that has applied commands up to `upto`.
+    fn answer(&self, upto: u64) -> Seq {
+        let request = self.questions.requests.try_recv().expect("the feed asks");
+        let ShadowRequest::Ask { seq, question, .. } = request else { panic!("the feed takes no snapshot") };
+        question(&replica(upto).0);
+        seq
+    }
+}
+
+#[test]
+fn a_feed_whose_ring_was_full_goes_on_with_the_state_of_the_shadow() {
+    let mut port = gapped();
+    assert!(port.step_until(|port| port.market.is_renewing()));
+    port.step();
+    assert_eq!(port.answer(5), Seq(5), "the shadow is asked for what was lost");
+    port.push(6);
+    port.release(6);
+    assert!(port.step_until(|port| !port.market.is_renewing() && port.market.feed().stamp().seq == Seq(6)));
+    assert_eq!(port.market.feed().live().next_seq(), expected(6).live().next_seq());
+    assert_eq!(port.status.feed_gaps.get(), 1);
+}
+
+#[test]
+fn a_feed_asks_again_when_an_answer_is_too_early() {
+    let mut port = gapped();
+    assert!(port.step_until(|port| port.market.is_renewing()));
+    port.step();
+    port.answer(4);
+    assert!(!port.step_until(|port| !port.market.is_renewing()), "the state lacks what was lost");
+    port.answer(5);
+    assert!(port.step_until(|port| !port.market.is_renewing()));
+}
+
+/// A feed that begins again while the items of commands 4 to 6 are in the ring, of which its state has 4 and 5.
 fn begun_again() -> Port {
     let mut port = Port::new(4, 4);
-    let mut state = PublicFeed::new();
-    for seq in 4..=5 {
-        port.items.push(item(seq)).expect("the ring has room");
-    }
-    (1..=4).for_each(|seq| state.apply(&item(seq)));
-    port.watermarks.applied.advance(Seq(5));
-    port.watermarks.durable.advance(Seq(5));
-    port.watermarks.released.advance(Seq(5));
-    port.market.begin_again(state, Seq(4));
+    port.market.begin_again();
+    port.step();
+    (4..=6).for_each(|seq| port.push(seq));
+    port.release(6);
+    port.answer(5);
+    assert!(port.step_until(|port| port.market.feed().stamp().seq == Seq(6)));
     port
 }
 
 #[test]
 fn a_feed_that_begins_again_publishes_each_item_once() {
-    let mut port = begun_again();
-    port.step();
-    let mut expected = PublicFeed::new();
-    (1..=5).for_each(|seq| expected.apply(&item(seq)));
-    assert!(port.market.is_drained());
-    assert_eq!(port.market.feed().live().next_seq(), expected.live().next_seq());
-    assert_eq!(port.market.feed().stamp(), expected.stamp());
+    let port = begun_again();
+    assert_eq!(port.market.feed().live().next_seq(), expected(6).live().next_seq());
 }
 
 #[cfg(feature = "mutation")]
@@ -232,10 +304,7 @@ fn a_feed_that_begins_again_publishes_each_item_once() {
 fn a_feed_that_publishes_items_twice_is_noticed() {
     use node::faults::mutation::{Mutation, plant};
     plant(Some(Mutation::ItemsPublishedTwice));
-    let mut port = begun_again();
+    let port = begun_again();
     plant(None);
-    port.step();
-    let mut expected = PublicFeed::new();
-    (1..=5).for_each(|seq| expected.apply(&item(seq)));
-    assert_ne!(port.market.feed().live().next_seq(), expected.live().next_seq());
+    assert_ne!(port.market.feed().live().next_seq(), expected(6).live().next_seq());
 }

@@ -59,9 +59,10 @@ impl Struck {
     /// Waits until `/health` and `/metrics` count so many restarts of a thread.
     fn wait_for_restarts(&self, thread: &str, count: u64) {
         wait_until(&format!("{thread} is started again"), || count <= self.restarts(thread));
-        let sample = format!("pinion_thread_restarts_total{{thread=\"{thread}\"}} {count}");
+        let sample = format!("pinion_thread_restarts_total{{thread=\"{thread}\"}} ");
         let metrics = || http::request(self.process.ops, "GET", "/metrics", TOKEN, "").1;
-        wait_until(&sample, || metrics().lines().any(|line| line == sample));
+        let counted = |line: &str| line.strip_prefix(&sample)?.parse::<u64>().ok();
+        wait_until(&sample, || metrics().lines().find_map(counted).is_some_and(|found| count <= found));
     }
 
     /// Stops the node in order, compares the traders' streams with those of a node without faults, and the state with

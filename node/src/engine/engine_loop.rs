@@ -7,9 +7,10 @@
 //!                         write + sync -----------> seq_released |
 //! ```
 //!
-//! Invariants: a command leaves the ingress only when journal, outbox, feed and control have room for everything that
-//! it can produce, so nothing is ever dropped; its sequence is assigned before it is applied, so a crash between the
-//! two cannot use a number twice; once the journal has failed, no command is accepted, applied or released.
+//! Invariants: a command leaves the ingress only when journal, outbox and control have room for everything that it can
+//! produce, so no answer is ever dropped, and only the journal is waited for; its sequence is assigned before it is
+//! applied, so a crash between the two cannot use a number twice; once the journal has failed, no command is accepted,
+//! applied or released.
 
 use crate::engine::events::Events;
 use crate::engine::opening::Opening;
@@ -20,7 +21,7 @@ use crate::replica::mass_cancels::{Continuations, continuation};
 use crate::replica::translate::{Outlet, Translator};
 use crate::rings::admin_port::{AdminAnswer, AdminInlet};
 use crate::rings::control::{CONTROLS_PER_COMMAND_MAX, Change, Control, SessionFacts};
-use crate::rings::feed_items::{FEED_ITEMS_PER_COMMAND_MAX, FeedItem};
+use crate::rings::feed_items::{FeedIn, FeedItem};
 use crate::rings::frames::FramesIn;
 use crate::rings::ingress::Ingress;
 use crate::rings::outbox::{Origin, OutboxIn};
@@ -76,7 +77,7 @@ pub struct Wiring {
     pub admin: AdminInlet,
     pub outbox: OutboxIn,
     pub release_times: ReleaseTimesIn,
-    pub feed: Producer<FeedItem>,
+    pub feed: FeedIn,
     pub frames: FramesIn,
     pub control: Producer<Control>,
     pub watermarks: EngineWatermarks,
@@ -278,14 +279,13 @@ impl EngineLoop {
         if is_bare { acted.act.into_bare() } else { Command::Acted(Box::new(acted)) }
     }
 
-    /// Whether one more command can run: all of its answers, public events and changes fit into their rings, and its
-    /// record fits into the open frame. A full frame is submitted first, if the disk may take one more.
+    /// Whether one more command can run: all of its answers and changes fit into their rings, and its record fits into
+    /// the open frame. Market data is not waited for: what does not fit is lost to the feed, which knows how to go on. A
+    /// full frame is submitted first, if the disk may take one more.
     #[inline]
     fn has_room(&mut self, now: TsNs, reactor: &mut impl Journaling, record_bytes: usize) -> bool {
-        let Wiring { outbox, feed, control, .. } = &self.wiring;
-        let outlets_have_room = outbox.has_room()
-            && feed.slots() >= FEED_ITEMS_PER_COMMAND_MAX
-            && control.slots() >= CONTROLS_PER_COMMAND_MAX;
+        let Wiring { outbox, control, .. } = &self.wiring;
+        let outlets_have_room = outbox.has_room() && control.slots() >= CONTROLS_PER_COMMAND_MAX;
         if !outlets_have_room {
             return false;
         }
@@ -331,6 +331,7 @@ impl EngineLoop {
         self.counts.commands += 1;
         self.events_since_check += self.events.as_slice().len() as u64;
         let Wiring { outbox, feed, .. } = &mut self.wiring;
+        feed.begin();
         let mut outlet = Live { origin: Origin { seq: stamp.seq, received, sequenced: stamp.ts }, outbox, feed };
         let summary = self.translator.translate(stamp, self.events.as_slice(), &mut outlet);
         self.counts.fills += summary.fills;
@@ -414,7 +415,7 @@ impl EngineLoop {
 struct Live<'a> {
     origin: Origin,
     outbox: &'a mut OutboxIn,
-    feed: &'a mut Producer<FeedItem>,
+    feed: &'a mut FeedIn,
 }
 
 impl Outlet for Live<'_> {
@@ -425,7 +426,7 @@ impl Outlet for Live<'_> {
 
     #[inline]
     fn public(&mut self, item: FeedItem) {
-        self.feed.push(item).expect("room for all items of a command was checked before it ran");
+        self.feed.push(item);
     }
 }
 

@@ -4,18 +4,19 @@
 //! `TOP` (the best levels, conflated). The data is public: any user name and password are accepted.
 //!
 //! Invariants: an item is published only when its command is released; a slow reader delays neither the feed nor other
-//! readers. A reader of the live stream whose next message is no longer in memory, and any reader that reads nothing
-//! for the silence limit, is disconnected and recovers by snapshot. Where the port is full, connections that have not
-//! logged in make room, oldest first. A snapshot takes memory of its own, so at most
-//! `SNAPSHOTS_MAX` are sent at a time. A reader of the best levels gets the changes since its last update.
+//! readers, and a slow feed delays no order: it loses items and takes its state from the shadow (`renewal`). A reader
+//! of the live stream whose next message is no longer in memory, and any reader that reads nothing for the silence
+//! limit, is disconnected and recovers by snapshot. Where the port is full, connections that have not logged in make
+//! room, oldest first. A snapshot takes memory of its own, so at most `SNAPSHOTS_MAX` are sent at a time. A reader of
+//! the best levels gets the changes since its last update.
 
 use crate::faults::fault::PanicFault;
-use crate::faults::mutation::{Mutation, Planted};
 use crate::gateway::awaited_logins::AwaitedLogins;
 use crate::gateway::send_buffer::{ControlOutput, SendBuffer};
 use crate::reactor::ports::{ConnId, Done, PauseCause, Sockets};
 use crate::replica::public_feed::PublicFeed;
-use crate::rings::feed_items::FeedItem;
+use crate::replica::questions::ShadowPort;
+use crate::rings::feed_items::FeedOut;
 use crate::status::Status;
 use crate::status::listeners::Episodes;
 use crate::status::watermarks::Watermark;
@@ -28,10 +29,12 @@ use api::binary::soup::{PACKET_HEADER_BYTES, PacketKind, append_packet};
 use api::binary::stream::{SessionSeq, StreamError, first_to_send};
 use api::binary::top::{TopState, bbo};
 use book::units::{Seq, TsNs};
-use rtrb::Consumer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::sync::oneshot::Receiver;
 use zerocopy::IntoBytes;
+
+mod renewal;
 
 /// Largest message of the live stream.
 const LIVE_MESSAGE_BYTES_MAX: usize = 128;
@@ -96,12 +99,28 @@ struct Reader {
     sending_since: TsNs,
 }
 
+/// The state of the feed, and the command that it is as of.
+type Answer = (PublicFeed, Seq);
+
+/// Whether the feed waits for its state from the shadow.
+enum Renewal {
+    None,
+    Due,
+    Asked {
+        answer: Receiver<Answer>,
+        /// Items up to this command were taken from the ring or lost.
+        taken: Seq,
+    },
+}
+
 /// The loop that publishes: applies released items to the feed and sends readers what they can take.
 pub struct MarketData {
-    items: Consumer<FeedItem>,
+    items: FeedOut,
     state: PublicFeed,
     /// Items up to this command are in `state` already: it was computed from the log, and they were still in the ring.
     state_upto: Seq,
+    shadow: ShadowPort,
+    renewal: Renewal,
     /// By connection slot.
     readers: Vec<Option<Box<Reader>>>,
     released: Watermark<Seq>,
@@ -114,8 +133,9 @@ pub struct MarketData {
 impl MarketData {
     /// An item is published when `released` has reached its command.
     pub fn new(
-        items: Consumer<FeedItem>,
+        items: FeedOut,
         state: PublicFeed,
+        shadow: ShadowPort,
         released: Watermark<Seq>,
         status: Arc<Status>,
         limits: MarketLimits,
@@ -126,6 +146,8 @@ impl MarketData {
             items,
             state,
             state_upto: Seq(0),
+            shadow,
+            renewal: Renewal::None,
             readers: Vec::new(),
             released,
             status,
@@ -161,14 +183,19 @@ impl MarketData {
     }
 
     pub fn is_drained(&self) -> bool {
-        self.items.is_empty()
+        self.items.is_empty() || self.is_renewing()
     }
 
-    fn poll_items(&mut self) -> usize {
+    /// Takes items from the ring, or a step towards the state that is missing. Returns the work done.
+    pub(super) fn poll_items(&mut self) -> usize {
+        if self.is_renewing() || self.state_upto < self.items.lost_upto() {
+            return self.renew();
+        }
         let released = self.released.get();
         let mut count = 0;
-        while count < ITEMS_PER_CYCLE_MAX && self.items.peek().is_ok_and(|item| item.stamp.seq <= released) {
-            let Ok(item) = self.items.pop() else { break };
+        while count < ITEMS_PER_CYCLE_MAX
+            && let Some(item) = self.items.pop(released)
+        {
             count += 1;
             if self.state_upto < item.stamp.seq {
                 PanicFault::strike("feed");
@@ -335,30 +362,18 @@ impl MarketData {
         reactor.close(id);
     }
 
-    /// Begins again after a panic: with the feed as of `upto`, and without readers, whose connections are closed.
-    pub fn begin_again(&mut self, state: PublicFeed, upto: Seq) {
-        self.state = state;
-        self.state_upto = upto.planted(Mutation::ItemsPublishedTwice, |_| Seq(0));
+    /// Begins again after a panic: without readers, whose connections are closed, and with a state that the shadow is
+    /// asked for. Nothing is to be published until [`Self::is_renewing`] is false.
+    pub fn begin_again(&mut self) {
         self.readers.clear();
         self.awaited_logins.clear();
         self.status.market_readers.set(0);
+        self.renewal = Renewal::Due;
     }
 
     /// What is published so far.
     pub fn feed(&self) -> &PublicFeed {
         &self.state
-    }
-
-    /// Takes every released item from the ring and publishes none of them. Returns the sequence of the last one.
-    pub fn discard_released(&mut self) -> Seq {
-        let released = self.released.get();
-        while self.items.peek().is_ok_and(|item| item.stamp.seq <= released) && self.items.pop().is_ok() {}
-        released
-    }
-
-    /// Whether so many items wait that the engine may soon find no room for more.
-    pub fn is_half_full(&self) -> bool {
-        self.items.buffer().capacity() / 2 <= self.items.slots()
     }
 }
 

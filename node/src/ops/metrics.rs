@@ -79,6 +79,9 @@ const METRICS: &[Metric] = &[
     counter("pinion_ring_entries_total", "System calls of the engine's io_uring since the start.", |s| {
         s.ring_entries.get()
     }),
+    counter("pinion_feed_gaps_total", "Times that market data lagged so far that it lost events of the engine.", |s| {
+        s.feed_gaps.get()
+    }),
     counter("pinion_market_readers_dropped_total", "Market-data readers disconnected because they were slow.", |s| {
         s.market_readers_dropped.get()
     }),

@@ -72,6 +72,15 @@ impl ShadowPort {
         self.send_question(seq, false, question)
     }
 
+    /// Asks once the history is written up to and including `seq`.
+    pub fn ask_history_later<A: Send + 'static>(
+        &self,
+        seq: Seq,
+        question: impl FnOnce(&Replica) -> A + Send + 'static,
+    ) -> Result<oneshot::Receiver<A>, ShadowPortError> {
+        self.send_question(seq, true, question)
+    }
+
     /// Returns once the history is written up to and including `seq`.
     pub async fn wait_for_history(&self, seq: Seq) -> Result<(), ShadowPortError> {
         self.send_question(seq, true, |_| ())?.await.map_err(|_| ShadowPortError::Gone)

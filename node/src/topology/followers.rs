@@ -95,6 +95,7 @@ impl Followers {
         let market = MarketData::new(
             loops.market.items,
             loops.feed,
+            loops.shadow_port,
             loops.market.released,
             Arc::clone(&common.status),
             loops.market_limits,
@@ -103,7 +104,6 @@ impl Followers {
             market,
             listener: loops.market_listener,
             limits: loops.market_limits,
-            shadow: loops.shadow_port,
             clock: common.clock.clone(),
             engine_done: Arc::clone(&common.engine_done),
             lifecycle: Arc::clone(&common.lifecycle),

@@ -14,7 +14,7 @@ use crate::gateway::passwords::PasswordPort;
 use crate::gateway::resend::ResendPort;
 use crate::rings::admin_port::{AdminPort, admin_port};
 use crate::rings::control::{CONTROLS, control};
-use crate::rings::feed_items::{FEED_ITEMS, FeedItem};
+use crate::rings::feed_items::{FEED_ITEMS, FeedOut, feed_items};
 use crate::rings::frames::{FramesOut, frames};
 use crate::rings::ingress::INGRESS_COMMANDS;
 use crate::rings::outbox::outbox;
@@ -24,7 +24,7 @@ use crate::status::Status;
 use crate::status::lifecycle::Lifecycle;
 use crate::status::watermarks::{EngineWatermarks, Watermark};
 use book::units::Seq;
-use rtrb::{Consumer, RingBuffer};
+use rtrb::RingBuffer;
 use std::sync::Arc;
 
 /// Capacities of the rings whose filling up changes what the node does. The simulator makes them small.
@@ -59,7 +59,7 @@ pub struct Rings {
 
 /// What the market-data loop reads.
 pub struct MarketWiring {
-    pub items: Consumer<FeedItem>,
+    pub items: FeedOut,
     pub released: Watermark<Seq>,
 }
 
@@ -76,7 +76,7 @@ pub fn make_rings(
     let (stage_recorder, stages) = stages();
     let (ingress_in, ingress_out) = RingBuffer::new(sizes.ingress);
     let (control_in, control_out) = control(sizes.control);
-    let (feed_in, items) = RingBuffer::new(sizes.feed);
+    let (feed_in, items) = feed_items(sizes.feed);
     let readers = &status.watermarks;
     let released = |fault| readers.released.clone().planted(fault, |_| readers.applied.clone());
     let (admin, inlet) = admin_port(released(Mutation::AdminAnswerBeforeRelease), Arc::clone(lifecycle));

@@ -16,7 +16,7 @@ use node::gateway::order_entry::{Gateway, GatewayLimits, GatewayState};
 use node::gateway::passwords::{Attempt, PasswordPort, Verdict};
 use node::gateway::resend::{ResendBatch, ResendPort, ResendRequest, read_history};
 use node::reactor::ports::ListenerIdx;
-use node::replica::questions::{ShadowInlet, ShadowRequest};
+use node::replica::questions::{ShadowPort, shadow_port};
 use node::replica::recover::{Restored, restore};
 use node::replica::snapshots;
 use node::rings::admin_port::AdminPort;
@@ -31,7 +31,7 @@ use node::topology::wiring::{GatewayHelpers, make_rings};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use wal::block::BLOCK_BYTES;
 use wal::directory::Directory;
@@ -173,12 +173,12 @@ pub(crate) fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange
     let rings = make_rings(options.rings, writers.engine, helpers, &lifecycle, &status);
     let (stored, durable) = (writers.stored, readers.durable.clone());
     let store_writer = StoreWriter::new(rings.frames, Arc::clone(&store), mark, stored, durable, flush_bytes(&config));
-    let (requests, requests_out) = sync_channel(64);
+    let (port, inlet) = shadow_port();
     let shadow = ShadowWiring {
         directory,
         store: Arc::clone(&store),
         quarantine,
-        inlet: ShadowInlet { requests: requests_out },
+        inlet,
         watermarks: writers.shadow,
         lifecycle: Arc::clone(&lifecycle),
         status: Arc::clone(&status),
@@ -189,9 +189,10 @@ pub(crate) fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange
     };
     let shadow = Shadow::begin(shadow, || Engine::new(small()))?;
     let (history_ready, ready) = channel();
-    let resender = Resender { resends, batches, store, requests, history_ready, ready, durable: readers.durable };
+    let resender =
+        Resender { resends, batches, store, shadow: port.clone(), history_ready, ready, durable: readers.durable };
     let market_data =
-        MarketData::new(rings.market.items, feed, rings.market.released, Arc::clone(&status), MARKET_LIMITS);
+        MarketData::new(rings.market.items, feed, port, rings.market.released, Arc::clone(&status), MARKET_LIMITS);
     let gateway_state = GatewayState::of(&engine, &translator, streams);
     Ok(Exchange {
         gateway: Gateway::new(gateway_state, ListenerIdx(0), rings.gateway, GATEWAY_LIMITS, now),
@@ -242,7 +243,7 @@ pub(crate) struct Resender {
     resends: Consumer<ResendRequest>,
     batches: Producer<ResendBatch>,
     store: Arc<Store>,
-    requests: SyncSender<ShadowRequest>,
+    shadow: ShadowPort,
     history_ready: Sender<ResendRequest>,
     ready: Receiver<ResendRequest>,
     durable: Watermark<book::units::Seq>,
@@ -253,13 +254,9 @@ impl Resender {
         while let Ok(request) = self.resends.pop() {
             let history_ready = self.history_ready.clone();
             let seq = self.durable.get();
-            let question = Box::new(move |_: &node::replica::Replica| {
-                // The receiver no longer exists once the process has ended.
-                let _ = history_ready.send(request);
-            });
-            self.requests
-                .try_send(ShadowRequest::Ask { seq, history: true, question })
-                .expect("the queue of questions is longer than that of resends");
+            // The receiver no longer exists once the process has ended.
+            let answer = self.shadow.ask_history_later(seq, move |_| history_ready.send(request).is_ok());
+            drop(answer.expect("the queue of questions is longer than that of resends"));
         }
         while let Ok(request) = self.ready.try_recv() {
             let mut batch = ResendBatch::new(request.conn, request.from);

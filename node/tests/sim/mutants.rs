@@ -69,7 +69,7 @@ const MUTANTS: &[Mutant] = &[
     mutant("ResumeOffByOne", 20, &[Assertion]),
     mutant("MessageLostWhileAway", 20, &[StreamDiffers]),
     mutant("StalledBytesForgotten", 200, &[Liveness]),
-    mutant("MassCancelAbandoned", 600, &[Liveness]),
+    flooded("MassCancelAbandoned", FloodEnd::MassCancel, 60, &[Liveness]),
     mutant("MarkNotNoted", 150, &[DamageAccepted]),
     mutant("StoredBeforeFlush", 20, &[Watermark]),
     mutant("SnapshotOffByOne", 20, &[StartRefused]),
