@@ -10,6 +10,7 @@
 use crate::streams::{Cmd, Op, Resting, Side};
 use crate::subject::{Fills, Removed, Subject};
 use book::command::{Side as BookSide, StpMode};
+use book::hash_key::HashKey;
 use book::ids::{AccountId, ClOrdId, MarketId, OrderId, SessionId};
 use book::ladder::Levels;
 use book::look_ahead::{Step, each_step, pays};
@@ -71,7 +72,7 @@ impl Ids for ClientIds {
     const NAME: &'static str = "pinion, client ids";
 
     fn with_capacity(orders: usize) -> Self {
-        Self(ClOrdIndex::with_capacity(orders))
+        Self(ClOrdIndex::with_capacity(orders, HashKey::default()))
     }
 
     #[inline(always)]

@@ -5,25 +5,36 @@
 //! because forgetting an old one early could execute something twice. Invariant: within its lifetime a name has one
 //! outcome, and every repetition is answered with it.
 
+use crate::hash_key::HashKey;
 use crate::ids::{AccountId, AssetId, ClientKey, OrderId};
 use crate::reject::RejectReason;
 use crate::units::{Seq, TsNs, Units};
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher, Hasher};
 
 pub const CLIENT_IDS_MAX: usize = 1 << 22;
 pub const REFERENCES_MAX: usize = 1 << 26;
 /// After so much log time a client may use the name of an order again.
 pub const CLIENT_ID_LIFETIME_NS: u64 = 24 * 3_600 * 1_000_000_000;
 
-/// Folds keys to 64 bits. They are hashes already, so nothing more is needed, and a hasher with a random seed would
-/// make two machines differ.
+/// Folds keys to 64 bits, with the key of the process: clients choose names, and so their hashes.
 #[derive(Debug, Default)]
-pub struct FoldHasher(u64);
+pub struct FoldHasher {
+    key: HashKey,
+    hash: u64,
+}
+
+impl BuildHasher for HashKey {
+    type Hasher = FoldHasher;
+
+    fn build_hasher(&self) -> FoldHasher {
+        FoldHasher { key: *self, hash: 0 }
+    }
+}
 
 impl Hasher for FoldHasher {
     fn finish(&self) -> u64 {
-        self.0
+        self.hash
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -37,8 +48,7 @@ impl Hasher for FoldHasher {
     }
 
     fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0.rotate_left(23) ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        self.0 ^= self.0 >> 31;
+        self.hash = self.key.hash(self.hash, value);
     }
 
     fn write_u128(&mut self, value: u128) {
@@ -47,7 +57,7 @@ impl Hasher for FoldHasher {
     }
 }
 
-type FoldMap<K, V> = HashMap<K, V, BuildHasherDefault<FoldHasher>>;
+type FoldMap<K, V> = HashMap<K, V, HashKey>;
 
 /// The first use of an order's name, and its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +89,10 @@ pub struct ClientIds {
 }
 
 impl ClientIds {
+    pub fn new(key: HashKey) -> Self {
+        Self { by_age: VecDeque::new(), outcomes: FoldMap::with_hasher(key) }
+    }
+
     /// Forgets up to two expired entries. Two for each command are enough, because a command adds at most one.
     pub fn expire(&mut self, now: TsNs) {
         for _ in 0..2 {

@@ -8,6 +8,7 @@ use crate::client_ids::{ClientIds, References};
 use crate::command::{Command, FeeTier, Refuse};
 use crate::event::{CancelReason, Canceled, Event, Rejected, Sink};
 use crate::extent::Extent;
+use crate::hash_key::HashKey;
 use crate::ids::{AccountId, ClOrdId, ClientKey, MarketId, SessionId, Symbol};
 use crate::instrument::{FEE_TIERS, MarketRules};
 use crate::ladder::Levels;
@@ -100,6 +101,11 @@ pub const FEE_TIER_PLAIN: FeeTier = FeeTier { maker_scale: Ppm(1_000_000), taker
 
 impl Engine {
     pub fn new(capacity: Capacity) -> Self {
+        Self::keyed(capacity, HashKey::default())
+    }
+
+    /// An engine whose hash tables have this key, for a process that clients send commands to.
+    pub fn keyed(capacity: Capacity, key: HashKey) -> Self {
         Self {
             stamp: Stamp { seq: Seq(0), ts: TsNs(0) },
             rules: Rules::One,
@@ -111,8 +117,8 @@ impl Engine {
             accounts: Accounts::default(),
             sessions: Sessions::default(),
             open: OpenOrders::with_capacity(capacity.orders),
-            index: ClOrdIndex::with_capacity(capacity.orders),
-            client_ids: ClientIds::default(),
+            index: ClOrdIndex::with_capacity(capacity.orders, key),
+            client_ids: ClientIds::new(key),
             references: References::default(),
             keys: Keys::default(),
             market_names: BTreeSet::new(),

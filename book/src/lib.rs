@@ -4,7 +4,7 @@
 //!
 //! - the words: `units`, `ids`, `reject`, `rules`, `command`, `event`, and their bytes, `codec`;
 //! - the state: `instrument`, `accounts`, `session`, `client_ids`, then orders: `slab`, `ladder`, `order_book`,
-//!   `open_orders`, and `extent`, which says where the large arrays lie in memory;
+//!   `open_orders`, `extent`, which says where the large arrays lie in memory, and `hash_key`;
 //! - the behaviour: `engine`, `phases`, `admit`, `orders`, `settle`, `mass`, `rights`, `administration`, and
 //!   `look_ahead`, which prefetches for them;
 //! - the proofs: `running_hash`, `check`, `state_hash`, `verify`, and the state as bytes, `snapshot`;
@@ -28,6 +28,7 @@ pub mod instrument;
 pub mod session;
 
 pub mod extent;
+pub mod hash_key;
 pub mod ladder;
 pub mod open_orders;
 pub mod order_book;

@@ -172,4 +172,6 @@ planted_faults! {
     ThrottleStaysFull,
     /// Under rules 2 a client lifts the block that an operator has set.
     OperatorsBlockLifted,
+    /// The hash of client order ids has no key, so that a client can choose ids that all have one place.
+    HashUnkeyed,
 }

@@ -7,6 +7,7 @@
 
 use crate::accounts::{Account, Accounts, OPEN_ORDERS_MAX};
 use crate::extent::Extent;
+use crate::hash_key::HashKey;
 use crate::ids::{ClOrdId, SessionId};
 use crate::mutation::{Mutation, Planted};
 use crate::session::Sessions;
@@ -183,15 +184,21 @@ pub struct ClOrdIndex {
     /// `Place`s, as numbers: a table of zeros costs no memory until it is used.
     places: Vec<u64>,
     len: usize,
+    key: HashKey,
     /// `hash >> shift` is the home of a key: the first place in which it may be.
     shift: u32,
 }
 
 impl ClOrdIndex {
     /// Room for `orders` entries before the table doubles.
-    pub fn with_capacity(orders: usize) -> Self {
+    pub fn with_capacity(orders: usize, key: HashKey) -> Self {
         let len = (orders * 2).next_power_of_two().max(TABLE_LEN_MIN);
-        Self { places: vec![EMPTY.0; len], len: 0, shift: 32 - len.trailing_zeros() }
+        Self { places: vec![EMPTY.0; len], len: 0, key, shift: 32 - len.trailing_zeros() }
+    }
+
+    #[inline]
+    fn hash(&self, session: SessionId, cl_ord_id: ClOrdId) -> u32 {
+        (self.key.hash(cl_ord_id.0, session.0.into()) >> 32) as u32
     }
 
     pub(crate) fn extent(&self) -> Extent {
@@ -213,7 +220,7 @@ impl ClOrdIndex {
             self.double();
         }
         debug_assert!(self.find_place(session, cl_ord_id, |s| s == slot).is_none(), "an order is indexed once");
-        self.put(Place::new(hash_of(session, cl_ord_id), slot));
+        self.put(Place::new(self.hash(session, cl_ord_id), slot));
         self.len += 1;
     }
 
@@ -249,7 +256,7 @@ impl ClOrdIndex {
     /// Brings the place of a client order id into the cache.
     #[inline]
     pub fn fetch(&self, session: SessionId, cl_ord_id: ClOrdId) {
-        prefetch_index(&self.places, (hash_of(session, cl_ord_id) >> self.shift) as usize);
+        prefetch_index(&self.places, (self.hash(session, cl_ord_id) >> self.shift) as usize);
     }
 
     /// The slot of an order that probably has this client order id, by the table alone: good enough for a prefetch.
@@ -270,7 +277,7 @@ impl ClOrdIndex {
 
     #[inline]
     fn find_place(&self, session: SessionId, id: ClOrdId, is_it: impl Fn(u32) -> bool) -> Option<usize> {
-        let hash = hash_of(session, id);
+        let hash = self.hash(session, id);
         let mut at = (hash >> self.shift) as usize;
         loop {
             let place = self.at(at);
@@ -308,15 +315,6 @@ impl ClOrdIndex {
     }
 }
 
-/// Fibonacci hashing of both numbers, mixed once more. The hash needs no secret key: a client cannot choose its
-/// session, its ids only grow, and long probes slow down its own orders most.
-#[inline]
-fn hash_of(session: SessionId, cl_ord_id: ClOrdId) -> u32 {
-    let mixed = (cl_ord_id.0 ^ u64::from(session.0) << 40).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    (mixed >> 32) as u32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,7 +322,7 @@ mod tests {
 
     #[test]
     fn index_agrees_with_a_map_over_seeded_inserts_and_removals() {
-        let mut index = ClOrdIndex::with_capacity(8);
+        let mut index = ClOrdIndex::with_capacity(8, HashKey::default());
         let mut twin: HashMap<(SessionId, ClOrdId), u32> = HashMap::new();
         let mut seed = 7u64;
         for step in 0..200_000u32 {
@@ -343,5 +341,48 @@ mod tests {
             let at = index.find_place(session, id, |s| s == slot);
             assert!(at.is_some());
         }
+    }
+
+    const SESSION: SessionId = SessionId(7);
+
+    /// Ids of which a client that knew the key `known` would expect that all have one place.
+    fn colliding_ids(known: HashKey) -> Vec<ClOrdId> {
+        let index = ClOrdIndex::with_capacity(1, known);
+        let home = |id: &ClOrdId| index.hash(SESSION, *id) >> index.shift;
+        (1..).map(ClOrdId).filter(|id| home(id) == 0).take(400).collect()
+    }
+
+    /// Places that the longest lookup of these ids visits, in an index with this key.
+    fn longest_lookup(key: HashKey, ids: &[ClOrdId]) -> usize {
+        let mut index = ClOrdIndex::with_capacity(1, key);
+        ids.iter().zip(0..).for_each(|(id, slot)| index.insert(SESSION, *id, slot));
+        let visited = |id: &ClOrdId| {
+            let home = (index.hash(SESSION, *id) >> index.shift) as usize;
+            let at = index.find_place(SESSION, *id, |slot| ids[slot as usize] == *id).expect("each is in the index");
+            1 + (at.wrapping_sub(home) & (index.places.len() - 1))
+        };
+        ids.iter().map(visited).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn ids_that_collide_under_one_key_are_apart_under_another() {
+        let known = HashKey::new(1, 2);
+        let ids = colliding_ids(known);
+        assert_eq!(longest_lookup(known, &ids), ids.len(), "a client that knows the key makes one long chain");
+        let drawn = [(3, 5), (0xDEAD_BEEF, 0x1234_5678_9ABC_DEF0), (u64::MAX, u64::MAX)];
+        for (first, second) in drawn {
+            let longest = longest_lookup(HashKey::new(first, second), &ids);
+            assert!(longest < 40, "{longest} places under the key {first:x} {second:x}");
+        }
+    }
+
+    #[cfg(feature = "mutation")]
+    #[test]
+    fn a_hash_without_a_key_is_noticed() {
+        crate::mutation::plant(Some(Mutation::HashUnkeyed));
+        let ids = colliding_ids(HashKey::new(1, 2));
+        let longest = longest_lookup(HashKey::new(3, 5), &ids);
+        crate::mutation::plant(None);
+        assert_eq!(longest, ids.len());
     }
 }

@@ -4,6 +4,7 @@ use book::codec::{PayloadVersion, RECORD_BYTES_MAX, decode, encode};
 use book::command::*;
 use book::engine::{Capacity, Engine};
 use book::event::{Event, NoSink};
+use book::hash_key::HashKey;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol};
 use book::state_hash::StateHash;
 use book::testing::workload::{Profile, Workload};
@@ -33,6 +34,10 @@ fn stamps(log: &[(TsNs, Command)]) -> impl Iterator<Item = (Stamp, &Command)> {
     log.iter().enumerate().map(|(idx, (ts, command))| (Stamp { seq: Seq(idx as u64 + 1), ts: *ts }, command))
 }
 
+fn seed_of(profile: Profile) -> u64 {
+    0xD1B5_4A32_D192_ED03 ^ profile as u64
+}
+
 const ALL_PROFILES: [Profile; 4] = [Profile::Mixed, Profile::Governed, Profile::Maker, Profile::Crosses];
 /// Those whose hashes are written down.
 const PROFILES: [Profile; 3] = [Profile::Mixed, Profile::Maker, Profile::Crosses];
@@ -41,9 +46,10 @@ const PROFILES: [Profile; 3] = [Profile::Mixed, Profile::Maker, Profile::Crosses
 fn a_log_replays_to_the_live_hash() {
     for profile in ALL_PROFILES {
         let (log, hash) = live(profile, 3);
-        // Other capacities and another sink: neither is part of the state.
-        let mut with_ledger = Engine::new(Capacity { orders: 1, leaves: 1, markets: 1 });
-        let mut without = Engine::new(Capacity { orders: 1 << 12, leaves: 1 << 8, markets: 2 });
+        // Other capacities, other keys of the hash tables and another sink: none of them is part of the state.
+        let small = Capacity { orders: 1, leaves: 1, markets: 1 };
+        let mut with_ledger = Engine::keyed(small, HashKey::new(seed_of(profile), 9));
+        let mut without = Engine::keyed(Capacity { orders: 1 << 12, leaves: 1 << 8, markets: 2 }, HashKey::new(0, 0));
         let mut events: Vec<Event> = Vec::new();
         for (stamp, command) in stamps(&log) {
             events.clear();

@@ -5,5 +5,6 @@ pub mod descriptors;
 pub mod listen;
 pub mod pages;
 pub mod pin;
+pub mod random;
 pub mod slice;
 pub mod threads;

@@ -32,6 +32,7 @@ use crate::host::clock::Clock;
 use crate::host::descriptors::Descriptors;
 use crate::host::listen;
 use crate::host::pages;
+use crate::host::random::hash_key;
 use crate::host::threads::leave_cores;
 use crate::ops::OpsHandles;
 use crate::replica::crash_guard;
@@ -154,6 +155,8 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
         store_writer: StoreWriter::new(rings.frames, Arc::clone(&store), mark, writers.stored, durable, flush_bytes),
         shadow: shadow_wiring(config, (directory, store, quarantine), newest, (inlet, writers.shadow), &common),
         capacity,
+        // Another key than the live engine's: their checks agree all the same.
+        shadow_key: hash_key().map_err(StartError::Random)?,
         passwords,
         resend,
         market: rings.market,
@@ -214,10 +217,11 @@ fn open_state(config: &Config, directory: Directory) -> Result<Opened, StartErro
     let quarantine = Quarantine::read(directory.path())?;
     crash_guard::check(directory.path(), &quarantine)?;
     crash_guard::watch(directory.path());
+    let hash_key = hash_key().map_err(StartError::Random)?;
     let capacity = engine_loop::capacity(config.node.orders_capacity, config.node.markets_capacity);
     let mut advice = pages::PageAdvice::default();
     let make_engine = || {
-        let engine = Engine::new(capacity);
+        let engine = Engine::keyed(capacity, hash_key);
         advice = pages::advise_pages(&engine, &config.node);
         engine
     };

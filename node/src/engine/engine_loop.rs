@@ -280,8 +280,8 @@ impl EngineLoop {
     }
 
     /// Whether one more command can run: all of its answers and changes fit into their rings, and its record fits into
-    /// the open frame. Market data is not waited for: what does not fit is lost to the feed, which knows how to go on. A
-    /// full frame is submitted first, if the disk may take one more.
+    /// the open frame. Market data is not waited for: what does not fit is lost to the feed, which knows how to go on.
+    /// A full frame is submitted first, if the disk may take one more.
     #[inline]
     fn has_room(&mut self, now: TsNs, reactor: &mut impl Journaling, record_bytes: usize) -> bool {
         let Wiring { outbox, control, .. } = &self.wiring;

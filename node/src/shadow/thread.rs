@@ -8,6 +8,7 @@ use super::{Shadow, ShadowError, ShadowWiring};
 use crate::host::clock::Clock;
 use crate::replica::crash_guard;
 use book::engine::{Capacity, Engine};
+use book::hash_key::HashKey;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,14 +22,15 @@ const NICE: i32 = 10;
 /// What the thread keeps from one life of the shadow to the next.
 pub struct ShadowThread {
     capacity: Capacity,
+    key: HashKey,
     /// `None` while the shadow has it.
     wiring: Option<ShadowWiring>,
     shadow: Option<Shadow>,
 }
 
 impl ShadowThread {
-    pub fn new(wiring: ShadowWiring, capacity: Capacity) -> Self {
-        Self { capacity, wiring: Some(wiring), shadow: None }
+    pub fn new(wiring: ShadowWiring, capacity: Capacity, key: HashKey) -> Self {
+        Self { capacity, key, wiring: Some(wiring), shadow: None }
     }
 
     /// Loads the state and runs until the store writer has stored the last frame and it is applied, or the shadow has
@@ -41,8 +43,8 @@ impl ShadowThread {
             self.wiring = Some(panicked.wiring);
         }
         let Some(wiring) = &mut self.wiring else { return };
-        let (capacity, lifecycle) = (self.capacity, Arc::clone(&wiring.lifecycle));
-        let outcome = wiring.load(|| Engine::new(capacity)).and_then(|loaded| {
+        let (capacity, key, lifecycle) = (self.capacity, self.key, Arc::clone(&wiring.lifecycle));
+        let outcome = wiring.load(|| Engine::keyed(capacity, key)).and_then(|loaded| {
             self.shadow = self.wiring.take().map(|wiring| Shadow::with(loaded, wiring));
             self.shadow.as_mut().map_or(Ok(()), |shadow| shadow.follow_to_the_end(store_writer_done, clock))
         });

@@ -24,6 +24,8 @@ pub enum StartError {
     Descriptors(#[from] TooFewDescriptors),
     #[error("{0}")]
     Fault(String),
+    #[error("drawing a random number: {0}")]
+    Random(getrandom::Error),
     #[error("starting a thread: {0}")]
     Thread(std::io::Error),
 }
@@ -35,7 +37,7 @@ impl StartError {
             Self::Log(error) => exit::code_of(error),
             Self::CrashLoop(error) => error.exit_code(),
             Self::Descriptors(_) | Self::Fault(_) => exit::CONFIG,
-            Self::Listen { .. } | Self::Reactor(_) | Self::Thread(_) => exit::FAILED,
+            Self::Listen { .. } | Self::Reactor(_) | Self::Random(_) | Self::Thread(_) => exit::FAILED,
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::status::watermarks::{ShadowWatermarks, Watermarks};
 use crate::store_merger::StoreMerger;
 use crate::store_writer::StoreWriter;
 use book::engine::Capacity;
+use book::hash_key::HashKey;
 use book::units::TsNs;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -74,6 +75,7 @@ pub(super) struct Loops {
     pub store_writer: StoreWriter,
     pub shadow: ShadowWiring,
     pub capacity: Capacity,
+    pub shadow_key: HashKey,
     pub passwords: PasswordChecker,
     pub resend: ResendReader,
     pub market: MarketWiring,
@@ -91,7 +93,7 @@ impl Common {
 
 impl Followers {
     pub(super) fn spawn(loops: Loops, common: Common) -> Result<Self, StartError> {
-        let Loops { store_writer, shadow, capacity, mut passwords, mut resend, .. } = loops;
+        let Loops { store_writer, shadow, capacity, shadow_key, mut passwords, mut resend, .. } = loops;
         let market = MarketData::new(
             loops.market.items,
             loops.feed,
@@ -113,7 +115,7 @@ impl Followers {
             Ok(Self {
                 store_writer: spawn_store_writer(store_writer, Arc::clone(&shadow.directory), &common)?,
                 store_merger: spawn_store_merger(Arc::clone(&shadow.store), Arc::clone(&shadow.directory), &common)?,
-                shadow: spawn_shadow(shadow, capacity, &common)?,
+                shadow: spawn_shadow(ShadowThread::new(shadow, capacity, shadow_key), &common)?,
                 passwords: common.spawn(Worker::Passwords, move |life| passwords.run(life))?,
                 resend: common.spawn(Worker::Resend, move |life| resend.run(life))?,
                 feed: spawn_feed(feed, &common)?,
@@ -166,10 +168,9 @@ fn spawn_store_merger(
     })
 }
 
-fn spawn_shadow(wiring: ShadowWiring, capacity: Capacity, common: &Common) -> std::io::Result<JoinHandle<()>> {
+fn spawn_shadow(mut shadow: ShadowThread, common: &Common) -> std::io::Result<JoinHandle<()>> {
     let Common { mut clock, store_writer_done, .. } = common.clone();
     // The shadow loads the state a second time, on its own thread: the node serves meanwhile.
-    let mut shadow = ShadowThread::new(wiring, capacity);
     common.spawn(Worker::Shadow, move |_| shadow.run(&store_writer_done, &mut clock))
 }
 

@@ -8,6 +8,7 @@ use crate::oracle::small;
 use crate::sockets::Net;
 use api::binary::session::SessionLimits;
 use book::engine::Engine;
+use book::hash_key::HashKey;
 use book::units::TsNs;
 use node::engine::engine_loop::{EngineLoop, Settings};
 use node::engine::opening::Opening;
@@ -154,7 +155,7 @@ pub(crate) fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange
     let directory = Arc::new(directory(disk, options));
     let quarantine = Quarantine::default();
     let (Restored { engine, translator, streams, feed, log, snapshot, continuations }, store) =
-        restore(&directory, &quarantine, || Engine::new(small()), options.resend_max)?;
+        restore(&directory, &quarantine, || Engine::keyed(small(), HashKey::new(options.seed, 1)), options.resend_max)?;
     let store = Arc::new(store);
     let config = head_config(options);
     let head = Head::new(config, log.position).expect("options are a valid configuration");
@@ -187,7 +188,7 @@ pub(crate) fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange
         snapshot_on_stop: options.snapshot_on_stop,
         scrub_bytes_per_second: options.patrol_bytes_per_second,
     };
-    let shadow = Shadow::begin(shadow, || Engine::new(small()))?;
+    let shadow = Shadow::begin(shadow, || Engine::keyed(small(), HashKey::new(options.seed, 2)))?;
     let (history_ready, ready) = channel();
     let resender =
         Resender { resends, batches, store, shadow: port.clone(), history_ready, ready, durable: readers.durable };

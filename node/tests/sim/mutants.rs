@@ -108,6 +108,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("FleetingTakesPlace", RULES_TWO),
     ("ThrottleStaysFull", RULES_TWO),
     ("OperatorsBlockLifted", RULES_TWO),
+    ("HashUnkeyed", "book: open_orders::tests::a_hash_without_a_key_is_noticed"),
     ("AcceptAgainAtOnce", "node: accept_limits"),
     ("NoRoomMade", "node: market_port"),
     ("BatchStoredTwice", "node: store_writer::tests::a_batch_that_would_be_stored_twice_is_noticed"),

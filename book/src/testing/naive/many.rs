@@ -55,7 +55,7 @@ impl Naive {
                 && mass.price_min.is_none_or(|min| min.0 <= o.price)
                 && mass.price_max.is_none_or(|max| o.price <= max.0)
                 && (mass.cancel_group == 0 || o.cancel_group == mass.cancel_group)
-                && !(spares_halted && !self.lets_cancel(o.market))
+                && (!spares_halted || self.lets_cancel(o.market))
         });
         if by_market {
             fits = self.in_book_order(mass.market, &fits);

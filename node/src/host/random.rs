@@ -1,0 +1,8 @@
+//! What a process draws at random when it starts, and what no outcome depends on.
+
+use book::hash_key::HashKey;
+
+/// A key for the hash tables of an engine, which no client can know.
+pub fn hash_key() -> Result<HashKey, getrandom::Error> {
+    Ok(HashKey::new(getrandom::u64()?, getrandom::u64()?))
+}
