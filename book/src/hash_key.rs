@@ -6,27 +6,31 @@
 
 use crate::mutation::{Mutation, Planted};
 
+/// Odd, with about half of its bits set; the fraction of the golden ratio, and a factor of SplitMix64.
+const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+const MIX: u64 = 0xBF58_476D_1CE4_E5B9;
+
 /// Two numbers that no client knows. The default is for tools and tests, whose input no client chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashKey(u64, u64);
 
 impl Default for HashKey {
     fn default() -> Self {
-        Self::new(0x9E37_79B9_7F4A_7C15, 0xBF58_476D_1CE4_E5B9)
+        Self::new(0, 1)
     }
 }
 
 impl HashKey {
+    /// Any two numbers are good: they are mixed here, because a small factor would leave most of a product empty.
     pub fn new(first: u64, second: u64) -> Self {
-        // A factor of zero would give every id the same hash.
-        Self(first, second | 1)
+        Self(fold(first ^ MIX, FACTOR), fold(second ^ MIX, FACTOR) | 1)
     }
 
     /// The hash of two numbers: each is mixed in by a multiplication to 128 bits, whose halves are folded together.
     #[inline]
     pub fn hash(self, first: u64, second: u64) -> u64 {
         let Self(added, factor) = self.planted(Mutation::HashUnkeyed, |_| Self::default());
-        fold(fold(first ^ added, factor) ^ second, 0x9E37_79B9_7F4A_7C15)
+        fold(fold(first ^ added, factor) ^ second, FACTOR)
     }
 }
 

@@ -48,6 +48,7 @@ use crate::status::watermarks::watermarks;
 use crate::store_writer::{StoreWriter, flush_bytes};
 use api::binary::session::SessionLimits;
 use book::engine::{Capacity, Engine};
+use book::hash_key::HashKey;
 use error::StartError;
 use followers::{Common, Followers, Loops, shadow_wiring};
 use pinned::{JournalParts, PinnedThreads};
@@ -132,7 +133,7 @@ pub fn start(config: &Config, observe: impl FnOnce(&Engine)) -> Result<Node, Sta
 /// starts.
 pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine)) -> Result<Node, StartError> {
     let addresses = Addresses { orders: local(&claim.orders)?, market: local(&claim.market)? };
-    let Opened { directory, store, quarantine, capacity, restored } = open_state(config, claim.directory)?;
+    let Opened { directory, store, quarantine, capacity, shadow_key, restored } = open_state(config, claim.directory)?;
     let Restored { engine, translator, streams, feed, log, snapshot, continuations } = restored;
     let state_hash = engine.state_hash();
     observe(&engine);
@@ -155,8 +156,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
         store_writer: StoreWriter::new(rings.frames, Arc::clone(&store), mark, writers.stored, durable, flush_bytes),
         shadow: shadow_wiring(config, (directory, store, quarantine), newest, (inlet, writers.shadow), &common),
         capacity,
-        // Another key than the live engine's: their checks agree all the same.
-        shadow_key: hash_key().map_err(StartError::Random)?,
+        shadow_key,
         passwords,
         resend,
         market: rings.market,
@@ -209,6 +209,7 @@ struct Opened {
     store: Arc<Store>,
     quarantine: Quarantine,
     capacity: Capacity,
+    shadow_key: HashKey,
     restored: Restored,
 }
 
@@ -217,11 +218,12 @@ fn open_state(config: &Config, directory: Directory) -> Result<Opened, StartErro
     let quarantine = Quarantine::read(directory.path())?;
     crash_guard::check(directory.path(), &quarantine)?;
     crash_guard::watch(directory.path());
-    let hash_key = hash_key().map_err(StartError::Random)?;
+    // The shadow has another key than the live engine: their checks agree all the same.
+    let (engine_key, shadow_key) = (hash_key()?, hash_key()?);
     let capacity = engine_loop::capacity(config.node.orders_capacity, config.node.markets_capacity);
     let mut advice = pages::PageAdvice::default();
     let make_engine = || {
-        let engine = Engine::keyed(capacity, hash_key);
+        let engine = Engine::keyed(capacity, engine_key);
         advice = pages::advise_pages(&engine, &config.node);
         engine
     };
@@ -234,7 +236,7 @@ fn open_state(config: &Config, directory: Directory) -> Result<Opened, StartErro
     );
     // Only after the log is verified: a refused directory stays as it was found.
     restore_ballast(config, &directory)?;
-    Ok(Opened { directory, store: Arc::new(store), quarantine, capacity, restored })
+    Ok(Opened { directory, store: Arc::new(store), quarantine, capacity, shadow_key, restored })
 }
 
 impl Node {

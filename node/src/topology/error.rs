@@ -25,7 +25,7 @@ pub enum StartError {
     #[error("{0}")]
     Fault(String),
     #[error("drawing a random number: {0}")]
-    Random(getrandom::Error),
+    Random(#[from] getrandom::Error),
     #[error("starting a thread: {0}")]
     Thread(std::io::Error),
 }
