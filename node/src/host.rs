@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod descriptors;
+pub mod hangup;
 pub mod listen;
 pub mod pages;
 pub mod pin;

@@ -2,12 +2,13 @@
 
 use clap::Parser;
 use node::config::Config;
+use node::host::hangup::Hangup;
 use node::host::threads::leave_cores;
 use node::ops::registry::Registry;
 use node::ops::{self, OpsServer};
 use node::status::exit;
+use node::status::logging::{self, standard};
 use node::topology;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -34,22 +35,32 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    // First of all, so that there is no moment at which the signal ends the process.
+    let hangup = match Hangup::catch() {
+        Ok(hangup) => hangup,
+        Err(error) => return ExitCode::from(refuse(exit::FAILED, &error)),
+    };
     let config = match Config::load(&arguments.config) {
         Ok(config) => config,
         Err(errors) => {
-            eprintln!("{errors}");
+            say(format!("{errors}\n"));
             return ExitCode::from(exit::CONFIG);
         }
     };
-    ExitCode::from(serve(&config))
+    let code = serve(&config, hangup);
+    logging::flush();
+    ExitCode::from(code)
 }
 
-fn serve(config: &Config) -> u8 {
-    if let Err(error) = node::status::logging::start(&config.log) {
-        eprintln!("pinion-node: {error}");
-        return exit::CONFIG;
-    }
+fn serve(config: &Config, hangup: Hangup) -> u8 {
+    let log_writer = match logging::start(&config.log) {
+        Ok(log_writer) => log_writer,
+        Err(error) => return refuse(exit::CONFIG, &error),
+    };
     let _kept_off = leave_cores(&config.node);
+    if let Err(error) = log_writer.spawn().and_then(|()| hangup.spawn(config.log.dir.clone())) {
+        return refuse(exit::FAILED, &error);
+    }
     let claim = match topology::claim(config) {
         Ok(claim) => claim,
         Err(error) => return refuse(error.exit_code(), &error),
@@ -77,8 +88,14 @@ fn serve(config: &Config) -> u8 {
 }
 
 fn refuse(code: u8, error: &dyn std::error::Error) -> u8 {
-    eprintln!("pinion-node: {error}");
+    say(format!("pinion-node: {error}\n"));
     code
+}
+
+/// Prints text on standard error, after every line of the log.
+fn say(text: String) {
+    logging::flush();
+    standard::write_within(standard::stderr(), text.as_bytes(), logging::END_MAX);
 }
 
 /// Prints the line that scripts and tests wait for.
@@ -91,8 +108,10 @@ fn announce(node: &topology::Node, edge: &OpsServer) {
         node.log.tail.seq.0,
         node.state_hash
     );
-    // Standard output may be closed; the same line goes to the log.
-    let _ = writeln!(std::io::stdout(), "{line}").and_then(|()| std::io::stdout().flush());
+    // A script that has read the line finds everything that was logged before it.
+    logging::flush();
+    // Standard output may be closed, or a full pipe; the same line goes to the log.
+    standard::write_within(standard::stdout(), format!("{line}\n").as_bytes(), logging::END_MAX);
     tracing::info!("{line}");
 }
 

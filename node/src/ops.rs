@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod refusal;
 pub mod registry;
 pub mod to_acts;
+pub mod write_wait;
 
 use crate::config::Config;
 use crate::config::secrets::{Secret, SecretError};

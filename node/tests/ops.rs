@@ -172,6 +172,32 @@ fn a_loop_that_hangs_makes_the_node_unready_and_is_named() {
 }
 
 #[test]
+fn a_disk_that_is_frozen_makes_the_node_unready_although_its_loops_tick() {
+    let fixture = Fixture::open();
+    fixture.engine.is_frozen.store(true, Ordering::Release);
+    std::thread::scope(|scope| {
+        let added = scope.spawn(|| fixture.post("/admin/asset/add", &json!({ "symbol": "BTC", "scale": 8 })));
+        let deadline = Instant::now() + PATIENCE;
+        let unready = loop {
+            let (status, answer) = fixture.get("/ready");
+            if status == 503 {
+                break answer;
+            }
+            assert!(Instant::now() < deadline, "a frozen disk is not reported");
+        };
+        assert_eq!(unready["loop"], "journal");
+        let health = fixture.get("/health").1;
+        assert_eq!((&health["status"], &health["journal"]["commands_waiting"]), (&json!("not_ready"), &json!(1)));
+        let (_, metrics) = fixture.request("GET", "/metrics", "", "");
+        let wait = metrics.lines().find_map(|line| line.strip_prefix("pinion_write_wait_ms "));
+        assert!(wait.and_then(|ms| ms.parse().ok()).is_some_and(|ms: u64| 1_000 <= ms), "{metrics}");
+        fixture.engine.is_frozen.store(false, Ordering::Release);
+        assert_eq!(added.join().expect("the thread did not panic").0, 200);
+    });
+    assert_eq!(fixture.get("/ready").0, 200, "a disk that works again is ready at once");
+}
+
+#[test]
 fn a_node_that_recovers_stops_or_failed_is_not_ready() {
     let fixture = Fixture::recovering("listen.ops_token_file = 'token'", Seq(0));
     assert_eq!(fixture.get("/ready").1["detail"], "recovering");

@@ -54,6 +54,10 @@ book::planted_faults! {
     UnfinishedForgottenInSnapshot,
     /// The end of a connection that a new login has displaced counts as the end of the session.
     DisplacedEndsSession,
+    /// A thread that logs waits for room in the queue of log lines.
+    LogWaits,
+    /// A disk on which nothing becomes durable counts as one that works.
+    FrozenDiskReady,
 }
 
 /// Plants a fault of any crate in the calling thread, by its name; false if there is none of that name.

@@ -19,8 +19,9 @@ const DIRECTORY: u64 = 16;
 const SNAPSHOTS: u64 = 8;
 /// The current log file, and the one that follows it.
 const LOG: u64 = 2;
-/// The descriptors of a runtime: of its poll, its wake-up and its signals. Main thread and ops listener have one each.
-const RUNTIMES: u64 = 2 * 6;
+/// The descriptors of a runtime: of its poll, its wake-up and its signals. Main thread, ops listener and
+/// the thread that obeys SIGHUP have one each.
+const RUNTIMES: u64 = 3 * 6;
 /// Files that are open for a moment: secrets, and what is read below /proc.
 const MOMENTS: u64 = 16;
 

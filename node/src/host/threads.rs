@@ -9,6 +9,7 @@ use crate::host::pin::{KeptOff, pin_to};
 use crate::status::Status;
 use crate::status::exit;
 use crate::status::lifecycle::Lifecycle;
+use crate::status::logging;
 use crate::status::restarts::Worker;
 use std::any::Any;
 use std::io;
@@ -65,6 +66,8 @@ impl Drop for AbortGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             tracing::error!(thread = self.name, "a pinned thread panicked: the process ends; restart it");
+            // A moment, and the state stays as it is: only this thread, which no longer runs, changes it.
+            logging::flush();
             std::process::abort();
         }
     }

@@ -3,10 +3,12 @@
 //! The age of a loop is measured here, from when its tick was last seen to change. So the loops' clocks need not agree
 //! with this one, and a loop that hangs ages whatever it last wrote.
 
+use super::write_wait::{WaitingWrites, WriteWait};
 use crate::config::{Config, JournalSyncMode};
 use crate::host::descriptors;
 use crate::status::lifecycle::Lifecycle;
 use crate::status::listeners::{Limit, ListenerStatus};
+use crate::status::logging::{self, LogFigures};
 use crate::status::restarts::{Restarts, Worker, WorkerRestarts};
 use crate::status::version::{COMMIT, PROFILE, VERSION};
 use crate::status::{Status, Tick};
@@ -73,6 +75,7 @@ pub struct Health {
     /// Gone once the node has stopped.
     store: Weak<Store>,
     seen: Mutex<[Seen; LOOPS.len()]>,
+    write_wait: Mutex<WriteWait>,
     started: Instant,
     name: String,
     journal_sync: JournalSyncMode,
@@ -84,7 +87,8 @@ impl Health {
         let seen = LOOPS.map(|watched| Seen { at_ns: (watched.tick)(&status).at_ns.get(), moved: now });
         let name = config.node.name.clone();
         let (seen, journal_sync) = (Mutex::new(seen), config.journal.sync);
-        Self { lifecycle, status, store, seen, started: now, name, journal_sync }
+        let write_wait = Mutex::new(WriteWait::new(now, &config.journal));
+        Self { lifecycle, status, store, seen, write_wait, started: now, name, journal_sync }
     }
 
     pub fn status(&self) -> &Status {
@@ -96,7 +100,8 @@ impl Health {
         self.store.upgrade().and_then(|store| store.figures().ok()).unwrap_or_default()
     }
 
-    /// Looks at every tick, to measure ages. To be called much more often than the shortest allowed age.
+    /// Looks at every tick, and at what waits for the disk, to measure ages. To be called much more often than
+    /// the shortest allowed age.
     pub fn observe(&self) {
         let now = Instant::now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,6 +111,16 @@ impl Health {
                 *seen = Seen { at_ns, moved: now };
             }
         }
+        // In this order: what is applied is never less.
+        let watermarks = &self.status.watermarks;
+        let (durable, applied) = (watermarks.durable.get().0, watermarks.applied.get().0);
+        let mut write_wait = self.write_wait.lock().unwrap_or_else(PoisonError::into_inner);
+        write_wait.observe(now, applied, durable);
+    }
+
+    pub fn waiting_writes(&self) -> WaitingWrites {
+        self.observe();
+        self.write_wait.lock().unwrap_or_else(PoisonError::into_inner).waiting(Instant::now())
     }
 
     pub fn loops(&self) -> [LoopHealth; LOOPS.len()] {
@@ -135,8 +150,14 @@ impl Health {
         if !self.lifecycle.is_ready() {
             return Some(("node", "recovering".to_owned()));
         }
-        let late = self.loops().into_iter().find(LoopHealth::is_late)?;
-        Some((late.name, format!("last tick {} ms ago, allowed {} ms", late.age.as_millis(), late.age_max.as_millis())))
+        if let Some(late) = self.loops().into_iter().find(LoopHealth::is_late) {
+            let (age, age_max) = (late.age.as_millis(), late.age_max.as_millis());
+            return Some((late.name, format!("last tick {age} ms ago, allowed {age_max} ms")));
+        }
+        let writes = self.waiting_writes();
+        let (count, age, age_max) = (writes.count, writes.age.as_millis(), writes.age_max.as_millis());
+        let detail = || format!("{count} commands wait for the disk, none durable for {age} ms, allowed {age_max} ms");
+        writes.is_late().then(|| ("journal", detail()))
     }
 
     pub fn is_ready(&self) -> bool {
@@ -164,7 +185,8 @@ impl Health {
         if SHADOW_LAG_MAX < lag {
             return Some(("shadow", format!("its lag is {lag} commands; trading is not affected")));
         }
-        self.limited_reason().or_else(descriptors_reason).or_else(|| status.restarts.degraded_reason())
+        let reason = self.limited_reason().or_else(descriptors_reason).or_else(|| status.restarts.degraded_reason());
+        reason.or_else(log_reason)
     }
 
     /// The listener that is at a limit, if one is.
@@ -259,6 +281,8 @@ impl Health {
             "descriptors": { "open": descriptors::open_count(), "limit": descriptors::limit() },
             "listeners": status.listeners.all().map(|(name, listener)| listener_json(name, listener)),
             "threads": threads(&status.restarts),
+            "journal": journal_json(&self.waiting_writes()),
+            "log": log_json(&logging::figures()),
             "counts": {
                 "connections": status.connections.get(),
                 "sessions_open": status.sessions_open.get(),
@@ -291,6 +315,28 @@ fn listener_json(name: &str, listener: &ListenerStatus) -> Value {
 fn threads(restarts: &Restarts) -> Value {
     let thread = |(worker, restarts): (Worker, &WorkerRestarts)| json!({ "name": worker.name(), "restarts": restarts.count.get(), "last_panic": restarts.message() });
     restarts.all().map(thread).collect()
+}
+
+fn journal_json(writes: &WaitingWrites) -> Value {
+    json!({
+        "state": if writes.is_late() { "late" } else { "ok" },
+        "commands_waiting": writes.count,
+        "age_ms": writes.age.as_millis() as u64,
+        "age_ms_max": writes.age_max.as_millis() as u64,
+    })
+}
+
+fn log_json(figures: &LogFigures) -> Value {
+    json!({
+        "state": if figures.trouble.is_some() { "dropping" } else { "ok" },
+        "lines_dropped": figures.lines_dropped,
+        "detail": figures.trouble,
+    })
+}
+
+fn log_reason() -> Option<(&'static str, String)> {
+    let LogFigures { lines_dropped, trouble } = logging::figures();
+    Some(("log", format!("{}; {lines_dropped} lines were dropped since the start; trading is not affected", trouble?)))
 }
 
 fn descriptors_reason() -> Option<(&'static str, String)> {

@@ -6,6 +6,7 @@ use crate::rings::stage_times::StageSet;
 use crate::rings::stages::StageTotals;
 use crate::status::Status;
 use crate::status::listeners::{ListenerStatus, Listeners};
+use crate::status::logging;
 use crate::status::restarts::Restarts;
 use crate::status::version::{COMMIT, PROFILE, VERSION};
 use std::fmt::Write;
@@ -123,6 +124,10 @@ pub fn render(health: &Health, stages: &StageTotals) -> String {
     }
     let help = "Descriptors that the process may have open.";
     line(&mut text, "pinion_descriptors_limit", "gauge", help, descriptors::limit());
+    let (help, writes) = ("Time for which applied commands wait and none becomes durable.", health.waiting_writes());
+    line(&mut text, "pinion_write_wait_ms", "gauge", help, writes.age.as_millis() as u64);
+    let (help, dropped) = ("Log lines that could not be written, since the start.", logging::figures().lines_dropped);
+    line(&mut text, "pinion_log_lines_dropped_total", "counter", help, dropped);
     put_store(&mut text, &health.store_figures());
     put_loops(&mut text, &health.loops());
     put_listeners(&mut text, &status.listeners);

@@ -51,15 +51,23 @@ impl Start {
 
     /// Starts the node and waits until it is ready or has ended.
     pub(crate) fn try_run(&self) -> Result<Process, Ended> {
-        let log = self.config.with_extension("log");
-        let stderr = File::create(&log).expect("a log file");
+        let stderr = File::create(self.log()).expect("a log file");
+        self.try_run_with(stderr.into())
+    }
+
+    fn log(&self) -> PathBuf {
+        self.config.with_extension("log")
+    }
+
+    /// The same with another standard error than the file that `output` reads.
+    pub(crate) fn try_run_with(&self, stderr: Stdio) -> Result<Process, Ended> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pinion-node"));
         command.arg("--config").arg(&self.config).env_remove("PINION_FAULT");
         if let Some(fault) = &self.fault {
             command.env("PINION_FAULT", fault);
         }
         let child = command.stdout(Stdio::piped()).stderr(stderr).spawn().expect("cargo has built the binary");
-        await_ready(child, log)
+        await_ready(child, self.log())
     }
 
     pub(crate) fn run(&self) -> Process {
@@ -147,10 +155,14 @@ impl Process {
     }
 
     pub(crate) fn terminate(mut self) -> Ended {
-        let child = self.child.take().expect("the process runs");
-        let sent = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status();
+        self.signal("TERM");
+        wait_for_end(self.child.take().expect("the process runs"), &self.log)
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status();
         assert!(sent.is_ok_and(|status| status.success()), "kill(1) is part of every system");
-        wait_for_end(child, &self.log)
     }
 
     /// Waits until the process ends by itself.

@@ -16,6 +16,8 @@ pub(crate) struct FakeLoop {
     pub ends: Arc<AtomicBool>,
     /// While this is set the loop hangs: it neither ticks nor answers.
     pub hangs: Arc<AtomicBool>,
+    /// While this is set nothing becomes durable, and the loop ticks on.
+    pub is_frozen: Arc<AtomicBool>,
     /// Commands in the ring of a hanging loop.
     pub waiting: Arc<AtomicUsize>,
     pub thread: Option<JoinHandle<()>>,
@@ -25,13 +27,14 @@ impl FakeLoop {
     pub(crate) fn start(status: Arc<Status>, watermarks: EngineWatermarks, inlet: AdminInlet) -> Self {
         let engine = Arc::new(Mutex::new(Engine::new(Capacity { orders: 1_024, leaves: 1_024, markets: 4 })));
         let (ends, hangs) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let is_frozen = Arc::new(AtomicBool::new(false));
         let waiting = Arc::new(AtomicUsize::new(0));
         let thread = std::thread::spawn({
             let (engine, ends) = (Arc::clone(&engine), Arc::clone(&ends));
-            let (hangs, waiting) = (Arc::clone(&hangs), Arc::clone(&waiting));
-            move || run(&status, watermarks, inlet, &engine, &ends, &hangs, &waiting)
+            let (hangs, is_frozen, waiting) = (Arc::clone(&hangs), Arc::clone(&is_frozen), Arc::clone(&waiting));
+            move || run(&status, watermarks, inlet, &engine, &ends, (&hangs, &is_frozen), &waiting)
         });
-        Self { engine, ends, hangs, waiting, thread: Some(thread) }
+        Self { engine, ends, hangs, is_frozen, waiting, thread: Some(thread) }
     }
 }
 
@@ -41,7 +44,7 @@ fn run(
     mut inlet: AdminInlet,
     engine: &Mutex<Engine>,
     ends: &AtomicBool,
-    hangs: &AtomicBool,
+    (hangs, is_frozen): (&AtomicBool, &AtomicBool),
     waiting: &AtomicUsize,
 ) {
     let mut cycle = 0;
@@ -63,7 +66,11 @@ fn run(
             let answer = AdminAnswer { number: request.number, seq: stamp.seq.0, ts_ns: stamp.ts.0, events };
             inlet.answers.push(answer).expect("the ring has room for one answer to each request");
             watermarks.applied.advance(stamp.seq);
-            watermarks.released.advance(stamp.seq);
+        }
+        if !is_frozen.load(Ordering::Acquire) {
+            let applied = watermarks.applied.get();
+            watermarks.durable.advance(applied);
+            watermarks.released.advance(applied);
         }
     }
 }

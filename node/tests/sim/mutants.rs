@@ -111,6 +111,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("HashUnkeyed", "book: open_orders::tests::a_hash_without_a_key_is_noticed"),
     ("AcceptAgainAtOnce", "node: accept_limits"),
     ("NoRoomMade", "node: market_port"),
+    ("FrozenDiskReady", "node: ops::write_wait::tests::a_frozen_disk_that_is_not_late_is_noticed"),
+    ("LogWaits", "node: status::logging::queue::tests::a_thread_that_waits_for_room_is_noticed"),
     ("BatchStoredTwice", "node: store_writer::tests::a_batch_that_would_be_stored_twice_is_noticed"),
     ("ItemsPublishedTwice", "node: market_port, a_feed_that_publishes_items_twice_is_noticed"),
     ("SmallFilesKept", "wal: rocks::tests::a_store_whose_small_files_stay_grows_without_bound"),

@@ -21,7 +21,7 @@ const UNSAFE: [&str; 8] = [
 
 /// The one file of the node that gives the time, and what reads a clock of its own in the crates that the node is made
 /// of. Tools, tests and benchmarks are no part of the node: they wait for it, or measure it.
-const CLOCK: [(&str, &str); 9] = [
+const CLOCK: [(&str, &str); 12] = [
     ("node/src/host/clock.rs", "the time of every command and of every wait of the loops"),
     ("api/src/client.rs", "the client library has timeouts, and no node to ask"),
     ("node/src/gateway/passwords.rs", "a thread of its own pauses after a refused password"),
@@ -30,6 +30,9 @@ const CLOCK: [(&str, &str); 9] = [
     ("node/src/replica/recover.rs", "shows how far a start has come, before there is a clock"),
     ("node/src/shadow/pacer.rs", "rests in proportion to the processor time of its own thread"),
     ("node/src/shadow/snapshots.rs", "measures how long a snapshot takes, for a metric"),
+    ("node/src/status/logging/queue.rs", "bounds the wait for the last lines, at the end of the process"),
+    ("node/src/status/logging/standard.rs", "bounds the wait for a full pipe, at the end of the process"),
+    ("node/src/status/logging/writer.rs", "looks after its file once a second, on a thread without a loop's time"),
     ("node/src/status/restarts.rs", "counts panics within a minute, of threads that have lost their own time"),
 ];
 
