@@ -61,6 +61,7 @@ const SEGMENT: Named = &["/head/head-"];
 /// A log that is too short is reported with the mark.
 const HEAD: Named = &["/head/head-", "/MARK"];
 const SNAPSHOT: Named = &["/snapshots/"];
+const SNAPSHOTS: Named = &["/snapshots"];
 const STORE: Named = &["/db"];
 const IDENTITY: Named = &["/IDENTITY"];
 const MARK: Named = &["/MARK"];
@@ -315,6 +316,9 @@ fn damages_to_chosen_places_are_refused_or_recovered() {
                 .expect("the file exists");
             file.set_len(file.metadata().expect("the file exists").len() / 2).expect("the file was truncated");
         }
+    });
+    by_hand("the folder of snapshots gone", Expected::Recover, SNAPSHOTS, &|dir| {
+        fs::remove_dir_all(dir.join("snapshots")).expect("the folder is ours");
     });
     by_hand("the list of quarantined commands, one bit", Expected::Refuse(DAMAGED), &["/QUARANTINE"], &|dir| {
         fs::write(dir.join("QUARANTINE"), "format 1\nseq 9 until 9 time_ns 1 reason x\ncrc32c 00000000\n")

@@ -378,6 +378,12 @@ fn a_truncated_log_without_an_intact_snapshot_is_refused() {
     let ended = Start::new(&node_dir.config_file()).refused();
     assert_eq!(ended.code, Some(13), "{}", ended.output);
     assert!(ended.output.contains("no intact snapshot"), "{}", ended.output);
+    let folder = node_dir.data_dir().join("snapshots");
+    fs::remove_dir(&folder).expect("the folder is empty");
+    let ended = Start::new(&node_dir.config_file()).refused();
+    assert_eq!(ended.code, Some(13), "{}", ended.output);
+    let missing = format!("the folder {} is missing", folder.display());
+    assert!(ended.output.contains(&missing) && !folder.exists(), "{}", ended.output);
 }
 
 #[test]

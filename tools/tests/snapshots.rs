@@ -205,3 +205,29 @@ fn a_node_that_crashes_at_every_start_runs_after_the_quarantine() {
     let kept = pinion(&["log", "inspect", "--data-dir", text(&restored), "--json"]).expect(0).json();
     assert_eq!(kept["quarantine"][0]["seq"], 4);
 }
+
+#[test]
+fn a_missing_folder_is_named_and_made_again_by_a_start() {
+    let place = Place::new();
+    let dir = place.data_dir();
+    let folder = dir.join("snapshots");
+    let without = "[snapshot]\non_stop = false\n";
+    let running = place.start_with(without);
+    stage(&running);
+    // Removed under a running node: the next snapshot makes it again.
+    std::fs::remove_dir(&folder).expect("it is empty");
+    assert_eq!(running.stop(), 0);
+    for verb in
+        [["snapshot", "list"], ["snapshot", "status"], ["snapshot", "verify"], ["log", "inspect"], ["log", "verify"]]
+    {
+        let found = pinion(&[&verb[..], &["--data-dir", text(&dir)]].concat()).expect(0);
+        found.error_contains(&format!("the folder {} is missing", folder.display()));
+    }
+    assert!(!folder.exists(), "what reads makes nothing");
+    let running = place.start_with(without);
+    assert!(folder.is_dir());
+    assert_eq!(running.stop(), 0);
+    std::fs::remove_dir(&folder).expect("it is empty");
+    pinion(&["snapshot", "create", "--data-dir", text(&dir)]).expect(0);
+    assert_eq!(files(&dir).len(), 1);
+}

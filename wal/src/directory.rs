@@ -6,7 +6,8 @@
 //! head/      segments with the newest frames     db/  RocksDB        snapshots/  the caller's
 //! ```
 //!
-//! Invariant: opening makes nothing, so a file that is missing after IDENTITY was written is damage.
+//! Invariant: opening makes nothing, so a file that is missing after IDENTITY was written is damage. The folder of
+//! snapshots is none: it may be empty, and copies of a directory can come without empty folders.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
@@ -191,6 +192,24 @@ impl Directory {
     /// The highest sequence known to have been acknowledged.
     pub fn mark_seq(&self) -> Result<Lsn> {
         Mark::read_on(&*self.medium, &self.mark_path(), self.identity.timeline)
+    }
+
+    /// Whether the folder of snapshots is missing, which says the same as an empty one.
+    pub fn lacks_snapshots_dir(&self) -> bool {
+        matches!(self.medium.list(&self.snapshots_dir()), Err(error) if error.kind() == ErrorKind::NotFound)
+    }
+
+    /// Makes the folder of snapshots again where it is missing; says whether it was. Durable when this returns.
+    pub fn restore_snapshots_dir(&self) -> Result<bool> {
+        assert!(self.writable(), "only the owner of the lock writes");
+        if !self.lacks_snapshots_dir() {
+            return Ok(false);
+        }
+        // Not `make_dir`: a name that is there and leads nowhere, as a link to a missing disk, is reported.
+        let path = self.snapshots_dir();
+        self.medium.create_dir(&path).map_err(|source| WalError::io(Action::Create, &path, 0, source))?;
+        sync_dir_on(&*self.medium, &self.path)?;
+        Ok(true)
     }
 
     /// Writes the ballast again where it was deleted, if `free_bytes` of the file system leave ample room for it.

@@ -76,6 +76,8 @@ planted_faults! {
     SnapshotPieceUnchecked,
     /// The hash over a snapshot file is not compared.
     SnapshotHashUnchecked,
+    /// Without the folder of snapshots nothing can be listed.
+    SnapshotsFolderNeeded,
 }
 
 /// The hook that replaces a value.

@@ -213,6 +213,21 @@ fn files_are_listed_oldest_first_and_removed() {
     assert_eq!(list(dir.path()).expect("readable"), files[1..]);
 }
 
+#[test]
+fn a_folder_that_is_missing_has_no_snapshots() {
+    let absent = dir().path().join("snapshots");
+    assert_eq!(list(&absent).expect("as if it were empty"), []);
+    assert_eq!(sweep(&absent).expect("as if it were empty"), 0);
+    let no_folder = tempfile::NamedTempFile::new().expect("a temporary file");
+    assert!(list(no_folder.path()).is_err(), "what is there and no folder is reported");
+}
+
+#[cfg(feature = "mutation")]
+#[test]
+fn a_folder_that_is_needed_is_noticed() {
+    common::assert_noticed(wal::mutation::Mutation::SnapshotsFolderNeeded, a_folder_that_is_missing_has_no_snapshots);
+}
+
 /// The bytes around the pieces are pinned; what zstd makes of a piece may change with its version.
 #[test]
 fn the_layout_is_the_one_written_down() {

@@ -112,7 +112,13 @@ pub fn begin(
             }
             let mut tried: Vec<String> = found.passed_over.iter().map(|passed| passed.why.to_string()).collect();
             tried.extend(older.map(|(_, header)| format!("the one at {} is older than that", header.tail.seq)));
-            let tried = if tried.is_empty() { "there is none".to_owned() } else { tried.join("; ") };
+            let tried = match tried.is_empty() {
+                true if directory.lacks_snapshots_dir() => {
+                    format!("the folder {} is missing", directory.snapshots_dir().display())
+                }
+                true => "there is none".to_owned(),
+                false => tried.join("; "),
+            };
             Err(RestoreError::NoBeginning { begins: base.seq.0, tried })
         }
     }
@@ -272,6 +278,10 @@ pub fn restore(
     let (engine, outputs, seen, continuations) = replay(&inspection, replica, tail, quarantine, resend_max)?;
     assert!(engine.stamp().seq.0 == seen.tail.seq.0, "every record was applied");
     drop(inspection);
+    if directory.restore_snapshots_dir()? {
+        let path = directory.snapshots_dir();
+        tracing::warn!(path = %path.display(), "the folder of snapshots was missing and is made again; the log is intact");
+    }
     wal::snapshot::sweep_on(&**directory.medium(), &directory.snapshots_dir())?;
     let store = directory.store()?;
     let ready = wal::recover::recover(directory, &store, seen.tail, |seq, _| {

@@ -40,6 +40,8 @@ pub fn take(
         state_hash: replica.engine.state_hash_paced(pause).0,
         build: format!("pinion {VERSION} {COMMIT}"),
     };
+    // The folder may have been removed under a running node.
+    directory.restore_snapshots_dir()?;
     let mut writer =
         SnapshotWriter::create_on(Arc::clone(directory.medium()), &directory.snapshots_dir(), header.clone())?;
     replica.save(PayloadVersion::of_format(format), &mut |tag, piece| {

@@ -134,6 +134,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("SnapshotHeaderUnchecked", CHECKSUMS),
     ("SnapshotPieceUnchecked", CHECKSUMS),
     ("SnapshotHashUnchecked", CHECKSUMS),
+    ("SnapshotsFolderNeeded", "wal: snapshot, a_folder_that_is_needed_is_noticed"),
     ("StateHashUnchecked", STATES),
     ("StateSeqUnchecked", STATES),
     ("SyncUnlinked", SYNCS),

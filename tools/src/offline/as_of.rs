@@ -66,6 +66,14 @@ impl StateAt {
     }
 }
 
+/// Reports on standard error that the folder of snapshots is missing: everything is read as if it were empty.
+pub fn report_missing_folder(directory: &Directory) {
+    if directory.lacks_snapshots_dir() {
+        let path = directory.snapshots_dir();
+        eprintln!("pinion: warning: the folder {} is missing: no snapshots; a start makes it again", path.display());
+    }
+}
+
 /// Reads the states of a data directory.
 pub struct StateReader {
     directory: Directory,
@@ -77,7 +85,9 @@ pub struct StateReader {
 
 impl StateReader {
     pub fn open(data_dir: &Path) -> Result<Self> {
-        Self::of(Directory::open_read_only(data_dir)?)
+        let directory = Directory::open_read_only(data_dir)?;
+        report_missing_folder(&directory);
+        Self::of(directory)
     }
 
     /// Of a directory that is open already, possibly for writing.

@@ -2,8 +2,9 @@
 
 use crate::error::{Action, Result, WalError};
 use crate::medium::{FileSystem, Medium};
-use crate::mutation::planted;
+use crate::mutation::{Mutation, Planted, planted};
 use crate::units::{Lsn, Timeline};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 const EXTENSION: &str = ".snap";
@@ -93,8 +94,14 @@ struct Entry {
     bytes: u64,
 }
 
+/// The files in a folder; one that is missing has none.
 fn entries(medium: &dyn Medium, dir: &Path) -> Result<Vec<Entry>> {
-    let files = medium.list(dir).map_err(|source| WalError::io(Action::Read, dir, 0, source))?;
+    let files = match medium.list(dir) {
+        Err(error) if (error.kind() == ErrorKind::NotFound).planted(Mutation::SnapshotsFolderNeeded, |_| false) => {
+            Vec::new()
+        }
+        found => found.map_err(|source| WalError::io(Action::Read, dir, 0, source))?,
+    };
     // A name that is not UTF-8 is not a snapshot's.
     let entry = |(path, bytes): (PathBuf, u64)| {
         let name = path.file_name()?.to_str()?.to_owned();

@@ -1,5 +1,6 @@
 //! The options that name a data directory, by its path or by the node's configuration.
 
+use crate::offline::as_of::report_missing_folder;
 use anyhow::{Context, Result};
 use clap::Args;
 use node::config::Config;
@@ -29,6 +30,8 @@ impl DataDirOrConfig {
     }
 
     pub(super) fn read_only(&self) -> Result<Directory> {
-        Ok(Directory::open_read_only(&self.path()?)?)
+        let directory = Directory::open_read_only(&self.path()?)?;
+        report_missing_folder(&directory);
+        Ok(directory)
     }
 }
