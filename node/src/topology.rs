@@ -20,7 +20,7 @@ mod followers;
 mod pinned;
 pub mod wiring;
 
-use crate::config::{Config, JournalSyncMode, Threads};
+use crate::config::{Config, JournalSyncMode};
 use crate::engine::engine_loop::{self, EngineLoop, Release};
 use crate::engine::opening::Opening;
 use crate::faults::fault::JournalFault;
@@ -183,10 +183,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
         core: config.node.core,
         engine_done: Arc::clone(&common.engine_done),
     };
-    let core = match config.node.threads {
-        Threads::Single => pinned.single()?,
-        Threads::Pipeline => pinned.pipeline()?,
-    };
+    let core = pinned.spawn(config.node.threads)?;
     common.lifecycle.serve();
     Ok(Node {
         lifecycle: common.lifecycle,

@@ -2,7 +2,7 @@
 //! one of them ends the process.
 
 use super::error::StartError;
-use crate::config::{Config, Idle};
+use crate::config::{Config, Idle, Threads};
 use crate::engine::engine_loop::EngineLoop;
 use crate::engine::run::{EngineThread, GatewayThread, Idler, Single};
 use crate::faults::fault::JournalFault;
@@ -42,8 +42,15 @@ pub(super) struct PinnedThreads {
 }
 
 impl PinnedThreads {
+    pub(super) fn spawn(self, threads: Threads) -> Result<Vec<JoinHandle<()>>, StartError> {
+        match threads {
+            Threads::Single => self.single(),
+            Threads::Pipeline => self.pipeline(),
+        }
+    }
+
     /// `threads = "single"`: one thread, one io_uring, one core.
-    pub(super) fn single(self) -> Result<Vec<JoinHandle<()>>, StartError> {
+    fn single(self) -> Result<Vec<JoinHandle<()>>, StartError> {
         let thread = spawn_pinned("core", move || {
             pin_or_warn(self.core);
             let mut clock = self.clock;
@@ -64,7 +71,7 @@ impl PinnedThreads {
     }
 
     /// `threads = "pipeline"`: gateway and engine loop on a core each.
-    pub(super) fn pipeline(self) -> Result<Vec<JoinHandle<()>>, StartError> {
+    fn pipeline(self) -> Result<Vec<JoinHandle<()>>, StartError> {
         let engine_stopped = Arc::new(AtomicBool::new(false));
         let gateway_closed = Arc::new(AtomicBool::new(false));
         let engine = spawn_pinned("engine", {
