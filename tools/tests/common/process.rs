@@ -163,16 +163,16 @@ impl NodeProcess {
         command(node, config, settings).output().expect("the node runs").status.code()
     }
 
-    /// Waits until the node ends by itself and returns its exit code.
-    pub(crate) fn end(mut self) -> Option<i32> {
-        self.child.wait().expect("our own child").code()
+    /// Stops the node as an operator does.
+    pub(crate) fn stop(self) {
+        assert_eq!(self.terminate(), Some(0));
     }
 
-    /// Stops the node as an operator does.
-    pub(crate) fn stop(mut self) {
+    /// The same, of a node that may not end in order; returns its exit code.
+    pub(crate) fn terminate(mut self) -> Option<i32> {
         let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs still");
-        assert_eq!(self.child.wait().expect("our own child").code(), Some(0));
+        self.child.wait().expect("our own child").code()
     }
 }
 
