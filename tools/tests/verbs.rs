@@ -91,6 +91,35 @@ fn an_order_is_in_the_book_until_it_is_canceled() {
 }
 
 #[test]
+fn an_order_under_a_used_id_fails_and_says_why() {
+    let exchange = Exchange::new();
+    let order = |id| ["--market", "BTCUSDT", "--side", "buy", "--price", "100", "--qty", "1", "--cl-ord-id", id];
+    exchange.trade(0, "order", &order("7"));
+    for used in ["7", "6"] {
+        let mut arguments = vec!["order"];
+        let trader = exchange.trader();
+        arguments.extend(trader.iter().map(String::as_str));
+        arguments.extend(order(used));
+        let output = pinion(&arguments);
+        let (text, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!((output.status.code(), &*text), (Some(1), ""), "{error}");
+        assert!(error.contains(&format!("client order id {used} was used before")), "{error}");
+    }
+    exchange.trade(0, "order", &order("8"));
+}
+
+#[test]
+fn orders_that_stay_open_after_a_mass_cancel_are_said() {
+    let exchange = Exchange::new();
+    let order = ["--market", "BTCUSDT", "--side", "buy", "--price", "100", "--qty", "1"];
+    exchange.trade(0, "order", &order);
+    exchange.trade(0, "order", &order);
+    // Only on the market that is named, so what is open elsewhere is no failure.
+    assert!(exchange.trade(0, "cancel", &["--all", "--market", "BTCUSDT"]).contains("canceled   2 orders"));
+    assert!(exchange.trade(0, "cancel", &["--all"]).contains("canceled   0 orders"));
+}
+
+#[test]
 fn a_taker_gets_its_answers_and_a_price_off_the_tick_is_refused() {
     let exchange = Exchange::new();
     exchange.trade(0, "order", &["--market", "BTCUSDT", "--side", "sell", "--price", "101", "--qty", "2"]);

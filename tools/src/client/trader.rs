@@ -3,7 +3,7 @@
 use crate::client::node_address::NodeAddress;
 use crate::terminal::answer_text::{answer_json, answer_text, is_refusal};
 use anyhow::{Context, Result, bail};
-use api::binary::orders::{Answer, StatusRequest};
+use api::binary::orders::{Answer, OrderStatus, StatusRequest};
 use api::binary::requests::Target;
 use api::binary::stream::SessionSeq;
 use api::client::OrderClient;
@@ -46,8 +46,10 @@ pub struct Trader {
 pub enum Until {
     /// With the status of this order, which is requested right after the request.
     StatusOf(Target),
-    /// With the last report of a mass cancel.
-    MassCanceled,
+    /// The same for a new order, about which there is an answer before that, unless its client order id was used.
+    Placed(Target),
+    /// With the last report of a mass cancel, and the status of the orders that are open on this market then.
+    MassCanceled(MarketId),
 }
 
 impl Trader {
@@ -71,11 +73,12 @@ impl Trader {
             .with_context(|| format!("logging in as {} at {address} (--user, --password, --orders)", self.user))?;
         send(&mut client)?;
         // A session's requests are answered in order: after this answer, none is about the request.
-        let asked = ClOrdId(id.0 + 1);
-        if let Until::StatusOf(target) = until {
-            client.status(&StatusRequest::one(asked, target, MarketId::NONE))?;
-        }
-        let mut code = exit::OK;
+        let asked = ClOrdId(id.0.wrapping_add(1));
+        client.status(&match until {
+            Until::StatusOf(target) | Until::Placed(target) => StatusRequest::one(asked, target, MarketId::NONE),
+            Until::MassCanceled(market) => StatusRequest::all(asked, market),
+        })?;
+        let (mut code, mut is_answered) = (exit::OK, false);
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         loop {
             let Some(received) = client.poll(deadline.saturating_duration_since(Instant::now()))? else {
@@ -83,21 +86,44 @@ impl Trader {
                 bail!("no answer from {address} within {seconds} s; the request may still take effect");
             };
             let answer = received.message;
+            let status = match answer {
+                Answer::OrderStatus(m) if m.req_cl_ord_id.get() == asked.0 => Some(m),
+                _ => None,
+            };
+            if let Some(status) = status {
+                client.logout()?;
+                self.check_end(id, until, is_answered, &status)?;
+                return Ok(code);
+            }
             self.print(&answer);
+            is_answered |= match answer {
+                Answer::OrderAccepted(m) => m.cl_ord_id.get() == id.0,
+                Answer::OrderRejected(m) => m.cl_ord_id.get() == id.0,
+                _ => false,
+            };
             if is_refusal(&answer) {
                 code = exit::FAILED;
             }
-            let is_last = match answer {
-                Answer::OrderStatus(m) => m.req_cl_ord_id.get() == asked.0,
-                Answer::MassCancelReport(m) => matches!(until, Until::MassCanceled) && m.more == 0,
-                Answer::OrderRejected(_) => matches!(until, Until::MassCanceled),
-                _ => false,
-            };
-            if is_last {
-                client.logout()?;
-                return Ok(code);
-            }
         }
+    }
+
+    /// Prints what is open after a request for one order, and fails if the request did not do what it says.
+    fn check_end(&self, id: ClOrdId, until: Until, is_answered: bool, status: &OrderStatus) -> Result<()> {
+        match until {
+            Until::Placed(_) if !is_answered => bail!(
+                "no order was placed: client order id {} was used before on session {}, or a larger one was; give a \
+                 larger --cl-ord-id, or none",
+                id.0,
+                self.user
+            ),
+            Until::StatusOf(_) | Until::Placed(_) => self.print(&Answer::OrderStatus(*status)),
+            Until::MassCanceled(_) if status.order_id.get() != 0 => bail!(
+                "{} orders are still open: they were not cancelled, or were placed since",
+                u64::from(status.remaining.get()) + 1
+            ),
+            Until::MassCanceled(_) => {}
+        }
+        Ok(())
     }
 
     fn print(&self, answer: &Answer) {
@@ -105,5 +131,29 @@ impl Trader {
         if let Some(line) = line {
             println!("{line}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::FromZeros;
+
+    fn trader() -> Trader {
+        let (user, password) = ("MM1".to_owned(), String::new());
+        Trader { user, password, config: None, orders: None, market_data: None, json: false, dry_run: false }
+    }
+
+    /// In a halt under rules 1 no order is cancelled, and the report says 0 of a book that is full.
+    #[test]
+    fn orders_that_stay_open_fail_a_mass_cancel() {
+        let mut status = OrderStatus::new_zeroed();
+        let end =
+            |status: &OrderStatus| trader().check_end(ClOrdId(1), Until::MassCanceled(MarketId::NONE), false, status);
+        assert!(end(&status).is_ok(), "none is open");
+        status.order_id = 7.into();
+        status.remaining = 4.into();
+        let error = end(&status).expect_err("five are open").to_string();
+        assert!(error.starts_with("5 orders are still open"), "{error}");
     }
 }

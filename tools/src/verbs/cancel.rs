@@ -59,6 +59,6 @@ impl Cancel {
             return Ok(exit::OK);
         }
         let mass = MassCancel { instrument_id: U32::new(market.0), ..MassCancel::all(id, MassScope::Account) };
-        self.trader.ask(id, |client| Ok(client.mass_cancel(&mass)?), Until::MassCanceled)
+        self.trader.ask(id, |client| Ok(client.mass_cancel(&mass)?), Until::MassCanceled(market))
     }
 }

@@ -71,7 +71,7 @@ impl Order {
             return Ok(exit::OK);
         }
         let send = |client: &mut api::client::OrderClient| Ok(client.new_order(&order)?);
-        self.trader.ask(cl_ord_id, send, Until::StatusOf(Target::ClOrdId(cl_ord_id)))
+        self.trader.ask(cl_ord_id, send, Until::Placed(Target::ClOrdId(cl_ord_id)))
     }
 
     fn order(&self, cl_ord_id: ClOrdId, definition: &InstrumentDefinition) -> Result<NewOrder> {
