@@ -144,6 +144,9 @@ pub enum AccountStatusWord {
 pub struct SetAccountStatus {
     pub account: AccountRef,
     pub status: AccountStatusWord,
+    /// Only suspends: the account's open orders stay and may trade.
+    #[serde(default)]
+    pub keep_orders: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

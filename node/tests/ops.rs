@@ -309,7 +309,12 @@ fn commands_take_effect_and_report_it() {
     fixture.done("/admin/account/limits", json!({ "account": 1, "open_orders_max": 10 }));
     let blocked = fixture.done("/admin/account/block", json!({ "account": 1, "blocked": true }));
     assert_eq!(blocked["events"][0]["blocked"], true);
-    fixture.done("/admin/account/status", json!({ "account": 1, "status": "suspended" }));
+    let suspended = fixture.done("/admin/account/status", json!({ "account": 1, "status": "suspended" }));
+    assert_eq!((&suspended["canceled"], &suspended["more"]), (&0.into(), &false.into()), "its orders are cancelled");
+    let kept = json!({ "account": 1, "status": "suspended", "keep_orders": true });
+    assert!(fixture.done("/admin/account/status", kept).get("canceled").is_none());
+    let active = json!({ "account": 1, "status": "active", "keep_orders": true });
+    fixture.refused("/admin/account/status", active, 400, "invalid");
     assert_eq!(fixture.get("/admin/registry").1["accounts"][0]["fee_tier"], 1);
 }
 

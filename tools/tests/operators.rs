@@ -258,6 +258,7 @@ fn an_exchange_is_set_up_from_the_command_line() {
         "limit account alice --open-orders-max 50",
         "account block alice",
         "account unblock alice",
+        "account status alice suspended --keep-orders",
         "account status alice suspended",
         "account status alice active",
         "session throttle MM1 --orders-per-second 100 --burst 10",

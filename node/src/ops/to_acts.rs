@@ -131,8 +131,15 @@ impl ToActs for AddAccount {
 
 impl ToActs for SetAccountStatus {
     fn acts(&self, registry: &Registry) -> Result<Vec<Act>, Refusal> {
-        let status = self.status.into();
-        one(Admin::SetAccountStatus { account: find_account(registry, &self.account)?, status })
+        let suspends = self.status == AccountStatusWord::Suspended;
+        if self.keep_orders && !suspends {
+            return Err(Refusal::invalid("keep_orders", "only for the status suspended"));
+        }
+        let account = find_account(registry, &self.account)?;
+        let status = Act::Admin(Admin::SetAccountStatus { account, status: self.status.into() });
+        // The status first, so that no order joins those that are cancelled.
+        let cancel = Act::MassCancel(every_order(MassScope::Account, account, MarketId::NONE, BlockChange::Keep));
+        Ok(if suspends && !self.keep_orders { vec![status, cancel] } else { vec![status] })
     }
 }
 
@@ -192,19 +199,25 @@ impl ToActs for CancelAll {
         if self.block && account.is_none() {
             return Err(Refusal::invalid("block", "only an account can be blocked; a market is halted"));
         }
-        Ok(vec![Act::MassCancel(MassCancel {
-            session: SessionId::NONE,
-            cl_ord_id: ClOrdId(0),
-            account,
-            scope,
-            market,
-            side: None,
-            price_min: None,
-            price_max: None,
-            cancel_group: 0,
-            block: if self.block { BlockChange::Set } else { BlockChange::Keep },
-            continued: false,
-        })])
+        let block = if self.block { BlockChange::Set } else { BlockChange::Keep };
+        Ok(vec![Act::MassCancel(every_order(scope, account, market, block))])
+    }
+}
+
+/// An operator's mass cancel.
+fn every_order(scope: MassScope, account: AccountId, market: MarketId, block: BlockChange) -> MassCancel {
+    MassCancel {
+        session: SessionId::NONE,
+        cl_ord_id: ClOrdId(0),
+        account,
+        scope,
+        market,
+        side: None,
+        price_min: None,
+        price_max: None,
+        cancel_group: 0,
+        block,
+        continued: false,
     }
 }
 

@@ -139,6 +139,9 @@ pub(super) enum Account {
         /// active, suspended or closed
         #[arg(value_parser = word::<AccountStatusWord>)]
         status: AccountStatusWord,
+        /// Suspend the account and leave its open orders, which may trade
+        #[arg(long)]
+        keep_orders: bool,
     },
     /// Refuse new orders of an account (the kill switch)
     Block {

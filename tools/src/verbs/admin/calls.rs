@@ -82,8 +82,9 @@ impl Account {
                 let (name, parent) = (name.clone(), parent.clone());
                 post("/admin/account/add", AddAccount { name, kind: *kind, parent, fee_tier: *fee_tier })
             }
-            Self::Status { account, status } => {
-                post("/admin/account/status", SetAccountStatus { account: account.clone(), status: *status })
+            Self::Status { account, status, keep_orders } => {
+                let (account, status, keep_orders) = (account.clone(), *status, *keep_orders);
+                post("/admin/account/status", SetAccountStatus { account, status, keep_orders })
             }
             Self::Block { account } => {
                 post("/admin/account/block", SetAccountBlock { account: account.clone(), blocked: true })
