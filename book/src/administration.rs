@@ -4,7 +4,9 @@
 
 use crate::accounts::{ACCOUNT_NAME_BYTES_MAX, ACCOUNTS_MAX, OPEN_ORDERS_MAX, new_account};
 use crate::client_ids::{Payment, Reference};
-use crate::command::{AccountSpec, AccountStatus, Admin, FundsMove, KeySpec, MarketSpec, MarketStatus, SessionSpec};
+use crate::command::{
+    AccountKind, AccountSpec, AccountStatus, Admin, FundsMove, KeySpec, MarketSpec, MarketStatus, SessionSpec,
+};
 use crate::command::{CodMode, FeeTier, MarketLimits, Throttle};
 use crate::engine::{Engine, Market, Tape};
 use crate::event::{Event, Sink};
@@ -148,6 +150,11 @@ impl Engine {
             let parent = self.accounts.get(spec.parent).ok_or(AdminReason::UnknownAccount)?;
             if !parent.parent.is_none() {
                 return Err(AdminReason::OutOfRange);
+            }
+            let is_master = parent.kind == spec.kind && parent.kind != AccountKind::Agent;
+            let is_parent = is_master || self.rules < Rules::Two;
+            if !is_parent.planted(Mutation::AnyKindIsParent, |_| true) {
+                return Err(AdminReason::ParentKind);
             }
         }
         check_tier_exists(spec.fee_tier)?;

@@ -33,6 +33,8 @@ pub enum Command {
     Acted(Box<Acted>),
     /// The first record of every start. It changes nothing and has no answer.
     Opened(Box<Opened>),
+    /// The next part of a command over many orders, under rules 2. The node writes these itself.
+    Continue(Rest),
 }
 
 /// Who acts. Kinds are only ever appended.
@@ -354,6 +356,25 @@ pub struct Query {
     pub target: OrderRef,
 }
 
+/// What a command over many orders has left to do after one part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Rest {
+    pub of: Unfinished,
+    /// The order with which the next part begins; none for the first one.
+    pub at: OrderId,
+    /// Of a query: orders counted, or still to be reported. Of a disconnect: orders cancelled.
+    pub count: u32,
+}
+
+/// Kinds are only ever appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Unfinished {
+    MassCancel(MassCancel),
+    SessionDown(SessionDown),
+    Count(Query),
+    Tell(Query),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[repr(u8)]
 pub enum CodMode {
@@ -507,7 +528,7 @@ pub struct FeeTier {
 pub enum AccountKind {
     Client = 1,
     MarketMaker = 2,
-    /// An introducing agent, parent of client accounts.
+    /// An introducing agent.
     Agent = 3,
     House = 4,
 }

@@ -25,6 +25,9 @@ use std::collections::BTreeSet;
 /// How many orders one command may cancel or report. A larger mass cancel continues with the next command.
 pub const CANCELS_PER_COMMAND_MAX: u32 = 2048;
 
+/// How many orders one command looks at, also when it neither cancels nor reports them, under rules 2.
+pub const VISITS_PER_COMMAND_MAX: u32 = 2 * CANCELS_PER_COMMAND_MAX;
+
 /// The most events that one command can make, transfers included: a hold, and for each fill the fill itself, two
 /// payments, two fees and a release, with some room.
 pub const EVENTS_PER_COMMAND_MAX: usize = 8 * crate::order_book::FILLS_PER_COMMAND_MAX as usize;
@@ -169,6 +172,7 @@ impl Engine {
             Command::Admin(admin) => self.administer(admin, sink),
             Command::Acted(acted) => self.act(stamp, acted, sink),
             Command::Opened(_) => {}
+            Command::Continue(rest) => self.go_on(rest, sink),
             Command::Check(_) => unreachable!("apply handles checks itself, because they have no outcome"),
         }
     }

@@ -6,7 +6,7 @@
 //! as bincode (see `codec`), where variants are only ever appended and a struct
 //! never gains a field.
 
-use crate::command::{AccountStatus, AmendQty, CodMode, CodScope, MarketStatus, MassScope, OrderKind, Side, Tif};
+use crate::command::{AccountStatus, AmendQty, CodMode, CodScope, MarketStatus, MassScope, OrderKind, Rest, Side, Tif};
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, TradeId, UserName};
 use crate::instrument::{Asset, MarketRules};
 use crate::reject::{AdminReason, RejectReason};
@@ -111,6 +111,8 @@ pub enum Event {
     RulesChanged {
         version: RulesVersion,
     },
+    /// The command has more to do than one command may, and the node continues it. The last event of its command.
+    Unfinished(Rest),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

@@ -1,20 +1,25 @@
 //! Commands over many orders at once: mass cancel, cancel on disconnect, status queries.
 //!
-//! Each handles at most `CANCELS_PER_COMMAND_MAX` orders. When orders remain, the answer says `more`, and the node
-//! sends the command again as `continued`. A block takes effect with the first part, so that no order is placed between
-//! two.
+//! Each handles at most `CANCELS_PER_COMMAND_MAX` orders, and under rules 2 it looks at no more than
+//! `VISITS_PER_COMMAND_MAX`. What is left is the next command of the log: under rules 1 the same one as `continued`,
+//! from the oldest order on again; under rules 2 `Continue`, which begins with the order at which the part before it
+//! stopped. If that order has ended, a part begins with the oldest again. A block takes effect with the first part, so
+//! that no order is placed between two.
+
+mod query;
 
 use crate::command::{BlockChange, CodMode, CodScope, DownCause, MassCancel, MassScope};
-use crate::command::{Query, SessionDown, SetSession, Side};
-use crate::engine::{CANCELS_PER_COMMAND_MAX, Engine};
-use crate::event::{CancelReason, Event, MassCanceled, OrderStatus, Rejected, SessionState, Sink};
+use crate::command::{Rest, SessionDown, SetSession, Side, Unfinished};
+use crate::engine::{CANCELS_PER_COMMAND_MAX, Engine, VISITS_PER_COMMAND_MAX};
+use crate::event::{CancelReason, Event, MassCanceled, Rejected, SessionState, Sink};
 use crate::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
 use crate::mutation::{Mutation, Planted};
 use crate::phases::lets_out;
 use crate::reject::RejectReason;
+use crate::rules::Rules;
 use crate::session::{Block, COD_WINDOW_MS_MAX};
 use crate::slab::{NIL, Order};
-use crate::units::{PriceTicks, QtyLots};
+use crate::units::PriceTicks;
 
 /// Which orders are meant: those that fit every condition.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +45,73 @@ impl Filter {
     }
 }
 
+/// What is cancelled, why, and with which order it begins.
+#[derive(Clone, Copy, Debug)]
+struct Sweep {
+    filter: Filter,
+    reason: CancelReason,
+    by: (SessionId, ClOrdId),
+    from: OrderId,
+}
+
+/// How far one command has come, and the order at which it stopped, if more may follow.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    visits_left: u32,
+    count: u32,
+    next: Option<OrderId>,
+}
+
+impl Part {
+    /// Whether the command may look at one more order; the next part begins with it otherwise.
+    fn visits(&mut self, order: &Order) -> bool {
+        match self.visits_left.checked_sub(1) {
+            Some(left) => self.visits_left = left,
+            None => self.next = Some(order.id),
+        }
+        self.next.is_none()
+    }
+
+    /// Whether the command may handle one more order that fits; the next part begins with it otherwise.
+    fn takes(&mut self, order: &Order) -> bool {
+        if self.count == CANCELS_PER_COMMAND_MAX {
+            self.next = Some(order.id);
+        } else {
+            self.count += 1;
+        }
+        self.next.is_none()
+    }
+}
+
 impl Engine {
+    /// Continues a command where its last part stopped.
+    pub(crate) fn go_on<S: Sink>(&mut self, rest: &Rest, sink: &mut S) {
+        match &rest.of {
+            Unfinished::MassCancel(mass) => self.mass_cancel_from(mass, rest.at, sink),
+            Unfinished::SessionDown(down) => self.session_down_from(down, rest.at, rest.count, sink),
+            Unfinished::Count(query) => self.count_open(query, rest, sink),
+            Unfinished::Tell(query) => self.tell_open(query, rest, sink),
+        }
+    }
+
+    fn new_part(&self) -> Part {
+        let is_bounded = (Rules::Two <= self.rules).planted(Mutation::VisitedWithoutBound, |_| false);
+        Part { visits_left: if is_bounded { VISITS_PER_COMMAND_MAX } else { u32::MAX }, count: 0, next: None }
+    }
+
+    /// Says with which order a command goes on, if it stopped at one. Under rules 1 `more` alone says that it goes on.
+    fn announce<S: Sink>(&self, of: Unfinished, count: u32, part: &Part, sink: &mut S) {
+        if let Some(at) = part.next.filter(|_| Rules::Two <= self.rules) {
+            let at = at.planted(Mutation::PartsFromTheHead, |_| OrderId::NONE);
+            sink.push(Event::Unfinished(Rest { of, at, count }));
+        }
+    }
+
     pub(crate) fn mass_cancel<S: Sink>(&mut self, mass: &MassCancel, sink: &mut S) {
+        self.mass_cancel_from(mass, OrderId::NONE, sink);
+    }
+
+    fn mass_cancel_from<S: Sink>(&mut self, mass: &MassCancel, from: OrderId, sink: &mut S) {
         let account = match self.admit_mass_cancel(mass) {
             Ok(account) => account,
             Err(reason) => {
@@ -71,9 +141,11 @@ impl Engine {
         let kills = kills.planted(Mutation::RestOfKillPlain, |kills| kills && !mass.continued);
         let reason = if kills { CancelReason::KillSwitch } else { CancelReason::MassCancel };
         let by = (mass.session, mass.cl_ord_id);
-        let (count, more) = match mass.scope {
-            MassScope::Market => self.cancel_market(&filter, sink),
-            MassScope::Session | MassScope::Account => self.cancel_filtered(account, &filter, reason, by, sink),
+        let part = match mass.scope {
+            MassScope::Market => self.cancel_market(&Sweep { filter, reason, by, from }, sink),
+            MassScope::Session | MassScope::Account => {
+                self.cancel_filtered(account, &Sweep { filter, reason, by, from }, sink)
+            }
         };
         sink.push(Event::MassCanceled(MassCanceled {
             session: mass.session,
@@ -81,10 +153,11 @@ impl Engine {
             account,
             market: mass.market,
             scope: mass.scope,
-            count,
+            count: part.count,
             blocked,
-            more,
+            more: part.next.is_some(),
         }));
+        self.announce(Unfinished::MassCancel(MassCancel { continued: true, ..*mass }), 0, &part, sink);
     }
 
     /// The account whose orders are meant. A session reaches its own account only; administrators come without a
@@ -150,67 +223,97 @@ impl Engine {
         }
     }
 
-    /// Cancels the account's orders that fit, oldest first. Gives how many, and whether more of them remain. Under
-    /// rules 1 orders on a halted market stay, unless the kill switch, a disconnect or an administrator cancels them.
-    fn cancel_filtered<S: Sink>(
-        &mut self,
-        account: AccountId,
-        filter: &Filter,
-        reason: CancelReason,
-        by: (SessionId, ClOrdId),
-        sink: &mut S,
-    ) -> (u32, bool) {
-        let spares_halted = reason == CancelReason::MassCancel && !by.0.is_none();
-        let mut count = 0;
-        let mut at = self.accounts.at(account).open_head;
+    /// The slot of the order with which a part over an account's orders begins: the oldest one, unless a part before it
+    /// stopped at an order that is still open.
+    fn first_of(&self, account: AccountId, from: OrderId) -> u32 {
+        let found = self.pool.orders.find(from).filter(|slot| self.pool.orders.get(*slot).account == account);
+        found.unwrap_or_else(|| self.accounts.at(account).open_head)
+    }
+
+    /// Cancels the account's orders that fit, oldest first. Under rules 1 orders on a halted market stay, unless the
+    /// kill switch, a disconnect or an administrator cancels them.
+    fn cancel_filtered<S: Sink>(&mut self, account: AccountId, sweep: &Sweep, sink: &mut S) -> Part {
+        let spares_halted = sweep.reason == CancelReason::MassCancel && !sweep.by.0.is_none();
+        let mut part = self.new_part();
+        let mut at = self.first_of(account, sweep.from);
         while at != NIL {
             let slot = at;
             at = self.open.younger(slot);
             let order = self.pool.orders.get(slot);
             assert!(order.account == account, "an account's list has its own orders only");
+            if !part.visits(order) {
+                break;
+            }
             let stays = spares_halted && !lets_out(self.rules, self.markets[order.market.idx()].rules.status);
-            if !filter.admits(order) || stays {
+            if !sweep.filter.admits(order) || stays {
                 continue;
             }
-            if count == CANCELS_PER_COMMAND_MAX {
-                return (count, true);
+            if !part.takes(order) {
+                break;
             }
-            self.cancel_slot(slot, reason, by, sink);
-            count += 1;
+            self.cancel_slot(slot, sweep.reason, sweep.by, sink);
         }
-        (count, false)
+        part
     }
 
-    /// Cancels the market's orders that fit, buys before sells and better prices first. Gives how many, and whether
-    /// more of them remain.
-    fn cancel_market<S: Sink>(&mut self, filter: &Filter, sink: &mut S) -> (u32, bool) {
-        let mut count = 0;
+    /// Cancels the market's orders that fit, buys before sells and better prices first.
+    fn cancel_market<S: Sink>(&mut self, sweep: &Sweep, sink: &mut S) -> Part {
+        let market = sweep.filter.market;
+        let begin = self.pool.orders.find(sweep.from).filter(|slot| self.pool.orders.get(*slot).market == market);
+        let begin = begin.map(|slot| (slot, *self.pool.orders.get(slot)));
+        let mut part = self.new_part();
         for side in [Side::Buy, Side::Sell] {
-            let mut level = self.markets[filter.market.idx()].book.ladder(side).best();
-            while let Some(best) = level {
-                let mut at = self.pool.levels.head(best.level);
-                while at != NIL {
-                    let slot = at;
-                    let order = self.pool.orders.get(slot);
-                    assert!(order.market == filter.market, "a market's book has its own orders only");
-                    at = order.next;
-                    if !filter.admits(order) {
-                        continue;
-                    }
-                    if count == CANCELS_PER_COMMAND_MAX {
-                        return (count, true);
-                    }
-                    self.cancel_slot(slot, CancelReason::Admin, (SessionId::NONE, ClOrdId(0)), sink);
-                    count += 1;
+            let ladder = self.markets[market.idx()].book.ladder(side);
+            let (mut level, mut at) = match begin {
+                Some((_, order)) if order.traits.side() != side && side == Side::Buy => continue,
+                Some((slot, order)) if order.traits.side() == side => {
+                    let before = ladder.key(order.price).checked_sub(1);
+                    (before.map_or(ladder.best(), |key| ladder.after(&self.pool.levels, key)), slot)
                 }
-                let ladder = self.markets[filter.market.idx()].book.ladder(side);
-                level = ladder.after(&self.pool.levels, best.key);
+                _ => (ladder.best(), NIL),
+            };
+            while let Some(best) = level {
+                if at == NIL {
+                    at = self.pool.levels.head(best.level);
+                }
+                at = self.cancel_level(at, sweep, &mut part, sink);
+                if part.next.is_some() {
+                    return part;
+                }
+                level = self.markets[market.idx()].book.ladder(side).after(&self.pool.levels, best.key);
             }
         }
-        (count, false)
+        part
+    }
+
+    /// Cancels the orders that fit from this one on to the end of its queue, and gives `NIL`.
+    fn cancel_level<S: Sink>(&mut self, mut at: u32, sweep: &Sweep, part: &mut Part, sink: &mut S) -> u32 {
+        while at != NIL {
+            let slot = at;
+            let order = self.pool.orders.get(slot);
+            assert!(order.market == sweep.filter.market, "a market's book has its own orders only");
+            at = order.next;
+            if !part.visits(order) {
+                break;
+            }
+            if !sweep.filter.admits(order) {
+                continue;
+            }
+            if !part.takes(order) {
+                break;
+            }
+            self.cancel_slot(slot, CancelReason::Admin, (SessionId::NONE, ClOrdId(0)), sink);
+        }
+        at
     }
 
     pub(crate) fn session_down<S: Sink>(&mut self, down: &SessionDown, sink: &mut S) {
+        self.session_down_from(down, OrderId::NONE, 0, sink);
+    }
+
+    /// `before` is how many orders the parts before this one have cancelled: after a report that says `more`, another
+    /// one follows.
+    fn session_down_from<S: Sink>(&mut self, down: &SessionDown, from: OrderId, before: u32, sink: &mut S) {
         let Some(session) = self.sessions.get(down.session) else { return };
         let takes_effect = matches!(
             (session.cod_mode, down.cause),
@@ -232,20 +335,22 @@ impl Engine {
             cancel_group: 0,
             spare_persistent: true,
         };
-        let unasked = (SessionId::NONE, ClOrdId(0));
-        let (count, more) = self.cancel_filtered(account, &filter, CancelReason::Disconnect, unasked, sink);
-        if count > 0 {
+        let by = (SessionId::NONE, ClOrdId(0));
+        let part = self.cancel_filtered(account, &Sweep { filter, reason: CancelReason::Disconnect, by, from }, sink);
+        let canceled = before.saturating_add(part.count);
+        if canceled > 0 {
             sink.push(Event::MassCanceled(MassCanceled {
                 session: down.session,
                 cl_ord_id: ClOrdId(0),
                 account,
                 market: MarketId::NONE,
                 scope: if filter.session.is_some() { MassScope::Session } else { MassScope::Account },
-                count,
+                count: part.count,
                 blocked: false,
-                more,
+                more: part.next.is_some(),
             }));
         }
+        self.announce(Unfinished::SessionDown(SessionDown { continued: true, ..*down }), canceled, &part, sink);
     }
 
     pub(crate) fn set_session<S: Sink>(&mut self, set: &SetSession, sink: &mut S) {
@@ -273,50 +378,4 @@ impl Engine {
             blocked: session.blocked.is_set(),
         })
     }
-
-    pub(crate) fn query<S: Sink>(&mut self, query: &Query, sink: &mut S) {
-        // A drop copy may read what it may not trade, so `authorise` would be too strict here.
-        let session = self.sessions.get(query.session);
-        let own = query.session.is_none() || session.is_some_and(|s| s.account == query.account);
-        let Some(account) = self.accounts.get(query.account).filter(|_| own) else {
-            sink.push(status_of(query, None, 0));
-            return;
-        };
-        let target = &query.target;
-        let wants_all = target.order_id.is_none() && target.cl_ord_id.0 == 0 && target.client_key.is_none();
-        if !wants_all {
-            match self.find_own(query.session, query.account, query.market, target) {
-                Ok(slot) => sink.push(status_of(query, Some(self.pool.orders.get(slot)), 0)),
-                Err(_) => sink.push(status_of(query, None, 0)),
-            }
-            return;
-        }
-        let fits = |slot: &u32| query.market.is_none() || self.pool.orders.get(*slot).market == query.market;
-        let total = self.open.of(account).filter(fits).count() as u32;
-        if total == 0 {
-            sink.push(status_of(query, None, 0));
-        }
-        let slots = self.open.of(account).filter(fits).take(CANCELS_PER_COMMAND_MAX as usize);
-        for (idx, slot) in slots.enumerate() {
-            sink.push(status_of(query, Some(self.pool.orders.get(slot)), total - 1 - idx as u32));
-        }
-    }
-}
-
-/// The answer to a query. Without an order it says that there is none, or none any more.
-fn status_of(query: &Query, order: Option<&Order>, remaining: u32) -> Event {
-    Event::OrderStatus(OrderStatus {
-        session: query.session,
-        request: query.request,
-        order_id: order.map_or(OrderId::NONE, |o| o.id),
-        cl_ord_id: order.map_or(query.target.cl_ord_id, |o| o.cl_ord_id),
-        account: query.account,
-        market: order.map_or(query.market, |o| o.market),
-        side: order.map_or(Side::Buy, |o| o.traits.side()),
-        price: order.map_or(PriceTicks(0), |o| o.price),
-        leaves: order.map_or(QtyLots(0), |o| o.leaves),
-        cum: order.map_or(QtyLots(0), |o| o.cum),
-        post_only: order.is_some_and(|o| o.traits.post_only()),
-        remaining,
-    })
 }

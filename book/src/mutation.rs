@@ -174,4 +174,12 @@ planted_faults! {
     OperatorsBlockLifted,
     /// The hash of client order ids has no key, so that a client can choose ids that all have one place.
     HashUnkeyed,
+    /// Under rules 2 an agent, or an account of another kind, is the parent of an account.
+    AnyKindIsParent,
+    /// Under rules 2 a request for all open orders is answered by one part, and the rest is never reported.
+    StatusEndsAfterOnePart,
+    /// Under rules 2 a command visits every order that does not fit.
+    VisitedWithoutBound,
+    /// Under rules 2 each part of a mass cancel begins with the oldest order again.
+    PartsFromTheHead,
 }

@@ -109,6 +109,7 @@ fn fold_event(hash: u64, event: &Event) -> u64 {
         Event::AdminRejected { reason } => [25 | tag(*reason as u8), 0, 0, 0],
         // 26 is a command that was skipped.
         Event::RulesChanged { version } => [27, version.0.into(), 0, 0],
+        Event::Unfinished(rest) => [28, rest.at.0, rest.count.into(), 0],
     };
     fold(hash, words)
 }

@@ -213,12 +213,19 @@ fn acts() -> Vec<Named> {
     let Some((_, Command::MassCancel(mass))) = order_commands().pop() else {
         panic!("the last command about orders is a mass cancel")
     };
+    let query = Query { session: SESSION, request: ID, account: ACCOUNT, market: MARKET, target: target() };
+    let down = SessionDown { session: SESSION, cause: DownCause::Logout, continued: true };
+    let rest = |of| Command::Continue(Rest { of, at: OrderId(300), count: 5 });
     let opened = Opened { build: text("pinion 0.1.0 0123abc"), format: 2, wall: TS };
     vec![
         ("acted ops", acted(Actor::Ops, raise.clone())),
         ("acted node", acted(Actor::Node, raise)),
         ("acted key", acted(Actor::Key(KeyId(300)), Act::MassCancel(mass))),
         ("opened", Command::Opened(Box::new(opened))),
+        ("continue mass cancel", rest(Unfinished::MassCancel(mass))),
+        ("continue session down", rest(Unfinished::SessionDown(down))),
+        ("continue count", rest(Unfinished::Count(query))),
+        ("continue tell", rest(Unfinished::Tell(query))),
     ]
 }
 

@@ -4,9 +4,10 @@
 mod house;
 
 use book::command::*;
+use book::engine::{CANCELS_PER_COMMAND_MAX, VISITS_PER_COMMAND_MAX};
 use book::event::Event;
-use book::ids::{ClOrdId, ClientKey, MarketId, OrderId, SessionId, UserName};
-use book::reject::RejectReason;
+use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, UserName};
+use book::reject::{AdminReason, RejectReason};
 use book::rules::RulesVersion;
 use book::units::{Ppm, PriceTicks, QtyLots, TsNs, Units};
 use house::{House, MAKER, TAKER};
@@ -256,9 +257,73 @@ fn an_operators_block_stays(rules: u16) -> bool {
     (lifted, blocked) == (Some(RejectReason::NotAuthorised), Some(RejectReason::KillSwitch))
 }
 
+/// The events of a command and of what continues it, and how many commands that were.
+fn in_parts(house: &mut House, command: Command) -> (Vec<Event>, usize) {
+    let mut events = house.apply(command);
+    let mut count = 1;
+    while let Some(Event::Unfinished(rest)) = events.last().copied().filter(|_| count < 9) {
+        events.extend(house.apply(Command::Continue(rest)));
+        count += 1;
+    }
+    (events, count)
+}
+
+/// Whether each of more open orders than one command tells is reported, the last one with none to come.
+fn every_open_order_is_reported(rules: u16) -> bool {
+    let mut house = house(rules);
+    let count = CANCELS_PER_COMMAND_MAX + 1;
+    for _ in 0..count {
+        rests(&mut house, Side::Buy, 10, 1);
+    }
+    let query = Query {
+        session: OWN,
+        request: ClOrdId(1),
+        account: MAKER,
+        market: MarketId::NONE,
+        target: target(OrderId::NONE),
+    };
+    let (events, _) = in_parts(&mut house, Command::Query(query));
+    let remaining = events.iter().filter_map(|event| match event {
+        Event::OrderStatus(status) => Some(status.remaining),
+        _ => None,
+    });
+    remaining.eq((0..count).rev())
+}
+
+/// Whether a mass cancel that meets many orders which do not fit is done in parts, each of which begins where the one
+/// before it stopped.
+fn what_does_not_fit_is_visited_in_parts(rules: u16) -> bool {
+    let mut house = house(rules);
+    for _ in 0..VISITS_PER_COMMAND_MAX + 1 {
+        rests(&mut house, Side::Buy, 10, 1);
+    }
+    rests(&mut house, Side::Sell, 20, 1);
+    let Command::MassCancel(all) = mass(BlockChange::Keep, OWN) else { unreachable!("a mass cancel") };
+    let (_, parts) = in_parts(&mut house, Command::MassCancel(MassCancel { side: Some(Side::Sell), ..all }));
+    parts == 2 && house.engine.pool().orders.iter().count() == VISITS_PER_COMMAND_MAX as usize + 1
+}
+
+/// Whether only an account of the same kind is a parent, and never an agent.
+fn a_parent_is_a_master(rules: u16) -> bool {
+    let mut house = house(rules);
+    let mut add = |name: &str, kind, parent| {
+        let spec = AccountSpec { name: name.to_owned(), kind, parent, fee_tier: 0 };
+        house.apply(Command::Admin(Box::new(Admin::AddAccount(spec))))[0]
+    };
+    let (none, agent, maker) = (AccountId::NONE, AccountId(3), AccountId(4));
+    add("agent", AccountKind::Agent, none);
+    add("maker", AccountKind::MarketMaker, none);
+    let own = add("sub", AccountKind::Client, MAKER);
+    assert!(matches!(own, Event::AccountAdded { .. }), "{own:?}");
+    let refused = Event::AdminRejected { reason: AdminReason::ParentKind };
+    let others =
+        [("a", AccountKind::Client, agent), ("b", AccountKind::Agent, agent), ("c", AccountKind::Client, maker)];
+    others.map(|(name, kind, parent)| add(name, kind, parent)) == [refused; 3]
+}
+
 type Outcome = fn(u16) -> bool;
 
-const OUTCOMES: [(&str, Outcome); 8] = [
+const OUTCOMES: [(&str, Outcome); 12] = [
     ("ForeignAmended", only_own_orders_are_amended),
     ("AmendedUnmeasured", amendments_pass_the_minima),
     ("HaltKeepsOrders", a_halt_lets_out),
@@ -267,6 +332,10 @@ const OUTCOMES: [(&str, Outcome); 8] = [
     ("FleetingTakesPlace", what_cannot_rest_takes_no_place),
     ("ThrottleStaysFull", a_new_throttle_begins_empty),
     ("OperatorsBlockLifted", an_operators_block_stays),
+    ("AnyKindIsParent", a_parent_is_a_master),
+    ("StatusEndsAfterOnePart", every_open_order_is_reported),
+    ("VisitedWithoutBound", what_does_not_fit_is_visited_in_parts),
+    ("PartsFromTheHead", what_does_not_fit_is_visited_in_parts),
 ];
 
 #[test]

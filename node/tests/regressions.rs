@@ -9,7 +9,8 @@ use api::binary::stream::SessionSeq;
 use api::client::OrderClient;
 use book::codec::{self, PayloadVersion};
 use book::command::{
-    Acted, Admin, BlockChange, Command, MarketStatus, MassCancel, MassScope, OrderKind, PlaceOrder, Side, StpMode, Tif,
+    Acted, Admin, BlockChange, Command, MarketStatus, MassCancel, MassScope, OrderKind, OrderRef, PlaceOrder, Query,
+    Side, StpMode, Tif,
 };
 use book::engine::{CANCELS_PER_COMMAND_MAX, Capacity, Engine};
 use book::event::Event;
@@ -315,6 +316,32 @@ fn the_next_part_follows(in_between: impl FnOnce(&NodeDir)) {
     .take(2)
     .collect();
     assert_eq!((reports, canceled_count), (vec![true, false], CANCELS_PER_COMMAND_MAX + 60));
+    assert_eq!(running.stop(), 0);
+}
+
+/// The node ended after the first part of the answer was in the log.
+#[test]
+fn the_next_part_of_a_status_request_follows_after_a_restart() {
+    let node_dir = NodeDir::new();
+    let running = node_dir.start();
+    let market = traders(&running);
+    assert_eq!(running.stop(), 0);
+    let count = CANCELS_PER_COMMAND_MAX + 60;
+    let orders = (1..=u64::from(count)).map(|id| Command::Place(resting(id, market)));
+    let target = OrderRef { order_id: OrderId::NONE, cl_ord_id: ClOrdId(0), client_key: ClientKey::NONE };
+    let (session, account, market) = (SessionId(1), AccountId(1), MarketId::NONE);
+    let query = Query { session, request: ClOrdId(9_999), account, market, target };
+    append(&node_dir, orders.chain([Command::Query(query)]));
+
+    let running = node_dir.start();
+    let mut client = running.connect("MM1", SessionSeq::FIRST);
+    let mut reported = Vec::new();
+    while reported.last() != Some(&0) {
+        if let Answer::OrderStatus(status) = next(&mut client).message {
+            reported.push(status.remaining.get());
+        }
+    }
+    assert!(reported.into_iter().eq((0..count).rev()), "every open order is reported once");
     assert_eq!(running.stop(), 0);
 }
 

@@ -3,7 +3,7 @@
 //! It has maps and queues instead of ladders and slabs. What an incoming order does is planned first and carried out
 //! second. Nothing is held or released: what an account has available is what it owns less what its open orders need.
 //!
-//! It does without what is not about orders: queries, the ledger's transfers, and the checks of administrators'
+//! It does without what is not about orders: the ledger's transfers, and the checks of administrators'
 //! commands other than the rights of who acts (it must be given only those that were granted). Its order ids are the
 //! running numbers alone, and the caller translates them.
 
@@ -152,15 +152,17 @@ impl Naive {
             Command::Cancel(cancel) => self.cancel(cancel),
             Command::Amend(amend) => self.amend(amend),
             Command::CancelReplace(replace) => self.cancel_replace(replace),
-            Command::MassCancel(mass) => self.mass_cancel(mass),
+            Command::MassCancel(mass) => self.mass_cancel(mass, OrderId::NONE),
             Command::Refuse(refuse) => self.refuse(refuse),
-            Command::Query(_) | Command::Check(_) | Command::Opened(_) => {}
+            Command::Query(query) => self.query(query),
+            Command::Continue(rest) => self.go_on(rest),
+            Command::Check(_) | Command::Opened(_) => {}
             Command::SetSession(set) => {
                 if let Some(session) = at_mut(&mut self.sessions, set.session.0) {
                     (session.cod_mode, session.cod_scope) = (set.cod_mode, set.cod_scope);
                 }
             }
-            Command::SessionDown(down) => self.session_down(down),
+            Command::SessionDown(down) => self.session_down(down, OrderId::NONE, 0),
             Command::Admin(admin) => self.administer(admin),
             Command::Acted(acted) => self.act(acted),
         }

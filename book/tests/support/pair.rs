@@ -77,6 +77,8 @@ impl Twin {
             Command::Cancel(cancel) => translate(&mut cancel.target),
             Command::Amend(amend) => translate(&mut amend.target),
             Command::CancelReplace(replace) => translate(&mut replace.target),
+            Command::Query(query) => translate(&mut query.target),
+            Command::Continue(rest) => rest.at = self.ids.get(&rest.at).copied().unwrap_or(OrderId(u64::MAX)),
             _ => {}
         }
         command
@@ -104,6 +106,8 @@ impl Twin {
             Event::Reduced(reduced) => map(&mut reduced.order_id)?,
             Event::Amended(amended) => map(&mut amended.order_id)?,
             Event::Canceled(canceled) => map(&mut canceled.order_id)?,
+            Event::OrderStatus(status) if !status.order_id.is_none() => map(&mut status.order_id)?,
+            Event::Unfinished(rest) => map(&mut rest.at)?,
             Event::Repeated(repeated) => {
                 if let Ok(id) = &mut repeated.outcome {
                     map(id)?;
@@ -141,6 +145,8 @@ fn is_about_orders(event: &Event) -> bool {
             | Event::Canceled(_)
             | Event::CancelRejected(_)
             | Event::MassCanceled(_)
+            | Event::OrderStatus(_)
+            | Event::Unfinished(_)
             | Event::Repeated(_)
             | Event::AdminRejected { reason: AdminReason::NotAuthorised }
     )

@@ -337,7 +337,7 @@ impl EngineLoop {
         self.counts.fills += summary.fills;
         self.counts.rejects += summary.rejects;
         if summary.more.planted(Mutation::MassCancelAbandoned, |_| false) {
-            self.own.push(continuation(command));
+            self.own.push(continuation(command, self.events.as_slice()));
         }
         if matches!(command, Command::Admin(_) | Command::Acted(_) | Command::SetSession(_)) {
             self.send_changes(stamp.seq);

@@ -105,6 +105,7 @@ fn code_of(reason: AdminReason) -> (StatusCode, &'static str) {
         AdminReason::RulesNotRaised => (CONFLICT, "rules_not_raised"),
         AdminReason::RulesUnknown => (VALUE, "rules_unknown"),
         AdminReason::FormatTooOld => (CONFLICT, "format_too_old"),
+        AdminReason::ParentKind => (VALUE, "parent_kind"),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Continuations of mass cancels: one command cancels a bounded number of orders, and a mass cancel that meets more is
-//! continued by further commands.
+//! Continuations: one command cancels or tells a bounded number of orders, and a mass cancel or a status query that
+//! meets more is continued by further commands.
 //!
 //! The engine loop logs a continuation right after the command that needs it. If the node ends between the two, the
 //! next start finds in the log that a continuation is pending, and runs it first. Invariant: pending continuations
@@ -29,21 +29,21 @@ impl Continuations {
     /// Updates the pending continuations after one record of the log and its events.
     #[inline]
     pub fn follow(&mut self, record: &[u8], events: &[Event]) {
-        let more = events.iter().any(|event| matches!(event, Event::MassCanceled(mass) if mass.more));
+        let more = events.iter().any(goes_on);
         if more || !self.0.is_empty() {
-            self.note(record, more);
+            self.note(record, events, more);
         }
     }
 
     #[cold]
-    fn note(&mut self, record: &[u8], more: bool) {
+    fn note(&mut self, record: &[u8], events: &[Event], more: bool) {
         // A record that cannot be decoded was skipped, so it needs no continuation.
         let Ok(record) = codec::decode(record) else { return };
         if let Some(idx) = self.0.iter().position(|pending| *pending == record.command) {
             self.0.remove(idx);
         }
         if more {
-            self.0.push(continuation(&record.command));
+            self.0.push(continuation(&record.command, events));
         }
     }
 
@@ -65,11 +65,11 @@ impl Continuations {
             Ok(record) if tag == TAG_CONTINUATION => record.command,
             _ => return false,
         };
-        let is_mass_cancel = matches!(pending, Command::MassCancel(_) | Command::SessionDown(_));
-        if is_mass_cancel {
+        let continues = matches!(pending, Command::MassCancel(_) | Command::SessionDown(_) | Command::Continue(_));
+        if continues {
             self.0.push(pending);
         }
-        is_mass_cancel
+        continues
     }
 
     pub fn into_commands(self) -> Vec<Command> {
@@ -77,9 +77,18 @@ impl Continuations {
     }
 }
 
-/// The command that continues a mass cancel which has reached the number of orders that one command may cancel.
+/// Whether an event says that its command is to be continued.
+#[inline]
+pub fn goes_on(event: &Event) -> bool {
+    matches!(event, Event::MassCanceled(mass) if mass.more) || matches!(event, Event::Unfinished(_))
+}
+
+/// The command that continues one which had more to do than one command may. From rules 2 on the engine says it itself.
 #[cold]
-pub fn continuation(command: &Command) -> Command {
+pub fn continuation(command: &Command, events: &[Event]) -> Command {
+    if let Some(Event::Unfinished(rest)) = events.last() {
+        return Command::Continue(*rest);
+    }
     let mut next = command.clone();
     match &mut next {
         Command::MassCancel(mass) => mass.continued = true,
@@ -97,9 +106,9 @@ pub fn continuation(command: &Command) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use book::command::{Acted, BlockChange, DownCause, MassScope, SessionDown};
+    use book::command::{Acted, BlockChange, DownCause, MassScope, OrderRef, Query, Rest, SessionDown, Unfinished};
     use book::event::MassCanceled;
-    use book::ids::{AccountId, ClOrdId, MarketId, SessionId};
+    use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
 
     fn mass() -> MassCancel {
         MassCancel {
@@ -122,8 +131,8 @@ mod tests {
     fn an_acted_mass_cancel_is_continued_without_its_actor() {
         let bare = Command::MassCancel(MassCancel { continued: true, ..mass() });
         let acted = Command::Acted(Box::new(Acted::by_ops(Act::MassCancel(mass()))));
-        assert_eq!(continuation(&acted), bare);
-        assert_eq!(continuation(&bare), bare);
+        assert_eq!(continuation(&acted, &[]), bare);
+        assert_eq!(continuation(&bare, &[]), bare);
     }
 
     /// What is pending after these commands, of which each announces more.
@@ -145,6 +154,30 @@ mod tests {
             pending.follow(&record[..len], &[announced]);
         }
         pending
+    }
+
+    /// From rules 2 on the engine says what goes on and where.
+    #[test]
+    fn a_query_is_continued_where_it_stopped() {
+        let target = OrderRef { order_id: OrderId::NONE, cl_ord_id: ClOrdId(0), client_key: ClientKey::NONE };
+        let (session, account, market) = (SessionId(5), AccountId(3), MarketId::NONE);
+        let query = Query { session, request: ClOrdId(1), account, market, target };
+        let rest = Rest { of: Unfinished::Tell(query), at: OrderId(9), count: 4 };
+        let mut pending = Continuations::default();
+        for (command, events, left) in [
+            (Command::Query(query), &[Event::Unfinished(rest)][..], vec![Command::Continue(rest)]),
+            (Command::Continue(rest), &[][..], vec![]),
+        ] {
+            let mut record = [0; 512];
+            let len = codec::encode(PayloadVersion::Two, TsNs(1), &command, &mut record).expect("it fits");
+            pending.follow(&record[..len], events);
+            assert_eq!(pending.0, left);
+            let mut loaded = Continuations::default();
+            let saved: Result<(), ()> =
+                pending.save(&mut |tag, piece| if loaded.take(tag, piece) { Ok(()) } else { Err(()) });
+            saved.expect("each piece is one of a query");
+            assert_eq!(loaded, pending);
+        }
     }
 
     /// Whether a snapshot keeps mass cancels of every kind that are unfinished, in their order.
@@ -182,7 +215,7 @@ mod tests {
     fn a_part_that_announces_more_is_pending_once() {
         let first =
             Command::SessionDown(SessionDown { session: SessionId(5), cause: DownCause::Logout, continued: false });
-        let second = continuation(&first);
+        let second = continuation(&first, &[]);
         assert_eq!(pending(&[first.clone(), second.clone()]).0, std::slice::from_ref(&second));
         let mut ended = pending(&[first]);
         let mut record = [0; 512];

@@ -2,6 +2,7 @@
 //!
 //! The live engine, recovery and the shadow use the same code, so that they give the same streams, byte for byte.
 
+use crate::replica::mass_cancels::goes_on;
 use crate::rings::feed_items::FeedItem;
 use api::binary::encode::{EncodeContext, ExecIds, answers};
 use api::instruments::Instruments;
@@ -11,12 +12,12 @@ use book::ids::{AccountId, SessionId};
 use book::session::DROP_COPIES_PER_ACCOUNT_MAX;
 use book::units::Stamp;
 
-/// What the events of a command were, for counters and for continuing a mass cancel.
+/// What the events of a command were, for counters and for continuing the command.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Summary {
     pub fills: u64,
     pub rejects: u64,
-    /// The command met more orders than one command may cancel, so it has to be continued.
+    /// The command met more orders than one command may cancel or tell, so it has to be continued.
     pub more: bool,
 }
 
@@ -74,7 +75,7 @@ impl Translator {
             match event {
                 Event::Fill(_) => summary.fills += 1,
                 Event::Rejected(_) | Event::CancelRejected(_) => summary.rejects += 1,
-                Event::MassCanceled(mass) => summary.more |= mass.more,
+                event if goes_on(event) => summary.more = true,
                 Event::SessionAdded { session, account, drop_copy, .. } => {
                     copies.learn(*session, *account, *drop_copy);
                 }

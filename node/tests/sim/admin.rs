@@ -130,12 +130,16 @@ fn check_answer(answer: &AdminAnswer, oracle: &Oracle, options: &Options) -> Che
 /// which one is revoked. In some seeds the second session is of the first account too.
 fn setup_commands(options: &Options) -> VecDeque<Acted> {
     let mut acts = VecDeque::new();
+    let mut master_kind = AccountKind::Client;
     for command in Workload::new(Profile::Mixed, options.seed).setup() {
         let Command::Admin(mut admin) = command else { unreachable!("{command:?} sets nothing up") };
         match &mut *admin {
             Admin::AddAccount(spec) => {
-                let number = acts.len();
-                spec.kind = [AccountKind::Client, AccountKind::MarketMaker, AccountKind::House][number % 3];
+                if spec.parent.is_none() {
+                    master_kind = [AccountKind::Client, AccountKind::MarketMaker, AccountKind::House][acts.len() % 3];
+                }
+                // The workload's children follow their master, whose kind they have.
+                spec.kind = master_kind;
             }
             Admin::AddSession(spec) => {
                 PASSWORD.clone_into(&mut spec.password_hash);

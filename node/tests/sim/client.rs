@@ -377,7 +377,10 @@ impl Client {
         if id as usize <= FLOOD_ORDERS {
             return (id, requests::far_bid(id));
         }
-        // One order after another rests, then all of them are cancelled at once.
+        if id as usize == FLOOD_ORDERS + 1 {
+            return (id, requests::status_of_all(id));
+        }
+        // One order after another rests, all of them are asked for, then all of them are cancelled at once.
         let message = match end {
             FloodEnd::MassCancel => requests::cancel_everything(id),
             FloodEnd::KillSwitch => requests::kill(id),

@@ -157,7 +157,9 @@ impl Oracle {
         if let Some(idx) = self.owed.iter().position(|owed| owed == command) {
             self.owed.remove(idx);
         }
-        if self.events.iter().any(|event| matches!(event, Event::MassCanceled(mass) if mass.more)) {
+        if let Some(Event::Unfinished(rest)) = self.events.last() {
+            self.owed.push(Command::Continue(*rest));
+        } else if self.events.iter().any(|event| matches!(event, Event::MassCanceled(mass) if mass.more)) {
             let mut next = command.clone();
             match &mut next {
                 Command::MassCancel(mass) => mass.continued = true,

@@ -58,6 +58,18 @@ pub(crate) fn cancel_everything(id: u64) -> Vec<u8> {
     framed(mass(id))
 }
 
+/// Asks for every open order of the account.
+pub(crate) fn status_of_all(id: u64) -> Vec<u8> {
+    let none = 0.into();
+    framed(StatusRequest {
+        cl_ord_id: id.into(),
+        orig_cl_ord_id: none,
+        order_id: none,
+        instrument_id: 0.into(),
+        account: 0.into(),
+    })
+}
+
 /// Cancels everything of the session and blocks it.
 pub(crate) fn kill(id: u64) -> Vec<u8> {
     framed(MassCancel { block_new_orders: 1, ..mass(id) })

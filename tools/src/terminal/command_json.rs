@@ -6,8 +6,8 @@
 use book::codec::Record;
 use book::command::{
     AccountKind, AccountStatus, Act, Acted, Actor, Admin, AmendQty, BlockChange, CodMode, CodScope, Command, DownCause,
-    FundsMove, MarketLimits, MarketStatus, MassCancel, MassScope, OrderKind, OrderRef, PlaceOrder, ReplaceMode, Side,
-    StpMode, Throttle, Tif,
+    FundsMove, MarketLimits, MarketStatus, MassCancel, MassScope, OrderKind, OrderRef, PlaceOrder, ReplaceMode, Rest,
+    Side, StpMode, Throttle, Tif, Unfinished,
 };
 use book::ids::ClientKey;
 use book::units::Seq;
@@ -66,6 +66,7 @@ pub fn kind(command: &Command) -> &'static str {
             Act::MassCancel(_) => "mass_cancel",
         },
         Command::Opened(_) => "opened",
+        Command::Continue(_) => "continue",
     }
 }
 
@@ -135,6 +136,7 @@ fn fields(command: &Command) -> Value {
         Command::Check(c) => json!({ "hash": format!("{:016x}", c.hash) }),
         Command::Acted(acted) => acted_fields(acted),
         Command::Opened(c) => json!({ "build": c.build, "format": c.format, "wall_ns": c.wall.0 }),
+        Command::Continue(rest) => continued(rest),
     }
 }
 
@@ -169,6 +171,19 @@ fn mass_cancel(c: &MassCancel) -> Value {
         "price_max_ticks": c.price_max.map(|p| p.0), "cancel_group": nonzero(u32::from(c.cancel_group)),
         "block": match c.block { BlockChange::Keep => "keep", BlockChange::Set => "set", BlockChange::Lift => "lift" },
         "continued": c.continued,
+    })
+}
+
+/// The command that goes on, and with which order.
+fn continued(rest: &Rest) -> Value {
+    let (step, of) = match rest.of {
+        Unfinished::MassCancel(mass) => ("cancel", Command::MassCancel(mass)),
+        Unfinished::SessionDown(down) => ("cancel", Command::SessionDown(down)),
+        Unfinished::Count(query) => ("count", Command::Query(query)),
+        Unfinished::Tell(query) => ("tell", Command::Query(query)),
+    };
+    json!({
+        "of": kind(&of), "step": step, "order_id": nonzero(rest.at.0), "count": rest.count, "command": fields(&of),
     })
 }
 

@@ -2,14 +2,15 @@
 
 use super::{Account, Key, Market, Naive, Order, Session, at, at_mut};
 use crate::command::*;
-use crate::engine::CANCELS_PER_COMMAND_MAX;
+use crate::engine::{CANCELS_PER_COMMAND_MAX, VISITS_PER_COMMAND_MAX};
 use crate::event::*;
 use crate::ids::*;
 use crate::reject::RejectReason;
 use crate::rules::Rules;
+use crate::units::{PriceTicks, QtyLots};
 
 impl Naive {
-    pub(super) fn mass_cancel(&mut self, mass: &MassCancel) {
+    pub(super) fn mass_cancel(&mut self, mass: &MassCancel, from: OrderId) {
         let account = match self.admit_mass(mass) {
             Ok(account) => account,
             Err(reason) => {
@@ -46,21 +47,19 @@ impl Naive {
             _ => CancelReason::MassCancel,
         };
         let spares_halted = reason == CancelReason::MassCancel && !mass.session.is_none();
-        let mut fits: Vec<Order> = self.orders.values().copied().collect();
-        fits.retain(|o| {
-            (by_market || o.account == account)
-                && (mass.scope != MassScope::Session || o.session == mass.session)
+        let walk = if by_market { self.in_book_order(mass.market) } else { self.of_account(account) };
+        let fits = |o: &Order| {
+            (mass.scope != MassScope::Session || o.session == mass.session)
                 && (mass.market.is_none() || o.market == mass.market)
                 && mass.side.is_none_or(|side| o.side == side)
                 && mass.price_min.is_none_or(|min| min.0 <= o.price)
                 && mass.price_max.is_none_or(|max| o.price <= max.0)
                 && (mass.cancel_group == 0 || o.cancel_group == mass.cancel_group)
                 && (!spares_halted || self.lets_cancel(o.market))
-        });
-        if by_market {
-            fits = self.in_book_order(mass.market, &fits);
-        }
-        let (count, more) = self.cancel_all(&fits, reason, by);
+        };
+        let (visited, next) = self.visited(walk, fits, from);
+        let (count, more) = (visited.len() as u32, next.is_some());
+        visited.iter().for_each(|order| self.end(order, reason, by));
         self.events.push(Event::MassCanceled(MassCanceled {
             session: mass.session,
             cl_ord_id: mass.cl_ord_id,
@@ -71,6 +70,7 @@ impl Naive {
             blocked,
             more,
         }));
+        self.unfinished(Unfinished::MassCancel(MassCancel { continued: true, ..*mass }), next, 0);
     }
 
     pub(super) fn admit_mass(&self, mass: &MassCancel) -> Result<AccountId, RejectReason> {
@@ -100,28 +100,120 @@ impl Naive {
     }
 
     /// Buys from the highest, then sells from the lowest.
-    pub(super) fn in_book_order(&self, market: MarketId, fits: &[Order]) -> Vec<Order> {
+    fn in_book_order(&self, market: MarketId) -> Vec<Order> {
         let queues = &self.market(market).queues;
         let buys = queues[Side::Buy.idx()].values().rev().flatten();
         let sells = queues[Side::Sell.idx()].values().flatten();
-        buys.chain(sells).filter_map(|id| fits.iter().find(|o| o.id == *id)).copied().collect()
+        buys.chain(sells).map(|id| self.orders[id]).collect()
     }
 
-    pub(super) fn cancel_all(
-        &mut self,
-        orders: &[Order],
-        reason: CancelReason,
-        by: (SessionId, ClOrdId),
-    ) -> (u32, bool) {
-        let max = CANCELS_PER_COMMAND_MAX as usize;
-        for order in orders.iter().take(max) {
-            self.take_out(order.id);
-            self.canceled(order, reason, true, by);
+    fn of_account(&self, account: AccountId) -> Vec<Order> {
+        self.orders.values().filter(|o| o.account == account).copied().collect()
+    }
+
+    /// The orders of a walk that one command handles, from this one on, and the one before which it stops.
+    fn visited(&self, walk: Vec<Order>, fits: impl Fn(&Order) -> bool, from: OrderId) -> (Vec<Order>, Option<OrderId>) {
+        let begin = walk.iter().position(|order| order.id == from).unwrap_or(0);
+        let visits_max = if self.rules == Rules::One { usize::MAX } else { VISITS_PER_COMMAND_MAX as usize };
+        let mut handled = Vec::new();
+        for (visits, order) in walk[begin..].iter().enumerate() {
+            if visits == visits_max || (fits(order) && handled.len() == CANCELS_PER_COMMAND_MAX as usize) {
+                return (handled, Some(order.id));
+            }
+            handled.extend(fits(order).then_some(*order));
         }
-        (orders.len().min(max) as u32, orders.len() > max)
+        (handled, None)
     }
 
-    pub(super) fn session_down(&mut self, down: &SessionDown) {
+    fn end(&mut self, order: &Order, reason: CancelReason, by: (SessionId, ClOrdId)) {
+        self.take_out(order.id);
+        self.canceled(order, reason, true, by);
+    }
+
+    fn unfinished(&mut self, of: Unfinished, next: Option<OrderId>, count: u32) {
+        if let Some(at) = next.filter(|_| self.rules == Rules::Two) {
+            self.events.push(Event::Unfinished(Rest { of, at, count }));
+        }
+    }
+
+    pub(super) fn go_on(&mut self, rest: &Rest) {
+        match &rest.of {
+            Unfinished::MassCancel(mass) => self.mass_cancel(mass, rest.at),
+            Unfinished::SessionDown(down) => self.session_down(down, rest.at, rest.count),
+            Unfinished::Count(query) => self.count(query, rest.at, rest.count),
+            Unfinished::Tell(query) if self.of_account(query.account).iter().any(|o| o.id == rest.at) => {
+                self.tell(query, rest.at, rest.count);
+            }
+            Unfinished::Tell(query) => self.count(query, OrderId::NONE, 0),
+        }
+    }
+
+    pub(super) fn query(&mut self, query: &Query) {
+        let reads =
+            query.session.is_none() || at(&self.sessions, query.session.0).is_some_and(|s| s.account == query.account);
+        let OrderRef { order_id, cl_ord_id, client_key } = query.target;
+        if !reads || at(&self.accounts, query.account.0).is_none() {
+            self.reported(query, None, 0);
+        } else if !order_id.is_none() || cl_ord_id.0 != 0 || !client_key.is_none() {
+            let found = self.find(query.session, query.account, query.market, &query.target);
+            self.reported(query, found.map(|id| self.orders[&id]).as_ref(), 0);
+        } else if self.rules == Rules::One {
+            let all: Vec<Order> = self.of_account(query.account).into_iter().filter(|o| is_asked(query, o)).collect();
+            if all.is_empty() {
+                self.reported(query, None, 0);
+            }
+            for (idx, order) in all.iter().take(CANCELS_PER_COMMAND_MAX as usize).enumerate() {
+                self.reported(query, Some(order), (all.len() - 1 - idx) as u32);
+            }
+        } else {
+            self.count(query, OrderId::NONE, 0);
+        }
+    }
+
+    /// Orders on one market are counted in parts, all of them at once.
+    fn count(&mut self, query: &Query, from: OrderId, before: u32) {
+        let all = self.of_account(query.account);
+        let begin = all.iter().position(|order| order.id == from);
+        let rest = &all[begin.unwrap_or(0)..];
+        let visits_max = VISITS_PER_COMMAND_MAX as usize;
+        if !query.market.is_none() && visits_max < rest.len() {
+            let count = rest[..visits_max].iter().filter(|o| is_asked(query, o)).count() as u32;
+            let count = count + begin.map_or(0, |_| before);
+            return self.unfinished(Unfinished::Count(*query), Some(rest[visits_max].id), count);
+        }
+        match all.iter().filter(|o| is_asked(query, o)).count() as u32 {
+            0 => self.reported(query, None, 0),
+            total => self.tell(query, OrderId::NONE, total),
+        }
+    }
+
+    fn tell(&mut self, query: &Query, from: OrderId, count: u32) {
+        let (reported, next) = self.visited(self.of_account(query.account), |o| is_asked(query, o), from);
+        for (idx, order) in reported.iter().enumerate() {
+            self.reported(query, Some(order), count - 1 - idx as u32);
+        }
+        let left = count - reported.len() as u32;
+        self.unfinished(Unfinished::Tell(*query), next.filter(|_| left > 0), left);
+    }
+
+    fn reported(&mut self, query: &Query, order: Option<&Order>, remaining: u32) {
+        self.events.push(Event::OrderStatus(OrderStatus {
+            session: query.session,
+            request: query.request,
+            order_id: order.map_or(OrderId::NONE, |o| o.id),
+            cl_ord_id: order.map_or(query.target.cl_ord_id, |o| o.cl_ord_id),
+            account: query.account,
+            market: order.map_or(query.market, |o| o.market),
+            side: order.map_or(Side::Buy, |o| o.side),
+            price: PriceTicks(order.map_or(0, |o| o.price)),
+            leaves: QtyLots(order.map_or(0, |o| o.leaves)),
+            cum: QtyLots(order.map_or(0, |o| o.cum)),
+            post_only: order.is_some_and(|o| o.post_only),
+            remaining,
+        }));
+    }
+
+    pub(super) fn session_down(&mut self, down: &SessionDown, from: OrderId, before: u32) {
         let Some(session) = at(&self.sessions, down.session.0) else { return };
         let takes_effect = match session.cod_mode {
             CodMode::Off => false,
@@ -130,22 +222,26 @@ impl Naive {
             CodMode::Both => true,
         };
         let (account, by_session) = (session.account, session.cod_scope == CodScope::Session);
-        let own = |o: &&Order| o.account == account && (!by_session || o.session == down.session) && !o.persist;
-        let fits: Vec<Order> = self.orders.values().filter(own).copied().collect();
-        if !takes_effect || fits.is_empty() {
+        if !takes_effect {
             return;
         }
-        let (count, more) = self.cancel_all(&fits, CancelReason::Disconnect, (SessionId::NONE, ClOrdId(0)));
-        self.events.push(Event::MassCanceled(MassCanceled {
-            session: down.session,
-            cl_ord_id: ClOrdId(0),
-            account,
-            market: MarketId::NONE,
-            scope: if by_session { MassScope::Session } else { MassScope::Account },
-            count,
-            blocked: false,
-            more,
-        }));
+        let own = |o: &Order| (!by_session || o.session == down.session) && !o.persist;
+        let (visited, next) = self.visited(self.of_account(account), own, from);
+        visited.iter().for_each(|order| self.end(order, CancelReason::Disconnect, (SessionId::NONE, ClOrdId(0))));
+        let canceled = before + visited.len() as u32;
+        if canceled > 0 {
+            self.events.push(Event::MassCanceled(MassCanceled {
+                session: down.session,
+                cl_ord_id: ClOrdId(0),
+                account,
+                market: MarketId::NONE,
+                scope: if by_session { MassScope::Session } else { MassScope::Account },
+                count: visited.len() as u32,
+                blocked: false,
+                more: next.is_some(),
+            }));
+        }
+        self.unfinished(Unfinished::SessionDown(SessionDown { continued: true, ..*down }), next, canceled);
     }
 
     pub(super) fn refuse(&mut self, refuse: &Refuse) {
@@ -249,4 +345,8 @@ impl Naive {
             queues: Default::default(),
         });
     }
+}
+
+fn is_asked(query: &Query, order: &Order) -> bool {
+    query.market.is_none() || order.market == query.market
 }

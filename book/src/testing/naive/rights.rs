@@ -10,7 +10,7 @@ impl Naive {
     pub(super) fn act(&mut self, acted: &Acted) {
         match &acted.act {
             Act::Admin(admin) if self.may(acted) => self.administer(admin),
-            Act::MassCancel(mass) if self.may(acted) => self.mass_cancel(mass),
+            Act::MassCancel(mass) if self.may(acted) => self.mass_cancel(mass, OrderId::NONE),
             Act::Admin(_) => self.events.push(Event::AdminRejected { reason: AdminReason::NotAuthorised }),
             Act::MassCancel(mass) => self.events.push(Event::Rejected(Rejected {
                 session: mass.session,

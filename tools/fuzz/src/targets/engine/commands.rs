@@ -33,7 +33,8 @@ pub(super) mod kind {
     pub(crate) const START_AGAIN: u8 = 22;
     pub(crate) const ACTED: u8 = 24;
     pub(crate) const OPENED: u8 = 27;
-    pub(crate) const COUNT: u8 = 28;
+    pub(crate) const CONTINUE: u8 = 28;
+    pub(crate) const COUNT: u8 = 29;
 }
 
 /// One step of an input.
@@ -68,6 +69,7 @@ pub(super) fn read(step: &[u8], engine: &Engine, orders: &[OrderId]) -> Step {
         kind::WAIT => return Step::Wait { ns: reader.operands.number() },
         kind::ACTED..kind::OPENED => Command::Acted(Box::new(reader.acted())),
         kind::OPENED => Command::Opened(Box::new(reader.opened())),
+        kind::CONTINUE => Command::Continue(reader.rest()),
         _ => return Step::StartAgain,
     })
 }
@@ -261,6 +263,17 @@ impl Reader<'_> {
         let (session, target) = (self.session(), self.target());
         let (request, account) = (self.cl_ord_id(session), self.account(session));
         Query { session, request, account, market: self.market(), target }
+    }
+
+    fn rest(&mut self) -> Rest {
+        let of = match self.operands.byte() % 4 {
+            0 => Unfinished::MassCancel(self.mass_cancel()),
+            1 => Unfinished::SessionDown(self.session_down()),
+            2 => Unfinished::Count(self.query()),
+            _ => Unfinished::Tell(self.query()),
+        };
+        let at = self.target().order_id;
+        Rest { of, at, count: u32::from(self.operands.byte()) }
     }
 
     fn set_session(&mut self) -> SetSession {

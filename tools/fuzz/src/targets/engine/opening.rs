@@ -15,7 +15,7 @@ pub(super) const MARKETS: u8 = 5;
 /// A user, its account, and whether it is a drop copy. Session N is of account N, but for the last one.
 pub(super) const SESSIONS: [(&str, u32, bool); 6] =
     [("S1", 1, false), ("S2", 2, false), ("S3", 3, false), ("S4", 4, false), ("S5", 5, false), ("S6", 2, true)];
-/// Accounts 2 to 5 trade; 1 is the agent of 2 and 3.
+/// Accounts 2 to 5 trade; 1 is the master of 2 and 3.
 const TRADERS: [u32; 4] = [2, 3, 4, 5];
 
 pub(super) fn commands() -> Vec<Command> {
@@ -24,7 +24,7 @@ pub(super) fn commands() -> Vec<Command> {
     admin.extend(markets().map(Admin::AddMarket));
     let fees = FeeTier { maker_scale: Ppm(2_000_000), taker_scale: Ppm(2_000_000) };
     admin.push(Admin::SetFeeTier { tier: 1, fees });
-    admin.push(account("agent", AccountKind::Agent, 0, 0));
+    admin.push(account("master", AccountKind::Client, 0, 0));
     admin.push(account("child one", AccountKind::Client, 1, 0));
     admin.push(account("child two", AccountKind::Client, 1, 0));
     admin.push(account("maker", AccountKind::MarketMaker, 0, 1));

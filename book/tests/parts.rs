@@ -1,0 +1,262 @@
+//! Commands over more orders than one command may handle or look at, under rules 2: every part in the engine and in its
+//! naive twin.
+
+#[path = "support/house.rs"]
+mod house;
+#[path = "support/pair.rs"]
+mod pair;
+
+use book::command::*;
+use book::engine::{CANCELS_PER_COMMAND_MAX, VISITS_PER_COMMAND_MAX};
+use book::event::{Event, OrderStatus};
+use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol};
+use book::rules::RulesVersion;
+use book::units::{Ppm, QtyLots, Seq, Stamp, TsNs, Units};
+use house::{House, MAKER, TAKER};
+use pair::Twin;
+
+const PART: u32 = CANCELS_PER_COMMAND_MAX;
+const FIRST: MarketId = MarketId(1);
+const SECOND: MarketId = MarketId(2);
+
+/// An exchange of two markets under rules 2, beside its twin.
+struct Both {
+    house: House,
+    twin: Twin,
+}
+
+impl Both {
+    fn new() -> Self {
+        let mut house = House::new();
+        let limits = MarketLimits {
+            qty_min: QtyLots(1),
+            qty_max: QtyLots(1_000_000),
+            notional_min: Units(0),
+            price_band: Ppm(0),
+        };
+        house.admin(Admin::AddMarket(MarketSpec {
+            symbol: Symbol::new("SECOND").expect("letters"),
+            base: AssetId(2),
+            quote: AssetId(1),
+            tick_e9: 1_000_000_000,
+            lot_e8: 100_000_000,
+            limits,
+            maker_fee: Ppm(0),
+            taker_fee: Ppm(0),
+            status: MarketStatus::Trading,
+        }));
+        house.admin(Admin::SetRules { version: RulesVersion(2) });
+        let mut twin = Twin::default();
+        for (seq, command) in (1..).map(Seq).zip(&house.log) {
+            twin.follow(Stamp { seq, ts: TsNs(seq.0) }, command, &[]).expect("nothing is about orders");
+        }
+        Self { house, twin }
+    }
+
+    fn apply(&mut self, command: Command) -> Vec<Event> {
+        let events = self.house.apply(command.clone());
+        self.compared(&command, events)
+    }
+
+    fn compared(&mut self, command: &Command, events: Vec<Event>) -> Vec<Event> {
+        self.twin.follow(self.house.engine.stamp(), command, &events).expect("both say the same");
+        events
+    }
+
+    /// The events of every part.
+    fn parts(&mut self, command: Command) -> Vec<Vec<Event>> {
+        let mut parts = vec![self.apply(command)];
+        while let Some(Event::Unfinished(rest)) = parts.last().and_then(|events| events.last()) {
+            let next = Command::Continue(*rest);
+            parts.push(self.apply(next));
+            assert!(parts.len() < 20, "a command over many orders comes to its end");
+        }
+        parts
+    }
+
+    fn rest(&mut self, market: MarketId, side: Side, count: u32) {
+        let price = if side == Side::Buy { 10 } else { 20 };
+        for _ in 0..count {
+            if market == FIRST {
+                let events = self.house.place(MAKER, side, price, 1, Tif::Gtc, StpMode::None);
+                let command = self.house.log.last().expect("it is the last one").clone();
+                self.compared(&command, events);
+                continue;
+            }
+            let Some(Command::Place(last)) = self.house.log.last().cloned() else { panic!("after the first market's") };
+            self.apply(Command::Place(PlaceOrder { market, cl_ord_id: ClOrdId(self.house.log.len() as u64), ..last }));
+        }
+    }
+
+    /// Orders that a disconnect spares.
+    fn rest_for_good(&mut self, count: u32) {
+        for _ in 0..count {
+            let last = self.house.log.iter().rev().find_map(|command| match command {
+                Command::Place(place) => Some(*place),
+                _ => None,
+            });
+            let last = last.expect("an order was placed");
+            let cl_ord_id = ClOrdId(self.house.log.len() as u64);
+            self.apply(Command::Place(PlaceOrder { cl_ord_id, persist_on_disconnect: true, ..last }));
+        }
+    }
+
+    fn open_count(&self) -> usize {
+        self.house.engine.pool().orders.len()
+    }
+
+    /// Both own the same, and a restart has the same state.
+    fn end(self) {
+        self.twin.compare_balances(&self.house.engine).expect("both own the same");
+        assert_eq!(self.house.replayed().state_hash(), self.house.hash());
+    }
+}
+
+fn all_on(market: MarketId) -> Command {
+    let target = OrderRef { order_id: OrderId::NONE, cl_ord_id: ClOrdId(0), client_key: ClientKey::NONE };
+    Command::Query(Query { session: SessionId(MAKER.0), request: ClOrdId(7), account: MAKER, market, target })
+}
+
+fn mass(scope: MassScope, side: Side) -> MassCancel {
+    let by_client = scope == MassScope::Session;
+    MassCancel {
+        session: if by_client { SessionId(MAKER.0) } else { SessionId::NONE },
+        cl_ord_id: ClOrdId(u64::from(by_client)),
+        account: if scope == MassScope::Market { AccountId::NONE } else { MAKER },
+        scope,
+        market: if scope == MassScope::Market { FIRST } else { MarketId::NONE },
+        side: Some(side),
+        price_min: None,
+        price_max: None,
+        cancel_group: 0,
+        block: BlockChange::Keep,
+        continued: false,
+    }
+}
+
+fn statuses(parts: &[Vec<Event>]) -> Vec<OrderStatus> {
+    let status = |event: &Event| if let Event::OrderStatus(status) = event { Some(*status) } else { None };
+    parts.iter().flatten().filter_map(status).collect()
+}
+
+/// Each order once, oldest first, and `remaining` down to 0.
+fn check_reported(parts: &[Vec<Event>], market: MarketId, count: u32) {
+    let reported = statuses(parts);
+    assert!(parts.iter().all(|events| events.len() <= PART as usize + 1), "one command tells a bounded number");
+    assert!(reported.iter().map(|status| status.remaining).eq((0..count).rev()));
+    assert!(reported.is_sorted_by(|a, b| a.order_id < b.order_id));
+    assert!(market.is_none() || reported.iter().all(|status| status.market == market));
+}
+
+#[test]
+fn a_status_request_tells_every_open_order_in_parts() {
+    let mut both = Both::new();
+    both.rest(FIRST, Side::Buy, VISITS_PER_COMMAND_MAX + 100);
+    both.rest(SECOND, Side::Buy, 50);
+    both.rest(FIRST, Side::Sell, PART + 100);
+    let first = VISITS_PER_COMMAND_MAX + PART + 200;
+    for (market, count) in [(MarketId::NONE, first + 50), (FIRST, first), (SECOND, 50)] {
+        let parts = both.parts(all_on(market));
+        check_reported(&parts, market, count);
+        let by_count = count.div_ceil(PART) as usize;
+        assert!((by_count..=by_count + 3).contains(&parts.len()), "{} parts for {count} orders", parts.len());
+    }
+    let foreign = Query { account: TAKER, ..query_of(all_on(MarketId::NONE)) };
+    assert_eq!(statuses(&both.parts(Command::Query(foreign))).len(), 1, "another account's orders stay its own");
+    both.end();
+}
+
+#[test]
+fn as_many_orders_as_one_part_has_need_no_second_one() {
+    let mut both = Both::new();
+    both.rest(FIRST, Side::Buy, PART);
+    for market in [MarketId::NONE, FIRST] {
+        let parts = both.parts(all_on(market));
+        assert_eq!(parts.len(), 1);
+        check_reported(&parts, market, PART);
+    }
+    let none = both.parts(all_on(SECOND));
+    assert!(matches!(statuses(&none)[..], [status] if status.order_id.is_none() && status.remaining == 0));
+    both.rest(FIRST, Side::Buy, 1);
+    assert_eq!(both.parts(all_on(FIRST)).len(), 2);
+    both.end();
+}
+
+fn query_of(command: Command) -> Query {
+    let Command::Query(query) = command else { panic!("{command:?}") };
+    query
+}
+
+/// No command of a client comes between two parts. A log that has one all the same is answered completely.
+#[test]
+fn a_request_whose_place_has_ended_begins_again() {
+    for market in [MarketId::NONE, FIRST] {
+        let mut both = Both::new();
+        both.rest(FIRST, Side::Buy, PART + 10);
+        let events = both.apply(all_on(market));
+        let Some(Event::Unfinished(rest)) = events.last() else { panic!("{} orders", PART + 10) };
+        let target = OrderRef { order_id: rest.at, cl_ord_id: ClOrdId(0), client_key: ClientKey::NONE };
+        let (session, cl_ord_id) = (SessionId(MAKER.0), ClOrdId(1));
+        both.apply(Command::Cancel(CancelOrder { session, cl_ord_id, account: MAKER, market: FIRST, target }));
+        check_reported(&both.parts(Command::Continue(*rest)), market, PART + 9);
+        both.end();
+    }
+}
+
+#[test]
+fn a_mass_cancel_looks_at_a_bounded_number_of_orders_and_goes_on_behind_them() {
+    for scope in [MassScope::Session, MassScope::Account, MassScope::Market] {
+        let mut both = Both::new();
+        both.rest(FIRST, Side::Buy, VISITS_PER_COMMAND_MAX + 10);
+        both.rest(FIRST, Side::Sell, PART + 10);
+        let parts = both.parts(Command::MassCancel(mass(scope, Side::Sell)));
+        let counts: Vec<(u32, bool)> = parts.iter().map(|events| report(events)).collect();
+        assert_eq!(counts, [(0, true), (PART, true), (10, false)], "{scope:?}");
+        assert_eq!(both.open_count(), VISITS_PER_COMMAND_MAX as usize + 10);
+        let rest: Vec<u32> =
+            both.parts(Command::MassCancel(mass(scope, Side::Buy))).iter().map(|p| report(p).0).collect();
+        assert_eq!(rest, [PART, PART, 10], "{scope:?}");
+        both.end();
+    }
+}
+
+fn report(events: &[Event]) -> (u32, bool) {
+    let found = events.iter().find_map(|event| match event {
+        Event::MassCanceled(mass) => Some((mass.count, mass.more)),
+        _ => None,
+    });
+    found.expect("every part has its report")
+}
+
+/// A part that cancels nothing says nothing, unless a report before it has said that another one follows.
+#[test]
+fn a_disconnect_goes_on_behind_orders_of_another_session() {
+    let mut both = Both::new();
+    let other = SessionSpec {
+        account: MAKER,
+        user: book::ids::UserName::new("M2").expect("two letters"),
+        password_hash: "$argon2id$".to_owned(),
+        drop_copy: false,
+        throttle: Throttle::default(),
+        cod_mode: CodMode::Both,
+        cod_scope: CodScope::Session,
+        cod_window_ms: 0,
+    };
+    both.apply(Command::Admin(Box::new(Admin::AddSession(other))));
+    both.rest(FIRST, Side::Buy, VISITS_PER_COMMAND_MAX);
+    let down = |session| SessionDown { session, cause: DownCause::Disconnect, continued: false };
+    let parts = both.parts(Command::SessionDown(down(SessionId(3))));
+    assert!(matches!(parts[..], [ref none] if none.is_empty()), "it has no orders");
+    both.rest(FIRST, Side::Buy, 1);
+    let parts = both.parts(Command::SessionDown(down(SessionId(3))));
+    assert!(matches!(&parts[..], [first, last] if first.len() == 1 && last.is_empty()), "two parts, nothing cancelled");
+    let counts: Vec<u32> =
+        both.parts(Command::SessionDown(down(SessionId(1)))).iter().map(|events| report(events).0).collect();
+    assert_eq!((counts, both.open_count()), (vec![PART, PART, 1], 0));
+
+    both.rest(FIRST, Side::Buy, 1);
+    both.rest_for_good(VISITS_PER_COMMAND_MAX);
+    let parts = both.parts(Command::SessionDown(down(SessionId(1))));
+    assert_eq!(parts.iter().map(|events| report(events)).collect::<Vec<_>>(), [(1, true), (0, false)]);
+    both.end();
+}
