@@ -204,7 +204,7 @@ fn a_request_whose_place_has_ended_begins_again() {
 }
 
 #[test]
-fn a_mass_cancel_looks_at_a_bounded_number_of_orders_and_goes_on_behind_them() {
+fn a_mass_cancel_looks_at_a_bounded_number_of_orders_and_goes_on_after_them() {
     for scope in [MassScope::Session, MassScope::Account, MassScope::Market] {
         let mut both = Both::new();
         both.rest(FIRST, Side::Buy, VISITS_PER_COMMAND_MAX + 10);
@@ -230,7 +230,7 @@ fn report(events: &[Event]) -> (u32, bool) {
 
 /// A part that cancels nothing says nothing, unless a report before it has said that another one follows.
 #[test]
-fn a_disconnect_goes_on_behind_orders_of_another_session() {
+fn a_disconnect_goes_on_after_orders_of_another_session() {
     let mut both = Both::new();
     let other = SessionSpec {
         account: MAKER,
