@@ -151,9 +151,8 @@ impl Engine {
             if !parent.parent.is_none() {
                 return Err(AdminReason::OutOfRange);
             }
-            let is_master = parent.kind == spec.kind && parent.kind != AccountKind::Agent;
-            let is_parent = is_master || self.rules < Rules::Two;
-            if !is_parent.planted(Mutation::AnyKindIsParent, |_| true) {
+            let is_agent = Rules::Two <= self.rules && parent.kind == AccountKind::Agent;
+            if is_agent.planted(Mutation::AnyKindIsParent, |_| false) {
                 return Err(AdminReason::ParentKind);
             }
         }

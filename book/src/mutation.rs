@@ -174,7 +174,7 @@ planted_faults! {
     OperatorsBlockLifted,
     /// The hash of client order ids has no key, so that a client can choose ids that all have one place.
     HashUnkeyed,
-    /// Under rules 2 an agent, or an account of another kind, is the parent of an account.
+    /// Under rules 2 an agent is the parent of an account.
     AnyKindIsParent,
     /// Under rules 2 a request for all open orders is answered by one part, and the rest is never reported.
     StatusEndsAfterOnePart,

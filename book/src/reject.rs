@@ -115,6 +115,6 @@ pub enum AdminReason {
         "the data directory has format 1, which can hold no later rules: stop the node, run pinion upgrade format, start it"
     )]
     FormatTooOld,
-    #[error("the parent of an account is its master: an account of the same kind, and never an agent")]
+    #[error("the parent of an account is its master, and never an agent")]
     ParentKind,
 }

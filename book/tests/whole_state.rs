@@ -18,7 +18,7 @@ use book::snapshot::{Loader, SnapshotError};
 use book::units::*;
 use house::{House, MAKER, TAKER};
 
-const AGENT: AccountId = AccountId(3);
+const MASTER: AccountId = AccountId(3);
 /// An account under the agent.
 const CLIENT: AccountId = AccountId(4);
 /// A throttled session of `CLIENT`.
@@ -86,8 +86,8 @@ fn whole() -> House {
     house.admin(Admin::SetMarketLimits { market: MarketId(1), limits });
     house.admin(Admin::SetMarketStatus { market: MarketId(1), status: MarketStatus::PostOnly });
     house.admin(Admin::SetSessionBlock { session: SessionId(4), blocked: true });
-    house.admin(Admin::SetAccountStatus { account: AGENT, status: AccountStatus::Suspended });
-    house.admin(Admin::SetAccountBlock { account: AGENT, blocked: true });
+    house.admin(Admin::SetAccountStatus { account: MASTER, status: AccountStatus::Suspended });
+    house.admin(Admin::SetAccountBlock { account: MASTER, blocked: true });
     // The next check starts after the first sample.
     let hash = house.engine.check_hash();
     house.apply(Command::Check(Check { hash }));
@@ -97,8 +97,8 @@ fn whole() -> House {
 
 fn add_people(house: &mut House) {
     let account = |name: &str, kind, parent, fee_tier| AccountSpec { name: name.to_owned(), kind, parent, fee_tier };
-    house.admin(Admin::AddAccount(account("agent", AccountKind::Agent, AccountId::NONE, 0)));
-    house.admin(Admin::AddAccount(account("client", AccountKind::MarketMaker, AGENT, 2)));
+    house.admin(Admin::AddAccount(account("master", AccountKind::House, AccountId::NONE, 0)));
+    house.admin(Admin::AddAccount(account("client", AccountKind::MarketMaker, MASTER, 2)));
     for number in 5..70 {
         house.admin(Admin::AddAccount(account(&format!("n{number}"), AccountKind::House, AccountId::NONE, 0)));
     }
