@@ -152,7 +152,7 @@ impl Engine {
                 return Err(AdminReason::OutOfRange);
             }
             let is_agent = Rules::Two <= self.rules && parent.kind == AccountKind::Agent;
-            if is_agent.planted(Mutation::AnyKindIsParent, |_| false) {
+            if is_agent.planted(Mutation::AgentIsParent, |_| false) {
                 return Err(AdminReason::ParentKind);
             }
         }

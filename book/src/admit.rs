@@ -306,7 +306,7 @@ fn probe(
 
 /// Checks the price and the quantity of a limit order, of which `cum` is filled, and gives what it has to hold.
 pub(crate) fn admit_limit_terms(
-    engine_rules: Rules,
+    version: Rules,
     market: &Market,
     side: Side,
     price: PriceTicks,
@@ -323,7 +323,7 @@ pub(crate) fn admit_limit_terms(
     }
     admit_qty(rules, QtyLots(total))?;
     let notional = price.notional(leaves, rules.quote_per_tick_lot).ok_or(RejectReason::Notional)?;
-    let is_measured = Rules::Two <= engine_rules || cum.0 == 0;
+    let is_measured = Rules::Two <= version || cum.0 == 0;
     if is_measured && is_below_notional(rules, price, QtyLots(total)) {
         return Err(RejectReason::Notional);
     }

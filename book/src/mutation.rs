@@ -175,7 +175,7 @@ planted_faults! {
     /// The hash of client order ids has no key, so that a client can choose ids that all have one place.
     HashUnkeyed,
     /// Under rules 2 an agent is the parent of an account.
-    AnyKindIsParent,
+    AgentIsParent,
     /// Under rules 2 a request for all open orders is answered by one part, and the rest is never reported.
     StatusEndsAfterOnePart,
     /// Under rules 2 a command visits every order that does not fit.

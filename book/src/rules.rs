@@ -14,7 +14,9 @@ pub enum Rules {
     /// The first version, under which every log begins.
     #[default]
     One = 1,
-    /// What people do is recorded with who did it (`Acted`), and the engine checks that they may.
+    /// What people do is recorded with who did it (`Acted`), and the engine checks that they may. Amendments, halts,
+    /// ids, blocks, status requests and mass cancels have other outcomes: the table "What rules 2 change" in
+    /// docs/OPERATIONS.md lists them.
     Two = 2,
 }
 

@@ -9,10 +9,10 @@ mod pair;
 use book::command::*;
 use book::engine::{CANCELS_PER_COMMAND_MAX, VISITS_PER_COMMAND_MAX};
 use book::event::{Event, OrderStatus};
-use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol};
+use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
 use book::rules::RulesVersion;
-use book::units::{Ppm, QtyLots, Seq, Stamp, TsNs, Units};
-use house::{House, MAKER, TAKER};
+use book::units::{Seq, Stamp, TsNs};
+use house::{House, MAKER, TAKER, market};
 use pair::Twin;
 
 const PART: u32 = CANCELS_PER_COMMAND_MAX;
@@ -28,23 +28,7 @@ struct Both {
 impl Both {
     fn new() -> Self {
         let mut house = House::new();
-        let limits = MarketLimits {
-            qty_min: QtyLots(1),
-            qty_max: QtyLots(1_000_000),
-            notional_min: Units(0),
-            price_band: Ppm(0),
-        };
-        house.admin(Admin::AddMarket(MarketSpec {
-            symbol: Symbol::new("SECOND").expect("letters"),
-            base: AssetId(2),
-            quote: AssetId(1),
-            tick_e9: 1_000_000_000,
-            lot_e8: 100_000_000,
-            limits,
-            maker_fee: Ppm(0),
-            taker_fee: Ppm(0),
-            status: MarketStatus::Trading,
-        }));
+        house.admin(Admin::AddMarket(market("SECOND")));
         house.admin(Admin::SetRules { version: RulesVersion(2) });
         let mut twin = Twin::default();
         for (seq, command) in (1..).map(Seq).zip(&house.log) {

@@ -6,11 +6,11 @@ mod house;
 use book::command::*;
 use book::engine::{CANCELS_PER_COMMAND_MAX, VISITS_PER_COMMAND_MAX};
 use book::event::Event;
-use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, UserName};
+use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
 use book::reject::{AdminReason, RejectReason};
 use book::rules::RulesVersion;
-use book::units::{Ppm, PriceTicks, QtyLots, TsNs, Units};
-use house::{House, MAKER, TAKER};
+use book::units::{Ppm, PriceTicks, QtyLots, Units};
+use house::{House, MAKER, TAKER, session};
 
 const MARKET: MarketId = MarketId(1);
 const OWN: SessionId = SessionId(MAKER.0);
@@ -86,16 +86,7 @@ fn halt(house: &mut House) {
 /// Whether a session's amendment of another session's order is refused, while it may cancel that order.
 fn only_own_orders_are_amended(rules: u16) -> bool {
     let mut house = house(rules);
-    house.admin(Admin::AddSession(SessionSpec {
-        account: MAKER,
-        user: UserName::new("M2").expect("two letters"),
-        password_hash: "$argon2id$".to_owned(),
-        drop_copy: false,
-        throttle: Throttle::default(),
-        cod_mode: CodMode::Off,
-        cod_scope: CodScope::Session,
-        cod_window_ms: 0,
-    }));
+    house.admin(Admin::AddSession(session(MAKER, "M2")));
     let (order, other) = (rests(&mut house, Side::Sell, 100, 5), SessionId(3));
     let outcome = amend(&mut house, other, order, 101, 5);
     let is_own = amend(&mut house, OWN, order, 102, 5).is_none();
@@ -143,21 +134,8 @@ fn a_halt_lets_out(rules: u16) -> bool {
 /// Whether the largest number is refused as an id and not used up.
 fn ids_end_at_two_to_the_63(rules: u16) -> bool {
     let mut house = house(rules);
-    let order = |id: u64| PlaceOrder {
-        session: OWN,
-        cl_ord_id: ClOrdId(id),
-        client_key: ClientKey::NONE,
-        account: MAKER,
-        market: MARKET,
-        side: Side::Buy,
-        kind: OrderKind::Limit { price: PriceTicks(10), qty: QtyLots(1) },
-        tif: Tif::Gtc,
-        stp: StpMode::None,
-        stp_group: 0,
-        cancel_group: 0,
-        persist_on_disconnect: false,
-        valid_until: TsNs(0),
-    };
+    let bid = house.order(MAKER, Side::Buy, 10, 1, Tif::Gtc, StpMode::None);
+    let order = |id: u64| PlaceOrder { cl_ord_id: ClOrdId(id), ..bid };
     let too_large = |house: &mut House, id| {
         let amend = AmendOrder {
             session: OWN,
@@ -196,21 +174,9 @@ fn ids_end_at_two_to_the_63(rules: u16) -> bool {
 fn a_market_order_has_no_price(rules: u16) -> bool {
     let mut house = house(rules);
     rests(&mut house, Side::Sell, 100, 1);
-    let events = house.apply(Command::Place(PlaceOrder {
-        session: OWN,
-        cl_ord_id: ClOrdId(500),
-        client_key: ClientKey::NONE,
-        account: MAKER,
-        market: MARKET,
-        side: Side::Buy,
-        kind: OrderKind::Market { qty: QtyLots(2) },
-        tif: Tif::Ioc,
-        stp: StpMode::Decrement,
-        stp_group: 0,
-        cancel_group: 0,
-        persist_on_disconnect: false,
-        valid_until: TsNs(0),
-    }));
+    let order = house.order(MAKER, Side::Buy, 0, 0, Tif::Ioc, StpMode::Decrement);
+    let kind = OrderKind::Market { qty: QtyLots(2) };
+    let events = house.apply(Command::Place(PlaceOrder { kind, ..order }));
     let reduced = events.iter().find_map(|event| match event {
         Event::Reduced(reduced) if !reduced.was_resting => Some(reduced.price),
         _ => None,
@@ -332,7 +298,7 @@ const OUTCOMES: [(&str, Outcome); 12] = [
     ("FleetingTakesPlace", what_cannot_rest_takes_no_place),
     ("ThrottleStaysFull", a_new_throttle_begins_empty),
     ("OperatorsBlockLifted", an_operators_block_stays),
-    ("AnyKindIsParent", a_parent_is_a_master),
+    ("AgentIsParent", a_parent_is_a_master),
     ("StatusEndsAfterOnePart", every_open_order_is_reported),
     ("VisitedWithoutBound", what_does_not_fit_is_visited_in_parts),
     ("PartsFromTheHead", what_does_not_fit_is_visited_in_parts),

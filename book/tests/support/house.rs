@@ -10,6 +10,40 @@ use book::units::{Ppm, PriceTicks, QtyLots, Seq, Stamp, TsNs, Units};
 pub(crate) const MAKER: AccountId = AccountId(1);
 pub(crate) const TAKER: AccountId = AccountId(2);
 
+/// A market of both assets with tick 1, lot 1, no fees and no limits that tests reach.
+pub(crate) fn market(symbol: &str) -> MarketSpec {
+    MarketSpec {
+        symbol: Symbol::new(symbol).expect("letters and dashes"),
+        base: AssetId(2),
+        quote: AssetId(1),
+        tick_e9: 1_000_000_000,
+        lot_e8: 100_000_000,
+        limits: MarketLimits {
+            qty_min: QtyLots(1),
+            qty_max: QtyLots(1_000_000),
+            notional_min: Units(0),
+            price_band: Ppm(0),
+        },
+        maker_fee: Ppm(0),
+        taker_fee: Ppm(0),
+        status: MarketStatus::Trading,
+    }
+}
+
+/// A session that cancels its own orders at once when it ends.
+pub(crate) fn session(account: AccountId, user: &str) -> SessionSpec {
+    SessionSpec {
+        account,
+        user: UserName::new(user).expect("letters and digits"),
+        password_hash: "$argon2id$".to_owned(),
+        drop_copy: false,
+        throttle: Throttle::default(),
+        cod_mode: CodMode::Both,
+        cod_scope: CodScope::Session,
+        cod_window_ms: 0,
+    }
+}
+
 pub(crate) struct House {
     pub(crate) engine: Engine,
     pub(crate) log: Vec<Command>,
@@ -21,22 +55,7 @@ impl House {
         for symbol in ["USD", "BTC"] {
             house.admin(Admin::AddAsset { symbol: Symbol::new(symbol).expect("three letters"), scale: 0 });
         }
-        house.admin(Admin::AddMarket(MarketSpec {
-            symbol: Symbol::new("BTC-USD").expect("letters and a dash"),
-            base: AssetId(2),
-            quote: AssetId(1),
-            tick_e9: 1_000_000_000,
-            lot_e8: 100_000_000,
-            limits: MarketLimits {
-                qty_min: QtyLots(1),
-                qty_max: QtyLots(1_000_000),
-                notional_min: Units(0),
-                price_band: Ppm(0),
-            },
-            maker_fee: Ppm(0),
-            taker_fee: Ppm(0),
-            status: MarketStatus::Trading,
-        }));
+        house.admin(Admin::AddMarket(market("BTC-USD")));
         for (account, name) in [(MAKER, "M"), (TAKER, "T")] {
             let kind = AccountKind::Client;
             house.admin(Admin::AddAccount(AccountSpec {
@@ -45,16 +64,7 @@ impl House {
                 parent: AccountId::NONE,
                 fee_tier: 0,
             }));
-            house.admin(Admin::AddSession(SessionSpec {
-                account,
-                user: UserName::new(name).expect("a letter"),
-                password_hash: "$argon2id$".to_owned(),
-                drop_copy: false,
-                throttle: Throttle::default(),
-                cod_mode: CodMode::Both,
-                cod_scope: CodScope::Session,
-                cod_window_ms: 0,
-            }));
+            house.admin(Admin::AddSession(session(account, name)));
             for asset in [1, 2] {
                 let (asset, reference) = (AssetId(asset), ClientKey(u128::from(account.0 * 8 + asset)));
                 house.admin(Admin::Deposit(FundsMove { account, asset, amount: Units(1 << 40), reference }));
@@ -86,7 +96,20 @@ impl House {
         tif: Tif,
         stp: StpMode,
     ) -> Vec<Event> {
-        self.apply(Command::Place(PlaceOrder {
+        self.apply(Command::Place(self.order(account, side, price, qty, tif, stp)))
+    }
+
+    /// The order that [`Self::place`] places.
+    pub(crate) fn order(
+        &self,
+        account: AccountId,
+        side: Side,
+        price: u32,
+        qty: u64,
+        tif: Tif,
+        stp: StpMode,
+    ) -> PlaceOrder {
+        PlaceOrder {
             session: SessionId(account.0),
             cl_ord_id: ClOrdId(self.log.len() as u64),
             client_key: ClientKey::NONE,
@@ -100,7 +123,7 @@ impl House {
             cancel_group: 0,
             persist_on_disconnect: false,
             valid_until: TsNs(0),
-        }))
+        }
     }
 
     /// What a restart makes of the log.

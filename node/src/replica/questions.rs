@@ -60,7 +60,7 @@ impl ShadowPort {
         seq: Seq,
         question: impl FnOnce(&Replica) -> A + Send + 'static,
     ) -> Result<A, ShadowPortError> {
-        self.send_question(seq, false, question)?.await.map_err(|_| ShadowPortError::Gone)
+        self.ask_later(seq, question)?.await.map_err(|_| ShadowPortError::Gone)
     }
 
     /// The same, for threads that look for the answer now and then.
@@ -83,12 +83,12 @@ impl ShadowPort {
 
     /// Returns once the history is written up to and including `seq`.
     pub async fn wait_for_history(&self, seq: Seq) -> Result<(), ShadowPortError> {
-        self.send_question(seq, true, |_| ())?.await.map_err(|_| ShadowPortError::Gone)
+        self.ask_history_later(seq, |_| ())?.await.map_err(|_| ShadowPortError::Gone)
     }
 
     /// The same, for threads that may block.
     pub fn block_for_history(&self, seq: Seq) -> Result<(), ShadowPortError> {
-        self.send_question(seq, true, |_| ())?.blocking_recv().map_err(|_| ShadowPortError::Gone)
+        self.ask_history_later(seq, |_| ())?.blocking_recv().map_err(|_| ShadowPortError::Gone)
     }
 
     /// Returns once a snapshot of the state after `seq` or a later command has been taken, or has failed.

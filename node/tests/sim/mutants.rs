@@ -109,7 +109,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("ThrottleStaysFull", RULES_TWO),
     ("OperatorsBlockLifted", RULES_TWO),
     ("HashUnkeyed", "book: open_orders::tests::a_hash_without_a_key_is_noticed"),
-    ("AnyKindIsParent", RULES_TWO),
+    ("AgentIsParent", RULES_TWO),
     ("StatusEndsAfterOnePart", RULES_TWO),
     ("VisitedWithoutBound", RULES_TWO),
     ("PartsFromTheHead", RULES_TWO),
