@@ -8,6 +8,7 @@
 //! endpoints.
 
 use book::command::{AccountKind, AccountStatus, CodMode, CodScope, MarketStatus};
+use book::fees::FeeAsset;
 use serde::{Deserialize, Serialize};
 
 /// An account, by its number or its name.
@@ -48,8 +49,20 @@ pub struct AddMarket {
     pub maker_fee_ppm: i32,
     #[serde(default)]
     pub taker_fee_ppm: i32,
+    /// In what the fees are paid: `received` (base by buyers, quote by sellers) or `quote`.
+    #[serde(default)]
+    pub fee_asset: FeeAssetWord,
     #[serde(default)]
     pub status: StatusWord,
+}
+
+/// The asset in which a market's fees are paid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeeAssetWord {
+    #[default]
+    Received,
+    Quote,
 }
 
 /// The status of a market.
@@ -269,6 +282,24 @@ pub struct MoveFunds {
     pub reference: String,
 }
 
+/// How many names of orders are remembered in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetClientNamesMax {
+    pub max: u32,
+}
+
+/// Pays earned fees out to the house.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WithdrawFees {
+    pub asset: String,
+    pub amount: String,
+    /// As in `MoveFunds`.
+    #[serde(rename = "ref")]
+    pub reference: String,
+}
+
 /// Cancels all orders of an account, of a market, or of an account on a market.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -310,6 +341,15 @@ impl From<KindWord> for AccountKind {
             KindWord::MarketMaker => Self::MarketMaker,
             KindWord::Agent => Self::Agent,
             KindWord::House => Self::House,
+        }
+    }
+}
+
+impl From<FeeAssetWord> for FeeAsset {
+    fn from(word: FeeAssetWord) -> Self {
+        match word {
+            FeeAssetWord::Received => Self::Received,
+            FeeAssetWord::Quote => Self::Quote,
         }
     }
 }

@@ -233,7 +233,7 @@ fn execution_ids_do_not_count_transfers() {
     x.send(&sender(2), limit(1, Side::Buy, "100", "2"));
     assert!(x.events.iter().any(|e| matches!(e, Event::Transfer(_))), "this engine emits transfers");
     let number = |events: &mut dyn Iterator<Item = &Event>| {
-        let mut ids = ExecIds::of_command(Seq(x.seq));
+        let mut ids = ExecIds::of_command(Seq(x.seq), 0);
         events.filter_map(|e| ids.next(e)).map(ExecId::get).collect::<Vec<_>>()
     };
     let all = number(&mut x.events.iter());

@@ -11,6 +11,7 @@ use api::binary::stream::{STREAM_BYTES, STREAM_MESSAGES, SessionSeq, Stream, fir
 use api::client::{ClientError, MarketClient, OrderClient, book_sync};
 use book::command::Side;
 use book::ids::{ClOrdId, SessionId};
+use book::run::Run;
 use book::units::TsNs;
 use samples::{Exchange, MARKET, price, qty, sender};
 use std::io::{Read, Write};
@@ -115,7 +116,7 @@ fn serve_one(mut socket: &TcpStream, node: &Mutex<Node>) -> Option<CloseReason> 
         let mut node = node.lock().expect("no test panicked with the node");
         if let Some((user, password, stream, from)) = line.login.take() {
             let orders = stream.is_blank();
-            name = if orders { SessionName::of_session(SessionId(1)) } else { stream };
+            name = if orders { SessionName::of_session(SessionId(1), &Run::default()) } else { stream };
             let next_seq = match name {
                 SessionName::SNAP => SessionSeq::FIRST,
                 SessionName::LIVE => node.live.next_seq(),

@@ -13,6 +13,7 @@ use api::binary::soup::{PacketKind, append_packet};
 use api::binary::stream::SessionSeq;
 use book::command::{Command as BookCommand, OrderKind, Side, StpMode, Tif};
 use book::ids::SessionId;
+use book::run::Run;
 use book::units::{PriceTicks, QtyLots};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -97,7 +98,8 @@ fn capture() -> Capture {
     let login = LoginRequest { user: "MM1", password: b"secret", session: SessionName::LIVE, sequence: SessionSeq(9) };
     let fields = r#""login": ["MM1", "secret", "LIVE", 9]"#;
     capture.packet(PacketKind::Login, &login.write().expect("it fits"), fields);
-    let accepted = LoginAccepted { session: SessionName::of_session(SessionId(1)), sequence: SessionSeq(9) };
+    let accepted =
+        LoginAccepted { session: SessionName::of_session(SessionId(1), &Run::default()), sequence: SessionSeq(9) };
     capture.packet(PacketKind::Accepted, &accepted.write(), r#""accepted": ["PIN0000001", 9]"#);
     capture.packet(PacketKind::Rejected, &[LoginReject::NoSession as u8], r#""rejected": "S""#);
     let empty =

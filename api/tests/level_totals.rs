@@ -12,6 +12,7 @@ use api::instruments::{Instruments, WIRE_AMOUNT_MAX};
 use book::command::*;
 use book::engine::{Capacity, Engine};
 use book::event::Event;
+use book::fees::MarketFees;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol};
 use book::testing::workload::rng::Rng;
 use book::units::{Ppm, PriceTicks, QTY_LOTS_MAX, QtyLots, Seq, Stamp, TsNs, UNITS_MAX, Units};
@@ -361,8 +362,7 @@ impl Exchange {
             tick_e9: 10,
             lot_e8: 100_000_000,
             limits,
-            maker_fee: Ppm(0),
-            taker_fee: Ppm(0),
+            fees: MarketFees::NONE,
             status: MarketStatus::Trading,
         }));
         for account in ACCOUNTS {

@@ -9,6 +9,7 @@ use api::binary::orders::{Answer, Request};
 use api::binary::soup::{PACKET_LEN_MAX, PAYLOAD_BYTES_MAX, PacketError, PacketKind, PacketReader, append_packet};
 use api::binary::stream::SessionSeq;
 use book::command::Side;
+use book::run::Run;
 use proptest::prelude::*;
 
 type Owned = (PacketKind, Vec<u8>);
@@ -195,7 +196,10 @@ fn logins_survive_the_round_trip_and_either_padding() {
     }
     let too_long = LoginRequest { password: b"eleven char", ..login };
     assert_eq!(too_long.write(), None);
-    let accepted = LoginAccepted { session: SessionName::of_session(book::ids::SessionId(7)), sequence: SessionSeq(1) };
+    let accepted = LoginAccepted {
+        session: SessionName::of_session(book::ids::SessionId(7), &Run::default()),
+        sequence: SessionSeq(1),
+    };
     assert_eq!(&accepted.write(), b"PIN0000007                   1");
     assert_eq!(LoginAccepted::read(&accepted.write()), Some(accepted));
     assert_eq!(LoginReject::read(b"A"), Some(LoginReject::NotAuthorised));

@@ -6,6 +6,7 @@ use api::binary::login::{LoginReject, LoginRequest, SessionName};
 use api::binary::session::{CloseReason, Flow, Inbound, Output, Session, SessionLimits, State};
 use api::binary::soup::{PacketKind, append_packet};
 use api::binary::stream::SessionSeq;
+use book::run::Run;
 use book::units::TsNs;
 
 #[derive(Default)]
@@ -99,7 +100,12 @@ fn check(script: &str) {
                 session.on_bytes(now, &packet(kind.as_bytes()[0], payload), &mut recorder);
             }
             ("<", Some("accept")) => {
-                session.accept(now, SessionName::of_session(book::ids::SessionId(3)), SessionSeq(5), &mut recorder);
+                session.accept(
+                    now,
+                    SessionName::of_session(book::ids::SessionId(3), &Run::default()),
+                    SessionSeq(5),
+                    &mut recorder,
+                );
             }
             ("<", Some("reject")) => session.reject(now, LoginReject::NotAuthorised, &mut recorder),
             ("<", Some("sequenced")) => {

@@ -16,6 +16,7 @@ use book::command::{FundsMove, MarketLimits, MarketSpec, MarketStatus, OrderKind
 use book::command::{Side as BookSide, StpMode, Throttle, Tif};
 use book::engine::{Capacity, Engine};
 use book::event::{Event, Sink};
+use book::fees::MarketFees;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
 use book::units::{Ppm, PriceTicks, QtyLots, Seq, Stamp, TsNs, Units};
 use std::collections::VecDeque;
@@ -86,7 +87,7 @@ impl<const LEDGER: bool> Exchange<LEDGER> {
 
     /// One market with fees, and `users` accounts, each with a session and balances.
     pub fn with_users(users: u32, orders: usize) -> Result<Self> {
-        let mut exchange = Self::new(Capacity { orders, leaves: orders / 8 + 64, markets: 1 });
+        let mut exchange = Self::new(Capacity { orders, leaves: orders / 8 + 64, markets: 1, names: 1 });
         exchange.admin(Admin::AddAsset { symbol: symbol("BTC")?, scale: 8 })?;
         exchange.admin(Admin::AddAsset { symbol: symbol("USDT")?, scale: 6 })?;
         exchange.admin(Admin::AddMarket(market_spec("BTCUSDT", BASE, QUOTE)?))?;
@@ -260,8 +261,7 @@ pub fn market_spec(name: &str, base: AssetId, quote: AssetId) -> Result<MarketSp
         tick_e9: 10_000_000,
         lot_e8: 10_000,
         limits,
-        maker_fee: Ppm(100),
-        taker_fee: Ppm(200),
+        fees: MarketFees::received(Ppm(100), Ppm(200)),
         status: MarketStatus::Trading,
     })
 }

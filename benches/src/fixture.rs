@@ -13,6 +13,7 @@ use book::command::{
 };
 use book::engine::Engine;
 use book::event::Event;
+use book::fees::MarketFees;
 use book::ids::{AccountId, AssetId, ClientKey, MarketId, Symbol, UserName};
 use book::units::{Ppm, QtyLots, TsNs, UNITS_MAX, Units};
 use node::config::Config;
@@ -219,8 +220,7 @@ pub fn setup_commands(users: &[String]) -> Result<Vec<Admin>> {
         tick_e9: PRICE_ONE_E9 as u64,
         lot_e8: QTY_ONE_E8 as u64,
         limits,
-        maker_fee: Ppm(0),
-        taker_fee: Ppm(0),
+        fees: MarketFees::NONE,
         status: MarketStatus::Trading,
     };
     let mut commands = vec![

@@ -81,7 +81,7 @@ impl Shape {
     fn capacity(self) -> Capacity {
         let leaves_per_side = self.levels() as usize / 64 + 2;
         let markets = self.markets as usize;
-        Capacity { orders: self.orders as usize + 1_024, leaves: 2 * markets * leaves_per_side, markets }
+        Capacity { orders: self.orders as usize + 1_024, leaves: 2 * markets * leaves_per_side, markets, names: 1 }
     }
 
     fn levels(self) -> u32 {

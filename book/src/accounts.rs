@@ -20,6 +20,11 @@ pub const OPEN_ORDERS_DEFAULT: u32 = 100_000;
 pub const OPEN_ORDERS_MAX: u32 = 1 << 22;
 const _: () = assert!(OPEN_ORDERS_DEFAULT <= OPEN_ORDERS_MAX && OPEN_ORDERS_MAX <= ORDER_SLOTS_MAX);
 
+/// Whether an account may have this name: of printable ASCII characters, a few of them.
+pub(crate) fn is_account_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= ACCOUNT_NAME_BYTES_MAX && name.bytes().all(|b| (b' '..=b'~').contains(&b))
+}
+
 /// So many balances are searched from the front: they lie in three or four cache lines.
 const LINEAR_LEN_MAX: usize = 8;
 const _: () = assert!(size_of::<Balance>() * LINEAR_LEN_MAX <= 3 * 64);
@@ -271,6 +276,27 @@ impl Accounts {
                 kind: TransferKind::Withdrawal,
                 asset,
                 debit: LedgerAccount::Available(account),
+                credit: LedgerAccount::Custody,
+                amount,
+                debit_after,
+                credit_after,
+                order_id: OrderId::NONE,
+            }));
+        }
+    }
+
+    /// Pays earned fees out: they leave custody. The caller has checked how much there is.
+    pub fn withdraw_fees<S: Sink>(&mut self, asset: AssetId, amount: Units, sink: &mut S) {
+        let AssetBook { custody, fees, .. } = &mut self.assets[asset.idx()];
+        fees.debit(amount, "admission checks the fees before they are paid out");
+        let paid = amount.planted(Mutation::CustodyForgotten, |_| Units(0));
+        custody.debit(paid, "fees are part of what is in custody");
+        let (debit_after, credit_after) = (*fees, *custody);
+        if S::LEDGER {
+            sink.push(Event::Transfer(Transfer {
+                kind: TransferKind::FeeWithdrawal,
+                asset,
+                debit: LedgerAccount::Fees,
                 credit: LedgerAccount::Custody,
                 amount,
                 debit_after,

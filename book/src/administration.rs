@@ -2,26 +2,26 @@
 //!
 //! Invariant: a command changes everything that it asks for, or it is refused and changes nothing.
 
-use crate::accounts::{ACCOUNT_NAME_BYTES_MAX, ACCOUNTS_MAX, OPEN_ORDERS_MAX, new_account};
+use crate::accounts::{ACCOUNTS_MAX, OPEN_ORDERS_MAX, is_account_name, new_account};
 use crate::client_ids::{Payment, Reference};
 use crate::command::{
-    AccountKind, AccountSpec, AccountStatus, Admin, FundsMove, KeySpec, MarketSpec, MarketStatus, SessionSpec,
+    AccountKind, AccountSpec, AccountStatus, Admin, FundsMove, KeySpec, MarketSpec, MarketStatus, SessionSpec, Side,
 };
 use crate::command::{CodMode, FeeTier, MarketLimits, Throttle};
 use crate::engine::{Engine, Market, Tape};
 use crate::event::{Event, Sink};
+use crate::fees::{FEE_TIERS, FeeAsset, MarketFees, check_fee_tier};
 use crate::ids::{AccountId, AssetId, MarketId, SessionId, Symbol};
-use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, FEE_TIERS, MARKETS_MAX, MarketRules};
-use crate::instrument::{check_fee_tier, check_fees, check_limits};
+use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, MARKETS_MAX, MarketRules, check_limits, check_rounding};
 use crate::mutation::{Mutation, Planted};
+use crate::names::CLIENT_NAMES_MAX;
 use crate::order_book::OrderBook;
 use crate::reject::AdminReason;
 use crate::rules::{Rules, RulesVersion};
+use crate::run::{LifeTag, RunSpec};
 use crate::session::{
-    Block, Bucket, DROP_COPIES_PER_ACCOUNT_MAX, SESSIONS_MAX, Session, THROTTLE_BURST_MAX, THROTTLE_RATE_MAX,
-};
-use crate::session::{
-    COD_WINDOW_MS_MAX, KEY_ADDRESS_BYTES_MAX, KEY_ADDRESSES_MAX, KEY_BYTES_MAX, KEYS_MAX, PASSWORD_HASH_BYTES_MAX,
+    Block, Bucket, COD_WINDOW_MS_MAX, DROP_COPIES_PER_ACCOUNT_MAX, KEYS_MAX, SESSIONS_MAX, Session, check_key,
+    check_password_hash, check_throttle,
 };
 use crate::units::{Ppm, UNITS_MAX, Units};
 
@@ -51,7 +51,10 @@ impl Engine {
             Admin::RevokeKey { key } => self.revoke_key(key),
             Admin::Deposit(funds) => self.deposit(funds, sink),
             Admin::Withdraw(funds) => self.withdraw(funds, sink),
+            Admin::WithdrawFees(funds) => self.withdraw_fees(funds, sink),
             Admin::SetRules { version } => self.set_rules(*version),
+            Admin::SetClientNamesMax { max } => self.set_client_names_max(*max),
+            Admin::BeginRun(spec) => self.begin_run(spec),
         };
         sink.push(answer.unwrap_or_else(|reason| Event::AdminRejected { reason }));
     }
@@ -63,6 +66,30 @@ impl Engine {
         }
         self.rules = rules;
         Ok(Event::RulesChanged { version })
+    }
+
+    fn begin_run(&mut self, spec: &RunSpec) -> Answer {
+        if self.rules < Rules::Two {
+            return Err(AdminReason::RulesTooOld);
+        }
+        if !self.run.admits(spec) {
+            return Err(AdminReason::OutOfRange);
+        }
+        self.run.begin(spec);
+        let skipped = spec.life.map_or(0, LifeTag::numbers_skipped);
+        self.pool.orders.skip_numbers(skipped);
+        Ok(Event::RunBegan { life: self.run.life, tag: self.run.tag, skipped })
+    }
+
+    fn set_client_names_max(&mut self, max: u32) -> Answer {
+        if self.rules < Rules::Two {
+            return Err(AdminReason::RulesTooOld);
+        }
+        if max == 0 || max > CLIENT_NAMES_MAX {
+            return Err(AdminReason::OutOfRange);
+        }
+        self.names.set_max(max);
+        Ok(Event::ClientNamesMaxChanged { max })
     }
 
     fn add_asset(&mut self, symbol: Symbol, scale: u8) -> Answer {
@@ -92,7 +119,11 @@ impl Engine {
         if self.markets.len() >= MARKETS_MAX as usize {
             return Err(AdminReason::LimitReached);
         }
+        let knows_fees = Rules::Two <= self.rules || spec.fees.paid_in() == FeeAsset::Received;
+        let fees = if knows_fees { spec.fees } else { MarketFees::REFUSED };
+        let spec = &MarketSpec { fees, ..*spec };
         let rules = MarketRules::new(MarketId(self.markets.len() as u32 + 1), spec, &base, &quote)?;
+        self.check_rounding(&rules)?;
         self.markets.push(Market { rules, book: OrderBook::default(), tape: Tape::default() });
         self.market_names.insert(spec.symbol);
         Ok(Event::MarketAdded(rules))
@@ -112,18 +143,36 @@ impl Engine {
     }
 
     fn set_market_fees(&mut self, id: MarketId, maker_fee: Ppm, taker_fee: Ppm) -> Answer {
-        let market = self.market_mut(id)?;
-        check_fees(maker_fee, taker_fee)?;
-        market.rules.maker_fee = maker_fee;
-        market.rules.taker_fee = taker_fee;
-        Ok(Event::MarketRulesChanged(market.rules))
+        let Market { rules, book, .. } = self.market_mut(id)?;
+        let before = rules.fees;
+        let fees = MarketFees::new(maker_fee, taker_fee, before.paid_in());
+        fees.check_rates()?;
+        let rules = MarketRules { fees, ..*rules };
+        // Each resting buy order holds the fee of its trade, as it was when the order came.
+        let holds_change = fees.held_rate() != before.held_rate();
+        if holds_change && book.ladder(Side::Buy).best().is_some() {
+            return Err(AdminReason::OrdersHoldFee);
+        }
+        self.check_rounding(&rules)?;
+        self.market_mut(id)?.rules = rules;
+        Ok(Event::MarketRulesChanged(rules))
     }
 
     fn set_market_limits(&mut self, id: MarketId, limits: MarketLimits) -> Answer {
-        let market = self.market_mut(id)?;
-        check_limits(&market.rules, &limits)?;
-        market.rules.limits = limits;
-        Ok(Event::MarketRulesChanged(market.rules))
+        let before = self.market_mut(id)?.rules;
+        check_limits(&before, &limits)?;
+        let rules = MarketRules { limits, ..before };
+        self.check_rounding(&rules)?;
+        self.market_mut(id)?.rules = rules;
+        Ok(Event::MarketRulesChanged(rules))
+    }
+
+    /// Under rules 1 a fee may round to all of a lot.
+    fn check_rounding(&self, rules: &MarketRules) -> Result<(), AdminReason> {
+        match self.rules {
+            Rules::One => Ok(()),
+            Rules::Two => check_rounding(rules),
+        }
     }
 
     fn set_fee_tier(&mut self, tier: u8, fees: FeeTier) -> Answer {
@@ -133,10 +182,7 @@ impl Engine {
     }
 
     fn add_account(&mut self, spec: &AccountSpec) -> Answer {
-        let name_ok = !spec.name.is_empty()
-            && spec.name.len() <= ACCOUNT_NAME_BYTES_MAX
-            && spec.name.bytes().all(|b| (b' '..=b'~').contains(&b));
-        if !name_ok {
+        if !is_account_name(&spec.name) {
             return Err(AdminReason::NameInvalid);
         }
         if self.accounts.find_by_name(&spec.name).is_some() {
@@ -208,9 +254,7 @@ impl Engine {
         if !spec.user.is_valid() {
             return Err(AdminReason::NameInvalid);
         }
-        if spec.password_hash.is_empty() || spec.password_hash.len() > PASSWORD_HASH_BYTES_MAX {
-            return Err(AdminReason::OutOfRange);
-        }
+        check_password_hash(&spec.password_hash)?;
         // A drop copy only reads, so its disconnect must not cancel the account's orders.
         if spec.drop_copy && spec.cod_mode != CodMode::Off || spec.cod_window_ms > COD_WINDOW_MS_MAX {
             return Err(AdminReason::OutOfRange);
@@ -258,18 +302,7 @@ impl Engine {
         if self.accounts.get(spec.account).is_none() {
             return Err(AdminReason::UnknownAccount);
         }
-        let name_ok = !spec.key.is_empty()
-            && spec.key.len() <= KEY_BYTES_MAX
-            && spec.key.bytes().all(|b| b.is_ascii_alphanumeric());
-        if !name_ok {
-            return Err(AdminReason::NameInvalid);
-        }
-        let public_ok = spec.ed25519_public.is_empty() || spec.ed25519_public.len() == 32;
-        let addresses_ok = spec.addresses.len() <= KEY_ADDRESSES_MAX
-            && spec.addresses.iter().all(|address| address.len() <= KEY_ADDRESS_BYTES_MAX);
-        if !public_ok || spec.permissions > 0b111 || !addresses_ok {
-            return Err(AdminReason::OutOfRange);
-        }
+        check_key(spec)?;
         if self.keys.find(&spec.key).is_some() {
             return Err(AdminReason::NameTaken);
         }
@@ -322,11 +355,48 @@ impl Engine {
         Ok(self.funds_moved(funds, false))
     }
 
-    /// The checks that every payment passes.
+    /// Pays earned fees out. The payment is that of no account, and what is reported as available are the fees left.
+    fn withdraw_fees<S: Sink>(&mut self, funds: &FundsMove, sink: &mut S) -> Answer {
+        if self.rules < Rules::Two {
+            return Err(AdminReason::RulesTooOld);
+        }
+        if !funds.account.is_none() {
+            return Err(AdminReason::UnknownAccount);
+        }
+        let payment = self.amount(funds, true)?;
+        match self.references.check(funds.reference, &payment) {
+            Reference::Repeated => return Ok(self.fees_moved(funds, true)),
+            Reference::Conflict => return Err(AdminReason::ReferenceConflict),
+            Reference::Full => return Err(AdminReason::LimitReached),
+            Reference::New => {}
+        }
+        if self.fees(funds.asset) < funds.amount {
+            return Err(AdminReason::InsufficientFunds);
+        }
+        self.references.remember(funds.reference, payment);
+        self.accounts.withdraw_fees(funds.asset, funds.amount, sink);
+        Ok(self.fees_moved(funds, false))
+    }
+
+    fn fees(&self, asset: AssetId) -> Units {
+        self.accounts.asset(asset).map_or(Units(0), |book| book.fees)
+    }
+
+    fn fees_moved(&self, funds: &FundsMove, repeated: bool) -> Event {
+        let FundsMove { account, asset, amount, .. } = *funds;
+        Event::FundsMoved { account, asset, amount, available: self.fees(asset), repeated }
+    }
+
+    /// The checks that every payment of an account passes.
     fn payment(&self, funds: &FundsMove, withdrawal: bool) -> Result<Payment, AdminReason> {
         if self.accounts.get(funds.account).is_none() {
             return Err(AdminReason::UnknownAccount);
         }
+        self.amount(funds, withdrawal)
+    }
+
+    /// The checks that every payment passes.
+    fn amount(&self, funds: &FundsMove, withdrawal: bool) -> Result<Payment, AdminReason> {
         if self.accounts.asset(funds.asset).is_none() {
             return Err(AdminReason::UnknownAsset);
         }
@@ -359,9 +429,4 @@ impl Engine {
 
 fn check_tier_exists(tier: u8) -> Result<(), AdminReason> {
     if usize::from(tier) < FEE_TIERS { Ok(()) } else { Err(AdminReason::OutOfRange) }
-}
-
-fn check_throttle(throttle: Throttle) -> Result<(), AdminReason> {
-    let ok = throttle.orders_per_second <= THROTTLE_RATE_MAX && throttle.burst <= THROTTLE_BURST_MAX;
-    if ok { Ok(()) } else { Err(AdminReason::OutOfRange) }
 }

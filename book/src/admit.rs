@@ -5,7 +5,6 @@
 //! taking will do it, so that its hold covers it to the unit.
 
 use crate::accounts::{Account, Accounts};
-use crate::client_ids::FirstUse;
 use crate::command::{OrderKind, PlaceOrder, Side, StpMode, Tif};
 use crate::engine::{Engine, Market};
 use crate::ids::{AccountId, SessionId};
@@ -152,9 +151,9 @@ impl Engine {
     fn admit_market(&self, market: &Market, order: &PlaceOrder, qty: QtyLots) -> Result<Admitted, RejectReason> {
         let rules = &market.rules;
         admit_qty(rules, qty)?;
-        let limit = market_limit(market, order.side);
+        let limit = market_limit(self.rules, market, order.side);
         let found = self.probe(market, order, limit, Want::lots(qty))?;
-        if found.qty == qty && found.cost < rules.limits.notional_min {
+        if found.qty == qty && found.worth < rules.limits.notional_min {
             return Err(RejectReason::Notional);
         }
         let hold = match order.side {
@@ -175,7 +174,7 @@ impl Engine {
         if quote.0 == 0 || quote < rules.limits.notional_min {
             return Err(RejectReason::Notional);
         }
-        let limit = market_limit(market, order.side);
+        let limit = market_limit(self.rules, market, order.side);
         let found = self.probe(market, order, limit, Want::quote(quote))?;
         // Self-trade prevention takes quantity off the order too, so the order needs that much more.
         let qty = QtyLots(found.qty.0.checked_add(found.decremented.0).ok_or(RejectReason::QtyRange)?);
@@ -196,15 +195,6 @@ impl Engine {
     fn probe(&self, market: &Market, order: &PlaceOrder, limit: PriceTicks, want: Want) -> Result<Found, RejectReason> {
         let owner = Owner::new(&self.accounts, order.account, order.stp, order.stp_group);
         probe(&self.pool, market, &owner, order.side, limit, want, &self.accounts).ok_or(RejectReason::Notional)
-    }
-
-    /// The first use of the order's client key, when it was used before. `None` lets the command go on.
-    pub(crate) fn first_use(&mut self, stamp: Stamp, order: &PlaceOrder) -> Option<FirstUse> {
-        if order.client_key.is_none() {
-            return None;
-        }
-        self.client_ids.expire(stamp.ts);
-        self.client_ids.find(stamp.ts, order.account, order.client_key)
     }
 }
 
@@ -232,7 +222,8 @@ impl Want {
 struct Found {
     /// Lots that would trade.
     qty: QtyLots,
-    /// What they cost in all.
+    /// What they are worth in all, and what a buyer holds for them: the same, and its fee where fees are paid in quote.
+    worth: Units,
     cost: Units,
     /// Lots that self-trade prevention would take off without a trade.
     decremented: QtyLots,
@@ -257,7 +248,11 @@ fn probe(
     want: Want,
     accounts: &Accounts,
 ) -> Option<Found> {
-    let scale = market.rules.quote_per_tick_lot;
+    let rules = &market.rules;
+    let cost_of = |price, qty| match side {
+        Side::Buy => rules.hold_checked(Side::Buy, price, qty),
+        Side::Sell => rules.worth(price, qty),
+    };
     let ladder = market.book.ladder(side.opposite());
     let reach = ladder.key(limit);
     let mut found = Found::default();
@@ -277,14 +272,14 @@ fn probe(
             Treatment::CancelTaker | Treatment::CancelBoth => break,
             Treatment::Trade | Treatment::Decrement => {}
         }
-        let lot_cost = maker.price.notional(QtyLots(1), scale)?;
+        let lot_cost = cost_of(maker.price, QtyLots(1))?;
         let affordable = quote_left.map_or(u64::MAX, |left| left / lot_cost.0);
         let qty = maker.leaves.0.min(lots_left).min(affordable);
         if qty == 0 {
             found.used_up = true;
             break;
         }
-        let cost = maker.price.notional(QtyLots(qty), scale)?;
+        let cost = cost_of(maker.price, QtyLots(qty))?;
         lots_left -= qty;
         quote_left = quote_left.map(|left| left - cost.0);
         // A decrement uses quantity up without a trade, so nothing is paid.
@@ -293,6 +288,8 @@ fn probe(
         } else {
             found.qty.0 = found.qty.0.checked_add(qty)?;
             found.cost.0 = found.cost.0.checked_add(cost.0).filter(|&cost| cost <= UNITS_MAX)?;
+            // Never above the cost.
+            found.worth.0 += rules.worth(maker.price, QtyLots(qty))?.0;
         }
         if qty < maker.leaves.0 || lots_left == 0 || quote_left == Some(0) {
             found.used_up = true;
@@ -322,19 +319,18 @@ pub(crate) fn admit_limit_terms(
         return Err(RejectReason::QtyRange);
     }
     admit_qty(rules, QtyLots(total))?;
-    let notional = price.notional(leaves, rules.quote_per_tick_lot).ok_or(RejectReason::Notional)?;
+    rules.worth(price, leaves).ok_or(RejectReason::Notional)?;
     let is_measured = Rules::Two <= version || cum.0 == 0;
     if is_measured && is_below_notional(rules, price, QtyLots(total)) {
         return Err(RejectReason::Notional);
     }
-    let (low, high) = rules.price_band(market.tape.last_price);
+    // Before the band, whose reason comes after these.
+    let uncountable = if side == Side::Buy { RejectReason::Notional } else { RejectReason::QtyRange };
+    let hold = rules.hold_checked(side, price, leaves).ok_or(uncountable)?;
+    let (low, high) = rules.price_band(version, market.tape.last_price);
     if price < low || high < price {
         return Err(RejectReason::PriceBand);
     }
-    let hold = match side {
-        Side::Buy => notional,
-        Side::Sell => leaves.base_units(rules.base_per_lot).ok_or(RejectReason::QtyRange)?,
-    };
     assert!(0 < hold.0, "an order that may rest holds something");
     Ok(hold)
 }
@@ -347,7 +343,7 @@ pub(crate) fn admit_smaller(market: &Market, price: PriceTicks, total: QtyLots) 
 
 /// Whether so much is worth less than the market's minimum. What cannot be counted is worth more.
 fn is_below_notional(rules: &MarketRules, price: PriceTicks, qty: QtyLots) -> bool {
-    price.notional(qty, rules.quote_per_tick_lot).is_some_and(|notional| notional < rules.limits.notional_min)
+    rules.worth(price, qty).is_some_and(|notional| notional < rules.limits.notional_min)
 }
 
 fn admit_qty(rules: &MarketRules, qty: QtyLots) -> Result<(), RejectReason> {
@@ -356,8 +352,8 @@ fn admit_qty(rules: &MarketRules, qty: QtyLots) -> Result<(), RejectReason> {
 }
 
 /// The worst price of a market order: the end of the band around the reference price, or of all prices.
-fn market_limit(market: &Market, side: Side) -> PriceTicks {
-    let (low, high) = market.rules.price_band(market.tape.last_price);
+fn market_limit(version: Rules, market: &Market, side: Side) -> PriceTicks {
+    let (low, high) = market.rules.price_band(version, market.tape.last_price);
     assert!(0 < low.0 && low <= high, "a band allows a price");
     match side {
         Side::Buy => high,

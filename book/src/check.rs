@@ -101,6 +101,7 @@ mod tests {
     use crate::command::*;
     use crate::engine::Capacity;
     use crate::event::NoSink;
+    use crate::fees::MarketFees;
     use crate::ids::{AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
     use crate::slab::OrderTraits;
     use crate::units::{Ppm, PriceTicks, QtyLots, TsNs, Units};
@@ -124,8 +125,7 @@ mod tests {
             tick_e9: 1_000_000_000,
             lot_e8: 100_000_000,
             limits,
-            maker_fee: Ppm(0),
-            taker_fee: Ppm(0),
+            fees: MarketFees::NONE,
             status: MarketStatus::Trading,
         };
         vec![asset("USD"), asset("BTC"), Admin::AddMarket(market)]

@@ -4,18 +4,22 @@
 //! asset balances, no book is crossed, and each account holds exactly what its open orders need (see `verify`).
 
 use crate::accounts::Accounts;
+use crate::cl_ord_index::ClOrdIndex;
 use crate::client_ids::{ClientIds, References};
 use crate::command::{Command, FeeTier, Refuse};
 use crate::event::{CancelReason, Canceled, Event, Rejected, Sink};
 use crate::extent::Extent;
+use crate::fees::FEE_TIERS;
 use crate::hash_key::HashKey;
 use crate::ids::{AccountId, ClOrdId, ClientKey, MarketId, SessionId, Symbol};
-use crate::instrument::{FEE_TIERS, MarketRules};
+use crate::instrument::MarketRules;
 use crate::ladder::Levels;
 use crate::mutation::{Mutation, Planted};
-use crate::open_orders::{ClOrdIndex, OpenOrders};
+use crate::names::Names;
+use crate::open_orders::OpenOrders;
 use crate::order_book::{OrderBook, Pool};
 use crate::rules::Rules;
+use crate::run::Run;
 use crate::running_hash::{CheckState, Divergence, Hashing};
 use crate::session::{Keys, Sessions};
 use crate::slab::{Order, Orders};
@@ -38,11 +42,13 @@ pub struct Capacity {
     pub orders: usize,
     pub leaves: usize,
     pub markets: usize,
+    /// Names of orders, which are found fast up to about so many.
+    pub names: usize,
 }
 
 impl Default for Capacity {
     fn default() -> Self {
-        Self { orders: 1 << 16, leaves: 1 << 12, markets: 64 }
+        Self { orders: 1 << 16, leaves: 1 << 12, markets: 64, names: 1 << 12 }
     }
 }
 
@@ -82,13 +88,16 @@ pub struct Market {
 pub struct Engine {
     pub(crate) stamp: Stamp,
     pub(crate) rules: Rules,
+    pub(crate) run: Run,
     pub(crate) pool: Pool,
     pub(crate) markets: Vec<Market>,
     pub(crate) accounts: Accounts,
     pub(crate) sessions: Sessions,
     pub(crate) open: OpenOrders,
     pub(crate) index: ClOrdIndex,
+    /// Names that were taken under rules 1. Nothing is added under later rules.
     pub(crate) client_ids: ClientIds,
+    pub(crate) names: Names,
     pub(crate) references: References,
     pub(crate) keys: Keys,
     pub(crate) market_names: BTreeSet<Symbol>,
@@ -112,6 +121,7 @@ impl Engine {
         Self {
             stamp: Stamp { seq: Seq(0), ts: TsNs(0) },
             rules: Rules::One,
+            run: Run::default(),
             pool: Pool {
                 orders: Orders::with_capacity(capacity.orders),
                 levels: Levels::with_capacity(capacity.leaves),
@@ -122,6 +132,7 @@ impl Engine {
             open: OpenOrders::with_capacity(capacity.orders),
             index: ClOrdIndex::with_capacity(capacity.orders, key),
             client_ids: ClientIds::new(key),
+            names: Names::with_capacity(capacity.names, key),
             references: References::default(),
             keys: Keys::default(),
             market_names: BTreeSet::new(),
@@ -211,6 +222,11 @@ impl Engine {
         self.rules
     }
 
+    /// The present run of the node and the life of its streams.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
     pub fn market(&self, id: MarketId) -> Option<&Market> {
         if id.is_none() { None } else { self.markets.get(id.idx()) }
     }
@@ -226,6 +242,11 @@ impl Engine {
 
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    /// The names of orders, from rules 2 on.
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     pub fn keys(&self) -> &Keys {

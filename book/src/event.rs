@@ -11,6 +11,7 @@ use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, Sess
 use crate::instrument::{Asset, MarketRules};
 use crate::reject::{AdminReason, RejectReason};
 use crate::rules::RulesVersion;
+use crate::run::LifeTag;
 use crate::units::{FeeUnits, PriceTicks, QtyLots, Seq, Units};
 use bincode::{Decode, Encode};
 
@@ -113,6 +114,15 @@ pub enum Event {
     },
     /// The command has more to do than one command may, and the node continues it. The last event of its command.
     Unfinished(Rest),
+    ClientNamesMaxChanged {
+        max: u32,
+    },
+    /// A run has begun. With a new life, so many numbers are skipped from here on; otherwise none.
+    RunBegan {
+        life: u32,
+        tag: LifeTag,
+        skipped: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -174,8 +184,9 @@ pub struct FillSide {
     pub leaves: QtyLots,
     /// The quantity that is filled so far, this fill included.
     pub cum: QtyLots,
-    /// A fee is in units of what this side received: base for the buyer, quote for the seller. A rebate is negative: it
-    /// is a share of the other side's fee of the same trade, in the asset in which that side paid it.
+    /// A fee is in units of what this side received, base for the buyer and quote for the seller, or of quote where the
+    /// market's fees are paid in quote. A rebate is negative: it is a share of the other side's fee of the same trade,
+    /// in the asset in which that side paid it.
     pub fee: FeeUnits,
 }
 
@@ -352,6 +363,8 @@ pub enum TransferKind {
     Trade = 5,
     Fee = 6,
     Rebate = 7,
+    /// Earned fees that are paid out to the house.
+    FeeWithdrawal = 40,
 }
 
 /// A balanced posting: exactly `amount` leaves one account of the ledger and enters another one of the same asset.

@@ -26,11 +26,12 @@ impl HashKey {
         Self(fold(first ^ MIX, FACTOR), fold(second ^ MIX, FACTOR) | 1)
     }
 
-    /// The hash of two numbers: each is mixed in by a multiplication to 128 bits, whose halves are folded together.
+    /// The hash of two numbers: one multiplication to 128 bits of both, each hidden by its part of the key, whose
+    /// halves are folded together.
     #[inline]
     pub fn hash(self, first: u64, second: u64) -> u64 {
-        let Self(added, factor) = self.planted(Mutation::HashUnkeyed, |_| Self::default());
-        fold(fold(first ^ added, factor) ^ second, FACTOR)
+        let Self(hidden, factor) = self.planted(Mutation::HashUnkeyed, |_| Self::default());
+        fold(first ^ hidden, second ^ factor)
     }
 }
 

@@ -1,14 +1,16 @@
 //! Assets and markets: the rules of what can be traded, and of what a trade costs.
 //!
 //! Invariant: in every market each price times each quantity is a whole number of quote units. `MarketRules::new`
-//! refuses any other market, so that no amount of a trade is ever rounded. Only fees round, in favour of the house.
+//! refuses any other market, so that no amount of a trade is ever rounded. Only fees round (see `fees`).
 
-use crate::command::{FeeTier, MarketLimits, MarketSpec, MarketStatus, Side};
+use crate::command::{MarketLimits, MarketSpec, MarketStatus, Side};
+use crate::fees::{FeeAsset, MarketFees};
 use crate::ids::{AssetId, MarketId, Symbol};
 use crate::mutation::{Mutation, Planted};
 use crate::reject::AdminReason;
+use crate::rules::Rules;
 use crate::units::{
-    BaseUnitsPerLot, FeeUnits, PRICE_TICKS_MAX, Ppm, PriceTicks, QTY_LOTS_MAX, QtyLots, QuoteUnitsPerTickLot, TsNs,
+    BaseUnitsPerLot, PPM_ONE, PRICE_TICKS_MAX, Ppm, PriceTicks, QTY_LOTS_MAX, QtyLots, QuoteUnitsPerTickLot, TsNs,
     UNITS_MAX, Units,
 };
 use bincode::{Decode, Encode};
@@ -17,16 +19,12 @@ use bincode::{Decode, Encode};
 pub const ASSET_SCALE_MAX: u8 = 8;
 pub const ASSETS_MAX: u32 = 1 << 16;
 pub const MARKETS_MAX: u32 = 1 << 20;
-/// The largest fee or rebate of a market: a tenth of what is received.
-pub const FEE_PPM_MAX: i32 = 100_000;
-/// A fee tier may at most double a market's fee, and never turns a fee into a rebate.
-pub const FEE_SCALE_MAX: i32 = 2_000_000;
-pub const FEE_TIERS: usize = 16;
-/// One, in parts per million.
-const PPM_ONE: u64 = 1_000_000;
 /// The widest price band: a thousand times the reference price.
 const PRICE_BAND_MAX: i32 = 1_000_000_000;
-const _: () = assert!(FEE_PPM_MAX as u64 * FEE_SCALE_MAX as u64 / PPM_ONE <= PPM_ONE / 5, "a fee is at most a fifth");
+
+/// The smallest order of a market with fees is worth at least so many units of the asset in which they are paid. A fee
+/// is rounded up by less than one unit, so that rounding never takes more than a hundredth.
+pub const UNITS_WITH_FEE_MIN: u64 = 100;
 
 /// Prices on the wire count 1e-9 and quantities 1e-8.
 pub const PRICE_WIRE_SCALE: u32 = 9;
@@ -52,8 +50,7 @@ pub struct MarketRules {
     pub quote_per_tick_lot: QuoteUnitsPerTickLot,
     pub base_per_lot: BaseUnitsPerLot,
     pub limits: MarketLimits,
-    pub maker_fee: Ppm,
-    pub taker_fee: Ppm,
+    pub fees: MarketFees,
     pub status: MarketStatus,
 }
 
@@ -82,12 +79,11 @@ impl MarketRules {
             quote_per_tick_lot,
             base_per_lot,
             limits: spec.limits,
-            maker_fee: spec.maker_fee,
-            taker_fee: spec.taker_fee,
+            fees: spec.fees,
             status: spec.status,
         };
         check_limits(&rules, &spec.limits)?;
-        check_fees(spec.maker_fee, spec.taker_fee)?;
+        spec.fees.check_rates()?;
         assert!(0 < rules.base_per_lot.0 && 0 < rules.quote_per_tick_lot.0, "a lot is worth something on both sides");
         Ok(rules)
     }
@@ -101,14 +97,40 @@ impl MarketRules {
         }
     }
 
-    /// What `qty` of an order holds: quote units at its limit for a buy, base units for a sell. `None` for more than
-    /// can be counted, which admission refuses.
+    /// The asset in which an order of this side pays its fee.
+    #[inline]
+    pub fn fee_asset(&self, side: Side) -> AssetId {
+        match self.fees.paid_in() {
+            FeeAsset::Received => self.paid_in(side.opposite()),
+            FeeAsset::Quote => self.quote,
+        }
+    }
+
+    /// What `qty` of an order holds: quote units at its limit for a buy, with the fee where fees are paid in quote;
+    /// base units for a sell. `None` for more than can be counted, which admission refuses.
     #[inline]
     pub(crate) fn hold_checked(&self, side: Side, price: PriceTicks, qty: QtyLots) -> Option<Units> {
         match side {
-            Side::Buy => price.notional(qty, self.quote_per_tick_lot),
+            Side::Buy if self.fees.held_rate() == Ppm(0) => self.worth(price, qty),
+            Side::Buy => self.worth_with_fee(price, qty),
             Side::Sell => qty.base_units(self.base_per_lot),
         }
+    }
+
+    /// Price times quantity in quote units; `None` for more than can be counted.
+    #[inline]
+    pub(crate) fn worth(&self, price: PriceTicks, qty: QtyLots) -> Option<Units> {
+        price.notional(qty, self.quote_per_tick_lot)
+    }
+
+    /// The same with the fee of each lot, rounded up. Lot by lot, so that a part of an order always holds its part,
+    /// and the fee of a fill is at most what its lots hold.
+    fn worth_with_fee(&self, price: PriceTicks, qty: QtyLots) -> Option<Units> {
+        let lot = u128::from(self.worth(price, QtyLots(1))?.0);
+        let rate = u128::from(self.fees.held_rate().0.unsigned_abs());
+        let fee = (lot * rate).div_ceil(u128::from(PPM_ONE)).planted(Mutation::FeeNotHeld, |_| 0);
+        let worth = u64::try_from((lot + fee).checked_mul(u128::from(qty.0))?).ok()?;
+        (worth <= UNITS_MAX).then_some(Units(worth))
     }
 
     /// The same for an order that was admitted.
@@ -118,11 +140,15 @@ impl MarketRules {
     }
 
     /// The lowest and the highest price that the band around `reference` allows; every price when there is no band.
-    pub fn price_band(&self, reference: Option<PriceTicks>) -> (PriceTicks, PriceTicks) {
+    ///
+    /// From rules 2 on a band reaches at least a tick up and down: narrower ones would allow no price but the last.
+    pub fn price_band(&self, version: Rules, reference: Option<PriceTicks>) -> (PriceTicks, PriceTicks) {
         let all = (PriceTicks(1), PriceTicks(PRICE_TICKS_MAX));
         let (Some(reference), true) = (reference, self.limits.price_band.0 > 0) else { return all };
         let width = u128::from(reference.0) * self.limits.price_band.0.unsigned_abs() as u128 / u128::from(PPM_ONE);
         let width = u32::try_from(width).unwrap_or(PRICE_TICKS_MAX);
+        let width_min = u32::from(Rules::Two <= version).planted(Mutation::BandOfNothing, |_| 0);
+        let width = width.max(width_min);
         let (low, high) = (reference.0.saturating_sub(width).max(1), reference.0.saturating_add(width));
         assert!(low <= reference.0 && reference.0 <= high, "a band contains its reference");
         (PriceTicks(low), PriceTicks(high))
@@ -166,50 +192,19 @@ pub fn check_limits(rules: &MarketRules, limits: &MarketLimits) -> Result<(), Ad
     if qty_ok && band_ok && notional_ok && base_countable { Ok(()) } else { Err(AdminReason::OutOfRange) }
 }
 
-/// Whether both fees are in range and together not below zero.
-pub fn check_fees(maker: Ppm, taker: Ppm) -> Result<(), AdminReason> {
-    let in_range = |fee: Ppm| -FEE_PPM_MAX <= fee.0 && fee.0 <= FEE_PPM_MAX;
-    if !in_range(maker) || !in_range(taker) {
-        return Err(AdminReason::OutOfRange);
+/// Whether rounding takes at most a hundredth of the smallest trade: of a lot where fees are paid in base, of the
+/// smallest order where they are paid in quote, because the worth of a lot there depends on the price.
+pub fn check_rounding(rules: &MarketRules) -> Result<(), AdminReason> {
+    if rules.fees.maker() == Ppm(0) && rules.fees.taker() == Ppm(0) {
+        return Ok(());
     }
-    if maker.0 + taker.0 < 0 { Err(AdminReason::FeesNegative) } else { Ok(()) }
-}
-
-/// Whether there is such a tier and its scales are in range.
-pub fn check_fee_tier(tier: u8, fees: FeeTier) -> Result<(), AdminReason> {
-    let in_range = |scale: Ppm| 0 <= scale.0 && scale.0 <= FEE_SCALE_MAX;
-    let ok = usize::from(tier) < FEE_TIERS && in_range(fees.maker_scale) && in_range(fees.taker_scale);
-    if ok { Ok(()) } else { Err(AdminReason::OutOfRange) }
-}
-
-/// A market's fee for an account of a tier, rounded up. Rebates are the same for every tier.
-pub fn scaled_fee(fee: Ppm, scale: Ppm) -> Ppm {
-    if fee.0 <= 0 || scale.0 == PPM_ONE as i32 {
-        return fee;
-    }
-    let scaled = (fee.0 as u64 * scale.0 as u64).div_ceil(PPM_ONE);
-    assert!(scaled <= PPM_ONE / 5, "a tier at most doubles a fee of at most a tenth");
-    Ppm(scaled as i32)
-}
-
-/// `received * rate`, rounded in favour of the house: a fee up, a rebate down.
-///
-/// Never above `received`, because a rate is at most twice `FEE_PPM_MAX`: an account that was filled can always pay.
-pub fn fee_on(received: Units, rate: Ppm) -> FeeUnits {
-    let rate_abs = u64::from(rate.0.unsigned_abs());
-    let round_up = if rate.0 > 0 { PPM_ONE - 1 } else { 0 };
-    let amount = match received.0.checked_mul(rate_abs).and_then(|x| x.checked_add(round_up)) {
-        Some(product) => product / PPM_ONE,
-        // Above 1.8e13 units the product needs 128 bits; the division of 64 bits is five times faster.
-        None => {
-            let wide = (u128::from(received.0) * u128::from(rate_abs) + u128::from(round_up)) / u128::from(PPM_ONE);
-            u64::try_from(wide).expect("a fee is at most a fifth of an amount that fits")
-        }
-    };
-    let amount = amount.planted(Mutation::FeeTooHigh, |amount| amount + received.0);
-    assert!(amount <= received.0, "a fee is at most what was received");
-    let amount = i64::try_from(amount).expect("a fee is at most a fifth of UNITS_MAX");
-    FeeUnits(if rate.0 < 0 { -amount } else { amount })
+    let in_base = rules.fees.paid_in() == FeeAsset::Received;
+    let lot_is_fine = !in_base || UNITS_WITH_FEE_MIN <= rules.base_per_lot.0;
+    let smallest = u128::from(rules.limits.qty_min.0) * u128::from(rules.quote_per_tick_lot.0);
+    let smallest = smallest.max(u128::from(rules.limits.notional_min.0));
+    let order_is_fine = u128::from(UNITS_WITH_FEE_MIN) <= smallest;
+    let fine = (lot_is_fine && order_is_fine).planted(Mutation::FeeTakesLot, |_| true);
+    if fine { Ok(()) } else { Err(AdminReason::FeeRounds) }
 }
 
 /// Whether a command is refused as stale: it got its place in the log after its `valid_until`.

@@ -3,8 +3,9 @@
 //! Read in this order:
 //!
 //! - the words: `units`, `ids`, `reject`, `rules`, `command`, `event`, and their bytes, `codec`;
-//! - the state: `instrument`, `accounts`, `session`, `client_ids`, then orders: `slab`, `ladder`, `order_book`,
-//!   `open_orders`, `extent`, which says where the large arrays lie in memory, and `hash_key`;
+//! - the state: `instrument`, `fees`, `accounts`, `session`, `client_ids`, `names`, `segments`, `run`, then orders:
+//!   `slab`, `ladder`, `order_book`, `open_orders`, `cl_ord_index`, `extent`, which says where the large arrays lie in
+//!   memory, and `hash_key`;
 //! - the behaviour: `engine`, `phases`, `admit`, `orders`, `settle`, `mass`, `rights`, `administration`, and
 //!   `look_ahead`, which prefetches for them;
 //! - the proofs: `running_hash`, `check`, `state_hash`, `verify`, and the state as bytes, `snapshot`;
@@ -24,9 +25,14 @@ pub mod units;
 
 pub mod accounts;
 pub mod client_ids;
+pub mod fees;
 pub mod instrument;
+pub mod names;
+pub mod run;
+mod segments;
 pub mod session;
 
+pub mod cl_ord_index;
 pub mod extent;
 pub mod hash_key;
 pub mod ladder;

@@ -174,6 +174,8 @@ planted_faults! {
     OperatorsBlockLifted,
     /// The hash of client order ids has no key, so that a client can choose ids that all have one place.
     HashUnkeyed,
+    /// All entries of the index of client order ids move to a longer table within one command.
+    IndexMovedAtOnce,
     /// Under rules 2 an agent is the parent of an account.
     AgentIsParent,
     /// Under rules 2 a request for all open orders is answered by one part, and the rest is never reported.
@@ -182,4 +184,18 @@ planted_faults! {
     VisitedWithoutBound,
     /// Under rules 2 each part of a mass cancel begins with the oldest order again.
     PartsFromTheHead,
+    /// Under rules 2 a market is made whose fees can round to all of a lot.
+    FeeTakesLot,
+    /// A buyer holds nothing for the fee that it pays in quote.
+    FeeNotHeld,
+    /// A price band that rounds to nothing allows no price but the last.
+    BandOfNothing,
+    /// Under rules 2 names are remembered without a bound for all accounts together.
+    NamesWithoutBound,
+    /// Under rules 2 anybody learns whether an account has used a name.
+    NameShownToAll,
+    /// A new life of the streams gives numbers of orders again that clients have seen.
+    NumbersSaidTwice,
+    /// Under rules 2 the name of an order is free again when the order ends.
+    NameFreeAtEnd,
 }

@@ -13,13 +13,20 @@ use crate::admit::Owner;
 use crate::command::OrderRef;
 use crate::engine::{Engine, Market};
 use crate::event::{Event, Rested, Sink};
-use crate::ids::{AccountId, MarketId, SessionId};
+use crate::ids::{AccountId, ClientKey, MarketId, OrderId, SessionId};
 use crate::open_orders::Lists;
 use crate::order_book::{TakeEnd, Taker};
 use crate::reject::RejectReason;
 use crate::settle::{Refund, Settlement};
 use crate::slab::Order;
-use crate::units::{PriceTicks, QtyLots};
+use crate::units::{PriceTicks, QtyLots, Seq};
+
+/// An order that has a name, and the command that placed it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named {
+    pub order_id: OrderId,
+    pub seq: Seq,
+}
 
 /// An order that is about to take from the other side.
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +59,11 @@ impl Engine {
             sessions: &mut self.sessions,
             open: &mut self.open,
             index: &mut self.index,
+            names: &mut self.names,
+            now: self.stamp.ts,
             tiers: &self.fee_tiers,
             version: self.rules,
+            trade_ids_skipped: self.run.skipped,
             owner,
             taker_order: order,
             refund: incoming.refund,
@@ -100,7 +110,8 @@ impl Engine {
     #[inline]
     fn delist(&mut self, slot: u32) {
         let order = *self.pool.orders.get(slot);
-        self.lists().remove(slot, &order);
+        let now = self.stamp.ts;
+        self.lists().remove(slot, &order, now);
         self.markets[order.market.idx()].tape.count_closed();
     }
 
@@ -111,7 +122,18 @@ impl Engine {
             sessions: &mut self.sessions,
             open: &mut self.open,
             index: &mut self.index,
+            names: &mut self.names,
         }
+    }
+
+    /// The accepted order that has this name. A name of before rules 2 counts for as long as it was said to.
+    pub(crate) fn named(&self, account: AccountId, key: ClientKey) -> Option<Named> {
+        let now = self.stamp.ts;
+        if let Some(name) = self.names.find(now, account, key) {
+            return Some(Named { order_id: name.order_id, seq: name.seq });
+        }
+        let first = self.client_ids.find(now, account, key)?;
+        Some(Named { order_id: first.outcome.ok()?, seq: first.seq })
     }
 
     /// Finds an open order of this account. Another account's order is answered like one that does not exist.
@@ -127,8 +149,7 @@ impl Engine {
         } else if target.cl_ord_id.0 != 0 {
             self.index.find(&self.pool.orders, session, target.cl_ord_id)
         } else {
-            let first = self.client_ids.find(self.stamp.ts, account, target.client_key);
-            first.and_then(|f| f.outcome.ok()).and_then(|id| self.pool.orders.find(id))
+            self.named(account, target.client_key).and_then(|first| self.pool.orders.find(first.order_id))
         };
         let is_own = |slot: &u32| {
             let order = self.pool.orders.get(*slot);

@@ -117,4 +117,12 @@ pub enum AdminReason {
     FormatTooOld,
     #[error("the parent of an account is its master, and never an agent")]
     ParentKind,
+    #[error("the rules of this log do not have this yet: raise them with pinion admin rules raise")]
+    RulesTooOld,
+    #[error(
+        "the market's fees could round to more than a hundredth: a lot has less than 100 units of the base asset, or the smallest order is worth less than 100 units of the quote asset. Take the fees in quote, or set a larger lot, minimum quantity or minimum notional"
+    )]
+    FeeRounds,
+    #[error("buy orders rest in this market and hold the fee of their trade: cancel them before the fee changes")]
+    OrdersHoldFee,
 }

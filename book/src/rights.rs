@@ -35,7 +35,7 @@ impl Engine {
     fn may(&self, now: TsNs, actor: Actor, act: &Act) -> bool {
         match actor {
             Actor::Ops => true,
-            Actor::Node => matches!(act, Act::Admin(Admin::SetRules { .. })),
+            Actor::Node => matches!(act, Act::Admin(Admin::SetRules { .. } | Admin::BeginRun(_))),
             Actor::Key(id) => self.keys.get(id).is_some_and(|key| key.is_valid(now) && key.may(act)),
         }
     }

@@ -91,7 +91,9 @@ fn fold_event(hash: u64, event: &Event) -> u64 {
         Event::AssetAdded(asset) => [13, asset.id.0.into(), asset.scale.into(), 0],
         Event::MarketAdded(rules) => [14, rules.id.0.into(), rules.tick_e9, rules.lot_e8],
         Event::MarketStatusChanged { market, status } => [15 | tag(*status as u8), market.0.into(), 0, 0],
-        Event::MarketRulesChanged(rules) => [16, rules.id.0.into(), rules.maker_fee.0 as u64, rules.taker_fee.0 as u64],
+        Event::MarketRulesChanged(rules) => {
+            [16, rules.id.0.into(), rules.fees.maker().0 as u64, rules.fees.taker().0 as u64]
+        }
         Event::FeeTierChanged { tier } => [17, u64::from(*tier), 0, 0],
         Event::AccountAdded { account } => [18, account.0.into(), 0, 0],
         Event::AccountChanged { account, status, fee_tier, blocked } => {
@@ -110,6 +112,8 @@ fn fold_event(hash: u64, event: &Event) -> u64 {
         // 26 is a command that was skipped.
         Event::RulesChanged { version } => [27, version.0.into(), 0, 0],
         Event::Unfinished(rest) => [28, rest.at.0, rest.count.into(), 0],
+        Event::ClientNamesMaxChanged { max } => [29, u64::from(*max), 0, 0],
+        Event::RunBegan { life, tag, skipped } => [30, u64::from(*life), u64::from(tag.0), *skipped],
     };
     fold(hash, words)
 }

@@ -3,6 +3,7 @@
 
 use crate::command::{CodMode, CodScope, KeySpec, SessionSpec, Throttle};
 use crate::ids::{AccountId, ClOrdId, KeyId, SessionId, UserName};
+use crate::reject::AdminReason;
 use crate::units::TsNs;
 use bincode::{Decode, Encode};
 use std::collections::BTreeMap;
@@ -22,6 +23,32 @@ pub const THROTTLE_BURST_MAX: u32 = 10_000_000;
 pub const COD_WINDOW_MS_MAX: u32 = 3_600_000;
 
 const SECOND_NS: u64 = 1_000_000_000;
+
+/// Whether a throttle is in range.
+pub(crate) fn check_throttle(throttle: Throttle) -> Result<(), AdminReason> {
+    let ok = throttle.orders_per_second <= THROTTLE_RATE_MAX && throttle.burst <= THROTTLE_BURST_MAX;
+    if ok { Ok(()) } else { Err(AdminReason::OutOfRange) }
+}
+
+/// Whether the hash of a password can be one.
+pub(crate) fn check_password_hash(hash: &str) -> Result<(), AdminReason> {
+    let ok = !hash.is_empty() && hash.len() <= PASSWORD_HASH_BYTES_MAX;
+    if ok { Ok(()) } else { Err(AdminReason::OutOfRange) }
+}
+
+/// Whether a key has a valid name, and the rest of it is in range.
+pub(crate) fn check_key(spec: &KeySpec) -> Result<(), AdminReason> {
+    let name_ok =
+        !spec.key.is_empty() && spec.key.len() <= KEY_BYTES_MAX && spec.key.bytes().all(|b| b.is_ascii_alphanumeric());
+    if !name_ok {
+        return Err(AdminReason::NameInvalid);
+    }
+    let public_ok = spec.ed25519_public.is_empty() || spec.ed25519_public.len() == 32;
+    let addresses_ok = spec.addresses.len() <= KEY_ADDRESSES_MAX
+        && spec.addresses.iter().all(|address| address.len() <= KEY_ADDRESS_BYTES_MAX);
+    let ok = public_ok && spec.permissions <= 0b111 && addresses_ok;
+    if ok { Ok(()) } else { Err(AdminReason::OutOfRange) }
+}
 
 /// Whether a session may place orders, and who decided that it may not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]

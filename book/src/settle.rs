@@ -5,18 +5,21 @@
 
 use crate::accounts::{Accounts, FillMoney};
 use crate::admit::Owner;
+use crate::cl_ord_index::ClOrdIndex;
 use crate::command::{FeeTier, Side};
 use crate::engine::{Tape, canceled};
 use crate::event::{CancelReason, Event, Fill, FillSide, Reduced, Sink};
+use crate::fees::{FEE_TIERS, FeeAsset, fee_on, scaled_fee};
 use crate::ids::{AssetId, TradeId};
-use crate::instrument::{FEE_TIERS, MarketRules, fee_on, scaled_fee};
+use crate::instrument::MarketRules;
 use crate::mutation::{self, Mutation, Planted};
-use crate::open_orders::{ClOrdIndex, Lists, OpenOrders};
+use crate::names::Names;
+use crate::open_orders::{Lists, OpenOrders};
 use crate::order_book::{MatchHandler, Taker, Treatment};
 use crate::rules::Rules;
 use crate::session::Sessions;
 use crate::slab::Order;
-use crate::units::{FeeUnits, PriceTicks, QtyLots, Units};
+use crate::units::{FeeUnits, PriceTicks, QtyLots, TsNs, Units};
 
 /// What is released to a buyer that trades below its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +38,11 @@ pub(crate) struct Settlement<'a, S: Sink> {
     pub sessions: &'a mut Sessions,
     pub open: &'a mut OpenOrders,
     pub index: &'a mut ClOrdIndex,
+    pub names: &'a mut Names,
+    pub now: TsNs,
     pub tiers: &'a [FeeTier; FEE_TIERS],
     pub version: Rules,
+    pub trade_ids_skipped: u64,
     pub owner: Owner,
     /// The incoming order as it was before it took anything. Its present quantities are in `Taker`.
     pub taker_order: Order,
@@ -77,7 +83,7 @@ impl<S: Sink> MatchHandler for Settlement<'_, S> {
         let money = self.money(maker, taker.side, qty);
         let fees = self.fees(maker, taker.side, &money);
         self.sink.push(Event::Fill(Fill {
-            trade_id: TradeId(self.tape.trade_count),
+            trade_id: TradeId(self.trade_ids_skipped + self.tape.trade_count),
             market: maker.market,
             price: maker.price,
             qty,
@@ -86,14 +92,18 @@ impl<S: Sink> MatchHandler for Settlement<'_, S> {
             taker: fill_side(&self.taker_order, taker.leaves, taker.cum, fees.taker),
         }));
         self.accounts.exchange(&money, self.sink);
-        self.book_fees(maker, taker.side, fees);
-        let improved = taker.side == Side::Buy && self.refund == Refund::ToLimit && maker.price < taker.limit;
-        if improved {
-            let held = self.rules.hold(Side::Buy, taker.limit, qty);
-            let improvement = held.minus(money.quote_units, "a buyer pays at most what it holds at its limit");
-            let improvement = improvement.planted(Mutation::ImprovementKept, |_| Units(0));
-            let order = &self.taker_order;
-            self.accounts.release(order.account, self.rules.quote, improvement, order.id, self.sink);
+        match self.rules.fees.paid_in() {
+            FeeAsset::Received => {
+                self.book_fees(maker, taker.side, fees);
+                if taker.side == Side::Buy && self.refund == Refund::ToLimit && maker.price < taker.limit {
+                    self.release_surplus(maker, taker, qty, &money);
+                }
+            }
+            // A buyer pays its fee from what it held for it, which is available only after the release.
+            FeeAsset::Quote => {
+                self.release_surplus(maker, taker, qty, &money);
+                self.book_fees(maker, taker.side, fees);
+            }
         }
     }
 
@@ -130,6 +140,21 @@ impl<S: Sink> MatchHandler for Settlement<'_, S> {
 }
 
 impl<S: Sink> Settlement<'_, S> {
+    /// Releases what the buyer held for the lots of a fill and did not pay for them: its price improvement, and what it
+    /// held for the fee.
+    #[inline]
+    fn release_surplus(&mut self, maker: &Order, taker: &Taker, qty: QtyLots, money: &FillMoney) {
+        let (buyer, held_at) = match (taker.side, self.refund) {
+            (Side::Buy, Refund::ToLimit) => (&self.taker_order, taker.limit),
+            (Side::Buy, Refund::Nothing) => (&self.taker_order, maker.price),
+            (Side::Sell, _) => (maker, maker.price),
+        };
+        let held = self.rules.hold(Side::Buy, held_at, qty);
+        let surplus = held.minus(money.quote_units, "a buyer pays at most what it holds at its limit");
+        let surplus = surplus.planted(Mutation::ImprovementKept, |_| Units(0));
+        self.accounts.release(buyer.account, self.rules.quote, surplus, buyer.id, self.sink);
+    }
+
     #[inline]
     fn money(&self, maker: &Order, taker_side: Side, qty: QtyLots) -> FillMoney {
         let (buyer, seller) = match taker_side {
@@ -144,42 +169,48 @@ impl<S: Sink> Settlement<'_, S> {
             buyer_order: buyer.id,
             seller_order: seller.id,
             base_units: self.rules.hold(Side::Sell, maker.price, qty),
-            quote_units: self.rules.hold(Side::Buy, maker.price, qty),
+            quote_units: self
+                .rules
+                .worth(maker.price, qty)
+                .expect("admission computed the worth of at least this much"),
         }
     }
 
-    /// What the taker and what the maker received, in this order.
-    fn received(&self, taker_side: Side, money: &FillMoney) -> (Units, Units) {
-        match taker_side {
-            Side::Buy => (money.base_units, money.quote_units),
-            Side::Sell => (money.quote_units, money.base_units),
+    /// The amounts on which the taker and the maker pay fees, in this order.
+    #[inline]
+    fn charged_on(&self, taker_side: Side, money: &FillMoney) -> (Units, Units) {
+        match (self.rules.fees.paid_in(), taker_side) {
+            (FeeAsset::Quote, _) => (money.quote_units, money.quote_units),
+            (FeeAsset::Received, Side::Buy) => (money.base_units, money.quote_units),
+            (FeeAsset::Received, Side::Sell) => (money.quote_units, money.base_units),
         }
     }
 
     #[inline]
     fn fees(&self, maker: &Order, taker_side: Side, money: &FillMoney) -> Fees {
         let tier = |account| self.tiers[usize::from(self.accounts.at(account).fee_tier)];
-        let maker_rate = scaled_fee(self.rules.maker_fee, tier(maker.account).maker_scale);
-        let taker_rate = scaled_fee(self.rules.taker_fee, tier(self.taker_order.account).taker_scale);
-        let (taker_received, maker_received) = self.received(taker_side, money);
+        let fees = self.rules.fees;
+        let maker_rate = scaled_fee(fees, fees.maker(), tier(maker.account).maker_scale);
+        let taker_rate = scaled_fee(fees, fees.taker(), tier(self.taker_order.account).taker_scale);
+        let (taker_amount, maker_amount) = self.charged_on(taker_side, money);
         if maker_rate.0 < 0 {
-            let taker = fee_on(taker_received, taker_rate);
-            let share = fee_on(taker_received, maker_rate);
+            let taker = fee_on(taker_amount, taker_rate);
+            let share = fee_on(taker_amount, maker_rate);
             return Fees::new(FeeUnits(share.0.max(-taker.0)), taker);
         }
         if taker_rate.0 < 0 {
-            let maker = fee_on(maker_received, maker_rate);
-            let share = fee_on(maker_received, taker_rate);
+            let maker = fee_on(maker_amount, maker_rate);
+            let share = fee_on(maker_amount, taker_rate);
             return Fees::new(maker, FeeUnits(share.0.max(-maker.0)));
         }
-        Fees::new(fee_on(maker_received, maker_rate), fee_on(taker_received, taker_rate))
+        Fees::new(fee_on(maker_amount, maker_rate), fee_on(taker_amount, taker_rate))
     }
 
     /// Charges both fees before it pays a rebate, so that the fee of the same trade always covers it.
     #[inline]
     fn book_fees(&mut self, maker: &Order, taker_side: Side, fees: Fees) {
-        let taker_asset = self.rules.paid_in(taker_side.opposite());
-        let maker_asset = self.rules.paid_in(taker_side);
+        let taker_asset = self.rules.fee_asset(taker_side);
+        let maker_asset = self.rules.fee_asset(taker_side.opposite());
         let taker = self.taker_order;
         self.charge(&taker, taker_asset, fees.taker);
         self.charge(maker, maker_asset, fees.maker);
@@ -213,8 +244,9 @@ impl<S: Sink> Settlement<'_, S> {
             sessions: &mut *self.sessions,
             open: &mut *self.open,
             index: &mut *self.index,
+            names: &mut *self.names,
         };
-        lists.remove(slot, maker);
+        lists.remove(slot, maker, self.now);
     }
 }
 

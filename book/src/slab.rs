@@ -41,7 +41,7 @@ pub struct Order {
 
 const _: () = assert!(size_of::<Order>() == 64 && align_of::<Order>() == 64);
 
-/// Side, post-only, persistence and self-trade mode of an order, in one byte.
+/// Side, post-only, persistence and self-trade mode of an order, and whether `names` has its name, in one byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct OrderTraits(u8);
 
@@ -49,6 +49,8 @@ const TRAIT_SELL: u8 = 1;
 const TRAIT_POST_ONLY: u8 = 1 << 1;
 const TRAIT_PERSIST: u8 = 1 << 2;
 const TRAIT_STP_SHIFT: u32 = 3;
+const TRAIT_STP_MASK: u8 = 0b111;
+const TRAIT_NAMED: u8 = 1 << 6;
 
 impl OrderTraits {
     pub fn new(side: Side, post_only: bool, persist_on_disconnect: bool, stp: StpMode) -> Self {
@@ -78,7 +80,7 @@ impl OrderTraits {
     }
 
     pub fn stp(self) -> StpMode {
-        match self.0 >> TRAIT_STP_SHIFT {
+        match self.0 >> TRAIT_STP_SHIFT & TRAIT_STP_MASK {
             2 => StpMode::CancelTaker,
             3 => StpMode::CancelMaker,
             4 => StpMode::CancelBoth,
@@ -87,14 +89,25 @@ impl OrderTraits {
         }
     }
 
+    /// Whether the order took a name, which it has until it ends.
+    #[inline]
+    pub fn is_named(self) -> bool {
+        self.0 & TRAIT_NAMED != 0
+    }
+
+    pub(crate) fn set_named(&mut self) {
+        self.0 |= TRAIT_NAMED;
+    }
+
     pub fn bits(self) -> u8 {
         self.0
     }
 
     /// The traits that a snapshot stored as these bits; `None` for bits that no order has.
     pub(crate) fn of_bits(bits: u8) -> Option<Self> {
-        let stp = bits >> TRAIT_STP_SHIFT;
-        (StpMode::None as u8 <= stp && stp <= StpMode::Decrement as u8).then_some(Self(bits))
+        let stp = bits >> TRAIT_STP_SHIFT & TRAIT_STP_MASK;
+        let is_known = bits >> TRAIT_STP_SHIFT & !TRAIT_STP_MASK & !(TRAIT_NAMED >> TRAIT_STP_SHIFT) == 0;
+        (is_known && StpMode::None as u8 <= stp && stp <= StpMode::Decrement as u8).then_some(Self(bits))
     }
 }
 
@@ -240,6 +253,13 @@ impl Orders {
         assert!(self.slots[slot as usize].id.is_none(), "only empty slots are on the free list");
         self.slots[slot as usize].next = self.free_head;
         self.free_head = slot;
+    }
+
+    /// Leaves so many numbers out. They start again after the largest one.
+    pub(crate) fn skip_numbers(&mut self, count: u64) {
+        let last = self.number_last + count.planted(Mutation::NumbersSaidTwice, |_| 0);
+        self.number_last = if last <= ORDER_NUMBER_MAX { last } else { last - ORDER_NUMBER_MAX };
+        assert!(self.number_last <= ORDER_NUMBER_MAX, "a life skips fewer numbers than there are");
     }
 
     pub(crate) fn set_number_last(&mut self, number: u64) {

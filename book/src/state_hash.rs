@@ -6,7 +6,9 @@
 
 use crate::command::Side;
 use crate::engine::{Engine, Market};
+use crate::names::{CLIENT_NAMES_DEFAULT, Name};
 use crate::rules::Rules;
+use crate::run::Run;
 use crate::slab::Order;
 use std::fmt;
 
@@ -177,6 +179,21 @@ impl Engine {
         }
     }
 
+    /// Nothing in a state without names, with the bound that every state begins with, and without a recorded run.
+    fn walk_names_and_run(&self, walk: &mut Walk<'_>) {
+        if self.names.max() != CLIENT_NAMES_DEFAULT {
+            walk.number(u64::from(self.names.max()));
+        }
+        if self.run != Run::default() {
+            let Run { directory, may_lose, life, tag, skipped } = self.run;
+            for value in [directory, u64::from(may_lose), u64::from(life), u64::from(tag.0), skipped] {
+                walk.number(value);
+            }
+        }
+        let open = self.pool.orders.iter().filter_map(|(slot, _)| self.names.of_slot(slot));
+        open.chain(self.names.ended()).for_each(|name| walk_name(walk, name));
+    }
+
     fn walk_memories(&self, walk: &mut Walk<'_>) {
         for (remembered, first) in self.client_ids.iter() {
             walk.number(remembered.ts.0);
@@ -194,6 +211,7 @@ impl Engine {
             }
         }
         walk.number(u64::MAX);
+        self.walk_names_and_run(walk);
         for (key, payment) in self.references.iter() {
             walk.number(key.0 as u64);
             walk.number((key.0 >> 64) as u64);
@@ -203,6 +221,19 @@ impl Engine {
             walk.number(payment.amount.0);
         }
         walk.number(u64::MAX);
+    }
+}
+
+fn walk_name(walk: &mut Walk<'_>, name: &Name) {
+    for value in [
+        u64::from(name.account.0),
+        name.key.0 as u64,
+        (name.key.0 >> 64) as u64,
+        name.order_id.0,
+        name.seq.0,
+        name.ended().map_or(u64::MAX, |ended| ended.0),
+    ] {
+        walk.number(value);
     }
 }
 
@@ -218,8 +249,8 @@ fn walk_rules(walk: &mut Walk<'_>, market: &Market) {
         rules.limits.qty_max.0,
         rules.limits.notional_min.0,
         rules.limits.price_band.0 as u64,
-        rules.maker_fee.0 as u64,
-        rules.taker_fee.0 as u64,
+        rules.fees.maker().0 as u64,
+        rules.fees.taker_stored().0 as u64,
         rules.status as u64,
         market.tape.last_price.map_or(0, |p| u64::from(p.0)),
         market.tape.trade_count,

@@ -35,6 +35,9 @@ pub struct BaseUnitsPerLot(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Ppm(pub i32);
 
+/// One, in parts per million.
+pub(crate) const PPM_ONE: u64 = 1_000_000;
+
 /// A fee in units of the received asset. A negative one is a rebate: a share of the other side's fee, in the asset in
 /// which that side paid it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]

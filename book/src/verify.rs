@@ -8,7 +8,7 @@ use crate::engine::{Engine, Market};
 use crate::ids::{AccountId, AssetId, SessionId};
 use crate::ladder::leaf_of;
 use crate::slab::{NIL, Order};
-use crate::units::{QTY_LOTS_MAX, UNITS_MAX};
+use crate::units::{QTY_LOTS_MAX, TsNs, UNITS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The first inconsistency that the walk found, in words.
@@ -195,8 +195,39 @@ impl Engine {
         let with_outcome = self.client_ids.iter().filter(|(_, first)| first.is_some()).count();
         let outcomes = self.client_ids.outcome_count();
         ensure!(outcomes <= with_outcome, "{outcomes} client ids have an outcome, {with_outcome} of them an age");
+        self.verify_order_names()?;
         let references: BTreeSet<u128> = self.references.iter().map(|(key, _)| key.0).collect();
         ensure!(references.len() == self.references.len(), "a reference of a payment is booked twice");
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// Each named order has its name until it ends, and the lists of ended names have nothing else.
+    fn verify_order_names(&self) -> Result<(), Inconsistent> {
+        let mut count = 0;
+        let mut seen = BTreeSet::new();
+        for (slot, order) in self.pool.orders.iter() {
+            let name = self.names.of_slot(slot);
+            ensure!(name.is_some() == order.traits.is_named(), "slot {slot} has a name, or none, against its traits");
+            let Some(name) = name else { continue };
+            ensure!(name.order_id == order.id && name.account == order.account, "slot {slot} has another order's name");
+            ensure!(name.ended().is_none(), "the name of slot {slot} has ended");
+            ensure!(seen.insert((name.account, name.key.0)), "slot {slot} has a name that is taken");
+            count += 1;
+        }
+        let (mut last, mut ended_count) = (TsNs(0), 0);
+        for name in self.names.ended() {
+            let ended = name.ended();
+            ensure!(ended.is_some_and(|ended| last <= ended), "names are not in the order of their end");
+            ensure!(seen.insert((name.account, name.key.0)), "a name of account {} is taken twice", name.account.0);
+            let found = self.names.find(TsNs(0), name.account, name.key);
+            ensure!(found == Some(name), "a name of account {} is not found", name.account.0);
+            last = ended.unwrap_or(last);
+            ended_count += 1;
+        }
+        let len = self.names.len();
+        ensure!(count + ended_count == len, "{count} names are open, {ended_count} ended, {len} remembered");
         Ok(())
     }
 }

@@ -8,6 +8,7 @@
 use book::command::*;
 use book::engine::{Capacity, Engine};
 use book::event::NoSink;
+use book::fees::MarketFees;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, ORDER_SLOT_BITS, OrderId, SessionId, Symbol};
 use book::mutation::{Mutation, plant};
 use book::units::{Ppm, PriceTicks, QtyLots, Stamp, TsNs, Units};
@@ -127,7 +128,7 @@ fn said(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// An exchange with a market, two accounts and money.
 fn opened() -> Engine {
-    let mut engine = Engine::new(Capacity { orders: 1, leaves: 1, markets: 1 });
+    let mut engine = Engine::new(Capacity { orders: 1, leaves: 1, markets: 1, names: 1 });
     let limits =
         MarketLimits { qty_min: QtyLots(1), qty_max: QtyLots(1 << 40), notional_min: Units(0), price_band: Ppm(0) };
     let market = MarketSpec {
@@ -137,8 +138,7 @@ fn opened() -> Engine {
         tick_e9: 1_000_000_000,
         lot_e8: 100_000_000,
         limits,
-        maker_fee: Ppm(1_000),
-        taker_fee: Ppm(2_000),
+        fees: MarketFees::received(Ppm(1_000), Ppm(2_000)),
         status: MarketStatus::Trading,
     };
     apply(&mut engine, &admin(Admin::AddAsset { symbol: symbol("USD"), scale: 0 }));

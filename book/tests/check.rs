@@ -43,7 +43,7 @@ fn replay(engine: &mut Engine, log: &[(Stamp, Command)]) -> Option<Seq> {
 fn a_replay_agrees_with_every_check() {
     for profile in [Profile::Mixed, Profile::Governed, Profile::Maker, Profile::Crosses] {
         let log = checked_log(profile, 11);
-        let divergence = replay(&mut Engine::new(Capacity { orders: 1, leaves: 1, markets: 1 }), &log);
+        let divergence = replay(&mut Engine::new(Capacity { orders: 1, leaves: 1, markets: 1, names: 1 }), &log);
         assert_eq!(divergence, None, "{profile:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 use book::codec::{CodecError, PayloadVersion, RECORD_BYTES_MAX, decode, encode};
 use book::command::*;
+use book::fees::{FeeAsset, MarketFees};
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, OrderId, SessionId, Symbol, UserName};
 use book::reject::RejectReason;
 use book::rules::RulesVersion;
@@ -45,8 +46,7 @@ fn spec() -> MarketSpec {
         tick_e9: 10_000_000,
         lot_e8: 1_000,
         limits: limits(),
-        maker_fee: Ppm(-50),
-        taker_fee: Ppm(200),
+        fees: MarketFees::received(Ppm(-50), Ppm(200)),
         status: MarketStatus::Trading,
     }
 }
@@ -216,6 +216,7 @@ fn acts() -> Vec<Named> {
     let query = Query { session: SESSION, request: ID, account: ACCOUNT, market: MARKET, target: target() };
     let down = SessionDown { session: SESSION, cause: DownCause::Logout, continued: true };
     let rest = |of| Command::Continue(Rest { of, at: OrderId(300), count: 5 });
+    let in_quote = MarketSpec { fees: MarketFees::new(Ppm(-50), Ppm(200), FeeAsset::Quote), ..spec() };
     let opened = Opened { build: text("pinion 0.1.0 0123abc"), format: 2, wall: TS };
     vec![
         ("acted ops", acted(Actor::Ops, raise.clone())),
@@ -226,6 +227,9 @@ fn acts() -> Vec<Named> {
         ("continue session down", rest(Unfinished::SessionDown(down))),
         ("continue count", rest(Unfinished::Count(query))),
         ("continue tell", rest(Unfinished::Tell(query))),
+        ("withdraw fees", acted(Actor::Ops, Act::Admin(Admin::WithdrawFees(funds())))),
+        ("client names", acted(Actor::Ops, Act::Admin(Admin::SetClientNamesMax { max: 70_000 }))),
+        ("market in quote", acted(Actor::Ops, Act::Admin(Admin::AddMarket(in_quote)))),
     ]
 }
 

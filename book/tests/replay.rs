@@ -47,9 +47,10 @@ fn a_log_replays_to_the_live_hash() {
     for profile in ALL_PROFILES {
         let (log, hash) = live(profile, 3);
         // Other capacities, other keys of the hash tables and another sink: none of them is part of the state.
-        let small = Capacity { orders: 1, leaves: 1, markets: 1 };
+        let small = Capacity { orders: 1, leaves: 1, markets: 1, names: 1 };
         let mut with_ledger = Engine::keyed(small, HashKey::new(seed_of(profile), 9));
-        let mut without = Engine::keyed(Capacity { orders: 1 << 12, leaves: 1 << 8, markets: 2 }, HashKey::new(0, 0));
+        let mut without =
+            Engine::keyed(Capacity { orders: 1 << 12, leaves: 1 << 8, markets: 2, names: 1 }, HashKey::new(0, 0));
         let mut events: Vec<Event> = Vec::new();
         for (stamp, command) in stamps(&log) {
             events.clear();

@@ -289,7 +289,22 @@ fn a_parent_is_a_master(rules: u16) -> bool {
 
 type Outcome = fn(u16) -> bool;
 
-const OUTCOMES: [(&str, Outcome); 12] = [
+/// Whether a narrow band around a low price still allows its neighbours.
+fn a_band_reaches_a_tick(rules: u16) -> bool {
+    let mut house = house(rules);
+    let (qty_min, qty_max) = (QtyLots(1), QtyLots(100));
+    let limits = MarketLimits { qty_min, qty_max, notional_min: Units(0), price_band: Ppm(1_000) };
+    house.admin(Admin::SetMarketLimits { market: MARKET, limits });
+    rests(&mut house, Side::Sell, 10, 1);
+    house.place(TAKER, Side::Buy, 10, 1, Tif::Ioc, StpMode::None);
+    let refused_at =
+        |house: &mut House, price| refused(&house.place(MAKER, Side::Sell, price, 1, Tif::Gtc, StpMode::None));
+    assert_eq!(refused_at(&mut house, 12), Some(RejectReason::PriceBand));
+    refused_at(&mut house, 11).is_none() && refused_at(&mut house, 9).is_none()
+}
+
+const OUTCOMES: [(&str, Outcome); 13] = [
+    ("BandOfNothing", a_band_reaches_a_tick),
     ("ForeignAmended", only_own_orders_are_amended),
     ("AmendedUnmeasured", amendments_pass_the_minima),
     ("HaltKeepsOrders", a_halt_lets_out),

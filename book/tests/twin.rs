@@ -37,7 +37,7 @@ struct Touched {
 impl Pair {
     fn new() -> Self {
         // Small on purpose: growth of every table is part of the test.
-        let engine = Engine::new(Capacity { orders: 1, leaves: 1, markets: 1 });
+        let engine = Engine::new(Capacity { orders: 1, leaves: 1, markets: 1, names: 1 });
         let (twin, ledger) = (Twin::default(), Ledger::default());
         Self { engine, twin, ledger, seq: Seq(0), fill_count: 0, reasons: HashSet::new() }
     }

@@ -71,6 +71,11 @@ fn payment(reference: u128) -> FundsMove {
 
 fn whole() -> House {
     let mut house = House::new();
+    // Under rules 2 a market of such lots has no fees, but one that has them keeps them.
+    house.admin(Admin::SetMarketFees { market: MarketId(1), maker_fee: Ppm(1_000), taker_fee: Ppm(20_000) });
+    let limits =
+        MarketLimits { qty_min: QtyLots(2), qty_max: QtyLots(500), notional_min: Units(3), price_band: Ppm(600_000) };
+    house.admin(Admin::SetMarketLimits { market: MarketId(1), limits });
     house.admin(Admin::SetRules { version: RulesVersion(2) });
     house.admin(Admin::AddAsset { symbol: Symbol::new("ETH").expect("three letters"), scale: 3 });
     add_people(&mut house);
@@ -79,11 +84,8 @@ fn whole() -> House {
     house.admin(Admin::RevokeKey { key: "GONE".to_owned() });
     let tier = FeeTier { maker_scale: Ppm(500_000), taker_scale: Ppm(2_000_000) };
     house.admin(Admin::SetFeeTier { tier: 2, fees: tier });
-    house.admin(Admin::SetMarketFees { market: MarketId(1), maker_fee: Ppm(1_000), taker_fee: Ppm(20_000) });
+    house.admin(Admin::SetClientNamesMax { max: 70 });
     trade(&mut house);
-    let limits =
-        MarketLimits { qty_min: QtyLots(2), qty_max: QtyLots(500), notional_min: Units(3), price_band: Ppm(600_000) };
-    house.admin(Admin::SetMarketLimits { market: MarketId(1), limits });
     house.admin(Admin::SetMarketStatus { market: MarketId(1), status: MarketStatus::PostOnly });
     house.admin(Admin::SetSessionBlock { session: SessionId(4), blocked: true });
     house.admin(Admin::SetAccountStatus { account: MASTER, status: AccountStatus::Suspended });
@@ -146,7 +148,7 @@ fn save(engine: &Engine) -> Vec<(book::snapshot::Section, Vec<u8>)> {
 }
 
 fn load(pieces: &[(book::snapshot::Section, Vec<u8>)]) -> Engine {
-    let mut loader = Loader::new(Engine::new(Capacity { orders: 1, leaves: 1, markets: 1 }));
+    let mut loader = Loader::new(Engine::new(Capacity { orders: 1, leaves: 1, markets: 1, names: 1 }));
     let taken: Result<(), SnapshotError> = pieces.iter().try_for_each(|(section, piece)| loader.take(*section, piece));
     taken.and_then(|()| loader.finish()).expect("what was saved loads")
 }
@@ -323,8 +325,8 @@ fn market_is_set(market: &book::engine::Market) -> [bool; 10] {
         qty_max.0 != 1_000_000,
         notional_min.0 != 0,
         price_band.0 != 0,
-        market.rules.maker_fee.0 != 0,
-        market.rules.taker_fee.0 != 0,
+        market.rules.fees.maker().0 != 0,
+        market.rules.fees.taker().0 != 0,
         market.rules.status != MarketStatus::Trading,
     ]
 }

@@ -2,5 +2,6 @@
 
 pub mod engine_loop;
 pub mod events;
+pub mod next_run;
 pub mod opening;
 pub mod run;

@@ -266,7 +266,7 @@ mod tests {
     use wal::units::{ChainHash, Lsn, NodeId, Tail, Timeline};
 
     fn engine() -> Engine {
-        Engine::new(Capacity { orders: 16, leaves: 16, markets: 1 })
+        Engine::new(Capacity { orders: 16, leaves: 16, markets: 1, names: 1 })
     }
 
     /// Writes the state after one command under a header with this sequence and hash, and loads it again.

@@ -22,6 +22,7 @@ pub mod wiring;
 
 use crate::config::{Config, JournalSyncMode};
 use crate::engine::engine_loop::{self, EngineLoop, Release};
+use crate::engine::next_run::next_run;
 use crate::engine::opening::Opening;
 use crate::faults::fault::JournalFault;
 use crate::gateway::market_data::MarketLimits;
@@ -32,7 +33,7 @@ use crate::host::clock::Clock;
 use crate::host::descriptors::Descriptors;
 use crate::host::listen;
 use crate::host::pages;
-use crate::host::random::hash_key;
+use crate::host::random::{drawn, hash_key};
 use crate::host::threads::leave_cores;
 use crate::ops::OpsHandles;
 use crate::replica::crash_guard;
@@ -49,6 +50,7 @@ use crate::store_writer::{StoreWriter, flush_bytes};
 use api::binary::session::SessionLimits;
 use book::engine::{Capacity, Engine};
 use book::hash_key::HashKey;
+use book::run::RunSpec;
 use error::StartError;
 use followers::{Common, Followers, Loops, shadow_wiring};
 use pinned::{JournalParts, PinnedThreads};
@@ -134,7 +136,7 @@ pub fn start(config: &Config, observe: impl FnOnce(&Engine)) -> Result<Node, Sta
 pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine)) -> Result<Node, StartError> {
     let addresses = Addresses { orders: local(&claim.orders)?, market: local(&claim.market)? };
     let Opened { directory, store, quarantine, capacity, shadow_key, restored } = open_state(config, claim.directory)?;
-    let Restored { engine, translator, streams, feed, log, snapshot, continuations } = restored;
+    let Restored { engine, translator, streams, mut feed, log, snapshot, continuations } = restored;
     let state_hash = engine.state_hash();
     observe(&engine);
     let journal = JournalParts::open(config, &directory, log.position, claim.fault)?;
@@ -149,7 +151,12 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
 
     let head_config = config.journal.head(directory.identity().timeline, directory.identity().geometry);
     let (mark, durable) = (directory.mark()?, readers.durable.clone());
-    let settings = settings(config, &claim.fault, directory.identity().format, &common.clock);
+    let run = run_of_start(config, &engine, &directory, &quarantine)?;
+    if let Some(tag) = run.life {
+        feed.begin_life(engine.run().life + 1, tag.numbers_skipped());
+    }
+    let format = directory.identity().format;
+    let settings = settings(config, &claim.fault, (format, run), &common.clock);
     let (flush_bytes, figures_of) = (flush_bytes(&head_config), Arc::downgrade(&store));
     let newest = snapshot.as_ref().map_or(directory.identity().seq_base, |header| header.tail.seq);
     let loops = Loops {
@@ -167,7 +174,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     };
     let followers = Followers::spawn(loops, common.clone())?;
 
-    let gateway_state = GatewayState::of(&engine, &translator, streams);
+    let gateway_state = GatewayState::of(&engine, &translator, streams, run);
     let pinned = PinnedThreads {
         gateway_state,
         gateway_wiring: rings.gateway,
@@ -264,11 +271,40 @@ impl Node {
     }
 }
 
-fn settings(config: &Config, fault: &JournalFault, format: u32, clock: &Clock) -> engine_loop::Settings {
+/// The run that this start begins. A new life of the streams is worth a warning: clients have to log in to it.
+fn run_of_start(
+    config: &Config,
+    engine: &Engine,
+    directory: &Directory,
+    quarantine: &Quarantine,
+) -> Result<RunSpec, StartError> {
+    let may_lose = config.journal.sync == JournalSyncMode::Interval;
+    if may_lose {
+        let interval_us = config.journal.interval.as_micros() as u64;
+        tracing::warn!(interval_us, "answers leave before they are durable: a crash can lose those of one interval");
+    }
+    let run = next_run(engine, directory, quarantine, may_lose, drawn()?);
+    if let Some(tag) = run.life {
+        let life = engine.run().life + 1;
+        tracing::warn!(
+            life,
+            tag = tag.0,
+            "clients may have seen numbers that this log does not have: new life of all streams"
+        );
+    }
+    Ok(run)
+}
+
+fn settings(
+    config: &Config,
+    fault: &JournalFault,
+    (format, run): (u32, RunSpec),
+    clock: &Clock,
+) -> engine_loop::Settings {
     engine_loop::Settings {
         release: release(config.journal.sync, config.journal.interval, fault),
         check_every: config.shadow.check_every_commands,
-        opening: Opening { format, build: format!("pinion {VERSION} {COMMIT}"), wall: clock.wall_at_start() },
+        opening: Opening { format, build: format!("pinion {VERSION} {COMMIT}"), wall: clock.wall_at_start(), run },
     }
 }
 

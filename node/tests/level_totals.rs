@@ -14,6 +14,7 @@ use api::decimal::{PriceE9, QtyE8};
 use api::instruments::WIRE_AMOUNT_MAX;
 use book::command::{Admin, MarketLimits, MarketSpec, MarketStatus, Side};
 use book::event::Event;
+use book::fees::MarketFees;
 use book::ids::{AssetId, ClOrdId, MarketId, Symbol};
 use book::units::{Ppm, QtyLots, Units};
 use common::{NodeDir, ONE, PATIENCE, RunningNode, next};
@@ -42,8 +43,7 @@ fn add_market(running: &RunningNode) -> MarketId {
         tick_e9: PRICE.0.unsigned_abs(),
         lot_e8: ONE.unsigned_abs(),
         limits,
-        maker_fee: Ppm(0),
-        taker_fee: Ppm(0),
+        fees: MarketFees::NONE,
         status: MarketStatus::Trading,
     };
     match running.admin(Admin::AddMarket(spec))[..] {

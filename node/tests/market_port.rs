@@ -9,6 +9,7 @@ use api::binary::soup::PacketKind;
 use api::binary::stream::SessionSeq;
 use book::command::{Admin, Command, MarketLimits, MarketSpec, MarketStatus};
 use book::engine::{Capacity, Engine};
+use book::fees::MarketFees;
 use book::ids::{AssetId, MarketId, Symbol};
 use book::units::{Ppm, QtyLots, Seq, Stamp, TsNs, Units};
 use common::raw::login_packet;
@@ -188,8 +189,7 @@ fn act(seq: u64) -> Admin {
             tick_e9: 1_000_000_000,
             lot_e8: 100_000_000,
             limits: MarketLimits { qty_min: limits.0, qty_max: limits.1, notional_min: Units(0), price_band: Ppm(0) },
-            maker_fee: Ppm(0),
-            taker_fee: Ppm(0),
+            fees: MarketFees::NONE,
             status: MarketStatus::Trading,
         }),
         4 => Admin::SetMarketStatus { market, status: MarketStatus::Halt },

@@ -215,16 +215,16 @@ fn the_log_verbs_dump_count_and_verify() {
     // The live engine writes its checks at any place.
     dumped.retain(|line| line["command"] != "check");
     let commands: Vec<&str> = dumped.iter().filter_map(|line| line["command"].as_str()).collect();
-    let own = ["opened", "set_rules"];
+    let own = ["opened", "set_rules", "begin_run"];
     let expected =
         ["add_asset", "add_asset", "add_market", "add_account", "deposit", "deposit", "add_session", "place", "query"];
-    assert_eq!(commands[..11], [&own[..], &expected].concat());
-    let place = &dumped[9];
+    assert_eq!(commands[..12], [&own[..], &expected].concat());
+    let place = &dumped[10];
     assert_eq!((&place["price_ticks"], &place["qty_lots"]), (&14.into(), &4.into()));
-    assert!(dumped[8].get("password_hash").is_none());
+    assert!(dumped[9].get("password_hash").is_none());
     assert_eq!(log("dump", &["--client-ids"]), "12\n");
     let seq = place["seq"].to_string();
-    assert_eq!(json_lines(&log("dump", &["--json", "--from", &seq, "--to", &seq])), dumped[9..10]);
+    assert_eq!(json_lines(&log("dump", &["--json", "--from", &seq, "--to", &seq])), dumped[10..11]);
     assert_eq!(json_lines(&log("tail", &["--json", "-n", "2"])), newest);
 
     let verified = &json_lines(&log("verify", &["--json"]))[0];

@@ -17,7 +17,8 @@ use book::units::{PriceTicks, QtyLots, Seq, Stamp, TsNs};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{I64, U16, U32, U64};
 
-/// Identifies one event permanently: the log sequence of its command, then the index among the command's events.
+/// Identifies one event permanently: the log sequence of its command, with the numbers that lives of the streams have
+/// skipped, then the index among the command's events.
 ///
 /// ```text
 /// 63              16 15       0
@@ -48,7 +49,7 @@ impl ExecId {
         Self(id)
     }
 
-    /// The log sequence of the command.
+    /// The log sequence of the command, with the numbers that were skipped before it.
     pub fn seq(self) -> Seq {
         Seq(self.0 >> EXEC_EVENT_BITS)
     }
@@ -62,8 +63,9 @@ pub struct ExecIds {
 }
 
 impl ExecIds {
-    pub fn of_command(seq: Seq) -> Self {
-        Self { seq, next_idx: 0 }
+    /// `skipped` are the numbers that lives of the streams have skipped so far (`book::run`).
+    pub fn of_command(seq: Seq, skipped: u64) -> Self {
+        Self { seq: Seq(seq.0 + skipped), next_idx: 0 }
     }
 
     /// The id of the next event; `None` for a transfer. Call it for every event of the command, in order.
@@ -98,7 +100,7 @@ pub fn answers(
     context: &EncodeContext,
     out: &mut impl FnMut(SessionId, &[u8]),
 ) {
-    assert!(context.exec_id.seq() == context.stamp.seq, "an event is identified by the command that caused it");
+    assert!(context.stamp.seq <= context.exec_id.seq(), "an event is identified by the command that caused it");
     let encoder = Encoder { instruments, context };
     match event {
         Event::Accepted(e) => send(e.session, || encoder.accepted(e), out),
@@ -216,7 +218,7 @@ impl Encoder<'_> {
     fn executed(&self, e: &Fill, own: &FillSide, liquidity: u8) -> OrderExecuted {
         let instrument = self.instruments.at(e.market);
         let side = if liquidity == LIQUIDITY_TAKER { e.taker_side } else { e.taker_side.opposite() };
-        let fee_asset = fee_asset(&instrument.rules, e, own, side);
+        let fee_asset = fee_asset(&instrument.rules, own, side);
         let asset = if fee_asset == instrument.rules.base { &instrument.base } else { &instrument.quote };
         OrderExecuted {
             cl_ord_id: U64::new(own.cl_ord_id.0),
@@ -415,11 +417,10 @@ struct ReplacedTerms {
     kept_priority: bool,
 }
 
-/// A fee is charged in the asset that this side received. A rebate is paid out of the taker's fee, in the asset that
-/// the taker received.
-fn fee_asset(rules: &MarketRules, fill: &Fill, own: &FillSide, own_side: Side) -> AssetId {
-    let payer_side = if own.fee.0 < 0 { fill.taker_side } else { own_side };
-    rules.paid_in(payer_side.opposite())
+/// A rebate is paid out of the other side's fee, in the asset in which that side pays.
+fn fee_asset(rules: &MarketRules, own: &FillSide, own_side: Side) -> AssetId {
+    let payer_side = if own.fee.0 < 0 { own_side.opposite() } else { own_side };
+    rules.fee_asset(payer_side)
 }
 
 fn open_status(cum: QtyLots) -> u8 {

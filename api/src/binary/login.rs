@@ -8,6 +8,9 @@
 //! aligned) and read with spaces on either side, because implementations differ.
 
 use crate::binary::stream::SessionSeq;
+use book::ids::SessionId;
+use book::run::{LIFE_TAGS, Run};
+use book::session::SESSIONS_MAX;
 use thiserror::Error;
 
 pub const USER_BYTES: usize = 6;
@@ -33,11 +36,23 @@ impl SessionName {
     /// Market data: the best levels, conflated, numbered for this connection alone.
     pub const TOP: Self = Self(*b"TOP       ");
 
-    /// The stream of an order-entry session: `PIN` and seven digits.
-    pub fn of_session(session: book::ids::SessionId) -> Self {
-        const { assert!(book::session::SESSIONS_MAX < 10_000_000) };
-        let mut name = *b"PIN0000000";
-        write_digits(u64::from(session.0), b'0', &mut name[3..]);
+    /// The stream of an order-entry session: in its first life `PIN` and seven digits; in every later one `L`, four
+    /// letters and digits for the life, and five digits.
+    pub fn of_session(session: SessionId, run: &Run) -> Self {
+        const { assert!(SESSIONS_MAX < 100_000 && LIFE_TAGS < 36 * 36 * 36 * 36) };
+        let number = u64::from(session.0);
+        if run.life == 0 {
+            let mut name = *b"PIN0000000";
+            write_digits(number, b'0', &mut name[3..]);
+            return Self(name);
+        }
+        let mut name = *b"L000000000";
+        let mut tag = run.tag.0;
+        for place in name[1..5].iter_mut().rev() {
+            *place = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"[(tag % 36) as usize];
+            tag /= 36;
+        }
+        write_digits(number, b'0', &mut name[5..]);
         Self(name)
     }
 

@@ -16,6 +16,7 @@ use book::command::{AccountKind, AccountSpec, Admin, CodMode, CodScope, Command,
 use book::command::{MarketStatus, MassScope, SessionSpec, Side, Throttle};
 use book::engine::{Capacity, Engine};
 use book::event::Event;
+use book::fees::MarketFees;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
 use book::units::{Ppm, QtyLots, Seq, Stamp, TsNs, Units};
 use zerocopy::IntoBytes;
@@ -37,7 +38,7 @@ pub(crate) struct Exchange {
 impl Exchange {
     pub(crate) fn new() -> Self {
         Self {
-            engine: Engine::new(Capacity { orders: 1 << 10, leaves: 1 << 8, markets: 4 }),
+            engine: Engine::new(Capacity { orders: 1 << 10, leaves: 1 << 8, markets: 4, names: 1 }),
             instruments: Instruments::default(),
             feed: FeedEncoder::default(),
             seq: 0,
@@ -52,7 +53,7 @@ impl Exchange {
         let stamp = Stamp { seq: Seq(self.seq), ts: TsNs(START + self.seq * 1_000) };
         self.events.clear();
         self.engine.apply(stamp, command, &mut self.events);
-        let mut ids = ExecIds::of_command(stamp.seq);
+        let mut ids = ExecIds::of_command(stamp.seq, 0);
         for event in &self.events {
             self.instruments.apply(event);
             let Some(exec_id) = ids.next(event) else { continue };
@@ -103,8 +104,7 @@ pub(crate) fn exchange() -> Exchange {
             notional_min: Units(0),
             price_band: Ppm(0),
         },
-        maker_fee: Ppm(-50),
-        taker_fee: Ppm(200),
+        fees: MarketFees::received(Ppm(-50), Ppm(200)),
         status: MarketStatus::Trading,
     }));
     for account in 1..=2 {

@@ -87,7 +87,7 @@ fn run(args: &Args) -> Result<()> {
 fn fill(orders: u32, balances: u32, markets: u32) -> Result<(Vec<Stage>, u64)> {
     let empty = resident_bytes();
     // No capacity is reserved, so that the resident bytes are those to which the arrays grow on their own.
-    let mut exchange = Exchange::<false>::new(Capacity { orders: 0, leaves: 0, markets: 0 });
+    let mut exchange = Exchange::<false>::new(Capacity { orders: 0, leaves: 0, markets: 0, names: 1 });
     let mut stages: Vec<Stage> = Vec::new();
     let mut stage = |thing, count: u32| {
         let resident = resident_bytes();

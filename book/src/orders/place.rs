@@ -8,8 +8,10 @@ use crate::engine::{Engine, canceled};
 use crate::event::{Accepted, CancelReason, Event, Rejected, Repeated, Sink};
 use crate::ids::OrderId;
 use crate::mutation::{Mutation, Planted};
+use crate::names::Name;
 use crate::order_book::TakeEnd;
 use crate::reject::RejectReason;
+use crate::rules::Rules;
 use crate::settle::Refund;
 use crate::slab::{NIL, Order, OrderTraits};
 use crate::units::{QtyLots, Stamp, Units};
@@ -30,22 +32,31 @@ impl Engine {
             return;
         }
         let outcome = self.place_or_reject(stamp, order, sink);
-        if !order.client_key.is_none() && outcome != Err(RejectReason::ClientIdMemoryFull) {
+        let remembers_refusals = self.rules < Rules::Two && outcome != Err(RejectReason::ClientIdMemoryFull);
+        if !order.client_key.is_none() && remembers_refusals {
             let first = FirstUse { ts: stamp.ts, seq: stamp.seq, outcome };
             self.client_ids.remember(order.account, order.client_key, first);
         }
     }
 
-    /// Answers with the first outcome when the client has used this client key before.
+    /// Answers with the first outcome when the order has a name that is taken. From rules 2 on only who may act for the
+    /// account learns of it.
     pub(super) fn answer_repeat<S: Sink>(&mut self, stamp: Stamp, order: &PlaceOrder, sink: &mut S) -> bool {
-        let Some(first) = self.first_use(stamp, order) else { return false };
-        sink.push(Event::Repeated(Repeated {
-            account: order.account,
-            market: order.market,
-            client_key: order.client_key,
-            seq_first: first.seq,
-            outcome: first.outcome,
-        }));
+        if order.client_key.is_none() {
+            return false;
+        }
+        self.client_ids.expire(stamp.ts);
+        let (seq_first, outcome) = if self.rules < Rules::Two {
+            let Some(first) = self.client_ids.find(stamp.ts, order.account, order.client_key) else { return false };
+            (first.seq, first.outcome)
+        } else {
+            let may_ask =
+                self.authorise(order.session, order.account).is_ok().planted(Mutation::NameShownToAll, |_| true);
+            let Some(first) = self.named(order.account, order.client_key).filter(|_| may_ask) else { return false };
+            (first.seq, Ok(first.order_id))
+        };
+        let PlaceOrder { account, market, client_key, .. } = *order;
+        sink.push(Event::Repeated(Repeated { account, market, client_key, seq_first, outcome }));
         true
     }
 
@@ -55,11 +66,8 @@ impl Engine {
         order: &PlaceOrder,
         sink: &mut S,
     ) -> Result<OrderId, RejectReason> {
-        let admitted = if !order.client_key.is_none() && self.client_ids.is_full() {
-            Err(RejectReason::ClientIdMemoryFull)
-        } else {
-            self.admit(stamp, order)
-        };
+        let has_room = order.client_key.is_none() || Rules::Two <= self.rules || !self.client_ids.is_full();
+        let admitted = if !has_room { Err(RejectReason::ClientIdMemoryFull) } else { self.admit(stamp, order) };
         match admitted {
             Ok(admitted) => Ok(self.accept(order, &admitted, sink)),
             Err(reason) => {
@@ -74,11 +82,14 @@ impl Engine {
         let slot = self.pool.orders.insert(order_record(order, admitted));
         let order_id = self.pool.orders.get(slot).id;
         sink.push(Event::Accepted(accepted(order_id, order, admitted)));
+        if Rules::Two <= self.rules && !order.client_key.is_none() {
+            self.take_name(slot, order);
+        }
         if admitted.unfillable {
             // Killed before any money is held, because a partly found quantity would not say how much to release.
             let record = *self.pool.orders.get(slot);
             sink.push(Event::Canceled(canceled(&record, CancelReason::Fok, false)));
-            self.pool.orders.remove(slot);
+            self.free_unlisted(slot);
             return order_id;
         }
         let rules = &self.markets[order.market.idx()].rules;
@@ -109,7 +120,23 @@ impl Engine {
                 self.release(&order, order.leaves, sink);
             }
         }
+        self.free_unlisted(slot);
+    }
+
+    /// Frees the slot of an order that was on no list.
+    fn free_unlisted(&mut self, slot: u32) {
+        if self.pool.orders.get(slot).traits.is_named() {
+            self.names.end(slot, self.stamp.ts);
+        }
         self.pool.orders.remove(slot);
+    }
+
+    #[cold]
+    fn take_name(&mut self, slot: u32, placed: &PlaceOrder) {
+        let order = self.pool.orders.get_mut(slot);
+        order.traits.set_named();
+        let name = Name::open(order.account, placed.client_key, order.id, self.stamp.seq);
+        self.names.take(name, slot);
     }
 }
 

@@ -1,23 +1,29 @@
 //! From pieces to a state. The bytes may be anything: rows that do not fit together are an error, never a panic.
 
 use super::rows::{
-    AccountRow, AssetRow, ClientIdRow, HeadRow, KeyRow, MarketRow, OrderRow, ReferenceRow, RulesRow, SessionRow,
-    SlotRow,
+    AccountRow, AssetRow, ClientIdRow, EndedNameRow, HeadRow, KeyRow, MarketRow, NamesMaxRow, OpenNameRow, OrderRow,
+    ReferenceRow, RulesRow, RunRow, SessionRow, SlotRow,
 };
 use super::section::{PIECE_BYTES_MAX, Section};
-use crate::accounts::{ACCOUNTS_MAX, AssetBook, Balance, OPEN_ORDERS_MAX, new_account};
+use crate::accounts::{ACCOUNTS_MAX, AssetBook, Balance, OPEN_ORDERS_MAX, is_account_name, new_account};
 use crate::client_ids::{CLIENT_IDS_MAX, FirstUse, Payment, REFERENCES_MAX, Reference, Remembered};
 use crate::codec::{CodecError, decode_row};
 use crate::command::{MarketSpec, MarketStatus};
 use crate::engine::{Engine, Market, Tape};
-use crate::ids::{AccountId, AssetId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, OrderId, SessionId};
-use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, FEE_TIERS, MARKETS_MAX, MarketRules, check_fee_tier};
+use crate::fees::{FEE_TIERS, check_fee_tier};
+use crate::ids::{AccountId, AssetId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, SessionId};
+use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, MARKETS_MAX, MarketRules};
 use crate::mutation::{Mutation, Planted};
+use crate::names::{CLIENT_NAMES_MAX, NAMES_PER_ACCOUNT_MAX, Name};
 use crate::open_orders::Lists;
 use crate::order_book::OrderBook;
 use crate::rules::{Rules, RulesVersion};
+use crate::run::{LIFE_TAGS, LIVES_MAX, Run};
 use crate::running_hash::CheckState;
-use crate::session::{Bucket, KEYS_MAX, SESSIONS_MAX, Session};
+use crate::session::{
+    Bucket, COD_WINDOW_MS_MAX, DROP_COPIES_PER_ACCOUNT_MAX, KEYS_MAX, SESSIONS_MAX, Session, check_key,
+    check_password_hash, check_throttle,
+};
 use crate::slab::{NIL, Order, OrderTraits};
 use crate::units::{QTY_LOTS_MAX, Stamp, UNITS_MAX};
 use bincode::Decode;
@@ -58,6 +64,9 @@ pub struct Loader {
     /// By asset: what all accounts own of it.
     owned: Vec<u128>,
     rules_unknown: Option<RulesVersion>,
+    named_count: usize,
+    /// The largest number of an open order.
+    number_max: u64,
 }
 
 type Outcome = Result<(), &'static str>;
@@ -74,6 +83,8 @@ impl Loader {
             free_slots: Vec::new(),
             seen: Vec::new(),
             listed_count: 0,
+            named_count: 0,
+            number_max: 0,
             list_account: AccountId::NONE,
             needed: Vec::new(),
             owned: Vec::new(),
@@ -104,6 +115,10 @@ impl Loader {
             Section::ClientIds => self.each(piece, Self::take_client_id),
             Section::References => self.each(piece, Self::take_reference),
             Section::Rules => self.each(piece, Self::take_rules),
+            Section::OpenNames => self.each(piece, Self::take_open_name),
+            Section::EndedNames => self.each(piece, Self::take_ended_name),
+            Section::NamesMax => self.each(piece, Self::take_names_max),
+            Section::Run => self.each(piece, Self::take_run),
         }
     }
 
@@ -125,6 +140,13 @@ impl Loader {
         }
         if self.listed_count != orders.len() {
             return Err(SnapshotError::Disagreement("an order is on no account's list of open orders"));
+        }
+        let named = orders.iter().filter(|(_, order)| order.traits.is_named()).count();
+        if named != self.named_count {
+            return Err(SnapshotError::Disagreement("a named order has no name"));
+        }
+        if head.number_last < self.number_max && !may_have_started_again(&head, &self.engine.run) {
+            return Err(SnapshotError::Disagreement("an order number is too large"));
         }
         orders.set_number_last(head.number_last);
         self.engine.seq_checked = self.engine.stamp.seq;
@@ -213,8 +235,7 @@ impl Loader {
             tick_e9: row.tick_e9,
             lot_e8: row.lot_e8,
             limits: row.limits,
-            maker_fee: row.maker_fee,
-            taker_fee: row.taker_fee,
+            fees: row.fees,
             // A new market is never closed, but this one may have been closed since.
             status: MarketStatus::Trading,
         };
@@ -233,7 +254,10 @@ impl Loader {
     fn take_account(&mut self, row: AccountRow) -> Outcome {
         let accounts = &mut self.engine.accounts;
         ensure(accounts.len() < ACCOUNTS_MAX as usize, "there are more accounts than an exchange can have")?;
+        ensure(is_account_name(&row.name), "the name is no name of an account")?;
         ensure(accounts.find_by_name(&row.name).is_none(), "the name names another account")?;
+        let parent_ok = row.parent.is_none() || accounts.get(row.parent).is_some_and(|parent| parent.parent.is_none());
+        ensure(parent_ok, "the parent is unknown or has a parent itself")?;
         ensure(row.open_max <= OPEN_ORDERS_MAX, "the limit of open orders is too large")?;
         ensure(usize::from(row.fee_tier) < FEE_TIERS, "the fee tier does not exist")?;
         let balances: Vec<Balance> =
@@ -264,6 +288,12 @@ impl Loader {
             "the user name is not valid or names another session",
         )?;
         ensure(self.engine.accounts.get(row.account).is_some(), "the account is unknown")?;
+        let in_range = check_password_hash(&row.password_hash).is_ok()
+            && check_throttle(row.throttle).is_ok()
+            && row.cod_window_ms <= COD_WINDOW_MS_MAX;
+        ensure(in_range, "the password, the throttle or the window is out of range")?;
+        let copies = || sessions.iter().filter(|(_, other)| other.drop_copy && other.account == row.account).count();
+        ensure(!row.drop_copy || copies() < DROP_COPIES_PER_ACCOUNT_MAX, "the account has too many drop copies")?;
         sessions.add(Session {
             account: row.account,
             user: row.user,
@@ -284,6 +314,8 @@ impl Loader {
         let keys = &mut self.engine.keys;
         ensure(keys.len() < KEYS_MAX as usize, "there are more keys than an exchange can have")?;
         ensure(keys.find(&row.spec.key).is_none(), "the name names another key")?;
+        ensure(check_key(&row.spec).is_ok(), "the key is out of range")?;
+        ensure(self.engine.accounts.get(row.spec.account).is_some(), "the account is unknown")?;
         let name = row.spec.key.clone();
         keys.add(row.spec);
         let added = keys.find_mut(&name).ok_or("the key has no name")?;
@@ -296,7 +328,12 @@ impl Loader {
         let slot = row.id.slot();
         let market = if row.market.is_none() { None } else { markets.get_mut(row.market.idx()) };
         let market = market.ok_or("the market is unknown")?;
-        ensure(row.session == SessionId::NONE || sessions.get(row.session).is_some(), "the session is unknown")?;
+        if !row.session.is_none() {
+            let session = sessions.get(row.session).ok_or("the session is unknown")?;
+            let is_own = session.account == row.account && !session.drop_copy;
+            ensure(is_own, "the session may not trade for the account")?;
+            ensure(row.cl_ord_id <= session.cl_ord_id_last, "the client order id is after the session's last one")?;
+        }
         ensure(!row.id.is_none() && (slot as usize) < pool.orders.slots_len(), "the slot is after the last one")?;
         ensure(pool.orders.get(slot).id.is_none(), "the slot has another order")?;
         let total = row.leaves.0.checked_add(row.cum.0);
@@ -305,8 +342,8 @@ impl Loader {
             countable && 0 < row.leaves.0 && 0 < row.price.0,
             "the order has nothing open, no price, or too large a quantity",
         )?;
-        let numbered = self.head.as_ref().is_some_and(|head| is_number_of(head, row.id));
-        ensure(numbered, "an order number is zero or too large")?;
+        ensure(0 < row.id.number(), "an order number is zero")?;
+        self.number_max = self.number_max.max(row.id.number());
         let traits = OrderTraits::of_bits(row.traits).ok_or("the traits of the order are unknown")?;
         ensure(!market.book.crosses(traits.side(), row.price), "the order crosses the book")?;
         let hold = market.rules.hold_checked(traits.side(), row.price, row.leaves);
@@ -350,7 +387,7 @@ impl Loader {
     }
 
     fn take_listed(&mut self, SlotRow(slot): SlotRow) -> Outcome {
-        let Engine { pool, accounts, sessions, open, index, .. } = &mut self.engine;
+        let Engine { pool, accounts, sessions, open, index, names, .. } = &mut self.engine;
         ensure_new(&mut self.seen, slot)?;
         let order = *pool.orders.get(slot);
         ensure(!order.id.is_none(), "the listed slot has no order")?;
@@ -362,7 +399,47 @@ impl Loader {
         ensure(!is_full, "the account has more open orders than it may have")?;
         self.list_account = order.account;
         self.listed_count += 1;
-        Lists { accounts, sessions, open, index }.add(slot, &order);
+        Lists { accounts, sessions, open, index, names }.add(slot, &order);
+        Ok(())
+    }
+
+    fn take_open_name(&mut self, row: OpenNameRow) -> Outcome {
+        let Engine { pool, names, stamp, .. } = &mut self.engine;
+        let slot = pool.orders.find(row.order_id).ok_or("the order of the name is not open")?;
+        let order = pool.orders.get(slot);
+        ensure(order.traits.is_named() && names.of_slot(slot).is_none(), "the order has another name, or none")?;
+        ensure(names.is_free(order.account, row.key), "the name is taken")?;
+        ensure(row.seq <= stamp.seq, "the order of the name was placed after the last command")?;
+        names.take(Name::open(order.account, row.key, row.order_id, row.seq), slot);
+        self.named_count += 1;
+        Ok(())
+    }
+
+    fn take_ended_name(&mut self, row: EndedNameRow) -> Outcome {
+        let Engine { accounts, names, stamp, .. } = &mut self.engine;
+        ensure(accounts.get(row.account).is_some(), "the account is unknown")?;
+        ensure(names.is_free(row.account, row.key), "the name is taken")?;
+        ensure(
+            names.ended_last() <= row.ended && row.ended <= stamp.ts && row.seq <= stamp.seq,
+            "the names are not in the order of their end",
+        )?;
+        ensure(names.ended_count(row.account) < NAMES_PER_ACCOUNT_MAX, "the account has more names than it may have")?;
+        names.restore_ended(Name::open(row.account, row.key, row.order_id, row.seq), row.ended);
+        Ok(())
+    }
+
+    fn take_names_max(&mut self, NamesMaxRow(max): NamesMaxRow) -> Outcome {
+        ensure(0 < max && max <= CLIENT_NAMES_MAX, "the bound of names is out of range")?;
+        self.engine.names.set_max(max);
+        Ok(())
+    }
+
+    fn take_run(&mut self, row: RunRow) -> Outcome {
+        let RunRow { directory, may_lose, life, tag, skipped } = row;
+        ensure(self.engine.run == Run::default(), "there is a run already")?;
+        let fits = life <= LIVES_MAX && tag.0 < LIFE_TAGS && skipped <= u64::from(life) << 35;
+        ensure(fits && (life == 0) == (skipped == 0), "the lives and the numbers that they skip do not fit")?;
+        self.engine.run = Run { directory, may_lose, life, tag, skipped };
         Ok(())
     }
 
@@ -400,12 +477,11 @@ impl Loader {
     }
 }
 
-/// Whether an open order may have this number. Numbers start again after the largest one, so from there on an order
-/// that has been open for long has a higher number than the newest. No command places two orders, so before there were
-/// that many commands no order has.
-fn is_number_of(head: &HeadRow, id: OrderId) -> bool {
-    let started_again = (ORDER_NUMBER_MAX < head.seq.0).planted(Mutation::OldNumbersRefused, |_| false);
-    0 < id.number() && (started_again || id.number() <= head.number_last)
+/// Whether numbers of orders may have started again after the largest one, so that an order that has been open for long
+/// has a higher number than the newest. No command places two orders, so before there were that many commands, with
+/// what lives have skipped, no order has.
+fn may_have_started_again(head: &HeadRow, run: &Run) -> bool {
+    (ORDER_NUMBER_MAX < head.seq.0.saturating_add(run.skipped)).planted(Mutation::OldNumbersRefused, |_| false)
 }
 
 fn ensure(holds: bool, why: &'static str) -> Outcome {

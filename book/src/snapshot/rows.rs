@@ -3,12 +3,14 @@
 use crate::command::{
     AccountKind, AccountStatus, CodMode, CodScope, FeeTier, KeySpec, MarketLimits, MarketStatus, Throttle,
 };
+use crate::fees::MarketFees;
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
 use crate::reject::RejectReason;
 use crate::rules::RulesVersion;
+use crate::run::LifeTag;
 use crate::running_hash::CheckState;
 use crate::session::Block;
-use crate::units::{Ppm, PriceTicks, QtyLots, Seq, TsNs, Units};
+use crate::units::{PriceTicks, QtyLots, Seq, TsNs, Units};
 use bincode::{Decode, Encode};
 
 /// All that the state has once.
@@ -38,8 +40,7 @@ pub(super) struct MarketRow {
     pub tick_e9: u64,
     pub lot_e8: u64,
     pub limits: MarketLimits,
-    pub maker_fee: Ppm,
-    pub taker_fee: Ppm,
+    pub fees: MarketFees,
     pub status: MarketStatus,
     pub last_price: Option<PriceTicks>,
     pub trade_count: u64,
@@ -108,6 +109,36 @@ pub(super) struct SlotRow(pub u32);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) struct RulesRow(pub RulesVersion);
+
+/// The name of an open order, whose account it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct OpenNameRow {
+    pub order_id: OrderId,
+    pub key: ClientKey,
+    pub seq: Seq,
+}
+
+/// The name of an order that has ended. The rows come in the order of the ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct EndedNameRow {
+    pub ended: TsNs,
+    pub account: AccountId,
+    pub key: ClientKey,
+    pub order_id: OrderId,
+    pub seq: Seq,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct NamesMaxRow(pub u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct RunRow {
+    pub directory: u64,
+    pub may_lose: bool,
+    pub life: u32,
+    pub tag: LifeTag,
+    pub skipped: u64,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) struct ClientIdRow {

@@ -1,8 +1,8 @@
 //! From a state to pieces. Saving reads the engine and changes nothing.
 
 use super::rows::{
-    AccountRow, AssetRow, BalanceRow, ClientIdRow, FirstUseRow, HeadRow, KeyRow, MarketRow, OrderRow, ReferenceRow,
-    RulesRow, SessionRow, SlotRow,
+    AccountRow, AssetRow, BalanceRow, ClientIdRow, EndedNameRow, FirstUseRow, HeadRow, KeyRow, MarketRow, NamesMaxRow,
+    OpenNameRow, OrderRow, ReferenceRow, RulesRow, RunRow, SessionRow, SlotRow,
 };
 use super::section::{PIECE_BYTES_MAX, Section};
 use crate::accounts::{Account, OPEN_ORDERS_DEFAULT};
@@ -11,7 +11,9 @@ use crate::command::{AccountKind, KeySpec, Side};
 use crate::engine::{Engine, Market};
 use crate::ids::ClOrdId;
 use crate::mutation::{Mutation, Planted};
+use crate::names::{CLIENT_NAMES_DEFAULT, Name};
 use crate::rules::Rules;
+use crate::run::Run;
 use crate::session::{Key, Session};
 use crate::slab::Order;
 use crate::units::TsNs;
@@ -64,7 +66,17 @@ impl Engine {
         pieces.section(Section::ClientIds, self.client_id_rows())?;
         pieces.section(Section::References, self.reference_rows())?;
         let above_one = (Rules::One < self.rules).then_some(RulesRow(self.rules.version()));
-        pieces.section(Section::Rules, above_one.into_iter())
+        pieces.section(Section::Rules, above_one.into_iter())?;
+        pieces.section(Section::OpenNames, self.open_name_rows())?;
+        pieces.section(Section::EndedNames, self.names.ended().map(ended_name_row))?;
+        let max = self.names.max();
+        pieces.section(Section::NamesMax, (max != CLIENT_NAMES_DEFAULT).then_some(NamesMaxRow(max)).into_iter())?;
+        pieces.section(Section::Run, (self.run != Run::default()).then_some(run_row(&self.run)).into_iter())
+    }
+
+    fn open_name_rows(&self) -> impl Iterator<Item = OpenNameRow> {
+        let names = self.pool.orders.iter().filter_map(|(slot, _)| self.names.of_slot(slot));
+        names.map(|name| OpenNameRow { order_id: name.order_id, key: name.key, seq: name.seq })
     }
 
     fn head_row(&self) -> HeadRow {
@@ -117,6 +129,17 @@ impl Engine {
     }
 }
 
+fn run_row(run: &Run) -> RunRow {
+    let Run { directory, may_lose, life, tag, skipped } = *run;
+    RunRow { directory, may_lose, life, tag, skipped }
+}
+
+fn ended_name_row(name: &Name) -> EndedNameRow {
+    let Name { account, key, order_id, seq, .. } = *name;
+    let ended = name.ended().expect("a list of ended names has no others");
+    EndedNameRow { ended, account, key, order_id, seq }
+}
+
 fn market_row(market: &Market) -> MarketRow {
     let rules = &market.rules;
     MarketRow {
@@ -126,8 +149,7 @@ fn market_row(market: &Market) -> MarketRow {
         tick_e9: rules.tick_e9,
         lot_e8: rules.lot_e8,
         limits: rules.limits,
-        maker_fee: rules.maker_fee,
-        taker_fee: rules.taker_fee,
+        fees: rules.fees,
         status: rules.status,
         last_price: market.tape.last_price,
         trade_count: market.tape.trade_count,
@@ -158,7 +180,9 @@ fn session_row(session: &Session) -> SessionRow {
         cod_mode: session.cod_mode,
         cod_scope: session.cod_scope,
         cod_window_ms: session.cod_window_ms,
-        cl_ord_id_last: session.cl_ord_id_last.planted(Mutation::IdsForgottenInSnapshot, |_| ClOrdId(0)),
+        cl_ord_id_last: session
+            .cl_ord_id_last
+            .planted(Mutation::IdsForgottenInSnapshot, |id| ClOrdId(id.0.saturating_sub(1))),
         throttle: session.bucket.throttle,
         empty_at: session.bucket.empty_at.planted(Mutation::ThrottleForgottenInSnapshot, |_| TsNs(0)),
     }

@@ -26,10 +26,14 @@ pub enum Section {
     References = 11,
     // 12 to 21 are taken by what the design of order types and margin names.
     Rules = 40,
+    OpenNames = 41,
+    EndedNames = 42,
+    NamesMax = 43,
+    Run = 44,
 }
 
 impl Section {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Head,
         Self::Assets,
         Self::Markets,
@@ -42,6 +46,10 @@ impl Section {
         Self::ClientIds,
         Self::References,
         Self::Rules,
+        Self::OpenNames,
+        Self::EndedNames,
+        Self::NamesMax,
+        Self::Run,
     ];
 
     pub fn of(number: u8) -> Option<Self> {

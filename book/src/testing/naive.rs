@@ -10,6 +10,7 @@
 mod change;
 mod many;
 mod meet;
+mod names;
 mod place;
 mod rights;
 
@@ -29,6 +30,7 @@ struct Market {
     quote: AssetId,
     quote_per_tick_lot: u128,
     base_per_lot: u128,
+    fees_in_quote: bool,
     limits: MarketLimits,
     maker_ppm: i128,
     taker_ppm: i128,
@@ -120,6 +122,7 @@ pub struct Naive {
     now: TsNs,
     seq: Seq,
     number: u64,
+    skipped: u64,
     scales: Vec<u8>,
     markets: Vec<Market>,
     accounts: Vec<Account>,
@@ -130,7 +133,9 @@ pub struct Naive {
     fees: HashMap<AssetId, i128>,
     /// Open orders; ids grow, so this is also their order of age.
     orders: BTreeMap<OrderId, Order>,
+    /// Names taken under rules 1, and those of later rules.
     names: HashMap<(AccountId, ClientKey), Named>,
+    order_names: names::Names,
     /// Scales of maker and taker fees in ppm.
     tiers: HashMap<usize, (i128, i128)>,
     events: Vec<Event>,
@@ -228,8 +233,26 @@ impl Naive {
     fn need(&self, market: MarketId, side: Side, price: u32, qty: u64) -> u128 {
         let market = self.market(market);
         match side {
-            Side::Buy => u128::from(price) * u128::from(qty) * market.quote_per_tick_lot,
+            Side::Buy => {
+                let lot = u128::from(price) * market.quote_per_tick_lot;
+                let rate = market.maker_ppm.max(market.taker_ppm).max(0).unsigned_abs();
+                let fee = if market.fees_in_quote { (lot * rate).div_ceil(1_000_000) } else { 0 };
+                (lot + fee) * u128::from(qty)
+            }
             Side::Sell => u128::from(qty) * market.base_per_lot,
+        }
+    }
+
+    /// Price times quantity.
+    fn worth(&self, market: MarketId, price: u32, qty: u64) -> u128 {
+        u128::from(price) * u128::from(qty) * self.market(market).quote_per_tick_lot
+    }
+
+    /// What a taker pays or gets for so many lots, as far as its budget counts it.
+    fn spent(&self, taker: &Order, price: u32, qty: u64) -> u128 {
+        match taker.side {
+            Side::Buy => self.need(taker.market, Side::Buy, price, qty),
+            Side::Sell => self.worth(taker.market, price, qty),
         }
     }
 
@@ -323,11 +346,12 @@ fn qty_in_range(market: &Market, qty: u128) -> bool {
 }
 
 /// Lowest and highest price allowed now.
-fn band(market: &Market) -> (u32, u32) {
+fn band(rules: Rules, market: &Market) -> (u32, u32) {
     let ppm = market.limits.price_band.0 as u64;
     match market.last_price {
         Some(last) if ppm > 0 => {
             let width = u128::from(last) * u128::from(ppm) / 1_000_000;
+            let width = if rules == Rules::Two { width.max(1) } else { width };
             let low = u128::from(last).saturating_sub(width).max(1);
             let high = (u128::from(last) + width).min(u128::from(u32::MAX));
             (low as u32, high as u32)
@@ -337,8 +361,8 @@ fn band(market: &Market) -> (u32, u32) {
 }
 
 /// How far a market order goes.
-fn reach(market: &Market, side: Side) -> u32 {
-    let (low, high) = band(market);
+fn reach(rules: Rules, market: &Market, side: Side) -> u32 {
+    let (low, high) = band(rules, market);
     if side == Side::Buy { high } else { low }
 }
 

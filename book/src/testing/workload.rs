@@ -9,7 +9,9 @@ pub mod rng;
 
 use crate::command::*;
 use crate::event::{Accepted, Event, Sink};
+use crate::fees::{FeeAsset, MarketFees};
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
+use crate::rules::Rules;
 use crate::units::{Ppm, PriceTicks, QtyLots, TsNs, UNITS_MAX, Units};
 use rng::Rng;
 
@@ -118,6 +120,9 @@ impl Workload {
     pub fn setup(&self) -> Vec<Command> {
         let mut commands: Vec<Admin> = ["USD", "BTC", "ETH"].map(asset).into();
         commands.push(Admin::AddMarket(self.market_spec("BTC-USD", AssetId(2))));
+        if self.profile == Profile::Governed {
+            commands.push(Admin::SetRules { version: Rules::NEWEST.version() });
+        }
         if self.mids.len() > 1 {
             let mut spec = self.market_spec("ETH-USD", AssetId(3));
             spec.limits = MarketLimits {
@@ -126,7 +131,8 @@ impl Workload {
                 notional_min: Units(10_000),
                 price_band: Ppm(5_000),
             };
-            (spec.maker_fee, spec.taker_fee) = (Ppm(-20), Ppm(75));
+            let paid_in = if self.profile == Profile::Governed { FeeAsset::Quote } else { FeeAsset::Received };
+            spec.fees = MarketFees::new(Ppm(-20), Ppm(75), paid_in);
             commands.push(Admin::AddMarket(spec));
         }
         for account in 1..=self.accounts {
@@ -162,8 +168,7 @@ impl Workload {
                 notional_min: Units(0),
                 price_band: Ppm(0),
             },
-            maker_fee: Ppm(100),
-            taker_fee: Ppm(250),
+            fees: MarketFees::received(Ppm(100), Ppm(250)),
             status: MarketStatus::Trading,
         }
     }

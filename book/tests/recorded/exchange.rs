@@ -3,6 +3,7 @@
 use book::command::*;
 use book::engine::{Capacity, Engine};
 use book::event::{Event, Sink};
+use book::fees::MarketFees;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol};
 use book::units::{Ppm, PriceTicks, QtyLots, Seq, Stamp, TsNs, UNITS_MAX, Units};
 
@@ -30,7 +31,7 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(crate) fn new() -> Self {
-        let engine = Engine::new(Capacity { orders: 1 << 16, leaves: 1 << 10, markets: 1 });
+        let engine = Engine::new(Capacity { orders: 1 << 16, leaves: 1 << 10, markets: 1, names: 1 });
         let mut exchange = Self { engine, seq: Seq(0), heard: Heard::default() };
         for symbol in ["USD", "BTC"] {
             exchange.admin(Admin::AddAsset { symbol: Symbol::new(symbol).expect("three letters"), scale: 0 });
@@ -47,8 +48,7 @@ impl Exchange {
                 notional_min: Units(0),
                 price_band: Ppm(0),
             },
-            maker_fee: Ppm(0),
-            taker_fee: Ppm(0),
+            fees: MarketFees::NONE,
             status: MarketStatus::Trading,
         }));
         exchange.admin(Admin::AddAccount(AccountSpec {

@@ -3,6 +3,7 @@
 use book::command::*;
 use book::engine::{Capacity, Engine};
 use book::event::Event;
+use book::fees::MarketFees;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, SessionId, Symbol, UserName};
 use book::state_hash::StateHash;
 use book::units::{Ppm, PriceTicks, QtyLots, Seq, Stamp, TsNs, Units};
@@ -24,8 +25,7 @@ pub(crate) fn market(symbol: &str) -> MarketSpec {
             notional_min: Units(0),
             price_band: Ppm(0),
         },
-        maker_fee: Ppm(0),
-        taker_fee: Ppm(0),
+        fees: MarketFees::NONE,
         status: MarketStatus::Trading,
     }
 }
@@ -128,7 +128,7 @@ impl House {
 
     /// What a restart makes of the log.
     pub(crate) fn replayed(&self) -> Engine {
-        let mut engine = Engine::new(Capacity { orders: 1, leaves: 1, markets: 1 });
+        let mut engine = Engine::new(Capacity { orders: 1, leaves: 1, markets: 1, names: 1 });
         for (idx, command) in self.log.iter().enumerate() {
             let seq = Seq(idx as u64 + 1);
             engine.apply(Stamp { seq, ts: TsNs(seq.0) }, command, &mut Vec::new());

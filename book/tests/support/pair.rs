@@ -17,6 +17,8 @@ const DROP_COPIES_MAX: usize = 2;
 pub(crate) struct Twin {
     naive: Naive,
     ids: HashMap<OrderId, OrderId>,
+    /// Numbers of orders that lives of the streams have skipped. The twin skips none.
+    skipped: u64,
 }
 
 impl Twin {
@@ -30,6 +32,10 @@ impl Twin {
         if granted {
             self.naive.apply(stamp, &self.translated(command), &mut expected);
         }
+        self.skipped += events
+            .iter()
+            .map(|event| if let Event::RunBegan { skipped, .. } = event { *skipped } else { 0 })
+            .sum::<u64>();
         let about_orders: Vec<Event> = events.iter().copied().filter(is_about_orders).collect();
         let got = about_orders.into_iter().map(|e| self.mapped(e)).collect::<Result<Vec<Event>, String>>()?;
         let expected: Vec<Event> = expected.into_iter().map(|e| restored(e, command)).collect();
@@ -88,8 +94,13 @@ impl Twin {
     fn mapped(&mut self, mut event: Event) -> Result<Event, String> {
         if let Event::Accepted(accepted) = &event {
             let next = OrderId(self.ids.len() as u64 + 1);
-            if accepted.order_id.number() != next.0 || self.ids.insert(accepted.order_id, next).is_some() {
-                return Err(format!("order {} is accepted, number {} was next", accepted.order_id.0, next.0));
+            if accepted.order_id.number() != next.0 + self.skipped || self.ids.insert(accepted.order_id, next).is_some()
+            {
+                return Err(format!(
+                    "order {} is accepted, number {} was next",
+                    accepted.order_id.0,
+                    next.0 + self.skipped
+                ));
             }
         }
         let map = |id: &mut OrderId| {

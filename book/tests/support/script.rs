@@ -8,7 +8,7 @@
 //!     account A [parent= tier=] · session s A [drop-copy rate= burst= cod= scope= window=] · deposit A USD 100 ref=r
 //!     buy A o1 10 @ 100 · sell A o2 4 @ market · buy A o3 quote 500 @ market
 //!         [ioc|fok|post-only|gtc via=s cl= key= stp= group= cancel-group= persist until= on=MARKET]
-//!     cancel A TARGET [via= cl= on=] · amend A TARGET 5 @ 100 [total] · replace A TARGET buy o2 10 @ 99 [allow-failure]
+//! cancel A TARGET [via= cl= on=] · amend A TARGET 5 @ 100 [total] · replace A TARGET buy o2 10 @ 99 [allow-failure]
 //!         TARGET: an order's name, cl:7, key:k, id:123 or none
 //!     mass account|session|market A [on= side= price=1..9 cancel-group= block= via= continued] · down s logout
 //!     wait 86400000000000 · balance A USD · custody USD · book · ledger (the transfers of the last command)
@@ -114,7 +114,7 @@ impl House {
     fn new(title: &str) -> Self {
         Self {
             title: title.to_owned(),
-            engine: Engine::new(Capacity { orders: 4, leaves: 1, markets: 1 }),
+            engine: Engine::new(Capacity { orders: 4, leaves: 1, markets: 1, names: 1 }),
             ledger: Ledger::default(),
             now: TsNs(1_000_000_000_000_000_000),
             seq: Seq(0),

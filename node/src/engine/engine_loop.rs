@@ -13,7 +13,8 @@
 //! applied or released.
 
 use crate::engine::events::Events;
-use crate::engine::opening::Opening;
+use crate::engine::next_run::unrecorded;
+use crate::engine::opening::{Opening, begin_run};
 use crate::faults::fault::HashRecord;
 use crate::faults::mutation::{Mutation, Planted};
 use crate::reactor::ports::Journaling;
@@ -35,8 +36,10 @@ use book::engine::{Capacity, Engine};
 use book::event::{Event, SessionState};
 use book::ids::SessionId;
 use book::look_ahead::DISTANCE_MAX;
+use book::names::CLIENT_NAMES_DEFAULT;
 use book::reject::AdminReason;
 use book::rules::Rules;
+use book::run::RunSpec;
 use book::units::{Seq, Stamp, TsNs};
 use rtrb::{Consumer, Producer};
 use std::sync::Arc;
@@ -60,13 +63,32 @@ pub enum Release {
     Applied { write_every_ns: u64 },
 }
 
+/// Commands whose answers wait for their sync also when others do not: what administrators do, and what a start and a
+/// stop record.
+#[derive(Clone, Copy, Debug, Default)]
+struct Awaited {
+    /// The first and the last of them that may not be durable yet.
+    first: Seq,
+    last: Seq,
+}
+
+impl Awaited {
+    fn add(&mut self, seq: Seq, durable: Seq) {
+        if self.last <= durable {
+            self.first = seq;
+        }
+        self.last = seq;
+    }
+}
+
 impl Release {
     /// The release rule: the last sequence whose answers may leave.
     #[inline]
-    fn upto(self, durable: Seq, applied: Seq) -> Seq {
+    fn upto(self, durable: Seq, applied: Seq, awaited: Awaited) -> Seq {
         match self {
             Self::Durable => durable,
-            Self::Applied { .. } => applied,
+            Self::Applied { .. } if awaited.last <= durable => applied,
+            Self::Applied { .. } => durable.max(Seq(awaited.first.0 - 1)),
         }
     }
 }
@@ -109,6 +131,9 @@ pub struct EngineLoop {
     /// command could not finish. They run before any other command.
     own: Vec<Command>,
     payload: PayloadVersion,
+    /// The run that the log has to know of; none once it knows.
+    unrecorded: Option<RunSpec>,
+    awaited: Awaited,
     /// A frame ends with a check when this many commands have been applied since the last check.
     check_every: u64,
     events_since_check: u64,
@@ -140,7 +165,7 @@ impl EngineLoop {
         if release == Release::Durable {
             wiring.watermarks.release_after_durable();
         }
-        let payload = opening.payload();
+        let (payload, run) = (opening.payload(), opening.run);
         let mut own = continuations.into_commands();
         own.reserve(64);
         own.extend(opening.into_commands(&engine).into_iter().rev());
@@ -154,6 +179,8 @@ impl EngineLoop {
             written_at_ns: 0,
             own,
             payload,
+            unrecorded: Some(RunSpec { life: None, ..run }),
+            awaited: Awaited::default(),
             check_every,
             events_since_check: 0,
             cycle_at: TsNs(0),
@@ -180,6 +207,7 @@ impl EngineLoop {
         let head = reactor.head();
         self.wiring.ingress.is_empty()
             && self.own.is_empty()
+            && !self.engine.run().may_lose
             && self.engine.seq_checked() == self.engine.stamp().seq
             && head.seq_durable().next() == head.seq_next()
             && head.durable_frame().is_none()
@@ -208,7 +236,30 @@ impl EngineLoop {
         count
     }
 
+    /// Records the run as soon as the rules of the log have it.
+    fn record_run(&mut self) {
+        if Rules::Two <= self.engine.rules()
+            && self.own.is_empty()
+            && let Some(run) = self.unrecorded.take()
+        {
+            self.own.extend(unrecorded(&self.engine, run).map(begin_run));
+        }
+    }
+
+    /// The end of a run that could lose answers, once nothing more comes: from there on nothing is answered before it
+    /// is durable, so that the next start need not begin a new life.
+    fn end_run(&mut self) {
+        let run = *self.engine.run();
+        let is_idle = self.own.is_empty() && self.wiring.ingress.is_empty();
+        if run.may_lose && is_idle && self.wiring.lifecycle.is_stopping() {
+            self.release = Release::Durable;
+            self.own.push(begin_run(RunSpec { directory: run.directory, may_lose: false, life: None }));
+        }
+    }
+
     fn take_commands(&mut self, now: TsNs, reactor: &mut impl Journaling) -> usize {
+        self.record_run();
+        self.end_run();
         let mut count = 0;
         while count < COMMANDS_PER_CYCLE_MAX && self.has_room(now, reactor, codec::TRADING_RECORD_BYTES_MAX) {
             if let Some(command) = self.own.pop() {
@@ -267,6 +318,8 @@ impl EngineLoop {
         match acted.admin() {
             Some(Admin::SetRules { version }) if Rules::of(*version).is_none() => Some(AdminReason::RulesUnknown),
             Some(Admin::SetRules { .. }) if self.payload < PayloadVersion::Two => Some(AdminReason::FormatTooOld),
+            // Builds that wrote such a log cannot read these.
+            Some(admin) if self.engine.rules() < admin.rules_min() => Some(AdminReason::RulesTooOld),
             _ => None,
         }
     }
@@ -342,6 +395,9 @@ impl EngineLoop {
         if matches!(command, Command::Admin(_) | Command::Acted(_) | Command::SetSession(_)) {
             self.send_changes(stamp.seq);
         }
+        if matches!(command, Command::Admin(_) | Command::Acted(_) | Command::Opened(_)) {
+            self.awaited.add(stamp.seq, Seq(reactor.head().seq_durable().0));
+        }
         stamp.seq
     }
 
@@ -370,6 +426,7 @@ impl EngineLoop {
         if let Release::Applied { write_every_ns } = self.release
             && now.0 - self.written_at_ns < write_every_ns
             && !self.wiring.lifecycle.is_stopping()
+            && self.awaited.last.0 <= reactor.head().seq_durable().0
         {
             return 0;
         }
@@ -385,7 +442,8 @@ impl EngineLoop {
         let Wiring { status, release_times, watermarks, .. } = &mut self.wiring;
         let durable = Seq(reactor.head().seq_durable().0);
         let applied = self.engine.stamp().seq;
-        let released = self.release.upto(durable, applied);
+        // At the end of a run that released what was applied, the rule is stricter than before.
+        let released = self.release.upto(durable, applied, self.awaited).max(watermarks.released.get());
         if watermarks.released.get() < released {
             // Before the watermark: a reader that sees `released` also finds the time at which it was reached.
             release_times.note(released, now);
@@ -441,5 +499,5 @@ fn record_bytes_max(command: &Command) -> usize {
 
 /// The memory to set aside for the engine, from the configured numbers of orders and markets.
 pub fn capacity(orders: usize, markets: usize) -> Capacity {
-    Capacity { orders, leaves: (orders / 16).max(1 << 12), markets }
+    Capacity { orders, leaves: (orders / 16).max(1 << 12), markets, names: CLIENT_NAMES_DEFAULT as usize }
 }

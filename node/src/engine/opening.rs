@@ -1,11 +1,13 @@
-//! What a start records before any other command: which build opened the log, and the rules of a new one.
+//! What a start records before any other command: which build opened the log, the rules of a new one, and its run.
 //!
 //! Invariant: a directory of format 1 gets nothing of it, so that the build before can still read what is written.
 
+use super::next_run::unrecorded;
 use book::codec::PayloadVersion;
 use book::command::{Acted, Admin, BUILD_BYTES_MAX, Command, Opened};
 use book::engine::Engine;
 use book::rules::Rules;
+use book::run::RunSpec;
 use book::units::{Seq, TsNs};
 
 /// The format of the directory from which a record's form follows, and what is known of this start.
@@ -16,6 +18,8 @@ pub struct Opening {
     pub build: String,
     /// The wall clock at the start.
     pub wall: TsNs,
+    /// The run that begins.
+    pub run: RunSpec,
 }
 
 impl Opening {
@@ -34,7 +38,14 @@ impl Opening {
         if engine.stamp().seq == Seq(0) {
             let raise = Acted::by_node(Admin::SetRules { version: Rules::NEWEST.version() });
             commands.push(Command::Acted(Box::new(raise)));
+            commands.push(begin_run(self.run));
         }
+        commands.extend(unrecorded(engine, self.run).map(begin_run));
         commands
     }
+}
+
+/// The record of a run.
+pub(super) fn begin_run(spec: RunSpec) -> Command {
+    Command::Acted(Box::new(Acted::by_node(Admin::BeginRun(spec))))
 }

@@ -14,6 +14,8 @@ book::planted_faults! {
     FeedBeforeSync,
     /// The admin API answers before its command is durable.
     AdminAnswerBeforeRelease,
+    /// A stream whose life is over is taken up again, at a number that now stands for another message.
+    OldStreamTakenUp,
     /// A session that resumes misses one message.
     ResumeOffByOne,
     /// Messages for a session without a connection are lost.

@@ -36,6 +36,7 @@ use api::instruments::Instruments;
 use book::command::DownCause;
 use book::engine::Engine;
 use book::ids::{SessionId, UserName};
+use book::run::{Run, RunSpec};
 use book::units::{Seq, TsNs};
 use rtrb::Producer;
 use std::collections::HashMap;
@@ -168,6 +169,8 @@ pub struct Gateway {
     by_address: HashMap<IpAddr, AddressRecord>,
     awaited_logins: AwaitedLogins,
     streams: SessionStreams,
+    /// Its life names the streams.
+    run: Run,
     instruments: Instruments,
     wiring: GatewayWiring,
     limits: GatewayLimits,
@@ -181,6 +184,7 @@ pub struct Gateway {
 /// What the gateway starts with.
 pub struct GatewayState {
     streams: SessionStreams,
+    run: Run,
     instruments: Instruments,
     sessions: Vec<SessionFacts>,
     /// Sessions with open orders, which begin in a grace window.
@@ -189,10 +193,16 @@ pub struct GatewayState {
 
 impl GatewayState {
     /// The state at the end of the log.
-    pub fn of(engine: &Engine, translator: &Translator, streams: SessionStreams) -> Self {
-        let sessions = engine.sessions();
+    /// `begins` is what this start records of its run before any other command: a new life is that of the streams.
+    pub fn of(engine: &Engine, translator: &Translator, mut streams: SessionStreams, begins: RunSpec) -> Self {
+        let (sessions, mut run) = (engine.sessions(), *engine.run());
+        if let Some(tag) = begins.life {
+            run.begin(&begins);
+            streams.begin_life(tag.numbers_skipped());
+        }
         Self {
             streams,
+            run,
             instruments: translator.instruments().clone(),
             sessions: sessions.iter().filter_map(|(id, _)| SessionFacts::of(engine, id)).collect(),
             absent: sessions.iter().filter(|(_, session)| session.open_count > 0).map(|(id, _)| id).collect(),
@@ -216,6 +226,7 @@ impl Gateway {
             by_address: HashMap::new(),
             awaited_logins: AwaitedLogins::new(limits.logins_awaited_per_address_max, episodes),
             streams: state.streams,
+            run: state.run,
             instruments: state.instruments,
             wiring,
             limits,

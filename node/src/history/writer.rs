@@ -108,11 +108,11 @@ impl HistoryWriter {
             return;
         }
         for event in events {
-            let Some((kind, [first, second])) = owners(event) else { continue };
+            let Some((kind, owners)) = owners(event) else { continue };
             self.event_bytes.clear();
             codec::encode_event(event, &mut self.event_bytes);
             let bytes = std::mem::take(&mut self.event_bytes);
-            for owner in [first, second].into_iter().filter(|owner| !owner.is_none()) {
+            for owner in owners.into_iter().flatten() {
                 self.push(kind, owner.0, stamp, &bytes, |owner| timed_key(kind, owner, stamp));
             }
             self.event_bytes = bytes;
@@ -199,9 +199,10 @@ impl StreamSink for StreamRows<'_> {
     }
 }
 
-/// The kind of history that an event belongs to, and the one or two accounts that it concerns.
-fn owners(event: &Event) -> Option<(Kind, [AccountId; 2])> {
-    let one = |account| Some((Kind::Orders, [account, AccountId::NONE]));
+/// The kind of history that an event belongs to, and the one or two accounts that it concerns. Postings of the house
+/// alone are those of account 0, which no client has.
+fn owners(event: &Event) -> Option<(Kind, [Option<AccountId>; 2])> {
+    let one = |account: AccountId| Some((Kind::Orders, [Some(account).filter(|account| !account.is_none()), None]));
     match event {
         Event::Accepted(e) => one(e.account),
         Event::Rejected(e) => one(e.account),
@@ -211,19 +212,23 @@ fn owners(event: &Event) -> Option<(Kind, [AccountId; 2])> {
         Event::CancelRejected(e) => one(e.account),
         Event::MassCanceled(e) => one(e.account),
         Event::Repeated(e) => one(e.account),
-        Event::Fill(e) => Some((Kind::Fills, pair(e.maker.account, e.taker.account))),
-        Event::Transfer(e) => Some((Kind::Ledger, pair(client(e.debit), client(e.credit)))),
+        Event::Fill(e) => Some((Kind::Fills, pair(Some(e.maker.account), Some(e.taker.account)))),
+        Event::Transfer(e) => {
+            let clients = pair(client(e.debit), client(e.credit));
+            let is_of_house = clients == [None; 2];
+            Some((Kind::Ledger, if is_of_house { [Some(AccountId::NONE), None] } else { clients }))
+        }
         _ => None,
     }
 }
 
-fn pair(first: AccountId, second: AccountId) -> [AccountId; 2] {
-    [first, if second == first { AccountId::NONE } else { second }]
+fn pair(first: Option<AccountId>, second: Option<AccountId>) -> [Option<AccountId>; 2] {
+    [first, second.filter(|_| second != first)]
 }
 
-fn client(place: LedgerAccount) -> AccountId {
+fn client(place: LedgerAccount) -> Option<AccountId> {
     match place {
-        LedgerAccount::Available(account) | LedgerAccount::Held(account) => account,
-        LedgerAccount::Custody | LedgerAccount::Fees => AccountId::NONE,
+        LedgerAccount::Available(account) | LedgerAccount::Held(account) => Some(account),
+        LedgerAccount::Custody | LedgerAccount::Fees => None,
     }
 }

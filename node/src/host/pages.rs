@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn extents_cover_what_was_set_aside_and_take_the_advice() {
-        let engine = Engine::new(Capacity { orders: 1 << 16, leaves: 1 << 12, markets: 64 });
+        let engine = Engine::new(Capacity { orders: 1 << 16, leaves: 1 << 12, markets: 64, names: 1 });
         let bytes: usize = engine.extents().map(|extent| extent.bytes).sum();
         assert!((1 << 16) * 64 <= bytes, "{bytes} bytes are less than the orders alone");
         for extent in engine.extents() {

@@ -2,6 +2,11 @@
 
 use book::hash_key::HashKey;
 
+/// Any number.
+pub fn drawn() -> Result<u32, getrandom::Error> {
+    getrandom::u32()
+}
+
 /// A key for the hash tables of an engine, which no client can know.
 pub fn hash_key() -> Result<HashKey, getrandom::Error> {
     Ok(HashKey::new(getrandom::u64()?, getrandom::u64()?))

@@ -75,6 +75,8 @@ pub fn routes(state: Shared) -> Router {
         .route("/key/revoke", post(run::<RevokeKey>))
         .route("/deposit", post(deposit))
         .route("/withdraw", post(withdraw))
+        .route("/fee/withdraw", post(run::<WithdrawFees>))
+        .route("/client-names/max", post(run::<SetClientNamesMax>))
         .route("/cancel-all", post(run::<CancelAll>))
         .route("/snapshot", post(take_snapshot))
         .fallback(async || Refusal::no_such_endpoint())

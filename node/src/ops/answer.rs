@@ -6,6 +6,7 @@ use api::decimal::{Fixed, PriceE9, QtyE8};
 use api::instruments::Instrument;
 use book::command::{AccountStatus, Act, MarketStatus};
 use book::event::Event;
+use book::fees::FeeAsset;
 use book::ids::{AccountId, AssetId, MarketId};
 use book::instrument::Asset;
 use book::units::Units;
@@ -75,6 +76,7 @@ fn describe_event(event: &Event, registry: &Registry) -> Option<Value> {
             "symbol": symbol_of(*market, registry),
             "status": status_word(*status),
         }),
+        Event::ClientNamesMaxChanged { max } => json!({ "event": "client_names_max_changed", "max": max }),
         Event::RulesChanged { version } => json!({ "event": "rules_changed", "rules": version.0 }),
         Event::FeeTierChanged { tier } => json!({ "event": "fee_tier_changed", "tier": tier }),
         Event::AccountAdded { account } => {
@@ -142,6 +144,13 @@ fn units_text(units: Units, asset: &Asset) -> String {
     Fixed { value: units.0.into(), scale: asset.scale.into() }.to_string()
 }
 
+pub fn fee_asset_word(paid_in: FeeAsset) -> &'static str {
+    match paid_in {
+        FeeAsset::Received => "received",
+        FeeAsset::Quote => "quote",
+    }
+}
+
 pub fn status_word(status: MarketStatus) -> &'static str {
     match status {
         MarketStatus::Trading => "trading",
@@ -174,8 +183,9 @@ fn describe_market(instrument: &Instrument) -> Map<String, Value> {
         "max_qty": instrument.qty_exact(limits.qty_max).to_string(),
         "min_notional": units_text(limits.notional_min, &instrument.quote),
         "price_band_ppm": limits.price_band.0,
-        "maker_fee_ppm": rules.maker_fee.0,
-        "taker_fee_ppm": rules.taker_fee.0,
+        "maker_fee_ppm": rules.fees.maker().0,
+        "taker_fee_ppm": rules.fees.taker().0,
+        "fee_asset": fee_asset_word(rules.fees.paid_in()),
         "status": status_word(rules.status),
     });
     match fields {

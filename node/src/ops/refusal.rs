@@ -67,7 +67,8 @@ impl Refusal {
     pub fn rejected(reason: AdminReason, seq: u64) -> Self {
         let (status, error) = code_of(reason);
         // The engine loop refuses these without a record of them.
-        let is_recorded = !matches!(reason, AdminReason::RulesUnknown | AdminReason::FormatTooOld);
+        let is_recorded =
+            !matches!(reason, AdminReason::RulesUnknown | AdminReason::FormatTooOld | AdminReason::RulesTooOld);
         Self { seq: is_recorded.then_some(seq), ..Self::new(status, error, reason.to_string()) }
     }
 
@@ -106,6 +107,9 @@ fn code_of(reason: AdminReason) -> (StatusCode, &'static str) {
         AdminReason::RulesUnknown => (VALUE, "rules_unknown"),
         AdminReason::FormatTooOld => (CONFLICT, "format_too_old"),
         AdminReason::ParentKind => (VALUE, "parent_kind"),
+        AdminReason::RulesTooOld => (CONFLICT, "rules_too_old"),
+        AdminReason::FeeRounds => (VALUE, "fee_rounds"),
+        AdminReason::OrdersHoldFee => (CONFLICT, "orders_hold_fee"),
     }
 }
 

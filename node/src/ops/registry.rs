@@ -181,6 +181,7 @@ mod tests {
     use book::command::Throttle;
     use book::command::{AccountSpec, CodMode, CodScope, KeySpec, MarketLimits, MarketSpec, MarketStatus, SessionSpec};
     use book::engine::Capacity;
+    use book::fees::MarketFees;
     use book::ids::AssetId;
     use book::units::{Ppm, QtyLots, Seq, Stamp, TsNs, Units};
 
@@ -202,8 +203,7 @@ mod tests {
                 tick_e9: 10_000_000,
                 lot_e8: 1_000_000,
                 limits,
-                maker_fee: Ppm(100),
-                taker_fee: Ppm(200),
+                fees: MarketFees::received(Ppm(100), Ppm(200)),
                 status: MarketStatus::Trading,
             }),
             Admin::SetMarketStatus { market: book::ids::MarketId(1), status: MarketStatus::Halt },

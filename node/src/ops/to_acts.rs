@@ -14,6 +14,7 @@ use book::command::{
     AccountSpec, Act, Admin, BlockChange, CodMode, FeeTier, FundsMove, KeySpec, MarketLimits, MarketSpec, MarketStatus,
     MassCancel, MassScope, SessionSpec, Throttle,
 };
+use book::fees::MarketFees;
 use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, SessionId, Symbol, UserName};
 use book::instrument::{Asset, MarketRules, QTY_WIRE_SCALE};
 use book::rules::RulesVersion;
@@ -59,8 +60,7 @@ impl ToActs for AddMarket {
             tick_e9,
             lot_e8,
             limits,
-            maker_fee: Ppm(self.maker_fee_ppm),
-            taker_fee: Ppm(self.taker_fee_ppm),
+            fees: MarketFees::new(Ppm(self.maker_fee_ppm), Ppm(self.taker_fee_ppm), self.fee_asset.into()),
             status: self.status.into(),
         }))
     }
@@ -223,20 +223,40 @@ fn every_order(scope: MassScope, account: AccountId, market: MarketId, block: Bl
 
 /// The fields of a deposit or a withdrawal.
 pub fn funds_move(request: &MoveFunds, registry: &Registry) -> Result<FundsMove, Refusal> {
-    let asset = find_asset(registry, "asset", &request.asset)?;
-    let reference_ok = !request.reference.is_empty()
-        && request.reference.len() <= REFERENCE_BYTES_MAX
-        && request.reference.bytes().all(|b| (b' '..=b'~').contains(&b));
+    let account = find_account(registry, &request.account)?;
+    payment(account, &request.asset, &request.amount, &request.reference, registry)
+}
+
+fn payment(
+    account: AccountId,
+    asset: &str,
+    amount: &str,
+    reference: &str,
+    registry: &Registry,
+) -> Result<FundsMove, Refusal> {
+    let asset = find_asset(registry, "asset", asset)?;
+    let reference_ok = !reference.is_empty()
+        && reference.len() <= REFERENCE_BYTES_MAX
+        && reference.bytes().all(|b| (b' '..=b'~').contains(&b));
     if !reference_ok {
         let why = format!("1 to {REFERENCE_BYTES_MAX} printable ASCII characters, one reference per payment");
         return Err(Refusal::invalid("ref", &why));
     }
-    Ok(FundsMove {
-        account: find_account(registry, &request.account)?,
-        asset: asset.id,
-        amount: units("amount", &request.amount, asset)?,
-        reference: client_key(&request.reference),
-    })
+    let amount = units("amount", amount, asset)?;
+    Ok(FundsMove { account, asset: asset.id, amount, reference: client_key(reference) })
+}
+
+impl ToActs for SetClientNamesMax {
+    fn acts(&self, _: &Registry) -> Result<Vec<Act>, Refusal> {
+        one(Admin::SetClientNamesMax { max: self.max })
+    }
+}
+
+impl ToActs for WithdrawFees {
+    fn acts(&self, registry: &Registry) -> Result<Vec<Act>, Refusal> {
+        let funds = payment(AccountId::NONE, &self.asset, &self.amount, &self.reference, registry)?;
+        one(Admin::WithdrawFees(funds))
+    }
 }
 
 /// The key under which the state keeps a client's own text: the first 128 bits of its BLAKE3 hash, little endian.

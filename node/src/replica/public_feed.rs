@@ -15,6 +15,7 @@ use api::binary::stream::{SessionSeq, Stream};
 use api::instruments::Instruments;
 use book::command::Side;
 use book::engine::{Engine, Market};
+use book::event::Event;
 use book::units::Stamp;
 use zerocopy::little_endian::{I64, U32, U64};
 
@@ -28,6 +29,8 @@ pub struct PublicFeed {
     encoder: FeedEncoder,
     depth: Depth,
     live: Stream,
+    /// The life of the streams in which `live` is.
+    life: u32,
     stamp: Stamp,
 }
 
@@ -38,6 +41,7 @@ impl PublicFeed {
             encoder: FeedEncoder::default(),
             depth: Depth::default(),
             live: Stream::new(SessionSeq::FIRST, LIVE_BYTES, LIVE_MESSAGES),
+            life: 0,
             stamp: Stamp::default(),
         }
     }
@@ -56,13 +60,17 @@ impl PublicFeed {
             encoder: FeedEncoder::resume(positions.rpt_seqs().to_vec()),
             depth,
             live: Stream::new(positions.live(), LIVE_BYTES, LIVE_MESSAGES),
+            life: engine.run().life,
             stamp: positions.feed_stamp(),
         }
     }
 
     /// Publishes one item: encodes it, numbers its messages, and applies them to the feed's own books.
     pub fn apply(&mut self, item: &FeedItem) {
-        let Self { instruments, encoder, depth, live, stamp } = self;
+        if let Event::RunBegan { life, skipped, .. } = item.event {
+            self.begin_life(life, skipped);
+        }
+        let Self { instruments, encoder, depth, live, stamp, .. } = self;
         *stamp = item.stamp;
         instruments.apply(&item.event);
         let mut publish = |bytes: &[u8]| {
@@ -73,6 +81,15 @@ impl PublicFeed {
         encoder.push(item.stamp, &item.event, instruments, &mut publish);
         if item.last {
             encoder.finish(item.stamp, &mut publish);
+        }
+    }
+
+    /// Begins a life, once: the live stream goes on so many numbers later, and memory has none of the older messages. A
+    /// start does this before any reader comes, and the command that records it follows.
+    pub fn begin_life(&mut self, life: u32, skipped: u64) {
+        if self.life < life {
+            self.life = life;
+            self.live = Stream::new(SessionSeq(self.live.next_seq().0 + skipped), LIVE_BYTES, LIVE_MESSAGES);
         }
     }
 

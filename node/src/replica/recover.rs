@@ -224,7 +224,7 @@ impl Outputs {
     fn after(beginning: &Replica, resend_max: usize) -> Self {
         Self {
             translator: beginning.translator.clone(),
-            streams: SessionStreams::resume(beginning.positions.sessions(), resend_max),
+            streams: SessionStreams::resume(&beginning.positions, resend_max),
             feed: PublicFeed::resume(&beginning.engine, &beginning.positions),
         }
     }
@@ -259,6 +259,9 @@ impl Outlet for Rebuild<'_> {
     }
 
     fn public(&mut self, item: FeedItem) {
+        if let Event::RunBegan { skipped, .. } = item.event {
+            self.streams.begin_life(skipped);
+        }
         self.feed.apply(&item);
     }
 }

@@ -7,12 +7,15 @@ use crate::rings::feed_items::FeedItem;
 use api::binary::feed::FeedEncoder;
 use api::binary::stream::SessionSeq;
 use api::instruments::Instruments;
+use book::event::Event;
 use book::ids::SessionId;
 use book::units::{Seq, Stamp, TsNs};
 
 /// Tags of a snapshot's pieces. The engine's own sections have smaller ones.
 const TAG_SESSIONS: u8 = 64;
 const TAG_FEED: u8 = 65;
+/// Only where there is more than one life.
+const TAG_LIFE: u8 = 66;
 
 const NUMBER_BYTES: usize = 8;
 /// The most numbers in one piece.
@@ -30,6 +33,8 @@ const FEED_HEAD: usize = 4;
 pub struct StreamPositions {
     /// By session, from id 1: the number of its next message.
     sessions: Vec<SessionSeq>,
+    /// The first number of every session's stream in its present life.
+    first: SessionSeq,
     encoder: FeedEncoder,
     live: SessionSeq,
     feed_stamp: Stamp,
@@ -39,7 +44,8 @@ pub struct StreamPositions {
 impl Default for StreamPositions {
     fn default() -> Self {
         let (encoder, feed_stamp) = (FeedEncoder::default(), Stamp::default());
-        Self { sessions: Vec::new(), encoder, live: SessionSeq::FIRST, feed_stamp, log_bytes: 0 }
+        let (first, live) = (SessionSeq::FIRST, SessionSeq::FIRST);
+        Self { sessions: Vec::new(), first, encoder, live, feed_stamp, log_bytes: 0 }
     }
 }
 
@@ -49,7 +55,7 @@ impl StreamPositions {
     pub fn assign(&mut self, session: SessionId) -> SessionSeq {
         let idx = session.0 as usize - 1;
         if idx >= self.sessions.len() {
-            self.sessions.resize(idx + 1, SessionSeq::FIRST);
+            self.sessions.resize(idx + 1, self.first);
         }
         let number = self.sessions[idx];
         self.sessions[idx] = number.next();
@@ -61,8 +67,24 @@ impl StreamPositions {
         &self.sessions
     }
 
+    /// The first number of every session's stream in its present life; that of the next message of a session that has
+    /// none yet.
+    pub fn first(&self) -> SessionSeq {
+        self.first
+    }
+
+    /// Begins a new life of all streams, which leaves so many numbers out.
+    fn begin_life(&mut self, skipped: u64) {
+        self.first = first_of_life(self.sessions.iter().copied(), self.first, skipped);
+        self.sessions.fill(self.first);
+        self.live = SessionSeq(self.live.0 + skipped);
+    }
+
     /// Counts the messages that the feed encodes for an event.
     pub fn count_public(&mut self, item: &FeedItem, instruments: &Instruments) {
+        if let Event::RunBegan { skipped, .. } = item.event {
+            self.begin_life(skipped);
+        }
         let Self { encoder, live, feed_stamp, .. } = self;
         *feed_stamp = item.stamp;
         let mut count = |_: &[u8]| *live = live.next();
@@ -98,10 +120,19 @@ impl StreamPositions {
     pub fn save<E>(&self, put: &mut impl FnMut(u8, &[u8]) -> Result<(), E>) -> Result<(), E> {
         let sessions: Vec<u64> = self.sessions.iter().map(|next| next.0).collect();
         save_numbers(TAG_SESSIONS, &sessions, put)?;
+        if self.first != SessionSeq::FIRST {
+            save_numbers(TAG_LIFE, &[self.first.0], put)?;
+        }
         let mut feed = vec![self.live.0, self.feed_stamp.seq.0, self.feed_stamp.ts.0, self.log_bytes];
         feed.extend_from_slice(self.encoder.rpt_seqs());
         save_numbers(TAG_FEED, &feed, put)
     }
+}
+
+/// The first number of every session's stream in a new life that leaves so many numbers out: further on than any of
+/// these next numbers, so that all streams have one first number.
+pub fn first_of_life(next: impl Iterator<Item = SessionSeq>, first: SessionSeq, skipped: u64) -> SessionSeq {
+    SessionSeq(next.fold(first, SessionSeq::max).0 + skipped)
 }
 
 fn save_numbers<E>(tag: u8, numbers: &[u64], put: &mut impl FnMut(u8, &[u8]) -> Result<(), E>) -> Result<(), E> {
@@ -116,6 +147,7 @@ fn save_numbers<E>(tag: u8, numbers: &[u64], put: &mut impl FnMut(u8, &[u8]) -> 
 #[derive(Debug, Default)]
 pub struct StreamPositionsLoader {
     sessions: Vec<u64>,
+    life: Vec<u64>,
     feed: Vec<u64>,
 }
 
@@ -125,6 +157,7 @@ impl StreamPositionsLoader {
         let into = match tag {
             TAG_SESSIONS => &mut self.sessions,
             TAG_FEED => &mut self.feed,
+            TAG_LIFE => &mut self.life,
             _ => return false,
         };
         let (numbers, rest) = piece.as_chunks::<NUMBER_BYTES>();
@@ -135,11 +168,17 @@ impl StreamPositionsLoader {
     /// `None` if a part is missing or a number is impossible.
     pub fn finish(self) -> Option<StreamPositions> {
         let (head, rpt_seqs) = self.feed.split_at_checked(FEED_HEAD)?;
-        if head[0] == 0 || self.sessions.contains(&0) {
+        let first = match self.life[..] {
+            [] => SessionSeq::FIRST,
+            [first] if SessionSeq::FIRST.0 < first => SessionSeq(first),
+            _ => return None,
+        };
+        if head[0] == 0 || self.sessions.iter().any(|next| *next < first.0) {
             return None;
         }
         Some(StreamPositions {
             sessions: self.sessions.into_iter().map(SessionSeq).collect(),
+            first,
             encoder: FeedEncoder::resume(rpt_seqs.to_vec()),
             live: SessionSeq(head[0]),
             feed_stamp: Stamp { seq: Seq(head[1]), ts: TsNs(head[2]) },

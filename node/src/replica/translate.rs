@@ -33,12 +33,15 @@ pub trait Outlet {
 pub struct Translator {
     instruments: Instruments,
     copies: DropCopies,
+    /// Numbers that lives of the streams have skipped.
+    skipped: u64,
 }
 
 impl Translator {
     /// The translator that has seen every event up to this state.
     pub fn of(engine: &Engine) -> Self {
         let mut translator = Self::default();
+        translator.skipped = engine.run().skipped;
         for book in engine.accounts().assets() {
             translator.instruments.add_asset(book.asset);
         }
@@ -57,10 +60,10 @@ impl Translator {
 
     /// Translates the events of one command. The only time used is the command's own, so a replay gives the same bytes.
     pub fn translate(&mut self, stamp: Stamp, events: &[Event], outlet: &mut impl Outlet) -> Summary {
-        let Self { instruments, copies } = self;
+        let Self { instruments, copies, skipped } = self;
         let mut summary = Summary::default();
         let public_last = events.iter().rposition(FeedItem::is_public);
-        let mut exec_ids = ExecIds::of_command(stamp.seq);
+        let mut exec_ids = ExecIds::of_command(stamp.seq, *skipped);
         for (idx, event) in events.iter().enumerate() {
             instruments.apply(event);
             let Some(exec_id) = exec_ids.next(event) else { continue };
@@ -75,6 +78,7 @@ impl Translator {
             match event {
                 Event::Fill(_) => summary.fills += 1,
                 Event::Rejected(_) | Event::CancelRejected(_) => summary.rejects += 1,
+                Event::RunBegan { skipped: more, .. } => *skipped += more,
                 event if goes_on(event) => summary.more = true,
                 Event::SessionAdded { session, account, drop_copy, .. } => {
                     copies.learn(*session, *account, *drop_copy);

@@ -37,6 +37,8 @@ impl FeedItem {
             | Event::MarketAdded(_)
             | Event::MarketRulesChanged(_)
             | Event::MarketStatusChanged { .. } => true,
+            // Nothing is said of it, but the numbers of the feed go on elsewhere.
+            Event::RunBegan { skipped, .. } => *skipped > 0,
             _ => false,
         }
     }

@@ -21,6 +21,7 @@ use book::command::{
     SessionSpec, Side, Throttle,
 };
 use book::event::Event;
+use book::fees::MarketFees;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, Symbol, UserName};
 use book::units::{Ppm, QtyLots, Units};
 use node::config::Config;
@@ -206,8 +207,7 @@ impl RunningNode {
                 notional_min: Units(0),
                 price_band: Ppm(0),
             },
-            maker_fee: Ppm(0),
-            taker_fee: Ppm(0),
+            fees: MarketFees::NONE,
             status: MarketStatus::Trading,
         };
         match self.admin(Admin::AddMarket(spec))[..] {

@@ -25,7 +25,7 @@ pub(crate) struct FakeLoop {
 
 impl FakeLoop {
     pub(crate) fn start(status: Arc<Status>, watermarks: EngineWatermarks, inlet: AdminInlet) -> Self {
-        let engine = Arc::new(Mutex::new(Engine::new(Capacity { orders: 1_024, leaves: 1_024, markets: 4 })));
+        let engine = Arc::new(Mutex::new(Engine::new(Capacity { orders: 1_024, leaves: 1_024, markets: 4, names: 1 })));
         let (ends, hangs) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let is_frozen = Arc::new(AtomicBool::new(false));
         let waiting = Arc::new(AtomicUsize::new(0));

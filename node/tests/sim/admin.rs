@@ -9,6 +9,7 @@ use crate::requests::{LOT, PRICE_ONE};
 use crate::violation::{Checked, Invariant, Violation, ensure};
 use book::accounts::OPEN_ORDERS_MAX;
 use book::command::*;
+use book::fees::{FeeAsset, MarketFees};
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, SessionId, Symbol, UserName};
 use book::testing::workload::rng::Rng;
 use book::testing::workload::{Profile, Workload};
@@ -28,7 +29,7 @@ const KEY_NAMES: u32 = 4;
 const ENOUGH: Units = Units(1_000_000);
 /// Limits that no order reaches.
 const WIDE: MarketLimits =
-    MarketLimits { qty_min: QtyLots(1), qty_max: QtyLots(1 << 40), notional_min: Units(0), price_band: Ppm(0) };
+    MarketLimits { qty_min: QtyLots(1), qty_max: QtyLots(1 << 40), notional_min: Units(100), price_band: Ppm(0) };
 
 pub(crate) struct Admins {
     /// Acts to be sent, the next one first; one is under way at a time.
@@ -152,6 +153,11 @@ fn setup_commands(options: &Options) -> VecDeque<Acted> {
                 }
             }
             Admin::Deposit(funds) if options.flood.is_some() => funds.amount = Units(UNITS_MAX >> 8),
+            _ if options.seed % 2 == 0 => pay_fees_as_received(&mut admin),
+            Admin::AddMarket(spec) => {
+                spec.limits.notional_min = spec.limits.notional_min.max(WIDE.notional_min);
+                spec.fees = MarketFees::new(spec.fees.maker(), spec.fees.taker(), FeeAsset::Quote);
+            }
             _ => {}
         }
         acts.push_back(Acted::from(*admin));
@@ -223,6 +229,16 @@ fn mass_cancel(account: AccountId, rng: &mut Rng) -> MassCancel {
     }
 }
 
+/// Makes a lot of every market large enough for fees that are paid from what is received.
+fn pay_fees_as_received(admin: &mut Admin) {
+    match admin {
+        Admin::AddAsset { symbol, scale } if symbol.as_str() != "USD" => *scale = 2,
+        Admin::Deposit(funds) if funds.asset != AssetId(1) => funds.amount.0 *= 100,
+        Admin::AddMarket(spec) => spec.limits.notional_min = spec.limits.notional_min.max(WIDE.notional_min),
+        _ => {}
+    }
+}
+
 fn cancel_in(market: MarketId) -> MassCancel {
     MassCancel {
         session: SessionId::NONE,
@@ -286,8 +302,7 @@ fn any_admin(reference: ClientKey, rng: &mut Rng) -> Admin {
             tick_e9: PRICE_ONE as u64,
             lot_e8: LOT as u64,
             limits: WIDE,
-            maker_fee: Ppm(0),
-            taker_fee: Ppm(100),
+            fees: MarketFees::new(Ppm(0), Ppm(100), FeeAsset::Quote),
             status: MarketStatus::Trading,
         }),
         _ => Admin::AddSession(SessionSpec {

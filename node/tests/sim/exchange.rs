@@ -9,8 +9,10 @@ use crate::sockets::Net;
 use api::binary::session::SessionLimits;
 use book::engine::Engine;
 use book::hash_key::HashKey;
+use book::run::RunSpec;
 use book::units::TsNs;
 use node::engine::engine_loop::{EngineLoop, Settings};
+use node::engine::next_run::next_run;
 use node::engine::opening::Opening;
 use node::gateway::market_data::{MarketData, MarketLimits};
 use node::gateway::order_entry::{Gateway, GatewayLimits, GatewayState};
@@ -156,6 +158,8 @@ pub(crate) fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange
     let quarantine = Quarantine::default();
     let (Restored { engine, translator, streams, feed, log, snapshot, continuations }, store) =
         restore(&directory, &quarantine, || Engine::keyed(small(), HashKey::new(options.seed, 1)), options.resend_max)?;
+    let drawn = (options.seed as u32).wrapping_add(engine.stamp().seq.0 as u32);
+    let run = next_run(&engine, &directory, &quarantine, false, drawn);
     let store = Arc::new(store);
     let config = head_config(options);
     let head = Head::new(config, log.position).expect("options are a valid configuration");
@@ -194,10 +198,10 @@ pub(crate) fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange
         Resender { resends, batches, store, shadow: port.clone(), history_ready, ready, durable: readers.durable };
     let market_data =
         MarketData::new(rings.market.items, feed, port, rings.market.released, Arc::clone(&status), MARKET_LIMITS);
-    let gateway_state = GatewayState::of(&engine, &translator, streams);
+    let gateway_state = GatewayState::of(&engine, &translator, streams, run);
     Ok(Exchange {
         gateway: Gateway::new(gateway_state, ListenerIdx(0), rings.gateway, GATEWAY_LIMITS, now),
-        engine: EngineLoop::new(engine, translator, rings.engine, settings(options, now), continuations),
+        engine: EngineLoop::new(engine, translator, rings.engine, settings(options, run, now), continuations),
         store_writer,
         market_data,
         journal: Journal::new(head, disk.clone()),
@@ -225,8 +229,8 @@ fn head_config(options: &Options) -> HeadConfig {
     }
 }
 
-fn settings(options: &Options, now: TsNs) -> Settings {
-    let opening = Opening { format: identity(options).format, build: "simulator".to_owned(), wall: now };
+fn settings(options: &Options, run: RunSpec, now: TsNs) -> Settings {
+    let opening = Opening { format: identity(options).format, build: "simulator".to_owned(), wall: now, run };
     Settings { release: options.release, check_every: options.check_every, opening }
 }
 

@@ -77,6 +77,8 @@ const MUTANTS: &[Mutant] = &[
     mutant("ActedForgotten", 20, &[ActorMissing]),
 ];
 
+const FEES: &str = "book: fees, a_fee_that_takes_a_lot_or_is_not_held_is_noticed";
+const NAMES_OF_ORDERS: &str = "book: names, a_name_that_is_shown_freed_or_kept_wrongly_is_noticed";
 const RULES_TWO: &str = "book: rules_two, an_old_outcome_under_new_rules_is_noticed";
 const LINKS: &str = "wal: links, links_that_are_not_checked_are_noticed";
 const NAMES: &str = "wal: durable_names, syncs_that_are_skipped_are_noticed";
@@ -108,8 +110,17 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("FleetingTakesPlace", RULES_TWO),
     ("ThrottleStaysFull", RULES_TWO),
     ("OperatorsBlockLifted", RULES_TWO),
-    ("HashUnkeyed", "book: open_orders::tests::a_hash_without_a_key_is_noticed"),
+    ("HashUnkeyed", "book: cl_ord_index::tests::a_hash_without_a_key_is_noticed"),
     ("AgentIsParent", RULES_TWO),
+    ("BandOfNothing", RULES_TWO),
+    ("FeeTakesLot", FEES),
+    ("FeeNotHeld", FEES),
+    ("NameShownToAll", NAMES_OF_ORDERS),
+    ("NameFreeAtEnd", NAMES_OF_ORDERS),
+    ("NamesWithoutBound", NAMES_OF_ORDERS),
+    ("NumbersSaidTwice", "book: lives, numbers_that_are_said_twice_are_noticed"),
+    ("IndexMovedAtOnce", "book: cl_ord_index::tests::a_table_that_moves_at_once_is_noticed"),
+    ("OldStreamTakenUp", "node: gateway::order_entry::login::tests::an_old_stream_that_is_taken_up_is_noticed"),
     ("StatusEndsAfterOnePart", RULES_TWO),
     ("VisitedWithoutBound", RULES_TWO),
     ("PartsFromTheHead", RULES_TWO),

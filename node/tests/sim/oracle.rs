@@ -46,7 +46,7 @@ pub(crate) struct Oracle {
 }
 
 pub(crate) fn small() -> Capacity {
-    Capacity { orders: 256, leaves: 64, markets: 4 }
+    Capacity { orders: 256, leaves: 64, markets: 4, names: 1 }
 }
 
 impl Oracle {

@@ -51,7 +51,8 @@ pub(crate) fn any(id: u64, own: &[Own], context: &mut Context<'_>) -> Vec<u8> {
 
 /// A bid that rests far from all other orders and holds little.
 pub(crate) fn far_bid(id: u64) -> Vec<u8> {
-    framed(NewOrder { price_e9: PRICE_ONE.into(), qty_e8: LOT.into(), side: SIDE_BUY, ..plain(id, 1) })
+    // Worth as much as a market demands at least.
+    framed(NewOrder { price_e9: PRICE_ONE.into(), qty_e8: (100 * LOT).into(), side: SIDE_BUY, ..plain(id, 1) })
 }
 
 pub(crate) fn cancel_everything(id: u64) -> Vec<u8> {

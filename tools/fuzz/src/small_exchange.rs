@@ -26,7 +26,7 @@ pub struct SmallExchange {
 impl SmallExchange {
     pub fn new() -> Self {
         Self {
-            engine: Engine::new(Capacity { orders: 64, leaves: 64, markets: 2 }),
+            engine: Engine::new(Capacity { orders: 64, leaves: 64, markets: 2, names: 1 }),
             instruments: Instruments::default(),
             feed: FeedEncoder::default(),
             seq: 0,
@@ -48,7 +48,7 @@ impl SmallExchange {
         let stamp = Stamp { seq: Seq(self.seq), ts: TsNs(START_NS + self.seq * 1_000) };
         self.events.clear();
         self.engine.apply(stamp, command, &mut self.events);
-        let mut ids = ExecIds::of_command(stamp.seq);
+        let mut ids = ExecIds::of_command(stamp.seq, 0);
         for event in &self.events {
             self.instruments.apply(event);
             let Some(exec_id) = ids.next(event) else { continue };

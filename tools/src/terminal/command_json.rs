@@ -9,6 +9,7 @@ use book::command::{
     FundsMove, MarketLimits, MarketStatus, MassCancel, MassScope, OrderKind, OrderRef, PlaceOrder, ReplaceMode, Rest,
     Side, StpMode, Throttle, Tif, Unfinished,
 };
+use book::fees::FeeAsset;
 use book::ids::ClientKey;
 use book::units::Seq;
 use serde_json::{Map, Value, json};
@@ -91,6 +92,9 @@ fn admin_kind(admin: &Admin) -> &'static str {
         Admin::Deposit(_) => "deposit",
         Admin::Withdraw(_) => "withdraw",
         Admin::SetRules { .. } => "set_rules",
+        Admin::SetClientNamesMax { .. } => "set_client_names_max",
+        Admin::BeginRun(_) => "begin_run",
+        Admin::WithdrawFees(_) => "withdraw_fees",
     }
 }
 
@@ -214,8 +218,9 @@ fn admin_fields(admin: &Admin) -> Value {
         Admin::AddAsset { symbol, scale } => json!({ "symbol": symbol.as_str(), "scale": scale }),
         Admin::AddMarket(m) => json!({
             "symbol": m.symbol.as_str(), "base": m.base.0, "quote": m.quote.0, "tick_e9": m.tick_e9,
-            "lot_e8": m.lot_e8, "limits": limits(&m.limits), "maker_fee_ppm": m.maker_fee.0,
-            "taker_fee_ppm": m.taker_fee.0, "status": market_status(m.status),
+            "lot_e8": m.lot_e8, "limits": limits(&m.limits), "maker_fee_ppm": m.fees.maker().0,
+            "taker_fee_ppm": m.fees.taker().0, "fee_asset": fee_asset(m.fees.paid_in()),
+            "status": market_status(m.status),
         }),
         Admin::SetMarketStatus { market, status } => json!({ "market": market.0, "status": market_status(*status) }),
         Admin::SetMarketFees { market, maker_fee, taker_fee } => {
@@ -253,8 +258,13 @@ fn admin_fields(admin: &Admin) -> Value {
             "expires_ns": nonzero(k.expires.0),
         }),
         Admin::RevokeKey { key } => json!({ "key": key }),
-        Admin::Deposit(funds) | Admin::Withdraw(funds) => funds_move(funds),
+        Admin::Deposit(funds) | Admin::Withdraw(funds) | Admin::WithdrawFees(funds) => funds_move(funds),
         Admin::SetRules { version } => json!({ "version": version.0 }),
+        Admin::SetClientNamesMax { max } => json!({ "max": max }),
+        Admin::BeginRun(run) => json!({
+            "directory": format!("{:016x}", run.directory), "may_lose": run.may_lose,
+            "life_tag": run.life.map(|tag| tag.0),
+        }),
     }
 }
 
@@ -319,6 +329,13 @@ pub(crate) fn cod_scope(scope: CodScope) -> &'static str {
     match scope {
         CodScope::Session => "session",
         CodScope::Account => "account",
+    }
+}
+
+pub(crate) fn fee_asset(paid_in: FeeAsset) -> &'static str {
+    match paid_in {
+        FeeAsset::Received => "received",
+        FeeAsset::Quote => "quote",
     }
 }
 

@@ -7,6 +7,7 @@ use book::command::{
     Throttle,
 };
 use book::event::Event;
+use book::fees::MarketFees;
 use book::ids::{AccountId, AssetId, ClientKey, Symbol, UserName};
 use book::units::{Ppm, QtyLots, Units};
 use node::config::secrets::NewPassword;
@@ -76,8 +77,7 @@ impl Setup for LocalSetup {
                 notional_min: Units(0),
                 price_band: Ppm(0),
             },
-            maker_fee: market.maker_fee,
-            taker_fee: market.taker_fee,
+            fees: MarketFees::received(market.maker_fee, market.taker_fee),
             status: MarketStatus::Trading,
         };
         match self.submit(Admin::AddMarket(spec))?[..] {

@@ -2,8 +2,9 @@
 
 use super::Running;
 use super::process::pinion;
+use api::binary::login::LoginReject;
 use api::binary::stream::SessionSeq;
-use api::client::OrderClient;
+use api::client::{ClientError, OrderClient};
 use book::units::Seq;
 use std::path::Path;
 use std::time::Duration;
@@ -12,15 +13,16 @@ use tools::offline::as_of::StateReader;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The first `count` messages of a session.
+/// The first `count` messages of a session in the present life of its stream.
 pub(crate) fn messages_of(running: &Running, login: &Credentials, count: u64) -> Vec<Vec<u8>> {
     let orders = running.node().addresses.orders;
     let mut client = OrderClient::connect(orders, &login.user, &login.password, SessionSeq::FIRST).expect("logged in");
+    let first = client.next_seq().0;
     let mut messages = Vec::new();
     while (messages.len() as u64) < count {
         let received = client.poll_raw(PATIENCE).expect("connected").expect("another message comes");
         if let Some(seq) = received.seq {
-            assert_eq!(seq.0, messages.len() as u64 + 1);
+            assert_eq!(seq.0, first + messages.len() as u64);
             messages.push(received.message.to_vec());
         }
     }
@@ -28,10 +30,21 @@ pub(crate) fn messages_of(running: &Running, login: &Credentials, count: u64) ->
     messages
 }
 
-/// The number of messages that a session has at a sequence.
+/// The number of messages that a session has at a sequence in the present life of its stream.
 pub(crate) fn messages_at(dir: &Path, seq: Option<u64>) -> u64 {
     let state = StateReader::open(dir).and_then(|reader| reader.state(seq.map(Seq))).expect("a state");
-    state.replica.positions.sessions().first().map_or(0, |next| next.0 - 1)
+    let positions = &state.replica.positions;
+    positions.sessions().first().map_or(0, |next| next.0 - positions.first().0)
+}
+
+/// Whether a session may go on after the message with this number.
+pub(crate) fn resumes(running: &Running, login: &Credentials, number: u64) -> bool {
+    let orders = running.node().addresses.orders;
+    match OrderClient::connect(orders, &login.user, &login.password, SessionSeq(number + 1)) {
+        Ok(client) => client.logout().is_ok(),
+        Err(ClientError::LoginRejected(LoginReject::NoSession)) => false,
+        Err(other) => panic!("{other}"),
+    }
 }
 
 /// Places orders that rest and trade with the tool.

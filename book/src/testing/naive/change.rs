@@ -39,6 +39,7 @@ impl Naive {
         match self.admit_cancel(cancel) {
             Ok(id) => {
                 let order = self.take_out(id);
+                self.name_ends(id);
                 self.canceled(&order, CancelReason::User, true, (cancel.session, cancel.cl_ord_id));
             }
             Err(reason) => self.cancel_rejected(cancel, reason, false),
@@ -76,6 +77,7 @@ impl Naive {
         match self.admit_cancel(&cancel) {
             Ok(id) => {
                 let order = self.take_out(id);
+                self.name_ends(id);
                 self.canceled(&order, CancelReason::Replaced, true, (place.session, place.cl_ord_id));
             }
             Err(reason) => {
@@ -135,9 +137,10 @@ impl Naive {
         self.take_out(order.id);
         let plan = self.plan(&order, order.leaves, u128::MAX);
         match self.carry_out(&mut order, &plan) {
-            End::Done => {}
+            End::Done => self.name_ends(order.id),
             End::OutOfReach => self.rest(&order),
             end => {
+                self.name_ends(order.id);
                 let reason = if end == End::FillLimit { CancelReason::FillLimit } else { CancelReason::SelfTrade };
                 self.canceled(&order, reason, false, (SessionId::NONE, ClOrdId(0)));
             }

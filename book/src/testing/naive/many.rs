@@ -4,6 +4,7 @@ use super::{Account, Key, Market, Naive, Order, Session, at, at_mut};
 use crate::command::*;
 use crate::engine::{CANCELS_PER_COMMAND_MAX, VISITS_PER_COMMAND_MAX};
 use crate::event::*;
+use crate::fees::FeeAsset;
 use crate::ids::*;
 use crate::reject::RejectReason;
 use crate::rules::Rules;
@@ -127,6 +128,7 @@ impl Naive {
 
     fn end(&mut self, order: &Order, reason: CancelReason, by: (SessionId, ClOrdId)) {
         self.take_out(order.id);
+        self.name_ends(order.id);
         self.canceled(order, reason, true, by);
     }
 
@@ -309,6 +311,9 @@ impl Naive {
             Admin::Withdraw(funds) => {
                 *self.owned.entry((funds.account, funds.asset)).or_default() -= i128::from(funds.amount.0);
             }
+            Admin::WithdrawFees(_) | Admin::SetClientNamesMax { .. } | Admin::BeginRun(_) => {
+                self.administer_since_two(admin);
+            }
             Admin::SetRules { version } => self.rules = Rules::of(*version).unwrap_or(self.rules),
             Admin::SetSessionThrottle { session, throttle } => {
                 let rules = self.rules;
@@ -325,6 +330,21 @@ impl Naive {
         }
     }
 
+    /// What only later rules have.
+    fn administer_since_two(&mut self, admin: &Admin) {
+        match admin {
+            Admin::WithdrawFees(funds) => {
+                *self.fees.entry(funds.asset).or_default() -= i128::from(funds.amount.0);
+            }
+            Admin::BeginRun(spec) => {
+                let skipped = spec.life.map_or(0, |tag| (1 << 34) + u64::from(tag.0) * (1 << 14));
+                self.skipped += skipped;
+            }
+            Admin::SetClientNamesMax { max } => self.order_names.max = *max as usize,
+            _ => {}
+        }
+    }
+
     pub(super) fn account_mut(&mut self, id: AccountId) -> &mut Account {
         &mut self.accounts[id.0 as usize - 1]
     }
@@ -335,10 +355,11 @@ impl Naive {
             base: spec.base,
             quote: spec.quote,
             quote_per_tick_lot: u128::from(spec.tick_e9) * u128::from(spec.lot_e8) * scale(spec.quote) / 10u128.pow(17),
+            fees_in_quote: spec.fees.paid_in() == FeeAsset::Quote,
             base_per_lot: u128::from(spec.lot_e8) * scale(spec.base) / 10u128.pow(8),
             limits: spec.limits,
-            maker_ppm: i128::from(spec.maker_fee.0),
-            taker_ppm: i128::from(spec.taker_fee.0),
+            maker_ppm: i128::from(spec.fees.maker().0),
+            taker_ppm: i128::from(spec.fees.taker().0),
             status: spec.status,
             last_price: None,
             trade_count: 0,

@@ -32,7 +32,7 @@ impl Naive {
         let mut plan = Plan { steps: Vec::new(), end: End::Done };
         for id in self.makers(order) {
             let maker = self.orders[&id];
-            let lot_cost = self.need(order.market, Side::Buy, maker.price, 1);
+            let lot_cost = self.spent(order, maker.price, 1);
             let affordable = u64::try_from(quote_left / lot_cost).unwrap_or(u64::MAX);
             let meets = maker.leaves.min(qty_left).min(affordable);
             if qty_left == 0 || quote_left == 0 {
@@ -74,9 +74,14 @@ impl Naive {
         order.account == maker.account || (group && family(order.account) == family(maker.account))
     }
 
-    pub(super) fn cost(&self, plan: &Plan) -> u128 {
+    pub(super) fn cost(&self, order: &Order, plan: &Plan) -> u128 {
         let trades = plan.steps.iter().filter(|step| step.1 == Deed::Trade);
-        trades.map(|&(id, _, qty)| self.need(self.orders[&id].market, Side::Buy, self.orders[&id].price, qty)).sum()
+        trades.map(|&(id, _, qty)| self.spent(order, self.orders[&id].price, qty)).sum()
+    }
+
+    pub(super) fn worth_of(&self, plan: &Plan) -> u128 {
+        let trades = plan.steps.iter().filter(|step| step.1 == Deed::Trade);
+        trades.map(|&(id, _, qty)| self.worth(self.orders[&id].market, self.orders[&id].price, qty)).sum()
     }
 
     pub(super) fn carry_out(&mut self, order: &mut Order, plan: &Plan) -> End {
@@ -103,6 +108,7 @@ impl Naive {
 
     pub(super) fn remove_maker(&mut self, id: OrderId) {
         let maker = self.take_out(id);
+        self.name_ends(id);
         self.canceled(&maker, CancelReason::SelfTrade, true, (SessionId::NONE, ClOrdId(0)));
     }
 
@@ -114,16 +120,19 @@ impl Naive {
         taker.cum += qty;
         let maker = *maker;
         let base_units = self.need(taker.market, Side::Sell, 0, qty) as i128;
-        let quote_units = self.need(taker.market, Side::Buy, maker.price, qty) as i128;
+        let quote_units = self.worth(taker.market, maker.price, qty) as i128;
+        let skipped = self.skipped;
         let market = self.market_mut(taker.market);
         market.last_price = Some(maker.price);
         market.trade_count += 1;
-        let (base, quote, trade_id) = (market.base, market.quote, TradeId(market.trade_count));
+        let (base, quote, trade_id) = (market.base, market.quote, TradeId(skipped + market.trade_count));
         let (buyer, seller) =
             if taker.side == Side::Buy { (taker.account, maker.account) } else { (maker.account, taker.account) };
         self.move_money(seller, buyer, base, base_units);
         self.move_money(buyer, seller, quote, quote_units);
-        let (taker_gets, maker_gets) = if taker.side == Side::Buy {
+        let (taker_gets, maker_gets) = if self.market(taker.market).fees_in_quote {
+            ((quote, quote_units), (quote, quote_units))
+        } else if taker.side == Side::Buy {
             ((base, base_units), (quote, quote_units))
         } else {
             ((quote, quote_units), (base, base_units))
@@ -149,6 +158,7 @@ impl Naive {
         }));
         if maker.leaves == 0 {
             self.take_out(maker_id);
+            self.name_ends(maker_id);
         }
     }
 
@@ -157,7 +167,8 @@ impl Naive {
         *self.owned.entry((to, asset)).or_default() += amount;
     }
 
-    /// A fee is rounded up and paid from what was received; a rebate is rounded down and paid from the other's fee.
+    /// A fee is rounded up and paid from what was received, or by both sides in quote; a rebate is rounded down and
+    /// paid from the other's fee.
     pub(super) fn charge(
         &mut self,
         taker: &Order,
@@ -166,7 +177,8 @@ impl Naive {
         maker_gets: (AssetId, i128),
     ) -> (i128, i128) {
         let market = self.market(taker.market);
-        let scale = |ppm: i128, scale: i128| if ppm > 0 { div_up(ppm * scale, 1_000_000) } else { ppm };
+        let most = if market.fees_in_quote { 1_000_000 } else { i128::MAX };
+        let scale = |ppm: i128, scale: i128| if ppm > 0 { div_up(ppm * scale.min(most), 1_000_000) } else { ppm };
         let tier = |id: AccountId| *self.tiers.get(&self.account(id).tier).unwrap_or(&(1_000_000, 1_000_000));
         let maker_ppm = scale(market.maker_ppm, tier(maker.account).0);
         let taker_ppm = scale(market.taker_ppm, tier(taker.account).1);

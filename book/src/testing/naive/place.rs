@@ -16,10 +16,14 @@ impl Naive {
             if let Err(reason) = outcome {
                 self.rejected(place, reason);
             }
-            if place.client_key != ClientKey::NONE {
+            if place.client_key != ClientKey::NONE && self.rules == Rules::One {
                 self.names.insert(name, (self.now, self.seq, outcome));
             }
         }
+    }
+
+    pub(super) fn name_ends(&mut self, order: OrderId) {
+        self.order_names.end(order, self.now);
     }
 
     pub(super) fn rejected(&mut self, place: &PlaceOrder, reason: RejectReason) {
@@ -36,6 +40,9 @@ impl Naive {
 
     /// Answers with the first outcome when the order's name was used within a day.
     pub(super) fn repeats(&mut self, place: &PlaceOrder) -> bool {
+        if self.rules != Rules::One && self.authorise(place.session, place.account).is_err() {
+            return false;
+        }
         let Some((seq_first, outcome)) = self.named(place.account, place.client_key) else { return false };
         self.events.push(Event::Repeated(Repeated {
             account: place.account,
@@ -48,8 +55,12 @@ impl Naive {
     }
 
     pub(super) fn named(&self, account: AccountId, key: ClientKey) -> Option<(Seq, Result<OrderId, RejectReason>)> {
+        if let Some(taken) = self.order_names.find(self.now, account, key) {
+            return Some((taken.seq, Ok(taken.order)));
+        }
         let (ts, seq, outcome) = *self.names.get(&(account, key))?;
-        (self.now.0 - ts.0 < DAY_NS).then_some((seq, outcome))
+        let counts = self.now.0 - ts.0 < DAY_NS && (self.rules == Rules::One || outcome.is_ok());
+        counts.then_some((seq, outcome))
     }
 
     pub(super) fn place_new(&mut self, place: &PlaceOrder) -> Result<OrderId, RejectReason> {
@@ -69,6 +80,9 @@ impl Naive {
             qty: QtyLots(order.leaves),
             persist_on_disconnect: place.persist_on_disconnect,
         }));
+        if self.rules != Rules::One && place.client_key != ClientKey::NONE {
+            self.order_names.take(place.account, place.client_key, order.id, self.seq);
+        }
         let plan = self.plan(&order, order.leaves, u128::MAX);
         let killed = place.tif == Tif::Fok && self.is_short(&plan, place, &order);
         let end = if killed { End::OutOfReach } else { self.carry_out(&mut order, &plan) };
@@ -84,6 +98,9 @@ impl Naive {
                 _ => CancelReason::NoLiquidity,
             };
             self.canceled(&order, reason, false, (SessionId::NONE, ClOrdId(0)));
+        }
+        if !rests {
+            self.name_ends(order.id);
         }
         Ok(order.id)
     }
@@ -168,25 +185,26 @@ impl Naive {
         if order.leaves == 0 || !qty_in_range(market, total) {
             return Err(RejectReason::QtyRange);
         }
-        let notional = self.need(order.market, Side::Buy, order.price, order.leaves);
+        let notional = self.worth(order.market, order.price, order.leaves);
         let too_small = match self.rules {
             Rules::One => order.cum == 0 && notional < u128::from(market.limits.notional_min.0),
             Rules::Two => self.is_too_small(order),
         };
-        if too_small || notional > u128::from(UNITS_MAX) {
+        let need = self.need(order.market, order.side, order.price, order.leaves);
+        if too_small || notional.max(need) > u128::from(UNITS_MAX) {
             return Err(RejectReason::Notional);
         }
-        let (low, high) = band(market);
+        let (low, high) = band(self.rules, market);
         if order.price < low || high < order.price {
             return Err(RejectReason::PriceBand);
         }
-        Ok(self.need(order.market, order.side, order.price, order.leaves))
+        Ok(need)
     }
 
     /// Whether all of the order, filled or not, is worth less than the market's minimum.
     pub(super) fn is_too_small(&self, order: &Order) -> bool {
         let minimum = u128::from(self.market(order.market).limits.notional_min.0);
-        self.need(order.market, Side::Buy, order.price, order.leaves + order.cum) < minimum
+        self.worth(order.market, order.price, order.leaves + order.cum) < minimum
     }
 
     pub(super) fn admit_market(&self, order: &mut Order, qty: u64) -> Result<u128, RejectReason> {
@@ -194,12 +212,12 @@ impl Naive {
         if !qty_in_range(market, u128::from(qty)) {
             return Err(RejectReason::QtyRange);
         }
-        order.price = reach(market, order.side);
+        order.price = reach(self.rules, market, order.side);
         order.leaves = qty;
         let plan = self.plan(order, qty, u128::MAX);
-        let cost = self.cost(&plan);
+        let (cost, worth) = (self.cost(order, &plan), self.worth_of(&plan));
         let complete = traded(&plan) == qty;
-        if cost > u128::from(UNITS_MAX) || (complete && cost < u128::from(market.limits.notional_min.0)) {
+        if cost > u128::from(UNITS_MAX) || (complete && worth < u128::from(market.limits.notional_min.0)) {
             return Err(RejectReason::Notional);
         }
         Ok(if order.side == Side::Buy { cost } else { self.need(order.market, Side::Sell, 0, qty) })
@@ -210,9 +228,9 @@ impl Naive {
         if quote.0 == 0 || quote < market.limits.notional_min {
             return Err(RejectReason::Notional);
         }
-        order.price = reach(market, order.side);
+        order.price = reach(self.rules, market, order.side);
         let plan = self.plan(order, u64::MAX, u128::from(quote.0));
-        let cost = self.cost(&plan);
+        let cost = self.cost(order, &plan);
         order.leaves = plan.steps.iter().filter(|s| s.1 != Deed::CancelMaker).map(|s| s.2).sum();
         let buys_nothing = order.leaves == 0 && plan.end == End::Done;
         if buys_nothing || cost > u128::from(UNITS_MAX) {

@@ -27,7 +27,7 @@ impl Naive {
     fn may(&self, acted: &Acted) -> bool {
         let id = match acted.actor {
             Actor::Ops => return true,
-            Actor::Node => return matches!(acted.act, Act::Admin(Admin::SetRules { .. })),
+            Actor::Node => return matches!(acted.act, Act::Admin(Admin::SetRules { .. } | Admin::BeginRun(_))),
             Actor::Key(id) => id,
         };
         let Some(key) = super::at(&self.keys, id.0) else { return false };

@@ -4,7 +4,7 @@ use super::Workload;
 use crate::accounts::OPEN_ORDERS_MAX;
 use crate::command::*;
 use crate::ids::*;
-use crate::rules::Rules;
+use crate::run::{LIFE_TAGS, LifeTag, RunSpec};
 use crate::session::{COD_WINDOW_MS_MAX, THROTTLE_RATE_MAX};
 use crate::units::*;
 
@@ -26,12 +26,12 @@ fn session(account: AccountId, user: &str, drop_copy: bool) -> SessionSpec {
 }
 
 impl Workload {
-    /// What a governed exchange has beside a mixed one: the newest rules, a second session and a drop copy of account
-    /// 1.
-    pub(super) fn governed_setup() -> [Admin; 3] {
+    /// What a governed exchange has beside a mixed one, and the newest rules: a second session and a drop copy of
+    /// account 1.
+    pub(super) fn governed_setup() -> [Admin; 2] {
         let second = session(AccountId(1), "V1", false);
         let copy = session(AccountId(1), "C1", true);
-        [Admin::SetRules { version: Rules::NEWEST.version() }, Admin::AddSession(second), Admin::AddSession(copy)]
+        [Admin::AddSession(second), Admin::AddSession(copy)]
     }
 
     pub(super) fn governed(&mut self) -> Command {
@@ -50,6 +50,13 @@ impl Workload {
             140..150 => Admin::SetSessionBlock { session: self.any_session(), blocked: self.rng.one_in(4) },
             150..160 => Admin::SetMarketLimits { market: self.market(), limits: self.limits() },
             160..170 => return self.down_any(),
+            170..180 => Admin::WithdrawFees(self.fee_payment()),
+            185..188 => {
+                let life = self.rng.one_in(2).then(|| LifeTag(self.rng.below(LIFE_TAGS + 10)));
+                let (directory, may_lose) = (u64::from(self.rng.below(3)), self.rng.one_in(2));
+                Admin::BeginRun(RunSpec { directory, may_lose, life })
+            }
+            180..185 => Admin::SetClientNamesMax { max: self.rng.pick(&[0, 1, 7, 40, 200, u32::MAX]) },
             _ => return self.mixed(),
         };
         acted(Actor::Ops, Act::Admin(admin))
@@ -67,6 +74,14 @@ impl Workload {
     /// Also one that does not exist.
     fn any_session(&mut self) -> SessionId {
         SessionId(self.rng.below(self.accounts + 12))
+    }
+
+    /// Sometimes of a reference that was booked, of more than there is, or for an account.
+    fn fee_payment(&mut self) -> FundsMove {
+        let account = if self.rng.one_in(8) { self.account() } else { AccountId::NONE };
+        let asset = AssetId(self.rng.below(4));
+        let reference = ClientKey(1 << 100 | u128::from(self.rng.below(200)));
+        FundsMove { account, asset, amount: Units(u64::from(self.rng.below(40))), reference }
     }
 
     fn down_any(&mut self) -> Command {

@@ -2,6 +2,7 @@
 
 use super::{House, Line};
 use book::command::*;
+use book::fees::MarketFees;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
 use book::reject::RejectReason;
 use book::units::{Ppm, PriceTicks, QtyLots, TsNs, Units};
@@ -236,8 +237,7 @@ impl House {
             tick_e9: line.number("tick_e9", 1_000_000_000) as u64,
             lot_e8: line.number("lot_e8", 100_000_000) as u64,
             limits: limits(line),
-            maker_fee: Ppm(line.number("maker", 0) as i32),
-            taker_fee: Ppm(line.number("taker", 0) as i32),
+            fees: MarketFees::received(Ppm(line.number("maker", 0) as i32), Ppm(line.number("taker", 0) as i32)),
             status: status(line.option("status", "trading")),
         }
     }

@@ -113,7 +113,7 @@ impl House {
             Event::MarketRulesChanged(rules) => {
                 let limits = rules.limits;
                 let qty = format!("{}..{}", limits.qty_min.0, limits.qty_max.0);
-                let fees = format!("fees {}/{}", rules.maker_fee.0, rules.taker_fee.0);
+                let fees = format!("fees {}/{}", rules.fees.maker().0, rules.fees.taker().0);
                 format!("rules qty {qty} notional {} band {} {fees}", limits.notional_min.0, limits.price_band.0)
             }
             Event::MarketAdded(rules) => {

@@ -8,7 +8,7 @@ use crate::gateway::passwords::{Attempt, Finding, Verdict};
 use crate::gateway::send_buffer::ControlOutput;
 use crate::reactor::ports::{ConnId, Sockets};
 use api::binary::login::{LoginReject, SessionName};
-use api::binary::stream::first_to_send;
+use api::binary::stream::{SessionSeq, first_to_send};
 use book::command::DownCause;
 use book::ids::{SessionId, UserName};
 use book::units::TsNs;
@@ -67,13 +67,15 @@ impl Gateway {
         let Some((requested, name)) = self.conn_mut(id).map(|conn| (conn.requested, conn.requested_name)) else {
             return;
         };
-        let is_own_name = name.is_blank() || name == SessionName::of_session(session);
-        let Some(first) = first_to_send(requested, next).filter(|_| is_own_name) else {
+        let own_name = SessionName::of_session(session, &self.run);
+        let is_own_name = (name.is_blank() || name == own_name).planted(Mutation::OldStreamTakenUp, |_| true);
+        let first = first_in_life(requested, self.streams.first(), next).filter(|_| is_own_name);
+        let Some(first) = first else {
             return self.reject_login(now, id, LoginReject::NoSession);
         };
         let Some(conn) = self.conn_mut(id) else { return };
         let mut output = ControlOutput::new(&mut conn.control);
-        if !conn.protocol.accept(now, SessionName::of_session(session), first, &mut output) {
+        if !conn.protocol.accept(now, own_name, first, &mut output) {
             return;
         }
         conn.session = Some(session);
@@ -89,5 +91,43 @@ impl Gateway {
             self.wiring.status.sessions_open.set(self.wiring.status.sessions_open.get() - 1);
             self.close(now, replaced, DownCause::Disconnect, reactor);
         }
+    }
+}
+
+/// The number from which a stream is sent, whose present life begins at `life_first`; `None` for one that it never had.
+/// Its first message is also asked for as number 1.
+fn first_in_life(requested: SessionSeq, life_first: SessionSeq, next: SessionSeq) -> Option<SessionSeq> {
+    let requested = if requested == SessionSeq::FIRST { life_first } else { requested };
+    let of_life = requested == SessionSeq::HEAD || life_first <= requested;
+    let of_life = of_life.planted(Mutation::OldStreamTakenUp, |_| true);
+    first_to_send(requested, next).filter(|_| of_life)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers_of_an_earlier_life_are_refused() {
+        let (first, next) = (SessionSeq(1_000), SessionSeq(1_004));
+        let of = |requested| first_in_life(SessionSeq(requested), first, next).map(|seq| seq.0);
+        assert_eq!([of(0), of(1)], [Some(1_004), Some(1_000)], "the head, and the beginning");
+        assert_eq!([of(1_000), of(1_002), of(1_004)], [Some(1_000), Some(1_002), Some(1_004)]);
+        assert_eq!([of(2), of(999), of(1_005)], [None; 3]);
+    }
+
+    #[test]
+    fn a_stream_is_taken_up_in_its_own_life_only() {
+        numbers_of_an_earlier_life_are_refused();
+        let of = |requested| first_in_life(SessionSeq(requested), SessionSeq::FIRST, SessionSeq(4)).map(|seq| seq.0);
+        assert_eq!([of(0), of(1), of(3), of(4), of(5)], [Some(4), Some(1), Some(3), Some(4), None]);
+    }
+
+    #[cfg(feature = "mutation")]
+    #[test]
+    fn an_old_stream_that_is_taken_up_is_noticed() {
+        crate::faults::mutation::plant(Some(Mutation::OldStreamTakenUp));
+        let outcome = std::panic::catch_unwind(numbers_of_an_earlier_life_are_refused);
+        crate::faults::mutation::plant(None);
+        assert!(outcome.is_err());
     }
 }

@@ -16,7 +16,7 @@ use book::units::{Seq, Stamp, TsNs};
 pub const TARGET: Target =
     Target { name: "state", seeds, repair: repair_nothing, check, bytes_max: 16 << 10, round_inputs: 4_000 };
 
-const CAPACITY: Capacity = Capacity { orders: 1, leaves: 1, markets: 1 };
+const CAPACITY: Capacity = Capacity { orders: 1, leaves: 1, markets: 1, names: 1 };
 /// A head may ask for as many order slots as an exchange can have, which is a GiB of memory; here the limit is lower,
 /// so that a round is short.
 const SLOTS_CLAIM_MAX: u64 = 1 << 12;

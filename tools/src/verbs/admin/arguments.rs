@@ -1,7 +1,7 @@
 //! The command line of `pinion admin`.
 
 use api::admin::{
-    AccountRef, AccountStatusWord, CancelModeWord, CancelScopeWord, KindWord, PermissionWord, StatusWord,
+    AccountRef, AccountStatusWord, CancelModeWord, CancelScopeWord, FeeAssetWord, KindWord, PermissionWord, StatusWord,
 };
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
@@ -100,6 +100,9 @@ pub(super) struct NewMarket {
     pub(super) maker_fee_ppm: i32,
     #[arg(long, default_value_t = 0)]
     pub(super) taker_fee_ppm: i32,
+    /// received: buyers pay fees in base, sellers in quote; quote: both in quote, and buyers hold them beside the price
+    #[arg(long, default_value = "received", value_parser = word::<FeeAssetWord>)]
+    pub(super) fee_asset: FeeAssetWord,
     /// trading, halt, cancel-only or post-only
     #[arg(long, default_value = "trading", value_parser = word::<StatusWord>)]
     pub(super) status: StatusWord,
@@ -236,6 +239,16 @@ pub(super) enum Fee {
         #[arg(long)]
         taker_fee_ppm: i32,
     },
+    /// Pay earned fees out to the house
+    Withdraw {
+        #[arg(long)]
+        asset: String,
+        #[arg(long)]
+        amount: String,
+        /// The payment's own reference: a repeated reference changes nothing
+        #[arg(long = "ref", value_name = "REF")]
+        reference: String,
+    },
     /// Scale every market's fees for a tier; 1000000 leaves them unchanged
     Tier {
         tier: u8,
@@ -267,6 +280,11 @@ pub(super) enum Limit {
         account: AccountRef,
         #[arg(long)]
         open_orders_max: u32,
+    },
+    /// Limit how many names of orders are remembered for all accounts together
+    ClientNames {
+        #[arg(long)]
+        max: u32,
     },
 }
 

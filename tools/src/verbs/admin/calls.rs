@@ -6,8 +6,8 @@ use super::arguments::{
 use anyhow::{Context, Result};
 use api::admin::{
     AddAccount, AddAsset, AddKey, AddMarket, AddSession, CancelAll, MoveFunds, RaiseRules, RevokeKey, SetAccountBlock,
-    SetAccountFeeTier, SetAccountLimits, SetAccountStatus, SetFeeTier, SetMarketFees, SetMarketLimits, SetMarketStatus,
-    SetSessionBlock, SetSessionThrottle, StatusWord,
+    SetAccountFeeTier, SetAccountLimits, SetAccountStatus, SetClientNamesMax, SetFeeTier, SetMarketFees,
+    SetMarketLimits, SetMarketStatus, SetSessionBlock, SetSessionThrottle, StatusWord, WithdrawFees,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -70,6 +70,7 @@ impl NewMarket {
             price_band_ppm: self.limits.price_band_ppm.unwrap_or(0),
             maker_fee_ppm: self.maker_fee_ppm,
             taker_fee_ppm: self.taker_fee_ppm,
+            fee_asset: self.fee_asset,
             status: self.status,
         }
     }
@@ -155,6 +156,10 @@ impl Fee {
                 let (maker_fee_ppm, taker_fee_ppm) = (*maker_fee_ppm, *taker_fee_ppm);
                 post("/admin/market/fees", SetMarketFees { market: market.clone(), maker_fee_ppm, taker_fee_ppm })
             }
+            Self::Withdraw { asset, amount, reference } => {
+                let (asset, amount, reference) = (asset.clone(), amount.clone(), reference.clone());
+                post("/admin/fee/withdraw", WithdrawFees { asset, amount, reference })
+            }
             Self::Tier { tier, maker_scale_ppm, taker_scale_ppm } => {
                 let (maker_scale_ppm, taker_scale_ppm) = (*maker_scale_ppm, *taker_scale_ppm);
                 post("/admin/fee-tier", SetFeeTier { tier: *tier, maker_scale_ppm, taker_scale_ppm })
@@ -179,6 +184,7 @@ impl Limit {
                 };
                 post("/admin/market/limits", request)
             }
+            Self::ClientNames { max } => post("/admin/client-names/max", SetClientNamesMax { max: *max }),
             Self::Account { account, open_orders_max } => {
                 let (account, open_orders_max) = (account.clone(), *open_orders_max);
                 post("/admin/account/limits", SetAccountLimits { account, open_orders_max })

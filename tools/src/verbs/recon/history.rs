@@ -79,7 +79,9 @@ impl StreamSink for MessageCounter<'_> {
 pub(super) fn of_history(history: &History<'_>, replica: &Replica, unwritten: &Unwritten) -> Result<Vec<Finding>> {
     let mut ledger = Ledger { begins: unwritten.begins, ..Ledger::default() };
     let at = replica.engine.stamp().seq;
-    for (account, _) in replica.engine.accounts().iter() {
+    // Account 0 has the postings of the house alone.
+    let accounts = replica.engine.accounts().iter().map(|(account, _)| account);
+    for account in std::iter::once(AccountId::NONE).chain(accounts) {
         history.events(Kind::Ledger, account, TsNs(0)..TsNs(u64::MAX), |stamp, event| {
             if at < stamp.seq {
                 return ControlFlow::Break(());
@@ -92,7 +94,9 @@ pub(super) fn of_history(history: &History<'_>, replica: &Replica, unwritten: &U
             ControlFlow::Continue(())
         })?;
         for (seq, transfer) in &unwritten.transfers {
-            if [transfer.debit, transfer.credit].into_iter().any(|place| owner(place) == Some(account)) {
+            let owners = [owner(transfer.debit), owner(transfer.credit)];
+            let is_of_house = account.is_none() && owners == [None; 2];
+            if is_of_house || owners.contains(&Some(account)) {
                 ledger.post(account, *seq, transfer);
             }
         }
@@ -117,6 +121,8 @@ struct Ledger {
     /// Custody and fees by asset: in, out.
     custody: BTreeMap<AssetId, (u128, u128)>,
     fees: BTreeMap<AssetId, (u128, u128)>,
+    /// Earned fees that were paid out.
+    fees_paid: BTreeMap<AssetId, u128>,
     postings: u64,
     breaks: Vec<String>,
 }
@@ -127,7 +133,8 @@ impl Ledger {
         self.postings += 1;
         let Transfer { amount, asset, debit, credit, .. } = *transfer;
         let opening = self.opening();
-        let running = self.running.entry((account, asset)).or_default();
+        let mut of_house = Running::default();
+        let running = if account.is_none() { &mut of_house } else { self.running.entry((account, asset)).or_default() };
         let mut wrong = None;
         let after = [
             (debit, transfer.debit_after.0, transfer.debit_after.0.checked_add(amount.0)),
@@ -154,6 +161,10 @@ impl Ledger {
             TransferKind::Withdrawal => self.custody.entry(asset).or_default().1 += amount,
             TransferKind::Fee => self.fees.entry(asset).or_default().0 += amount,
             TransferKind::Rebate => self.fees.entry(asset).or_default().1 += amount,
+            TransferKind::FeeWithdrawal => {
+                self.custody.entry(asset).or_default().1 += amount;
+                *self.fees_paid.entry(asset).or_default() += amount;
+            }
             TransferKind::Hold | TransferKind::Release | TransferKind::Trade => {}
         }
     }
@@ -202,15 +213,19 @@ impl Ledger {
             let symbol = book.asset.symbol.as_str();
             let (paid_in, paid_out) = self.custody.get(&book.asset.id).copied().unwrap_or_default();
             let (earned, shared) = self.fees.get(&book.asset.id).copied().unwrap_or_default();
+            let fees_paid = self.fees_paid.get(&book.asset.id).copied().unwrap_or_default();
             let (custody, fees) = (u128::from(book.custody.0), u128::from(book.fees.0));
             if paid_in.checked_sub(paid_out) != Some(custody) {
                 breaks
                     .push(format!("{symbol}: {paid_in} deposited less {paid_out} withdrawn is not custody {custody}"));
             }
-            if earned.checked_sub(shared) != Some(fees) {
-                breaks.push(format!("{symbol}: fees of {earned} less rebates of {shared} are not {fees}"));
+            if earned.checked_sub(shared + fees_paid) != Some(fees) {
+                breaks.push(format!(
+                    "{symbol}: fees of {earned} less rebates of {shared} and {fees_paid} paid out are not {fees}"
+                ));
             }
-            figures.push(format!("{symbol}: {paid_in} in - {paid_out} out, fees {earned} - rebates {shared}"));
+            let house = format!("fees {earned} - rebates {shared} - paid out {fees_paid}");
+            figures.push(format!("{symbol}: {paid_in} in - {paid_out} out, {house}"));
         }
         Finding::new("house", figures.join("; "), breaks)
     }
@@ -231,8 +246,10 @@ fn place(running: &mut Running, place: LedgerAccount) -> &mut Option<u64> {
 fn streams(history: &History<'_>, replica: &Replica, unwritten: &Unwritten) -> Result<Finding> {
     let at = replica.engine.stamp().seq;
     let (mut breaks, mut total) = (Vec::new(), 0);
+    let first_of_life = replica.positions.first();
     for (session, _) in replica.engine.sessions().iter() {
-        let next = replica.positions.sessions().get(session.0 as usize - 1).copied().unwrap_or(SessionSeq::FIRST);
+        let next =
+            replica.positions.sessions().get(session.0 as usize - 1).copied().unwrap_or(replica.positions.first());
         // The newest number found; unknown before the first message where the history does not begin with the log.
         let mut found = (unwritten.begins == Seq(0)).then_some(0);
         let (mut seq_before, mut gap) = (unwritten.begins, None);
@@ -244,6 +261,8 @@ fn streams(history: &History<'_>, replica: &Replica, unwritten: &Unwritten) -> R
                 return ControlFlow::Continue(());
             }
             let before = found.unwrap_or(number.0 - 1);
+            // A new life goes on far after the last number of the one before.
+            let before = if number == first_of_life && before < first_of_life.0 { first_of_life.0 - 1 } else { before };
             if number.0 != before + 1 || stamp.seq < seq_before {
                 gap = Some((before, number.0));
                 return ControlFlow::Break(());
@@ -259,7 +278,8 @@ fn streams(history: &History<'_>, replica: &Replica, unwritten: &Unwritten) -> R
             (Some((before, number)), _) => {
                 breaks.push(format!("session {session}: message {number} follows message {before}"));
             }
-            (None, Some(found)) if found + from_log != expected => {
+            // A stream without messages in its present life goes on from its beginning.
+            (None, Some(found)) if found.max(first_of_life.0 - 1) + from_log != expected => {
                 let count = found + from_log;
                 breaks.push(format!("session {session}: {count} messages, and the state has {expected}"));
             }

@@ -4,9 +4,8 @@
 //! Rows are made one at a time, because a large state does not fit into memory twice.
 
 use crate::terminal::command_json::{
-    account_kind, account_status, cod_mode, cod_scope, hex, limits, market_status, side, stp, throttle,
+    account_kind, account_status, cod_mode, cod_scope, fee_asset, hex, limits, market_status, side, stp, throttle,
 };
-use api::binary::stream::SessionSeq;
 use book::engine::{Engine, Market};
 use book::ids::{AccountId, AssetId, MarketId, OrderId, SessionId};
 use book::slab::Order;
@@ -124,7 +123,8 @@ fn market(market: &Market) -> Value {
     json!({
         "market": rules.id.0, "symbol": rules.symbol.as_str(), "base": rules.base.0, "quote": rules.quote.0,
         "tick_e9": rules.tick_e9, "lot_e8": rules.lot_e8, "limits": limits(&rules.limits),
-        "maker_fee_ppm": rules.maker_fee.0, "taker_fee_ppm": rules.taker_fee.0, "status": market_status(rules.status),
+        "maker_fee_ppm": rules.fees.maker().0, "taker_fee_ppm": rules.fees.taker().0,
+        "fee_asset": fee_asset(rules.fees.paid_in()), "status": market_status(rules.status),
         "last_price_ticks": tape.last_price.map(|price| price.0), "trades": tape.trade_count,
         "open_orders": tape.open_count,
     })
@@ -154,7 +154,7 @@ fn balance(engine: &Engine, account: AccountId, asset: AssetId) -> Option<Value>
 /// Password hashes are not printed.
 fn session(replica: &Replica, id: SessionId) -> Option<Value> {
     let session = replica.engine.sessions().get(id)?;
-    let next = replica.positions.sessions().get(id.0 as usize - 1).copied().unwrap_or(SessionSeq::FIRST);
+    let next = replica.positions.sessions().get(id.0 as usize - 1).copied().unwrap_or(replica.positions.first());
     Some(json!({
         "session": id.0, "user": session.user.as_str(), "account": session.account.0,
         "drop_copy": session.drop_copy, "blocked": session.blocked.is_set(),

@@ -7,9 +7,11 @@
 use super::operands::Operands;
 use book::command::*;
 use book::engine::Engine;
+use book::fees::{FeeAsset, MarketFees};
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, OrderId, SessionId, Symbol, UserName};
 use book::reject::RejectReason;
 use book::rules::Rules;
+use book::run::{LifeTag, RunSpec};
 use book::units::{Ppm, PriceTicks, QtyLots, TsNs, UNITS_MAX, Units};
 
 /// Bytes of one step: the kind, then its operands.
@@ -172,6 +174,10 @@ impl Reader<'_> {
         Units(self.operands.number())
     }
 
+    fn fee_asset(&mut self) -> FeeAsset {
+        self.operands.pick(&[FeeAsset::Received, FeeAsset::Quote])
+    }
+
     fn ppm(&mut self) -> Ppm {
         Ppm(self.operands.number() as i32)
     }
@@ -298,7 +304,7 @@ impl Reader<'_> {
     }
 
     fn admin(&mut self) -> Admin {
-        match self.operands.byte() % 18 {
+        match self.operands.byte() % 21 {
             0 => Admin::AddAsset { symbol: self.symbol(), scale: self.operands.byte() % 10 },
             1 => Admin::AddMarket(self.market_spec()),
             2 => Admin::SetMarketStatus { market: self.market(), status: self.market_status() },
@@ -333,6 +339,16 @@ impl Reader<'_> {
             14 => Admin::AddKey(self.key_spec()),
             15 => Admin::RevokeKey { key: self.operands.pick(&NAMES).to_owned() },
             16 => Admin::Withdraw(self.funds_move()),
+            19 => Admin::BeginRun(RunSpec {
+                directory: self.operands.number(),
+                may_lose: self.operands.flag(),
+                life: self.operands.flag().then(|| LifeTag(self.operands.number() as u32)),
+            }),
+            18 => Admin::SetClientNamesMax { max: self.operands.number() as u32 },
+            17 => {
+                let account = if self.operands.flag() { AccountId::NONE } else { self.account(SessionId::NONE) };
+                Admin::WithdrawFees(FundsMove { account, ..self.funds_move() })
+            }
             _ => Admin::Deposit(self.funds_move()),
         }
     }
@@ -417,8 +433,7 @@ impl Reader<'_> {
             tick_e9,
             lot_e8,
             limits: MarketLimits { qty_min: QtyLots(1), qty_max, notional_min: Units(0), price_band: Ppm(0) },
-            maker_fee: Ppm(0),
-            taker_fee: self.ppm(),
+            fees: MarketFees::new(Ppm(0), self.ppm(), self.fee_asset()),
             status: MarketStatus::Trading,
         }
     }

@@ -27,7 +27,7 @@ use node::replica::{Replica, StreamSink, apply_record};
 use node::rings::feed_items::FeedItem;
 use wal::quarantine::Quarantine;
 
-const CAPACITY: Capacity = Capacity { orders: 64, leaves: 64, markets: 8 };
+const CAPACITY: Capacity = Capacity { orders: 64, leaves: 64, markets: 8, names: 1 };
 const START_NS: u64 = 1_700_000_000_000_000_000;
 const COMMAND_NS: u64 = 1_000;
 

@@ -2,6 +2,7 @@
 //! sessions, and so much money that no amount of an input fails for want of it.
 
 use book::command::*;
+use book::fees::MarketFees;
 use book::ids::{AccountId, AssetId, ClientKey, Symbol, UserName};
 use book::units::{Ppm, QTY_LOTS_MAX, QtyLots, UNITS_MAX, Units};
 
@@ -49,7 +50,7 @@ fn markets() -> impl Iterator<Item = MarketSpec> {
     // One unit of both, with fees, a rebate and a band.
     let fine = market("MIDUSDT", (MID, USDT), 10_000_000, 10_000, QTY_LOTS_MAX);
     let limits = MarketLimits { notional_min: Units(10), price_band: Ppm(500_000), ..fine.limits };
-    let fine = MarketSpec { limits, maker_fee: Ppm(-50), taker_fee: Ppm(100_000), ..fine };
+    let fine = MarketSpec { limits, fees: MarketFees::received(Ppm(-50), Ppm(100_000)), ..fine };
     // The smallest lot there is.
     let small = market("USDTMID", (USDT, MID), 10_000_000_000_000, 1, QTY_LOTS_MAX);
     // Prices that are larger than the wire shows.
@@ -67,8 +68,7 @@ fn market(name: &str, (base, quote): (AssetId, AssetId), tick_e9: u64, lot_e8: u
         tick_e9,
         lot_e8,
         limits,
-        maker_fee: Ppm(0),
-        taker_fee: Ppm(0),
+        fees: MarketFees::NONE,
         status: MarketStatus::Trading,
     }
 }

@@ -1,0 +1,114 @@
+//! A snapshot whose rows are each readable and do not belong together is refused, with the reason.
+
+#[path = "support/house.rs"]
+mod house;
+
+use book::command::*;
+use book::engine::{Capacity, Engine};
+use book::ids::{AccountId, AssetId, ClOrdId, MarketId, OrderId, SessionId, UserName};
+use book::session::Block;
+use book::snapshot::{Loader, Section};
+use book::units::{PriceTicks, QtyLots, TsNs, Units};
+use house::{House, MAKER, session};
+use std::convert::Infallible;
+
+type Pieces = Vec<(Section, Vec<u8>)>;
+type AccountRow = (String, AccountKind, AccountStatus, u8, bool, AccountId, u32, Vec<(AssetId, Units, Units)>);
+type SessionRow = (AccountId, UserName, String, bool, Block, (CodMode, CodScope, u32), ClOrdId, Throttle, TsNs);
+type KeyRow = (KeySpec, bool);
+type OrderRow = (OrderId, MarketId, PriceTicks, QtyLots, QtyLots, AccountId, SessionId, ClOrdId, (u16, u8, u8));
+
+fn house() -> House {
+    let mut house = House::new();
+    house.admin(Admin::AddSession(SessionSpec { drop_copy: true, cod_mode: CodMode::Off, ..session(MAKER, "COPY") }));
+    house.admin(Admin::AddKey(KeySpec {
+        account: MAKER,
+        key: "K1".to_owned(),
+        permissions: 1,
+        ed25519_public: Vec::new(),
+        addresses: Vec::new(),
+        expires: TsNs(0),
+    }));
+    house.place(MAKER, Side::Sell, 100, 5, Tif::Gtc, StpMode::None);
+    house
+}
+
+/// The pieces of the house with every row of a section changed.
+fn changed<R: bincode::Encode + bincode::Decode<()>>(of: Section, change: impl Fn(&mut R)) -> Pieces {
+    let mut pieces = Pieces::new();
+    let saved = house().engine.save(&mut |section, piece| {
+        pieces.push((section, piece.to_vec()));
+        Ok::<(), Infallible>(())
+    });
+    saved.expect("nothing fails");
+    let config = bincode::config::standard();
+    for (_, piece) in pieces.iter_mut().filter(|(section, _)| *section == of) {
+        let (mut rest, mut into) = (piece.as_slice(), Vec::new());
+        while !rest.is_empty() {
+            let (mut row, len) = bincode::decode_from_slice::<R, _>(rest, config).expect("the row is of this kind");
+            change(&mut row);
+            into.extend(bincode::encode_to_vec(row, config).expect("memory takes everything"));
+            rest = &rest[len..];
+        }
+        *piece = into;
+    }
+    pieces
+}
+
+/// Why the pieces are refused.
+fn refusal(pieces: &Pieces) -> Option<String> {
+    let mut loader = Loader::new(Engine::new(Capacity::default()));
+    let taken = pieces.iter().try_for_each(|(section, piece)| loader.take(*section, piece));
+    taken.and_then(|()| loader.finish().map(drop)).err().map(|error| error.to_string())
+}
+
+fn accounts(change: impl Fn(&mut AccountRow)) -> Pieces {
+    changed(Section::Accounts, change)
+}
+
+fn sessions(change: impl Fn(&mut SessionRow)) -> Pieces {
+    changed(Section::Sessions, change)
+}
+
+fn keys(change: impl Fn(&mut KeySpec)) -> Pieces {
+    changed(Section::Keys, |row: &mut KeyRow| change(&mut row.0))
+}
+
+fn orders(change: impl Fn(&mut OrderRow)) -> Pieces {
+    changed(Section::Orders, change)
+}
+
+#[test]
+fn what_does_not_belong_together_is_refused() {
+    let whole = house();
+    assert_eq!(whole.replayed().state_hash(), whole.hash());
+    assert_eq!(refusal(&accounts(|_| {})), None, "the house itself loads");
+    let cases: Vec<(Pieces, &str)> = vec![
+        (accounts(|row| row.0.clear()), "the name is no name of an account"),
+        (accounts(|row| row.0.push('\n')), "the name is no name of an account"),
+        (accounts(|row| row.5 = AccountId(9)), "the parent is unknown or has a parent itself"),
+        (accounts(|row| row.5 = AccountId(1)), "the parent is unknown or has a parent itself"),
+        (accounts(|row| row.6 = u32::MAX), "the limit of open orders is too large"),
+        (sessions(|row| row.0 = AccountId(9)), "the account is unknown"),
+        (sessions(|row| row.2.clear()), "the password, the throttle or the window is out of range"),
+        (sessions(|row| row.2 = "x".repeat(1_000)), "the password, the throttle or the window is out of range"),
+        (sessions(|row| row.5.2 = u32::MAX), "the password, the throttle or the window is out of range"),
+        (sessions(|row| row.7.burst = u32::MAX), "the password, the throttle or the window is out of range"),
+        (sessions(|row| (row.0, row.3) = (MAKER, true)), "the account has too many drop copies"),
+        (sessions(|row| row.6 = ClOrdId(0)), "the client order id is after the session's last one"),
+        (keys(|key| key.key = "a b".to_owned()), "the key is out of range"),
+        (keys(|key| key.permissions = 8), "the key is out of range"),
+        (keys(|key| key.ed25519_public = vec![0; 31]), "the key is out of range"),
+        (keys(|key| key.account = AccountId(9)), "the account is unknown"),
+        (orders(|row| row.6 = SessionId(2)), "the session may not trade for the account"),
+        (orders(|row| row.6 = SessionId(3)), "the session may not trade for the account"),
+        (orders(|row| row.6 = SessionId(9)), "the session is unknown"),
+        (orders(|row| row.8.1 |= 1 << 7), "the traits of the order are unknown"),
+        (orders(|row| row.8.1 |= 1 << 6), "a named order has no name"),
+        (orders(|row| row.2 = PriceTicks(0)), "the order has nothing open, no price, or too large a quantity"),
+    ];
+    for (pieces, why) in cases {
+        let found = refusal(&pieces).unwrap_or_else(|| panic!("a state loads although {why}"));
+        assert!(found.ends_with(why), "{found}, expected: {why}");
+    }
+}
