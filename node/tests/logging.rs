@@ -156,16 +156,34 @@ fn hangup_opens_the_log_file_again() {
     // The line of the thread that took the signal may come before that or after it.
     assert!((read(&moved) + &read(&current)).contains("asked by SIGHUP"), "{}", read(&moved));
 
+    trade(&mut traders, &process);
+    assert_eq!(process.terminate().code, Some(0));
+    assert!(read(&current).contains("asked to stop by SIGTERM"), "{}", read(&current));
+}
+
+#[test]
+fn a_removed_directory_of_log_files_is_reported_and_made_again() {
+    let (node_dir, mut traders) = traded_dir("");
+    // What it lies in is not made again: it may be a file system that is not mounted.
+    let mount = node_dir.dir.path().join("mount");
+    let dir = mount.join("logs");
+    let current = dir.join("pinion.log");
+    let process = Start::new(&node_dir.config_file_with(&format!("[log]\ndir = {dir:?}\n"))).run();
     fs::remove_dir_all(&dir).expect("the directory is ours");
+    wait_until("it is made again", || read(&current).contains("was removed, and is made again"));
+    assert!(process.output().contains("was removed, and is made again"), "{}", process.output());
+    let found = health(&process);
+    assert_eq!((&found["status"], &found["log"]["dirs_made"]), (&"ok".into(), &1.into()), "{found}");
+
+    fs::remove_dir_all(&mount).expect("the directory is ours");
     wait_until("the loss is reported", || health(&process)["status"] == "degraded");
     let detail = health(&process)["detail"].to_string();
-    assert!(detail.contains("log: ") && detail.contains("SIGHUP") && detail.contains("logs"), "{detail}");
+    assert!(detail.contains("log: ") && detail.contains("was removed") && detail.contains("logs"), "{detail}");
     wait_until("standard error has it", || process.output().contains("log lines are dropped, trading goes on"));
     trade(&mut traders, &process);
-    assert!(!dir.exists(), "what is missing may be a mount");
+    assert!(!mount.exists(), "a place that is not mounted stays as it is");
 
-    fs::create_dir(&dir).expect("the parent is there");
-    process.signal("HUP");
+    fs::create_dir(&mount).expect("the parent is there");
     wait_until("lines are written", || health(&process)["status"] == "ok");
     trade(&mut traders, &process);
     assert_eq!(process.terminate().code, Some(0));

@@ -45,6 +45,8 @@ pub enum LogError {
 #[derive(Debug, Default)]
 pub struct LogFigures {
     pub lines_dropped: u64,
+    /// How often `log.dir` was removed, and made again.
+    pub dirs_made: u64,
     /// Why lines are not written at present, if they are not.
     pub trouble: Option<String>,
 }
@@ -91,7 +93,12 @@ pub fn reopen() {
 }
 
 pub fn figures() -> LogFigures {
-    LOG.get().map(|queue| LogFigures { lines_dropped: queue.dropped(), trouble: queue.trouble() }).unwrap_or_default()
+    let figures = |queue: &Arc<LogQueue>| LogFigures {
+        lines_dropped: queue.dropped(),
+        dirs_made: queue.dirs_made(),
+        trouble: queue.trouble(),
+    };
+    LOG.get().map(figures).unwrap_or_default()
 }
 
 /// Reports a panic in the log. The hook of the standard library would wait for standard error, and a panicking pinned

@@ -11,7 +11,17 @@ use std::path::{Path, PathBuf};
 
 const FILE_NAME: &str = "pinion.log";
 
-/// The files in `log.dir`, or none while the directory is gone.
+/// What a look at the current file has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    Same,
+    /// The file was deleted, and is begun again.
+    BegunAgain,
+    /// The directory was removed, and is made again.
+    DirMadeAgain,
+}
+
+/// The files in `log.dir`, or none while the directory is gone and cannot be made.
 #[derive(Debug)]
 pub struct LogFiles {
     dir: PathBuf,
@@ -38,28 +48,32 @@ impl LogFiles {
         Ok(())
     }
 
-    /// Looks whether the current file can still be found. One that was deleted is begun again, but the directory is not
-    /// made again: what belongs there may be a file system that is not mounted. Without it nothing is open until
-    /// `reopen`.
-    pub fn check(&mut self) -> io::Result<()> {
-        let Some(open) = &self.open else { return Ok(()) };
-        if !open.is_deleted() && self.dir.is_dir() {
-            return Ok(());
+    /// Looks whether the current file can still be found. One that was deleted is begun again, and so is a directory
+    /// that was removed. Those above it are not made again: what belongs there may be a file system that is not
+    /// mounted. What fails is tried again at the next look.
+    pub fn check(&mut self) -> io::Result<Found> {
+        let has_dir = self.dir.is_dir();
+        if has_dir && self.open.as_ref().is_some_and(|open| !open.is_deleted()) {
+            return Ok(Found::Same);
         }
         self.open = None;
+        if !has_dir {
+            std::fs::create_dir(&self.dir).map_err(|error| removed(&error))?;
+        }
         let again = RotatingFile::open_in(&self.dir, self.bytes_max, self.files_max);
-        self.open = Some(again.map_err(|_| removed())?);
-        Ok(())
+        self.open = Some(again.map_err(|error| removed(&error))?);
+        Ok(if has_dir { Found::BegunAgain } else { Found::DirMadeAgain })
     }
 
     pub fn write(&mut self, line: &[u8]) -> io::Result<()> {
-        self.open.as_mut().ok_or_else(removed)?.write_all(line)
+        let gone = || removed(&io::ErrorKind::NotFound.into());
+        self.open.as_mut().ok_or_else(gone)?.write_all(line)
     }
 }
 
-fn removed() -> io::Error {
-    let what = "the directory of the log file was removed; make it again, then send SIGHUP";
-    io::Error::new(io::ErrorKind::NotFound, what)
+fn removed(error: &io::Error) -> io::Error {
+    let what = format!("the log file was removed and cannot be begun again, which is tried every second: {error}");
+    io::Error::new(error.kind(), what)
 }
 
 /// `pinion.log`, and older files `pinion.log.1` (the youngest), `pinion.log.2` and so on. No line is split across
@@ -196,19 +210,23 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_directory_is_reported_and_reopened_on_demand() {
+    fn a_removed_directory_is_made_again_and_what_is_above_it_is_not() {
         let base = tempfile::tempdir().expect("a temporary directory");
-        let dir = base.path().join("logs");
+        let (mount, dir) = (base.path().join("mount"), base.path().join("mount/logs"));
         let mut files = files(&dir);
         files.write(b"one\n").expect("room");
-        files.check().expect("all is there");
+        assert_eq!(files.check().expect("all is there"), Found::Same);
         std::fs::remove_dir_all(&dir).expect("the directory is ours");
-        let error = files.check().expect_err("the file cannot be found");
-        assert!(error.to_string().contains("SIGHUP"), "{error}");
-        assert!(files.write(b"two\n").is_err() && !dir.exists(), "the directory is not made again unasked");
-        std::fs::create_dir(&dir).expect("the directory is ours");
-        assert!(files.check().is_ok() && files.write(b"three\n").is_err(), "until it is asked for");
-        files.reopen().expect("the directory is there");
+        assert_eq!(files.check().expect("it can be made"), Found::DirMadeAgain);
+        files.write(b"two\n").expect("room");
+        assert_eq!(read(&dir, "pinion.log").as_deref(), Some("two\n"));
+
+        std::fs::remove_dir_all(&mount).expect("the directory is ours");
+        let error = files.check().expect_err("what it was in is gone");
+        assert!(error.to_string().contains("was removed"), "{error}");
+        assert!(files.write(b"three\n").is_err() && !mount.exists(), "a place that is not mounted stays empty");
+        std::fs::create_dir(&mount).expect("the directory is ours");
+        assert_eq!(files.check().expect("it can be made"), Found::DirMadeAgain);
         files.write(b"four\n").expect("room");
         assert_eq!(read(&dir, "pinion.log").as_deref(), Some("four\n"));
     }
@@ -218,7 +236,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut files = files(dir.path());
         std::fs::remove_file(dir.path().join("pinion.log")).expect("the file is ours");
-        files.check().expect("the directory is there");
+        assert_eq!(files.check().expect("the directory is there"), Found::BegunAgain);
         files.write(b"one\n").expect("room");
         assert_eq!(read(dir.path(), "pinion.log").as_deref(), Some("one\n"));
         std::fs::rename(dir.path().join("pinion.log"), dir.path().join("moved")).expect("the file is ours");

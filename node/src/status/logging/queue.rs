@@ -32,6 +32,8 @@ pub struct LogQueue {
     /// How many of the dropped lines the log has reported. Written by the log writer.
     reported: AtomicU64,
     reopen: AtomicBool,
+    /// How often the directory of the log file was removed and made again.
+    dirs_made: AtomicU64,
     /// Why the newest line could not be written. Written by the log writer.
     trouble: Mutex<Option<String>>,
 }
@@ -47,6 +49,7 @@ impl LogQueue {
             dropped: AtomicU64::new(0),
             reported: AtomicU64::new(0),
             reopen: AtomicBool::new(false),
+            dirs_made: AtomicU64::new(0),
             trouble: Mutex::new(None),
         };
         (Arc::new(queue), receiver)
@@ -110,6 +113,14 @@ impl LogQueue {
 
     pub fn take_reopen(&self) -> bool {
         self.reopen.swap(false, Ordering::AcqRel)
+    }
+
+    pub fn note_dir_made(&self) {
+        self.dirs_made.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub fn dirs_made(&self) -> u64 {
+        self.dirs_made.load(Ordering::Acquire)
     }
 
     /// Why lines are not written at present, if they are not.

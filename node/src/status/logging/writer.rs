@@ -2,7 +2,7 @@
 //!
 //! It says on standard error that lines cannot be written to the files, and in the log how many lines were dropped.
 
-use super::files::LogFiles;
+use super::files::{Found, LogFiles};
 use super::queue::{LogQueue, own_lines};
 use super::standard;
 use crate::config::LogConfig;
@@ -97,11 +97,30 @@ impl LogWriter {
             }
         } else if CHECK_EVERY <= self.checked.elapsed() {
             self.checked = Instant::now();
-            let outcome = files.check();
-            if outcome.is_err() {
-                self.note(&outcome);
+            match files.check() {
+                Ok(Found::Same) => {}
+                Ok(found) => {
+                    self.note(&Ok(()));
+                    self.report_found(found);
+                }
+                Err(error) => self.note(&Err(error)),
             }
         }
+    }
+
+    /// Reports a file or a directory that is there again, in the new file and on standard error, if that has room at
+    /// once: whoever looks for the old file finds that line.
+    fn report_found(&mut self, found: Found) {
+        let what = match found {
+            Found::DirMadeAgain => "the directory of the log file was removed, and is made again",
+            Found::Same | Found::BegunAgain => "the log file was deleted, and is begun again",
+        };
+        if found == Found::DirMadeAgain {
+            self.queue.note_dir_made();
+        }
+        let line = format!("pinion-node: {}: {what}; its lines from before are lost\n", self.sink.place());
+        standard::write_within(standard::stderr(), line.as_bytes(), Duration::ZERO);
+        self.write(&own_lines(|| tracing::warn!("{what}; its lines from before are lost")));
     }
 
     /// Keeps for `/health` why lines cannot be written. A failure that is new is reported on standard error as well,
