@@ -6,9 +6,10 @@
 //! commands in the log.
 //!
 //! Read in this order: the values (here), how they are loaded (`load`), read key by key (`sections`, `reader`, `human`)
-//! and checked (`paths`, `production`), secrets (`secrets`), and what a configuration opens to whom (`exposure`).
+//! and checked (`cores`, `paths`, `production`), secrets (`secrets`), and what a configuration opens to whom (`exposure`).
 
 pub mod build;
+mod cores;
 pub mod exposure;
 pub mod human;
 pub mod load;
@@ -84,6 +85,16 @@ pub struct NodeConfig {
     pub huge_pages: HugePages,
     /// Touch all memory that is reserved for orders at start, so that trading causes no page fault there.
     pub prefault: bool,
+    /// Start a pipeline although the process may use fewer cores than it needs.
+    pub share_cores: bool,
+    /// Memory beyond which the node is degraded; zero means what the machine or the control group has.
+    pub memory_max: u64,
+    /// Longest time that a stop may take; after it the process ends, whatever it waits for.
+    pub stop_timeout: Duration,
+    /// Difference between the node's clock and the wall clock beyond which the node is degraded.
+    pub clock_error_max: Duration,
+    /// How far the wall clock of a start may be after the last command of the log.
+    pub clock_ahead_max: Duration,
 }
 
 impl NodeConfig {
@@ -137,6 +148,10 @@ pub struct StoreConfig {
     pub retain_bytes: u64,
     pub retain_for: Duration,
     pub ballast_bytes: u64,
+    /// Use of the disk, in percent, at which the node takes no new orders; 100 means never.
+    pub intake_stop_percent: u64,
+    /// Age of the newest backup beyond which the node is degraded; zero means never.
+    pub backup_age_max: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

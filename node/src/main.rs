@@ -3,6 +3,7 @@
 use clap::Parser;
 use node::config::Config;
 use node::host::hangup::Hangup;
+use node::host::stop_timer;
 use node::host::threads::leave_cores;
 use node::ops::registry::Registry;
 use node::ops::{self, OpsServer};
@@ -11,6 +12,7 @@ use node::status::logging::{self, standard};
 use node::topology;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One exchange in one process.
@@ -20,6 +22,9 @@ struct Arguments {
     /// Configuration file, as written by `pinion init`
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Start once although the wall clock lies far from the last command of the log: log time never runs back
+    #[arg(long)]
+    accept_clock: bool,
 }
 
 /// How often the main thread checks whether a loop has failed.
@@ -47,12 +52,12 @@ fn main() -> ExitCode {
             return ExitCode::from(exit::CONFIG);
         }
     };
-    let code = serve(&config, hangup);
+    let code = serve(&config, hangup, arguments.accept_clock);
     logging::flush();
     ExitCode::from(code)
 }
 
-fn serve(config: &Config, hangup: Hangup) -> u8 {
+fn serve(config: &Config, hangup: Hangup, accept_clock: bool) -> u8 {
     let log_writer = match logging::start(&config.log) {
         Ok(log_writer) => log_writer,
         Err(error) => return refuse(exit::CONFIG, &error),
@@ -62,6 +67,7 @@ fn serve(config: &Config, hangup: Hangup) -> u8 {
         return refuse(exit::FAILED, &error);
     }
     let claim = match topology::claim(config) {
+        Ok(claim) if accept_clock => claim.accept_clock(),
         Ok(claim) => claim,
         Err(error) => return refuse(error.exit_code(), &error),
     };
@@ -82,6 +88,11 @@ fn serve(config: &Config, hangup: Hangup) -> u8 {
         }
     };
     wait_for_end(&node, || announce(&node, &edge));
+    if let Err(error) =
+        stop_timer::start(config.node.stop_timeout, Arc::clone(&node.lifecycle), Arc::clone(&node.status))
+    {
+        tracing::error!("starting the thread that bounds the stop: {error}");
+    }
     let code = node.join();
     edge.stop();
     code

@@ -55,6 +55,13 @@ pub struct Status {
     /// The engine loop's longest cycle since the start, its waiting included.
     pub engine_cycle_ns_max: Gauge,
 
+    /// The clock thread's comparisons with the wall clock.
+    pub clock: Tick,
+    /// By how much the node's clock is ahead of the wall clock; signed.
+    pub clock_error_ns: Gauge,
+    /// How much faster than the processor's counter the node's clock runs, in parts per thousand million; signed.
+    pub clock_rate_ppb: Gauge,
+
     pub connections: Gauge,
     pub sessions_open: Gauge,
     pub logins_refused: Gauge,
@@ -95,6 +102,9 @@ impl Status {
             feed: Tick::default(),
             shadow: Tick::default(),
             engine_cycle_ns_max: Gauge::default(),
+            clock: Tick::default(),
+            clock_error_ns: Gauge::default(),
+            clock_rate_ppb: Gauge::default(),
             connections: Gauge::default(),
             sessions_open: Gauge::default(),
             logins_refused: Gauge::default(),

@@ -29,7 +29,8 @@ use crate::gateway::market_data::MarketLimits;
 use crate::gateway::order_entry::{GatewayLimits, GatewayState};
 use crate::gateway::passwords::password_port;
 use crate::gateway::resend::resend_port;
-use crate::host::clock::Clock;
+use crate::host::clock::{Clock, WallTime};
+use crate::host::clock_start::{self, WallPolicy, WallVerdict};
 use crate::host::descriptors::Descriptors;
 use crate::host::listen;
 use crate::host::pages;
@@ -96,6 +97,14 @@ pub struct Claim {
     orders: TcpListener,
     market: TcpListener,
     fault: JournalFault,
+    wall: WallPolicy,
+}
+
+impl Claim {
+    /// Lets the start go on whatever the wall clock shows.
+    pub fn accept_clock(self) -> Self {
+        Self { wall: WallPolicy::Accept, ..self }
+    }
 }
 
 /// Locks the directory first, so that a second node on the same directory reports that, and not that its ports are in
@@ -107,7 +116,7 @@ pub fn claim(config: &Config) -> Result<Claim, StartError> {
     Descriptors::of(config, directory.identity().geometry.segment_count).claim()?;
     let orders = bind("listen.orders", config.listen.orders)?;
     let market = bind("listen.market", config.listen.market)?;
-    Ok(Claim { directory, orders, market, fault })
+    Ok(Claim { directory, orders, market, fault, wall: WallPolicy::Refuse })
 }
 
 /// Opens the directory, and retries for two seconds while another process has its lock: a node that is stopping needs a
@@ -137,12 +146,14 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     let addresses = Addresses { orders: local(&claim.orders)?, market: local(&claim.market)? };
     let Opened { directory, store, quarantine, capacity, shadow_key, restored } = open_state(config, claim.directory)?;
     let Restored { engine, translator, streams, mut feed, log, snapshot, continuations } = restored;
+    let wall = WallTime::read();
+    let verdict = clock_start::check(wall, engine.stamp().ts, config.node.clock_ahead_max, claim.wall)?;
     let state_hash = engine.state_hash();
     observe(&engine);
     let journal = JournalParts::open(config, &directory, log.position, claim.fault)?;
 
     let (writers, readers) = watermarks(engine.stamp().seq);
-    let common = Common::new(readers.clone(), engine.stamp().ts);
+    let common = Common::new(readers.clone(), Clock::start(wall, engine.stamp().ts));
     let (port, inlet) = shadow_port();
     let (password_port, passwords) = password_port();
     let (resend_port, resend) = resend_port(Arc::clone(&store), port.clone(), readers.durable.clone());
@@ -155,8 +166,8 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     if let Some(tag) = run.life {
         feed.begin_life(engine.run().life + 1, tag.numbers_skipped());
     }
-    let format = directory.identity().format;
-    let settings = settings(config, &claim.fault, (format, run), &common.clock);
+    let opening = opening(directory.identity().format, wall, verdict, run);
+    let settings = settings(config, &claim.fault, opening);
     let (flush_bytes, figures_of) = (flush_bytes(&head_config), Arc::downgrade(&store));
     let newest = snapshot.as_ref().map_or(directory.identity().seq_base, |header| header.tail.seq);
     let loops = Loops {
@@ -171,6 +182,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
         market_listener: claim.market,
         market_limits: market_limits(config),
         shadow_port: port.clone(),
+        clock_error_max: config.node.clock_error_max,
     };
     let followers = Followers::spawn(loops, common.clone())?;
 
@@ -295,16 +307,23 @@ fn run_of_start(
     Ok(run)
 }
 
-fn settings(
-    config: &Config,
-    fault: &JournalFault,
-    (format, run): (u32, RunSpec),
-    clock: &Clock,
-) -> engine_loop::Settings {
+fn settings(config: &Config, fault: &JournalFault, opening: Opening) -> engine_loop::Settings {
     engine_loop::Settings {
         release: release(config.journal.sync, config.journal.interval, fault),
         check_every: config.shadow.check_every_commands,
-        opening: Opening { format, build: format!("pinion {VERSION} {COMMIT}"), wall: clock.wall_at_start(), run },
+        opening,
+    }
+}
+
+/// What the log will say of this start: an operator who has accepted a clock is found there.
+fn opening(format: u32, WallTime(wall): WallTime, verdict: WallVerdict, run: RunSpec) -> Opening {
+    let build = format!("pinion {VERSION} {COMMIT}");
+    match verdict {
+        WallVerdict::Near => Opening { format, build, wall, run },
+        WallVerdict::Accepted => {
+            tracing::warn!(wall_ns = wall.0, "the wall clock lies far from the log, and is accepted: --accept-clock");
+            Opening { format, build: format!("{build}, clock accepted"), wall, run }
+        }
     }
 }
 

@@ -120,7 +120,7 @@ impl Harness {
         });
         assert_eq!(running.stop(), 0);
         let config = node_dir.config_file_in(disk.beside(), FREQUENT_SNAPSHOTS);
-        let start = Start { config, fault: fault.map(str::to_owned) };
+        let start = Start { fault: fault.map(str::to_owned), ..Start::new(&config) };
         Self { disk, node_dir, start, traders: traders.into(), figures: Figures::default() }
     }
 

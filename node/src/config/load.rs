@@ -3,7 +3,7 @@
 use super::Config;
 use super::build::Build;
 use super::reader::{ConfigError, Origin, Reader};
-use super::{paths, production, sections};
+use super::{cores, paths, production, sections};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -120,6 +120,7 @@ impl Config {
         }
         let config = sections::read(&mut reader);
         if let Checks::All(build) = checks {
+            cores::check(&config, cores::available(), &mut reader);
             paths::check(&config, &mut reader);
             production::check(&config, build, &mut reader);
         }

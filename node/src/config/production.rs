@@ -3,7 +3,7 @@
 use super::build::Build;
 use super::paths::quoted;
 use super::reader::Reader;
-use super::{Config, Env, JournalSyncMode};
+use super::{Config, Env, JournalSyncMode, Threads};
 use crate::config::secrets::Secret;
 
 pub(super) fn check(config: &Config, build: Build, r: &mut Reader) {
@@ -18,6 +18,10 @@ pub(super) fn check(config: &Config, build: Build, r: &mut Reader) {
         let why = "a power cut would lose acknowledged orders";
         let allowed = "\"always\", or journal.accept_loss = true beside it";
         r.note("journal.sync", Some("\"interval\"".to_owned()), why, Some(allowed));
+    }
+    if config.node.threads == Threads::Pipeline && config.node.share_cores {
+        let why = "a pipeline that shares its cores answers seconds late";
+        r.note("node.share_cores", Some("true".to_owned()), why, Some("false, or threads = \"single\""));
     }
     check_listeners(config, r);
     let secrets = [

@@ -24,6 +24,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// written.
 const FRAME_BYTES_MIN: u64 =
     padded(FRAME_HEADER_BYTES + 2 * RECORD_HEADER_BYTES + RECORD_BYTES_MAX + CHECK_BYTES_MAX) as u64;
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -64,6 +65,15 @@ fn read_node(r: &mut Reader) -> NodeConfig {
             &[("off", HugePages::Off), ("advise", HugePages::Advise)],
         ),
         prefault: r.flag("node.prefault", false),
+        share_cores: r.flag("node.share_cores", false),
+        memory_max: r.bytes("node.memory_max", 0, 0..=1024 * TIB),
+        stop_timeout: r.duration("node.stop_timeout", 30 * SECOND, SECOND..=HOUR),
+        clock_error_max: r.duration(
+            "node.clock_error_max",
+            Duration::from_millis(100),
+            Duration::from_micros(10)..=HOUR,
+        ),
+        clock_ahead_max: r.duration("node.clock_ahead_max", 30 * DAY, MINUTE..=36_500 * DAY),
     }
 }
 
@@ -95,6 +105,8 @@ fn read_store(r: &mut Reader) -> StoreConfig {
         retain_bytes: r.bytes("store.retain_bytes", 0, 0..=1024 * TIB),
         retain_for: r.duration("store.retain_for", Duration::ZERO, Duration::ZERO..=36_500 * DAY),
         ballast_bytes: r.bytes("store.ballast_bytes", 64 * MIB, 0..=TIB),
+        intake_stop_percent: r.integer("store.intake_stop_percent", 90, 50..=100),
+        backup_age_max: r.duration("store.backup_age_max", Duration::ZERO, Duration::ZERO..=365 * DAY),
     }
 }
 

@@ -61,6 +61,7 @@ impl JournalFault {
     /// - `panic:THREAD:N`: the thread panics when it comes to its N-th piece of work; each further one of the same
     ///   thread counts from the panic before
     /// - `differ-at:SEQ`: the shadow skips that sequence, so that its state differs from the live one
+    /// - `wall:PATH`: the wall clock is off by the number of nanoseconds in that file
     /// - `record-hashes:EVERY:PATH`: the live engine appends its state hash to PATH after every EVERY-th sequence
     pub fn from_env() -> Result<Self, String> {
         let Ok(text) = std::env::var("PINION_FAULT") else { return Ok(Self::default()) };
@@ -75,6 +76,7 @@ impl JournalFault {
                 ["die-at", seq] => ApplyFault::arm(&DIE_AT, seq)?,
                 ["panic", thread, nth] => PanicFault::arm(thread, nth)?,
                 ["differ-at", seq] => ApplyFault::arm(&DIFFER_AT, seq)?,
+                ["wall", path] => WallFault::arm(path),
                 ["record-hashes", every, path] => HashRecord::arm(every, path)?,
                 _ => return Err(format!("PINION_FAULT: unknown fault {part:?}")),
             }
@@ -194,6 +196,35 @@ impl PanicFault {
             drop(panics);
             panic!("panic:{thread}: the fault that was asked for");
         }
+    }
+}
+
+/// A wall clock that is wrong.
+pub struct WallFault;
+
+/// The file that says by how much.
+#[cfg(feature = "fault-injection")]
+static WALL: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+
+#[cfg(not(feature = "fault-injection"))]
+impl WallFault {
+    #[inline]
+    pub fn offset_ns() -> i64 {
+        0
+    }
+}
+
+#[cfg(feature = "fault-injection")]
+impl WallFault {
+    fn arm(path: &str) {
+        // A second node in this process reads the first one's file.
+        let _ = WALL.set(path.into());
+    }
+
+    /// Zero while the file does not have a number.
+    pub fn offset_ns() -> i64 {
+        let text = WALL.get().and_then(|path| std::fs::read_to_string(path).ok());
+        text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
     }
 }
 

@@ -60,6 +60,12 @@ book::planted_faults! {
     LogWaits,
     /// A disk on which nothing becomes durable counts as one that works.
     FrozenDiskReady,
+    /// A clock shows a time before one that it has shown.
+    ClockRunsBack,
+    /// The node's clock runs at the rate of the processor's counter, wherever the wall clock is.
+    ClockNotSteered,
+    /// A start believes every wall clock.
+    WallUnchecked,
 }
 
 /// Plants a fault of any crate in the calling thread, by its name; false if there is none of that name.

@@ -4,6 +4,7 @@
 //! with this one, and a loop that hangs ages whatever it last wrote.
 
 use super::write_wait::{WaitingWrites, WriteWait};
+use crate::config::human::show_duration;
 use crate::config::{Config, JournalSyncMode};
 use crate::host::descriptors;
 use crate::status::lifecycle::Lifecycle;
@@ -79,6 +80,7 @@ pub struct Health {
     started: Instant,
     name: String,
     journal_sync: JournalSyncMode,
+    clock_error_max: Duration,
 }
 
 impl Health {
@@ -88,7 +90,8 @@ impl Health {
         let name = config.node.name.clone();
         let (seen, journal_sync) = (Mutex::new(seen), config.journal.sync);
         let write_wait = Mutex::new(WriteWait::new(now, &config.journal));
-        Self { lifecycle, status, store, seen, write_wait, started: now, name, journal_sync }
+        let clock_error_max = config.node.clock_error_max;
+        Self { lifecycle, status, store, seen, write_wait, started: now, name, journal_sync, clock_error_max }
     }
 
     pub fn status(&self) -> &Status {
@@ -185,8 +188,32 @@ impl Health {
         if SHADOW_LAG_MAX < lag {
             return Some(("shadow", format!("its lag is {lag} commands; trading is not affected")));
         }
-        let reason = self.limited_reason().or_else(descriptors_reason).or_else(|| status.restarts.degraded_reason());
-        reason.or_else(log_reason)
+        let reason = self.clock_reason().or_else(|| self.limited_reason()).or_else(descriptors_reason);
+        reason.or_else(|| status.restarts.degraded_reason()).or_else(log_reason)
+    }
+
+    /// Whether the node's clock and the wall clock differ by more than they may.
+    fn clock_is_apart(&self) -> bool {
+        let error_ns = self.status.clock_error_ns.get_signed().unsigned_abs();
+        self.clock_error_max < Duration::from_nanos(error_ns)
+    }
+
+    fn clock_reason(&self) -> Option<(&'static str, String)> {
+        let error_ns = self.status.clock_error_ns.get_signed();
+        let side = if error_ns < 0 { "behind" } else { "ahead of" };
+        let (ms, max) = (error_ns.unsigned_abs() / 1_000_000, show_duration(self.clock_error_max));
+        let detail = format!("it is {ms} ms {side} the wall clock, allowed {max} (node.clock_error_max)");
+        self.clock_is_apart().then(|| ("clock", format!("{detail}; log time is led there slowly")))
+    }
+
+    fn clock(&self) -> Value {
+        json!({
+            "state": if self.clock_is_apart() { "apart" } else { "ok" },
+            "error_ns": self.status.clock_error_ns.get_signed(),
+            "error_ns_max": self.clock_error_max.as_nanos() as u64,
+            "rate_ppb": self.status.clock_rate_ppb.get_signed(),
+            "cycles": self.status.clock.cycles.get(),
+        })
     }
 
     /// The listener that is at a limit, if one is.
@@ -282,6 +309,7 @@ impl Health {
             "listeners": status.listeners.all().map(|(name, listener)| listener_json(name, listener)),
             "threads": threads(&status.restarts),
             "journal": journal_json(&self.waiting_writes()),
+            "clock": self.clock(),
             "log": log_json(&logging::figures()),
             "counts": {
                 "connections": status.connections.get(),
@@ -330,12 +358,13 @@ fn log_json(figures: &LogFigures) -> Value {
     json!({
         "state": if figures.trouble.is_some() { "dropping" } else { "ok" },
         "lines_dropped": figures.lines_dropped,
+        "dirs_made": figures.dirs_made,
         "detail": figures.trouble,
     })
 }
 
 fn log_reason() -> Option<(&'static str, String)> {
-    let LogFigures { lines_dropped, trouble } = logging::figures();
+    let LogFigures { lines_dropped, trouble, .. } = logging::figures();
     Some(("log", format!("{}; {lines_dropped} lines were dropped since the start; trading is not affected", trouble?)))
 }
 

@@ -126,8 +126,12 @@ pub fn render(health: &Health, stages: &StageTotals) -> String {
     line(&mut text, "pinion_descriptors_limit", "gauge", help, descriptors::limit());
     let (help, writes) = ("Time for which applied commands wait and none becomes durable.", health.waiting_writes());
     line(&mut text, "pinion_write_wait_ms", "gauge", help, writes.age.as_millis() as u64);
-    let (help, dropped) = ("Log lines that could not be written, since the start.", logging::figures().lines_dropped);
-    line(&mut text, "pinion_log_lines_dropped_total", "counter", help, dropped);
+    let log = logging::figures();
+    let help = "Log lines that could not be written, since the start.";
+    line(&mut text, "pinion_log_lines_dropped_total", "counter", help, log.lines_dropped);
+    let help = "Times that log.dir was removed and made again, since the start.";
+    line(&mut text, "pinion_log_dirs_made_total", "counter", help, log.dirs_made);
+    put_clock(&mut text, status);
     put_store(&mut text, &health.store_figures());
     put_loops(&mut text, &health.loops());
     put_listeners(&mut text, &status.listeners);
@@ -144,6 +148,20 @@ pub fn render(health: &Health, stages: &StageTotals) -> String {
 fn loop_labels(name: &'static str) -> impl Iterator<Item = &'static str> {
     let old_name = LOOP_ALIASES.iter().find(|(now, _)| *now == name).map(|(_, old)| *old);
     std::iter::once(name).chain(old_name)
+}
+
+fn put_clock(text: &mut String, status: &Status) {
+    for (name, help, value) in [
+        ("pinion_clock_error_ns", "By how much the node's clock is ahead of the wall clock.", &status.clock_error_ns),
+        (
+            "pinion_clock_rate_ppb",
+            "How much faster than the processor's counter the node's clock runs, in 1e-9.",
+            &status.clock_rate_ppb,
+        ),
+    ] {
+        header(text, name, "gauge", help);
+        put(text, format_args!("{name} {}\n", value.get_signed()));
+    }
 }
 
 fn put_store(text: &mut String, figures: &TableFigures) {

@@ -18,6 +18,17 @@ impl Gauge {
         self.0.load(Ordering::Acquire)
     }
 
+    /// For numbers that may be below zero: written and read as such, and only so.
+    #[inline]
+    pub fn set_signed(&self, value: i64) {
+        self.set(value.cast_unsigned());
+    }
+
+    #[inline]
+    pub fn get_signed(&self) -> i64 {
+        self.get().cast_signed()
+    }
+
     /// Not atomic: for counters with one writer.
     #[inline]
     pub fn add(&self, more: u64) {

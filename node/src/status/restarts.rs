@@ -21,11 +21,22 @@ pub enum Worker {
     Passwords,
     Resend,
     Ops,
+    Clock,
+    Disk,
 }
 
 impl Worker {
-    pub const ALL: [Self; 7] =
-        [Self::StoreWriter, Self::StoreMerger, Self::Shadow, Self::Feed, Self::Passwords, Self::Resend, Self::Ops];
+    pub const ALL: [Self; 9] = [
+        Self::StoreWriter,
+        Self::StoreMerger,
+        Self::Shadow,
+        Self::Feed,
+        Self::Passwords,
+        Self::Resend,
+        Self::Ops,
+        Self::Clock,
+        Self::Disk,
+    ];
 
     /// The name of its thread.
     pub fn name(self) -> &'static str {
@@ -37,6 +48,8 @@ impl Worker {
             Self::Passwords => "passwords",
             Self::Resend => "resend",
             Self::Ops => "ops",
+            Self::Clock => "clock",
+            Self::Disk => "disk",
         }
     }
 }

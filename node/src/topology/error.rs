@@ -1,5 +1,6 @@
 //! Why a node cannot start, and the exit code for each reason.
 
+use crate::host::clock_start::WallRefused;
 use crate::host::descriptors::TooFewDescriptors;
 use crate::reactor::uring::ReactorError;
 use crate::replica::crash_guard::CrashLoop;
@@ -22,6 +23,8 @@ pub enum StartError {
     CrashLoop(#[from] CrashLoop),
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
+    #[error(transparent)]
+    Wall(#[from] WallRefused),
     #[error("{0}")]
     Fault(String),
     #[error("drawing a random number: {0}")]
@@ -36,7 +39,7 @@ impl StartError {
             Self::Restore(error) => error.exit_code(),
             Self::Log(error) => exit::code_of(error),
             Self::CrashLoop(error) => error.exit_code(),
-            Self::Descriptors(_) | Self::Fault(_) => exit::CONFIG,
+            Self::Descriptors(_) | Self::Wall(_) | Self::Fault(_) => exit::CONFIG,
             Self::Listen { .. } | Self::Reactor(_) | Self::Random(_) | Self::Thread(_) => exit::FAILED,
         }
     }

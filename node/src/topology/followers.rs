@@ -1,5 +1,5 @@
-//! The threads beside the pinned ones: store writer, store merger, shadow, market data, passwords, resend. No order
-//! waits for them, and each is started again after a panic.
+//! The threads beside the pinned ones: store writer, store merger, shadow, market data, passwords, resend, clock. No
+//! order waits for them, and each is started again after a panic.
 
 use super::error::StartError;
 use super::wiring::MarketWiring;
@@ -9,6 +9,7 @@ use crate::gateway::market_data::{MarketData, MarketLimits};
 use crate::gateway::passwords::PasswordChecker;
 use crate::gateway::resend::ResendReader;
 use crate::host::clock::Clock;
+use crate::host::clock_watch::ClockWatch;
 use crate::host::threads::{Life, spawn_supervised};
 use crate::replica::public_feed::PublicFeed;
 use crate::replica::questions::{ShadowInlet, ShadowPort};
@@ -24,11 +25,11 @@ use crate::store_merger::StoreMerger;
 use crate::store_writer::StoreWriter;
 use book::engine::Capacity;
 use book::hash_key::HashKey;
-use book::units::TsNs;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use wal::directory::Directory;
 use wal::quarantine::Quarantine;
 use wal::store::Store;
@@ -47,12 +48,11 @@ pub(super) struct Common {
 }
 
 impl Common {
-    /// Of a process that starts now, on a log whose last command has the time `ts`.
-    pub(super) fn new(watermarks: Watermarks, ts: TsNs) -> Self {
+    pub(super) fn new(watermarks: Watermarks, clock: Clock) -> Self {
         Self {
             lifecycle: Arc::default(),
             status: Arc::new(Status::new(watermarks)),
-            clock: Clock::start(ts),
+            clock,
             engine_done: Arc::default(),
             store_writer_done: Arc::default(),
         }
@@ -67,6 +67,7 @@ pub(super) struct Followers {
     shadow: JoinHandle<()>,
     passwords: JoinHandle<()>,
     resend: JoinHandle<()>,
+    clock: JoinHandle<()>,
     common: Common,
 }
 
@@ -83,6 +84,7 @@ pub(super) struct Loops {
     pub market_listener: TcpListener,
     pub market_limits: MarketLimits,
     pub shadow_port: ShadowPort,
+    pub clock_error_max: Duration,
 }
 
 impl Common {
@@ -94,6 +96,7 @@ impl Common {
 impl Followers {
     pub(super) fn spawn(loops: Loops, common: Common) -> Result<Self, StartError> {
         let Loops { store_writer, shadow, capacity, shadow_key, mut passwords, mut resend, .. } = loops;
+        let watch = ClockWatch::new(common.clock.clone(), Arc::clone(&common.status), loops.clock_error_max);
         let market = MarketData::new(
             loops.market.items,
             loops.feed,
@@ -119,6 +122,7 @@ impl Followers {
                 passwords: common.spawn(Worker::Passwords, move |life| passwords.run(life))?,
                 resend: common.spawn(Worker::Resend, move |life| resend.run(life))?,
                 feed: spawn_feed(feed, &common)?,
+                clock: spawn_clock(watch, &common)?,
                 common: common.clone(),
             })
         })();
@@ -135,7 +139,9 @@ impl Followers {
             sound &= thread.join().is_ok();
         }
         self.common.store_writer_done.store(true, Ordering::Release);
-        for thread in [self.store_merger, self.shadow, self.passwords, self.resend] {
+        // It sleeps between two looks.
+        self.clock.thread().unpark();
+        for thread in [self.store_merger, self.shadow, self.passwords, self.resend, self.clock] {
             sound &= thread.join().is_ok();
         }
         sound
@@ -176,6 +182,11 @@ fn spawn_shadow(mut shadow: ShadowThread, common: &Common) -> std::io::Result<Jo
 
 fn spawn_feed(mut feed: FeedThread, common: &Common) -> std::io::Result<JoinHandle<()>> {
     common.spawn(Worker::Feed, move |life| feed.run(life))
+}
+
+fn spawn_clock(mut watch: ClockWatch, common: &Common) -> std::io::Result<JoinHandle<()>> {
+    let lifecycle = Arc::clone(&common.lifecycle);
+    common.spawn(Worker::Clock, move |_| watch.run(&lifecycle))
 }
 
 /// The shadow's wiring, from the configuration.

@@ -103,6 +103,7 @@ impl NodeDir {
         let (data_dir, threads) = (self.data_dir(), &self.threads);
         format!(
             "[node]\nenv = \"dev\"\ndata_dir = {data_dir:?}\nidle = \"backoff\"\nthreads = {threads:?}\ncore = {NO_CORE}\n\
+             share_cores = true\n\
              [listen]\norders = \"127.0.0.1:0\"\nmarket = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n\
              {extra}"
         )

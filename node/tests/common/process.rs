@@ -18,6 +18,8 @@ pub(crate) struct Start {
     pub config: PathBuf,
     /// `PINION_FAULT`, the fault to inject.
     pub fault: Option<String>,
+    /// More arguments than the configuration.
+    pub arguments: Vec<String>,
 }
 
 /// A node that has printed that it is ready.
@@ -42,7 +44,7 @@ pub(crate) struct Ended {
 
 impl Start {
     pub(crate) fn new(config: &Path) -> Self {
-        Self { config: config.to_owned(), fault: None }
+        Self { config: config.to_owned(), fault: None, arguments: Vec::new() }
     }
 
     pub(crate) fn with_fault(config: &Path, fault: &str) -> Self {
@@ -62,7 +64,7 @@ impl Start {
     /// The same with another standard error than the file that `output` reads.
     pub(crate) fn try_run_with(&self, stderr: Stdio) -> Result<Process, Ended> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pinion-node"));
-        command.arg("--config").arg(&self.config).env_remove("PINION_FAULT");
+        command.arg("--config").arg(&self.config).args(&self.arguments).env_remove("PINION_FAULT");
         if let Some(fault) = &self.fault {
             command.env("PINION_FAULT", fault);
         }
