@@ -9,6 +9,7 @@
 
 use book::command::{AccountKind, AccountStatus, CodMode, CodScope, MarketStatus};
 use book::fees::FeeAsset;
+use book::intake::Intake;
 use serde::{Deserialize, Serialize};
 
 /// An account, by its number or its name.
@@ -111,6 +112,21 @@ pub struct SetMarketLimits {
 #[serde(deny_unknown_fields)]
 pub struct RaiseRules {
     pub version: u16,
+}
+
+/// What the exchange as a whole takes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IntakeWord {
+    All,
+    /// Cancels, and amendments that only take quantity off.
+    Cancels,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetIntake {
+    pub intake: IntakeWord,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -311,6 +327,13 @@ pub struct CancelAll {
     pub block: bool,
 }
 
+/// What `pinion backup run` tells the node: the last sequence that a backup has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReportBackup {
+    pub seq: u64,
+}
+
 impl PermissionWord {
     /// The bit of the permission in the engine's state.
     pub fn bit(self) -> u8 {
@@ -330,6 +353,15 @@ impl From<StatusWord> for MarketStatus {
             StatusWord::CancelOnly => Self::CancelOnly,
             StatusWord::PostOnly => Self::PostOnly,
             StatusWord::Closed => Self::Closed,
+        }
+    }
+}
+
+impl From<IntakeWord> for Intake {
+    fn from(word: IntakeWord) -> Self {
+        match word {
+            IntakeWord::All => Self::All,
+            IntakeWord::Cancels => Self::Cancels,
         }
     }
 }

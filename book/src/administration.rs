@@ -5,7 +5,8 @@
 use crate::accounts::{ACCOUNTS_MAX, OPEN_ORDERS_MAX, is_account_name, new_account};
 use crate::client_ids::{Payment, Reference};
 use crate::command::{
-    AccountKind, AccountSpec, AccountStatus, Admin, FundsMove, KeySpec, MarketSpec, MarketStatus, SessionSpec, Side,
+    AccountKind, AccountSpec, AccountStatus, Actor, Admin, FundsMove, KeySpec, MarketSpec, MarketStatus, SessionSpec,
+    Side,
 };
 use crate::command::{CodMode, FeeTier, MarketLimits, Throttle};
 use crate::engine::{Engine, Market, Tape};
@@ -13,6 +14,7 @@ use crate::event::{Event, Sink};
 use crate::fees::{FEE_TIERS, FeeAsset, MarketFees, check_fee_tier};
 use crate::ids::{AccountId, AssetId, MarketId, SessionId, Symbol};
 use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, MARKETS_MAX, MarketRules, check_limits, check_rounding};
+use crate::intake::{Intake, IntakeState};
 use crate::mutation::{Mutation, Planted};
 use crate::names::CLIENT_NAMES_MAX;
 use crate::order_book::OrderBook;
@@ -29,7 +31,7 @@ type Answer = Result<Event, AdminReason>;
 
 impl Engine {
     #[cold]
-    pub(crate) fn administer<S: Sink>(&mut self, admin: &Admin, sink: &mut S) {
+    pub(crate) fn administer<S: Sink>(&mut self, actor: Actor, admin: &Admin, sink: &mut S) {
         let answer = match admin {
             Admin::AddAsset { symbol, scale } => self.add_asset(*symbol, *scale),
             Admin::AddMarket(spec) => self.add_market(spec),
@@ -55,6 +57,7 @@ impl Engine {
             Admin::SetRules { version } => self.set_rules(*version),
             Admin::SetClientNamesMax { max } => self.set_client_names_max(*max),
             Admin::BeginRun(spec) => self.begin_run(spec),
+            Admin::SetIntake(intake) => self.set_intake(actor, *intake),
         };
         sink.push(answer.unwrap_or_else(|reason| Event::AdminRejected { reason }));
     }
@@ -90,6 +93,14 @@ impl Engine {
         }
         self.names.set_max(max);
         Ok(Event::ClientNamesMaxChanged { max })
+    }
+
+    fn set_intake(&mut self, actor: Actor, intake: Intake) -> Answer {
+        if self.rules < Rules::Two {
+            return Err(AdminReason::RulesTooOld);
+        }
+        self.intake = intake_after(self.intake, actor, intake)?;
+        Ok(Event::IntakeChanged { state: self.intake })
     }
 
     fn add_asset(&mut self, symbol: Symbol, scale: u8) -> Answer {
@@ -424,6 +435,18 @@ impl Engine {
             available: self.available(funds),
             repeated,
         }
+    }
+}
+
+/// What the exchange takes in after an act of this actor: the table in `intake`.
+fn intake_after(before: IntakeState, actor: Actor, wanted: Intake) -> Result<IntakeState, AdminReason> {
+    let is_node = (actor == Actor::Node).planted(Mutation::NodeLiftsForOperator, |_| false);
+    match (wanted, before) {
+        (Intake::All, IntakeState::StoppedByOperator) if is_node => Err(AdminReason::StatusChange),
+        (Intake::All, _) => Ok(IntakeState::All),
+        (Intake::Cancels, IntakeState::StoppedByOperator) => Ok(IntakeState::StoppedByOperator),
+        (Intake::Cancels, _) if is_node => Ok(IntakeState::StoppedByNode),
+        (Intake::Cancels, _) => Ok(IntakeState::StoppedByOperator),
     }
 }
 

@@ -82,6 +82,7 @@ impl Engine {
             return Err(RejectReason::StaleRequest);
         }
         self.admit_rate_and_status(stamp, order)?;
+        self.intake.admit()?;
         let market = self.market(order.market).ok_or(RejectReason::UnknownInstrument)?;
         admit_phase(market.rules.status, order.tif)?;
         let terms = self.admit_terms(market, order)?;

@@ -135,6 +135,21 @@ impl ClientIds {
         self.by_age.push_back(remembered);
     }
 
+    /// Log time is set back to `now`: what was remembered later is as old as that from here on. Returns how many.
+    pub(crate) fn set_back(&mut self, now: TsNs) -> usize {
+        let Self { by_age, outcomes } = self;
+        // A name that was used again since would have two entries of one age.
+        let is_first = |r: &Remembered| outcomes.get(&(r.account, r.key)).is_some_and(|first| first.ts == r.ts);
+        by_age.retain(|r| r.ts < now || is_first(r));
+        let mut count = 0;
+        for remembered in by_age.iter_mut().filter(|r| now < r.ts) {
+            remembered.ts = now;
+            outcomes.entry((remembered.account, remembered.key)).and_modify(|first| first.ts = now);
+            count += 1;
+        }
+        count
+    }
+
     pub(crate) fn newest(&self) -> Option<TsNs> {
         self.by_age.back().map(|remembered| remembered.ts)
     }

@@ -50,7 +50,8 @@ pub enum Command {
 pub enum Actor {
     /// The bearer of the operators' token, who may do everything.
     Ops,
-    /// The node itself, which raises the rules of a new log, records its runs, and does nothing else.
+    /// The node itself, which raises the rules of a new log, records its runs, stops and lifts the intake of new orders,
+    /// and does nothing else.
     Node,
     /// The bearer of an API key, who may act for the key's own account as far as the key's permissions go.
     Key(KeyId),
@@ -268,8 +269,7 @@ pub enum AmendQty {
     Total = 2,
 }
 
-/// Changes price or quantity. The same price with a smaller quantity keeps the place in the queue, anything else loses
-/// it.
+/// Changes price or quantity. Only the same price with a smaller quantity keeps the place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct AmendOrder {
     pub session: SessionId,

@@ -6,13 +6,14 @@
 use crate::accounts::Accounts;
 use crate::cl_ord_index::ClOrdIndex;
 use crate::client_ids::{ClientIds, References};
-use crate::command::{Command, FeeTier, Refuse};
+use crate::command::{Actor, Command, FeeTier, Refuse};
 use crate::event::{CancelReason, Canceled, Event, Rejected, Sink};
 use crate::extent::Extent;
 use crate::fees::FEE_TIERS;
 use crate::hash_key::HashKey;
 use crate::ids::{AccountId, ClOrdId, ClientKey, MarketId, SessionId, Symbol};
 use crate::instrument::MarketRules;
+use crate::intake::IntakeState;
 use crate::ladder::Levels;
 use crate::mutation::{Mutation, Planted};
 use crate::names::Names;
@@ -89,6 +90,7 @@ pub struct Engine {
     pub(crate) stamp: Stamp,
     pub(crate) rules: Rules,
     pub(crate) run: Run,
+    pub(crate) intake: IntakeState,
     pub(crate) pool: Pool,
     pub(crate) markets: Vec<Market>,
     pub(crate) accounts: Accounts,
@@ -122,6 +124,7 @@ impl Engine {
             stamp: Stamp { seq: Seq(0), ts: TsNs(0) },
             rules: Rules::One,
             run: Run::default(),
+            intake: IntakeState::default(),
             pool: Pool {
                 orders: Orders::with_capacity(capacity.orders),
                 levels: Levels::with_capacity(capacity.leaves),
@@ -180,7 +183,7 @@ impl Engine {
             Command::Query(query) => self.query(query, sink),
             Command::SetSession(set) => self.set_session(set, sink),
             Command::SessionDown(down) => self.session_down(down, sink),
-            Command::Admin(admin) => self.administer(admin, sink),
+            Command::Admin(admin) => self.administer(Actor::Ops, admin, sink),
             Command::Acted(acted) => self.act(stamp, acted, sink),
             Command::Opened(_) => {}
             Command::Continue(rest) => self.go_on(rest, sink),
@@ -225,6 +228,11 @@ impl Engine {
     /// The present run of the node and the life of its streams.
     pub fn run(&self) -> &Run {
         &self.run
+    }
+
+    /// What the exchange as a whole takes in.
+    pub fn intake(&self) -> IntakeState {
+        self.intake
     }
 
     pub fn market(&self, id: MarketId) -> Option<&Market> {

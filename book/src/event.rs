@@ -9,6 +9,7 @@
 use crate::command::{AccountStatus, AmendQty, CodMode, CodScope, MarketStatus, MassScope, OrderKind, Rest, Side, Tif};
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, TradeId, UserName};
 use crate::instrument::{Asset, MarketRules};
+use crate::intake::IntakeState;
 use crate::reject::{AdminReason, RejectReason};
 use crate::rules::RulesVersion;
 use crate::run::LifeTag;
@@ -122,6 +123,10 @@ pub enum Event {
         life: u32,
         tag: LifeTag,
         skipped: u64,
+    },
+    /// What the exchange as a whole takes in from the next command on.
+    IntakeChanged {
+        state: IntakeState,
     },
 }
 

@@ -2,12 +2,12 @@
 //!
 //! Read in this order:
 //!
-//! - the words: `units`, `ids`, `reject`, `rules`, `command`, `event`, and their bytes, `codec`;
+//! - the words: `units`, `ids`, `reject`, `intake`, `rules`, `command`, `event`, and their bytes, `codec`;
 //! - the state: `instrument`, `fees`, `accounts`, `session`, `client_ids`, `names`, `segments`, `run`, then orders:
 //!   `slab`, `ladder`, `order_book`, `open_orders`, `cl_ord_index`, `extent`, which says where the large arrays lie in
 //!   memory, and `hash_key`;
-//! - the behaviour: `engine`, `phases`, `admit`, `orders`, `settle`, `mass`, `rights`, `administration`, and
-//!   `look_ahead`, which prefetches for them;
+//! - the behaviour: `engine`, `phases`, `admit`, `orders`, `settle`, `mass`, `rights`, `administration`,
+//!   `new_time`, and `look_ahead`, which prefetches for them;
 //! - the proofs: `running_hash`, `check`, `state_hash`, `verify`, and the state as bytes, `snapshot`;
 //! - for tests only: `mutation`, the planted faults, and `testing`, the naive twin and the seeded flow.
 //!
@@ -19,6 +19,7 @@ pub mod codec;
 pub mod command;
 pub mod event;
 pub mod ids;
+pub mod intake;
 pub mod reject;
 pub mod rules;
 pub mod units;
@@ -45,6 +46,7 @@ mod admit;
 pub mod engine;
 pub mod look_ahead;
 mod mass;
+pub mod new_time;
 mod orders;
 mod phases;
 mod rights;

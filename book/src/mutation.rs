@@ -198,4 +198,10 @@ planted_faults! {
     NumbersSaidTwice,
     /// Under rules 2 the name of an order is free again when the order ends.
     NameFreeAtEnd,
+    /// New orders are taken although the intake is stopped.
+    IntakeIgnored,
+    /// The node lifts a stop of the intake that an operator has set.
+    NodeLiftsForOperator,
+    /// A snapshot does not say that the intake is stopped.
+    IntakeForgottenInSnapshot,
 }

@@ -150,6 +150,17 @@ impl Names {
         self.max = max;
     }
 
+    /// Makes `now` the end of all names that ended later, and counts them.
+    pub(crate) fn set_back(&mut self, now: TsNs) -> usize {
+        let (mut at, mut count) = (self.of_all.youngest, 0);
+        while at != NONE && now < self.entries.at(at).name.ended {
+            self.entries.at_mut(at).name.ended = now;
+            at = self.entries.at(at).neighbours[Which::All.idx()].older;
+            count += 1;
+        }
+        count
+    }
+
     /// The order that has this name, open or not.
     pub fn find(&self, now: TsNs, account: AccountId, key: ClientKey) -> Option<&Name> {
         let idx = self.find_idx(account, key)?;

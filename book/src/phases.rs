@@ -7,6 +7,7 @@
 //! | market cancel-only, halted, closed | `NotTrading` | `NotTrading` | yes (1) | yes (1) |
 //! | account suspended or closed | `AccountNotTrading` | `AccountNotTrading` | yes | yes |
 //! | account or session blocked | `KillSwitch` | `KillSwitch` | yes | yes |
+//! | intake stopped (`intake`) | `IntakeStopped` | `IntakeStopped` | yes | yes |
 //!
 //! (1) Under rules 1 neither in a halt. Orders that rest trade with every order that the market lets in. Invariant:
 //! what only takes risk off is never refused for a status.

@@ -54,13 +54,19 @@ pub enum RejectReason {
     InsufficientFunds = 23,
     /// A balance would become too large to count.
     BalanceOverflow = 24,
+    /// The exchange as a whole takes no new orders: its disk is nearly full, or an operator has stopped them.
+    IntakeStopped = 40,
 }
 
 impl RejectReason {
     /// The precedence: lower comes first. Equal only for equal reasons.
     pub fn rank(self) -> u32 {
         // Room between two, so that a later reason finds its place without moving the others.
-        self as u32 * 16
+        const ROOM: u32 = 16;
+        match self {
+            Self::IntakeStopped => Self::KillSwitch as u32 * ROOM + ROOM / 2,
+            reason => reason as u32 * ROOM,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ impl Engine {
     pub(crate) fn act<S: Sink>(&mut self, stamp: Stamp, acted: &Acted, sink: &mut S) {
         let may = self.may(stamp.ts, acted.actor, &acted.act).planted(Mutation::RightsNotChecked, |_| true);
         match &acted.act {
-            Act::Admin(admin) if may => self.administer(admin, sink),
+            Act::Admin(admin) if may => self.administer(acted.actor, admin, sink),
             Act::MassCancel(mass) if may => self.mass_cancel(mass, sink),
             Act::Admin(_) => sink.push(Event::AdminRejected { reason: AdminReason::NotAuthorised }),
             Act::MassCancel(mass) => sink.push(Event::Rejected(Rejected {
@@ -35,7 +35,9 @@ impl Engine {
     fn may(&self, now: TsNs, actor: Actor, act: &Act) -> bool {
         match actor {
             Actor::Ops => true,
-            Actor::Node => matches!(act, Act::Admin(Admin::SetRules { .. } | Admin::BeginRun(_))),
+            Actor::Node => {
+                matches!(act, Act::Admin(Admin::SetRules { .. } | Admin::BeginRun(_) | Admin::SetIntake(_)))
+            }
             Actor::Key(id) => self.keys.get(id).is_some_and(|key| key.is_valid(now) && key.may(act)),
         }
     }

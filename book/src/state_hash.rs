@@ -6,6 +6,7 @@
 
 use crate::command::Side;
 use crate::engine::{Engine, Market};
+use crate::intake::IntakeState;
 use crate::names::{CLIENT_NAMES_DEFAULT, Name};
 use crate::rules::Rules;
 use crate::run::Run;
@@ -30,6 +31,8 @@ impl fmt::Debug for StateHash {
 
 /// The version of the walk. It changes whenever something else is hashed.
 const WALK_VERSION: u64 = 1;
+/// Stands before the intake: the number of its section in a snapshot.
+const INTAKE: u64 = 45;
 
 /// Collects small fields in a buffer, because the hash is fast on large pieces.
 struct Walk<'r> {
@@ -95,6 +98,11 @@ impl Engine {
         // Nothing under rules 1, so that the hashes in logs from before there were rules stay what they are.
         if Rules::One < self.rules {
             walk.number(self.rules as u64);
+        }
+        // Nothing while all is taken in, as in states from before there was an intake.
+        if self.intake != IntakeState::All {
+            walk.number(INTAKE);
+            walk.number(self.intake as u64);
         }
         walk.finish()
     }

@@ -4,6 +4,7 @@ use book::codec::{CodecError, PayloadVersion, RECORD_BYTES_MAX, decode, encode};
 use book::command::*;
 use book::fees::{FeeAsset, MarketFees};
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, OrderId, SessionId, Symbol, UserName};
+use book::intake::Intake;
 use book::reject::RejectReason;
 use book::rules::RulesVersion;
 use book::testing::workload::{Profile, Workload};
@@ -230,6 +231,7 @@ fn acts() -> Vec<Named> {
         ("withdraw fees", acted(Actor::Ops, Act::Admin(Admin::WithdrawFees(funds())))),
         ("client names", acted(Actor::Ops, Act::Admin(Admin::SetClientNamesMax { max: 70_000 }))),
         ("market in quote", acted(Actor::Ops, Act::Admin(Admin::AddMarket(in_quote)))),
+        ("set intake", acted(Actor::Node, Act::Admin(Admin::SetIntake(Intake::Cancels)))),
     ]
 }
 

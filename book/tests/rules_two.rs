@@ -7,6 +7,7 @@ use book::command::*;
 use book::engine::{CANCELS_PER_COMMAND_MAX, VISITS_PER_COMMAND_MAX};
 use book::event::Event;
 use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
+use book::intake::{Intake, IntakeState};
 use book::reject::{AdminReason, RejectReason};
 use book::rules::RulesVersion;
 use book::units::{Ppm, PriceTicks, QtyLots, Units};
@@ -287,6 +288,43 @@ fn a_parent_is_a_master(rules: u16) -> bool {
     [("a", AccountKind::Client), ("b", AccountKind::Agent)].map(|(name, kind)| add(name, kind, agent)) == [refused; 2]
 }
 
+/// Whether the exchange can be told to take no new orders, while cancels and amendments that reduce go on.
+fn a_stopped_intake_takes_only_risk_off(rules: u16) -> bool {
+    let mut house = house(rules);
+    let order = rests(&mut house, Side::Sell, 100, 5);
+    let set = |intake| Command::Admin(Box::new(Admin::SetIntake(intake)));
+    house.apply(set(Intake::Cancels));
+    let new = refused(&house.place(MAKER, Side::Sell, 100, 1, Tif::Gtc, StpMode::None));
+    let added = amend(&mut house, OWN, order, 101, 5);
+    assert_eq!(amend(&mut house, OWN, order, 100, 4), None, "to less");
+    let canceled = house.apply(mass(BlockChange::Keep, OWN));
+    assert!(matches!(canceled.last(), Some(Event::MassCanceled(done)) if 1 <= done.count), "{canceled:?}");
+    assert_eq!(house.replayed().state_hash(), house.hash());
+    house.apply(set(Intake::All));
+    assert_eq!(refused(&house.place(MAKER, Side::Sell, 100, 1, Tif::Gtc, StpMode::None)), None);
+    [new, added] == [Some(RejectReason::IntakeStopped); 2]
+}
+
+/// Whether the node lifts its own stops of the intake, and leaves an operator's.
+fn an_operators_stop_of_the_intake_stays(rules: u16) -> bool {
+    let mut house = house(rules);
+    let act = |house: &mut House, actor, intake| {
+        let act = Act::Admin(Admin::SetIntake(intake));
+        house.apply(Command::Acted(Box::new(Acted { actor, ..Acted::by_ops(act) })));
+        house.engine.intake()
+    };
+    let steps = [
+        (Actor::Node, Intake::Cancels, IntakeState::StoppedByNode),
+        (Actor::Node, Intake::All, IntakeState::All),
+        (Actor::Node, Intake::Cancels, IntakeState::StoppedByNode),
+        (Actor::Ops, Intake::Cancels, IntakeState::StoppedByOperator),
+        (Actor::Node, Intake::All, IntakeState::StoppedByOperator),
+        (Actor::Node, Intake::Cancels, IntakeState::StoppedByOperator),
+        (Actor::Ops, Intake::All, IntakeState::All),
+    ];
+    steps.into_iter().all(|(actor, intake, expected)| act(&mut house, actor, intake) == expected)
+}
+
 type Outcome = fn(u16) -> bool;
 
 /// Whether a narrow band around a low price still allows its neighbours.
@@ -303,7 +341,7 @@ fn a_band_reaches_a_tick(rules: u16) -> bool {
     refused_at(&mut house, 11).is_none() && refused_at(&mut house, 9).is_none()
 }
 
-const OUTCOMES: [(&str, Outcome); 13] = [
+const OUTCOMES: [(&str, Outcome); 15] = [
     ("BandOfNothing", a_band_reaches_a_tick),
     ("ForeignAmended", only_own_orders_are_amended),
     ("AmendedUnmeasured", amendments_pass_the_minima),
@@ -317,6 +355,8 @@ const OUTCOMES: [(&str, Outcome); 13] = [
     ("StatusEndsAfterOnePart", every_open_order_is_reported),
     ("VisitedWithoutBound", what_does_not_fit_is_visited_in_parts),
     ("PartsFromTheHead", what_does_not_fit_is_visited_in_parts),
+    ("IntakeIgnored", a_stopped_intake_takes_only_risk_off),
+    ("NodeLiftsForOperator", an_operators_stop_of_the_intake_stays),
 ];
 
 #[test]

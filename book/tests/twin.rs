@@ -122,6 +122,7 @@ fn mixed_flow_is_the_same_in_both() {
     let missing = missing_of(&reasons);
     let expected = [
         RejectReason::Throttled,
+        RejectReason::IntakeStopped,
         RejectReason::DuplicateClientId,
         RejectReason::ClientIdMemoryFull,
         RejectReason::MaxOpenOrders,
@@ -158,7 +159,7 @@ fn crossing_flow_is_the_same_in_both() {
     run_seeds(Profile::Crosses, 40, 1_500);
 }
 
-const ALL_REASONS: [RejectReason; 24] = [
+const ALL_REASONS: [RejectReason; 25] = [
     RejectReason::Malformed,
     RejectReason::Unsupported,
     RejectReason::NotAuthorised,
@@ -166,6 +167,7 @@ const ALL_REASONS: [RejectReason; 24] = [
     RejectReason::Throttled,
     RejectReason::AccountNotTrading,
     RejectReason::KillSwitch,
+    RejectReason::IntakeStopped,
     RejectReason::UnknownInstrument,
     RejectReason::NotTrading,
     RejectReason::PostOnlyPhase,

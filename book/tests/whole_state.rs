@@ -11,6 +11,7 @@ use book::command::*;
 use book::engine::{Capacity, Engine, Tape};
 use book::event::Event;
 use book::ids::*;
+use book::intake::Intake;
 use book::rules::{Rules, RulesVersion};
 use book::session::{Bucket, Key, Session};
 use book::slab::Order;
@@ -171,7 +172,7 @@ fn facts(engine: &Engine) -> Vec<(&'static str, String)> {
     let orders = &engine.pool().orders;
     let free: Vec<u32> = orders.free_slots().collect();
     vec![
-        ("stamp and rules", format!("{:?}", (engine.stamp(), engine.rules()))),
+        ("stamp, rules and intake", format!("{:?}", (engine.stamp(), engine.rules(), engine.intake()))),
         ("assets", format!("{:?}", accounts.assets())),
         ("markets", format!("{markets:?}")),
         ("accounts", format!("{names:?}")),
@@ -245,6 +246,22 @@ fn every_field_survives_a_snapshot() {
     let mut loaded = reloaded(&house.engine);
     assert_eq!(difference(&mut house.engine, &mut loaded), None);
     loaded.verify().expect("the state is consistent");
+}
+
+/// Beside the state above, whose orders it would all refuse.
+#[test]
+fn a_stopped_intake_survives_a_snapshot() {
+    let mut house = whole();
+    let mut hashes = vec![house.engine.state_hash()];
+    for actor in [Actor::Node, Actor::Ops] {
+        apply(&mut house.engine, &by(actor, Act::Admin(Admin::SetIntake(Intake::Cancels))));
+        let mut loaded = reloaded(&house.engine);
+        hashes.push(loaded.state_hash());
+        assert_eq!(hashes.last(), Some(&house.engine.state_hash()));
+        assert_eq!(difference(&mut house.engine, &mut loaded), None);
+    }
+    hashes.dedup();
+    assert_eq!(hashes.len(), 3, "who has stopped it is a part of the state");
 }
 
 /// Each part of each kind of row, in some row of the state: without this a field that is forgotten could be one that is

@@ -9,7 +9,7 @@ use book::reject::RejectReason;
 ///
 /// The schema reserves two more: 9 (`DuplicateClOrdId`) is never sent because a repeated id is ignored, 16
 /// (`MmpFrozen`) because market maker protection does not exist yet.
-pub const REASONS: [(RejectReason, u16); 24] = [
+pub const REASONS: [(RejectReason, u16); 25] = [
     (RejectReason::Malformed, 18),
     (RejectReason::Unsupported, 17),
     (RejectReason::NotAuthorised, 19),
@@ -17,6 +17,7 @@ pub const REASONS: [(RejectReason, u16); 24] = [
     (RejectReason::Throttled, 14),
     (RejectReason::AccountNotTrading, 21),
     (RejectReason::KillSwitch, 15),
+    (RejectReason::IntakeStopped, 40),
     (RejectReason::UnknownInstrument, 1),
     (RejectReason::NotTrading, 2),
     (RejectReason::PostOnlyPhase, 22),
@@ -36,24 +37,36 @@ pub const REASONS: [(RejectReason, u16); 24] = [
     (RejectReason::BalanceOverflow, 26),
 ];
 
-const _: () = {
+/// The place of each reason in the table, by its number in the log.
+const PLACES: [u8; REASON_MAX + 1] = {
+    let mut places = [u8::MAX; REASON_MAX + 1];
     let mut idx = 0;
     while idx < REASONS.len() {
-        assert!(
-            REASONS[idx].0 as usize == idx + 1,
-            "the table is in order of precedence, so that a reason is found by its index"
-        );
+        assert!(places[REASONS[idx].0 as usize] == u8::MAX, "a reason stands in the table once");
+        places[REASONS[idx].0 as usize] = idx as u8;
         idx += 1;
     }
+    places
 };
+const REASON_MAX: usize = RejectReason::IntakeStopped as usize;
 
 /// The number of a reason on the wire.
 #[inline]
 pub fn wire_of(reason: RejectReason) -> u16 {
-    REASONS[reason as usize - 1].1
+    REASONS[usize::from(PLACES[reason as usize])].1
 }
 
 /// The reason with this number; `None` for reserved and unknown numbers.
 pub fn reason_of(wire: u16) -> Option<RejectReason> {
     REASONS.iter().find(|(_, number)| *number == wire).map(|(reason, _)| *reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order_of_precedence() {
+        assert!(REASONS.is_sorted_by(|a, b| a.0.rank() < b.0.rank()));
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::fees::{FeeAsset, FeeTier, MarketFees};
 use crate::ids::{AccountId, AssetId, ClientKey, MarketId, SessionId, Symbol, UserName};
+use crate::intake::Intake;
 use crate::rules::{Rules, RulesVersion};
 use crate::run::RunSpec;
 use crate::units::{Ppm, QtyLots, TsNs, Units};
@@ -77,13 +78,17 @@ pub enum Admin {
     },
     /// What a start of the node records about its run. From rules 2 on.
     BeginRun(RunSpec),
+    /// What the exchange as a whole takes in. From rules 2 on.
+    SetIntake(Intake),
 }
 
 impl Admin {
     /// The first rules that have it.
     pub fn rules_min(&self) -> Rules {
         match self {
-            Self::WithdrawFees(_) | Self::SetClientNamesMax { .. } | Self::BeginRun(_) => Rules::Two,
+            Self::WithdrawFees(_) | Self::SetClientNamesMax { .. } | Self::BeginRun(_) | Self::SetIntake(_) => {
+                Rules::Two
+            }
             Self::AddMarket(spec) if spec.fees.paid_in() == FeeAsset::Quote => Rules::Two,
             _ => Rules::One,
         }

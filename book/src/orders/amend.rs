@@ -103,6 +103,7 @@ impl Engine {
         }
         let session_blocked = self.sessions.get(order.session).is_some_and(|session| session.blocked.is_set());
         admit_account(self.accounts.at(order.account), session_blocked)?;
+        self.intake.admit()?;
         admit_phase(status, if order.traits.post_only() { Tif::GtcPostOnly } else { Tif::Gtc })
     }
 

@@ -1,8 +1,8 @@
 //! From pieces to a state. The bytes may be anything: rows that do not fit together are an error, never a panic.
 
 use super::rows::{
-    AccountRow, AssetRow, ClientIdRow, EndedNameRow, HeadRow, KeyRow, MarketRow, NamesMaxRow, OpenNameRow, OrderRow,
-    ReferenceRow, RulesRow, RunRow, SessionRow, SlotRow,
+    AccountRow, AssetRow, ClientIdRow, EndedNameRow, HeadRow, IntakeRow, KeyRow, MarketRow, NamesMaxRow, OpenNameRow,
+    OrderRow, ReferenceRow, RulesRow, RunRow, SessionRow, SlotRow,
 };
 use super::section::{PIECE_BYTES_MAX, Section};
 use crate::accounts::{ACCOUNTS_MAX, AssetBook, Balance, OPEN_ORDERS_MAX, is_account_name, new_account};
@@ -13,6 +13,7 @@ use crate::engine::{Engine, Market, Tape};
 use crate::fees::{FEE_TIERS, check_fee_tier};
 use crate::ids::{AccountId, AssetId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, SessionId};
 use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, MARKETS_MAX, MarketRules};
+use crate::intake::IntakeState;
 use crate::mutation::{Mutation, Planted};
 use crate::names::{CLIENT_NAMES_MAX, NAMES_PER_ACCOUNT_MAX, Name};
 use crate::open_orders::Lists;
@@ -119,6 +120,7 @@ impl Loader {
             Section::EndedNames => self.each(piece, Self::take_ended_name),
             Section::NamesMax => self.each(piece, Self::take_names_max),
             Section::Run => self.each(piece, Self::take_run),
+            Section::Intake => self.each(piece, Self::take_intake),
         }
     }
 
@@ -127,6 +129,9 @@ impl Loader {
     pub fn finish(mut self) -> Result<Engine, SnapshotError> {
         if let Some(version) = self.rules_unknown {
             return Err(SnapshotError::UnknownRules(version));
+        }
+        if self.engine.intake != IntakeState::All && self.engine.rules < Rules::Two {
+            return Err(SnapshotError::Disagreement("under rules 1 no intake is stopped"));
         }
         self.check_money()?;
         let head = self.head.take().ok_or(SnapshotError::Disagreement("there is no head"))?;
@@ -474,6 +479,12 @@ impl Loader {
             None => self.rules_unknown = Some(row.0),
         }
         ensure(row.0 != Rules::One.version(), "rules 1 is never written down")
+    }
+
+    fn take_intake(&mut self, row: IntakeRow) -> Outcome {
+        ensure(self.engine.intake == IntakeState::All, "there is an intake already")?;
+        self.engine.intake = row.0;
+        ensure(row.0 != IntakeState::All, "an intake that takes all is never written down")
     }
 }
 

@@ -5,6 +5,7 @@ use crate::command::{
 };
 use crate::fees::MarketFees;
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
+use crate::intake::IntakeState;
 use crate::reject::RejectReason;
 use crate::rules::RulesVersion;
 use crate::run::LifeTag;
@@ -139,6 +140,9 @@ pub(super) struct RunRow {
     pub tag: LifeTag,
     pub skipped: u64,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct IntakeRow(pub IntakeState);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) struct ClientIdRow {

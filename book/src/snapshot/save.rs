@@ -1,8 +1,8 @@
 //! From a state to pieces. Saving reads the engine and changes nothing.
 
 use super::rows::{
-    AccountRow, AssetRow, BalanceRow, ClientIdRow, EndedNameRow, FirstUseRow, HeadRow, KeyRow, MarketRow, NamesMaxRow,
-    OpenNameRow, OrderRow, ReferenceRow, RulesRow, RunRow, SessionRow, SlotRow,
+    AccountRow, AssetRow, BalanceRow, ClientIdRow, EndedNameRow, FirstUseRow, HeadRow, IntakeRow, KeyRow, MarketRow,
+    NamesMaxRow, OpenNameRow, OrderRow, ReferenceRow, RulesRow, RunRow, SessionRow, SlotRow,
 };
 use super::section::{PIECE_BYTES_MAX, Section};
 use crate::accounts::{Account, OPEN_ORDERS_DEFAULT};
@@ -10,6 +10,7 @@ use crate::codec::encode_row;
 use crate::command::{AccountKind, KeySpec, Side};
 use crate::engine::{Engine, Market};
 use crate::ids::ClOrdId;
+use crate::intake::IntakeState;
 use crate::mutation::{Mutation, Planted};
 use crate::names::{CLIENT_NAMES_DEFAULT, Name};
 use crate::rules::Rules;
@@ -71,7 +72,9 @@ impl Engine {
         pieces.section(Section::EndedNames, self.names.ended().map(ended_name_row))?;
         let max = self.names.max();
         pieces.section(Section::NamesMax, (max != CLIENT_NAMES_DEFAULT).then_some(NamesMaxRow(max)).into_iter())?;
-        pieces.section(Section::Run, (self.run != Run::default()).then_some(run_row(&self.run)).into_iter())
+        pieces.section(Section::Run, (self.run != Run::default()).then_some(run_row(&self.run)).into_iter())?;
+        let stopped = (self.intake != IntakeState::All).planted(Mutation::IntakeForgottenInSnapshot, |_| false);
+        pieces.section(Section::Intake, stopped.then_some(IntakeRow(self.intake)).into_iter())
     }
 
     fn open_name_rows(&self) -> impl Iterator<Item = OpenNameRow> {

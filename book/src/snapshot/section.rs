@@ -30,10 +30,11 @@ pub enum Section {
     EndedNames = 42,
     NamesMax = 43,
     Run = 44,
+    Intake = 45,
 }
 
 impl Section {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Head,
         Self::Assets,
         Self::Markets,
@@ -50,6 +51,7 @@ impl Section {
         Self::EndedNames,
         Self::NamesMax,
         Self::Run,
+        Self::Intake,
     ];
 
     pub fn of(number: u8) -> Option<Self> {

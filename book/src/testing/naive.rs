@@ -17,6 +17,7 @@ mod rights;
 use crate::command::*;
 use crate::event::*;
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
+use crate::intake::IntakeState;
 use crate::reject::RejectReason;
 use crate::rules::Rules;
 use crate::units::{PriceTicks, QtyLots, Seq, Stamp, TsNs};
@@ -139,6 +140,7 @@ pub struct Naive {
     /// Scales of maker and taker fees in ppm.
     tiers: HashMap<usize, (i128, i128)>,
     events: Vec<Event>,
+    intake: IntakeState,
 }
 
 impl Naive {
@@ -168,7 +170,7 @@ impl Naive {
                 }
             }
             Command::SessionDown(down) => self.session_down(down, OrderId::NONE, 0),
-            Command::Admin(admin) => self.administer(admin),
+            Command::Admin(admin) => self.administer(Actor::Ops, admin),
             Command::Acted(acted) => self.act(acted),
         }
         sink.append(&mut self.events);

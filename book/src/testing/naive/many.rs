@@ -6,6 +6,7 @@ use crate::engine::{CANCELS_PER_COMMAND_MAX, VISITS_PER_COMMAND_MAX};
 use crate::event::*;
 use crate::fees::FeeAsset;
 use crate::ids::*;
+use crate::intake::{Intake, IntakeState};
 use crate::reject::RejectReason;
 use crate::rules::Rules;
 use crate::units::{PriceTicks, QtyLots};
@@ -262,7 +263,7 @@ impl Naive {
         }));
     }
 
-    pub(super) fn administer(&mut self, admin: &Admin) {
+    pub(super) fn administer(&mut self, actor: Actor, admin: &Admin) {
         match admin {
             Admin::AddAsset { scale, .. } => self.scales.push(*scale),
             Admin::AddMarket(spec) => self.add_market(spec),
@@ -315,6 +316,17 @@ impl Naive {
                 self.administer_since_two(admin);
             }
             Admin::SetRules { version } => self.rules = Rules::of(*version).unwrap_or(self.rules),
+            Admin::SetIntake(wanted) => {
+                let operators = self.intake == IntakeState::StoppedByOperator;
+                match (actor, wanted) {
+                    _ if self.rules == Rules::One => {}
+                    (Actor::Node, Intake::All) if !operators => self.intake = IntakeState::All,
+                    (Actor::Node, Intake::Cancels) if !operators => self.intake = IntakeState::StoppedByNode,
+                    (Actor::Node, _) => {}
+                    (_, Intake::All) => self.intake = IntakeState::All,
+                    (_, Intake::Cancels) => self.intake = IntakeState::StoppedByOperator,
+                }
+            }
             Admin::SetSessionThrottle { session, throttle } => {
                 let rules = self.rules;
                 let session = &mut self.sessions[session.0 as usize - 1];

@@ -4,6 +4,7 @@ use super::{DAY_NS, Deed, End, Naive, Order, admit_phase, at, band, qty_in_range
 use crate::command::*;
 use crate::event::*;
 use crate::ids::*;
+use crate::intake::IntakeState;
 use crate::reject::RejectReason;
 use crate::rules::Rules;
 use crate::units::*;
@@ -172,7 +173,10 @@ impl Naive {
             return Err(RejectReason::AccountNotTrading);
         }
         let session_blocked = at(&self.sessions, session.0).is_some_and(|s| s.blocked);
-        if session_blocked || self.account(account).blocked { Err(RejectReason::KillSwitch) } else { Ok(()) }
+        if session_blocked || self.account(account).blocked {
+            return Err(RejectReason::KillSwitch);
+        }
+        if self.intake == IntakeState::All { Ok(()) } else { Err(RejectReason::IntakeStopped) }
     }
 
     /// The limit, quantity and price checks of a limit order that may be filled in part; gives what it needs.

@@ -9,7 +9,7 @@ use crate::reject::{AdminReason, RejectReason};
 impl Naive {
     pub(super) fn act(&mut self, acted: &Acted) {
         match &acted.act {
-            Act::Admin(admin) if self.may(acted) => self.administer(admin),
+            Act::Admin(admin) if self.may(acted) => self.administer(acted.actor, admin),
             Act::MassCancel(mass) if self.may(acted) => self.mass_cancel(mass, OrderId::NONE),
             Act::Admin(_) => self.events.push(Event::AdminRejected { reason: AdminReason::NotAuthorised }),
             Act::MassCancel(mass) => self.events.push(Event::Rejected(Rejected {
@@ -27,7 +27,12 @@ impl Naive {
     fn may(&self, acted: &Acted) -> bool {
         let id = match acted.actor {
             Actor::Ops => return true,
-            Actor::Node => return matches!(acted.act, Act::Admin(Admin::SetRules { .. } | Admin::BeginRun(_))),
+            Actor::Node => {
+                return matches!(
+                    acted.act,
+                    Act::Admin(Admin::SetRules { .. } | Admin::BeginRun(_) | Admin::SetIntake(_))
+                );
+            }
             Actor::Key(id) => id,
         };
         let Some(key) = super::at(&self.keys, id.0) else { return false };

@@ -4,6 +4,7 @@ use super::Workload;
 use crate::accounts::OPEN_ORDERS_MAX;
 use crate::command::*;
 use crate::ids::*;
+use crate::intake::Intake;
 use crate::run::{LIFE_TAGS, LifeTag, RunSpec};
 use crate::session::{COD_WINDOW_MS_MAX, THROTTLE_RATE_MAX};
 use crate::units::*;
@@ -57,9 +58,16 @@ impl Workload {
                 Admin::BeginRun(RunSpec { directory, may_lose, life })
             }
             180..185 => Admin::SetClientNamesMax { max: self.rng.pick(&[0, 1, 7, 40, 200, u32::MAX]) },
+            190..210 => return self.intake(),
             _ => return self.mixed(),
         };
         acted(Actor::Ops, Act::Admin(admin))
+    }
+
+    /// The intake is stopped now and then, and lifted soon.
+    fn intake(&mut self) -> Command {
+        let intake = if self.rng.one_in(6) { Intake::Cancels } else { Intake::All };
+        acted(self.rng.pick(&[Actor::Ops, Actor::Node]), Act::Admin(Admin::SetIntake(intake)))
     }
 
     /// A session of the account that may trade.

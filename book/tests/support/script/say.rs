@@ -107,6 +107,7 @@ impl House {
                 format!("account {} {status:?} tier {fee_tier}{blocked}", self.account(*account))
             }
             Event::SessionChanged { blocked, .. } => format!("session {}", if *blocked { "blocked" } else { "free" }),
+            Event::IntakeChanged { state } => format!("intake {state:?}"),
             Event::FeeTierChanged { tier } => format!("tier {tier} changed"),
             Event::KeyAdded { account } => format!("key of {}", self.account(*account)),
             Event::KeyRevoked { account } => format!("key of {} revoked", self.account(*account)),
