@@ -34,7 +34,13 @@ fn what_was_stored_in_the_future_is_of_the_new_time() {
     let throttle = Throttle { orders_per_second: 1, burst: 1 };
     house.admin(Admin::SetSessionThrottle { session: SessionId(MAKER.0), throttle });
     let plain = house.order(MAKER, Side::Sell, 100, 1, Tif::Gtc, StpMode::None);
-    let named = PlaceOrder { session: SessionId::NONE, cl_ord_id: ClOrdId(0), client_key: ClientKey(7), ..plain };
+    let named = PlaceOrder {
+        session: SessionId::NONE,
+        cl_ord_id: ClOrdId(0),
+        client_key: ClientKey(7),
+        tif: Tif::Ioc,
+        ..plain
+    };
     let engine = &mut house.engine;
     for order in [plain, named] {
         let events = apply(engine, FAR, &Command::Place(order));

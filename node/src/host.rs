@@ -6,6 +6,7 @@ pub mod clock_watch;
 pub mod descriptors;
 pub mod hangup;
 pub mod listen;
+pub mod memory;
 pub mod pages;
 pub mod pin;
 pub mod random;

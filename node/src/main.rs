@@ -5,6 +5,7 @@ use node::config::Config;
 use node::host::hangup::Hangup;
 use node::host::stop_timer;
 use node::host::threads::leave_cores;
+use node::ops::disk_watch::DiskUse;
 use node::ops::registry::Registry;
 use node::ops::{self, OpsServer};
 use node::status::exit;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use wal::directory::ballast_path;
 
 /// One exchange in one process.
 #[derive(Parser)]
@@ -27,6 +29,8 @@ struct Arguments {
     accept_clock: bool,
 }
 
+/// A disk with less free than this is full: a segment of RocksDB's own log does not fit.
+const FULL_BYTES: u64 = 1 << 20;
 /// How often the main thread checks whether a loop has failed.
 const WATCH_EVERY: Duration = Duration::from_millis(20);
 
@@ -75,18 +79,24 @@ fn serve(config: &Config, hangup: Hangup, accept_clock: bool) -> u8 {
         Ok(ops) => ops,
         Err(error) => return refuse(exit::FAILED, &error),
     };
+    let (lifecycle, status) = claim.shown();
+    let edge = match OpsServer::begin(config, ops, lifecycle, status) {
+        Ok(edge) => edge,
+        Err(error) => return refuse(exit::CONFIG, &error),
+    };
     let mut registry = Registry::default();
     let node = match topology::start_claimed(config, claim, |engine| registry = Registry::of(engine)) {
         Ok(node) => node,
-        Err(error) => return refuse(error.exit_code(), &error),
-    };
-    let edge = match OpsServer::spawn(config, ops, node.ops_handles(), registry) {
-        Ok(edge) => edge,
         Err(error) => {
-            node.lifecycle.fail(exit::CONFIG, error.to_string());
-            return node.join();
+            let code = refuse(error.exit_code(), &error);
+            say_how_to_make_room(config, code);
+            return code;
         }
     };
+    if let Err(error) = edge.serve(node.ops_handles(), registry) {
+        node.lifecycle.fail(exit::FAILED, error.to_string());
+        return node.join();
+    }
     wait_for_end(&node, || announce(&node, &edge));
     if let Err(error) =
         stop_timer::start(config.node.stop_timeout, Arc::clone(&node.lifecycle), Arc::clone(&node.status))
@@ -95,7 +105,24 @@ fn serve(config: &Config, hangup: Hangup, accept_clock: bool) -> u8 {
     }
     let code = node.join();
     edge.stop();
+    say_how_to_make_room(config, code);
     code
+}
+
+/// The last message of a node whose disk is full names what may be deleted to start it again.
+fn say_how_to_make_room(config: &Config, code: u8) {
+    let ballast = ballast_path(&config.node.data_dir);
+    let is_full = DiskUse::of(&config.node.data_dir).is_some_and(|disk| disk.free_bytes < FULL_BYTES);
+    if code != exit::NO_SPACE && !(code == exit::JOURNAL_FAILED && is_full) {
+        return;
+    }
+    let what = match std::fs::metadata(&ballast) {
+        Ok(found) => format!("delete {} ({} bytes)", ballast.display(), found.len()),
+        Err(_) => format!("{} is not there any more: delete something else", ballast.display()),
+    };
+    say(format!(
+        "pinion-node: the disk is full: {what}, start again, and make room; what was acknowledged is in the log\n"
+    ));
 }
 
 fn refuse(code: u8, error: &dyn std::error::Error) -> u8 {

@@ -4,18 +4,21 @@
 //!  ops socket -> accept -> hyper -> /live /ready /health /metrics /version      reads `Status` and stage times only
 //!                                -> /admin/...  -> command_queue -> admin port -> engine -> answer once released
 //! ```
-//! Invariant: no trading loop ever waits for this thread. Commands and answers pass through rings. Operators always
+//! It serves from the first second of a start: health and metrics show how far the log is recovered, and the admin API is
+//! answered once the node serves. Invariant: no trading loop ever waits for this thread. Commands and answers pass through rings. Operators always
 //! find a place among its connections (`connections`).
 
 pub mod admin;
 pub mod answer;
 pub mod command_queue;
 pub mod connections;
+pub mod disk_watch;
 pub mod health;
 
 pub mod metrics;
 pub mod refusal;
 pub mod registry;
+pub mod resources;
 pub mod to_acts;
 pub mod write_wait;
 
@@ -32,23 +35,24 @@ use crate::status::Status;
 use crate::status::exit;
 use crate::status::lifecycle::Lifecycle;
 use crate::status::restarts::Worker;
-use crate::status::watermarks::Watermark;
 use admin::{AdminState, is_bearer};
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Json, Router};
-use book::units::Seq;
 use command_queue::CommandQueue;
 use connections::{ConnectionLimits, Connections};
+use disk_watch::DiskWatch;
 use health::Health;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
 use refusal::Refusal;
 use serde_json::json;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use thiserror::Error;
@@ -82,11 +86,25 @@ pub struct OpsHandles {
     pub store: Weak<Store>,
 }
 
+/// What is there once the node serves.
+struct Serving {
+    command_queue: Arc<CommandQueue>,
+    stages: Arc<StageTotals>,
+    admin: Router,
+}
+
+/// Set once, when the node serves.
+type OnceServing = Arc<OnceLock<Serving>>;
+
 /// The running ops listener.
 pub struct OpsServer {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     thread: JoinHandle<()>,
+    config: Config,
+    admin_token: Option<Secret>,
+    health: Arc<Health>,
+    serving: OnceServing,
 }
 
 /// Binds `listen.ops`, so that an address in use is reported before a long recovery and not after it.
@@ -99,24 +117,20 @@ pub fn bind(config: &Config) -> Result<TcpListener, OpsError> {
 }
 
 impl OpsServer {
-    /// Starts to serve. `registry` holds the names that the recovered engine knows.
-    pub fn spawn(
+    /// Starts to answer about a node that is being started.
+    pub fn begin(
         config: &Config,
         listener: TcpListener,
-        ends: OpsHandles,
-        registry: Registry,
+        lifecycle: Arc<Lifecycle>,
+        status: Arc<Status>,
     ) -> Result<Self, OpsError> {
         let address = listener.local_addr().map_err(OpsError::Thread)?;
-        let OpsHandles { lifecycle, status, admin, stages, shadow, store } = ends;
-        let command_queue = Arc::new(CommandQueue::new(admin, registry, shadow.clone(), Arc::clone(&status)));
-        let released = status.watermarks.released.clone();
-        let health = Arc::new(Health::new(config, Arc::clone(&lifecycle), Arc::clone(&status), store));
-        let ops = OpsState {
-            health: Arc::clone(&health),
-            stages: Arc::clone(&stages),
-            metrics_token: metrics_token(config)?,
-        };
-        let router = router(config, ops, Arc::clone(&command_queue), shadow, released)?;
+        let health = Arc::new(Health::new(config, Arc::clone(&lifecycle), Arc::clone(&status)));
+        let serving = OnceServing::default();
+        let admin_token = read_token("listen.ops_token_file", config.listen.ops_token_file.as_deref())?;
+        let metrics_token = read_token("listen.metrics_token_file", config.listen.metrics_token_file.as_deref())?;
+        let ops = OpsState { health: Arc::clone(&health), serving: Arc::clone(&serving), metrics_token };
+        let router = router(config, ops);
         let limits = ConnectionLimits {
             connections_max: config.limits.ops_connections_max,
             header_bytes_max: config.limits.header_bytes_max,
@@ -124,14 +138,56 @@ impl OpsServer {
         };
         let (stop, stopped) = watch::channel(false);
         let (to_thread, thread_status) = (Arc::clone(&lifecycle), Arc::clone(&status));
-        let ops = OpsThread { listener, router, limits, command_queue, health, stages, status, stopped };
+        let (to_health, to_serving) = (Arc::clone(&health), Arc::clone(&serving));
+        let ops = OpsThread { listener, router, limits, health: to_health, serving: to_serving, status, stopped };
         let run = move |life| {
             if let Err(error) = ops.run(life) {
                 lifecycle.fail(exit::FAILED, format!("the ops thread: {error}"));
             }
         };
         let thread = spawn_supervised(Worker::Ops, &to_thread, &thread_status, run).map_err(OpsError::Thread)?;
-        Ok(Self { address, stop, thread })
+        Ok(Self { address, stop, thread, config: config.clone(), admin_token, health, serving })
+    }
+
+    /// Opens the admin API of a node that serves, and watches its disk. `registry` holds the names that the recovered
+    /// engine knows. To be called once.
+    pub fn serve(&self, ends: OpsHandles, registry: Registry) -> Result<(), OpsError> {
+        let OpsHandles { lifecycle, status, admin, stages, shadow, store } = ends;
+        let mut disk_watch = DiskWatch::new(&self.config, Arc::clone(&admin), Arc::clone(&status));
+        let run = {
+            let lifecycle = Arc::clone(&lifecycle);
+            move |_| disk_watch.run(&lifecycle)
+        };
+        // Nothing waits for its end: a disk that hangs may hold it.
+        spawn_supervised(Worker::Disk, &lifecycle, &status, run).map_err(OpsError::Thread)?;
+        let command_queue = Arc::new(CommandQueue::new(admin, registry, shadow.clone(), Arc::clone(&status)));
+        let state = AdminState {
+            command_queue: Arc::clone(&command_queue),
+            shadow,
+            released: status.watermarks.released.clone(),
+            status: Arc::clone(&status),
+            token: self.admin_token.clone(),
+            cancel_on_disconnect: self.config.session.cancel_on_disconnect,
+            cancel_window_ms: u32::try_from(self.config.session.cancel_window.as_millis()).unwrap_or(u32::MAX),
+            body_timeout: self.config.limits.header_timeout,
+        };
+        let admin = Router::new().nest(admin::MOUNT, admin::routes(Arc::new(state)));
+        self.health.serve(store);
+        let is_first = self.serving.set(Serving { command_queue, stages, admin }).is_ok();
+        assert!(is_first, "a node begins to serve once");
+        Ok(())
+    }
+
+    /// Both at once, for a node that serves already.
+    pub fn spawn(
+        config: &Config,
+        listener: TcpListener,
+        ends: OpsHandles,
+        registry: Registry,
+    ) -> Result<Self, OpsError> {
+        let server = Self::begin(config, listener, Arc::clone(&ends.lifecycle), Arc::clone(&ends.status))?;
+        server.serve(ends, registry)?;
+        Ok(server)
     }
 
     /// Where it listens; with port 0 in the configuration, the port that the system gave.
@@ -153,9 +209,8 @@ struct OpsThread {
     listener: TcpListener,
     router: Router,
     limits: ConnectionLimits,
-    command_queue: Arc<CommandQueue>,
     health: Arc<Health>,
-    stages: Arc<StageTotals>,
+    serving: OnceServing,
     status: Arc<Status>,
     stopped: watch::Receiver<bool>,
 }
@@ -165,15 +220,16 @@ impl OpsThread {
     /// first request.
     fn run(&self, life: Life) -> io::Result<()> {
         let connections = Arc::new(Connections::new(self.limits.connections_max, Arc::clone(&self.status)));
-        let (command_queue, health, stages) = (&self.command_queue, &self.health, &self.stages);
         let listener = self.listener.try_clone()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let (queue, health, stages) = (Arc::clone(command_queue), Arc::clone(health), Arc::clone(stages));
-            let mut polling = tokio::spawn(poll(queue, health, stages, Arc::clone(&connections)));
+            let (serving, health) = (Arc::clone(&self.serving), Arc::clone(&self.health));
+            let mut polling = tokio::spawn(poll(serving, health, Arc::clone(&connections)));
             let serving = async {
-                if life == Life::Another {
-                    command_queue.begin_again().await;
+                if life == Life::Another
+                    && let Some(serving) = self.serving.get()
+                {
+                    serving.command_queue.begin_again().await;
                 }
                 let (router, stopped) = (self.router.clone(), self.stopped.clone());
                 connections::serve(listener, router, self.limits, connections, stopped).await;
@@ -192,62 +248,47 @@ impl OpsThread {
     }
 }
 
-async fn poll(
-    command_queue: Arc<CommandQueue>,
-    health: Arc<Health>,
-    stages: Arc<StageTotals>,
-    connections: Arc<Connections>,
-) {
+async fn poll(serving: OnceServing, health: Arc<Health>, connections: Arc<Connections>) {
     let mut interval = tokio::time::interval(POLL_EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
         PanicFault::strike("ops");
-        command_queue.poll();
+        if let Some(Serving { command_queue, stages, .. }) = serving.get() {
+            command_queue.poll();
+            stages.collect();
+        }
         health.observe();
-        stages.collect();
         connections.tick();
     }
 }
 
 struct OpsState {
     health: Arc<Health>,
-    stages: Arc<StageTotals>,
+    serving: OnceServing,
     metrics_token: Option<Secret>,
 }
 
-fn router(
-    config: &Config,
-    ops: OpsState,
-    command_queue: Arc<CommandQueue>,
-    shadow: ShadowPort,
-    released: Watermark<Seq>,
-) -> Result<Router, OpsError> {
-    let listen = &config.listen;
-    let admin = AdminState {
-        command_queue,
-        shadow,
-        released,
-        token: read_token("listen.ops_token_file", listen.ops_token_file.as_deref())?,
-        cancel_on_disconnect: config.session.cancel_on_disconnect,
-        cancel_window_ms: u32::try_from(config.session.cancel_window.as_millis()).unwrap_or(u32::MAX),
-        body_timeout: config.limits.header_timeout,
-    };
-    let ops = Router::new()
+fn router(config: &Config, ops: OpsState) -> Router {
+    Router::new()
         .route("/live", get(async || Json(json!({ "live": true }))))
         .route("/ready", get(async |State(ops): State<Arc<OpsState>>| ops.health.ready_response()))
         .route("/health", get(async |State(ops): State<Arc<OpsState>>| ops.health.report()))
         .route("/metrics", get(show_metrics))
         .route("/version", get(async || health::version()))
-        .with_state(Arc::new(ops));
-    Ok(ops
-        .nest(admin::MOUNT, admin::routes(Arc::new(admin)))
+        .route(&format!("{}/{{*rest}}", admin::MOUNT), any(administer))
+        .with_state(Arc::new(ops))
         .fallback(async || Refusal::no_such_endpoint())
-        .layer(DefaultBodyLimit::max(config.limits.body_bytes_max)))
+        .layer(DefaultBodyLimit::max(config.limits.body_bytes_max))
 }
 
-fn metrics_token(config: &Config) -> Result<Option<Secret>, OpsError> {
-    read_token("listen.metrics_token_file", config.listen.metrics_token_file.as_deref())
+/// Passes a request on to the admin API, which is there once the node serves.
+async fn administer(State(ops): State<Arc<OpsState>>, request: Request) -> Response {
+    let Some(serving) = ops.serving.get() else {
+        return Refusal::recovering(ops.health.status().recovery.describe()).into_response();
+    };
+    let Ok(response) = TowerToHyperService::new(serving.admin.clone()).call(request).await;
+    response
 }
 
 fn read_token(key: &'static str, path: Option<&Path>) -> Result<Option<Secret>, OpsError> {
@@ -262,7 +303,8 @@ async fn show_metrics(State(ops): State<Arc<OpsState>>, headers: HeaderMap) -> R
             Refusal::unauthorized("send the token of listen.metrics_token_file").into_response()
         }
         _ => {
-            ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&ops.health, &ops.stages)).into_response()
+            let stages = ops.serving.get().map(|serving| &*serving.stages);
+            ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&ops.health, stages)).into_response()
         }
     }
 }

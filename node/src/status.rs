@@ -6,12 +6,14 @@ pub mod gauge;
 pub mod lifecycle;
 pub mod listeners;
 pub mod logging;
+pub mod recovery;
 pub mod restarts;
 pub mod version;
 pub mod watermarks;
 
 use gauge::Gauge;
 use listeners::Listeners;
+use recovery::Recovery;
 use restarts::Restarts;
 use std::sync::{Mutex, PoisonError};
 use watermarks::Watermarks;
@@ -21,6 +23,25 @@ use watermarks::Watermarks;
 pub struct Tick {
     pub at_ns: Gauge,
     pub cycles: Gauge,
+}
+
+/// The file system of the data directory, as the disk thread has measured it; zeros before that.
+#[derive(Debug, Default)]
+pub struct DiskStatus {
+    pub total_bytes: Gauge,
+    pub free_bytes: Gauge,
+    pub used_percent: Gauge,
+    /// Zero where it was deleted.
+    pub ballast_bytes: Gauge,
+}
+
+/// What `pinion backup run` has reported since the start.
+#[derive(Debug, Default)]
+pub struct BackupStatus {
+    /// The last command that a backup has.
+    pub seq: Gauge,
+    /// How often one was reported.
+    pub reports: Gauge,
 }
 
 /// Telemetry of one process. No decision is based on it: positions that gate something are [`Watermarks`], whose
@@ -55,6 +76,13 @@ pub struct Status {
     /// The engine loop's longest cycle since the start, its waiting included.
     pub engine_cycle_ns_max: Gauge,
 
+    /// The rules version in force.
+    pub rules: Gauge,
+    /// What the exchange takes in, as the number of its `IntakeState`.
+    pub intake: Gauge,
+    /// The format of the data directory.
+    pub format: Gauge,
+
     /// The clock thread's comparisons with the wall clock.
     pub clock: Tick,
     /// By how much the node's clock is ahead of the wall clock; signed.
@@ -76,6 +104,9 @@ pub struct Status {
     pub feed_gaps: Gauge,
     pub listeners: Listeners,
     pub restarts: Restarts,
+    pub recovery: Recovery,
+    pub disk: DiskStatus,
+    pub backup: BackupStatus,
 
     /// The newest damage that was found, as a message.
     damage: Mutex<Option<String>>,
@@ -102,6 +133,9 @@ impl Status {
             feed: Tick::default(),
             shadow: Tick::default(),
             engine_cycle_ns_max: Gauge::default(),
+            rules: Gauge::default(),
+            intake: Gauge::default(),
+            format: Gauge::default(),
             clock: Tick::default(),
             clock_error_ns: Gauge::default(),
             clock_rate_ppb: Gauge::default(),
@@ -118,6 +152,9 @@ impl Status {
             feed_gaps: Gauge::default(),
             listeners: Listeners::default(),
             restarts: Restarts::default(),
+            recovery: Recovery::default(),
+            disk: DiskStatus::default(),
+            backup: BackupStatus::default(),
             damage: Mutex::default(),
         }
     }

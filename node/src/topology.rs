@@ -45,13 +45,15 @@ use crate::rings::stages::StageTotals;
 use crate::status::Status;
 use crate::status::exit;
 use crate::status::lifecycle::Lifecycle;
+use crate::status::recovery::Stage;
 use crate::status::version::{COMMIT, VERSION};
-use crate::status::watermarks::watermarks;
+use crate::status::watermarks::{WatermarkWriters, watermarks};
 use crate::store_writer::{StoreWriter, flush_bytes};
 use api::binary::session::SessionLimits;
 use book::engine::{Capacity, Engine};
 use book::hash_key::HashKey;
 use book::run::RunSpec;
+use book::units::Seq;
 use error::StartError;
 use followers::{Common, Followers, Loops, shadow_wiring};
 use pinned::{JournalParts, PinnedThreads};
@@ -98,12 +100,20 @@ pub struct Claim {
     market: TcpListener,
     fault: JournalFault,
     wall: WallPolicy,
+    lifecycle: Arc<Lifecycle>,
+    status: Arc<Status>,
+    watermarks: WatermarkWriters,
 }
 
 impl Claim {
     /// Lets the start go on whatever the wall clock shows.
     pub fn accept_clock(self) -> Self {
         Self { wall: WallPolicy::Accept, ..self }
+    }
+
+    /// What shows how far the start has come, and then how the node does.
+    pub fn shown(&self) -> (Arc<Lifecycle>, Arc<Status>) {
+        (Arc::clone(&self.lifecycle), Arc::clone(&self.status))
     }
 }
 
@@ -116,7 +126,11 @@ pub fn claim(config: &Config) -> Result<Claim, StartError> {
     Descriptors::of(config, directory.identity().geometry.segment_count).claim()?;
     let orders = bind("listen.orders", config.listen.orders)?;
     let market = bind("listen.market", config.listen.market)?;
-    Ok(Claim { directory, orders, market, fault, wall: WallPolicy::Refuse })
+    let (watermarks, readers) = watermarks(Seq(0));
+    let status = Arc::new(Status::new(readers));
+    status.format.set(u64::from(directory.identity().format));
+    let (wall, lifecycle) = (WallPolicy::Refuse, Arc::default());
+    Ok(Claim { directory, orders, market, fault, wall, lifecycle, status, watermarks })
 }
 
 /// Opens the directory, and retries for two seconds while another process has its lock: a node that is stopping needs a
@@ -144,7 +158,8 @@ pub fn start(config: &Config, observe: impl FnOnce(&Engine)) -> Result<Node, Sta
 /// starts.
 pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine)) -> Result<Node, StartError> {
     let addresses = Addresses { orders: local(&claim.orders)?, market: local(&claim.market)? };
-    let Opened { directory, store, quarantine, capacity, shadow_key, restored } = open_state(config, claim.directory)?;
+    let Opened { directory, store, quarantine, capacity, shadow_key, restored } =
+        open_state(config, claim.directory, &claim.status)?;
     let Restored { engine, translator, streams, mut feed, log, snapshot, continuations } = restored;
     let wall = WallTime::read();
     let verdict = clock_start::check(wall, engine.stamp().ts, config.node.clock_ahead_max, claim.wall)?;
@@ -152,8 +167,10 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     observe(&engine);
     let journal = JournalParts::open(config, &directory, log.position, claim.fault)?;
 
-    let (writers, readers) = watermarks(engine.stamp().seq);
-    let common = Common::new(readers.clone(), Clock::start(wall, engine.stamp().ts));
+    let mut writers = claim.watermarks;
+    writers.begin_at(engine.stamp().seq);
+    let readers = claim.status.watermarks.clone();
+    let common = Common::new(claim.lifecycle, claim.status, Clock::start(engine.stamp().ts));
     let (port, inlet) = shadow_port();
     let (password_port, passwords) = password_port();
     let (resend_port, resend) = resend_port(Arc::clone(&store), port.clone(), readers.durable.clone());
@@ -203,6 +220,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
         engine_done: Arc::clone(&common.engine_done),
     };
     let core = pinned.spawn(config.node.threads)?;
+    common.status.recovery.enter(Stage::Done);
     common.lifecycle.serve();
     Ok(Node {
         lifecycle: common.lifecycle,
@@ -229,7 +247,7 @@ struct Opened {
     restored: Restored,
 }
 
-fn open_state(config: &Config, directory: Directory) -> Result<Opened, StartError> {
+fn open_state(config: &Config, directory: Directory, status: &Status) -> Result<Opened, StartError> {
     let directory = Arc::new(directory);
     let quarantine = Quarantine::read(directory.path())?;
     crash_guard::check(directory.path(), &quarantine)?;
@@ -243,7 +261,8 @@ fn open_state(config: &Config, directory: Directory) -> Result<Opened, StartErro
         advice = pages::advise_pages(&engine, &config.node);
         engine
     };
-    let (restored, store) = restore(&directory, &quarantine, make_engine, config.session.resend_max)?;
+    let resend_max = config.session.resend_max;
+    let (restored, store) = restore(&directory, &quarantine, make_engine, resend_max, &status.recovery)?;
     tracing::info!(
         state_bytes = advice.state_bytes,
         refused = advice.refused_count,

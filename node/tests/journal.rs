@@ -269,7 +269,9 @@ fn a_full_disk_ends_the_node_and_deleting_the_ballast_lets_it_start() {
     let running = node_dir.start();
     let mut traders = two_traders(&running);
     assert_eq!(running.stop(), 0);
-    let start = Start::new(&node_dir.config_file_in(disk.beside(), "[store]\nballast_bytes = \"0\"\n"));
+    let start = Start::new(
+        &node_dir.config_file_in(disk.beside(), "[store]\nballast_bytes = \"0\"\nintake_stop_percent = 100\n"),
+    );
     let process = start.run();
     disk.fill(256 << 10);
     let address = process.orders;

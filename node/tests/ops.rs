@@ -18,6 +18,7 @@ use node::rings::admin_port::admin_port;
 use node::rings::stages::stages;
 use node::status::Status;
 use node::status::lifecycle::Lifecycle;
+use node::status::recovery::Stage;
 use node::status::watermarks::watermarks;
 use serde_json::{Value, json};
 use std::fs::Permissions;
@@ -52,6 +53,14 @@ impl Fixture {
 
     /// The ops listener of a node whose log ends at `end` and that does not serve yet.
     fn recovering(extra: &str, end: Seq) -> Self {
+        let (fixture, handles) = Self::starting(extra, end);
+        let server = fixture.server.as_ref().expect("it runs");
+        server.serve(handles, Registry::default()).expect("the disk is watched");
+        fixture
+    }
+
+    /// The same before there is anything but a listener.
+    fn starting(extra: &str, end: Seq) -> (Self, OpsHandles) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let token = dir.path().join("token");
         std::fs::write(&token, TOKEN).expect("the directory is writable");
@@ -69,9 +78,9 @@ impl Fixture {
         let (admin, store) = (Arc::new(port), Weak::new());
         let handles =
             OpsHandles { lifecycle: Arc::clone(&lifecycle), status: Arc::clone(&status), admin, stages, shadow, store };
-        let server = OpsServer::spawn(&config, listener, handles, Registry::default());
+        let server = OpsServer::begin(&config, listener, Arc::clone(&lifecycle), Arc::clone(&status));
         let server = server.expect("the ops server starts");
-        Self { address: server.address(), server: Some(server), lifecycle, status, engine, _dir: dir }
+        (Self { address: server.address(), server: Some(server), lifecycle, status, engine, _dir: dir }, handles)
     }
 
     fn open() -> Self {
@@ -570,4 +579,52 @@ fn a_stopping_node_refuses_commands_and_ends() {
     fixture.server.take().expect("the ops server runs").stop();
     assert!(asked.elapsed() < PATIENCE, "the listener ends within its drain");
     assert!(TcpStream::connect(fixture.address).is_err(), "the port is closed");
+}
+
+#[test]
+fn a_start_answers_before_there_is_a_state() {
+    let (fixture, handles) = Fixture::starting("listen.ops_token_file = 'token'", Seq(0));
+    let recovery = &fixture.status.recovery;
+    assert_eq!(fixture.get("/live"), (200, json!({ "live": true })));
+    recovery.enter(Stage::Replaying);
+    recovery.seq_snapshot.set(1_000);
+    recovery.commands.set(400);
+    recovery.commands_replayed.set(100);
+    let (status, ready) = fixture.get("/ready");
+    assert_eq!((status, &ready["loop"]), (503, &json!("node")));
+    let detail = "recovering: 100 of 400 commands after the snapshot at 1000 replayed (25 %)";
+    assert_eq!(ready["detail"], detail);
+    let (status, health) = fixture.get("/health");
+    assert_eq!((status, &health["status"]), (200, &json!("not_ready")));
+    let expected = json!({ "stage": "replaying", "seq_snapshot": 1_000, "commands": 400, "commands_replayed": 100 });
+    assert_eq!(health["recovery"], expected);
+    assert_eq!(health["components"][0]["state"], "starting");
+    let (_, metrics) = fixture.request("GET", "/metrics", "", "");
+    assert!(metrics.contains("\npinion_recovery_commands_replayed 100\n"), "{metrics}");
+    let refused = fixture.refused("/admin/asset/add", json!({ "symbol": "BTC", "scale": 8 }), 503, "recovering");
+    assert_eq!(refused["detail"], detail);
+
+    let server = fixture.server.as_ref().expect("it runs");
+    server.serve(handles, Registry::default()).expect("the disk is watched");
+    recovery.enter(Stage::Done);
+    fixture.lifecycle.serve();
+    assert_eq!(fixture.get("/ready").0, 200);
+    fixture.done("/admin/asset/add", json!({ "symbol": "BTC", "scale": 8 }));
+}
+
+#[test]
+fn a_backup_is_reported_and_becomes_late() {
+    let fixture = Fixture::new("listen.ops_token_file = 'token'\nstore.backup_age_max = '1ms'");
+    fixture.done("/admin/asset/add", json!({ "symbol": "BTC", "scale": 8 }));
+    fixture.refused("/admin/backup", json!({ "seq": 1_000 }), 400, "invalid");
+    fixture.done("/admin/backup", json!({ "seq": 1 }));
+    let deadline = Instant::now() + PATIENCE;
+    while fixture.get("/health").1["backup"]["state"] != "late" {
+        assert!(Instant::now() < deadline, "{}", fixture.get("/health").1);
+    }
+    let (_, health) = fixture.get("/health");
+    assert_eq!((&health["status"], &health["backup"]["seq"]), (&json!("degraded"), &json!(1)));
+    assert!(health["detail"].as_str().is_some_and(|detail| detail.starts_with("backup: no backup")), "{health}");
+    let (_, metrics) = fixture.request("GET", "/metrics", "", "");
+    assert!(metrics.contains("\npinion_seq_backup 1\n") && metrics.contains("\npinion_backup_age_ms "), "{metrics}");
 }

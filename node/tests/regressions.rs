@@ -23,6 +23,7 @@ use node::replica::questions::shadow_port;
 use node::replica::recover::restore;
 use node::rings::admin_port::AdminPortError;
 use node::shadow::{Shadow, ShadowWiring};
+use node::status::recovery::Recovery;
 use std::sync::Arc;
 use std::time::Duration;
 use wal::blocking::BlockingHead;
@@ -278,7 +279,8 @@ fn a_mass_cancel_before_a_snapshot_is_completed_by_the_next_start() {
     the_next_part_follows(|node_dir| {
         let directory = Arc::new(Directory::open(&node_dir.data_dir()).expect("no node runs on the directory"));
         let new_engine = || Engine::new(Capacity::default());
-        let (restored, store) = restore(&directory, &Quarantine::default(), new_engine, 1).expect("the log is intact");
+        let (restored, store) = restore(&directory, &Quarantine::default(), new_engine, 1, &Recovery::default())
+            .expect("the log is intact");
         assert!(!restored.continuations.is_empty());
         let (_port, inlet) = shadow_port();
         let (quarantine, end) = (Quarantine::default(), restored.engine.stamp().seq);

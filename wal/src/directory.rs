@@ -230,6 +230,11 @@ impl Directory {
     }
 }
 
+/// Where the ballast of a data directory is, or was: an operator may delete it at any time.
+pub fn ballast_path(path: &Path) -> PathBuf {
+    path.join(BALLAST)
+}
+
 fn read_identity(path: &Path) -> Result<Identity> {
     Identity::read(&path.join(IDENTITY))?.ok_or_else(|| WalError::NotInitialised { path: path.to_owned() })
 }

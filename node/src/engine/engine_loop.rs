@@ -166,6 +166,7 @@ impl EngineLoop {
             wiring.watermarks.release_after_durable();
         }
         let (payload, run) = (opening.payload(), opening.run);
+        note_exchange(&engine, &wiring.status);
         let mut own = continuations.into_commands();
         own.reserve(64);
         own.extend(opening.into_commands(&engine).into_iter().rev());
@@ -406,6 +407,10 @@ impl EngineLoop {
     fn send_changes(&mut self, seq: Seq) {
         for event in self.events.as_slice() {
             let change = match event {
+                Event::RulesChanged { .. } | Event::IntakeChanged { .. } => {
+                    note_exchange(&self.engine, &self.wiring.status);
+                    None
+                }
                 Event::AssetAdded(_) | Event::MarketAdded(_) | Event::MarketRulesChanged(_) => {
                     Some(Change::Instruments(*event))
                 }
@@ -486,6 +491,13 @@ impl Outlet for Live<'_> {
     fn public(&mut self, item: FeedItem) {
         self.feed.push(item);
     }
+}
+
+/// Shows what the exchange as a whole goes by.
+#[cold]
+fn note_exchange(engine: &Engine, status: &Status) {
+    status.rules.set(engine.rules() as u64);
+    status.intake.set(engine.intake() as u64);
 }
 
 #[inline]

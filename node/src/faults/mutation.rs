@@ -66,6 +66,8 @@ book::planted_faults! {
     ClockNotSteered,
     /// A start believes every wall clock.
     WallUnchecked,
+    /// The node lifts its stop of the intake as soon as the disk is used less than where it stopped.
+    IntakeFlaps,
 }
 
 /// Plants a fault of any crate in the calling thread, by its name; false if there is none of that name.

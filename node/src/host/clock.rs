@@ -95,10 +95,11 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Starts at this time of the wall clock, or at `not_before` if the log is ahead of it.
-    pub fn start(wall: WallTime, not_before: TsNs) -> Self {
+    /// Starts at the wall clock's time, or at `not_before` if the log is ahead of it.
+    pub fn start(not_before: TsNs) -> Self {
+        // First of all, because it is calibrated when it is first made, for up to 0.2 s.
         let counter = quanta::Clock::new();
-        let raw = counter.raw();
+        let (wall, raw) = (WallTime::read(), counter.raw());
         let segment = Segment { raw, ts: wall.0.max(not_before).0, rate: 0 };
         let steering = Steering {
             version: AtomicU64::new(0),
@@ -178,7 +179,7 @@ mod tests {
     #[test]
     fn time_starts_no_earlier_than_the_log_and_never_runs_back() {
         let ahead = TsNs(u64::MAX / 2);
-        let mut clock = Clock::start(WallTime::read(), ahead);
+        let mut clock = Clock::start(ahead);
         let first = clock.now();
         assert!(first >= ahead);
         assert!(runs_on(&mut clock, first));
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_rate_is_kept_within_its_bound_and_reaches_every_thread() {
-        let mut clock = Clock::start(WallTime::read(), TsNs(0));
+        let mut clock = Clock::start(TsNs(0));
         let mut other = clock.clone();
         clock.steer(-1_000 * RATE_PPM_MAX);
         let (slow, started) = (other.now(), other.segment);
@@ -201,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_segment_that_is_being_written_is_not_read() {
-        let mut clock = Clock::start(WallTime::read(), TsNs(0));
+        let mut clock = Clock::start(TsNs(0));
         clock.steering.version.store(1, Ordering::Release);
         clock.steering.ts.store(7, Ordering::Relaxed);
         let before = clock.segment;
@@ -211,7 +212,7 @@ mod tests {
 
     /// A segment that begins before the time at which the one before it was left.
     fn a_segment_behind_the_clock_does_not_show() {
-        let mut clock = Clock::start(WallTime::read(), TsNs(0));
+        let mut clock = Clock::start(TsNs(0));
         let before = clock.now();
         clock.steering.publish(Segment { ts: before.0 - 1_000_000_000, ..clock.segment });
         assert!(before <= clock.now());

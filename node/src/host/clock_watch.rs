@@ -92,7 +92,7 @@ mod tests {
     /// The rate at which a clock goes on that is so far ahead of the wall clock.
     fn steered(ahead: Duration) -> i64 {
         let (status, wall) = (Arc::new(Status::new(watermarks(Seq(0)).1)), WallTime::read());
-        let clock = Clock::start(wall, TsNs(wall.0.0 + ahead.as_nanos() as u64));
+        let clock = Clock::start(TsNs(wall.0.0 + ahead.as_nanos() as u64));
         let mut watch = ClockWatch::new(clock, Arc::clone(&status), Duration::from_millis(100));
         watch.poll();
         assert!(ahead < Duration::from_secs(1) || watch.is_apart, "{:?}", status.clock_error_ns.get_signed());

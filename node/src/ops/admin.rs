@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use super::to_acts::{ToActs, funds_move, key_spec, session_spec};
 use crate::config::secrets::{NewPassword, Secret, random_text};
 use crate::replica::questions::ShadowPort;
+use crate::status::Status;
 use crate::status::watermarks::Watermark;
 use api::admin::*;
 use axum::body::Bytes;
@@ -39,6 +40,8 @@ pub struct AdminState {
     pub shadow: ShadowPort,
     /// The last command whose answers may have been sent. A snapshot on demand covers all that was answered before.
     pub released: Watermark<Seq>,
+    /// For what operators report.
+    pub status: Arc<Status>,
     /// `None` if the configuration names no token file: the API then refuses every request.
     pub token: Option<Secret>,
     /// Defaults of a new session.
@@ -62,6 +65,7 @@ pub fn routes(state: Shared) -> Router {
         .route("/market/fees", post(run::<SetMarketFees>))
         .route("/market/limits", post(run::<SetMarketLimits>))
         .route("/rules/raise", post(run::<RaiseRules>))
+        .route("/intake", post(run::<SetIntake>))
         .route("/fee-tier", post(run::<SetFeeTier>))
         .route("/account/add", post(run::<AddAccount>))
         .route("/account/status", post(run::<SetAccountStatus>))
@@ -79,6 +83,7 @@ pub fn routes(state: Shared) -> Router {
         .route("/client-names/max", post(run::<SetClientNamesMax>))
         .route("/cancel-all", post(run::<CancelAll>))
         .route("/snapshot", post(take_snapshot))
+        .route("/backup", post(note_backup))
         .fallback(async || Refusal::no_such_endpoint())
         .layer(from_fn_with_state(Arc::clone(&state), authorize))
         .with_state(state)
@@ -250,6 +255,22 @@ async fn take_snapshot(State(state): State<Shared>, mode: Query<Mode>) -> Answer
     answer.insert("ts_ns".to_owned(), header.time.into());
     answer.insert("bytes".to_owned(), bytes.into());
     answer.insert("state_hash".to_owned(), StateHash(header.state_hash).to_string().into());
+    Ok(Json(answer))
+}
+
+/// Notes how far a backup has come, for `/health`. It is not a command and not in the log.
+async fn note_backup(State(state): State<Shared>, mode: Query<Mode>, Body(request): Body<ReportBackup>) -> Answer {
+    let (watermarks, backup) = (&state.status.watermarks, &state.status.backup);
+    let durable = watermarks.durable.get().0;
+    if durable < request.seq {
+        return Err(Refusal::invalid("seq", &format!("the log ends at sequence {durable}: another node's backup?")));
+    }
+    if !mode.dry_run {
+        backup.seq.set(request.seq);
+        backup.reports.add(1);
+    }
+    let mut answer = Map::new();
+    answer.insert("seq".to_owned(), request.seq.into());
     Ok(Json(answer))
 }
 

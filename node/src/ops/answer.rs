@@ -9,6 +9,7 @@ use book::event::Event;
 use book::fees::FeeAsset;
 use book::ids::{AccountId, AssetId, MarketId};
 use book::instrument::Asset;
+use book::intake::IntakeState;
 use book::units::Units;
 use serde_json::{Map, Value, json};
 
@@ -77,6 +78,9 @@ fn describe_event(event: &Event, registry: &Registry) -> Option<Value> {
             "status": status_word(*status),
         }),
         Event::ClientNamesMaxChanged { max } => json!({ "event": "client_names_max_changed", "max": max }),
+        Event::IntakeChanged { state } => {
+            json!({ "event": "intake_changed", "intake": intake_word(*state), "stopped_by": stopped_by(*state) })
+        }
         Event::RulesChanged { version } => json!({ "event": "rules_changed", "rules": version.0 }),
         Event::FeeTierChanged { tier } => json!({ "event": "fee_tier_changed", "tier": tier }),
         Event::AccountAdded { account } => {
@@ -148,6 +152,22 @@ pub fn fee_asset_word(paid_in: FeeAsset) -> &'static str {
     match paid_in {
         FeeAsset::Received => "received",
         FeeAsset::Quote => "quote",
+    }
+}
+
+pub fn intake_word(state: IntakeState) -> &'static str {
+    match state {
+        IntakeState::All => "all",
+        IntakeState::StoppedByNode | IntakeState::StoppedByOperator => "cancels",
+    }
+}
+
+/// Who has stopped the intake.
+pub fn stopped_by(state: IntakeState) -> Option<&'static str> {
+    match state {
+        IntakeState::All => None,
+        IntakeState::StoppedByNode => Some("node"),
+        IntakeState::StoppedByOperator => Some("operator"),
     }
 }
 

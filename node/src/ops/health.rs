@@ -3,6 +3,7 @@
 //! The age of a loop is measured here, from when its tick was last seen to change. So the loops' clocks need not agree
 //! with this one, and a loop that hangs ages whatever it last wrote.
 
+use super::resources::{Bounds, MemoryUse, intake_json};
 use super::write_wait::{WaitingWrites, WriteWait};
 use crate::config::human::show_duration;
 use crate::config::{Config, JournalSyncMode};
@@ -17,7 +18,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use wal::rocks::options::{LEVEL0_FILES_SLOW, PENDING_BYTES_SLOW};
 use wal::store::Store;
@@ -30,9 +31,6 @@ pub const LOOP_AGE_MAX: Duration = Duration::from_secs(45);
 
 /// A shadow with a lag of more commands than this makes the node degraded. Orders are not affected.
 pub const SHADOW_LAG_MAX: u64 = 1 << 20;
-
-/// With more of its descriptors open than this, in percent, the node is degraded.
-const DESCRIPTORS_PERCENT_MAX: u64 = 90;
 
 /// A trading loop: its name, its tick, and how old the tick may be.
 struct WatchedLoop {
@@ -73,25 +71,47 @@ impl LoopHealth {
 pub struct Health {
     lifecycle: Arc<Lifecycle>,
     status: Arc<Status>,
-    /// Gone once the node has stopped.
-    store: Weak<Store>,
+    /// Set once the node serves, and gone once it has stopped.
+    store: OnceLock<Weak<Store>>,
     seen: Mutex<[Seen; LOOPS.len()]>,
     write_wait: Mutex<WriteWait>,
     started: Instant,
     name: String,
     journal_sync: JournalSyncMode,
     clock_error_max: Duration,
+    bounds: Bounds,
+    backup_age_max: Duration,
+    /// The reports of backups that were seen, and when the last one came.
+    backup_seen: Mutex<Option<(u64, Instant)>>,
 }
 
 impl Health {
-    pub fn new(config: &Config, lifecycle: Arc<Lifecycle>, status: Arc<Status>, store: Weak<Store>) -> Self {
+    pub fn new(config: &Config, lifecycle: Arc<Lifecycle>, status: Arc<Status>) -> Self {
         let now = Instant::now();
         let seen = LOOPS.map(|watched| Seen { at_ns: (watched.tick)(&status).at_ns.get(), moved: now });
         let name = config.node.name.clone();
         let (seen, journal_sync) = (Mutex::new(seen), config.journal.sync);
         let write_wait = Mutex::new(WriteWait::new(now, &config.journal));
-        let clock_error_max = config.node.clock_error_max;
-        Self { lifecycle, status, store, seen, write_wait, started: now, name, journal_sync, clock_error_max }
+        Self {
+            lifecycle,
+            status,
+            store: OnceLock::new(),
+            seen,
+            write_wait,
+            started: now,
+            name,
+            journal_sync,
+            clock_error_max: config.node.clock_error_max,
+            bounds: Bounds::of(config),
+            backup_age_max: config.store.backup_age_max,
+            backup_seen: Mutex::default(),
+        }
+    }
+
+    /// The node serves from now on, with this store.
+    pub fn serve(&self, store: Weak<Store>) {
+        // Set once: a second node would have another `Health`.
+        let _ = self.store.set(store);
     }
 
     pub fn status(&self) -> &Status {
@@ -100,7 +120,8 @@ impl Health {
 
     /// The files of the store as they are now. RocksDB answers from memory; zeros where it has failed or is closed.
     pub fn store_figures(&self) -> TableFigures {
-        self.store.upgrade().and_then(|store| store.figures().ok()).unwrap_or_default()
+        let store = self.store.get().and_then(Weak::upgrade);
+        store.and_then(|store| store.figures().ok()).unwrap_or_default()
     }
 
     /// Looks at every tick, and at what waits for the disk, to measure ages. To be called much more often than
@@ -110,7 +131,8 @@ impl Health {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for (seen, watched) in seen.iter_mut().zip(&LOOPS) {
             let at_ns = (watched.tick)(&self.status).at_ns.get();
-            if at_ns != seen.at_ns {
+            // Before a node serves no loop can be late.
+            if at_ns != seen.at_ns || !self.lifecycle.is_ready() {
                 *seen = Seen { at_ns, moved: now };
             }
         }
@@ -119,6 +141,51 @@ impl Health {
         let (durable, applied) = (watermarks.durable.get().0, watermarks.applied.get().0);
         let mut write_wait = self.write_wait.lock().unwrap_or_else(PoisonError::into_inner);
         write_wait.observe(now, applied, durable);
+        let (reports, mut backup_seen) = (self.status.backup.reports.get(), self.backup_seen());
+        if 0 < reports && backup_seen.is_none_or(|(seen, _)| seen != reports) {
+            *backup_seen = Some((reports, now));
+        }
+    }
+
+    fn backup_seen(&self) -> MutexGuard<'_, Option<(u64, Instant)>> {
+        self.backup_seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long ago the last backup was reported; `None` before the first since the start.
+    pub fn backup_age(&self) -> Option<Duration> {
+        self.observe();
+        self.backup_seen().map(|(_, at)| at.elapsed())
+    }
+
+    fn backup_reason(&self) -> Option<(&'static str, String)> {
+        // Before the first report the node itself is as old as the backup may be.
+        let age = self.backup_age().unwrap_or_else(|| self.uptime());
+        let is_late = !self.backup_age_max.is_zero() && self.backup_age_max < age;
+        let (age, max) = (age.as_secs(), show_duration(self.backup_age_max));
+        is_late.then(|| ("backup", format!("no backup was reported for {age} s, allowed {max} (store.backup_age_max)")))
+    }
+
+    fn backup(&self) -> Value {
+        let age = self.backup_age();
+        json!({
+            "state": match (self.backup_reason(), age) {
+                (Some(_), _) => "late",
+                (None, None) => "unknown",
+                (None, Some(_)) => "ok",
+            },
+            "seq": age.map(|_| self.status.backup.seq.get()),
+            "age_ms": age.map(|age| age.as_millis() as u64),
+        })
+    }
+
+    fn recovery(&self) -> Value {
+        let recovery = &self.status.recovery;
+        json!({
+            "stage": recovery.stage().name(),
+            "seq_snapshot": recovery.seq_snapshot.get(),
+            "commands": recovery.commands.get(),
+            "commands_replayed": recovery.commands_replayed.get(),
+        })
     }
 
     pub fn waiting_writes(&self) -> WaitingWrites {
@@ -138,6 +205,10 @@ impl Health {
         })
     }
 
+    pub fn memory(&self) -> Option<MemoryUse> {
+        MemoryUse::now(self.bounds.memory_max)
+    }
+
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
@@ -151,7 +222,7 @@ impl Health {
             return Some(("node", "stopping".to_owned()));
         }
         if !self.lifecycle.is_ready() {
-            return Some(("node", "recovering".to_owned()));
+            return Some(("node", self.status.recovery.describe()));
         }
         if let Some(late) = self.loops().into_iter().find(LoopHealth::is_late) {
             let (age, age_max) = (late.age.as_millis(), late.age_max.as_millis());
@@ -188,8 +259,9 @@ impl Health {
         if SHADOW_LAG_MAX < lag {
             return Some(("shadow", format!("its lag is {lag} commands; trading is not affected")));
         }
-        let reason = self.clock_reason().or_else(|| self.limited_reason()).or_else(descriptors_reason);
-        reason.or_else(|| status.restarts.degraded_reason()).or_else(log_reason)
+        let reason = self.bounds.reason(status).or_else(|| self.clock_reason()).or_else(|| self.limited_reason());
+        let reason = reason.or_else(|| self.backup_reason()).or_else(|| status.restarts.degraded_reason());
+        reason.or_else(log_reason)
     }
 
     /// Whether the node's clock and the wall clock differ by more than they may.
@@ -264,7 +336,11 @@ impl Health {
         let component = |health: &LoopHealth| {
             json!({
                 "name": health.name,
-                "state": if health.is_late() { "late" } else { "ok" },
+                "state": match (self.lifecycle.is_ready(), health.is_late()) {
+                    (false, _) => "starting",
+                    (true, true) => "late",
+                    (true, false) => "ok",
+                },
                 "age_ms": health.age.as_millis() as u64,
                 "age_ms_max": health.age_max.as_millis() as u64,
                 "cycles": health.cycles,
@@ -305,6 +381,13 @@ impl Health {
                 "seq_truncated": watermarks.truncated.get().0,
             },
             "shadow": self.shadow(),
+            "rules": status.rules.get(),
+            "format": status.format.get(),
+            "recovery": self.recovery(),
+            "intake": intake_json(status),
+            "disk": self.bounds.disk_json(status),
+            "memory": self.bounds.memory_json(),
+            "backup": self.backup(),
             "descriptors": { "open": descriptors::open_count(), "limit": descriptors::limit() },
             "listeners": status.listeners.all().map(|(name, listener)| listener_json(name, listener)),
             "threads": threads(&status.restarts),
@@ -366,12 +449,6 @@ fn log_json(figures: &LogFigures) -> Value {
 fn log_reason() -> Option<(&'static str, String)> {
     let LogFigures { lines_dropped, trouble, .. } = logging::figures();
     Some(("log", format!("{}; {lines_dropped} lines were dropped since the start; trading is not affected", trouble?)))
-}
-
-fn descriptors_reason() -> Option<(&'static str, String)> {
-    let (open, limit) = (descriptors::open_count()?, descriptors::limit());
-    let is_near = limit / 100 * DESCRIPTORS_PERCENT_MAX < open;
-    is_near.then(|| ("descriptors", format!("{open} are open and the limit is {limit}: see LimitNOFILE= in TUNING.md")))
 }
 
 /// What is wrong with the files of the store, if something is. Merges that do not keep up are reported at half of

@@ -1,6 +1,7 @@
 //! `/metrics` in the Prometheus text format, version 0.0.4. Every value is read when the page is requested.
 
 use super::health::{Health, LoopHealth};
+use super::resources::MemoryUse;
 use crate::host::descriptors;
 use crate::rings::stage_times::StageSet;
 use crate::rings::stages::StageTotals;
@@ -67,6 +68,22 @@ const METRICS: &[Metric] = &[
     gauge("pinion_engine_cycle_ns_max", "Longest cycle of the engine loop since the start.", |s| {
         s.engine_cycle_ns_max.get()
     }),
+    gauge("pinion_rules", "Rules version in force.", |s| s.rules.get()),
+    gauge("pinion_format", "Format of the data directory.", |s| s.format.get()),
+    gauge(
+        "pinion_intake_stopped",
+        "0 while new orders are taken, 1 when the node has stopped them, 2 an operator.",
+        |s| s.intake.get(),
+    ),
+    gauge("pinion_disk_total_bytes", "Size of the file system of the data directory.", |s| s.disk.total_bytes.get()),
+    gauge("pinion_disk_free_bytes", "Bytes that the node may still use there.", |s| s.disk.free_bytes.get()),
+    gauge("pinion_disk_used_percent", "Use of that file system, rounded up.", |s| s.disk.used_percent.get()),
+    gauge("pinion_ballast_bytes", "Size of the ballast; 0 where it was deleted.", |s| s.disk.ballast_bytes.get()),
+    gauge("pinion_seq_backup", "Last command in a backup that was reported; 0 before that.", |s| s.backup.seq.get()),
+    gauge("pinion_recovery_commands", "Commands that the start had to replay.", |s| s.recovery.commands.get()),
+    gauge("pinion_recovery_commands_replayed", "How many of them are replayed.", |s| {
+        s.recovery.commands_replayed.get()
+    }),
     gauge("pinion_connections", "Open connections to the orders port.", |s| s.connections.get()),
     gauge("pinion_sessions_open", "Sessions that are logged in.", |s| s.sessions_open.get()),
     gauge("pinion_market_readers", "Connected readers of market data.", |s| s.market_readers.get()),
@@ -108,7 +125,8 @@ const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 /// Loops that were renamed: the name, and the old one, under which their samples stay for one release.
 pub const LOOP_ALIASES: [(&str, &str); 1] = [("store_writer", "keeper")];
 
-pub fn render(health: &Health, stages: &StageTotals) -> String {
+/// `stages` are there once the node serves.
+pub fn render(health: &Health, stages: Option<&StageTotals>) -> String {
     let mut text = String::with_capacity(16 << 10);
     let status = health.status();
     for metric in METRICS {
@@ -116,9 +134,7 @@ pub fn render(health: &Health, stages: &StageTotals) -> String {
     }
     line(&mut text, "pinion_ready", "gauge", "1 while the node accepts orders, else 0.", u64::from(health.is_ready()));
     line(&mut text, "pinion_uptime_ms", "gauge", "Time since the start.", health.uptime().as_millis() as u64);
-    if let Some(bytes) = resident_bytes() {
-        line(&mut text, "pinion_memory_resident_bytes", "gauge", "Resident memory of the process.", bytes);
-    }
+    put_resources(&mut text, health);
     if let Some(open) = descriptors::open_count() {
         line(&mut text, "pinion_descriptors_open", "gauge", "Open descriptors of the process.", open);
     }
@@ -136,7 +152,9 @@ pub fn render(health: &Health, stages: &StageTotals) -> String {
     put_loops(&mut text, &health.loops());
     put_listeners(&mut text, &status.listeners);
     put_restarts(&mut text, &status.restarts);
-    stages.read(|set| put_stages(&mut text, set));
+    if let Some(stages) = stages {
+        stages.read(|set| put_stages(&mut text, set));
+    }
     header(&mut text, "pinion_build_info", "gauge", "Version, commit and profile of this build; always 1.");
     let build =
         format_args!("pinion_build_info{{version=\"{VERSION}\",commit=\"{COMMIT}\",profile=\"{PROFILE}\"}} 1\n");
@@ -148,6 +166,17 @@ pub fn render(health: &Health, stages: &StageTotals) -> String {
 fn loop_labels(name: &'static str) -> impl Iterator<Item = &'static str> {
     let old_name = LOOP_ALIASES.iter().find(|(now, _)| *now == name).map(|(_, old)| *old);
     std::iter::once(name).chain(old_name)
+}
+
+fn put_resources(text: &mut String, health: &Health) {
+    if let Some(MemoryUse { resident_bytes, limit_bytes }) = health.memory() {
+        line(text, "pinion_memory_resident_bytes", "gauge", "Resident memory of the process.", resident_bytes);
+        line(text, "pinion_memory_limit_bytes", "gauge", "Memory that the process may have.", limit_bytes);
+    }
+    if let Some(age) = health.backup_age() {
+        let help = "Time since the last report of a backup.";
+        line(text, "pinion_backup_age_ms", "gauge", help, age.as_millis() as u64);
+    }
 }
 
 fn put_clock(text: &mut String, status: &Status) {
@@ -276,12 +305,6 @@ fn header(text: &mut String, name: &str, kind: &str, help: &str) {
 
 fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     text.write_fmt(arguments).expect("writing to a String cannot fail");
-}
-
-/// Resident memory, from `/proc/self/statm`, which counts pages of 4096 bytes.
-fn resident_bytes() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    Some(statm.split(' ').nth(1)?.parse::<u64>().ok()? * 4_096)
 }
 
 #[cfg(test)]

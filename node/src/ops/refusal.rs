@@ -60,6 +60,11 @@ impl Refusal {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 
+    /// The node is being started, and has no state yet.
+    pub fn recovering(how_far: String) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "recovering", how_far)
+    }
+
     pub fn no_snapshot(why: String) -> Self {
         Self::new(StatusCode::CONFLICT, "no_snapshot", why)
     }

@@ -111,6 +111,12 @@ impl ToActs for RaiseRules {
     }
 }
 
+impl ToActs for SetIntake {
+    fn acts(&self, _: &Registry) -> Result<Vec<Act>, Refusal> {
+        one(Admin::SetIntake(self.intake.into()))
+    }
+}
+
 impl ToActs for SetFeeTier {
     fn acts(&self, _: &Registry) -> Result<Vec<Act>, Refusal> {
         let fees = FeeTier { maker_scale: Ppm(self.maker_scale_ppm), taker_scale: Ppm(self.taker_scale_ppm) };

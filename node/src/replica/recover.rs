@@ -20,6 +20,7 @@ use crate::replica::translate::{Outlet, Translator};
 use crate::replica::{RecordError, Replica, apply_record};
 use crate::rings::feed_items::FeedItem;
 use crate::status::exit;
+use crate::status::recovery::{Recovery, Stage};
 use book::engine::Engine;
 use book::event::{Event, Sink};
 use book::ids::SessionId;
@@ -157,7 +158,7 @@ impl Sink for Batch {
 struct Replay<'q> {
     engine: Engine,
     quarantine: &'q Quarantine,
-    progress: Progress,
+    progress: Progress<'q>,
     continuations: Continuations,
     batch: Batch,
     full: SyncSender<Batch>,
@@ -174,7 +175,7 @@ impl Replay<'_> {
             self.hand_over();
         }
         if seq.0.is_multiple_of(PROGRESS_RECORDS) {
-            self.progress.log(seq);
+            self.progress.note(seq);
         }
         // A replay stops at the first check that differs; nothing has been written yet.
         self.engine.divergence().map_or(Ok(()), |divergence| Err(divergence.into()))
@@ -187,22 +188,25 @@ impl Replay<'_> {
     }
 }
 
-/// Logs the progress of a replay.
-struct Progress {
+/// Shows and logs the progress of a replay.
+struct Progress<'r> {
+    recovery: &'r Recovery,
     from: Seq,
     until: Seq,
     started: Instant,
     logged: Instant,
 }
 
-impl Progress {
-    fn new(from: Seq, until: Seq) -> Self {
+impl<'r> Progress<'r> {
+    fn new(from: Seq, until: Seq, recovery: &'r Recovery) -> Self {
         let now = Instant::now();
-        Self { from, until, started: now, logged: now }
+        recovery.commands.set(until.0 - from.0);
+        Self { recovery, from, until, started: now, logged: now }
     }
 
     #[cold]
-    fn log(&mut self, seq: Seq) {
+    fn note(&mut self, seq: Seq) {
+        self.recovery.commands_replayed.set(seq.0 - self.from.0);
         if self.logged.elapsed() < PROGRESS_EVERY {
             return;
         }
@@ -274,11 +278,18 @@ pub fn restore(
     quarantine: &Quarantine,
     mut engine: impl FnMut() -> Engine,
     resend_max: usize,
+    recovery: &Recovery,
 ) -> Result<(Restored, Store), RestoreError> {
+    recovery.enter(Stage::Verifying);
     let inspection = Inspection::open(directory)?;
+    recovery.enter(Stage::Loading);
     let any = wal::units::Lsn(u64::MAX);
     let Beginning { replica, tail, snapshot, .. } = begin(directory, inspection.base()?, any, &mut engine)?;
-    let (engine, outputs, seen, continuations) = replay(&inspection, replica, tail, quarantine, resend_max)?;
+    recovery.seq_snapshot.set(snapshot.as_ref().map_or(0, |header| header.tail.seq.0));
+    recovery.enter(Stage::Replaying);
+    let replaying = Replaying { quarantine, resend_max, recovery };
+    let (engine, outputs, seen, continuations) = replay(&inspection, replica, tail, replaying)?;
+    recovery.enter(Stage::Starting);
     assert!(engine.stamp().seq.0 == seen.tail.seq.0, "every record was applied");
     drop(inspection);
     if directory.restore_snapshots_dir()? {
@@ -296,14 +307,22 @@ pub fn restore(
     Ok((Restored { engine, translator, streams, feed, log, snapshot, continuations }, store))
 }
 
+/// What a replay goes by, and where it shows how far it has come.
+#[derive(Clone, Copy)]
+struct Replaying<'a> {
+    quarantine: &'a Quarantine,
+    resend_max: usize,
+    recovery: &'a Recovery,
+}
+
 /// Applies the log after `tail`; writes nothing.
 fn replay(
     inspection: &Inspection<'_>,
     beginning: Replica,
     tail: Tail,
-    quarantine: &Quarantine,
-    resend_max: usize,
+    replaying: Replaying<'_>,
 ) -> Result<(Engine, Outputs, Recovered, Continuations), RestoreError> {
+    let Replaying { quarantine, resend_max, recovery } = replaying;
     let (full_in, full_out) = sync_channel(BATCHES);
     let (empty_in, empty_out) = channel();
     let outputs = Outputs::after(&beginning, resend_max);
@@ -313,7 +332,7 @@ fn replay(
             engine: beginning.engine,
             quarantine,
             continuations: beginning.continuations,
-            progress: Progress::new(Seq(tail.seq.0), Seq(inspection.tail().seq.0)),
+            progress: Progress::new(Seq(tail.seq.0), Seq(inspection.tail().seq.0), recovery),
             batch: Batch::default(),
             full: full_in,
             empty: empty_out,
@@ -327,6 +346,7 @@ fn replay(
             })
         });
         replay.hand_over();
+        recovery.commands_replayed.set(replay.engine.stamp().seq.0 - tail.seq.0);
         let Replay { engine, full, continuations, .. } = replay;
         drop(full);
         let outputs = outputs.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));

@@ -70,6 +70,10 @@ impl<P: Position> WatermarkWriter<P> {
         Self { name, reader, bounds: bounds.iter().map(|&bound| bound.clone()).collect() }
     }
 
+    fn begin_at(&mut self, begin: P) {
+        self.reader.cell.0.store(begin.number(), Ordering::Release);
+    }
+
     pub fn reader(&self) -> Watermark<P> {
         self.reader.clone()
     }
@@ -160,6 +164,17 @@ pub struct WatermarkWriters {
     /// The writer of the store writer.
     pub stored: WatermarkWriter<Seq>,
     pub shadow: ShadowWatermarks,
+}
+
+impl WatermarkWriters {
+    /// Lets the engine's watermarks begin at the end of a log that was recovered, before any loop runs.
+    pub fn begin_at(&mut self, end: Seq) {
+        let EngineWatermarks { next, applied, durable, released } = &mut self.engine;
+        next.begin_at(end.next());
+        for writer in [applied, durable, released] {
+            writer.begin_at(end);
+        }
+    }
 }
 
 /// The watermarks of a node whose log was recovered up to `end`.

@@ -20,7 +20,7 @@ use crate::shadow::thread::ShadowThread;
 use crate::status::Status;
 use crate::status::lifecycle::Lifecycle;
 use crate::status::restarts::Worker;
-use crate::status::watermarks::{ShadowWatermarks, Watermarks};
+use crate::status::watermarks::ShadowWatermarks;
 use crate::store_merger::StoreMerger;
 use crate::store_writer::StoreWriter;
 use book::engine::Capacity;
@@ -48,14 +48,8 @@ pub(super) struct Common {
 }
 
 impl Common {
-    pub(super) fn new(watermarks: Watermarks, clock: Clock) -> Self {
-        Self {
-            lifecycle: Arc::default(),
-            status: Arc::new(Status::new(watermarks)),
-            clock,
-            engine_done: Arc::default(),
-            store_writer_done: Arc::default(),
-        }
+    pub(super) fn new(lifecycle: Arc<Lifecycle>, status: Arc<Status>, clock: Clock) -> Self {
+        Self { lifecycle, status, clock, engine_done: Arc::default(), store_writer_done: Arc::default() }
     }
 }
 

@@ -11,6 +11,7 @@ use book::accounts::OPEN_ORDERS_MAX;
 use book::command::*;
 use book::fees::{FeeAsset, MarketFees};
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, SessionId, Symbol, UserName};
+use book::intake::Intake;
 use book::testing::workload::rng::Rng;
 use book::testing::workload::{Profile, Workload};
 use book::units::{Ppm, QtyLots, TsNs, UNITS_MAX, Units};
@@ -68,7 +69,7 @@ impl Admins {
 
     /// Adds commands after which no client's order can be refused.
     pub(crate) fn lift_limits(&mut self) {
-        let mut commands = Vec::new();
+        let mut commands = vec![Admin::SetIntake(Intake::All)];
         for market in [MarketId(1), MarketId(2)] {
             commands.push(Admin::SetMarketStatus { market, status: MarketStatus::Trading });
             commands.push(Admin::SetMarketLimits { market, limits: WIDE });
@@ -182,13 +183,20 @@ fn setup_commands(options: &Options) -> VecDeque<Acted> {
 /// account.
 fn any(reference: ClientKey, rng: &mut Rng) -> Acted {
     let account = AccountId(1 + rng.below(ACCOUNTS));
-    match rng.below(34) {
+    match rng.below(36) {
         0..24 => any_admin(reference, rng).into(),
         24 | 25 => Admin::AddKey(key(account, reference, rng)).into(),
         26 | 27 => Admin::RevokeKey { key: key_name(rng) }.into(),
         28 | 29 => Acted::by_ops(Act::MassCancel(mass_cancel(account, rng))),
+        30 | 31 => set_intake(rng),
         _ => Acted { actor: Actor::Key(KeyId(1 + rng.below(KEY_NAMES))), ..Acted::by_ops(act_of_key(reference, rng)) },
     }
+}
+
+/// A stop of the intake, or its end, by the node or by the operators.
+fn set_intake(rng: &mut Rng) -> Acted {
+    let intake = rng.pick(&[Intake::All, Intake::All, Intake::All, Intake::Cancels]);
+    Acted { actor: rng.pick(&[Actor::Ops, Actor::Node]), ..Acted::from(Admin::SetIntake(intake)) }
 }
 
 fn act_of_key(reference: ClientKey, rng: &mut Rng) -> Act {

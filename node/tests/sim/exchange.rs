@@ -28,6 +28,7 @@ use node::shadow::schedule::Schedule;
 use node::shadow::{Shadow, ShadowWiring};
 use node::status::Status;
 use node::status::lifecycle::Lifecycle;
+use node::status::recovery::Recovery;
 use node::status::watermarks::{Watermark, watermarks};
 use node::store_writer::{StoreWriter, flush_bytes};
 use node::topology::wiring::{GatewayHelpers, make_rings};
@@ -156,8 +157,9 @@ pub(crate) type BootError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange, BootError> {
     let directory = Arc::new(directory(disk, options));
     let quarantine = Quarantine::default();
+    let new_engine = || Engine::keyed(small(), HashKey::new(options.seed, 1));
     let (Restored { engine, translator, streams, feed, log, snapshot, continuations }, store) =
-        restore(&directory, &quarantine, || Engine::keyed(small(), HashKey::new(options.seed, 1)), options.resend_max)?;
+        restore(&directory, &quarantine, new_engine, options.resend_max, &Recovery::default())?;
     let drawn = (options.seed as u32).wrapping_add(engine.stamp().seq.0 as u32);
     let run = next_run(&engine, &directory, &quarantine, false, drawn);
     let store = Arc::new(store);
