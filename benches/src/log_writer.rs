@@ -180,6 +180,7 @@ mod tests {
             &wal::quarantine::Quarantine::default(),
             || Engine::new(Capacity::default()),
             64,
+            &node::status::recovery::Recovery::default(),
         )
         .expect("the log is intact");
         assert_eq!(restored.engine.state_hash(), engine.state_hash());

@@ -46,6 +46,7 @@ verbs! {
     ReplayDay: tools::verbs::replay_day::ReplayDay,
     Load: tools::verbs::load::Load,
     Log: tools::verbs::log::Log,
+    Ballast: tools::verbs::ballast::Ballast,
     Snapshot: tools::verbs::snapshot::Snapshot,
     Restore: tools::verbs::restore::Restore,
     State: tools::verbs::state::State,

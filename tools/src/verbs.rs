@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod backup;
+pub mod ballast;
 pub mod book;
 pub mod cancel;
 pub mod check_config;

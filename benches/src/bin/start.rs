@@ -38,6 +38,7 @@ use book::testing::workload::{Profile, Workload};
 use book::units::{Seq, Stamp};
 use clap::{Parser, ValueEnum};
 use node::replica::recover::restore;
+use node::status::recovery::Recovery;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::Path;
@@ -195,8 +196,8 @@ impl Figures {
     /// Makes one complete start; fails unless it reaches the state that the log stands for.
     fn start(&self, directory: &Directory) -> Result<Spent> {
         let mut watch = Stopwatch::start();
-        let (restored, _store) =
-            restore(directory, &Quarantine::default(), || Engine::new(Capacity::default()), RESEND_MAX)?;
+        let (new_engine, recovery) = (|| Engine::new(Capacity::default()), Recovery::default());
+        let (restored, _store) = restore(directory, &Quarantine::default(), new_engine, RESEND_MAX, &recovery)?;
         let spent = watch.lap();
         let (found, due) = (restored.engine.state_hash(), self.made.hash);
         ensure!(found == due, "the start reached the state hash {found}, expected {due}");

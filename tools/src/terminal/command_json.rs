@@ -11,6 +11,7 @@ use book::command::{
 };
 use book::fees::FeeAsset;
 use book::ids::ClientKey;
+use book::intake::Intake;
 use book::units::Seq;
 use serde_json::{Map, Value, json};
 
@@ -95,6 +96,7 @@ fn admin_kind(admin: &Admin) -> &'static str {
         Admin::SetClientNamesMax { .. } => "set_client_names_max",
         Admin::BeginRun(_) => "begin_run",
         Admin::WithdrawFees(_) => "withdraw_fees",
+        Admin::SetIntake(_) => "set_intake",
     }
 }
 
@@ -265,6 +267,8 @@ fn admin_fields(admin: &Admin) -> Value {
             "directory": format!("{:016x}", run.directory), "may_lose": run.may_lose,
             "life_tag": run.life.map(|tag| tag.0),
         }),
+        Admin::SetIntake(Intake::All) => json!({ "intake": "all" }),
+        Admin::SetIntake(Intake::Cancels) => json!({ "intake": "cancels" }),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod access;
 pub mod drill;
 mod list;
 mod prune;
+pub mod report;
 pub mod run;
 mod size;
 pub mod verify;
@@ -19,6 +20,7 @@ use crate::archive::destination::Destination;
 use crate::archive::error::BackupError;
 use crate::archive::forecast::forecast;
 use crate::archive::store_address::OpenMode;
+use crate::client::ops_client::OpsAddress;
 use crate::terminal::failure::ExitCode;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::output::print;
@@ -27,6 +29,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::{Args, Subcommand};
 use drill::{DrillReport, Rpo};
 use node::status::exit;
+use report::Reporter;
 use run::{OutputFormat, Rounds};
 use serde_json::{Value, json};
 use size::size;
@@ -71,6 +74,9 @@ struct Run {
     once: bool,
     #[command(flatten)]
     access: Access,
+    /// The node to tell how far the backup has come, for its /health: by --config or --url and --token-file
+    #[command(flatten)]
+    ops: OpsAddress,
     /// Print one line of JSON for each round
     #[arg(long)]
     json: bool,
@@ -161,7 +167,7 @@ impl Run {
             Destination::open(&self.to, self.access.secrets_file.as_deref(), OpenMode::OrCreate, interrupt)?;
         let rounds = if self.once { Rounds::Once } else { Rounds::Every(self.every) };
         let format = if self.json { OutputFormat::Json } else { OutputFormat::Text };
-        run::run(&self.data_dir, &destination, rounds, format)?;
+        run::run(&self.data_dir, &destination, rounds, format, Reporter::of(&self.ops))?;
         Ok(exit::OK)
     }
 

@@ -21,6 +21,7 @@ use crate::terminal::time_text;
 use crate::verbs::backup::access::Access;
 use anyhow::Result;
 use book::event::NoSink;
+use book::new_time::SetBack;
 use book::units::{Seq, TsNs};
 use clap::Args;
 use make::{Restored, restore};
@@ -54,6 +55,9 @@ pub struct Restore {
     /// that the restore uses
     #[arg(long, conflicts_with = "to_time")]
     without_past: bool,
+    /// Begin the new timeline at the wall clock, where the log's time lies in the future because of a wrong clock
+    #[arg(long)]
+    new_time: bool,
     #[command(flatten)]
     access: Access,
     /// Print one line of JSON
@@ -83,7 +87,8 @@ impl Restore {
         if self.dry_run {
             return self.describe(reader, &log, seq, after, leftover.as_deref());
         }
-        let restored = restore(reader, &log, seq, &self.data_dir, &interrupt)?;
+        let new_time = self.new_time(&log, seq)?;
+        let restored = restore(reader, &log, seq, &self.data_dir, new_time, &interrupt)?;
         self.report(&restored, after, started.elapsed().as_secs_f64())?;
         Ok(exit::OK)
     }
@@ -106,6 +111,21 @@ impl Restore {
             return Err(Failure::of(exit::OUTSIDE_LOG, message));
         }
         Ok(seq)
+    }
+
+    /// The wall clock, where the new timeline begins at it: the log's last command must be after it.
+    fn new_time(&self, log: &ScannedLog<'_>, seq: Seq) -> Result<Option<TsNs>> {
+        if !self.new_time {
+            return Ok(None);
+        }
+        let (now, last) = (TsNs(unix_ns()), log.replay(seq, seq, &mut NoSink)?.replica.engine.stamp().ts);
+        if now < last {
+            return Ok(Some(now));
+        }
+        let (last, now) = (time_text::show(last.0), time_text::show(now.0));
+        let message =
+            format!("--new-time: sequence {} is of {last}, and it is {now}: there is nothing to set back", seq.0);
+        Err(Failure::of(exit::USAGE, message))
     }
 
     fn describe(
@@ -143,21 +163,28 @@ impl Restore {
     }
 
     fn report(&self, restored: &Restored, after: u64, seconds: f64) -> Result<()> {
-        let Restored { seq, ts, identity, state_hash, history } = restored;
+        let Restored { seq, ts, identity, state_hash, history, set_back } = restored;
         if self.json {
             let line = json!({
                 "data_dir": self.data_dir, "from": self.from, "seq": seq.0, "ts_ns": ts.0,
                 "timeline": identity.timeline.0, "node_id": identity.node_id.to_string(),
                 "state_hash": state_hash.to_string(), "left_behind": after, "history_rows": history.rows,
                 "history_rows_cut": history.rows_cut, "seconds": seconds,
+                "throttles_set_back": set_back.map(|count| count.throttles),
+                "names_set_back": set_back.map(|count| count.names),
             });
             return print(format_args!("{line}\n"));
         }
+        let new_time = set_back.map_or(String::new(), |SetBack { throttles, names }| {
+            format!(
+                "new time        begins at the wall clock; {throttles} throttles and {names} names set back to it\n"
+            )
+        });
         print(format_args!(
             "data directory  {}\n\
              last command    sequence {}, {}\n\
              node            {}, timeline {}\n\
-             state hash      {state_hash}\n\
+             state hash      {state_hash}\n{new_time}\
              history         {} rows, {} of them shortened to that sequence\n\
              not restored    {after} commands after it, which stay in {}\n\
              took            {seconds:.2} s\n\

@@ -45,6 +45,7 @@ fn page(health: &Value) -> String {
     line("version", text(&health["version"]));
     line("up", format!("{} s", health["uptime_ms"].as_u64().unwrap_or(0) / 1_000));
     line("journal.sync", text(&health["journal_sync"]));
+    resources(health, &mut line);
     line("last error", text(&health["last_error"]));
     let none = Map::new();
     for section in ["watermarks", "counts"] {
@@ -59,6 +60,37 @@ fn page(health: &Value) -> String {
     page
 }
 
+/// What the node uses of its machine, and what it goes by. A node that is older does not have all of it.
+fn resources(health: &Value, line: &mut impl FnMut(&str, String)) {
+    let number = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let mib = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
+    let ms = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
+    line("rules, format", format!("{}, {}", number(&health["rules"]), number(&health["format"])));
+    let recovery = &health["recovery"];
+    if recovery["stage"].as_str().is_some_and(|stage| stage != "done") {
+        let (done, all) = (number(&recovery["commands_replayed"]), number(&recovery["commands"]));
+        line("recovery", format!("{}, {done} of {all} commands replayed", word(&recovery["stage"])));
+    }
+    let intake = &health["intake"];
+    let by = intake["stopped_by"].as_str().map_or(String::new(), |by| format!(", stopped by the {by}"));
+    line("takes", format!("{}{by}", word(&intake["takes"])));
+    let (journal, disk) = (&health["journal"], &health["disk"]);
+    line(
+        "oldest waiting write",
+        format!("{}, {} commands", ms(&journal["age_ms"]), number(&journal["commands_waiting"])),
+    );
+    line("disk", format!("{} % used, {} free", number(&disk["used_percent"]), mib(&disk["free_bytes"])));
+    line("ballast", mib(&disk["ballast_bytes"]));
+    let (memory, descriptors) = (&health["memory"], &health["descriptors"]);
+    line("memory", format!("{} of {}", mib(&memory["resident_bytes"]), mib(&memory["limit_bytes"])));
+    line("descriptors", format!("{} of {}", number(&descriptors["open"]), number(&descriptors["limit"])));
+    let clock = health["clock"]["error_ns"].as_i64().map_or_else(|| "-".to_owned(), |ns| format!("{} us", ns / 1_000));
+    line("clock ahead by", clock);
+    let backup = &health["backup"];
+    line("backup", format!("{}, up to sequence {}", ms(&backup["age_ms"]), number(&backup["seq"])));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +103,10 @@ mod tests {
             "uptime_ms": 61_000, "journal_sync": "always", "last_error": null,
             "watermarks": { "seq_durable": 7 }, "counts": { "fills": 2 },
             "components": [{ "name": "engine", "state": "late", "age_ms": 2000 }],
+            "rules": 2, "format": 2, "intake": { "takes": "cancels", "stopped_by": "node" },
+            "recovery": { "stage": "replaying", "commands": 9, "commands_replayed": 4 },
+            "disk": { "used_percent": 91, "free_bytes": 9 << 20, "ballast_bytes": 64 << 20 },
+            "clock": { "error_ns": -7_000 },
         });
         let page = page(&health);
         for part in [
@@ -78,6 +114,13 @@ mod tests {
             "because",
             "up                       61 s",
             "seq_durable              7",
+            "rules, format            2, 2",
+            "recovery                 replaying, 4 of 9 commands replayed",
+            "takes                    cancels, stopped by the node",
+            "disk                     91 % used, 9 MiB free",
+            "ballast                  64 MiB",
+            "clock ahead by           -7 us",
+            "backup                   -, up to sequence -",
         ] {
             assert!(page.contains(part), "{part:?} is missing in\n{page}");
         }

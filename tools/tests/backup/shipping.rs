@@ -22,6 +22,7 @@ use tools::offline::as_of::StateReader;
 use tools::terminal::failure::ExitCode;
 use tools::terminal::interrupt::Interrupt;
 use tools::verbs::backup::drill::drill;
+use tools::verbs::backup::report::Reporter;
 use tools::verbs::backup::run::{OutputFormat, Rounds, run};
 use wal::directory::Directory;
 use wal::recover::Inspection;
@@ -197,9 +198,9 @@ fn a_single_round_that_was_interrupted_has_failed() {
     let to = to.to_str().expect("text");
     let destination = Destination::open(to, None, OpenMode::OrCreate, interrupt).expect("a directory can be made");
     interrupter.interrupt();
-    let error =
-        run(&place.data_dir(), &destination, Rounds::Once, OutputFormat::Json).expect_err("nothing was shipped");
+    let error = run(&place.data_dir(), &destination, Rounds::Once, OutputFormat::Json, Reporter::none())
+        .expect_err("nothing was shipped");
     assert!(matches!(error, BackupError::Interrupted) && error.exit_code() == 1, "{error}");
-    run(&place.data_dir(), &destination, Rounds::Every(Duration::from_secs(1)), OutputFormat::Json)
+    run(&place.data_dir(), &destination, Rounds::Every(Duration::from_secs(1)), OutputFormat::Json, Reporter::none())
         .expect("asked to end");
 }

@@ -1,7 +1,8 @@
 //! The command line of `pinion admin`.
 
 use api::admin::{
-    AccountRef, AccountStatusWord, CancelModeWord, CancelScopeWord, FeeAssetWord, KindWord, PermissionWord, StatusWord,
+    AccountRef, AccountStatusWord, CancelModeWord, CancelScopeWord, FeeAssetWord, IntakeWord, KindWord, PermissionWord,
+    StatusWord,
 };
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
@@ -47,6 +48,12 @@ pub(super) enum What {
     Close(OneMarket),
     /// Cancel the open orders of an account, of a market, or of an account on a market
     CancelAll(Cancel),
+    /// Take new orders on the whole exchange, or only cancels and amendments that reduce
+    Intake {
+        /// all or cancels
+        #[arg(value_parser = word::<IntakeWord>)]
+        takes: IntakeWord,
+    },
     /// Raise the rules version, which decides the outcomes of commands; there is no way back
     #[command(subcommand)]
     Rules(Rules),

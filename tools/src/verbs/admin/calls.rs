@@ -6,7 +6,7 @@ use super::arguments::{
 use anyhow::{Context, Result};
 use api::admin::{
     AddAccount, AddAsset, AddKey, AddMarket, AddSession, CancelAll, MoveFunds, RaiseRules, RevokeKey, SetAccountBlock,
-    SetAccountFeeTier, SetAccountLimits, SetAccountStatus, SetClientNamesMax, SetFeeTier, SetMarketFees,
+    SetAccountFeeTier, SetAccountLimits, SetAccountStatus, SetClientNamesMax, SetFeeTier, SetIntake, SetMarketFees,
     SetMarketLimits, SetMarketStatus, SetSessionBlock, SetSessionThrottle, StatusWord, WithdrawFees,
 };
 use serde::Serialize;
@@ -51,6 +51,7 @@ impl What {
                 let newest = book::rules::Rules::NEWEST as u16;
                 post("/admin/rules/raise", RaiseRules { version: to.unwrap_or(newest) })
             }
+            Self::Intake { takes } => post("/admin/intake", SetIntake { intake: *takes }),
             Self::List => Ok(Call::Get { path: "/admin/registry" }),
         }
     }

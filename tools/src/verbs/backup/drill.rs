@@ -14,6 +14,7 @@ use crate::terminal::clock::unix_ns;
 use book::engine::{Capacity, Engine};
 use book::state_hash::StateHash;
 use node::replica::recover::restore;
+use node::status::recovery::Recovery;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use wal::directory::Directory;
@@ -91,7 +92,8 @@ fn open_node(source: &Path, destination: &Destination) -> Result<StateReader> {
 fn start(data_dir: &Path) -> Result<(Engine, u64)> {
     let directory = Directory::open(data_dir)?;
     let quarantine = Quarantine::read(data_dir)?;
-    let (restored, _store) = restore(&directory, &quarantine, || Engine::new(Capacity::default()), RESEND_MAX)?;
+    let (restored, _store) =
+        restore(&directory, &quarantine, || Engine::new(Capacity::default()), RESEND_MAX, &Recovery::default())?;
     Ok((restored.engine, restored.log.records))
 }
 

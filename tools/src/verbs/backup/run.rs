@@ -1,5 +1,6 @@
 //! `pinion backup run`: rounds of shipping until interrupted, with retries after failures of node, network or store.
 
+use super::report::Reporter;
 use super::size::size;
 use crate::archive::destination::Destination;
 use crate::archive::error::{BackupError, Result};
@@ -43,7 +44,13 @@ struct Failures {
 }
 
 /// Ships until interrupted, or once. An interrupt before that one round is complete is a failure.
-pub fn run(data_dir: &Path, destination: &Destination, rounds: Rounds, format: OutputFormat) -> Result<()> {
+pub fn run(
+    data_dir: &Path,
+    destination: &Destination,
+    rounds: Rounds,
+    format: OutputFormat,
+    mut reporter: Reporter,
+) -> Result<()> {
     let mut shipper = Shipper::new(data_dir, destination);
     let mut failures = Failures::default();
     while !destination.interrupt().is_set() {
@@ -53,6 +60,7 @@ pub fn run(data_dir: &Path, destination: &Destination, rounds: Rounds, format: O
             Ok(round) => {
                 failures = Failures::default();
                 report(&round, started.elapsed(), format);
+                reporter.shipped(round.seq_shipped);
                 let Rounds::Every(every) = rounds else { return Ok(()) };
                 destination.pause(every.saturating_sub(started.elapsed()));
             }

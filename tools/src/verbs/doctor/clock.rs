@@ -3,7 +3,7 @@
 use super::finding::{Area, Finding};
 use super::machine::Machine;
 use book::units::TsNs;
-use node::host::clock::{Clock, WallTime};
+use node::host::clock::Clock;
 use std::time::Instant;
 
 const CLOCK: Area = Area("clock");
@@ -56,7 +56,7 @@ fn cost(sample: ClockSample) -> Finding {
 impl ClockSample {
     /// Takes 0.1 to 0.2 s, because the counter is calibrated against the system's clock first.
     pub(super) fn take() -> Self {
-        let mut clock = Clock::start(WallTime::read(), TsNs(0));
+        let mut clock = Clock::start(TsNs(0));
         let mut costs: Vec<f64> = Vec::with_capacity(READINGS / BATCH);
         let mut step_ns = u64::MAX;
         let mut last = clock.now();

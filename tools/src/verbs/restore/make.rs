@@ -11,6 +11,7 @@ use crate::terminal::progress::Progress;
 use anyhow::{Context, Result, ensure};
 use book::engine::{Capacity, Engine};
 use book::event::{Event, Sink};
+use book::new_time::SetBack;
 use book::state_hash::StateHash;
 use book::units::{Seq, Stamp, TsNs};
 use node::history::{Copied, History, HistoryWriter, copy_until};
@@ -34,6 +35,8 @@ pub(super) struct Restored {
     pub identity: Identity,
     pub state_hash: StateHash,
     pub history: Copied,
+    /// What setting log time back has changed, where that was asked for.
+    pub set_back: Option<SetBack>,
 }
 
 /// Makes the directory `new` with the state that `reader` has at `seq`.
@@ -42,6 +45,7 @@ pub(super) fn restore(
     log: &ScannedLog<'_>,
     seq: Seq,
     new: &Path,
+    new_time: Option<TsNs>,
     interrupt: &Interrupt,
 ) -> Result<Restored> {
     let source = reader.directory();
@@ -51,9 +55,10 @@ pub(super) fn restore(
     let directory = Directory::open(new.path())?;
     let store = Arc::new(directory.store()?);
     let history = copy_history(log.inspection().store(), &store, seq, interrupt)?;
-    let state = build_state_and_history(log, Arc::clone(&store), seq)?;
+    let mut state = build_state_and_history(log, Arc::clone(&store), seq)?;
     state.report_skipped_snapshots();
     interrupt.check()?;
+    let set_back = new_time.map(|now| state.replica.engine.set_time_back(now));
     let stamp = state.replica.engine.stamp();
     let (file, header) = snapshots::take(&directory, &state.replica, identity.origin().tail(), &mut || {})?;
     let quarantine = quarantine_until(reader.quarantine(), seq);
@@ -72,7 +77,7 @@ pub(super) fn restore(
     drop((store, directory));
     interrupt.check()?;
     new.finish()?;
-    Ok(Restored { seq, ts: stamp.ts, identity, state_hash, history })
+    Ok(Restored { seq, ts: stamp.ts, identity, state_hash, history, set_back })
 }
 
 /// The next timeline, with a node id of its own: the files of two restores of one source can never be mixed up.

@@ -9,6 +9,7 @@ use node::replica::questions::shadow_port;
 use node::replica::recover::{Restored, restore};
 use node::shadow::{Shadow, ShadowWiring};
 use node::status::exit;
+use node::status::recovery::Recovery;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,7 +74,8 @@ impl Create {
         }
         let quarantine = Quarantine::read(directory.path())?;
         let engine = || Engine::new(Capacity::default());
-        let (Restored { engine: live, snapshot, log, .. }, store) = restore(&directory, &quarantine, engine, 1)?;
+        let (Restored { engine: live, snapshot, log, .. }, store) =
+            restore(&directory, &quarantine, engine, 1, &Recovery::default())?;
         let newest = snapshot.as_ref().map_or(directory.identity().seq_base, |header| header.tail.seq);
         let hash_of =
             |header: &wal::snapshot::SnapshotHeader| book::state_hash::StateHash(header.state_hash).to_string();

@@ -49,7 +49,7 @@ impl Change {
 
 #[cfg(test)]
 pub mod tests {
-    use super::super::sample::{Counts, Loop, Watermarks};
+    use super::super::sample::{Counts, Loop, Machine, Watermarks};
     use super::*;
 
     /// A node that has answered `commands` commands, 10 a second, each in 10 us.
@@ -71,6 +71,12 @@ pub mod tests {
                 connections: 3,
                 market_readers: 1,
                 memory_bytes: Some(512 << 20),
+            },
+            machine: Machine {
+                disk_used_percent: Some(42),
+                disk_free_bytes: Some(9 << 30),
+                clock_error_ns: Some(-7_000),
+                ..Machine::default()
             },
             seqs: Watermarks {
                 next: commands + 1,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 /// Values that need an interval are null where there is none, as after a restart of the node.
 pub fn of(before: &Sample, after: &Sample) -> Value {
     let change = Change::between(before, after);
-    let (was, is, seqs) = (before.counts, after.counts, after.seqs);
+    let (was, is, seqs, machine) = (before.counts, after.counts, after.seqs, &after.machine);
     let rate = |was, is| change.map(|change| tenths(change.per_second(was, is)));
     let stages: Map<String, Value> = after.stages.iter().map(|s| (s.name.clone(), stage(before, s, change))).collect();
     let loops = after.loops.iter().map(|now| {
@@ -38,6 +38,18 @@ pub fn of(before: &Sample, after: &Sample) -> Value {
             "market_readers": is.market_readers,
         },
         "memory_resident_bytes": is.memory_bytes,
+        "machine": {
+            "takes": machine.takes,
+            "write_wait_ms": machine.write_wait_ms,
+            "disk_used_percent": machine.disk_used_percent,
+            "disk_free_bytes": machine.disk_free_bytes,
+            "ballast_bytes": machine.ballast_bytes,
+            "memory_limit_bytes": machine.memory_limit_bytes,
+            "descriptors_open": machine.descriptors_open,
+            "descriptors_limit": machine.descriptors_limit,
+            "clock_error_ns": machine.clock_error_ns,
+            "backup_age_ms": machine.backup_age_ms,
+        },
         "watermarks": {
             "seq_next": seqs.next,
             "seq_applied": seqs.applied,

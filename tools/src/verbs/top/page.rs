@@ -1,7 +1,7 @@
 //! The page as lines of text, a pure function of two samples.
 
 use super::change::Change;
-use super::sample::{Loop, QUANTILES, Sample, Stage};
+use super::sample::{Loop, Machine, QUANTILES, Sample, Stage};
 
 /// The style of a line on a terminal with colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,7 @@ pub fn of(before: &Sample, after: &Sample) -> Vec<PageLine> {
     let mut lines = head(after);
     lines.push(PageLine::plain(""));
     lines.extend(rates(before, after, change));
+    lines.extend(machine(&after.machine));
     lines.push(PageLine::plain(""));
     lines.extend(watermarks(after));
     lines.push(PageLine::plain(""));
@@ -75,6 +76,28 @@ fn rates(before: &Sample, after: &Sample, change: Option<Change>) -> Vec<PageLin
         grouped(is.market_readers),
     )));
     lines
+}
+
+/// What the node uses of its machine, and how far its clock and its backup are.
+fn machine(now: &Machine) -> [PageLine; 2] {
+    let number = |value: Option<u64>| or_dash(value.map(grouped));
+    let mib = |bytes: Option<u64>| or_dash(bytes.map(|bytes| format!("{} MiB", grouped(bytes >> 20))));
+    let disk = format!(
+        "disk {} % used, {} free, ballast {}, takes {}",
+        number(now.disk_used_percent),
+        mib(now.disk_free_bytes),
+        mib(now.ballast_bytes),
+        now.takes.as_deref().unwrap_or("-")
+    );
+    let seconds = or_dash(now.backup_age_ms.map(|ms| format!("{} s", grouped(ms / 1_000))));
+    let clock = or_dash(now.clock_error_ns.map(|ns| format!("{} us", ns / 1_000)));
+    let (open, limit) = (number(now.descriptors_open), number(now.descriptors_limit));
+    let rest = format!(
+        "oldest write {} ms, descriptors {open}/{limit}, clock {clock}, backup {seconds} old",
+        number(now.write_wait_ms)
+    );
+    let disk = if now.takes.as_deref() == Some("cancels") { PageLine::alarm(disk) } else { PageLine::plain(disk) };
+    [disk, PageLine::plain(rest)]
 }
 
 /// Each watermark with its lag: how much it is less than the one that it follows.

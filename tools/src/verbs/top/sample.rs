@@ -21,6 +21,7 @@ pub struct Sample {
     /// By the node's own clock, which is the clock of all rates.
     pub uptime_ms: u64,
     pub counts: Counts,
+    pub machine: Machine,
     pub seqs: Watermarks,
     pub loops: Vec<Loop>,
     pub stages: Vec<Stage>,
@@ -36,6 +37,40 @@ pub struct Counts {
     pub market_readers: u64,
     /// None where the node's operating system does not report it.
     pub memory_bytes: Option<u64>,
+}
+
+/// What the node uses of its machine, from `/health`; nothing of it where the node is older or does not know.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Machine {
+    /// `all` or `cancels`.
+    pub takes: Option<String>,
+    pub write_wait_ms: Option<u64>,
+    pub disk_used_percent: Option<u64>,
+    pub disk_free_bytes: Option<u64>,
+    pub ballast_bytes: Option<u64>,
+    pub memory_limit_bytes: Option<u64>,
+    pub descriptors_open: Option<u64>,
+    pub descriptors_limit: Option<u64>,
+    pub clock_error_ns: Option<i64>,
+    pub backup_age_ms: Option<u64>,
+}
+
+impl Machine {
+    fn of(health: &Value) -> Self {
+        let (disk, descriptors) = (&health["disk"], &health["descriptors"]);
+        Self {
+            takes: health["intake"]["takes"].as_str().map(str::to_owned),
+            write_wait_ms: health["journal"]["age_ms"].as_u64(),
+            disk_used_percent: disk["used_percent"].as_u64(),
+            disk_free_bytes: disk["free_bytes"].as_u64(),
+            ballast_bytes: disk["ballast_bytes"].as_u64(),
+            memory_limit_bytes: health["memory"]["limit_bytes"].as_u64(),
+            descriptors_open: descriptors["open"].as_u64(),
+            descriptors_limit: descriptors["limit"].as_u64(),
+            clock_error_ns: health["clock"]["error_ns"].as_i64(),
+            backup_age_ms: health["backup"]["age_ms"].as_u64(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -94,6 +129,7 @@ impl Sample {
             ready: metrics.integer("pinion_ready")? == 1,
             uptime_ms: metrics.integer("pinion_uptime_ms")?,
             counts: Counts::of(metrics)?,
+            machine: Machine::of(health),
             seqs: Watermarks::of(metrics)?,
             loops: loops(health, metrics)?,
             stages: stages(metrics)?,
