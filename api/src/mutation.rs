@@ -6,4 +6,6 @@
 book::planted_faults! {
     /// The total of a price level is a plain number of 64 bits (`api/tests/level_totals.rs`, fuzz target `engine`).
     LevelTotalNarrow,
+    /// An update of the best levels begins after changes that no update has covered (`api/tests/level_totals.rs`).
+    TopLeavesGap,
 }

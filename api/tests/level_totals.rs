@@ -307,6 +307,41 @@ fn a_trade_that_contradicts_its_order_is_reported() {
 }
 
 /// The planted fault is the sum in 64 bits that this book once had.
+/// Changes below the best levels have no update of their own.
+fn updates_of_the_best_levels_have_no_gap() {
+    let (mut pair, mut state, mut buffer) = (Pair::new(), TopState::default(), [0; LEVEL_UPDATE_BYTES_MAX]);
+    let mut last = 0;
+    for id in 1..=40 {
+        // Each price is worse than all before: from the 21st on it is none of the best.
+        pair.add(id, Side::Sell, id as i64, 1);
+        if id == 40 {
+            pair.reduce(1, 1, 0);
+        }
+        let book = pair.depth.book(INSTRUMENT).expect("known");
+        let Some(len) = state.update(book, TsNs(7), &mut buffer) else { continue };
+        let Ok(MarketMessage::LevelUpdate(update)) = MarketMessage::read(&buffer[..len]) else { panic!("an update") };
+        assert_eq!(update.first_rpt_seq.get(), last + 1, "the reader takes this for a gap");
+        assert_eq!(update.event_time_ns.get(), 7);
+        last = update.last_rpt_seq.get();
+    }
+    assert_eq!(last, 41);
+}
+
+#[test]
+fn the_first_number_of_an_update_follows_the_last_of_the_one_before() {
+    updates_of_the_best_levels_have_no_gap();
+}
+
+#[cfg(feature = "mutation")]
+#[test]
+fn a_gap_between_updates_is_noticed() {
+    use api::mutation::{Mutation, plant};
+    plant(Some(Mutation::TopLeavesGap));
+    let outcome = std::panic::catch_unwind(updates_of_the_best_levels_have_no_gap);
+    plant(None);
+    assert!(outcome.is_err());
+}
+
 #[cfg(feature = "mutation")]
 #[test]
 fn a_total_in_64_bits_is_noticed() {

@@ -2,7 +2,8 @@
 //!
 //! An update carries the difference between the levels now and those of the reader's last update, however many changes
 //! lie between the two; a slow reader gets fewer updates, not older ones. The first update carries all levels.
-//! Invariant: a reader that applies every update has the best `TOP_LEVELS_MAX` levels as of `lastRptSeq`.
+//! Invariants: a reader that applies every update has the best `TOP_LEVELS_MAX` levels as of `lastRptSeq`, and the next
+//! update begins with the number after it.
 
 use crate::binary::depth::{DepthBook, Level};
 use crate::binary::market::{
@@ -10,6 +11,7 @@ use crate::binary::market::{
 };
 use crate::binary::orders::side_code;
 use crate::binary::sbe::PRICE_NULL;
+use crate::mutation::{Mutation, Planted};
 use book::command::Side;
 use book::units::TsNs;
 use zerocopy::little_endian::{I64, U32, U64};
@@ -61,11 +63,14 @@ impl TopState {
             sent.clear();
             sent.extend(book.top(side, TOP_LEVELS_MAX));
         }
-        let first_rpt_seq = self.rpt_seq.saturating_add(1);
-        self.rpt_seq = book.rpt_seq();
         if len == 0 {
+            // Changes below the best levels have no update of their own: the next one covers them, so that the numbers
+            // of a reader's updates have no gap.
+            self.rpt_seq = self.rpt_seq.planted(Mutation::TopLeavesGap, |_| book.rpt_seq());
             return None;
         }
+        let first_rpt_seq = self.rpt_seq.saturating_add(1);
+        self.rpt_seq = book.rpt_seq();
         let update = LevelUpdate {
             event_time_ns: U64::new(ts.0),
             first_rpt_seq: U64::new(first_rpt_seq),
