@@ -25,6 +25,8 @@ use zerocopy::IntoBytes;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// A login may wait at the node for its turn, when many come at once. A client that gives up loses its place.
+const LOGIN_MAX: Duration = Duration::from_secs(120);
 /// A write that takes longer means that the node has stopped reading.
 const WRITE_MAX: Duration = Duration::from_secs(10);
 /// Room for several of the largest packets, so that bytes are rarely moved to make room for the next read.
@@ -48,7 +50,7 @@ pub enum ClientError {
         "the login does not fit its packet: a user name has at most {USER_BYTES} bytes, a password {PASSWORD_BYTES}"
     )]
     LoginTooLong,
-    #[error("the node did not answer the login within {} s", CONNECT_MAX.as_secs())]
+    #[error("the node did not answer the login within {} s", LOGIN_MAX.as_secs())]
     LoginUnanswered,
     #[error("the node closed the connection; connect again and resume from {}", next.0)]
     Closed { next: SessionSeq },
@@ -266,6 +268,8 @@ struct Connection {
     outbox: Vec<u8>,
     received_at: Instant,
     sent_at: Instant,
+    /// Until the login is accepted the node is silent.
+    is_accepted: bool,
     name: SessionName,
     next: SessionSeq,
 }
@@ -288,6 +292,7 @@ impl Connection {
             outbox: Vec::with_capacity(OUTBOX_BYTES_MAX + PACKET_HEADER_BYTES + PAYLOAD_BYTES_MAX),
             received_at: now,
             sent_at: now,
+            is_accepted: false,
             name: SessionName::BLANK,
             next: SessionSeq::FIRST,
         };
@@ -298,7 +303,7 @@ impl Connection {
     }
 
     fn await_login(&mut self) -> Result<(), ClientError> {
-        let deadline = Instant::now() + CONNECT_MAX;
+        let deadline = Instant::now() + LOGIN_MAX;
         while let Some((kind, payload)) = self.packet(deadline)? {
             let payload = &self.inbox[payload];
             match kind {
@@ -306,6 +311,7 @@ impl Connection {
                 PacketKind::Accepted => {
                     let unexpected = ClientError::Unexpected { kind, len: payload.len() };
                     let accepted = LoginAccepted::read(payload).ok_or(unexpected)?;
+                    self.is_accepted = true;
                     self.name = accepted.session;
                     self.next = accepted.sequence;
                     return Ok(());
@@ -379,7 +385,7 @@ impl Connection {
             Err(e) if e.kind() == ErrorKind::Interrupted => Ok(true),
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 let now = Instant::now();
-                if SILENCE_MAX <= now - self.received_at {
+                if self.is_accepted && SILENCE_MAX <= now - self.received_at {
                     return Err(ClientError::Silent { next: self.next });
                 }
                 Ok(now < deadline)

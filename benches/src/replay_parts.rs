@@ -179,14 +179,14 @@ impl Parts {
             seq = Seq(seq.0 + 1);
             let stamp = Stamp { seq, ts: record.ts };
             self.engine.apply(stamp, &record.command, &mut self.events);
-            self.events.end_command(stamp);
+            self.events.end_command(stamp, stamp.ts);
         }
     }
 
     fn translate(&mut self) {
         let mut start = 0;
-        for &(stamp, end) in &self.events.ends {
-            self.translator.translate(stamp, &self.events.events[start..end], &mut self.output);
+        for &(stamp, received, end) in &self.events.ends {
+            self.translator.translate(stamp, received, &self.events.events[start..end], &mut self.output);
             start = end;
         }
     }

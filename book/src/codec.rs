@@ -7,6 +7,7 @@
 //! ```text
 //! version 1    | ts | command           a varint never begins with ff
 //! version 2    | ff | 02 | ts | command
+//!              | ff | 82 | waited | ts | command      the request reached the node so many ns before `ts`
 //! ```
 //!
 //! So a reader needs no more than the bytes to know what they are, and one log may have both, one after the other.
@@ -44,6 +45,10 @@ pub enum PayloadVersion {
 /// or a text.
 const PREFIX_MARK: u8 = 0xff;
 const PREFIX_TWO: [u8; 2] = [PREFIX_MARK, 2];
+/// Version 2 of a record whose request had waited; eight bytes say for how many nanoseconds.
+const WAITED: u8 = 0x82;
+const PREFIX_WAITED: [u8; 2] = [PREFIX_MARK, WAITED];
+const WAITED_BYTES: usize = 8;
 
 impl PayloadVersion {
     /// The version in a data directory of this format.
@@ -63,6 +68,10 @@ impl PayloadVersion {
     pub fn split(bytes: &[u8]) -> Result<(Self, &[u8]), CodecError> {
         match bytes {
             [PREFIX_MARK, 2, rest @ ..] => Ok((Self::Two, rest)),
+            [PREFIX_MARK, WAITED, rest @ ..] => match rest.split_at_checked(WAITED_BYTES) {
+                Some((_waited, rest)) => Ok((Self::Two, rest)),
+                None => Err(CodecError::Undecodable("the time that its request waited is cut off".to_owned())),
+            },
             [PREFIX_MARK, version, ..] => Err(CodecError::UnknownVersion(*version)),
             [PREFIX_MARK] => Err(CodecError::Undecodable("the version is missing".to_owned())),
             _ => Ok((Self::One, bytes)),
@@ -99,6 +108,34 @@ pub fn encode(version: PayloadVersion, ts: TsNs, command: &Command, into: &mut [
     let len = prefix.len() + encoded.map_err(|_| CodecError::TooLarge(room))?;
     assert!(0 < len && len <= RECORD_BYTES_MAX, "a record has bytes and keeps its bound");
     Ok(len)
+}
+
+/// The same for a command whose request reached the node at `received`, at or before `ts`. Version 1 has no room for
+/// that.
+pub fn encode_received(
+    version: PayloadVersion,
+    received: TsNs,
+    ts: TsNs,
+    command: &Command,
+    into: &mut [u8],
+) -> Result<usize, CodecError> {
+    let waited = ts.0.checked_sub(received.0).expect("a request is received before its command has a time");
+    if waited == 0 || version == PayloadVersion::One {
+        return encode(version, ts, command, into);
+    }
+    let room = into.len().min(RECORD_BYTES_MAX);
+    let head = PREFIX_WAITED.len() + WAITED_BYTES;
+    let (prefix, body) = into[..room].split_at_mut_checked(head).ok_or(CodecError::TooLarge(room))?;
+    prefix[..PREFIX_WAITED.len()].copy_from_slice(&PREFIX_WAITED);
+    prefix[PREFIX_WAITED.len()..].copy_from_slice(&waited.to_le_bytes());
+    let encoded = bincode::encode_into_slice((ts, command), body, CONFIG);
+    Ok(head + encoded.map_err(|_| CodecError::TooLarge(room))?)
+}
+
+/// When the request of this record reached the node: what the record says, or its own time `ts`.
+pub fn received(bytes: &[u8], ts: TsNs) -> TsNs {
+    let waited = bytes.strip_prefix(&PREFIX_WAITED).and_then(|rest| rest.first_chunk::<WAITED_BYTES>());
+    TsNs(ts.0.saturating_sub(waited.map_or(0, |waited| u64::from_le_bytes(*waited))))
 }
 
 /// The record that these bytes are, whatever version it was written in.

@@ -3,7 +3,7 @@
 #[path = "support/house.rs"]
 mod house;
 
-use book::codec::{PayloadVersion, decode, encode};
+use book::codec::{PayloadVersion, decode, encode, encode_received, received};
 use book::command::*;
 use book::engine::{Capacity, Engine};
 use book::event::Event;
@@ -171,6 +171,28 @@ fn a_right_that_is_not_checked_is_noticed() {
     assert_eq!(refused(&events), None, "with the fault a key that does not exist withdraws");
     let events = house.apply(acted(Actor::Key(KeyId(9)), withdraw(TAKER, 2000)));
     assert_eq!(refused(&events), Some(AdminReason::NotAuthorised));
+}
+
+/// A record says when its request reached the node, where that was before its command had a time.
+#[test]
+fn a_request_that_waited_reads_back_with_its_time() {
+    let command = by(Actor::Ops, raise(2));
+    let (mut bytes, mut plain) = ([0; 256], [0; 256]);
+    let plain_len = encode(PayloadVersion::Two, TsNs(500), &command, &mut plain).expect("it fits");
+    let len = encode_received(PayloadVersion::Two, TsNs(500), TsNs(500), &command, &mut bytes).expect("it fits");
+    assert_eq!(bytes[..len], plain[..plain_len], "what did not wait has the bytes that it always had");
+    assert_eq!(received(&bytes[..len], TsNs(500)), TsNs(500));
+    let len = encode_received(PayloadVersion::Two, TsNs(200), TsNs(500), &command, &mut bytes).expect("it fits");
+    assert_eq!(bytes[..len], [&[0xff, 0x82, 44, 1, 0, 0, 0, 0, 0, 0], &plain[2..plain_len]].concat());
+    let record = decode(&bytes[..len]).expect("it reads back");
+    assert_eq!((record.ts, &record.command), (TsNs(500), &command));
+    assert_eq!(received(&bytes[..len], record.ts), TsNs(200));
+    for cut in 1..len {
+        assert!(decode(&bytes[..cut]).is_err(), "cut to {cut} bytes");
+    }
+    // Version 1 has no room for it.
+    let len = encode_received(PayloadVersion::One, TsNs(200), TsNs(500), &command, &mut bytes).expect("it fits");
+    assert_eq!(bytes[..len], plain[2..plain_len]);
 }
 
 /// A log may have records of both versions, one after the other: the bytes say which is which.

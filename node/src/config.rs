@@ -204,8 +204,12 @@ pub struct SessionConfig {
     pub restart_window: Duration,
     /// Sequenced messages kept in memory per session for a client that reconnects.
     pub resend_max: usize,
+    /// Memory for the messages of all sessions together; beyond, those of the session with the most go first.
+    pub resend_bytes_max: usize,
     /// Messages that may wait for a slow client; beyond, it is disconnected.
     pub queue_max: usize,
+    /// Logins that may wait for the check of their password; beyond, connections are closed when they are accepted.
+    pub login_queue_max: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -215,8 +219,10 @@ pub struct LimitsConfig {
     /// Connections of one address, to one port, that have not sent a login; beyond, the oldest of them is closed.
     pub logins_awaited_per_address_max: usize,
     pub market_connections_max: usize,
+    /// Connections to the market port from one block of addresses: a /24 of IPv4, a /64 of IPv6.
+    pub market_connections_per_block_max: u32,
     pub ops_connections_max: usize,
-    /// Failed logins of one address within `login_failure_window`; beyond, its logins are refused without a check.
+    /// Wrong passwords of one user, at one block of addresses, within `login_failure_window`; then it is locked there.
     pub login_failures_max: u32,
     pub login_failure_window: Duration,
     pub requests_per_second_address: u32,

@@ -217,10 +217,16 @@ impl Replica {
         Ok((Self { engine, translator, positions, continuations, public: Vec::new() }, header))
     }
 
-    /// Translates the events of the command that was just applied into messages, and numbers them.
-    pub fn translate(&mut self, stamp: Stamp, events: &[Event], sink: &mut impl StreamSink) {
+    /// Translates the events of the command that was just applied into messages, and numbers them. `record` is the
+    /// command as the log has it.
+    pub fn translate(&mut self, stamp: Stamp, record: &[u8], events: &[Event], sink: &mut impl StreamSink) {
         let Self { translator, positions, public, .. } = self;
-        translator.translate(stamp, events, &mut Counting { positions, sink, public });
+        translator.translate(
+            stamp,
+            codec::received(record, stamp.ts),
+            events,
+            &mut Counting { positions, sink, public },
+        );
         // Encoding public events needs the translator's instruments, so it starts after the translator is done.
         for item in public.drain(..) {
             positions.count_public(&item, translator.instruments());

@@ -269,7 +269,7 @@ impl Shadow {
             PanicFault::strike("shadow");
             replica.continuations.follow(bytes, events);
             history.gather(stamp, events);
-            replica.translate(stamp, events, &mut history.stream_rows(stamp));
+            replica.translate(stamp, bytes, events, &mut history.stream_rows(stamp));
         }
         self.replica.positions.count_frame(frame.bytes().len());
         Ok(())

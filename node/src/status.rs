@@ -6,6 +6,7 @@ pub mod gauge;
 pub mod lifecycle;
 pub mod listeners;
 pub mod logging;
+pub mod logins;
 pub mod recovery;
 pub mod restarts;
 pub mod version;
@@ -13,6 +14,7 @@ pub mod watermarks;
 
 use gauge::Gauge;
 use listeners::Listeners;
+use logins::LoginStatus;
 use recovery::Recovery;
 use restarts::Restarts;
 use std::sync::{Mutex, PoisonError};
@@ -92,7 +94,7 @@ pub struct Status {
 
     pub connections: Gauge,
     pub sessions_open: Gauge,
-    pub logins_refused: Gauge,
+    pub logins: LoginStatus,
     pub commands: Gauge,
     pub rejects: Gauge,
     pub fills: Gauge,
@@ -102,6 +104,10 @@ pub struct Status {
     pub market_readers_dropped: Gauge,
     /// How often the feed's ring was full, so that it had to take its state from the shadow.
     pub feed_gaps: Gauge,
+    /// Snapshots of market data that were encoded.
+    pub feed_snapshots: Gauge,
+    /// Instruments that were looked at for readers of the best levels.
+    pub feed_top_looks: Gauge,
     pub listeners: Listeners,
     pub restarts: Restarts,
     pub recovery: Recovery,
@@ -141,7 +147,7 @@ impl Status {
             clock_rate_ppb: Gauge::default(),
             connections: Gauge::default(),
             sessions_open: Gauge::default(),
-            logins_refused: Gauge::default(),
+            logins: LoginStatus::default(),
             commands: Gauge::default(),
             rejects: Gauge::default(),
             fills: Gauge::default(),
@@ -150,6 +156,8 @@ impl Status {
             market_readers: Gauge::default(),
             market_readers_dropped: Gauge::default(),
             feed_gaps: Gauge::default(),
+            feed_snapshots: Gauge::default(),
+            feed_top_looks: Gauge::default(),
             listeners: Listeners::default(),
             restarts: Restarts::default(),
             recovery: Recovery::default(),

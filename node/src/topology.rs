@@ -27,19 +27,21 @@ use crate::engine::opening::Opening;
 use crate::faults::fault::JournalFault;
 use crate::gateway::market_data::MarketLimits;
 use crate::gateway::order_entry::{GatewayLimits, GatewayState};
-use crate::gateway::passwords::password_port;
+use crate::gateway::passwords::{checker_count, password_port};
 use crate::gateway::resend::resend_port;
+use crate::gateway::verified::VerifiedKey;
 use crate::host::clock::{Clock, WallTime};
 use crate::host::clock_start::{self, WallPolicy, WallVerdict};
 use crate::host::descriptors::Descriptors;
 use crate::host::listen;
 use crate::host::pages;
-use crate::host::random::{drawn, hash_key};
+use crate::host::random::{drawn, hash_key, key_bytes};
 use crate::host::threads::leave_cores;
 use crate::ops::OpsHandles;
 use crate::replica::crash_guard;
 use crate::replica::questions::{ShadowPort, shadow_port};
 use crate::replica::recover::{Restored, restore};
+use crate::replica::session_streams::StreamLimits;
 use crate::rings::admin_port::AdminPort;
 use crate::rings::stages::StageTotals;
 use crate::status::Status;
@@ -172,9 +174,10 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     let readers = claim.status.watermarks.clone();
     let common = Common::new(claim.lifecycle, claim.status, Clock::start(engine.stamp().ts));
     let (port, inlet) = shadow_port();
-    let (password_port, passwords) = password_port();
+    let (password_ports, passwords) = (0..checker_count(&config.node)).map(|_| password_port()).unzip();
     let (resend_port, resend) = resend_port(Arc::clone(&store), port.clone(), readers.durable.clone());
-    let helpers = GatewayHelpers { passwords: password_port, resends: resend_port };
+    let verified_key = VerifiedKey::new(key_bytes()?);
+    let helpers = GatewayHelpers { passwords: password_ports, verified_key, resends: resend_port };
     let rings = make_rings(RingSizes::default(), writers.engine, helpers, &common.lifecycle, &common.status);
 
     let head_config = config.journal.head(directory.identity().timeline, directory.identity().geometry);
@@ -261,8 +264,8 @@ fn open_state(config: &Config, directory: Directory, status: &Status) -> Result<
         advice = pages::advise_pages(&engine, &config.node);
         engine
     };
-    let resend_max = config.session.resend_max;
-    let (restored, store) = restore(&directory, &quarantine, make_engine, resend_max, &status.recovery)?;
+    let limits = stream_limits(config);
+    let (restored, store) = restore(&directory, &quarantine, make_engine, limits, &status.recovery)?;
     tracing::info!(
         state_bytes = advice.state_bytes,
         refused = advice.refused_count,
@@ -369,6 +372,7 @@ fn gateway_limits(config: &Config) -> GatewayLimits {
         connections_max: config.limits.connections_max as u32,
         connections_per_address_max: config.limits.connections_per_address_max as u32,
         logins_awaited_per_address_max: config.limits.logins_awaited_per_address_max as u32,
+        login_queue_max: config.session.login_queue_max,
         login_failures_max: config.limits.login_failures_max,
         login_failure_window_ns: config.limits.login_failure_window.as_nanos() as u64,
         session: session_limits(config),
@@ -380,9 +384,14 @@ fn gateway_limits(config: &Config) -> GatewayLimits {
 fn market_limits(config: &Config) -> MarketLimits {
     MarketLimits {
         connections_max: config.limits.market_connections_max as u32,
+        connections_per_block_max: config.limits.market_connections_per_block_max,
         logins_awaited_per_address_max: config.limits.logins_awaited_per_address_max as u32,
         session: session_limits(config),
     }
+}
+
+fn stream_limits(config: &Config) -> StreamLimits {
+    StreamLimits { messages_max: config.session.resend_max, bytes_max: config.session.resend_bytes_max }
 }
 
 fn session_limits(config: &Config) -> SessionLimits {

@@ -340,7 +340,7 @@ fn a_mistake_has_its_line_or_its_variable() {
         pinion.toml:3: node.core = 9999: out of range; allowed: 0 to 1023
         environment variable PINION__LOG__LEVEL: log.level = \"loud\": unknown value; allowed: \"error\", \"warn\", \"info\", \"debug\", \"trace\"
         pinion.toml: session.idle_timeout = 15s: one late heartbeat would end the session; allowed: at least twice session.heartbeat = 20s
-        pinion.toml:7: session.colour: no such key; allowed: heartbeat, idle_timeout, login_timeout, cancel_on_disconnect, cancel_window, restart_window, resend_max, queue_max
+        pinion.toml:7: session.colour: no such key; allowed: heartbeat, idle_timeout, login_timeout, cancel_on_disconnect, cancel_window, restart_window, resend_max, resend_bytes_max, queue_max, login_queue_max
         ",
     );
     check(

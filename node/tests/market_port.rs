@@ -55,6 +55,7 @@ impl Port {
         let limits = PortLimits {
             connections_max: u32::from(connections_max),
             logins_awaited_per_address_max,
+            connections_per_block_max: u32::from(connections_max),
             session: SessionLimits { login_ms: 3_600_000, silence_ms: 3_600_000, heartbeat_ms: 3_600_000 },
         };
         let (items_in, items) = feed_items(ITEMS);
@@ -205,7 +206,7 @@ fn replica(upto: u64) -> (Replica, Option<FeedItem>) {
         let stamp = Stamp { seq: Seq(seq), ts: TsNs(seq) };
         let mut events = Vec::new();
         replica.engine.apply(stamp, &Command::Admin(Box::new(act(seq))), &mut events);
-        replica.translate(stamp, &events, &mut ());
+        replica.translate(stamp, &[], &events, &mut ());
         last = events.first().map(|event| FeedItem { stamp, event: *event, last: true });
     }
     (replica, last)
@@ -279,6 +280,38 @@ fn a_feed_asks_again_when_an_answer_is_too_early() {
     assert!(!port.step_until(|port| !port.market.is_renewing()), "the state lacks what was lost");
     port.answer(5);
     assert!(port.step_until(|port| !port.market.is_renewing()));
+}
+
+/// The feed waits while the items of commands 6 to 9 come and are released, and is answered with the state after 5.
+fn answered_late() -> (Port, Seq) {
+    let mut port = gapped();
+    assert!(port.step_until(|port| port.market.is_renewing()));
+    for seq in 6..=9 {
+        port.push(seq);
+        port.release(seq);
+        port.step();
+    }
+    let asked = port.answer(5);
+    port.step_until(|port| !port.market.is_renewing() && port.market.feed().stamp().seq == Seq(9));
+    (port, asked)
+}
+
+#[test]
+fn a_feed_keeps_what_follows_its_question() {
+    let (port, asked) = answered_late();
+    assert_eq!(asked, Seq(5), "what follows the question is not part of it");
+    assert!(!port.market.is_renewing(), "a late answer is too early: under lasting load the feed would ask for ever");
+    assert_eq!(port.market.feed().live().next_seq(), expected(9).live().next_seq());
+}
+
+#[cfg(feature = "mutation")]
+#[test]
+fn a_feed_that_discards_what_follows_is_noticed() {
+    use node::faults::mutation::{Mutation, plant};
+    plant(Some(Mutation::ItemsDiscarded));
+    let (port, _) = answered_late();
+    plant(None);
+    assert!(port.market.is_renewing());
 }
 
 /// A feed that begins again while the items of commands 4 to 6 are in the ring, of which its state has 4 and 5.

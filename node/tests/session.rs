@@ -379,9 +379,23 @@ fn stage_times_are_sent(running: &RunningNode) {
         (accepted.expect("the loop above waited for it"), times.expect("the loop above waited for it"));
     assert_eq!((times.cl_ord_id, times.exec_id), (accepted.cl_ord_id, accepted.exec_id));
     assert_eq!(times.sequenced_time_ns, accepted.transact_time_ns);
+    assert_eq!(times.received_time_ns, accepted.gateway_in_time_ns);
     let in_order = [times.received_time_ns, times.sequenced_time_ns, times.durable_time_ns, times.released_time_ns];
     assert!(in_order.is_sorted_by_key(|t| t.get()), "{times:?}");
     assert_ne!(times.received_time_ns.get(), 0);
+    // A cancel that is refused has its times too.
+    client.cancel(&CancelOrder::new(ClOrdId(7), Target::ClOrdId(ClOrdId(99)), market)).expect("connected");
+    let (mut rejected, mut times) = (None, None);
+    while rejected.is_none() || times.is_none() {
+        match next(&mut client).message {
+            Answer::CancelRejected(m) => rejected = Some(m),
+            Answer::StageTimes(m) => times = Some(m),
+            other => panic!("{other:?}"),
+        }
+    }
+    let (rejected, times) = rejected.zip(times).expect("the loop above waited for both");
+    assert_eq!((times.cl_ord_id, times.exec_id.get()), (rejected.cl_ord_id, 0));
+    assert_eq!(times.received_time_ns, rejected.gateway_in_time_ns);
 }
 
 /// Requests the complete stream of a session.
@@ -397,7 +411,11 @@ fn stream_of(running: &RunningNode, user: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_stream_is_the_same_bytes_after_reconnect_and_restart() {
-    let node_dir = NodeDir::new();
+    // With a core for each loop a request reaches the node before its command has a time.
+    ["single", "pipeline"].into_iter().for_each(|threads| a_stream_is_the_same(&NodeDir::with_threads(threads, "")));
+}
+
+fn a_stream_is_the_same(node_dir: &NodeDir) {
     let mut running = node_dir.start();
     let market = traders(&running);
     let mut maker = running.connect("MM1", SessionSeq::HEAD);

@@ -210,6 +210,14 @@ impl Session {
         true
     }
 
+    /// The login has waited for its turn, and its password is verified now: what the client has to be heard from within
+    /// the silence limit counts from here. While it waits the caller does not call `on_tick`.
+    pub fn turn_begins(&mut self, now: TsNs) {
+        if self.state == State::Authenticating {
+            self.received_at = now;
+        }
+    }
+
     /// Rejects the login and closes. Does nothing when the client has closed the connection meanwhile.
     pub fn reject(&mut self, now: TsNs, why: LoginReject, out: &mut impl Output) {
         if self.state == State::Authenticating {

@@ -154,7 +154,7 @@ impl PacketReader {
 }
 
 /// Length in bytes of the packet at the start of `bytes`, header included; `None` while its header is not complete.
-pub(crate) fn packet_len(bytes: &[u8]) -> Result<Option<usize>, PacketError> {
+pub fn packet_len(bytes: &[u8]) -> Result<Option<usize>, PacketError> {
     let &[high, low, ref rest @ ..] = bytes else { return Ok(None) };
     let len = usize::from(u16::from_be_bytes([high, low]));
     if len == 0 {

@@ -158,7 +158,9 @@ fn read_session(r: &mut Reader) -> SessionConfig {
         cancel_window: r.duration("session.cancel_window", Duration::ZERO, Duration::ZERO..=HOUR),
         restart_window: r.duration("session.restart_window", 60 * SECOND, Duration::ZERO..=DAY),
         resend_max: r.integer("session.resend_max", 65_536, 16..=1 << 24) as usize,
+        resend_bytes_max: r.bytes("session.resend_bytes_max", 512 * MIB, 16 * MIB..=TIB) as usize,
         queue_max: r.integer("session.queue_max", 65_536, 16..=1 << 24) as usize,
+        login_queue_max: r.integer("session.login_queue_max", 16_384, 1..=65_535) as u32,
     }
 }
 
@@ -172,6 +174,7 @@ fn read_limits(r: &mut Reader) -> LimitsConfig {
         connections_per_address_max: r.integer("limits.connections_per_address_max", 256, 1..=65_535) as usize,
         logins_awaited_per_address_max: r.integer("limits.logins_awaited_per_address_max", 64, 1..=65_535) as usize,
         market_connections_max: r.integer("limits.market_connections_max", 256, 1..=65_535) as usize,
+        market_connections_per_block_max: r.integer("limits.market_connections_per_block_max", 128, 1..=65_535) as u32,
         ops_connections_max: r.integer("limits.ops_connections_max", 64, 1..=4_096) as usize,
         login_failures_max: r.integer("limits.login_failures_max", 5, 1..=1_000) as u32,
         login_failure_window: r.duration("limits.login_failure_window", 60 * SECOND, SECOND..=DAY),

@@ -375,8 +375,11 @@ impl EngineLoop {
         // Assigned before apply: a crash between the two must not reuse a number that the journal has seen.
         let seq = head.seq_next();
         let record_bytes_max = record_bytes_max(command);
+        let gateway_in = self.gateway_in(now, received);
+        let logged = gateway_in.planted(Mutation::GatewayInUnlogged, |_| now);
         head.append_with(seq, record_bytes_max, |into| {
-            codec::encode(self.payload, now, command, into).expect("an encoded command is no larger than its bound")
+            let encoded = codec::encode_received(self.payload, logged, now, command, into);
+            encoded.expect("an encoded command is no larger than its bound")
         });
         let stamp = Stamp { seq: Seq(seq.0), ts: now };
         self.events.clear();
@@ -387,7 +390,7 @@ impl EngineLoop {
         let Wiring { outbox, feed, .. } = &mut self.wiring;
         feed.begin();
         let mut outlet = Live { origin: Origin { seq: stamp.seq, received, sequenced: stamp.ts }, outbox, feed };
-        let summary = self.translator.translate(stamp, self.events.as_slice(), &mut outlet);
+        let summary = self.translator.translate(stamp, gateway_in, self.events.as_slice(), &mut outlet);
         self.counts.fills += summary.fills;
         self.counts.rejects += summary.rejects;
         if summary.more.planted(Mutation::MassCancelAbandoned, |_| false) {
@@ -400,6 +403,13 @@ impl EngineLoop {
             self.awaited.add(stamp.seq, Seq(reactor.head().seq_durable().0));
         }
         stamp.seq
+    }
+
+    /// When the request reached the node, as its answers say and its record does. Records of format 1 have no room for
+    /// it, and their answers the time of the command. The gateway on its own core may have read its clock later.
+    #[inline]
+    fn gateway_in(&self, now: TsNs, received: TsNs) -> TsNs {
+        if self.payload == PayloadVersion::One { now } else { received.min(now) }
     }
 
     /// Sends the gateway what it decides by: new or changed assets, markets and sessions.

@@ -68,6 +68,34 @@ book::planted_faults! {
     WallUnchecked,
     /// The node lifts its stop of the intake as soon as the disk is used less than where it stopped.
     IntakeFlaps,
+    /// The log does not have the time at which a request reached the node.
+    GatewayInUnlogged,
+    /// What a password left behind when it was verified stays good after the stored one has changed.
+    OldPasswordVerified,
+    /// An address block that has had its turn to log in has the next one as well.
+    LoginTurnKept,
+    /// Wrong passwords for one user lock every user of the address block.
+    LockOfBlock,
+    /// A login for which there is no place is answered as if its password were wrong.
+    BusyIsWrong,
+    /// A grace window after a start ends although a login of its session has waited since before.
+    GraceEndsBeforeTurn,
+    /// The streams of sessions take as much memory as they like.
+    StreamsWithoutBound,
+    /// A port accepts connections as fast as they come.
+    AcceptsUnrationed,
+    /// One cycle of the gateway looks at all connections.
+    HeartbeatsInOneCycle,
+    /// Each reader that asks for a snapshot has one encoded for it.
+    SnapshotsUnpaced,
+    /// Readers of the live stream that are far back are sent as much as they take.
+    ReplaysUnpaced,
+    /// A send of a snapshot ends within a packet.
+    SnapshotCutInPacket,
+    /// A feed that waits for its state discards the items that come meanwhile.
+    ItemsDiscarded,
+    /// A reader of the best levels looks at every instrument.
+    TopLooksAtAll,
 }
 
 /// Plants a fault of any crate in the calling thread, by its name; false if there is none of that name.

@@ -7,46 +7,47 @@
 //! readers, and a slow feed delays no order: it loses items and takes its state from the shadow (`renewal`). A reader
 //! of the live stream whose next message is no longer in memory, and any reader that reads nothing for the silence
 //! limit, is disconnected and recovers by snapshot. Where the port is full, connections that have not logged in make
-//! room, oldest first. A snapshot takes memory of its own, so at most `SNAPSHOTS_MAX` are sent at a time. A reader of
-//! the best levels gets the changes since its last update.
+//! room, oldest first; a block of addresses has so many connections at most. Readers share encoded snapshots
+//! (`snapshots`), and what is sent of the past is paced (`bulk`), so anonymous readers take a bounded part of this
+//! thread. A reader of the best levels costs as much as has changed since its last update (`changes`).
 
 use crate::faults::fault::PanicFault;
+use crate::gateway::accept_ration::AcceptRation;
+use crate::gateway::address_block::AddressBlock;
 use crate::gateway::awaited_logins::AwaitedLogins;
 use crate::gateway::send_buffer::{ControlOutput, SendBuffer};
 use crate::reactor::ports::{ConnId, Done, PauseCause, Sockets};
 use crate::replica::public_feed::PublicFeed;
 use crate::replica::questions::ShadowPort;
-use crate::rings::feed_items::FeedOut;
+use crate::rings::feed_items::{FeedItem, FeedOut};
 use crate::status::Status;
 use crate::status::listeners::Episodes;
 use crate::status::watermarks::Watermark;
 use api::binary::login::{LoginReject, LoginRequest, SessionName};
-use api::binary::market::LEVEL_UPDATE_BYTES_MAX;
-use api::binary::sbe::Framed;
 use api::binary::session::{CloseReason, Flow, Inbound, Output, Session, SessionLimits, State};
-use api::binary::snapshot::write_snapshot;
-use api::binary::soup::{PACKET_HEADER_BYTES, PacketKind, append_packet};
-use api::binary::stream::{SessionSeq, StreamError, first_to_send};
-use api::binary::top::{TopState, bbo};
+use api::binary::stream::{SessionSeq, first_to_send};
+use api::binary::top::TopState;
+use book::event::Event;
+use book::ids::MarketId;
 use book::units::{Seq, TsNs};
-use std::collections::BTreeMap;
+use bulk::Bulk;
+use changes::Changes;
+use filling::{Source, fill};
+use snapshots::{Snapshot, Snapshots};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::oneshot::Receiver;
-use zerocopy::IntoBytes;
 
+mod bulk;
+mod changes;
+mod filling;
 mod renewal;
+mod snapshots;
 
-/// Largest message of the live stream.
-const LIVE_MESSAGE_BYTES_MAX: usize = 128;
-/// Snapshots that are being sent at once. At the limit the login is rejected, and the reader tries again.
-const SNAPSHOTS_MAX: usize = 8;
 /// Items taken from the ring in one cycle, before the sockets are polled again.
 const ITEMS_PER_CYCLE_MAX: usize = 4096;
 const HOUSEKEEPING_NS: u64 = 50_000_000;
-/// Room for one `LevelUpdate`. A send needs twice as much for an instrument, because a `Bbo` precedes its update.
-const TOP_BYTES_MAX: usize = 8 * 1024;
-
-const _: () = assert!(LEVEL_UPDATE_BYTES_MAX + PACKET_HEADER_BYTES <= TOP_BYTES_MAX);
 
 /// Limits from the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +55,8 @@ pub struct MarketLimits {
     pub connections_max: u32,
     /// Connections of one address that have not sent a login; beyond, its oldest one is closed.
     pub logins_awaited_per_address_max: u32,
+    /// Connections of one block of addresses; beyond, its oldest one without a login is closed, or the new one.
+    pub connections_per_block_max: u32,
     pub session: SessionLimits,
 }
 
@@ -63,9 +66,9 @@ enum Subscription {
     Live {
         next: SessionSeq,
     },
-    /// All packets of the snapshot, and how many bytes of them are sent.
+    /// The snapshot, and how many bytes of it are sent.
     Snapshot {
-        packets: Vec<u8>,
+        snapshot: Arc<Snapshot>,
         sent: usize,
     },
     /// The snapshot is sent and the sending direction is shut down. The client closes the connection, or the node does
@@ -73,22 +76,23 @@ enum Subscription {
     SnapshotSent {
         ends: TsNs,
     },
-    /// The levels of each instrument as of its last update, and the instrument at which the next send begins.
+    /// The levels of each instrument as of its last update, and the version of the newest change that was looked at.
     Top {
         sent: BTreeMap<u32, TopState>,
-        next_instrument: u32,
+        seen: u64,
     },
 }
 
 impl Subscription {
     /// Whether all of a snapshot has been passed to the connection.
     fn is_complete(&self) -> bool {
-        matches!(self, Self::Snapshot { packets, sent } if *sent == packets.len())
+        matches!(self, Self::Snapshot { snapshot, sent } if *sent == snapshot.len())
     }
 }
 
 struct Reader {
     id: ConnId,
+    address: IpAddr,
     protocol: Session,
     /// Bytes to send before the next message.
     control: Vec<u8>,
@@ -106,11 +110,7 @@ type Answer = (PublicFeed, Seq);
 enum Renewal {
     None,
     Due,
-    Asked {
-        answer: Receiver<Answer>,
-        /// Items up to this command were taken from the ring or lost.
-        taken: Seq,
-    },
+    Asked { answer: Receiver<Answer> },
 }
 
 /// The loop that publishes: applies released items to the feed and sends readers what they can take.
@@ -119,13 +119,28 @@ pub struct MarketData {
     state: PublicFeed,
     /// Items up to this command are in `state` already: it was computed from the log, and they were still in the ring.
     state_upto: Seq,
+    /// Items that wait for the state before them, or were taken from the ring while others did. Oldest first.
+    kept: VecDeque<FeedItem>,
+    /// Items up to this command were taken from the ring and are no longer there to be published.
+    dropped_upto: Seq,
+    /// The command of the last item that was taken to be published.
+    taken: Seq,
     shadow: ShadowPort,
     renewal: Renewal,
+    snapshots: Snapshots,
+    bulk: Bulk,
+    changes: Changes,
     /// By connection slot.
     readers: Vec<Option<Box<Reader>>>,
+    /// The reader that is served first; another one in each cycle.
+    first: usize,
+    /// Connections of each block of addresses that has some.
+    by_block: BTreeMap<AddressBlock, u32>,
+    per_block_max: u32,
     released: Watermark<Seq>,
     status: Arc<Status>,
     limits: SessionLimits,
+    accept_ration: AcceptRation,
     awaited_logins: AwaitedLogins,
     housekeeping_at_ns: u64,
 }
@@ -142,19 +157,31 @@ impl MarketData {
     ) -> Self {
         let connections_max = limits.connections_max as usize;
         let episodes = Episodes::new("market", "limits.market_connections_max", connections_max);
-        Self {
+        let mut market = Self {
             items,
             state,
             state_upto: Seq(0),
+            kept: VecDeque::new(),
+            dropped_upto: Seq(0),
+            taken: Seq(0),
             shadow,
             renewal: Renewal::None,
+            snapshots: Snapshots::new(),
+            bulk: Bulk::new(),
+            changes: Changes::default(),
             readers: Vec::new(),
+            first: 0,
+            by_block: BTreeMap::new(),
+            per_block_max: limits.connections_per_block_max,
             released,
             status,
             limits: limits.session,
+            accept_ration: AcceptRation::default(),
             awaited_logins: AwaitedLogins::new(limits.logins_awaited_per_address_max, episodes),
             housekeeping_at_ns: 0,
-        }
+        };
+        market.mark_all();
+        market
     }
 
     /// One cycle. Returns the work done.
@@ -171,43 +198,70 @@ impl MarketData {
                 Done::Lost { conn } => self.close(conn, reactor),
             }
         }
+        reactor.hold_accepts(self.accept_ration.is_used(now));
         work += idx;
         if now.0 - self.housekeeping_at_ns >= HOUSEKEEPING_NS {
             self.housekeeping_at_ns = now.0;
             self.housekeeping(now, reactor);
         }
-        for slot in 0..self.readers.len() {
-            work += self.flush(now, slot, reactor);
-        }
-        work
+        work + self.flush_all(now, reactor)
     }
 
     pub fn is_drained(&self) -> bool {
-        self.items.is_empty() || self.is_renewing()
+        self.items.is_empty() && self.kept.is_empty() || self.is_renewing()
     }
 
     /// Takes items from the ring, or a step towards the state that is missing. Returns the work done.
     pub(super) fn poll_items(&mut self) -> usize {
-        if self.is_renewing() || self.state_upto < self.items.lost_upto() {
+        if self.is_renewing() || self.state_upto < self.items.lost_upto().max(self.dropped_upto) {
             return self.renew();
         }
         let released = self.released.get();
+        if !self.kept.is_empty() {
+            self.keep();
+        }
         let mut count = 0;
         while count < ITEMS_PER_CYCLE_MAX
-            && let Some(item) = self.items.pop(released)
+            && let Some(item) = self.next_item(released)
         {
             count += 1;
+            self.taken = item.stamp.seq;
             if self.state_upto < item.stamp.seq {
                 PanicFault::strike("feed");
                 self.state.apply(&item);
+                if let Some(market) = market_of(&item.event) {
+                    self.changes.mark(market.0, item.stamp.ts);
+                }
             }
         }
+        self.changes.order();
         count
     }
 
+    /// The next item, of the kept ones first: they are older than those in the ring.
+    fn next_item(&mut self, released: Seq) -> Option<FeedItem> {
+        let kept = self.kept.pop_front();
+        if self.kept.is_empty() && self.kept.capacity() > 0 {
+            self.kept = VecDeque::new();
+        }
+        kept.or_else(|| self.items.pop(released))
+    }
+
+    /// Every book may have changed.
+    fn mark_all(&mut self) {
+        let ts = self.state.stamp().ts;
+        self.state.depth().books().for_each(|book| self.changes.mark(book.instrument(), ts));
+        self.changes.order();
+    }
+
     fn accepted(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) {
+        self.accept_ration.take(now);
         // Without an address the connection has ended already.
-        let Some(peer) = reactor.peer(id) else { return reactor.close(id) };
+        let Some(address) = reactor.peer(id).map(|peer| peer.ip()) else { return reactor.close(id) };
+        if !self.admit(address, reactor) {
+            self.status.listeners.market.refused.add(1);
+            return reactor.close(id);
+        }
         if id.slot() >= self.readers.len() {
             self.readers.resize_with(id.slot() + 1, || None);
         }
@@ -215,6 +269,7 @@ impl MarketData {
         protocol.set_limits(self.limits);
         let reader = Reader {
             id,
+            address,
             protocol,
             control: Vec::new(),
             subscription: Subscription::None,
@@ -223,8 +278,28 @@ impl MarketData {
         };
         self.readers[id.slot()] = Some(Box::new(reader));
         self.status.market_readers.add(1);
-        if let Some(oldest) = self.awaited_logins.add(now, id, peer.ip()) {
+        if let Some(oldest) = self.awaited_logins.add(now, id, address) {
             self.displace(oldest, reactor);
+        }
+    }
+
+    /// Counts a new connection of the address, unless its block has as many as it may have and none makes room.
+    fn admit(&mut self, address: IpAddr, reactor: &mut impl Sockets) -> bool {
+        let block = AddressBlock::of(address);
+        if self.per_block_max <= self.by_block.get(&block).copied().unwrap_or(0) {
+            let Some(oldest) = self.awaited_logins.oldest_of(address) else { return false };
+            self.displace(oldest, reactor);
+        }
+        *self.by_block.entry(block).or_default() += 1;
+        true
+    }
+
+    fn leave_block(&mut self, address: IpAddr) {
+        let block = AddressBlock::of(address);
+        let Some(count) = self.by_block.get_mut(&block) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.by_block.remove(&block);
         }
     }
 
@@ -248,7 +323,7 @@ impl MarketData {
         reader.closing |= output.closed().is_some();
         if let Some((name, requested)) = login {
             self.awaited_logins.remove(id);
-            self.log_in(now, id, name, requested);
+            self.log_in(now, id, name, requested, reactor);
         }
         reactor.receive(id);
     }
@@ -257,13 +332,11 @@ impl MarketData {
         self.readers.get_mut(id.slot())?.as_deref_mut().filter(|reader| reader.id == id)
     }
 
-    fn log_in(&mut self, now: TsNs, id: ConnId, name: SessionName, requested: SessionSeq) {
+    fn log_in(&mut self, now: TsNs, id: ConnId, name: SessionName, requested: SessionSeq, reactor: &mut impl Sockets) {
         let name = if name.is_blank() { SessionName::LIVE } else { name };
         let subscription = match name {
-            SessionName::SNAP => self.subscribe_snapshot(now),
-            SessionName::TOP => {
-                Some((Subscription::Top { sent: BTreeMap::new(), next_instrument: 0 }, SessionSeq::FIRST))
-            }
+            SessionName::SNAP => self.subscribe_snapshot(now, reactor),
+            SessionName::TOP => Some((Subscription::Top { sent: BTreeMap::new(), seen: 0 }, SessionSeq::FIRST)),
             SessionName::LIVE => self.subscribe_live(requested),
             _ => None,
         };
@@ -285,24 +358,32 @@ impl MarketData {
         Some((Subscription::Live { next: first }, first))
     }
 
-    /// All books as of the newest live message, encoded at once.
-    fn subscribe_snapshot(&self, now: TsNs) -> Option<(Subscription, SessionSeq)> {
-        let subscriptions = self.readers.iter().flatten().map(|reader| &reader.subscription);
-        if SNAPSHOTS_MAX <= subscriptions.filter(|s| matches!(s, Subscription::Snapshot { .. })).count() {
-            return None;
-        }
-        let as_of = SessionSeq(self.state.live().next_seq().0 - 1);
-        let mut packets = Vec::new();
-        write_snapshot(self.state.depth(), as_of, now, &mut |message| {
-            append_packet(PacketKind::Sequenced, message, &mut packets);
+    /// All books as of a live message from which the stream goes on. Where too many snapshots are still being received
+    /// the readers of the oldest one are disconnected, as slow ones.
+    fn subscribe_snapshot(&mut self, now: TsNs, reactor: &mut impl Sockets) -> Option<(Subscription, SessionSeq)> {
+        let snapshot = self.snapshots.get(now, &self.state).or_else(|| {
+            self.drop_readers_of_oldest(reactor);
+            self.snapshots.get(now, &self.state)
         });
-        append_packet(PacketKind::EndOfSession, &[], &mut packets);
-        Some((Subscription::Snapshot { packets, sent: 0 }, SessionSeq::FIRST))
+        self.status.feed_snapshots.set(self.snapshots.encoded());
+        Some((Subscription::Snapshot { snapshot: snapshot?, sent: 0 }, SessionSeq::FIRST))
+    }
+
+    #[cold]
+    fn drop_readers_of_oldest(&mut self, reactor: &mut impl Sockets) {
+        let Some(oldest) = self.snapshots.oldest() else { return };
+        let reads = |reader: &&Box<Reader>| matches!(&reader.subscription, Subscription::Snapshot { snapshot, .. } if Arc::ptr_eq(snapshot, oldest));
+        let slow: Vec<ConnId> = self.readers.iter().flatten().filter(reads).map(|reader| reader.id).collect();
+        for id in slow {
+            self.status.market_readers_dropped.add(1);
+            self.close(id, reactor);
+        }
     }
 
     /// Sends due heartbeats, enforces timeouts, and disconnects readers that read nothing for the silence limit.
     fn housekeeping(&mut self, now: TsNs, reactor: &mut impl Sockets) {
         self.awaited_logins.tick(now, &self.status.listeners.market);
+        self.bulk.tick(now);
         let unread_ns_max = self.unread_ns_max();
         for slot in 0..self.readers.len() {
             let Some(reader) = self.readers[slot].as_deref_mut() else { continue };
@@ -325,6 +406,15 @@ impl MarketData {
         u64::from(self.limits.silence_ms) * 1_000_000
     }
 
+    /// Sends every reader what it can take, beginning with another one in each cycle: who comes first finds most left
+    /// of what one cycle may send of the past.
+    fn flush_all(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
+        self.bulk.begin_cycle(now);
+        self.first = if self.first + 1 < self.readers.len() { self.first + 1 } else { 0 };
+        let slots = (self.first..self.readers.len()).chain(0..self.first);
+        slots.map(|slot| self.flush(now, slot, reactor)).sum()
+    }
+
     /// Sends one reader as much as one send takes.
     fn flush(&mut self, now: TsNs, slot: usize, reactor: &mut impl Sockets) -> usize {
         let unread_ns_max = self.unread_ns_max();
@@ -336,7 +426,10 @@ impl MarketData {
         let Some(buffer) = reactor.send_buffer(id) else { return 0 };
         let mut buffer = SendBuffer::new(buffer);
         buffer.drain(&mut reader.control, usize::MAX);
-        let is_too_slow = reader.protocol.state() == State::Open && !fill(now, reader, &self.state, &mut buffer);
+        let is_open = reader.protocol.state() == State::Open && reader.control.is_empty();
+        let source = Source { state: &self.state, changes: &self.changes };
+        let looks = &self.status.feed_top_looks;
+        let is_too_slow = is_open && !fill(now, reader, &source, &mut self.bulk, looks, &mut buffer);
         let len = buffer.len();
         reactor.send(id, len);
         reader.sending_since = now;
@@ -354,8 +447,9 @@ impl MarketData {
     }
 
     fn close(&mut self, id: ConnId, reactor: &mut impl Sockets) {
-        if self.reader(id).is_some() {
+        if let Some(address) = self.reader(id).map(|reader| reader.address) {
             self.awaited_logins.remove(id);
+            self.leave_block(address);
             self.readers[id.slot()] = None;
             self.status.market_readers.set(self.status.market_readers.get() - 1);
         }
@@ -367,7 +461,10 @@ impl MarketData {
     pub fn begin_again(&mut self) {
         self.readers.clear();
         self.awaited_logins.clear();
+        self.by_block.clear();
         self.status.market_readers.set(0);
+        // What was being published is half in the state.
+        self.dropped_upto = self.dropped_upto.max(self.taken);
         self.renewal = Renewal::Due;
     }
 
@@ -377,57 +474,17 @@ impl MarketData {
     }
 }
 
-/// Fills a send with what the reader's subscription has next. False when the next live message is no longer in memory.
-fn fill(now: TsNs, reader: &mut Reader, state: &PublicFeed, buffer: &mut SendBuffer<'_>) -> bool {
-    let Reader { protocol, subscription, .. } = reader;
-    match subscription {
-        Subscription::None | Subscription::SnapshotSent { .. } => {}
-        Subscription::Live { next } => {
-            while buffer.room() >= LIVE_MESSAGE_BYTES_MAX + PACKET_HEADER_BYTES {
-                match state.live().get(*next) {
-                    Ok(message) => {
-                        let sent = protocol.send_sequenced(now, message, buffer);
-                        assert!(sent == *next, "the reader counts message {} as {}", next.0, sent.0);
-                    }
-                    Err(StreamError::Beyond { .. }) => break,
-                    Err(StreamError::Older { .. }) => return false,
-                }
-                *next = next.next();
-            }
-        }
-        Subscription::Snapshot { packets, sent } => {
-            let len = buffer.room().min(packets.len() - *sent);
-            buffer.send(&packets[*sent..*sent + len]);
-            *sent += len;
-        }
-        Subscription::Top { sent, next_instrument } => fill_top(now, protocol, sent, next_instrument, state, buffer),
-    }
-    true
-}
-
-/// Sends updates of the instruments in turn, beginning where the last send ended, so that busy instruments do not
-/// starve the others.
-fn fill_top(
-    now: TsNs,
-    protocol: &mut Session,
-    sent: &mut BTreeMap<u32, TopState>,
-    next_instrument: &mut u32,
-    state: &PublicFeed,
-    buffer: &mut SendBuffer<'_>,
-) {
-    let mut scratch = [0; TOP_BYTES_MAX];
-    let start = *next_instrument;
-    let (before, after): (Vec<_>, Vec<_>) = state.depth().books().partition(|book| book.instrument() < start);
-    for book in after.into_iter().chain(before) {
-        if buffer.room() < 2 * TOP_BYTES_MAX {
-            *next_instrument = book.instrument();
-            return;
-        }
-        let top = sent.entry(book.instrument()).or_default();
-        if let Some(len) = top.update(book, now, &mut scratch) {
-            protocol.send_sequenced(now, Framed::new(bbo(book, now)).as_bytes(), buffer);
-            protocol.send_sequenced(now, &scratch[..len], buffer);
-        }
+/// The instrument that an item of the feed changes.
+fn market_of(event: &Event) -> Option<MarketId> {
+    match event {
+        Event::Rested(event) => Some(event.market),
+        Event::Fill(event) => Some(event.market),
+        Event::Amended(event) => Some(event.market),
+        Event::Canceled(event) => Some(event.market),
+        Event::Reduced(event) => Some(event.market),
+        Event::MarketAdded(rules) | Event::MarketRulesChanged(rules) => Some(rules.id),
+        Event::MarketStatusChanged { market, .. } => Some(*market),
+        _ => None,
     }
 }
 

@@ -11,13 +11,20 @@
 //! them by resend. A session has one live connection.
 
 mod connections;
+mod housekeeping;
 mod inbound;
 mod login;
 mod send;
 
+use crate::gateway::accept_ration::AcceptRation;
 use crate::gateway::awaited_logins::AwaitedLogins;
+use crate::gateway::login_locks::LoginLocks;
+use crate::gateway::login_queue::{LoginQueue, Place};
 use crate::gateway::passwords::PasswordPort;
+use crate::gateway::refusal_log::RefusalLog;
 use crate::gateway::resend::{ResendBatch, ResendPort};
+use crate::gateway::returns::Returns;
+use crate::gateway::verified::{Verified, VerifiedKey};
 use crate::reactor::ports::{ConnId, Done, ListenerIdx, Sockets};
 use crate::replica::session_streams::SessionStreams;
 use crate::replica::translate::Translator;
@@ -38,15 +45,17 @@ use book::engine::Engine;
 use book::ids::{SessionId, UserName};
 use book::run::{Run, RunSpec};
 use book::units::{Seq, TsNs};
+use housekeeping::Round;
+use login::Logins;
 use rtrb::Producer;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Commands that one receive can bring at most: the smallest request with its packet header has this many bytes.
 const COMMANDS_PER_RECEIVE_MAX: usize = crate::reactor::uring::RECEIVE_BYTES / 24 + 1;
-/// Interval at which timeouts and grace windows are checked.
-const HOUSEKEEPING_NS: u64 = 50_000_000;
+/// Connections that one cycle closes because their clients have left. Closing one takes as long as several orders.
+const CLOSES_PER_CYCLE_MAX: usize = 32;
 /// How long a connection that is being closed may take to read its last bytes.
 const CLOSING_NS_MAX: u64 = 1_000_000_000;
 /// Control bytes (login answers, heartbeats, stage times) in one send. Beyond this stage times are skipped.
@@ -62,7 +71,10 @@ pub struct GatewayLimits {
     pub connections_per_address_max: u32,
     /// Connections of one address that have not sent a login; beyond, its oldest one is closed.
     pub logins_awaited_per_address_max: u32,
-    /// Failed logins of one address within the window. At the limit its connections are closed when they are accepted.
+    /// Logins that wait for the check of their password. At the limit a block of addresses that has its share of them
+    /// is accepted no further connection.
+    pub login_queue_max: u32,
+    /// Wrong passwords of one user at one block of addresses within the window. At the limit the user is locked there.
     pub login_failures_max: u32,
     pub login_failure_window_ns: u64,
     pub session: SessionLimits,
@@ -72,25 +84,15 @@ pub struct GatewayLimits {
     pub restart_window_ms: u32,
 }
 
-/// Connections and failed logins of one address.
-#[derive(Clone, Copy, Debug, Default)]
-struct AddressRecord {
-    connections: u32,
-    failures: u32,
-    /// Start of the window in which `failures` were counted.
-    failures_since_ns: u64,
-}
-
-/// Address records at once. At the limit those without connections are dropped.
-const ADDRESSES_MAX: usize = 1 << 16;
-
 pub struct GatewayWiring {
     pub ingress: Producer<Ingress>,
     pub outbox: OutboxOut,
     pub release_times: ReleaseTimesOut,
     pub stages: StageRecorder,
     pub control: ControlOut,
-    pub passwords: PasswordPort,
+    /// One for each checking thread.
+    pub passwords: Vec<PasswordPort>,
+    pub verified_key: VerifiedKey,
     pub resends: ResendPort,
     /// Answers of commands at or below it may be sent.
     pub released: Watermark<Seq>,
@@ -104,6 +106,12 @@ struct SessionRecord {
     conn: Option<ConnId>,
     /// Set while the session has no connection and its end is not reported to the engine.
     grace: Option<GraceWindow>,
+    /// What its password left behind when it was last verified.
+    verified: Option<Verified>,
+    /// Counts the passwords that the session has had.
+    password_number: u32,
+    /// The numbers of its logins that wait, are being checked, or are about to be let in.
+    logins: BTreeSet<u64>,
 }
 
 /// The time in which a new login keeps the orders of a session that has lost its connection.
@@ -111,6 +119,10 @@ struct SessionRecord {
 struct GraceWindow {
     cause: DownCause,
     ends: TsNs,
+    /// It began with the node. It does not end before every login that the session had sent by `ends` had its turn.
+    after_start: bool,
+    /// The number of the last of these logins; set at `ends`.
+    awaited: Option<u64>,
 }
 
 struct Connection {
@@ -123,6 +135,8 @@ struct Connection {
     /// Number and session name that the login requested; in use until the login is accepted.
     requested: SessionSeq,
     requested_name: SessionName,
+    /// Set while the login waits for its turn. No timeout counts meanwhile.
+    waits: Option<Place>,
     /// The stream's next number at login. Messages before it are resends and do not count as unread.
     next_at_login: SessionSeq,
     resend: ResendState,
@@ -131,6 +145,8 @@ struct Connection {
     stage_times: bool,
     /// When the last send began.
     sending_since: TsNs,
+    /// When the received bytes arrived.
+    received_at: TsNs,
     /// Length of the front of the received bytes that is decoded.
     decoded: usize,
     /// Received bytes wait for room in the ingress; the connection is in `Gateway::stalled`.
@@ -150,7 +166,7 @@ struct Closing {
 
 /// Where a connection's next message comes from.
 enum ResendState {
-    /// From memory. A message that is no longer there means that the client is too slow; it is disconnected.
+    /// From memory. A client that leaves too many messages unread is disconnected.
     Live,
     /// From the history, which is not requested yet.
     Needed,
@@ -166,8 +182,13 @@ pub struct Gateway {
     /// By session; the first element belongs to session 1.
     sessions: Vec<SessionRecord>,
     by_user: HashMap<UserName, SessionId>,
-    by_address: HashMap<IpAddr, AddressRecord>,
+    /// Connections of each address that has some.
+    by_address: HashMap<IpAddr, u32>,
+    accept_ration: AcceptRation,
     awaited_logins: AwaitedLogins,
+    logins: Logins,
+    returns: Returns,
+    refusal_log: RefusalLog,
     streams: SessionStreams,
     /// Its life names the streams.
     run: Run,
@@ -177,7 +198,9 @@ pub struct Gateway {
     orders: ListenerIdx,
     unsent: Vec<ConnId>,
     stalled: Vec<ConnId>,
-    housekeeping_at_ns: u64,
+    /// Their clients have left; closed in this order, so many a cycle.
+    lost: VecDeque<ConnId>,
+    round: Round,
     inbound_stopped: bool,
 }
 
@@ -214,17 +237,23 @@ impl Gateway {
     pub fn new(
         state: GatewayState,
         orders: ListenerIdx,
-        wiring: GatewayWiring,
+        mut wiring: GatewayWiring,
         limits: GatewayLimits,
         now: TsNs,
     ) -> Self {
         let episodes = Episodes::new("orders", "limits.connections_max", limits.connections_max as usize);
+        let locks = LoginLocks::new(limits.login_failures_max, limits.login_failure_window_ns);
+        let (ports, key) = (std::mem::take(&mut wiring.passwords), wiring.verified_key.clone());
         let mut gateway = Self {
             conns: Vec::new(),
             sessions: Vec::new(),
             by_user: HashMap::new(),
             by_address: HashMap::new(),
+            accept_ration: AcceptRation::default(),
             awaited_logins: AwaitedLogins::new(limits.logins_awaited_per_address_max, episodes),
+            logins: Logins::new(ports, key, LoginQueue::new(limits.login_queue_max), locks),
+            returns: Returns::new(now, state.absent.len()),
+            refusal_log: RefusalLog::default(),
             streams: state.streams,
             run: state.run,
             instruments: state.instruments,
@@ -233,14 +262,15 @@ impl Gateway {
             orders,
             unsent: Vec::with_capacity(1024),
             stalled: Vec::with_capacity(1024),
-            housekeeping_at_ns: 0,
+            lost: VecDeque::with_capacity(1024),
+            round: Round::default(),
             inbound_stopped: false,
         };
         for facts in state.sessions {
             gateway.set_facts(facts);
         }
         for session in state.absent {
-            gateway.start_grace(session, DownCause::Disconnect, now, limits.restart_window_ms);
+            gateway.start_grace_after_start(session, now, limits.restart_window_ms);
         }
         gateway
     }
@@ -255,19 +285,23 @@ impl Gateway {
                 Done::Accepted { conn, listener } if listener == self.orders => self.accepted(now, conn, reactor),
                 Done::Accepted { conn, .. } => reactor.close(conn),
                 Done::AcceptPaused { cause, .. } => self.make_room(now, cause, reactor),
-                Done::Received { conn, .. } => self.received(now, conn, reactor),
+                Done::Received { conn, .. } => {
+                    if let Some(conn) = self.conn_mut(conn) {
+                        conn.received_at = now;
+                    }
+                    self.received(now, conn, reactor);
+                }
                 Done::Sent { conn } => self.mark_unsent(conn),
-                Done::Lost { conn } => self.close(now, conn, DownCause::Disconnect, reactor),
+                Done::Lost { conn } => self.lost.push_back(conn),
             }
         }
+        reactor.hold_accepts(self.accept_ration.is_used(now));
         work += idx;
+        work += self.close_lost(now, reactor);
         work += self.retry_stalled(now, reactor);
-        work += self.poll_verdicts(now, reactor);
+        work += self.poll_logins(now, reactor);
         work += self.poll_resends(now, reactor);
-        if now.0 - self.housekeeping_at_ns >= HOUSEKEEPING_NS {
-            self.housekeeping_at_ns = now.0;
-            self.housekeeping(now, reactor);
-        }
+        work += self.housekeeping(now, reactor);
         work
     }
 
@@ -293,12 +327,13 @@ impl Gateway {
     fn set_facts(&mut self, facts: SessionFacts) {
         let idx = facts.session.0 as usize - 1;
         if let Some(session) = self.sessions.get_mut(idx) {
+            session.password_number += u32::from(session.facts.password_hash != facts.password_hash);
             session.facts = facts;
             return;
         }
         assert!(idx == self.sessions.len(), "session ids are dense");
         self.by_user.insert(facts.user, facts.session);
-        self.sessions.push(SessionRecord { facts, conn: None, grace: None });
+        self.sessions.push(SessionRecord::new(facts));
     }
 
     fn session(&self, id: SessionId) -> Option<&SessionRecord> {
@@ -319,6 +354,12 @@ impl Gateway {
             conn.unsent = true;
             self.unsent.push(id);
         }
+    }
+}
+
+impl SessionRecord {
+    fn new(facts: SessionFacts) -> Self {
+        Self { facts, conn: None, grace: None, verified: None, password_number: 0, logins: BTreeSet::new() }
     }
 }
 

@@ -1,22 +1,27 @@
-//! Verifies passwords on a thread of its own: one argon2 verification takes a million times as long as an order.
+//! Verifies passwords on threads of their own: one argon2 verification takes a million times as long as an order.
 //!
-//! Invariants: at most `ATTEMPTS_MAX` logins wait, and the gateway rejects further ones; a failed verdict is returned
-//! only after a delay, during which other logins are verified; an unknown user takes as long as a wrong password.
+//! ```text
+//!  gateway --attempts--> | checking thread 1 | --verdicts--> gateway        one ring each way and thread
+//!          --attempts--> | checking thread 2 | --verdicts-->
+//! ```
+//! Invariants: every attempt has one verdict, in the order of the attempts; an unknown user takes as long as a wrong
+//! password. Which login is checked next, and what a verdict leads to, is for the gateway (`login_queue`).
 
+use crate::config::{Idle, NodeConfig};
 use crate::faults::fault::PanicFault;
 use crate::host::threads::Life;
 use crate::reactor::ports::ConnId;
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
 use book::ids::SessionId;
 use rtrb::{Consumer, Producer, RingBuffer};
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-pub const ATTEMPTS_MAX: usize = 64;
-const DELAY_AFTER_FAILURE: Duration = Duration::from_millis(200);
+/// Attempts at one checking thread: the one that is being verified, and the next. More wait in the login queue, where
+/// each block of addresses has its turn.
+pub const ATTEMPTS_MAX: usize = 2;
+/// A machine with more cores has enough of them for its logins with so many.
+const CHECKERS_MAX: usize = 8;
 const IDLE: Duration = Duration::from_millis(1);
-/// Failed verdicts that wait for their delay at once. At the limit no password is verified until one of them is due.
-const DELAYED_MAX: usize = 256;
 
 /// A login to verify: against the password hash of the session, or of no user when there is no such session.
 #[derive(Debug)]
@@ -43,7 +48,7 @@ pub enum Finding {
     NotVerified,
 }
 
-/// The gateway's end.
+/// The gateway's end of one checking thread.
 pub struct PasswordPort {
     pub attempts: Producer<Attempt>,
     pub verdicts: Consumer<Verdict>,
@@ -55,22 +60,22 @@ pub struct PasswordChecker {
     verdicts: Producer<Verdict>,
     /// The login whose password is being verified, so that a panic leaves none without a verdict.
     in_progress: Option<ConnId>,
-    /// Failed verdicts and when they are due, oldest first.
-    delayed: VecDeque<(Instant, Verdict)>,
 }
 
 pub fn password_port() -> (PasswordPort, PasswordChecker) {
     let (attempts, attempts_out) = RingBuffer::new(ATTEMPTS_MAX);
     let (verdicts, verdicts_out) = RingBuffer::new(2 * ATTEMPTS_MAX);
-    (
-        PasswordPort { attempts, verdicts: verdicts_out },
-        PasswordChecker {
-            attempts: attempts_out,
-            verdicts,
-            in_progress: None,
-            delayed: VecDeque::with_capacity(DELAYED_MAX),
-        },
-    )
+    let checker = PasswordChecker { attempts: attempts_out, verdicts, in_progress: None };
+    (PasswordPort { attempts, verdicts: verdicts_out }, checker)
+}
+
+/// How many threads check passwords: one for each core that no pinned thread has, and one at least.
+pub fn checker_count(node: &NodeConfig) -> usize {
+    // Where the cores cannot be counted there is one at least.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // With a core to itself a pinned thread has kept the calling thread off it, so it is not counted here.
+    let pinned = if node.idle == Idle::Spin { 0 } else { node.pinned_cores().len() };
+    cores.saturating_sub(pinned).clamp(1, CHECKERS_MAX)
 }
 
 /// A hash that no password has. Verifying against it makes an unknown user take as long as a wrong password.
@@ -78,24 +83,17 @@ const UNKNOWN_USER_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 impl PasswordChecker {
-    /// Verifies the waiting logins and returns the verdicts that are due. The result is the number of logins verified.
+    /// Verifies the waiting logins. The result is their number.
     pub fn poll(&mut self) -> usize {
         let mut count = 0;
-        self.return_due();
-        while !self.verdicts.is_full() && self.delayed.len() < DELAYED_MAX {
+        while !self.verdicts.is_full() {
             let Ok(attempt) = self.attempts.pop() else { break };
             count += 1;
             let conn = attempt.conn;
             self.in_progress = Some(conn);
             let finding = verify(&attempt);
             self.in_progress = None;
-            match finding {
-                Finding::Wrong => {
-                    let due = Instant::now() + DELAY_AFTER_FAILURE;
-                    self.delayed.push_back((due, Verdict { conn, finding }));
-                }
-                _ => self.answer(Verdict { conn, finding }),
-            }
+            self.answer(Verdict { conn, finding });
         }
         count
     }
@@ -109,14 +107,6 @@ impl PasswordChecker {
         // The ring had room for it, and has not been filled since.
         if let Some(conn) = self.in_progress.take() {
             self.answer(Verdict { conn, finding: Finding::NotVerified });
-        }
-    }
-
-    fn return_due(&mut self) {
-        let now = Instant::now();
-        while self.delayed.front().is_some_and(|(due, _)| *due <= now) && !self.verdicts.is_full() {
-            let Some((_, verdict)) = self.delayed.pop_front() else { return };
-            self.answer(verdict);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::rings::stages::StageTotals;
 use crate::status::Status;
 use crate::status::listeners::{ListenerStatus, Listeners};
 use crate::status::logging;
+use crate::status::logins::LoginStatus;
 use crate::status::restarts::Restarts;
 use crate::status::version::{COMMIT, PROFILE, VERSION};
 use std::fmt::Write;
@@ -87,7 +88,10 @@ const METRICS: &[Metric] = &[
     gauge("pinion_connections", "Open connections to the orders port.", |s| s.connections.get()),
     gauge("pinion_sessions_open", "Sessions that are logged in.", |s| s.sessions_open.get()),
     gauge("pinion_market_readers", "Connected readers of market data.", |s| s.market_readers.get()),
-    counter("pinion_logins_refused_total", "Refused logins since the start.", |s| s.logins_refused.get()),
+    gauge("pinion_logins_waiting", "Logins that wait for the check of their password.", |s| s.logins.waiting.get()),
+    counter("pinion_login_locks_total", "Users locked at a block of addresses for wrong passwords.", |s| {
+        s.logins.locks.get()
+    }),
     counter("pinion_commands_total", "Commands applied since the start.", |s| s.commands.get()),
     counter("pinion_rejects_total", "Rejected orders and cancels since the start.", |s| s.rejects.get()),
     counter("pinion_fills_total", "Fills since the start.", |s| s.fills.get()),
@@ -99,6 +103,13 @@ const METRICS: &[Metric] = &[
     }),
     counter("pinion_feed_gaps_total", "Times that market data lagged so far that it lost events of the engine.", |s| {
         s.feed_gaps.get()
+    }),
+    counter("pinion_feed_snapshots_total", "Snapshots of market data that were encoded.", |s| s.feed_snapshots.get()),
+    counter("pinion_feed_top_looks_total", "Instruments looked at for readers of the best levels.", |s| {
+        s.feed_top_looks.get()
+    }),
+    counter("pinion_market_connections_refused_total", "Connections to the market port closed when accepted.", |s| {
+        s.listeners.market.refused.get()
     }),
     counter("pinion_market_readers_dropped_total", "Market-data readers disconnected because they were slow.", |s| {
         s.market_readers_dropped.get()
@@ -151,6 +162,7 @@ pub fn render(health: &Health, stages: Option<&StageTotals>) -> String {
     put_store(&mut text, &health.store_figures());
     put_loops(&mut text, &health.loops());
     put_listeners(&mut text, &status.listeners);
+    put_refused(&mut text, &status.logins);
     put_restarts(&mut text, &status.restarts);
     if let Some(stages) = stages {
         stages.read(|set| put_stages(&mut text, set));
@@ -254,6 +266,18 @@ fn put_listeners(text: &mut String, listeners: &Listeners) {
         for (listener, status) in listeners.all() {
             put(text, format_args!("{name}{{listener=\"{listener}\"}} {}\n", read(status)));
         }
+    }
+}
+
+fn put_refused(text: &mut String, logins: &LoginStatus) {
+    header(text, "pinion_logins_refused_total", "counter", "Logins that did not open their session, by reason.");
+    for (reason, count) in logins.all() {
+        put(text, format_args!("pinion_logins_refused_total{{reason=\"{reason}\"}} {count}\n"));
+    }
+    let help = "Connections to the orders port that were closed when they were accepted, by reason.";
+    header(text, "pinion_connections_refused_total", "counter", help);
+    for (reason, count) in logins.connections() {
+        put(text, format_args!("pinion_connections_refused_total{{reason=\"{reason}\"}} {count}\n"));
     }
 }
 

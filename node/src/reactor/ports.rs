@@ -78,6 +78,10 @@ pub enum Wait {
 
 /// Sockets. No call here waits: a later poll brings completions, which `done` returns.
 pub trait Sockets {
+    /// Accepts no further connection while `hold` is true, but for one per listener that was begun already. Connections
+    /// wait in the kernel meanwhile.
+    fn hold_accepts(&mut self, hold: bool);
+
     /// The completions of the last poll, by position.
     fn done(&self, idx: usize) -> Option<Done>;
 

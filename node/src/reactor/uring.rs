@@ -6,7 +6,7 @@
 //! `unsafe`: the kernel reads and writes memory while an operation is in flight, so every submission has the same
 //! obligation: until its completion is seen, the memory must not move, be freed or be written by us. Ownership meets
 //! it: receive and send buffers are boxes in a connection's slot, which is emptied only when no operation of it is in
-//! flight; journal buffers are boxes in `Head`, which does not touch a frame's bytes from `next_write` until the frame
+//! flight, and a send buffer is taken from it only when its send is completed; journal buffers are boxes in `Head`, which does not touch a frame's bytes from `next_write` until the frame
 //! is durable and released; and the ring is dropped, which closes it, before either.
 #![allow(unsafe_code)]
 
@@ -53,8 +53,10 @@ impl Idling {
 
 /// Capacity of a connection's receive buffer.
 pub const RECEIVE_BYTES: usize = 16 * 1024;
-/// Capacity of a connection's send buffer.
+/// Capacity of a send buffer. A connection has one while it sends.
 pub const SEND_BYTES: usize = 64 * 1024;
+/// Send buffers that are kept for the next sends; beyond, they are freed.
+const SPARE_BUFFERS_MAX: usize = 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReactorError {
@@ -83,6 +85,7 @@ struct Conn {
     generation: u32,
     receive: Box<[u8]>,
     received: usize,
+    /// Empty while nothing is sent or about to be.
     send: Box<[u8]>,
     send_len: usize,
     send_at: usize,
@@ -97,6 +100,8 @@ struct Accepting {
     listeners: Vec<Listening>,
     /// Accepts in flight; each has one of the free slots to itself.
     in_flight: usize,
+    /// The loop wants no further connection at present.
+    held: bool,
     timer_in_flight: bool,
 }
 
@@ -112,6 +117,8 @@ pub struct Reactor {
     journal: Option<Journal>,
     conns: Vec<Conn>,
     free: Vec<u16>,
+    /// Send buffers that no connection has.
+    spare: Vec<Box<[u8]>>,
     accepting: Accepting,
     done: Vec<Done>,
     poisoned: Option<Poisoned>,
@@ -177,6 +184,7 @@ impl Reactor {
             journal: None,
             conns,
             free: (0..connections_max).rev().collect(),
+            spare: Vec::with_capacity(SPARE_BUFFERS_MAX),
             accepting: Accepting::default(),
             done: Vec::with_capacity(COMPLETION_ENTRIES as usize),
             poisoned: None,
@@ -352,6 +360,7 @@ impl Reactor {
                 if conn.send_at < conn.send_len {
                     self.send_rest(id);
                 } else {
+                    self.spare_buffer(id);
                     self.done.push(Done::Sent { conn: id });
                 }
             }
@@ -364,9 +373,20 @@ impl Reactor {
         let Some(conn) = self.conn_mut(id) else { return };
         if !conn.receiving && !conn.sending {
             conn.stream = None;
+            // An idle slot keeps its receive buffer for the next connection, and no other memory.
+            let buffer = std::mem::take(&mut conn.send);
             conn.generation = conn.generation.wrapping_add(1);
+            keep_spare(&mut self.spare, buffer);
             self.free.push(id.slot);
             self.resume_accepting();
+        }
+    }
+
+    /// Takes the send buffer of a connection that does not send.
+    fn spare_buffer(&mut self, id: ConnId) {
+        if let Some(buffer) = self.conn_mut(id).filter(|conn| !conn.sending).map(|conn| std::mem::take(&mut conn.send))
+        {
+            keep_spare(&mut self.spare, buffer);
         }
     }
 
@@ -397,11 +417,10 @@ impl Conn {
         }
     }
 
-    /// Buffers are allocated at a slot's first use and kept, so memory grows with the number of clients.
+    /// The receive buffer is allocated at a slot's first use and kept, so memory grows with the number of clients.
     fn open(&mut self, stream: TcpStream) {
         if self.receive.is_empty() {
             self.receive = vec![0; RECEIVE_BYTES].into_boxed_slice();
-            self.send = vec![0; SEND_BYTES].into_boxed_slice();
         }
         self.stream = Some(stream);
         self.received = 0;
@@ -415,6 +434,14 @@ impl Conn {
 }
 
 impl Sockets for Reactor {
+    #[inline]
+    fn hold_accepts(&mut self, hold: bool) {
+        if self.accepting.held != hold {
+            self.accepting.held = hold;
+            self.resume_accepting();
+        }
+    }
+
     #[inline]
     fn done(&self, idx: usize) -> Option<Done> {
         self.done.get(idx).copied()
@@ -439,7 +466,11 @@ impl Sockets for Reactor {
 
     #[inline]
     fn send_buffer(&mut self, id: ConnId) -> Option<&mut [u8]> {
+        let spare = self.conn(id).is_some_and(|conn| conn.send.is_empty()).then(|| self.spare.pop());
         let conn = self.conn_mut(id)?;
+        if let Some(spare) = spare {
+            conn.send = spare.unwrap_or_else(|| vec![0; SEND_BYTES].into_boxed_slice());
+        }
         (!conn.sending && !conn.closing).then_some(&mut conn.send[..])
     }
 
@@ -448,7 +479,7 @@ impl Sockets for Reactor {
         let Some(conn) = self.conn_mut(id) else { return };
         assert!(!conn.sending && bytes <= conn.send.len(), "one send at a time, within the buffer");
         if bytes == 0 || conn.closing {
-            return;
+            return self.spare_buffer(id);
         }
         conn.send_len = bytes;
         conn.send_at = 0;
@@ -484,6 +515,14 @@ impl Sockets for Reactor {
             }
         }
         self.release_if_idle(id);
+    }
+}
+
+/// Keeps a send buffer for the next send, or frees it where enough are kept.
+#[inline]
+fn keep_spare(spare: &mut Vec<Box<[u8]>>, buffer: Box<[u8]>) {
+    if !buffer.is_empty() && spare.len() < SPARE_BUFFERS_MAX {
+        spare.push(buffer);
     }
 }
 

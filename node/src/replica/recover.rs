@@ -14,17 +14,18 @@
 use crate::replica::crash_guard::Applying;
 use crate::replica::mass_cancels::Continuations;
 use crate::replica::public_feed::PublicFeed;
-use crate::replica::session_streams::SessionStreams;
+use crate::replica::session_streams::{SessionStreams, StreamLimits};
 use crate::replica::snapshots::{self, PassedOver};
 use crate::replica::translate::{Outlet, Translator};
 use crate::replica::{RecordError, Replica, apply_record};
 use crate::rings::feed_items::FeedItem;
 use crate::status::exit;
 use crate::status::recovery::{Recovery, Stage};
+use book::codec;
 use book::engine::Engine;
 use book::event::{Event, Sink};
 use book::ids::SessionId;
-use book::units::{Seq, Stamp};
+use book::units::{Seq, Stamp, TsNs};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 use wal::directory::Directory;
@@ -129,13 +130,14 @@ pub fn begin(
 #[derive(Default)]
 pub struct Batch {
     pub events: Vec<Event>,
-    pub ends: Vec<(Stamp, usize)>,
+    /// Of each command: its stamp, when its request reached the node, and the end of its events.
+    pub ends: Vec<(Stamp, TsNs, usize)>,
 }
 
 impl Batch {
     #[inline]
-    pub fn end_command(&mut self, stamp: Stamp) {
-        self.ends.push((stamp, self.events.len()));
+    pub fn end_command(&mut self, stamp: Stamp, received: TsNs) {
+        self.ends.push((stamp, received, self.events.len()));
     }
 
     pub fn clear(&mut self) {
@@ -170,7 +172,7 @@ impl Replay<'_> {
         let before = self.batch.events.len();
         let stamp = apply_record(&mut self.engine, self.quarantine, seq, bytes, &mut self.batch)?;
         self.continuations.follow(bytes, &self.batch.events[before..]);
-        self.batch.end_command(stamp);
+        self.batch.end_command(stamp, codec::received(bytes, stamp.ts));
         if BATCH_EVENTS <= self.batch.events.len() {
             self.hand_over();
         }
@@ -225,10 +227,10 @@ struct Outputs {
 }
 
 impl Outputs {
-    fn after(beginning: &Replica, resend_max: usize) -> Self {
+    fn after(beginning: &Replica, limits: StreamLimits) -> Self {
         Self {
             translator: beginning.translator.clone(),
-            streams: SessionStreams::resume(&beginning.positions, resend_max),
+            streams: SessionStreams::resume(&beginning.positions, limits),
             feed: PublicFeed::resume(&beginning.engine, &beginning.positions),
         }
     }
@@ -238,9 +240,9 @@ impl Outputs {
         let Self { translator, streams, feed } = &mut self;
         for mut batch in full {
             let mut start = 0;
-            for &(stamp, end) in &batch.ends {
+            for &(stamp, received, end) in &batch.ends {
                 let _applying = Applying::of(stamp.seq.0);
-                translator.translate(stamp, &batch.events[start..end], &mut Rebuild { streams, feed });
+                translator.translate(stamp, received, &batch.events[start..end], &mut Rebuild { streams, feed });
                 start = end;
             }
             batch.clear();
@@ -277,7 +279,7 @@ pub fn restore(
     directory: &Directory,
     quarantine: &Quarantine,
     mut engine: impl FnMut() -> Engine,
-    resend_max: usize,
+    limits: impl Into<StreamLimits>,
     recovery: &Recovery,
 ) -> Result<(Restored, Store), RestoreError> {
     recovery.enter(Stage::Verifying);
@@ -287,7 +289,7 @@ pub fn restore(
     let Beginning { replica, tail, snapshot, .. } = begin(directory, inspection.base()?, any, &mut engine)?;
     recovery.seq_snapshot.set(snapshot.as_ref().map_or(0, |header| header.tail.seq.0));
     recovery.enter(Stage::Replaying);
-    let replaying = Replaying { quarantine, resend_max, recovery };
+    let replaying = Replaying { quarantine, limits: limits.into(), recovery };
     let (engine, outputs, seen, continuations) = replay(&inspection, replica, tail, replaying)?;
     recovery.enter(Stage::Starting);
     assert!(engine.stamp().seq.0 == seen.tail.seq.0, "every record was applied");
@@ -311,7 +313,7 @@ pub fn restore(
 #[derive(Clone, Copy)]
 struct Replaying<'a> {
     quarantine: &'a Quarantine,
-    resend_max: usize,
+    limits: StreamLimits,
     recovery: &'a Recovery,
 }
 
@@ -322,10 +324,10 @@ fn replay(
     tail: Tail,
     replaying: Replaying<'_>,
 ) -> Result<(Engine, Outputs, Recovered, Continuations), RestoreError> {
-    let Replaying { quarantine, resend_max, recovery } = replaying;
+    let Replaying { quarantine, limits, recovery } = replaying;
     let (full_in, full_out) = sync_channel(BATCHES);
     let (empty_in, empty_out) = channel();
-    let outputs = Outputs::after(&beginning, resend_max);
+    let outputs = Outputs::after(&beginning, limits);
     std::thread::scope(|scope| {
         let outputs = scope.spawn(move || outputs.rebuild(&full_out, &empty_in));
         let mut replay = Replay {

@@ -10,7 +10,7 @@ use book::engine::Engine;
 use book::event::Event;
 use book::ids::{AccountId, SessionId};
 use book::session::DROP_COPIES_PER_ACCOUNT_MAX;
-use book::units::Stamp;
+use book::units::{Stamp, TsNs};
 
 /// What the events of a command were, for counters and for continuing the command.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,8 +58,9 @@ impl Translator {
         &self.instruments
     }
 
-    /// Translates the events of one command. The only time used is the command's own, so a replay gives the same bytes.
-    pub fn translate(&mut self, stamp: Stamp, events: &[Event], outlet: &mut impl Outlet) -> Summary {
+    /// Translates the events of one command, whose request reached the node at `received`. Both times are in the log,
+    /// and no other is used, so a replay gives the same bytes.
+    pub fn translate(&mut self, stamp: Stamp, received: TsNs, events: &[Event], outlet: &mut impl Outlet) -> Summary {
         let Self { instruments, copies, skipped } = self;
         let mut summary = Summary::default();
         let public_last = events.iter().rposition(FeedItem::is_public);
@@ -67,7 +68,7 @@ impl Translator {
         for (idx, event) in events.iter().enumerate() {
             instruments.apply(event);
             let Some(exec_id) = exec_ids.next(event) else { continue };
-            let context = EncodeContext { stamp, exec_id, gateway_in: stamp.ts };
+            let context = EncodeContext { stamp, exec_id, gateway_in: received };
             answers(event, instruments, &context, &mut |session, bytes| {
                 outlet.answer(session, bytes);
                 copies.of(session).for_each(|copy| outlet.answer(copy, bytes));

@@ -9,7 +9,7 @@ pub const INGRESS_COMMANDS: usize = 1 << 14;
 /// A command on its way to the engine.
 #[derive(Debug)]
 pub struct Ingress {
-    /// The time of the gateway's cycle in which its bytes were decoded.
+    /// The time of the gateway's cycle in which its bytes arrived.
     pub received: TsNs,
     pub command: Command,
 }

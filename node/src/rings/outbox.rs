@@ -30,7 +30,7 @@ const _: () = assert!(2 * MESSAGES_PER_COMMAND_MAX <= OUTBOX_MESSAGES);
 #[derive(Clone, Copy, Debug)]
 pub struct Message {
     pub seq: Seq,
-    /// The time of the gateway's cycle in which the command's bytes were decoded.
+    /// The time of the gateway's cycle in which the command's bytes arrived.
     pub received: TsNs,
     /// The command's own time, as it is in the log.
     pub sequenced: TsNs,

@@ -14,8 +14,7 @@ const SIGNIFICANT_DIGITS: u8 = 2;
 /// The times of one command at each stage, up to its first answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moments {
-    /// The gateway decoded the command from its connection's bytes. Bytes that wait because the ingress is full do not
-    /// count as received yet.
+    /// The command's bytes reached the gateway, whether or not it had room for the command then.
     pub received: TsNs,
     /// The engine loop gave it its sequence: the command's own time in the log.
     pub sequenced: TsNs,

@@ -17,6 +17,9 @@ pub struct ListenerStatus {
     pub limited: Gauge,
     /// Connections that were closed to make room, since the start.
     pub displaced: Gauge,
+    /// Connections to the market port that were closed when they were accepted, because their block of addresses has
+    /// as many as it may have. The orders port has reasons of its own: `logins`.
+    pub refused: Gauge,
 }
 
 /// All listeners of a node.

@@ -59,7 +59,7 @@ pub(super) struct Followers {
     store_writer: JoinHandle<()>,
     store_merger: JoinHandle<()>,
     shadow: JoinHandle<()>,
-    passwords: JoinHandle<()>,
+    passwords: Vec<JoinHandle<()>>,
     resend: JoinHandle<()>,
     clock: JoinHandle<()>,
     common: Common,
@@ -71,7 +71,8 @@ pub(super) struct Loops {
     pub shadow: ShadowWiring,
     pub capacity: Capacity,
     pub shadow_key: HashKey,
-    pub passwords: PasswordChecker,
+    /// One for each thread.
+    pub passwords: Vec<PasswordChecker>,
     pub resend: ResendReader,
     pub market: MarketWiring,
     pub feed: PublicFeed,
@@ -89,7 +90,7 @@ impl Common {
 
 impl Followers {
     pub(super) fn spawn(loops: Loops, common: Common) -> Result<Self, StartError> {
-        let Loops { store_writer, shadow, capacity, shadow_key, mut passwords, mut resend, .. } = loops;
+        let Loops { store_writer, shadow, capacity, shadow_key, passwords, mut resend, .. } = loops;
         let watch = ClockWatch::new(common.clock.clone(), Arc::clone(&common.status), loops.clock_error_max);
         let market = MarketData::new(
             loops.market.items,
@@ -113,7 +114,7 @@ impl Followers {
                 store_writer: spawn_store_writer(store_writer, Arc::clone(&shadow.directory), &common)?,
                 store_merger: spawn_store_merger(Arc::clone(&shadow.store), Arc::clone(&shadow.directory), &common)?,
                 shadow: spawn_shadow(ShadowThread::new(shadow, capacity, shadow_key), &common)?,
-                passwords: common.spawn(Worker::Passwords, move |life| passwords.run(life))?,
+                passwords: spawn_passwords(passwords, &common)?,
                 resend: common.spawn(Worker::Resend, move |life| resend.run(life))?,
                 feed: spawn_feed(feed, &common)?,
                 clock: spawn_clock(watch, &common)?,
@@ -135,7 +136,8 @@ impl Followers {
         self.common.store_writer_done.store(true, Ordering::Release);
         // It sleeps between two looks.
         self.clock.thread().unpark();
-        for thread in [self.store_merger, self.shadow, self.passwords, self.resend, self.clock] {
+        let others = [self.store_merger, self.shadow, self.resend, self.clock];
+        for thread in others.into_iter().chain(self.passwords) {
             sound &= thread.join().is_ok();
         }
         sound
@@ -181,6 +183,11 @@ fn spawn_feed(mut feed: FeedThread, common: &Common) -> std::io::Result<JoinHand
 fn spawn_clock(mut watch: ClockWatch, common: &Common) -> std::io::Result<JoinHandle<()>> {
     let lifecycle = Arc::clone(&common.lifecycle);
     common.spawn(Worker::Clock, move |_| watch.run(&lifecycle))
+}
+
+fn spawn_passwords(checkers: Vec<PasswordChecker>, common: &Common) -> std::io::Result<Vec<JoinHandle<()>>> {
+    let spawn = |mut checker: PasswordChecker| common.spawn(Worker::Passwords, move |life| checker.run(life));
+    checkers.into_iter().map(spawn).collect()
 }
 
 /// The shadow's wiring, from the configuration.

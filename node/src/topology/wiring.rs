@@ -12,6 +12,7 @@ use crate::faults::mutation::{Mutation, Planted};
 use crate::gateway::order_entry::GatewayWiring;
 use crate::gateway::passwords::PasswordPort;
 use crate::gateway::resend::ResendPort;
+use crate::gateway::verified::VerifiedKey;
 use crate::rings::admin_port::{AdminPort, admin_port};
 use crate::rings::control::{CONTROLS, control};
 use crate::rings::feed_items::{FEED_ITEMS, FeedOut, feed_items};
@@ -43,7 +44,8 @@ impl Default for RingSizes {
 
 /// The gateway's channels to the threads that check passwords and read the history.
 pub struct GatewayHelpers {
-    pub passwords: PasswordPort,
+    pub passwords: Vec<PasswordPort>,
+    pub verified_key: VerifiedKey,
     pub resends: ResendPort,
 }
 
@@ -101,6 +103,7 @@ pub fn make_rings(
         stages: stage_recorder,
         control: control_out,
         passwords: helpers.passwords,
+        verified_key: helpers.verified_key,
         resends: helpers.resends,
         released: released(Mutation::WatermarkIgnored),
         status: Arc::clone(status),

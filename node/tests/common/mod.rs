@@ -3,6 +3,7 @@
 
 pub(crate) mod abused;
 pub(crate) mod disk;
+pub(crate) mod fake_sockets;
 pub(crate) mod files;
 pub(crate) mod http;
 pub(crate) mod load;

@@ -18,6 +18,7 @@ use node::gateway::market_data::{MarketData, MarketLimits};
 use node::gateway::order_entry::{Gateway, GatewayLimits, GatewayState};
 use node::gateway::passwords::{Attempt, PasswordPort, Verdict};
 use node::gateway::resend::{ResendBatch, ResendPort, ResendRequest, read_history};
+use node::gateway::verified::VerifiedKey;
 use node::reactor::ports::ListenerIdx;
 use node::replica::questions::{ShadowPort, shadow_port};
 use node::replica::recover::{Restored, restore};
@@ -58,6 +59,7 @@ const GATEWAY_LIMITS: GatewayLimits = GatewayLimits {
     connections_max: 1_000,
     connections_per_address_max: 1_000,
     logins_awaited_per_address_max: 1_000,
+    login_queue_max: 1_000,
     login_failures_max: 1_000,
     login_failure_window_ns: 1_000_000_000,
     session: SESSION_LIMITS,
@@ -65,8 +67,12 @@ const GATEWAY_LIMITS: GatewayLimits = GatewayLimits {
     restart_window_ms: 50,
 };
 
-const MARKET_LIMITS: MarketLimits =
-    MarketLimits { connections_max: 1_000, logins_awaited_per_address_max: 1_000, session: SESSION_LIMITS };
+const MARKET_LIMITS: MarketLimits = MarketLimits {
+    connections_max: 1_000,
+    logins_awaited_per_address_max: 1_000,
+    connections_per_block_max: 1_000,
+    session: SESSION_LIMITS,
+};
 
 pub(crate) fn mark_path() -> PathBuf {
     Path::new(DATA_DIR).join("MARK")
@@ -174,7 +180,8 @@ pub(crate) fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange
     let (resends_in, resends) = RingBuffer::new(16);
     let (batches, batches_out) = RingBuffer::new(16);
     let helpers = GatewayHelpers {
-        passwords: PasswordPort { attempts: attempts_in, verdicts: verdicts_out },
+        passwords: vec![PasswordPort { attempts: attempts_in, verdicts: verdicts_out }],
+        verified_key: VerifiedKey::new([7; 32]),
         resends: ResendPort { requests: resends_in, batches: batches_out },
     };
     let rings = make_rings(options.rings, writers.engine, helpers, &lifecycle, &status);

@@ -77,6 +77,7 @@ const MUTANTS: &[Mutant] = &[
     mutant("IntakeIgnored", 60, &[TwinDiffers]),
     mutant("IntakeForgottenInSnapshot", 200, &[StartRefused]),
     mutant("ActedForgotten", 20, &[ActorMissing]),
+    mutant("GatewayInUnlogged", 20, &[StreamDiffers]),
 ];
 
 const FEES: &str = "book: fees, a_fee_that_takes_a_lot_or_is_not_held_is_noticed";
@@ -86,6 +87,8 @@ const LINKS: &str = "wal: links, links_that_are_not_checked_are_noticed";
 const NAMES: &str = "wal: durable_names, syncs_that_are_skipped_are_noticed";
 const CHECKSUMS: &str = "wal: snapshot, checksums_that_are_not_compared_are_noticed";
 const STATES: &str = "node: replica::tests::states_that_are_not_compared_are_noticed";
+const MARKET_PORT: &str = "node: market_flood, floods_that_are_not_bounded_are_noticed";
+const ORDERS_PORT: &str = "node: orders_port, logins_and_heartbeats_that_are_not_right_are_noticed";
 const SYNCS: &str = "node: reactor::uring::tests::frames_that_are_not_synced_right_are_noticed";
 
 /// Planted faults of what the simulator does not have, real sockets and real files among it, and the test that plants
@@ -134,6 +137,19 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("ClockNotSteered", "node: host::clock_watch::tests::a_clock_that_is_not_steered_is_noticed"),
     ("WallUnchecked", "node: host::clock_start::tests::a_clock_that_is_not_checked_is_noticed"),
     ("IntakeFlaps", "node: ops::disk_watch::tests::an_intake_that_flaps_is_noticed"),
+    ("OldPasswordVerified", "node: gateway::verified::tests::a_digest_that_outlives_its_password_is_noticed"),
+    ("LoginTurnKept", "node: gateway::login_queue::tests::a_block_that_keeps_its_turn_is_noticed"),
+    ("LockOfBlock", "node: gateway::login_locks::tests::a_lock_of_all_users_of_a_block_is_noticed"),
+    ("BusyIsWrong", ORDERS_PORT),
+    ("GraceEndsBeforeTurn", ORDERS_PORT),
+    ("StreamsWithoutBound", "node: replica::session_streams::tests::streams_without_a_bound_are_noticed"),
+    ("AcceptsUnrationed", ORDERS_PORT),
+    ("HeartbeatsInOneCycle", ORDERS_PORT),
+    ("SnapshotsUnpaced", MARKET_PORT),
+    ("SnapshotCutInPacket", MARKET_PORT),
+    ("ReplaysUnpaced", MARKET_PORT),
+    ("ItemsDiscarded", "node: market_port, a_feed_that_discards_what_follows_is_noticed"),
+    ("TopLooksAtAll", MARKET_PORT),
     ("LogWaits", "node: status::logging::queue::tests::a_thread_that_waits_for_room_is_noticed"),
     ("BatchStoredTwice", "node: store_writer::tests::a_batch_that_would_be_stored_twice_is_noticed"),
     ("ItemsPublishedTwice", "node: market_port, a_feed_that_publishes_items_twice_is_noticed"),

@@ -13,7 +13,7 @@ use book::event::Event;
 use book::ids::SessionId;
 use book::rules::Rules;
 use book::state_hash::StateHash;
-use book::units::{Seq, Stamp};
+use book::units::{Seq, Stamp, TsNs};
 use node::replica::public_feed::PublicFeed;
 use node::replica::translate::{Outlet, Translator};
 use node::rings::feed_items::FeedItem;
@@ -102,10 +102,12 @@ impl Oracle {
                     format!("sequence {} was never written", self.seq() + 1),
                 ));
             };
-            let record = codec::decode(record).map_err(|error| {
+            let bytes = record.clone();
+            let record = codec::decode(&bytes).map_err(|error| {
                 Violation::new(Invariant::NeverWritten, format!("sequence {}: {error}", self.seq() + 1))
             })?;
-            self.apply(Stamp { seq: Seq(self.seq() + 1), ts: record.ts }, &record.command)?;
+            let stamp = Stamp { seq: Seq(self.seq() + 1), ts: record.ts };
+            self.apply(stamp, codec::received(&bytes, stamp.ts), &record.command)?;
         }
         Ok(())
     }
@@ -129,13 +131,13 @@ impl Oracle {
         Ok(engine.state_hash())
     }
 
-    fn apply(&mut self, stamp: Stamp, command: &Command) -> Checked {
+    fn apply(&mut self, stamp: Stamp, received: TsNs, command: &Command) -> Checked {
         self.events.clear();
         self.engine.apply(stamp, command, &mut self.events);
         let actor_missing = matches!(command, Command::Admin(_)) && Rules::Two <= self.engine.rules();
         ensure(!actor_missing, Invariant::ActorMissing, || format!("sequence {}: {command:?}", stamp.seq.0))?;
         let Self { events, translator, messages, feed, .. } = self;
-        translator.translate(stamp, events, &mut Collector { messages, feed });
+        translator.translate(stamp, received, events, &mut Collector { messages, feed });
         if let Command::Admin(_) | Command::Acted(_) = command {
             let shown = events.iter().filter(|event| !matches!(event, Event::Transfer(_))).copied().collect();
             self.admin_events.insert(stamp.seq.0, shown);

@@ -191,6 +191,9 @@ impl Net {
 }
 
 impl Sockets for Net {
+    /// Simulated clients are few: none waits here.
+    fn hold_accepts(&mut self, _hold: bool) {}
+
     fn done(&self, idx: usize) -> Option<Done> {
         self.done.get(idx).copied()
     }

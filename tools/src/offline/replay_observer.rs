@@ -34,8 +34,8 @@ impl Sink for TrackStreams {
 
 impl ReplayObserver for TrackStreams {
     #[inline]
-    fn applied(&mut self, replica: &mut Replica, stamp: Stamp, _bytes: &[u8]) -> Result<()> {
-        replica.translate(stamp, &self.0, &mut ());
+    fn applied(&mut self, replica: &mut Replica, stamp: Stamp, bytes: &[u8]) -> Result<()> {
+        replica.translate(stamp, bytes, &self.0, &mut ());
         self.0.clear();
         Ok(())
     }

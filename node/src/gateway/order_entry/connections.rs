@@ -5,10 +5,12 @@
 //! connection is in a grace window or its end is with the engine.
 
 use super::inbound::{Outcome, RequestDecoder};
-use super::{ADDRESSES_MAX, COMMANDS_PER_RECEIVE_MAX, Closing, Connection, Gateway, GraceWindow, ResendState};
+use super::{CLOSES_PER_CYCLE_MAX, COMMANDS_PER_RECEIVE_MAX, Closing, Connection, Gateway, ResendState};
 use crate::faults::mutation::{Mutation, Planted};
+use crate::gateway::address_block::AddressBlock;
 use crate::gateway::send_buffer::ControlOutput;
 use crate::reactor::ports::{ConnId, PauseCause, Sockets};
+use crate::status::logins::ConnectionRefusal;
 use api::binary::login::SessionName;
 use api::binary::session::{CloseReason, Session};
 use api::binary::stream::SessionSeq;
@@ -19,12 +21,13 @@ use std::net::IpAddr;
 
 impl Gateway {
     pub(super) fn accepted(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) {
-        let address = reactor.peer(id).map(|peer| peer.ip()).filter(|_| !self.inbound_stopped);
-        let Some(address) = address.filter(|address| self.admit_address(now, *address, reactor)) else {
-            self.wiring.status.logins_refused.add(1);
-            reactor.close(id);
-            return;
-        };
+        self.accept_ration.take(now);
+        // Without an address the connection has ended already.
+        let Some(address) = reactor.peer(id).map(|peer| peer.ip()) else { return reactor.close(id) };
+        if let Err(why) = self.admit_address(now, address, reactor) {
+            self.note_refused(now, address, why);
+            return reactor.close(id);
+        }
         if id.slot() >= self.conns.len() {
             self.conns.resize_with(id.slot() + 1, || None);
         }
@@ -38,11 +41,13 @@ impl Gateway {
             next: SessionSeq::HEAD,
             requested: SessionSeq::HEAD,
             requested_name: SessionName::BLANK,
+            waits: None,
             next_at_login: SessionSeq::HEAD,
             resend: ResendState::Live,
             control: Vec::new(),
             stage_times: false,
             sending_since: now,
+            received_at: now,
             decoded: 0,
             stalled: false,
             unsent: false,
@@ -67,41 +72,52 @@ impl Gateway {
         self.close(now, id, DownCause::Disconnect, reactor);
     }
 
+    #[cold]
+    fn note_refused(&mut self, now: TsNs, address: IpAddr, why: ConnectionRefusal) {
+        self.wiring.status.logins.note_connection(why);
+        if let Some(unlogged) = self.refusal_log.admit(now) {
+            tracing::info!(%address, reason = why.name(), unlogged, "connection closed when it was accepted");
+        }
+    }
+
     /// Counts a new connection of the address, unless a limit forbids it.
-    fn admit_address(&mut self, now: TsNs, address: IpAddr, reactor: &mut impl Sockets) -> bool {
-        if self.by_address.len() >= ADDRESSES_MAX {
-            self.by_address.retain(|_, record| record.connections > 0);
+    fn admit_address(
+        &mut self,
+        now: TsNs,
+        address: IpAddr,
+        reactor: &mut impl Sockets,
+    ) -> Result<(), ConnectionRefusal> {
+        if self.inbound_stopped {
+            return Err(ConnectionRefusal::Stopping);
         }
-        let limits = self.limits;
-        let record = self.by_address.entry(address).or_default();
-        let in_window = now.0 - record.failures_since_ns < limits.login_failure_window_ns;
-        let failed_too_often = in_window && limits.login_failures_max <= record.failures;
-        let is_full = limits.connections_per_address_max <= record.connections;
-        record.connections += 1;
-        let oldest = if is_full { self.awaited_logins.oldest_of(address) } else { None };
-        if failed_too_often || is_full && oldest.is_none() {
-            self.leave_address(address);
-            return false;
+        if !self.logins.queue.has_place(AddressBlock::of(address)) {
+            return Err(ConnectionRefusal::LoginQueue);
         }
-        if let Some(oldest) = oldest {
+        let connections = self.by_address.get(&address).copied().unwrap_or(0);
+        if self.limits.connections_per_address_max <= connections {
+            let oldest = self.awaited_logins.oldest_of(address).ok_or(ConnectionRefusal::Address)?;
             self.displace(now, oldest, reactor);
         }
-        true
+        *self.by_address.entry(address).or_default() += 1;
+        Ok(())
     }
 
     fn leave_address(&mut self, address: IpAddr) {
-        if let Some(record) = self.by_address.get_mut(&address) {
-            record.connections -= 1;
+        let Some(connections) = self.by_address.get_mut(&address) else { return };
+        *connections -= 1;
+        if *connections == 0 {
+            self.by_address.remove(&address);
         }
     }
 
-    pub(super) fn count_login_failure(&mut self, now: TsNs, address: IpAddr) {
-        let window_ns = self.limits.login_failure_window_ns;
-        let Some(record) = self.by_address.get_mut(&address) else { return };
-        if window_ns <= now.0 - record.failures_since_ns {
-            (record.failures, record.failures_since_ns) = (0, now.0);
+    /// Closes connections whose clients have left, so many a cycle.
+    pub(super) fn close_lost(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
+        let count = self.lost.len().min(CLOSES_PER_CYCLE_MAX);
+        for _ in 0..count {
+            let Some(id) = self.lost.pop_front() else { break };
+            self.close(now, id, DownCause::Disconnect, reactor);
         }
-        record.failures += 1;
+        count
     }
 
     /// Decodes received bytes as far as the ingress has room, and receives more when all are decoded.
@@ -126,9 +142,10 @@ impl Gateway {
 
     fn decode_received(&mut self, now: TsNs, conn: &mut Connection, reactor: &impl Sockets) -> Outcome {
         let sender = conn.session.and_then(|id| self.session(id)).map(|session| session.facts.sender());
+        let received = conn.received_at;
         let Connection { protocol, control, stage_times, .. } = conn;
         let mut decoder = RequestDecoder {
-            now,
+            received,
             sender,
             instruments: &self.instruments,
             ingress: &mut self.wiring.ingress,
@@ -153,7 +170,7 @@ impl Gateway {
             conn.decoded = 0;
         }
         if let Some(login) = outcome.login {
-            self.request_password_check(now, id, login);
+            self.login_requested(now, id, login, reactor);
         }
         if let Some(reason) = outcome.closed {
             let cause = if outcome.logout { DownCause::Logout } else { DownCause::Disconnect };
@@ -219,6 +236,9 @@ impl Gateway {
         let Some(conn) = slot.take_if(|conn| conn.id == id) else { return reactor.close(id) };
         self.awaited_logins.remove(id);
         self.leave_address(conn.address);
+        if let Some(place) = conn.waits {
+            self.leave_queue(place);
+        }
         if let Some(id_of_session) = conn.session
             && self.is_live(id_of_session, id)
         {
@@ -240,17 +260,7 @@ impl Gateway {
         if let Some(session) = self.session_mut(id) {
             session.conn = None;
         }
-        self.start_grace(id, cause, now, 0);
+        self.start_grace(id, cause, now);
         self.wiring.status.sessions_open.set(self.wiring.status.sessions_open.get() - 1);
-    }
-
-    /// Starts the session's grace window, which lasts at least `window_ms_min`.
-    pub(super) fn start_grace(&mut self, id: SessionId, cause: DownCause, now: TsNs, window_ms_min: u32) {
-        if let Some(session) = self.session_mut(id) {
-            let window_ms = session.facts.cod_window_ms.max(window_ms_min);
-            session.grace = Some(GraceWindow { cause, ends: TsNs(now.0 + u64::from(window_ms) * 1_000_000) });
-            // A window of zero ends here: a login that follows at once must not keep the orders.
-            self.end_grace_if_due(now, id.0 as usize - 1);
-        }
     }
 }

@@ -31,7 +31,8 @@ pub(super) struct Outcome {
 /// Decodes the requests in received bytes. Invariant: the ingress has room for one more command when `message` is
 /// called.
 pub(super) struct RequestDecoder<'a> {
-    pub(super) now: TsNs,
+    /// When the bytes arrived.
+    pub(super) received: TsNs,
     pub(super) sender: Option<Sender>,
     pub(super) instruments: &'a Instruments,
     pub(super) ingress: &'a mut Producer<Ingress>,
@@ -75,7 +76,7 @@ impl Inbound for RequestDecoder<'_> {
                 return Flow::Pause;
             }
         };
-        let ingress = Ingress { received: self.now, command };
+        let ingress = Ingress { received: self.received, command };
         self.ingress.push(ingress).expect("the last push left room for one more");
         if self.ingress.is_full() { Flow::Pause } else { Flow::Continue }
     }

@@ -1,68 +1,335 @@
-//! Logins: the password is verified on another thread, then the session opens on the connection or the login is
-//! rejected.
+//! Logins: each waits for its turn, its password is verified on another thread, then the session opens on the
+//! connection or the login is rejected.
+//!
+//! ```text
+//!  login --> verified before ----------------------------------------> verified --> session opens
+//!        '-> login queue --its turn--> checking thread --verdict--> correct --'
+//!                                                              '--> wrong: counted at once, rejected after a delay
+//! ```
+//! Invariants: a login is rejected as wrong only if its password was verified and is wrong; whatever the node has no
+//! room for is closed without an answer. One cycle gives so many turns, and opens so many sessions.
 
 use super::inbound::Login;
-use super::{Closing, Gateway, ResendState};
+use super::{Closing, Gateway, ResendState, SessionRecord};
 use crate::faults::mutation::{Mutation, Planted};
-use crate::gateway::passwords::{Attempt, Finding, Verdict};
+use crate::gateway::address_block::AddressBlock;
+use crate::gateway::login_locks::{Claim, LoginLocks};
+use crate::gateway::login_queue::{LoginQueue, Place, QueueFull, QueuedLogin};
+use crate::gateway::passwords::{ATTEMPTS_MAX, Attempt, Finding, PasswordPort};
+use crate::gateway::refusal_log::RefusalLog;
+use crate::gateway::returns::Return;
 use crate::gateway::send_buffer::ControlOutput;
+use crate::gateway::verified::{Verified, VerifiedKey};
 use crate::reactor::ports::{ConnId, Sockets};
+use crate::status::logins::LoginRefusal;
 use api::binary::login::{LoginReject, SessionName};
 use api::binary::stream::{SessionSeq, first_to_send};
 use book::command::DownCause;
 use book::ids::{SessionId, UserName};
 use book::units::TsNs;
+use std::collections::VecDeque;
+use std::net::IpAddr;
 
-impl Gateway {
-    pub(super) fn request_password_check(&mut self, now: TsNs, id: ConnId, login: Login) {
-        let known = UserName::new(&login.user).and_then(|user| self.by_user.get(&user)).copied();
-        let facts = known.and_then(|session| self.session(session)).map(|session| &session.facts);
-        let attempt = Attempt {
-            conn: id,
-            session: known,
-            password: login.password,
-            password_hash: facts.map_or_else(String::new, |facts| facts.password_hash.clone()),
-        };
-        self.awaited_logins.remove(id);
-        let Some(conn) = self.conn_mut(id) else { return };
-        (conn.requested, conn.requested_name) = (login.sequence, login.name);
-        if self.wiring.passwords.attempts.push(attempt).is_err() {
-            // Too many logins wait. The password was not checked, so this does not count as a failure of the address.
-            self.reject_login(now, id, LoginReject::NotAuthorised);
+/// Turns that one cycle gives, and sessions that it opens, so that a crowd of clients does not hold up the others.
+const LOGINS_PER_CYCLE_MAX: usize = 16;
+/// A wrong password is answered so much later. Its failure counts at once.
+const WRONG_DELAY_NS: u64 = 200_000_000;
+
+/// Logins on their way. Every one has a number, and is in one of these places at a time.
+pub(super) struct Logins {
+    pub(super) queue: LoginQueue,
+    pub(super) locks: LoginLocks,
+    checkers: Vec<Checker>,
+    key: VerifiedKey,
+    /// Their passwords are verified; the sessions open in this order.
+    verified: VecDeque<(ConnId, SessionId, u64)>,
+    /// Their passwords are wrong; rejected when they are due, in this order.
+    wrong: VecDeque<(TsNs, ConnId)>,
+    number_last: u64,
+    refusal_log: RefusalLog,
+    lock_log: RefusalLog,
+}
+
+/// A checking thread, and what it checks, in the order of its verdicts.
+struct Checker {
+    port: PasswordPort,
+    in_check: VecDeque<InCheck>,
+}
+
+/// A login whose password is being checked. Kept here, because its connection may end meanwhile, and the outcome counts
+/// all the same.
+struct InCheck {
+    conn: ConnId,
+    address: IpAddr,
+    claim: Claim,
+    number: u64,
+    session: Option<SessionId>,
+    /// What is remembered if the password is right; nothing for an unknown user.
+    digest: Option<Verified>,
+    /// Which of the session's passwords it is checked against.
+    password_number: u32,
+}
+
+impl Logins {
+    pub(super) fn new(ports: Vec<PasswordPort>, key: VerifiedKey, queue: LoginQueue, locks: LoginLocks) -> Self {
+        assert!(!ports.is_empty(), "some thread checks passwords");
+        let checkers = ports.into_iter().map(|port| Checker { port, in_check: VecDeque::new() }).collect();
+        Self {
+            queue,
+            locks,
+            checkers,
+            key,
+            verified: VecDeque::new(),
+            wrong: VecDeque::new(),
+            number_last: 0,
+            refusal_log: RefusalLog::default(),
+            lock_log: RefusalLog::default(),
         }
     }
 
+    fn next_number(&mut self) -> u64 {
+        self.number_last += 1;
+        self.number_last
+    }
+
+    /// The checking thread that has the least to do, if one has room.
+    fn free_checker(&self) -> Option<usize> {
+        let free = self.checkers.iter().enumerate().filter(|(_, checker)| checker.in_check.len() < ATTEMPTS_MAX);
+        free.min_by_key(|(_, checker)| checker.in_check.len()).map(|(idx, _)| idx)
+    }
+
+    fn next_verdict(&mut self) -> Option<(InCheck, Finding)> {
+        let (checker, verdict) =
+            self.checkers.iter_mut().find_map(|c| c.port.verdicts.pop().ok().map(|verdict| (c, verdict)))?;
+        let checked = checker.in_check.pop_front().expect("a verdict follows an attempt");
+        assert!(checked.conn == verdict.conn, "verdicts come in the order of the attempts");
+        Some((checked, verdict.finding))
+    }
+}
+
+impl Gateway {
+    pub(super) fn login_requested(&mut self, now: TsNs, id: ConnId, login: Login, reactor: &mut impl Sockets) {
+        self.awaited_logins.remove(id);
+        let Some(conn) = self.conn_mut(id) else { return };
+        (conn.requested, conn.requested_name) = (login.sequence, login.name);
+        let address = conn.address;
+        let claim = Claim { block: AddressBlock::of(address), user: UserName::new(&login.user) };
+        if self.logins.locks.is_locked(now, &claim) {
+            return self.refuse_locked(now, id, address, &claim, reactor);
+        }
+        let number = self.logins.next_number();
+        let session = claim.user.and_then(|user| self.by_user.get(&user)).copied();
+        if let Some(record) = session.and_then(|session| self.session_mut(session)) {
+            record.logins.insert(number);
+        }
+        if let Some(session) = session
+            && self.is_verified(session, &login.password)
+        {
+            return self.logins.verified.push_back((id, session, number));
+        }
+        self.join_queue(now, QueuedLogin { conn: id, address, claim, number, password: login.password }, reactor);
+    }
+
+    /// Whether this password of the session was verified before.
+    fn is_verified(&self, session: SessionId, password: &str) -> bool {
+        let Some(verified) = self.session(session).and_then(|record| record.verified) else { return false };
+        self.digest(session, password) == Some(verified)
+    }
+
+    fn digest(&self, session: SessionId, password: &str) -> Option<Verified> {
+        let facts = &self.session(session)?.facts;
+        Some(self.logins.key.digest(facts.user, password, &facts.password_hash))
+    }
+
+    fn join_queue(&mut self, now: TsNs, login: QueuedLogin, reactor: &mut impl Sockets) {
+        let (id, claim, number) = (login.conn, login.claim, login.number);
+        match self.logins.queue.join(login) {
+            Ok((place, gave_way)) => {
+                if let Some(conn) = self.conn_mut(id) {
+                    conn.waits = Some(place);
+                }
+                if let Some(other) = gave_way {
+                    self.turn_away(now, other.conn, &other.claim, other.number, reactor);
+                }
+            }
+            Err(QueueFull) => self.turn_away(now, id, &claim, number, reactor),
+        }
+    }
+
+    /// Closes a connection for whose login there is no place. An answer would say that the password is wrong.
+    fn turn_away(&mut self, now: TsNs, id: ConnId, claim: &Claim, number: u64, reactor: &mut impl Sockets) {
+        self.end_wait(claim, number);
+        if let Some(conn) = self.conn_mut(id) {
+            conn.waits = None;
+        }
+        self.wiring.status.logins.note(LoginRefusal::QueueFull);
+        if let Some(unlogged) = self.logins.refusal_log.admit(now) {
+            let (user, block) = (claim.user(), &claim.block);
+            tracing::warn!(user, %block, unlogged, "login closed without an answer: session.login_queue_max logins wait");
+        }
+        if false.planted(Mutation::BusyIsWrong, |_| true) {
+            return self.reject_login(now, id, LoginReject::NotAuthorised);
+        }
+        self.close(now, id, DownCause::Disconnect, reactor);
+    }
+
+    fn refuse_locked(&mut self, now: TsNs, id: ConnId, address: IpAddr, claim: &Claim, reactor: &mut impl Sockets) {
+        self.wiring.status.logins.note(LoginRefusal::Locked);
+        if let Some(unlogged) = self.logins.refusal_log.admit(now) {
+            tracing::info!(user = claim.user(), %address, unlogged, "login refused: the user is locked at these addresses");
+        }
+        self.close(now, id, DownCause::Disconnect, reactor);
+    }
+
+    /// The login with this number no longer waits for anything.
+    fn end_wait(&mut self, claim: &Claim, number: u64) {
+        let session = claim.user.and_then(|user| self.by_user.get(&user)).copied();
+        if let Some(record) = session.and_then(|session| self.session_mut(session)) {
+            record.logins.remove(&number);
+        }
+    }
+
+    /// The connection of a login that waits has ended.
+    pub(super) fn leave_queue(&mut self, place: Place) {
+        if let Some(login) = self.logins.queue.leave(place) {
+            self.end_wait(&login.claim, login.number);
+        }
+    }
+
+    /// Gives turns, looks at verdicts, opens sessions and rejects logins. Returns the work done.
+    pub(super) fn poll_logins(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
+        let mut work = 0;
+        while work < LOGINS_PER_CYCLE_MAX
+            && let Some((checked, finding)) = self.logins.next_verdict()
+        {
+            work += 1;
+            self.judge(now, checked, finding, reactor);
+        }
+        work + self.give_turns(now, reactor) + self.open_verified(now, reactor) + self.reject_wrong(now)
+    }
+
+    fn judge(&mut self, now: TsNs, checked: InCheck, finding: Finding, reactor: &mut impl Sockets) {
+        let InCheck { conn: id, address, claim, number, session, digest, password_number } = checked;
+        // One that was changed meanwhile lets nobody in.
+        let is_current = |record: &SessionRecord| record.password_number == password_number;
+        match (finding, session.filter(|session| self.session(*session).is_some_and(is_current))) {
+            (Finding::Correct(_), Some(session)) => {
+                self.logins.locks.correct(&claim);
+                if let Some(record) = self.session_mut(session) {
+                    record.verified = digest;
+                }
+                self.logins.verified.push_back((id, session, number));
+            }
+            // Closed without an answer: a refusal would say that the password is wrong.
+            (Finding::Correct(_), None) | (Finding::NotVerified, _) => {
+                self.logins.locks.not_verified(&claim);
+                self.end_wait(&claim, number);
+                self.wiring.status.logins.note(LoginRefusal::NotVerified);
+                self.close(now, id, DownCause::Disconnect, reactor);
+            }
+            (Finding::Wrong, _) => {
+                self.end_wait(&claim, number);
+                self.note_wrong(now, address, &claim);
+                self.logins.wrong.push_back((TsNs(now.0 + WRONG_DELAY_NS), id));
+            }
+        }
+    }
+
+    fn note_wrong(&mut self, now: TsNs, address: IpAddr, claim: &Claim) {
+        self.wiring.status.logins.note(LoginRefusal::Wrong);
+        let is_locked = self.logins.locks.wrong(now, claim);
+        let user = claim.user();
+        if let Some(unlogged) = self.logins.refusal_log.admit(now) {
+            tracing::info!(user, %address, unlogged, "login refused: the user is unknown or the password is wrong");
+        }
+        if is_locked {
+            self.wiring.status.logins.locks.add(1);
+            if let Some(unlogged) = self.logins.lock_log.admit(now) {
+                let (block, failures) = (&claim.block, self.limits.login_failures_max);
+                let seconds = self.limits.login_failure_window_ns / 1_000_000_000;
+                tracing::warn!(user, %block, failures, seconds, unlogged, "too many wrong passwords: the user is locked there");
+            }
+        }
+    }
+
+    fn give_turns(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
+        let mut count = 0;
+        while count < LOGINS_PER_CYCLE_MAX
+            && !self.logins.queue.is_empty()
+            && let Some(checker) = self.logins.free_checker()
+        {
+            let Logins { queue, locks, .. } = &mut self.logins;
+            let Some(login) = queue.next(|login| !locks.has_to_wait(now, &login.claim)) else { break };
+            count += 1;
+            self.give_turn(now, checker, login, reactor);
+        }
+        count
+    }
+
+    /// The timeouts of a login count from here.
+    fn give_turn(&mut self, now: TsNs, checker: usize, login: QueuedLogin, reactor: &mut impl Sockets) {
+        let QueuedLogin { conn: id, address, claim, number, password } = login;
+        if let Some(conn) = self.conn_mut(id) {
+            conn.waits = None;
+            conn.protocol.turn_begins(now);
+        }
+        // While it waited the claim may have been locked, and another login of the session verified the same password.
+        if self.logins.locks.is_locked(now, &claim) {
+            self.end_wait(&claim, number);
+            return self.refuse_locked(now, id, address, &claim, reactor);
+        }
+        let session = claim.user.and_then(|user| self.by_user.get(&user)).copied();
+        let digest = session.and_then(|session| self.digest(session, &password));
+        let facts = session.and_then(|session| self.session(session));
+        if let (Some(session), Some(record)) = (session, facts)
+            && digest.is_some()
+            && record.verified == digest
+        {
+            return self.logins.verified.push_back((id, session, number));
+        }
+        let password_hash = facts.map_or_else(String::new, |record| record.facts.password_hash.clone());
+        let password_number = facts.map_or(0, |record| record.password_number);
+        self.logins.locks.begin(claim);
+        let checker = &mut self.logins.checkers[checker];
+        checker.in_check.push_back(InCheck { conn: id, address, claim, number, session, digest, password_number });
+        let attempt = Attempt { conn: id, session, password, password_hash };
+        checker.port.attempts.push(attempt).expect("the ring has room for what is in check");
+    }
+
+    fn open_verified(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
+        let mut count = 0;
+        while count < LOGINS_PER_CYCLE_MAX
+            && let Some((id, session, number)) = self.logins.verified.pop_front()
+        {
+            count += 1;
+            self.open_session(now, id, session, reactor);
+            if let Some(record) = self.session_mut(session) {
+                record.logins.remove(&number);
+            }
+        }
+        count
+    }
+
+    fn reject_wrong(&mut self, now: TsNs) -> usize {
+        let mut count = 0;
+        while let Some((_, id)) = self.logins.wrong.pop_front_if(|(due, _)| *due <= now) {
+            count += 1;
+            self.reject_login(now, id, LoginReject::NotAuthorised);
+        }
+        count
+    }
+
     fn reject_login(&mut self, now: TsNs, id: ConnId, why: LoginReject) {
-        self.wiring.status.logins_refused.add(1);
         let Some(conn) = self.conn_mut(id) else { return };
         conn.protocol.reject(now, why, &mut ControlOutput::new(&mut conn.control));
         conn.closing = Some(Closing::new(now, DownCause::Disconnect));
         self.mark_unsent(id);
     }
 
-    pub(super) fn poll_verdicts(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
-        let mut count = 0;
-        while let Ok(Verdict { conn, finding }) = self.wiring.passwords.verdicts.pop() {
-            count += 1;
-            match finding {
-                Finding::Correct(session) => self.open_session(now, conn, session, reactor),
-                // Closed without an answer: a refusal would say that the password is wrong.
-                Finding::NotVerified => self.close(now, conn, DownCause::Disconnect, reactor),
-                Finding::Wrong => {
-                    if let Some(address) = self.conn_mut(conn).map(|conn| conn.address) {
-                        self.count_login_failure(now, address);
-                    }
-                    self.reject_login(now, conn, LoginReject::NotAuthorised);
-                }
-            }
-        }
-        count
-    }
-
     /// Opens the session on this connection. An older connection of the session is closed without a grace window: a
     /// half-open socket must not lock a trader out, nor its end cancel the orders of a trader who is back.
     fn open_session(&mut self, now: TsNs, id: ConnId, session: SessionId, reactor: &mut impl Sockets) {
-        let stream = self.streams.stream_mut(session);
+        let stream = self.streams.stream(session);
         let (oldest, next) = (stream.oldest_seq(), stream.next_seq());
         let Some((requested, name)) = self.conn_mut(id).map(|conn| (conn.requested, conn.requested_name)) else {
             return;
@@ -71,6 +338,7 @@ impl Gateway {
         let is_own_name = (name.is_blank() || name == own_name).planted(Mutation::OldStreamTakenUp, |_| true);
         let first = first_in_life(requested, self.streams.first(), next).filter(|_| is_own_name);
         let Some(first) = first else {
+            self.wiring.status.logins.note(LoginRefusal::NoSession);
             return self.reject_login(now, id, LoginReject::NoSession);
         };
         let Some(conn) = self.conn_mut(id) else { return };
@@ -84,8 +352,11 @@ impl Gateway {
         conn.resend = if first < oldest { ResendState::Needed } else { ResendState::Live };
         self.mark_unsent(id);
         let Some(record) = self.session_mut(session) else { return };
-        record.grace = None;
+        let grace = record.grace.take();
         let replaced = record.conn.replace(id);
+        if grace.is_some_and(|grace| grace.after_start) {
+            self.note_return(now, Return::Back);
+        }
         self.wiring.status.sessions_open.set(self.wiring.status.sessions_open.get() + 1);
         if let Some(replaced) = replaced {
             self.wiring.status.sessions_open.set(self.wiring.status.sessions_open.get() - 1);

@@ -1,25 +1,25 @@
 //! From the outbox to sockets: released answers enter their streams, and connections are sent the next messages of
-//! their streams, from memory or from the history; timeouts and grace windows.
+//! their streams, from memory or from the history.
 //!
 //! Invariants: an answer leaves the outbox only when released; a connection is sent the messages of its stream in
 //! order, each once, and control bytes only between two packets.
 
-use super::{CONTROL_BYTES_MAX, Connection, Gateway, ResendState, SEND_CONTROL_BYTES_MAX};
+use super::{Connection, Gateway, ResendState, SEND_CONTROL_BYTES_MAX};
 use crate::faults::mutation::{Mutation, Planted};
 use crate::gateway::resend::ResendRequest;
-use crate::gateway::send_buffer::{ControlOutput, SendBuffer};
+use crate::gateway::send_buffer::SendBuffer;
 use crate::reactor::ports::{ConnId, Sockets};
-use crate::replica::session_streams::SessionStreams;
-use crate::rings::ingress::Ingress;
+use crate::replica::session_streams::{SessionStream, SessionStreams};
 use crate::rings::outbox::{MESSAGE_BYTES_MAX, Message};
 use crate::rings::stage_times::Moments;
 use api::binary::encode::stage_times;
 use api::binary::orders::{Answer, StageTimes};
 use api::binary::session::State;
 use api::binary::soup::{PACKET_HEADER_BYTES, PacketKind, append_packet};
-use api::binary::stream::{Stream, StreamError};
-use book::command::{CodMode, Command, DownCause, SessionDown};
+use api::binary::stream::StreamError;
+use book::command::DownCause;
 use book::units::TsNs;
+use zerocopy::little_endian::U64;
 
 impl Gateway {
     /// Appends released answers to their streams, then sends connections what they can take. Returns the work done.
@@ -93,19 +93,16 @@ impl Gateway {
         };
         let mut buffer = SendBuffer::new(buffer);
         buffer.drain(&mut conn.control, SEND_CONTROL_BYTES_MAX);
-        let mut is_in_memory = true;
         // Control bytes may end within a packet; the rest of it is sent before any message.
         let at_packet_end = conn.control.is_empty();
         if let (Some(session), State::Open, true) = (conn.session, conn.protocol.state(), at_packet_end) {
-            is_in_memory = fill(now, conn, self.streams.stream_mut(session), &mut buffer);
+            fill(now, conn, self.streams.stream(session), &mut buffer);
         }
         let len = buffer.len();
         reactor.send(id, len);
         conn.sending_since = now;
         let closing = conn.closing;
-        if !is_in_memory {
-            self.disconnect_slow(now, id, reactor);
-        } else if let (Some(closing), 0) = (closing, len) {
+        if let (Some(closing), 0) = (closing, len) {
             self.close(now, id, closing.cause, reactor);
         } else {
             self.request_resend(now, id, reactor);
@@ -123,7 +120,7 @@ impl Gateway {
     fn request_resend(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) {
         let Some(conn) = self.conn_mut(id).filter(|conn| matches!(conn.resend, ResendState::Needed)) else { return };
         let (Some(session), from) = (conn.session, conn.next) else { return };
-        let until = self.streams.stream_mut(session).oldest_seq();
+        let until = self.streams.stream(session).oldest_seq();
         assert!(from <= until, "messages from the history are older than those in memory");
         if self.wiring.resends.requests.push(ResendRequest { conn: id, session, from, until }).is_err() {
             return self.close(now, id, DownCause::Disconnect, reactor);
@@ -148,61 +145,19 @@ impl Gateway {
         }
         count
     }
-
-    /// Publishes stage times, sends due heartbeats, and enforces timeouts and grace windows.
-    pub(super) fn housekeeping(&mut self, now: TsNs, reactor: &mut impl Sockets) {
-        self.wiring.stages.publish();
-        self.awaited_logins.tick(now, &self.wiring.status.listeners.orders);
-        let unread_ns_max = u64::from(self.limits.session.silence_ms) * 1_000_000;
-        for slot in 0..self.conns.len() {
-            let Some(conn) = self.conns[slot].as_deref_mut() else { continue };
-            let id = conn.id;
-            let mut output = ControlOutput::new(&mut conn.control);
-            conn.protocol.on_tick(now, &mut output);
-            let closed = output.closed();
-            // A client that reads nothing for the silence limit is disconnected, even if it sends heartbeats.
-            let is_stuck = reactor.is_sending(id) && unread_ns_max <= now.0 - conn.sending_since.0;
-            let is_over =
-                is_stuck || conn.control.len() > CONTROL_BYTES_MAX || conn.closing.is_some_and(|c| c.ends <= now);
-            match closed {
-                Some(reason) => self.close_after_flush(now, id, reason, DownCause::Disconnect, reactor),
-                None if is_over => self.close(now, id, DownCause::Disconnect, reactor),
-                None => self.mark_unsent_control(id),
-            }
-        }
-        for idx in 0..self.sessions.len() {
-            self.end_grace_if_due(now, idx);
-        }
-    }
-
-    /// Reports the end of a session to the engine when its grace window is over.
-    pub(super) fn end_grace_if_due(&mut self, now: TsNs, idx: usize) {
-        // While the node stops no orders are cancelled: after the start the sessions have their grace window.
-        if self.inbound_stopped || self.wiring.ingress.is_full() {
-            return;
-        }
-        let session = &mut self.sessions[idx];
-        let Some(grace) = session.grace.take_if(|grace| grace.ends <= now) else { return };
-        if session.facts.cod_mode == CodMode::Off {
-            return;
-        }
-        let end = SessionDown { session: session.facts.session, cause: grace.cause, continued: false };
-        let ingress = Ingress { received: now, command: Command::SessionDown(end) };
-        self.wiring.ingress.push(ingress).expect("the ring has room, and this loop alone fills it");
-    }
 }
 
 /// Whether a client that is served from memory has more unread messages than the limit. Resends do not count.
 fn exceeds_queue(conn: &Connection, streams: &mut SessionStreams, queue_max: u64) -> bool {
     let (Some(session), ResendState::Live) = (conn.session, &conn.resend) else { return false };
-    let next = streams.stream_mut(session).next_seq();
+    let next = streams.stream(session).next_seq();
     assert!(conn.next <= next, "a connection is not sent messages that its stream does not have");
     next.0 - conn.next.max(conn.next_at_login).0 > queue_max
 }
 
-/// Fills a send with the next messages of the session: from the batch of a resend, else from memory. False when a
-/// message is no longer in memory and the client was served from there.
-fn fill(now: TsNs, conn: &mut Connection, stream: &Stream, buffer: &mut SendBuffer<'_>) -> bool {
+/// Fills a send with the next messages of the session: from the batch of a resend, else from memory, which may have
+/// given up messages of this session for others; they are in the history.
+fn fill(now: TsNs, conn: &mut Connection, stream: &SessionStream, buffer: &mut SendBuffer<'_>) {
     while buffer.room() >= MESSAGE_BYTES_MAX + PACKET_HEADER_BYTES {
         let resent = match &conn.resend {
             ResendState::Ready(batch) => batch.get(conn.next),
@@ -210,12 +165,11 @@ fn fill(now: TsNs, conn: &mut Connection, stream: &Stream, buffer: &mut SendBuff
         };
         let message = match (resent, stream.get(conn.next), &conn.resend) {
             (Some(message), _, _) | (None, Ok(message), _) => message,
-            (None, Err(StreamError::Beyond { .. }), _) => return true,
-            (None, Err(StreamError::Older { .. }), ResendState::Live) => return false,
-            (None, Err(StreamError::Older { .. }), ResendState::Requested) => return true,
-            (None, Err(StreamError::Older { .. }), ResendState::Needed | ResendState::Ready(_)) => {
+            (None, Err(StreamError::Beyond { .. }), _) => return,
+            (None, Err(StreamError::Older { .. }), ResendState::Requested) => return,
+            (None, Err(StreamError::Older { .. }), ResendState::Live | ResendState::Needed | ResendState::Ready(_)) => {
                 conn.resend = ResendState::Needed;
-                return true;
+                return;
             }
         };
         let sent = conn.protocol.send_sequenced(now, message, buffer);
@@ -225,10 +179,9 @@ fn fill(now: TsNs, conn: &mut Connection, stream: &Stream, buffer: &mut SendBuff
         }
         conn.next = conn.next.next();
     }
-    true
 }
 
-/// Appends the stage times of an answer that has a client order id and an execution id.
+/// Appends the stage times of an answer to a request of one order.
 fn append_stage_times(message: &Message, moments: &Moments, control: &mut Vec<u8>) {
     let Ok(answer) = Answer::read(message.bytes()) else { return };
     let (cl_ord_id, exec_id) = match &answer {
@@ -236,6 +189,8 @@ fn append_stage_times(message: &Message, moments: &Moments, control: &mut Vec<u8
         Answer::OrderRejected(m) => (m.cl_ord_id, m.exec_id),
         Answer::OrderCanceled(m) => (m.req_cl_ord_id, m.exec_id),
         Answer::OrderReplaced(m) => (m.cl_ord_id, m.exec_id),
+        // Nothing was executed, and it has no execution id.
+        Answer::CancelRejected(m) => (m.cl_ord_id, U64::ZERO),
         _ => return,
     };
     let times = StageTimes {

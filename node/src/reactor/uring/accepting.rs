@@ -7,7 +7,8 @@
 //! ```
 //! Invariants: a connection has a descriptor of this process only if it has a slot, so however many clients connect,
 //! they take no more descriptors than there are slots; the others wait in the kernel's queue of the listener. A paused
-//! listener costs nothing until a connection ends or the timer passes.
+//! listener costs nothing until a connection ends or the timer passes. A listener accepts one connection in a poll, and
+//! none while its loop holds accepts.
 
 use super::{Accepting, KIND_ACCEPT, KIND_TIMER, Listening, Reactor, tag};
 use crate::faults::mutation::{Mutation, Planted};
@@ -54,6 +55,9 @@ impl Reactor {
     }
 
     fn accept_where_paused(&mut self) {
+        if self.accepting.held {
+            return;
+        }
         for idx in 0..self.accepting.listeners.len() {
             if !self.accepting.listeners[idx].accepting && self.accepting.in_flight < self.free.len() {
                 self.accepting.listeners[idx].accepting = true;
@@ -112,7 +116,9 @@ impl Reactor {
         self.accepting.timer_in_flight = false;
         self.resume_accepting();
         for idx in 0..self.accepting.listeners.len() {
-            if !self.accepting.listeners[idx].accepting {
+            // Without a free slot beside those of the accepts in flight; it may also be held.
+            let is_full = self.accepting.in_flight == self.free.len();
+            if is_full && !self.accepting.listeners[idx].accepting {
                 self.pause(ListenerIdx(idx), PauseCause::NoSlot);
             }
         }

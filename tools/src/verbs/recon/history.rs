@@ -50,7 +50,7 @@ impl ReplayObserver for Unwritten {
         // A quarantined command may be one that cannot be decoded.
         *checks += u64::from(codec::decode(bytes).is_ok_and(|record| matches!(record.command, Command::Check(_))));
         let is_unwritten = *written < stamp.seq;
-        replica.translate(stamp, events, &mut MessageCounter { messages, is_unwritten });
+        replica.translate(stamp, bytes, events, &mut MessageCounter { messages, is_unwritten });
         if is_unwritten {
             let postings = events.iter().filter_map(|event| match event {
                 Event::Transfer(transfer) => Some((stamp.seq, *transfer)),

@@ -157,7 +157,7 @@ impl ReplayObserver for HistoryBuilder {
     fn applied(&mut self, replica: &mut Replica, stamp: Stamp, bytes: &[u8]) -> Result<()> {
         let Self { history, events } = self;
         history.gather(stamp, events);
-        replica.translate(stamp, events, &mut history.stream_rows(stamp));
+        replica.translate(stamp, bytes, events, &mut history.stream_rows(stamp));
         // A restore to a sequence between two parts of a mass cancel has to issue the second part, as a start after a
         // crash there has to.
         replica.continuations.follow(bytes, events);

@@ -117,7 +117,7 @@ impl Exchange {
         self.engine.apply(stamp, command, &mut live);
         assert!(!cannot_be_allowed || is_refusal(&live.0), "an act without a right is refused: {:?}", live.0);
         let mut output = Output::default();
-        self.translator.translate(stamp, &live.0, &mut output);
+        self.translator.translate(stamp, stamp.ts, &live.0, &mut output);
         self.follow(stamp, &record[..len], &live.0, &output.answers);
         output.items.iter().for_each(|item| self.feed.apply(item));
         self.rested.extend(live.0.iter().filter_map(|event| match event {
@@ -136,7 +136,7 @@ impl Exchange {
         let described: Vec<&Event> = events.iter().filter(|event| !matches!(event, Event::Transfer(_))).collect();
         assert!(described.into_iter().eq(live), "live and shadow have the same events");
         let mut sink = ShadowAnswers::default();
-        self.shadow.translate(stamp, &events, &mut sink);
+        self.shadow.translate(stamp, record, &events, &mut sink);
         self.shadow.continuations.follow(record, &events);
         assert_eq!(sink.0, *answers, "live and shadow have the same answers");
         for (_, answer) in answers {
