@@ -15,6 +15,7 @@ use book::command::{
 };
 use book::engine::{Capacity, Engine};
 use book::event::Event;
+use book::fees::MarketFees;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, SessionId, Symbol, UserName};
 use book::units::{Ppm, PriceTicks, QtyLots, Seq, Stamp, TsNs, Units};
 use common::fake_sockets::FakeSockets;
@@ -159,8 +160,7 @@ fn exchange(markets: u32, orders: u64) -> (Replica, u64) {
                 notional_min: Units(0),
                 price_band: Ppm(0),
             },
-            maker_fee: Ppm(0),
-            taker_fee: Ppm(0),
+            fees: MarketFees::NONE,
             status: MarketStatus::Trading,
         }));
     }

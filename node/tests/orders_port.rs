@@ -12,7 +12,9 @@ use book::command::{
     OrderKind, PlaceOrder, SessionSpec, Side, StpMode, Throttle, Tif,
 };
 use book::engine::{Capacity, Engine};
+use book::fees::MarketFees;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, SessionId, Symbol, UserName};
+use book::run::RunSpec;
 use book::units::{Ppm, PriceTicks, QtyLots, Seq, Stamp, TsNs, Units};
 use common::fake_sockets::FakeSockets;
 use common::raw::login_packet;
@@ -78,7 +80,8 @@ impl OrdersPort {
             resends: ResendPort { requests, batches },
         };
         let rings = make_rings(RingSizes::default(), writers.engine, helpers, &Arc::new(Lifecycle::default()), &status);
-        let state = GatewayState::of(&engine, &Translator::of(&engine), SessionStreams::new(16));
+        let run = RunSpec { directory: 1, may_lose: false, life: None };
+        let state = GatewayState::of(&engine, &Translator::of(&engine), SessionStreams::new(16), run);
         let now = TsNs(1_000 * MS_NS);
         Self {
             gateway: Gateway::new(state, ListenerIdx(0), rings.gateway, limits, now),
@@ -184,8 +187,7 @@ fn engine(sessions: u32, trading: u32) -> Engine {
         tick_e9: 1_000_000_000,
         lot_e8: 100_000_000,
         limits,
-        maker_fee: Ppm(0),
-        taker_fee: Ppm(0),
+        fees: MarketFees::NONE,
         status: MarketStatus::Trading,
     }));
     for id in 1..=sessions {
