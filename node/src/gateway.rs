@@ -2,8 +2,9 @@
 //!
 //! Read in this order; a module uses only the ones above it: where output goes (`send_buffer`), the threads that serve
 //! order entry (`passwords`, `resend`), how many connections are accepted (`accept_ration`), which addresses share
-//! something (`address_block`), which connections make room (`awaited_logins`), which login is next and which is none (`verified`, `login_locks`, `login_queue`, `refusal_log`, `returns`),
-//! the gateways themselves (`order_entry`, `market_data`), and the thread of the second one (`feed_thread`).
+//! something (`address_block`), which connections make room (`awaited_logins`), which login is next and which is none
+//! (`verified`, `login_locks`, `login_queue`, `refusal_log`, `returns`), the gateways themselves (`order_entry`,
+//! `market_data`), and the thread of the second one (`feed_thread`).
 
 pub mod send_buffer;
 

@@ -70,6 +70,9 @@ use wal::quarantine::Quarantine;
 use wal::store::Store;
 use wiring::{GatewayHelpers, RingSizes, make_rings};
 
+/// A wrong password is answered so much later, so that a guess takes its time.
+const LOGIN_FAILURE_DELAY_NS: u64 = 200_000_000;
+
 /// A running node.
 pub struct Node {
     pub lifecycle: Arc<Lifecycle>,
@@ -375,6 +378,7 @@ fn gateway_limits(config: &Config) -> GatewayLimits {
         login_queue_max: config.session.login_queue_max,
         login_failures_max: config.limits.login_failures_max,
         login_failure_window_ns: config.limits.login_failure_window.as_nanos() as u64,
+        login_failure_delay_ns: LOGIN_FAILURE_DELAY_NS,
         session: session_limits(config),
         queue_max: config.session.queue_max as u64,
         restart_window_ms: millis(config.session.restart_window),

@@ -1,8 +1,8 @@
 //! All lines are cut at once and the node goes on: every session is back soon, because its password was verified
 //! before.
 //!
-//! `PINION_SESSIONS` says how many sessions there are; with the cost of argon2 that an administrator's tool gives, where
-//! it is set. `./dev nightly` runs ten thousand.
+//! `PINION_SESSIONS` says how many sessions there are; where it is set, with the cost of argon2 that an administrator's
+//! tool gives. `./dev nightly` runs ten thousand.
 
 mod common;
 

@@ -48,6 +48,7 @@ const LIMITS: GatewayLimits = GatewayLimits {
     login_queue_max: 60_000,
     login_failures_max: 5,
     login_failure_window_ns: 60_000 * MS_NS,
+    login_failure_delay_ns: 200 * MS_NS,
     session: SessionLimits { login_ms: 1_000, silence_ms: 2_000, heartbeat_ms: 1_000 },
     queue_max: 16,
     restart_window_ms: 1_000,
@@ -294,7 +295,7 @@ fn sessions_whose_lines_were_cut_are_back_without_a_check() {
 }
 
 #[test]
-fn a_password_that_was_changed_lets_nobody_in() {
+fn a_password_that_was_changed_opens_no_session() {
     let mut port = OrdersPort::new(2, 0, LIMITS);
     port.log_all_in(2);
     // One login under way with the password as it was.
@@ -339,7 +340,7 @@ fn five_wrong_passwords_lock_one_user_at_one_block_and_no_sixth_is_checked() {
     assert_eq!(port.status.logins.locks.get(), 1);
     assert_eq!(ConnectionRefusal::Address.name(), "address");
     assert_eq!(port.status.logins.connections().map(|(_, count)| count).sum::<u64>(), 0, "no connection was refused");
-    // The right password is not told from a wrong one there; another user and another block are not affected.
+    // The right password has no answer there either; another user and another block are not affected.
     let locked = port.log_in(HOME, 1, PASSWORD);
     let (other_user, other_block) = (port.log_in(HOME, 2, PASSWORD), port.log_in(AWAY, 1, PASSWORD));
     for _ in 0..4 {

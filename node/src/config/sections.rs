@@ -158,7 +158,7 @@ fn read_session(r: &mut Reader) -> SessionConfig {
         cancel_window: r.duration("session.cancel_window", Duration::ZERO, Duration::ZERO..=HOUR),
         restart_window: r.duration("session.restart_window", 60 * SECOND, Duration::ZERO..=DAY),
         resend_max: r.integer("session.resend_max", 65_536, 16..=1 << 24) as usize,
-        resend_bytes_max: r.bytes("session.resend_bytes_max", 512 * MIB, 16 * MIB..=TIB) as usize,
+        resend_bytes_max: r.bytes("session.resend_bytes_max", 512 * MIB, 16 * MIB..=64 * GIB) as usize,
         queue_max: r.integer("session.queue_max", 65_536, 16..=1 << 24) as usize,
         login_queue_max: r.integer("session.login_queue_max", 16_384, 1..=65_535) as u32,
     }

@@ -70,7 +70,7 @@ book::planted_faults! {
     IntakeFlaps,
     /// The log does not have the time at which a request reached the node.
     GatewayInUnlogged,
-    /// What a password left behind when it was verified stays good after the stored one has changed.
+    /// A password that was verified stays good after the stored one has changed.
     OldPasswordVerified,
     /// An address block that has had its turn to log in has the next one as well.
     LoginTurnKept,
@@ -80,8 +80,8 @@ book::planted_faults! {
     BusyIsWrong,
     /// A grace window after a start ends although a login of its session has waited since before.
     GraceEndsBeforeTurn,
-    /// The streams of sessions take as much memory as they like.
-    StreamsWithoutBound,
+    /// Where memory for messages is used up, any session gives way, and not the one with the most.
+    QuietSessionsGiveWay,
     /// A port accepts connections as fast as they come.
     AcceptsUnrationed,
     /// One cycle of the gateway looks at all connections.

@@ -1,8 +1,8 @@
 //! Wrong passwords, counted by who claimed to be whom: an address block, and the user name that it gave.
 //!
 //! Invariants: a claim that was wrong `failures_max` times within the window is locked for a window, and no password is
-//! checked for it meanwhile; before, no more checks of it are under way than it may still have wrong. Other users of the
-//! block, and the user at other addresses, are not affected.
+//! checked for it meanwhile; before, no more checks of it are under way than it may still have wrong. Other users of
+//! the block, and the user at other addresses, are not affected.
 
 use crate::faults::mutation::{Mutation, Planted};
 use crate::gateway::address_block::AddressBlock;
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// many checks of a password.
 const CLAIMS_MAX: usize = 1 << 16;
 
-/// Somebody at these addresses says that they are this user; `None` is no possible name.
+/// A client at these addresses says that it is this user; `None` is no possible name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Claim {
     pub block: AddressBlock,
@@ -47,7 +47,7 @@ pub struct LoginLocks {
 
 impl LoginLocks {
     pub fn new(failures_max: u32, window_ns: u64) -> Self {
-        assert!(0 < failures_max, "somebody may log in");
+        assert!(0 < failures_max, "a first password may be wrong");
         let (failures, by_end, checking) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
         Self { failures_max, window_ns, failures, by_end, checking }
     }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_passwords_lock_a_user_at_a_block_and_nobody_else() {
+    fn wrong_passwords_lock_one_user_at_one_block() {
         let mut locks = LoginLocks::new(3, WINDOW);
         let guessed = claim(1, "MM1");
         assert_eq!([10, 20, 90].map(|at| wrong(&mut locks, at, &guessed)), [false, false, true]);
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn a_lock_of_all_users_of_a_block_is_noticed() {
         crate::faults::mutation::plant(Some(Mutation::LockOfBlock));
-        let outcome = std::panic::catch_unwind(wrong_passwords_lock_a_user_at_a_block_and_nobody_else);
+        let outcome = std::panic::catch_unwind(wrong_passwords_lock_one_user_at_one_block);
         crate::faults::mutation::plant(None);
         assert!(outcome.is_err());
     }

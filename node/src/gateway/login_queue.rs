@@ -219,7 +219,7 @@ mod tests {
         assert!(queue.has_place(block(1)) && queue.has_place(block(2)));
         let gave_way = queue.join(login(6, 2)).expect("its share").1;
         assert_eq!(gave_way.map(|login| login.number), Some(3), "the newest of the block with the most");
-        // Two, one and one: a swap of two equal shares helps nobody.
+        // Two, one and one: to swap two equal shares would be of no use.
         assert!(!queue.has_place(block(1)) && queue.has_place(block(3)));
         assert_eq!(queue.join(login(7, 3)).expect("its share").1.map(|login| login.number), Some(2));
         assert!(!queue.has_place(block(4)), "every block has one");

@@ -26,14 +26,14 @@ use crate::status::watermarks::Watermark;
 use api::binary::login::{LoginReject, LoginRequest, SessionName};
 use api::binary::session::{CloseReason, Flow, Inbound, Output, Session, SessionLimits, State};
 use api::binary::stream::{SessionSeq, first_to_send};
-use api::binary::top::TopState;
 use book::event::Event;
 use book::ids::MarketId;
 use book::units::{Seq, TsNs};
 use bulk::Bulk;
 use changes::Changes;
 use filling::{Source, fill};
-use snapshots::{Snapshot, Snapshots};
+use reader::{Reader, Subscription};
+use snapshots::Snapshots;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -42,6 +42,7 @@ use tokio::sync::oneshot::Receiver;
 mod bulk;
 mod changes;
 mod filling;
+mod reader;
 mod renewal;
 mod snapshots;
 
@@ -58,49 +59,6 @@ pub struct MarketLimits {
     /// Connections of one block of addresses; beyond, its oldest one without a login is closed, or the new one.
     pub connections_per_block_max: u32,
     pub session: SessionLimits,
-}
-
-/// What a reader has logged in to, and how far it has been sent.
-enum Subscription {
-    None,
-    Live {
-        next: SessionSeq,
-    },
-    /// The snapshot, and how many bytes of it are sent.
-    Snapshot {
-        snapshot: Arc<Snapshot>,
-        sent: usize,
-    },
-    /// The snapshot is sent and the sending direction is shut down. The client closes the connection, or the node does
-    /// at `ends`: a close while the client still sends would reset the connection and could discard the snapshot's end.
-    SnapshotSent {
-        ends: TsNs,
-    },
-    /// The levels of each instrument as of its last update, and the version of the newest change that was looked at.
-    Top {
-        sent: BTreeMap<u32, TopState>,
-        seen: u64,
-    },
-}
-
-impl Subscription {
-    /// Whether all of a snapshot has been passed to the connection.
-    fn is_complete(&self) -> bool {
-        matches!(self, Self::Snapshot { snapshot, sent } if *sent == snapshot.len())
-    }
-}
-
-struct Reader {
-    id: ConnId,
-    address: IpAddr,
-    protocol: Session,
-    /// Bytes to send before the next message.
-    control: Vec<u8>,
-    subscription: Subscription,
-    /// The connection closes when its control bytes are sent.
-    closing: bool,
-    /// When the last send began.
-    sending_since: TsNs,
 }
 
 /// The state of the feed, and the command that it is as of.
@@ -372,8 +330,12 @@ impl MarketData {
     #[cold]
     fn drop_readers_of_oldest(&mut self, reactor: &mut impl Sockets) {
         let Some(oldest) = self.snapshots.oldest() else { return };
-        let reads = |reader: &&Box<Reader>| matches!(&reader.subscription, Subscription::Snapshot { snapshot, .. } if Arc::ptr_eq(snapshot, oldest));
-        let slow: Vec<ConnId> = self.readers.iter().flatten().filter(reads).map(|reader| reader.id).collect();
+        let reads = |reader: &Reader| match &reader.subscription {
+            Subscription::Snapshot { snapshot, .. } => Arc::ptr_eq(snapshot, oldest),
+            _ => false,
+        };
+        let readers = self.readers.iter().flatten();
+        let slow: Vec<ConnId> = readers.filter(|reader| reads(reader)).map(|reader| reader.id).collect();
         for id in slow {
             self.status.market_readers_dropped.add(1);
             self.close(id, reactor);

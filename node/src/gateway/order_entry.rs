@@ -14,6 +14,7 @@ mod connections;
 mod housekeeping;
 mod inbound;
 mod login;
+mod logins;
 mod send;
 
 use crate::gateway::accept_ration::AcceptRation;
@@ -45,8 +46,7 @@ use book::engine::Engine;
 use book::ids::{SessionId, UserName};
 use book::run::{Run, RunSpec};
 use book::units::{Seq, TsNs};
-use housekeeping::Round;
-use login::Logins;
+use logins::Logins;
 use rtrb::Producer;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -77,6 +77,8 @@ pub struct GatewayLimits {
     /// Wrong passwords of one user at one block of addresses within the window. At the limit the user is locked there.
     pub login_failures_max: u32,
     pub login_failure_window_ns: u64,
+    /// A wrong password is answered so much later. Its failure counts at once.
+    pub login_failure_delay_ns: u64,
     pub session: SessionLimits,
     /// Unread messages, besides resends, beyond which a client is disconnected.
     pub queue_max: u64,
@@ -106,7 +108,7 @@ struct SessionRecord {
     conn: Option<ConnId>,
     /// Set while the session has no connection and its end is not reported to the engine.
     grace: Option<GraceWindow>,
-    /// What its password left behind when it was last verified.
+    /// The digest of its password, since that was last verified.
     verified: Option<Verified>,
     /// Counts the passwords that the session has had.
     password_number: u32,
@@ -162,6 +164,15 @@ struct Closing {
     cause: DownCause,
     /// When the connection closes even if its last bytes are not sent.
     ends: TsNs,
+}
+
+/// How far the present round over all connections and sessions has come.
+#[derive(Debug, Default)]
+struct Round {
+    began_ns: u64,
+    /// The next slot of a connection, and the next session.
+    slot: usize,
+    session: usize,
 }
 
 /// Where a connection's next message comes from.

@@ -1,7 +1,7 @@
-//! What a verified password leaves behind, so that the next login of its session is verified at once.
+//! The digest of a password that was verified, so that the next login of its session is verified at once.
 //!
 //! Argon2 takes a million times as long as an order, on purpose. Where all lines are cut and thousands of sessions come
-//! back, nobody could wait for that. Invariants: a password is never kept, only a digest of user, password and the
+//! back, it would keep them out for minutes. Invariants: a password is never kept, only a digest of user, password and the
 //! stored argon2 string, under a key that was drawn at the start; so a digest says nothing without the key, and fits no
 //! password once the stored one has changed.
 

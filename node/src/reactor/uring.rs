@@ -6,8 +6,9 @@
 //! `unsafe`: the kernel reads and writes memory while an operation is in flight, so every submission has the same
 //! obligation: until its completion is seen, the memory must not move, be freed or be written by us. Ownership meets
 //! it: receive and send buffers are boxes in a connection's slot, which is emptied only when no operation of it is in
-//! flight, and a send buffer is taken from it only when its send is completed; journal buffers are boxes in `Head`, which does not touch a frame's bytes from `next_write` until the frame
-//! is durable and released; and the ring is dropped, which closes it, before either.
+//! flight, and a send buffer is taken from it only when its send is completed; journal buffers are boxes in `Head`,
+//! which does not touch a frame's bytes from `next_write` until the frame is durable and released; and the ring is
+//! dropped, which closes it, before either.
 #![allow(unsafe_code)]
 
 mod accepting;

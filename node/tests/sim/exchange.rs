@@ -62,6 +62,8 @@ const GATEWAY_LIMITS: GatewayLimits = GatewayLimits {
     login_queue_max: 1_000,
     login_failures_max: 1_000,
     login_failure_window_ns: 1_000_000_000,
+    // Some runs have steps of nanoseconds.
+    login_failure_delay_ns: 1_000,
     session: SESSION_LIMITS,
     queue_max: 1 << 12,
     restart_window_ms: 50,

@@ -22,10 +22,9 @@ const UNSAFE: [&str; 9] = [
 
 /// The one file of the node that gives the time, and what reads a clock of its own in the crates that the node is made
 /// of. Tools, tests and benchmarks are no part of the node: they wait for it, or measure it.
-const CLOCK: [(&str, &str); 13] = [
+const CLOCK: [(&str, &str); 12] = [
     ("node/src/host/clock.rs", "the time of every command and of every wait of the loops"),
     ("api/src/client.rs", "the client library has timeouts, and no node to ask"),
-    ("node/src/gateway/passwords.rs", "a thread of its own pauses after a refused password"),
     ("node/src/host/stop_timer.rs", "bounds a stop, on a thread that must not depend on any loop"),
     ("node/src/ops/connections.rs", "sees when its port has been quiet for a while, on a thread without a loop's time"),
     ("node/src/ops/health.rs", "judges whether a loop still turns, hence not by that loop's time"),

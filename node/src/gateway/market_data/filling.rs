@@ -2,7 +2,7 @@
 
 use super::bulk::Bulk;
 use super::changes::Changes;
-use super::{Reader, Subscription};
+use super::reader::{Reader, Subscription};
 use crate::faults::mutation::{Mutation, Planted};
 use crate::gateway::address_block::AddressBlock;
 use crate::gateway::send_buffer::SendBuffer;
@@ -64,8 +64,7 @@ pub(super) fn fill(
     }
 }
 
-/// Sends the next messages of the live stream; of a reader that lags far behind it as many bytes as it is granted.
-#[expect(clippy::too_many_arguments, reason = "the parts of a reader and of the feed, which are borrowed apart")]
+/// Sends the next messages of the live stream; of a reader that lags far as many bytes as it is granted.
 fn fill_live(
     now: TsNs,
     protocol: &mut Session,

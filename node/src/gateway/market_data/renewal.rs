@@ -81,7 +81,7 @@ impl MarketData {
         }
     }
 
-    /// Moves released items from the ring behind the kept ones, as many as one cycle takes. Returns their number.
+    /// Moves released items from the ring to the end of the kept ones, as many as one cycle takes. Returns their number.
     pub(super) fn keep(&mut self) -> usize {
         let released = self.released.get();
         let mut count = 0;
@@ -94,8 +94,8 @@ impl MarketData {
                 self.kept.clear();
             }
             // Of a command that was dropped in part nothing is of use.
-            let is_whole = (self.dropped_upto < item.stamp.seq).planted(Mutation::ItemsDiscarded, |_| false);
-            if is_whole {
+            let is_complete = (self.dropped_upto < item.stamp.seq).planted(Mutation::ItemsDiscarded, |_| false);
+            if is_complete {
                 self.kept.push_back(item);
             } else {
                 self.dropped_upto = item.stamp.seq;

@@ -15,8 +15,8 @@ use api::binary::stream::SessionSeq;
 use book::units::TsNs;
 use std::sync::Arc;
 
-/// Bytes of snapshots that are encoded at once, and a second. Encoding takes 3 ns a byte, so this is a tenth of the time.
-/// Small books are encoded for every reader, large ones of a million orders every other second.
+/// Bytes of snapshots that are encoded at once, and a second. Encoding takes 3 ns a byte, so this is a tenth of the
+/// time. Small books are encoded for every reader, large ones of a million orders every other second.
 const ENCODED_BURST: u64 = 64 << 20;
 const ENCODED_RATE: u64 = 32 << 20;
 /// Snapshots in memory at once, the newest among them.

@@ -4,7 +4,7 @@
 //! cycle; so however many sessions there are, their heartbeats and the ends of their windows are spread over cycles. A
 //! grace window that began with the node does not end while a login waits that its session sent before the end.
 
-use super::{CONTROL_BYTES_MAX, Gateway, GraceWindow};
+use super::{CONTROL_BYTES_MAX, Gateway, GraceWindow, Round};
 use crate::faults::mutation::{Mutation, Planted};
 use crate::gateway::returns::{Return, ReturnReport};
 use crate::gateway::send_buffer::ControlOutput;
@@ -18,15 +18,6 @@ use book::units::TsNs;
 const ROUND_NS: u64 = 50_000_000;
 /// Connections, and sessions, that one cycle looks at.
 const LOOKS_PER_CYCLE_MAX: usize = 64;
-
-/// How far the present round has come.
-#[derive(Debug, Default)]
-pub(super) struct Round {
-    began_ns: u64,
-    /// The next slot of a connection, and the next session.
-    slot: usize,
-    session: usize,
-}
 
 impl Gateway {
     /// Goes on with the round, or begins the next one when it is due. Returns whether there is more to look at at once.

@@ -10,16 +10,16 @@
 //! room for is closed without an answer. One cycle gives so many turns, and opens so many sessions.
 
 use super::inbound::Login;
+use super::logins::{InCheck, Logins};
 use super::{Closing, Gateway, ResendState, SessionRecord};
 use crate::faults::mutation::{Mutation, Planted};
 use crate::gateway::address_block::AddressBlock;
-use crate::gateway::login_locks::{Claim, LoginLocks};
-use crate::gateway::login_queue::{LoginQueue, Place, QueueFull, QueuedLogin};
-use crate::gateway::passwords::{ATTEMPTS_MAX, Attempt, Finding, PasswordPort};
-use crate::gateway::refusal_log::RefusalLog;
+use crate::gateway::login_locks::Claim;
+use crate::gateway::login_queue::{Place, QueueFull, QueuedLogin};
+use crate::gateway::passwords::{Attempt, Finding};
 use crate::gateway::returns::Return;
 use crate::gateway::send_buffer::ControlOutput;
-use crate::gateway::verified::{Verified, VerifiedKey};
+use crate::gateway::verified::Verified;
 use crate::reactor::ports::{ConnId, Sockets};
 use crate::status::logins::LoginRefusal;
 use api::binary::login::{LoginReject, SessionName};
@@ -27,85 +27,10 @@ use api::binary::stream::{SessionSeq, first_to_send};
 use book::command::DownCause;
 use book::ids::{SessionId, UserName};
 use book::units::TsNs;
-use std::collections::VecDeque;
 use std::net::IpAddr;
 
 /// Turns that one cycle gives, and sessions that it opens, so that a crowd of clients does not hold up the others.
 const LOGINS_PER_CYCLE_MAX: usize = 16;
-/// A wrong password is answered so much later. Its failure counts at once.
-const WRONG_DELAY_NS: u64 = 200_000_000;
-
-/// Logins on their way. Every one has a number, and is in one of these places at a time.
-pub(super) struct Logins {
-    pub(super) queue: LoginQueue,
-    pub(super) locks: LoginLocks,
-    checkers: Vec<Checker>,
-    key: VerifiedKey,
-    /// Their passwords are verified; the sessions open in this order.
-    verified: VecDeque<(ConnId, SessionId, u64)>,
-    /// Their passwords are wrong; rejected when they are due, in this order.
-    wrong: VecDeque<(TsNs, ConnId)>,
-    number_last: u64,
-    refusal_log: RefusalLog,
-    lock_log: RefusalLog,
-}
-
-/// A checking thread, and what it checks, in the order of its verdicts.
-struct Checker {
-    port: PasswordPort,
-    in_check: VecDeque<InCheck>,
-}
-
-/// A login whose password is being checked. Kept here, because its connection may end meanwhile, and the outcome counts
-/// all the same.
-struct InCheck {
-    conn: ConnId,
-    address: IpAddr,
-    claim: Claim,
-    number: u64,
-    session: Option<SessionId>,
-    /// What is remembered if the password is right; nothing for an unknown user.
-    digest: Option<Verified>,
-    /// Which of the session's passwords it is checked against.
-    password_number: u32,
-}
-
-impl Logins {
-    pub(super) fn new(ports: Vec<PasswordPort>, key: VerifiedKey, queue: LoginQueue, locks: LoginLocks) -> Self {
-        assert!(!ports.is_empty(), "some thread checks passwords");
-        let checkers = ports.into_iter().map(|port| Checker { port, in_check: VecDeque::new() }).collect();
-        Self {
-            queue,
-            locks,
-            checkers,
-            key,
-            verified: VecDeque::new(),
-            wrong: VecDeque::new(),
-            number_last: 0,
-            refusal_log: RefusalLog::default(),
-            lock_log: RefusalLog::default(),
-        }
-    }
-
-    fn next_number(&mut self) -> u64 {
-        self.number_last += 1;
-        self.number_last
-    }
-
-    /// The checking thread that has the least to do, if one has room.
-    fn free_checker(&self) -> Option<usize> {
-        let free = self.checkers.iter().enumerate().filter(|(_, checker)| checker.in_check.len() < ATTEMPTS_MAX);
-        free.min_by_key(|(_, checker)| checker.in_check.len()).map(|(idx, _)| idx)
-    }
-
-    fn next_verdict(&mut self) -> Option<(InCheck, Finding)> {
-        let (checker, verdict) =
-            self.checkers.iter_mut().find_map(|c| c.port.verdicts.pop().ok().map(|verdict| (c, verdict)))?;
-        let checked = checker.in_check.pop_front().expect("a verdict follows an attempt");
-        assert!(checked.conn == verdict.conn, "verdicts come in the order of the attempts");
-        Some((checked, verdict.finding))
-    }
-}
 
 impl Gateway {
     pub(super) fn login_requested(&mut self, now: TsNs, id: ConnId, login: Login, reactor: &mut impl Sockets) {
@@ -210,7 +135,7 @@ impl Gateway {
 
     fn judge(&mut self, now: TsNs, checked: InCheck, finding: Finding, reactor: &mut impl Sockets) {
         let InCheck { conn: id, address, claim, number, session, digest, password_number } = checked;
-        // One that was changed meanwhile lets nobody in.
+        // One that was changed meanwhile opens no session.
         let is_current = |record: &SessionRecord| record.password_number == password_number;
         match (finding, session.filter(|session| self.session(*session).is_some_and(is_current))) {
             (Finding::Correct(_), Some(session)) => {
@@ -230,7 +155,7 @@ impl Gateway {
             (Finding::Wrong, _) => {
                 self.end_wait(&claim, number);
                 self.note_wrong(now, address, &claim);
-                self.logins.wrong.push_back((TsNs(now.0 + WRONG_DELAY_NS), id));
+                self.logins.wrong.push_back((TsNs(now.0 + self.limits.login_failure_delay_ns), id));
             }
         }
     }

@@ -96,7 +96,7 @@ impl Gateway {
         // Control bytes may end within a packet; the rest of it is sent before any message.
         let at_packet_end = conn.control.is_empty();
         if let (Some(session), State::Open, true) = (conn.session, conn.protocol.state(), at_packet_end) {
-            fill(now, conn, self.streams.stream(session), &mut buffer);
+            fill(now, conn, &self.streams.stream(session), &mut buffer);
         }
         let len = buffer.len();
         reactor.send(id, len);
@@ -157,7 +157,7 @@ fn exceeds_queue(conn: &Connection, streams: &mut SessionStreams, queue_max: u64
 
 /// Fills a send with the next messages of the session: from the batch of a resend, else from memory, which may have
 /// given up messages of this session for others; they are in the history.
-fn fill(now: TsNs, conn: &mut Connection, stream: &SessionStream, buffer: &mut SendBuffer<'_>) {
+fn fill(now: TsNs, conn: &mut Connection, stream: &SessionStream<'_>, buffer: &mut SendBuffer<'_>) {
     while buffer.room() >= MESSAGE_BYTES_MAX + PACKET_HEADER_BYTES {
         let resent = match &conn.resend {
             ResendState::Ready(batch) => batch.get(conn.next),
