@@ -1,9 +1,9 @@
 //! The digest of a password that was verified, so that the next login of its session is verified at once.
 //!
 //! Argon2 takes a million times as long as an order, on purpose. Where all lines are cut and thousands of sessions come
-//! back, it would keep them out for minutes. Invariants: a password is never kept, only a digest of user, password and the
-//! stored argon2 string, under a key that was drawn at the start; so a digest says nothing without the key, and fits no
-//! password once the stored one has changed.
+//! back, it would keep them out for minutes. Invariants: a password is never kept, only a digest of user, password and
+//! the stored argon2 string, under a key that was drawn at the start; so a digest says nothing without the key, and
+//! fits no password once the stored one has changed.
 
 use crate::faults::mutation::{Mutation, Planted};
 use book::ids::UserName;

@@ -81,7 +81,7 @@ impl MarketData {
         }
     }
 
-    /// Moves released items from the ring to the end of the kept ones, as many as one cycle takes. Returns their number.
+    /// Moves released items from the ring to the end of the kept ones, as many as one cycle takes. Returns how many.
     pub(super) fn keep(&mut self) -> usize {
         let released = self.released.get();
         let mut count = 0;

@@ -1,7 +1,7 @@
 //! Logins on their way, and the threads that check their passwords.
 //!
-//! Invariants: a login is in one place at a time: it waits for its turn, is being checked, is verified and about to be let
-//! in, or is wrong and about to be rejected; a thread has as many checks as its ring has room for.
+//! Invariants: a login is in one place at a time: it waits for its turn, is being checked, is verified and about to be
+//! let in, or is wrong and about to be rejected; a thread has as many checks as its ring has room for.
 
 use crate::gateway::login_locks::{Claim, LoginLocks};
 use crate::gateway::login_queue::LoginQueue;
