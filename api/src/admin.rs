@@ -114,7 +114,7 @@ pub struct RaiseRules {
     pub version: u16,
 }
 
-/// What the exchange as a whole takes in.
+/// What the exchange as a whole accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IntakeWord {

@@ -438,7 +438,7 @@ impl Engine {
     }
 }
 
-/// What the exchange takes in after an act of this actor: the table in `intake`.
+/// What the exchange accepts after an act of this actor: the table in `intake`.
 fn intake_after(before: IntakeState, actor: Actor, wanted: Intake) -> Result<IntakeState, AdminReason> {
     let is_node = (actor == Actor::Node).planted(Mutation::NodeLiftsForOperator, |_| false);
     match (wanted, before) {

@@ -230,7 +230,7 @@ impl Engine {
         &self.run
     }
 
-    /// What the exchange as a whole takes in.
+    /// What the exchange as a whole accepts.
     pub fn intake(&self) -> IntakeState {
         self.intake
     }

@@ -124,7 +124,7 @@ pub enum Event {
         tag: LifeTag,
         skipped: u64,
     },
-    /// What the exchange as a whole takes in from the next command on.
+    /// What the exchange as a whole accepts from the next command on.
     IntakeChanged {
         state: IntakeState,
     },

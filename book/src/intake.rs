@@ -1,10 +1,10 @@
-//! The intake of the exchange as a whole: whether it takes new orders, and who has stopped it.
+//! The intake of the exchange as a whole: whether it accepts new orders, and who has stopped it.
 //!
 //! | stopped by | the node stops | the node lifts | an operator stops | an operator lifts |
 //! |---|---|---|---|---|
-//! | nobody | node | nobody | operator | nobody |
-//! | the node | node | nobody | operator | nobody |
-//! | an operator | operator | refused | operator | nobody |
+//! | none | node | none | operator | none |
+//! | the node | node | none | operator | none |
+//! | an operator | operator | refused | operator | none |
 //!
 //! Invariant: what an operator has stopped, only an operator lifts. What only takes risk off is never refused for it.
 
@@ -12,7 +12,7 @@ use crate::mutation::{Mutation, Planted};
 use crate::reject::RejectReason;
 use bincode::{Decode, Encode};
 
-/// What the exchange is to take in.
+/// What the exchange is to accept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
 #[repr(u8)]
 pub enum Intake {
@@ -22,7 +22,7 @@ pub enum Intake {
     Cancels = 2,
 }
 
-/// What the exchange takes in, and whose decision that is.
+/// What the exchange accepts, and whose decision that is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
 #[repr(u8)]
 pub enum IntakeState {
@@ -33,7 +33,7 @@ pub enum IntakeState {
 }
 
 impl IntakeState {
-    /// Whether new orders are taken, and amendments that add.
+    /// Whether new orders are accepted, and amendments that add.
     pub(crate) fn admit(self) -> Result<(), RejectReason> {
         let is_open = (self == Self::All).planted(Mutation::IntakeIgnored, |_| true);
         if is_open { Ok(()) } else { Err(RejectReason::IntakeStopped) }

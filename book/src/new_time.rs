@@ -1,8 +1,8 @@
 //! A new time for the log: what becomes of stored instants when log time, which lay in the future, is set back.
 //!
 //! Log time never runs back within a timeline. A restore that begins another one may set it back, before the snapshot
-//! with which that timeline begins. Invariant: no stored instant of the state is later than its own time after that, but
-//! for the expiry of keys, which an operator has chosen by the calendar.
+//! with which that timeline begins. Invariant: no stored instant of the state is later than its own time after that,
+//! but for the expiry of keys, which an operator has chosen by the calendar.
 
 use crate::engine::Engine;
 use crate::ids::SessionId;

@@ -99,7 +99,7 @@ impl Engine {
         if Rules::One < self.rules {
             walk.number(self.rules as u64);
         }
-        // Nothing while all is taken in, as in states from before there was an intake.
+        // Nothing while all orders are accepted, as in states from before there was an intake.
         if self.intake != IntakeState::All {
             walk.number(INTAKE);
             walk.number(self.intake as u64);

@@ -288,7 +288,7 @@ fn a_parent_is_a_master(rules: u16) -> bool {
     [("a", AccountKind::Client), ("b", AccountKind::Agent)].map(|(name, kind)| add(name, kind, agent)) == [refused; 2]
 }
 
-/// Whether the exchange can be told to take no new orders, while cancels and amendments that reduce go on.
+/// Whether the exchange can be set to accept no new orders, while cancels and amendments that reduce go on.
 fn a_stopped_intake_takes_only_risk_off(rules: u16) -> bool {
     let mut house = house(rules);
     let order = rests(&mut house, Side::Sell, 100, 5);

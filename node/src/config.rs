@@ -6,7 +6,8 @@
 //! commands in the log.
 //!
 //! Read in this order: the values (here), how they are loaded (`load`), read key by key (`sections`, `reader`, `human`)
-//! and checked (`cores`, `paths`, `production`), secrets (`secrets`), and what a configuration opens to whom (`exposure`).
+//! and checked (`cores`, `paths`, `production`), secrets (`secrets`), and what a configuration opens to whom
+//! (`exposure`).
 
 pub mod build;
 mod cores;

@@ -4,9 +4,9 @@
 //!  ops socket -> accept -> hyper -> /live /ready /health /metrics /version      reads `Status` and stage times only
 //!                                -> /admin/...  -> command_queue -> admin port -> engine -> answer once released
 //! ```
-//! It serves from the first second of a start: health and metrics show how far the log is recovered, and the admin API is
-//! answered once the node serves. Invariant: no trading loop ever waits for this thread. Commands and answers pass through rings. Operators always
-//! find a place among its connections (`connections`).
+//! It serves from the first second of a start: health and metrics show how far the log is recovered, and the admin API
+//! is answered once the node serves. Invariant: no trading loop ever waits for this thread. Commands and answers pass
+//! through rings. Operators always find a place among its connections (`connections`).
 
 pub mod admin;
 pub mod answer;

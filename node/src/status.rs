@@ -80,7 +80,7 @@ pub struct Status {
 
     /// The rules version in force.
     pub rules: Gauge,
-    /// What the exchange takes in, as the number of its `IntakeState`.
+    /// What the exchange accepts, as the number of its `IntakeState`.
     pub intake: Gauge,
     /// The format of the data directory.
     pub format: Gauge,

@@ -31,7 +31,7 @@ use crate::gateway::passwords::{checker_count, password_port};
 use crate::gateway::resend::resend_port;
 use crate::gateway::verified::VerifiedKey;
 use crate::host::clock::{Clock, WallTime};
-use crate::host::clock_start::{self, WallPolicy, WallVerdict};
+use crate::host::clock_start::{self, WallPolicy, WallRefused, WallVerdict};
 use crate::host::descriptors::Descriptors;
 use crate::host::listen;
 use crate::host::pages;
@@ -166,12 +166,14 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     let Opened { directory, store, quarantine, capacity, shadow_key, restored } =
         open_state(config, claim.directory, &claim.status)?;
     let Restored { engine, translator, streams, mut feed, log, snapshot, continuations } = restored;
-    let wall = WallTime::read();
-    let verdict = clock_start::check(wall, engine.stamp().ts, config.node.clock_ahead_max, claim.wall)?;
+    let run = run_of_start(config, &engine, &directory, &quarantine)?;
+    if let Some(tag) = run.life {
+        feed.begin_life(engine.run().life + 1, tag.numbers_skipped());
+    }
+    let opening = judge_clock(config, claim.wall, &engine, (directory.identity().format, run))?;
     let state_hash = engine.state_hash();
     observe(&engine);
     let journal = JournalParts::open(config, &directory, log.position, claim.fault)?;
-
     let mut writers = claim.watermarks;
     writers.begin_at(engine.stamp().seq);
     let readers = claim.status.watermarks.clone();
@@ -182,14 +184,8 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     let verified_key = VerifiedKey::new(key_bytes()?);
     let helpers = GatewayHelpers { passwords: password_ports, verified_key, resends: resend_port };
     let rings = make_rings(RingSizes::default(), writers.engine, helpers, &common.lifecycle, &common.status);
-
     let head_config = config.journal.head(directory.identity().timeline, directory.identity().geometry);
     let (mark, durable) = (directory.mark()?, readers.durable.clone());
-    let run = run_of_start(config, &engine, &directory, &quarantine)?;
-    if let Some(tag) = run.life {
-        feed.begin_life(engine.run().life + 1, tag.numbers_skipped());
-    }
-    let opening = opening(directory.identity().format, wall, verdict, run);
     let settings = settings(config, &claim.fault, opening);
     let (flush_bytes, figures_of) = (flush_bytes(&head_config), Arc::downgrade(&store));
     let newest = snapshot.as_ref().map_or(directory.identity().seq_base, |header| header.tail.seq);
@@ -340,14 +336,22 @@ fn settings(config: &Config, fault: &JournalFault, opening: Opening) -> engine_l
     }
 }
 
-/// What the log will say of this start: an operator who has accepted a clock is found there.
-fn opening(format: u32, WallTime(wall): WallTime, verdict: WallVerdict, run: RunSpec) -> Opening {
-    let build = format!("pinion {VERSION} {COMMIT}");
+/// Compares the wall clock with the log. Returns what the log will say of this start: an operator who has accepted a
+/// clock is found there.
+fn judge_clock(
+    config: &Config,
+    policy: WallPolicy,
+    engine: &Engine,
+    (format, run): (u32, RunSpec),
+) -> Result<Opening, WallRefused> {
+    let wall = WallTime::read();
+    let verdict = clock_start::check(wall, engine.stamp().ts, config.node.clock_ahead_max, policy)?;
+    let (build, wall) = (format!("pinion {VERSION} {COMMIT}"), wall.0);
     match verdict {
-        WallVerdict::Near => Opening { format, build, wall, run },
+        WallVerdict::Near => Ok(Opening { format, build, wall, run }),
         WallVerdict::Accepted => {
             tracing::warn!(wall_ns = wall.0, "the wall clock lies far from the log, and is accepted: --accept-clock");
-            Opening { format, build: format!("{build}, clock accepted"), wall, run }
+            Ok(Opening { format, build: format!("{build}, clock accepted"), wall, run })
         }
     }
 }

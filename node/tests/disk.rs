@@ -158,6 +158,8 @@ fn what_an_operator_stops_the_node_does_not_lift_and_the_other_way_round() {
 fn the_last_message_of_a_full_disk_names_the_ballast() {
     let mut fixture = Fixture::new();
     let ballast = fixture.node_dir.data_dir().join("BALLAST");
+    // Space for the bytes that the store still has to write when the disk is full.
+    fs::write(&ballast, vec![0; 24 << 20]).expect("the file is ours");
     let never = "[store]\nintake_stop_percent = 100\nballast_bytes = \"1MiB\"\n";
     let process = fixture.start(never);
     fixture.disk.fill(256 << 10);

@@ -5,10 +5,10 @@
 //!                                                        |
 //!  processor's counter ---------------------------> Clock::now, on every thread
 //! ```
-//! A reading is the processor's time-stamp counter (crate `quanta`), at a rate that leads slowly to the wall clock. So a
-//! step of the wall clock cannot reorder the log, and a reading costs nanoseconds instead of a system call. Invariants:
-//! no clock runs backwards; its rate differs from the counter's by `RATE_PPM_MAX` at most; a pinned thread never waits
-//! for the thread that steers.
+//! A reading is the processor's time-stamp counter (crate `quanta`), at a rate that leads slowly to the wall clock. So
+//! a step of the wall clock cannot reorder the log, and a reading costs nanoseconds instead of a system call.
+//! Invariants: no clock runs backwards; its rate differs from the counter's by `RATE_PPM_MAX` at most; a pinned thread
+//! never waits for the thread that steers.
 
 use crate::faults::fault::WallFault;
 use crate::faults::mutation::{Mutation, Planted};
@@ -79,8 +79,8 @@ impl Steering {
             rate: self.rate.load(Ordering::Relaxed),
         };
         fence(Ordering::Acquire);
-        let is_whole = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version;
-        is_whole.then_some((version, segment))
+        let is_complete = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version;
+        is_complete.then_some((version, segment))
     }
 }
 
@@ -192,7 +192,7 @@ mod tests {
         clock.steer(-1_000 * RATE_PPM_MAX);
         let (slow, started) = (other.now(), other.segment);
         assert_eq!((started.rate, other.version), (clock.segment.rate, 2));
-        // In 1,000 s it falls behind by one, and it is where it was at the moment of the change.
+        // In 1,000 s it loses one, and it is where it was at the moment of the change.
         assert_eq!(started.after(1_000_000_000_000) - started.ts, 999_000_000_000);
         assert!(started.ts <= slow.0 && runs_on(&mut other, slow));
         clock.steer(1_000 * RATE_PPM_MAX);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     /// A segment that begins before the time at which the one before it was left.
-    fn a_segment_behind_the_clock_does_not_show() {
+    fn a_segment_before_the_clock_does_not_show() {
         let mut clock = Clock::start(TsNs(0));
         let before = clock.now();
         clock.steering.publish(Segment { ts: before.0 - 1_000_000_000, ..clock.segment });
@@ -220,14 +220,14 @@ mod tests {
 
     #[test]
     fn no_step_is_backwards() {
-        a_segment_behind_the_clock_does_not_show();
+        a_segment_before_the_clock_does_not_show();
     }
 
     #[cfg(feature = "mutation")]
     #[test]
     fn a_clock_that_runs_back_is_noticed() {
         crate::faults::mutation::plant(Some(Mutation::ClockRunsBack));
-        let outcome = std::panic::catch_unwind(a_segment_behind_the_clock_does_not_show);
+        let outcome = std::panic::catch_unwind(a_segment_before_the_clock_does_not_show);
         crate::faults::mutation::plant(None);
         assert!(outcome.is_err());
     }

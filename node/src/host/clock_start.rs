@@ -1,7 +1,7 @@
 //! Whether a start may believe the wall clock: it is compared with the time of the log's last command.
 //!
-//! Invariant: a wall clock that would move log time by more than an operator can have meant is refused with the figures,
-//! before anything is written to the log. Log time never runs back, so one wrong start would move it for good.
+//! Invariant: a wall clock that would move log time by more than an operator can have meant is refused with the
+//! figures, before anything is written to the log. Log time never runs back, so one wrong start would move it for good.
 
 use super::clock::WallTime;
 use crate::faults::mutation::{Mutation, Planted};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// How far the wall clock may be before the log's last command: a time server that steps the clock of a machine that
 /// has just started moves it by less, and the node's clock makes so much good within 84 minutes.
-pub const BEHIND_MAX: Duration = Duration::from_secs(5);
+pub const BEFORE_MAX: Duration = Duration::from_secs(5);
 
 /// What a start does with a wall clock that lies far from the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl fmt::Display for WallRefused {
             show(wall),
             show_distance(distance),
             show(last),
-            BEHIND_MAX.as_secs(),
+            BEFORE_MAX.as_secs(),
             show_distance(ahead_max)
         )?;
         if wall < last {
@@ -82,10 +82,10 @@ fn show_distance(distance: Duration) -> String {
 /// Compares the wall clock with the last command of the log; `last` is zero for a log without one.
 pub fn check(wall: WallTime, last: TsNs, ahead_max: Duration, policy: WallPolicy) -> Result<WallVerdict, WallRefused> {
     let WallTime(wall) = wall;
-    let behind_max = BEHIND_MAX.as_nanos() as u64;
+    let before_max = BEFORE_MAX.as_nanos() as u64;
     let ahead_max_ns = u64::try_from(ahead_max.as_nanos()).unwrap_or(u64::MAX);
     let is_near = last == TsNs(0)
-        || (last.0.saturating_sub(wall.0) <= behind_max && wall.0.saturating_sub(last.0) <= ahead_max_ns);
+        || (last.0.saturating_sub(wall.0) <= before_max && wall.0.saturating_sub(last.0) <= ahead_max_ns);
     let is_near = is_near.planted(Mutation::WallUnchecked, |_| true);
     match policy {
         _ if is_near => Ok(WallVerdict::Near),
@@ -125,9 +125,9 @@ mod tests {
     #[test]
     fn a_refusal_has_the_figures_and_the_way_out() {
         let text = |wall| found(wall, WallPolicy::Refuse).expect_err("refused").to_string();
-        let behind = text(LAST.0 - 60_000_000_000);
+        let before = text(LAST.0 - 60_000_000_000);
         for part in ["2026-09-21T14:12:20Z", "60.000 s before", "2026-09-21T14:13:20Z", "The clock is wrong"] {
-            assert!(behind.contains(part), "{part:?} in {behind}");
+            assert!(before.contains(part), "{part:?} in {before}");
         }
         let ahead = text(LAST.0 + 3_650 * DAY);
         for part in ["3650 days after", "30 days after (node.clock_ahead_max)", "--accept-clock"] {

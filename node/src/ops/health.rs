@@ -394,19 +394,22 @@ impl Health {
             "journal": journal_json(&self.waiting_writes()),
             "clock": self.clock(),
             "log": log_json(&logging::figures()),
-            "counts": {
-                "connections": status.connections.get(),
-                "sessions_open": status.sessions_open.get(),
-                "logins_waiting": status.logins.waiting.get(),
-                "logins_refused": status.logins.refused_total(),
-                "commands": status.commands.get(),
-                "rejects": status.rejects.get(),
-                "fills": status.fills.get(),
-                "market_readers": status.market_readers.get(),
-                "market_readers_dropped": status.market_readers_dropped.get(),
-            },
+            "counts": counts_json(status),
         }))
     }
+}
+
+fn counts_json(status: &Status) -> Value {
+    json!({
+        "connections": status.connections.get(),
+        "sessions_open": status.sessions_open.get(),
+        "logins_refused": status.logins_refused.get(),
+        "commands": status.commands.get(),
+        "rejects": status.rejects.get(),
+        "fills": status.fills.get(),
+        "market_readers": status.market_readers.get(),
+        "market_readers_dropped": status.market_readers_dropped.get(),
+    })
 }
 
 fn listener_json(name: &str, listener: &ListenerStatus) -> Value {

@@ -108,7 +108,7 @@ impl Bounds {
     }
 }
 
-/// What the exchange takes in, as the engine loop shows it.
+/// What the exchange accepts, as the engine loop shows it.
 pub fn intake(status: &Status) -> IntakeState {
     let states = [IntakeState::All, IntakeState::StoppedByNode, IntakeState::StoppedByOperator];
     states.into_iter().find(|state| *state as u64 == status.intake.get()).unwrap_or_default()

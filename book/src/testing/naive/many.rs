@@ -316,17 +316,7 @@ impl Naive {
                 self.administer_since_two(admin);
             }
             Admin::SetRules { version } => self.rules = Rules::of(*version).unwrap_or(self.rules),
-            Admin::SetIntake(wanted) => {
-                let operators = self.intake == IntakeState::StoppedByOperator;
-                match (actor, wanted) {
-                    _ if self.rules == Rules::One => {}
-                    (Actor::Node, Intake::All) if !operators => self.intake = IntakeState::All,
-                    (Actor::Node, Intake::Cancels) if !operators => self.intake = IntakeState::StoppedByNode,
-                    (Actor::Node, _) => {}
-                    (_, Intake::All) => self.intake = IntakeState::All,
-                    (_, Intake::Cancels) => self.intake = IntakeState::StoppedByOperator,
-                }
-            }
+            Admin::SetIntake(wanted) => self.set_intake(actor, *wanted),
             Admin::SetSessionThrottle { session, throttle } => {
                 let rules = self.rules;
                 let session = &mut self.sessions[session.0 as usize - 1];
@@ -354,6 +344,18 @@ impl Naive {
             }
             Admin::SetClientNamesMax { max } => self.order_names.max = *max as usize,
             _ => {}
+        }
+    }
+
+    fn set_intake(&mut self, actor: Actor, wanted: Intake) {
+        let operators = self.intake == IntakeState::StoppedByOperator;
+        match (actor, wanted) {
+            _ if self.rules == Rules::One => {}
+            (Actor::Node, Intake::All) if !operators => self.intake = IntakeState::All,
+            (Actor::Node, Intake::Cancels) if !operators => self.intake = IntakeState::StoppedByNode,
+            (Actor::Node, _) => {}
+            (_, Intake::All) => self.intake = IntakeState::All,
+            (_, Intake::Cancels) => self.intake = IntakeState::StoppedByOperator,
         }
     }
 

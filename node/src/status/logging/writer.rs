@@ -109,7 +109,7 @@ impl LogWriter {
     }
 
     /// Reports a file or a directory that is there again, in the new file and on standard error, if that has room at
-    /// once: whoever looks for the old file finds that line.
+    /// once, for those who look for the old one.
     fn report_found(&mut self, found: Found) {
         let what = match found {
             Found::DirMadeAgain => "the directory of the log file was removed, and is made again",

@@ -28,7 +28,7 @@ impl Reporter {
         let is_named = ops.config.is_some() || ops.url.is_some();
         let client = is_named.then(|| ops.administrator());
         let client = client.and_then(|client| {
-            client.inspect_err(|error| eprintln!("pinion: the node is not told about the backup: {error:#}")).ok()
+            client.inspect_err(|error| eprintln!("pinion: the backup is not reported to the node: {error:#}")).ok()
         });
         Self { client, under_way: None, has_failed: Arc::default() }
     }
@@ -43,7 +43,7 @@ impl Reporter {
         self.under_way = Some(std::thread::spawn(move || match send(&client, seq) {
             Ok(()) => has_failed.store(false, Ordering::Relaxed),
             Err(error) if !has_failed.swap(true, Ordering::Relaxed) => {
-                eprintln!("pinion: the node is not told about the backup: {error:#}");
+                eprintln!("pinion: the backup is not reported to the node: {error:#}");
             }
             Err(_) => {}
         }));
