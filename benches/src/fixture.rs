@@ -18,7 +18,8 @@ use book::ids::{AccountId, AssetId, ClientKey, MarketId, Symbol, UserName};
 use book::units::{Ppm, QtyLots, TsNs, UNITS_MAX, Units};
 use node::config::Config;
 use node::config::build::Build;
-use node::topology::{Node, start};
+use node::host::threads::leave_cores;
+use node::topology::{Node, claim, start_claimed};
 use std::future::Future;
 use std::ops::Deref;
 use std::path::Path;
@@ -141,7 +142,10 @@ impl Fixture {
 
     /// Starts the node. `observe` is shown the engine as recovery left it.
     pub fn start(&self, observe: impl FnOnce(&Engine)) -> Result<RunningNode> {
-        Ok(RunningNode { node: Some(start(&self.config, observe)?) })
+        let _kept_off = leave_cores(&self.config.node);
+        // A log that a bench has written has times of its own, whatever the wall clock shows.
+        let claim = claim(&self.config)?.accept_clock();
+        Ok(RunningNode { node: Some(start_claimed(&self.config, claim, observe)?) })
     }
 }
 

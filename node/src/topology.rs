@@ -204,10 +204,8 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
         clock_error_max: config.node.clock_error_max,
     };
     let followers = Followers::spawn(loops, common.clone())?;
-
-    let gateway_state = GatewayState::of(&engine, &translator, streams, run);
     let pinned = PinnedThreads {
-        gateway_state,
+        gateway_state: GatewayState::of(&engine, &translator, streams, run),
         gateway_wiring: rings.gateway,
         limits: gateway_limits(config),
         orders: claim.orders,

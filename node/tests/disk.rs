@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 
 const TOKEN: &str = "kJ3nR8vXq2LmZ7tYw5BpC9dFgH4sAe6U";
 const MARKET: MarketId = MarketId(1);
+/// As by default, where tests of other things do without.
+const WATCHED: &str = "[store]\nintake_stop_percent = 90\n";
 
 /// A node on a disk of its own, with a market and the sessions MM1 and MM2.
 struct Fixture {
@@ -94,7 +96,7 @@ fn refused(client: &mut OrderClient, cl_ord_id: u64) -> Option<u16> {
 #[test]
 fn new_orders_stop_before_the_disk_is_full_and_go_on_when_there_is_room() {
     let fixture = Fixture::new();
-    let process = fixture.start("");
+    let process = fixture.start(WATCHED);
     let mut client = connect(&process);
     assert_eq!(refused(&mut client, 1_001), None);
     wait_for(&process, "disk", "state", &"ok".into());
@@ -119,7 +121,7 @@ fn new_orders_stop_before_the_disk_is_full_and_go_on_when_there_is_room() {
 
     // The stop is in the log, so it is there after a restart, and it is still the node's.
     assert_eq!(process.terminate().code, Some(0));
-    let process = fixture.start("");
+    let process = fixture.start(WATCHED);
     let mut client = connect(&process);
     assert_eq!(refused(&mut client, 1_005), Some(stopped));
     fixture.fill_to(70);
@@ -131,7 +133,7 @@ fn new_orders_stop_before_the_disk_is_full_and_go_on_when_there_is_room() {
 #[test]
 fn what_an_operator_stops_the_node_does_not_lift_and_the_other_way_round() {
     let fixture = Fixture::new();
-    let process = fixture.start("");
+    let process = fixture.start(WATCHED);
     let mut client = connect(&process);
     assert_eq!(admin(&process, "cancels").0, 200);
     wait_for(&process, "intake", "stopped_by", &"operator".into());
@@ -218,5 +220,5 @@ fn a_stop_on_a_disk_that_hangs_ends_in_time() {
     drop(frozen);
     let ended = process.wait();
     assert_eq!(ended.code, Some(20), "{}", ended.output);
-    assert_eq!(fixture.start("").terminate().code, Some(0));
+    assert_eq!(fixture.start(WATCHED).terminate().code, Some(0));
 }

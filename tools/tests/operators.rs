@@ -190,9 +190,10 @@ impl Running {
         let dir = place.path().join("data");
         init(&dir, &[]).expect(0);
         let path = dir.join("pinion.toml");
-        let free: Vec<(&str, &str)> =
-            ["listen.orders", "listen.market", "listen.ops"].map(|key| (key, "127.0.0.1:0")).into();
-        let config = Config::load_with(&path, &free).expect("valid");
+        let free = ["listen.orders", "listen.market", "listen.ops"].map(|key| (key, "127.0.0.1:0"));
+        // Whatever else fills the disk of the machine that tests.
+        let overrides: Vec<(&str, &str)> = free.into_iter().chain([("store.intake_stop_percent", "100")]).collect();
+        let config = Config::load_with(&path, &overrides).expect("valid");
         let listener = bind(&config).expect("a free port");
         let mut registry = Registry::default();
         let node = topology::start(&config, |engine| registry = Registry::of(engine)).expect("the node starts");

@@ -2,9 +2,9 @@
 //!
 //! | used | the node |
 //! |---|---|
-//! | 80 % or more | is degraded |
 //! | `store.intake_stop_percent` (90) or more | stops the intake of new orders, by an act in the log |
-//! | 5 % less than that | lifts its stop; an operator's it leaves |
+//! | less than 5 % below that | lifts its stop; an operator's it leaves |
+//! | from 10 % below that on | is degraded |
 //!
 //! Invariants: the node acts once each time that the use of the disk passes a bound, so that what an operator lifts
 //! stays lifted; no trading loop waits for this thread, and neither does a stop: a disk that hangs may hold it.
@@ -24,12 +24,17 @@ use wal::directory::ballast_path;
 
 /// How often the disk is measured.
 const EVERY: Duration = Duration::from_secs(1);
-/// From here on, in percent, the node is degraded.
-pub const WARN_PERCENT: u64 = 80;
+/// So much below the stop, in percent, the node begins to be degraded.
+const WARNED_BEFORE: u64 = 10;
 /// The node's own stop is lifted when so much less is used, in percent.
 const LIFTED_BELOW: u64 = 5;
-/// `store.intake_stop_percent` with which the node never stops the intake.
+/// `store.intake_stop_percent` with which the node never stops the intake, and does not judge the disk.
 const NEVER: u64 = 100;
+
+/// From which use of the disk on, in percent, the node is degraded; `None` means never.
+pub fn warn_percent(stop_percent: u64) -> Option<u64> {
+    (stop_percent < NEVER).then(|| stop_percent - WARNED_BEFORE)
+}
 
 /// The file system of the data directory, as it was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -403,7 +403,8 @@ fn counts_json(status: &Status) -> Value {
     json!({
         "connections": status.connections.get(),
         "sessions_open": status.sessions_open.get(),
-        "logins_refused": status.logins_refused.get(),
+        "logins_waiting": status.logins.waiting.get(),
+        "logins_refused": status.logins.refused_total(),
         "commands": status.commands.get(),
         "rejects": status.rejects.get(),
         "fills": status.fills.get(),

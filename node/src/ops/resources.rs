@@ -3,7 +3,7 @@
 //! Invariant: each bound is one that the node itself goes by, or near which something of it fails.
 
 use super::answer::{intake_word, stopped_by};
-use super::disk_watch::WARN_PERCENT;
+use super::disk_watch::warn_percent;
 use crate::config::Config;
 use crate::host::{descriptors, memory};
 use crate::status::Status;
@@ -71,7 +71,11 @@ impl Bounds {
         let (used, stop) = (status.disk.used_percent.get(), self.intake_stop_percent);
         let detail =
             || format!("{used} % of the disk of the data directory are used; new orders are refused at {stop} %");
-        (WARN_PERCENT <= used).then(|| ("disk", detail()))
+        self.is_filling(used).then(|| ("disk", detail()))
+    }
+
+    fn is_filling(&self, used_percent: u64) -> bool {
+        warn_percent(self.intake_stop_percent).is_some_and(|warn| warn <= used_percent)
     }
 
     fn memory_reason(&self) -> Option<Reason> {
@@ -93,8 +97,8 @@ impl Bounds {
         let (used, total) = (disk.used_percent.get(), disk.total_bytes.get());
         let state = match used {
             _ if total == 0 => "unknown",
-            used if self.intake_stop_percent <= used => "full",
-            used if WARN_PERCENT <= used => "filling",
+            used if self.is_filling(used) && self.intake_stop_percent <= used => "full",
+            used if self.is_filling(used) => "filling",
             _ => "ok",
         };
         json!({

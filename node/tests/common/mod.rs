@@ -83,7 +83,10 @@ impl NodeDir {
 
     pub(crate) fn config(&self) -> Config {
         let text = self.config_text(&self.extra);
-        Config::from_parts(&text, self.dir.path(), [], &[], Build::of_this_binary()).expect("a valid configuration")
+        // Whatever else fills the disk of the machine that tests.
+        let overrides = [("store.intake_stop_percent", "100")];
+        Config::from_parts(&text, self.dir.path(), [], &overrides, Build::of_this_binary())
+            .expect("a valid configuration")
     }
 
     /// The same with `node.threads` set.

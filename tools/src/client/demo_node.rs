@@ -62,6 +62,8 @@ impl DemoNode {
         // A process group of its own: Ctrl-C in a terminal reaches only the demo, which then stops its node in order.
         command.process_group(0);
         command.env("PINION__NODE__IDLE", "backoff").env("PINION__LOG__LEVEL", "warn");
+        // A demo goes on however full the disk of the machine is.
+        command.env("PINION__STORE__INTAKE_STOP_PERCENT", "100");
         for (key, address) in [
             ("PINION__LISTEN__ORDERS", addresses.orders),
             ("PINION__LISTEN__MARKET", addresses.market),

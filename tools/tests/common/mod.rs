@@ -72,7 +72,9 @@ impl Place {
     pub(crate) fn config_with(&self, more: &str) -> Config {
         let text = "[node]\nenv = \"dev\"\ndata_dir = \"data\"\nidle = \"backoff\"\n\
              [listen]\norders = \"127.0.0.1:0\"\nmarket = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n";
-        Config::from_parts(&format!("{text}{more}"), self.dir.path(), [], &[], Build::of_this_binary())
+        // Whatever else fills the disk of the machine that tests.
+        let overrides = [("store.intake_stop_percent", "100")];
+        Config::from_parts(&format!("{text}{more}"), self.dir.path(), [], &overrides, Build::of_this_binary())
             .expect("a valid configuration")
     }
 

@@ -225,6 +225,8 @@ commands                10          12,345
 fills                    5           6,172
 rejects                  1           1,234
 sessions 2, connections 3, market readers 1, memory 512 MiB
+disk 42 % used, 9,216 MiB free, ballast -, takes -
+oldest write - ms, descriptors -/-, clock -7 us, backup - old
 
 watermark               sequence           lag
 next                      12,346
