@@ -202,7 +202,7 @@ impl SessionStreams {
         self.first = first_of_life(of_streams.chain(self.begins.iter().copied()), self.first, skipped);
         for idx in 0..self.streams.len() {
             while 0 < self.counts[idx] {
-                self.take_back(idx);
+                self.take_oldest(idx);
             }
         }
         self.streams.clear();
