@@ -50,8 +50,8 @@ pub enum Command {
 pub enum Actor {
     /// The bearer of the operators' token, who may do everything.
     Ops,
-    /// The node itself, which raises the rules of a new log, records its runs, stops and lifts the intake of new orders,
-    /// and does nothing else.
+    /// The node itself, which raises the rules of a new log, records its runs, stops and lifts the intake of new
+    /// orders, and does nothing else.
     Node,
     /// The bearer of an API key, who may act for the key's own account as far as the key's permissions go.
     Key(KeyId),

@@ -149,9 +149,13 @@ fn save(engine: &Engine) -> Vec<(book::snapshot::Section, Vec<u8>)> {
 }
 
 fn load(pieces: &[(book::snapshot::Section, Vec<u8>)]) -> Engine {
+    loaded(pieces).expect("what was saved loads")
+}
+
+fn loaded(pieces: &[(book::snapshot::Section, Vec<u8>)]) -> Result<Engine, SnapshotError> {
     let mut loader = Loader::new(Engine::new(Capacity { orders: 1, leaves: 1, markets: 1, names: 1 }));
     let taken: Result<(), SnapshotError> = pieces.iter().try_for_each(|(section, piece)| loader.take(*section, piece));
-    taken.and_then(|()| loader.finish()).expect("what was saved loads")
+    taken.and_then(|()| loader.finish())
 }
 
 fn reloaded(engine: &Engine) -> Engine {
@@ -403,7 +407,11 @@ fn a_field_that_a_snapshot_forgets_is_noticed() {
         plant(Some(fault));
         let pieces = save(&house.engine);
         plant(None);
-        let mut loaded = load(&pieces);
+        // A session whose open order is after its last one is refused, before any hash is compared.
+        let Ok(mut loaded) = loaded(&pieces) else {
+            assert_eq!(fault, Mutation::IdsForgottenInSnapshot);
+            continue;
+        };
         assert_ne!(loaded.state_hash(), house.engine.state_hash(), "{fault:?}");
         assert!(difference(&mut house.engine, &mut loaded).is_some(), "{fault:?}");
         let (mut live, mut loaded) = (whole().engine, load(&pieces));

@@ -27,8 +27,8 @@ use crate::engine::opening::Opening;
 use crate::faults::fault::JournalFault;
 use crate::gateway::market_data::MarketLimits;
 use crate::gateway::order_entry::{GatewayLimits, GatewayState};
-use crate::gateway::passwords::{checker_count, password_port};
-use crate::gateway::resend::resend_port;
+use crate::gateway::passwords::{PasswordChecker, checker_count, password_port};
+use crate::gateway::resend::{ResendPort, resend_port};
 use crate::gateway::verified::VerifiedKey;
 use crate::host::clock::{Clock, WallTime};
 use crate::host::clock_start::{self, WallPolicy, WallRefused, WallVerdict};
@@ -39,6 +39,7 @@ use crate::host::random::{drawn, hash_key, key_bytes};
 use crate::host::threads::leave_cores;
 use crate::ops::OpsHandles;
 use crate::replica::crash_guard;
+use crate::replica::public_feed::PublicFeed;
 use crate::replica::questions::{ShadowPort, shadow_port};
 use crate::replica::recover::{Restored, restore};
 use crate::replica::session_streams::StreamLimits;
@@ -166,10 +167,7 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     let Opened { directory, store, quarantine, capacity, shadow_key, restored } =
         open_state(config, claim.directory, &claim.status)?;
     let Restored { engine, translator, streams, mut feed, log, snapshot, continuations } = restored;
-    let run = run_of_start(config, &engine, &directory, &quarantine)?;
-    if let Some(tag) = run.life {
-        feed.begin_life(engine.run().life + 1, tag.numbers_skipped());
-    }
+    let run = run_of_start(config, &engine, &directory, &quarantine, &mut feed)?;
     let opening = judge_clock(config, claim.wall, &engine, (directory.identity().format, run))?;
     let state_hash = engine.state_hash();
     observe(&engine);
@@ -179,10 +177,8 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     let readers = claim.status.watermarks.clone();
     let common = Common::new(claim.lifecycle, claim.status, Clock::start(engine.stamp().ts));
     let (port, inlet) = shadow_port();
-    let (password_ports, passwords) = (0..checker_count(&config.node)).map(|_| password_port()).unzip();
     let (resend_port, resend) = resend_port(Arc::clone(&store), port.clone(), readers.durable.clone());
-    let verified_key = VerifiedKey::new(key_bytes()?);
-    let helpers = GatewayHelpers { passwords: password_ports, verified_key, resends: resend_port };
+    let (helpers, passwords) = gateway_helpers(config, resend_port)?;
     let rings = make_rings(RingSizes::default(), writers.engine, helpers, &common.lifecycle, &common.status);
     let head_config = config.journal.head(directory.identity().timeline, directory.identity().geometry);
     let (mark, durable) = (directory.mark()?, readers.durable.clone());
@@ -302,12 +298,20 @@ impl Node {
     }
 }
 
+/// What the gateway hands to other threads, and the threads' ends of the password checks.
+fn gateway_helpers(config: &Config, resends: ResendPort) -> Result<(GatewayHelpers, Vec<PasswordChecker>), StartError> {
+    let (passwords, checkers) = (0..checker_count(&config.node)).map(|_| password_port()).unzip();
+    let verified_key = VerifiedKey::new(key_bytes()?);
+    Ok((GatewayHelpers { passwords, verified_key, resends }, checkers))
+}
+
 /// The run that this start begins. A new life of the streams is worth a warning: clients have to log in to it.
 fn run_of_start(
     config: &Config,
     engine: &Engine,
     directory: &Directory,
     quarantine: &Quarantine,
+    feed: &mut PublicFeed,
 ) -> Result<RunSpec, StartError> {
     let may_lose = config.journal.sync == JournalSyncMode::Interval;
     if may_lose {
@@ -317,6 +321,7 @@ fn run_of_start(
     let run = next_run(engine, directory, quarantine, may_lose, drawn()?);
     if let Some(tag) = run.life {
         let life = engine.run().life + 1;
+        feed.begin_life(life, tag.numbers_skipped());
         tracing::warn!(
             life,
             tag = tag.0,

@@ -123,10 +123,10 @@ fn a_running_node_takes_a_snapshot_on_request() {
     call(&["snapshot", "create", "--dry-run"], 0);
     assert_eq!(files(&dir).len(), 0);
     let made = call(&["snapshot", "create"], 0).json();
-    // The start, the rules, the command, and the check after it.
-    assert_eq!(made["seq"], 4);
+    // The start, the rules, the run, the command, and the check after it.
+    assert_eq!(made["seq"], 5);
     let status = pinion(&["snapshot", "status", "--config", text(&config), "--json"]).expect(0).json();
-    assert_eq!((status["start_begins_with"]["seq"].as_u64(), status["retention"]["drop"][0].as_u64()), (Some(4), None));
+    assert_eq!((status["start_begins_with"]["seq"].as_u64(), status["retention"]["drop"][0].as_u64()), (Some(5), None));
     assert_eq!(status["start_begins_with"]["state_hash"], made["state_hash"]);
     pinion(&["snapshot", "create", "--url", &running.ops]).expect(1).error_contains("needs its token");
     pinion(&["log", "quarantine", "--data-dir", text(&dir), "--seq", "1", "--reason", "x"]).expect(10);
@@ -167,7 +167,7 @@ fn a_node_that_crashes_at_every_start_runs_after_the_quarantine() {
     pinion(&["init", "--data-dir", text(&dir), "--segment-bytes", "1MiB", "--ballast-bytes", "0"]).expect(0);
     let (config, token) = (dir.join("pinion.toml"), dir.join("secrets/ops_token"));
     // The shadow panics at the second asset, again and again, so it never writes the history of it. The node goes on.
-    let running = NodeProcess::start(&node, &config, &[("PINION_FAULT", "crash-at:4")]);
+    let running = NodeProcess::start(&node, &config, &[("PINION_FAULT", "crash-at:5")]);
     for asset in ["BTC", "ETH"] {
         let arguments =
             ["admin", "asset", "add", asset, "--scale", "8", "--url", &running.ops, "--token-file", text(&token)];
@@ -176,33 +176,33 @@ fn a_node_that_crashes_at_every_start_runs_after_the_quarantine() {
     assert_eq!(running.terminate(), Some(1), "the shadow cannot finish what it has to write");
     let mut refused = None;
     for _ in 0..4 {
-        refused = NodeProcess::refused(&node, &config, &[("PINION_FAULT", "crash-at:4")]);
+        refused = NodeProcess::refused(&node, &config, &[("PINION_FAULT", "crash-at:5")]);
         if refused == Some(22) {
             break;
         }
     }
     assert_eq!(refused, Some(22), "the node names the command");
     let arguments =
-        ["log", "quarantine", "--data-dir", text(&dir), "--seq", "4", "--reason", "crashes, ticket 7", "--json"];
+        ["log", "quarantine", "--data-dir", text(&dir), "--seq", "5", "--reason", "crashes, ticket 7", "--json"];
     let planned = pinion(&[&arguments[..], &["--dry-run"]].concat()).expect(0).json();
     assert_eq!((planned["left_out"].as_bool(), planned["command"]["symbol"].as_str()), (Some(false), Some("ETH")));
     assert!(!dir.join("QUARANTINE").exists());
     pinion(&arguments).expect(0);
     pinion(&arguments).expect(1).error_contains("quarantined already");
     let inspected = pinion(&["log", "inspect", "--data-dir", text(&dir)]).expect(0).out;
-    assert!(inspected.contains("quarantined     4, since ") && inspected.contains("crashes, ticket 7"), "{inspected}");
+    assert!(inspected.contains("quarantined     5, since ") && inspected.contains("crashes, ticket 7"), "{inspected}");
     let hash = pinion(&["state", "hash", "--data-dir", text(&dir), "--json"]).expect(0).json();
     let dump = pinion(&["state", "dump", "--data-dir", text(&dir), "--json"]).expect(0).json();
     assert_eq!(dump["assets"].as_array().map(Vec::len), Some(1));
     // The fault is still there, but the command is not applied any more.
-    let running = NodeProcess::start(&node, &config, &[("PINION_FAULT", "crash-at:4")]);
+    let running = NodeProcess::start(&node, &config, &[("PINION_FAULT", "crash-at:5")]);
     assert_eq!(Some(running.state_hash.as_str()), hash["state_hash"].as_str());
     running.stop();
     pinion(&["recon", "--data-dir", text(&dir)]).expect(0);
     let restored = place.path().join("restored");
     pinion(&["restore", "--from", text(&dir), "--data-dir", text(&restored)]).expect(0);
     let kept = pinion(&["log", "inspect", "--data-dir", text(&restored), "--json"]).expect(0).json();
-    assert_eq!(kept["quarantine"][0]["seq"], 4);
+    assert_eq!(kept["quarantine"][0]["seq"], 5);
 }
 
 #[test]

@@ -40,8 +40,8 @@ const GOLDEN: [Golden; 2] = [
         packed: include_bytes!("golden/rules-2.tar.zst"),
         rules: Rules::Two,
         format: 2,
-        seq: 506,
-        state_hash: "4266ac945e3472b076360edaa59c23c72d51200c7f78795100894df6a68039ef",
+        seq: 417,
+        state_hash: "eaf5702fcf092025f6afaa59e1a05e2989db24ed845563a80e2e5408e5de313b",
     },
 ];
 

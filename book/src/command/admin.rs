@@ -78,7 +78,7 @@ pub enum Admin {
     },
     /// What a start of the node records about its run. From rules 2 on.
     BeginRun(RunSpec),
-    /// What the exchange as a whole takes in. From rules 2 on.
+    /// What the exchange as a whole accepts. From rules 2 on.
     SetIntake(Intake),
 }
 

@@ -78,9 +78,7 @@ fn describe_event(event: &Event, registry: &Registry) -> Option<Value> {
             "status": status_word(*status),
         }),
         Event::ClientNamesMaxChanged { max } => json!({ "event": "client_names_max_changed", "max": max }),
-        Event::IntakeChanged { state } => {
-            json!({ "event": "intake_changed", "intake": intake_word(*state), "stopped_by": stopped_by(*state) })
-        }
+        Event::IntakeChanged { state } => intake_json(*state),
         Event::RulesChanged { version } => json!({ "event": "rules_changed", "rules": version.0 }),
         Event::FeeTierChanged { tier } => json!({ "event": "fee_tier_changed", "tier": tier }),
         Event::AccountAdded { account } => {
@@ -153,6 +151,10 @@ pub fn fee_asset_word(paid_in: FeeAsset) -> &'static str {
         FeeAsset::Received => "received",
         FeeAsset::Quote => "quote",
     }
+}
+
+fn intake_json(state: IntakeState) -> Value {
+    json!({ "event": "intake_changed", "intake": intake_word(state), "stopped_by": stopped_by(state) })
 }
 
 pub fn intake_word(state: IntakeState) -> &'static str {

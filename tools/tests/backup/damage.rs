@@ -64,7 +64,7 @@ fn verify_names_a_snapshot_whose_state_differs_from_the_logs() {
     let mut quarantine = Quarantine::default();
     // Every check in the log counts as overtaken, so that only a snapshot shows the difference.
     let until = Lsn(u64::MAX);
-    assert!(quarantine.add(Lsn(900), Quarantined { until, time_ns: 1, reason: "ticket 2".to_owned() }));
+    assert!(quarantine.add(Lsn(901), Quarantined { until, time_ns: 1, reason: "ticket 2".to_owned() }));
     quarantine.write(&stopped.place.data_dir()).expect("written");
     ship_all(&mut Shipper::new(&stopped.place.data_dir(), &open(&stopped.to)));
     let text = output_of(18, &["backup", "verify", "--from", stopped.to.to_str().expect("text")]);
