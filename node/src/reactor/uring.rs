@@ -527,6 +527,17 @@ fn keep_spare(spare: &mut Vec<Box<[u8]>>, buffer: Box<[u8]>) {
     }
 }
 
+/// Connections that may wait to be accepted, as far as the system allows (`net.core.somaxconn`). One that finds no room
+/// tries again a second later.
+const BACKLOG: i32 = 4_096;
+
+/// Lets more connections wait to be accepted: the standard library asks for 128.
+fn deepen_backlog(socket: &TcpListener) {
+    // SAFETY: the call takes the descriptor of a socket that is open, and a number. It has no access to our memory.
+    // Where it fails the backlog stays as it was.
+    let _ = unsafe { libc::listen(socket.as_raw_fd(), BACKLOG) };
+}
+
 fn stream_or_errno(result: i32) -> Result<TcpStream, i32> {
     if result < 0 {
         return Err(-result);

@@ -10,7 +10,7 @@
 //! listener costs nothing until a connection ends or the timer passes. A listener accepts one connection in a poll, and
 //! none while its loop holds accepts.
 
-use super::{Accepting, KIND_ACCEPT, KIND_TIMER, Listening, Reactor, tag};
+use super::{Accepting, KIND_ACCEPT, KIND_TIMER, Listening, Reactor, deepen_backlog, tag};
 use crate::faults::mutation::{Mutation, Planted};
 use crate::reactor::ports::{ConnId, Done, ListenerIdx, PauseCause, Sockets};
 use io_uring::types::{Fd, Timespec};
@@ -41,6 +41,7 @@ impl Accepting {
 impl Reactor {
     /// Accepts connections on `listener` from now on; their `Done::Accepted` carries the index returned.
     pub fn listen(&mut self, socket: TcpListener) -> ListenerIdx {
+        deepen_backlog(&socket);
         self.accepting.listeners.push(Listening { socket, accepting: false });
         self.resume_accepting();
         ListenerIdx(self.accepting.listeners.len() - 1)
