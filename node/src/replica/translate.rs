@@ -40,8 +40,7 @@ pub struct Translator {
 impl Translator {
     /// The translator that has seen every event up to this state.
     pub fn of(engine: &Engine) -> Self {
-        let mut translator = Self::default();
-        translator.skipped = engine.run().skipped;
+        let mut translator = Self { skipped: engine.run().skipped, ..Self::default() };
         for book in engine.accounts().assets() {
             translator.instruments.add_asset(book.asset);
         }

@@ -154,7 +154,7 @@ fn setup_commands(options: &Options) -> VecDeque<Acted> {
                 }
             }
             Admin::Deposit(funds) if options.flood.is_some() => funds.amount = Units(UNITS_MAX >> 8),
-            _ if options.seed % 2 == 0 => pay_fees_as_received(&mut admin),
+            _ if options.seed.is_multiple_of(2) => pay_fees_as_received(&mut admin),
             Admin::AddMarket(spec) => {
                 spec.limits.notional_min = spec.limits.notional_min.max(WIDE.notional_min);
                 spec.fees = MarketFees::new(spec.fees.maker(), spec.fees.taker(), FeeAsset::Quote);
