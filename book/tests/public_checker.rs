@@ -190,10 +190,11 @@ fn watch(profile: Profile, seed: u64, commands: usize) -> usize {
 fn the_public_sees_a_fair_market() {
     let seeds = if cfg!(debug_assertions) { 8 } else { 40 };
     for profile in [Profile::Mixed, Profile::Governed, Profile::Maker, Profile::Crosses] {
-        for seed in 0..seeds {
-            let fill_count = watch(profile, seed, 4_000);
-            assert!(fill_count > 20, "{profile:?} {seed}: {fill_count} fills prove nothing");
-        }
+        // A governed exchange spends some of its time halted, or with its intake stopped.
+        let fill_counts: Vec<u64> = (0..seeds).map(|seed| watch(profile, seed, 4_000) as u64).collect();
+        assert!(fill_counts.iter().all(|fills| 0 < *fills), "{profile:?}: a seed without a fill proves nothing");
+        let total: u64 = fill_counts.iter().sum();
+        assert!(40 * seeds < total, "{profile:?}: {total} fills prove little");
     }
 }
 
