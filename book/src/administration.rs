@@ -33,8 +33,10 @@ impl Engine {
     #[cold]
     pub(crate) fn administer<S: Sink>(&mut self, actor: Actor, admin: &Admin, sink: &mut S) {
         let answer = match admin {
-            Admin::AddAsset { symbol, scale } => self.add_asset(*symbol, *scale),
+            // Logs of rules 1 have recorded another reason: see `add_market`.
             Admin::AddMarket(spec) => self.add_market(spec),
+            _ if self.rules < admin.rules_min() => Err(AdminReason::RulesTooOld),
+            Admin::AddAsset { symbol, scale } => self.add_asset(*symbol, *scale),
             Admin::SetMarketStatus { market, status } => self.set_market_status(*market, *status),
             Admin::SetMarketFees { market, maker_fee, taker_fee } => {
                 self.set_market_fees(*market, *maker_fee, *taker_fee)
@@ -72,9 +74,6 @@ impl Engine {
     }
 
     fn begin_run(&mut self, spec: &RunSpec) -> Answer {
-        if self.rules < Rules::Two {
-            return Err(AdminReason::RulesTooOld);
-        }
         if !self.run.admits(spec) {
             return Err(AdminReason::OutOfRange);
         }
@@ -85,9 +84,6 @@ impl Engine {
     }
 
     fn set_client_names_max(&mut self, max: u32) -> Answer {
-        if self.rules < Rules::Two {
-            return Err(AdminReason::RulesTooOld);
-        }
         if max == 0 || max > CLIENT_NAMES_MAX {
             return Err(AdminReason::OutOfRange);
         }
@@ -96,9 +92,6 @@ impl Engine {
     }
 
     fn set_intake(&mut self, actor: Actor, intake: Intake) -> Answer {
-        if self.rules < Rules::Two {
-            return Err(AdminReason::RulesTooOld);
-        }
         self.intake = intake_after(self.intake, actor, intake)?;
         Ok(Event::IntakeChanged { state: self.intake })
     }
@@ -332,11 +325,8 @@ impl Engine {
 
     fn deposit<S: Sink>(&mut self, funds: &FundsMove, sink: &mut S) -> Answer {
         let payment = self.payment(funds, false)?;
-        match self.references.check(funds.reference, &payment) {
-            Reference::Repeated => return Ok(self.funds_moved(funds, true)),
-            Reference::Conflict => return Err(AdminReason::ReferenceConflict),
-            Reference::Full => return Err(AdminReason::LimitReached),
-            Reference::New => {}
+        if self.is_repeated(funds, &payment)? {
+            return Ok(self.funds_moved(funds, true));
         }
         if !self.accounts.custody_has_room(funds.asset, funds.amount) {
             return Err(AdminReason::BalanceOverflow);
@@ -351,11 +341,8 @@ impl Engine {
 
     fn withdraw<S: Sink>(&mut self, funds: &FundsMove, sink: &mut S) -> Answer {
         let payment = self.payment(funds, true)?;
-        match self.references.check(funds.reference, &payment) {
-            Reference::Repeated => return Ok(self.funds_moved(funds, true)),
-            Reference::Conflict => return Err(AdminReason::ReferenceConflict),
-            Reference::Full => return Err(AdminReason::LimitReached),
-            Reference::New => {}
+        if self.is_repeated(funds, &payment)? {
+            return Ok(self.funds_moved(funds, true));
         }
         let covered = (funds.amount <= self.available(funds)).planted(Mutation::FundsNotChecked, |_| true);
         if !covered {
@@ -366,36 +353,21 @@ impl Engine {
         Ok(self.funds_moved(funds, false))
     }
 
-    /// Pays earned fees out. The payment is that of no account, and what is reported as available are the fees left.
+    /// Pays earned fees out. The payment is that of no account, and what is reported as available is what is left.
     fn withdraw_fees<S: Sink>(&mut self, funds: &FundsMove, sink: &mut S) -> Answer {
-        if self.rules < Rules::Two {
-            return Err(AdminReason::RulesTooOld);
-        }
         if !funds.account.is_none() {
             return Err(AdminReason::UnknownAccount);
         }
         let payment = self.amount(funds, true)?;
-        match self.references.check(funds.reference, &payment) {
-            Reference::Repeated => return Ok(self.fees_moved(funds, true)),
-            Reference::Conflict => return Err(AdminReason::ReferenceConflict),
-            Reference::Full => return Err(AdminReason::LimitReached),
-            Reference::New => {}
+        if self.is_repeated(funds, &payment)? {
+            return Ok(self.funds_moved(funds, true));
         }
-        if self.fees(funds.asset) < funds.amount {
+        if self.available(funds) < funds.amount {
             return Err(AdminReason::InsufficientFunds);
         }
         self.references.remember(funds.reference, payment);
         self.accounts.withdraw_fees(funds.asset, funds.amount, sink);
-        Ok(self.fees_moved(funds, false))
-    }
-
-    fn fees(&self, asset: AssetId) -> Units {
-        self.accounts.asset(asset).map_or(Units(0), |book| book.fees)
-    }
-
-    fn fees_moved(&self, funds: &FundsMove, repeated: bool) -> Event {
-        let FundsMove { account, asset, amount, .. } = *funds;
-        Event::FundsMoved { account, asset, amount, available: self.fees(asset), repeated }
+        Ok(self.funds_moved(funds, false))
     }
 
     /// The checks that every payment of an account passes.
@@ -423,18 +395,27 @@ impl Engine {
         Ok(Payment { withdrawal, account: funds.account, asset: funds.asset, amount: funds.amount })
     }
 
+    /// Whether this very payment was already made.
+    fn is_repeated(&self, funds: &FundsMove, payment: &Payment) -> Result<bool, AdminReason> {
+        match self.references.check(funds.reference, payment) {
+            Reference::New => Ok(false),
+            Reference::Repeated => Ok(true),
+            Reference::Conflict => Err(AdminReason::ReferenceConflict),
+            Reference::Full => Err(AdminReason::LimitReached),
+        }
+    }
+
+    /// What may be paid out: of an account, or of the earned fees where there is no account.
     fn available(&self, funds: &FundsMove) -> Units {
+        if funds.account.is_none() {
+            return self.accounts.asset(funds.asset).map_or(Units(0), |book| book.fees);
+        }
         self.accounts.get(funds.account).map_or(Units(0), |a| a.available(funds.asset))
     }
 
     fn funds_moved(&self, funds: &FundsMove, repeated: bool) -> Event {
-        Event::FundsMoved {
-            account: funds.account,
-            asset: funds.asset,
-            amount: funds.amount,
-            available: self.available(funds),
-            repeated,
-        }
+        let FundsMove { account, asset, amount, .. } = *funds;
+        Event::FundsMoved { account, asset, amount, available: self.available(funds), repeated }
     }
 }
 
