@@ -85,7 +85,8 @@ impl Old {
 }
 
 /// From (session, client order id) to the slot of an open order: open addressing with linear probing. When an entry is
-/// removed, entries after it move back into the hole, so there are no tombstones and no clean-up.
+/// removed, entries after it move back into the hole, so no tombstone stays. The old table marks removed places while
+/// its entries move, and goes with its marks.
 #[derive(Debug)]
 pub struct ClOrdIndex {
     /// `Place`s, as numbers: a table of zeros costs no memory until it is used.
