@@ -25,6 +25,16 @@ pub enum FeeAsset {
     Quote,
 }
 
+impl FeeAsset {
+    /// The word of the admin API and of the tools.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Quote => "quote",
+        }
+    }
+}
+
 /// The fees of a market. Negative ones are rebates.
 ///
 /// Stored as two numbers: rows that were written before there was a choice are those of fees from what is received.

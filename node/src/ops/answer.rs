@@ -6,7 +6,6 @@ use api::decimal::{Fixed, PriceE9, QtyE8};
 use api::instruments::Instrument;
 use book::command::{AccountStatus, Act, MarketStatus};
 use book::event::Event;
-use book::fees::FeeAsset;
 use book::ids::{AccountId, AssetId, MarketId};
 use book::instrument::Asset;
 use book::intake::IntakeState;
@@ -146,13 +145,6 @@ fn units_text(units: Units, asset: &Asset) -> String {
     Fixed { value: units.0.into(), scale: asset.scale.into() }.to_string()
 }
 
-pub fn fee_asset_word(paid_in: FeeAsset) -> &'static str {
-    match paid_in {
-        FeeAsset::Received => "received",
-        FeeAsset::Quote => "quote",
-    }
-}
-
 fn intake_json(state: IntakeState) -> Value {
     json!({ "event": "intake_changed", "intake": intake_word(state), "stopped_by": stopped_by(state) })
 }
@@ -207,7 +199,7 @@ fn describe_market(instrument: &Instrument) -> Map<String, Value> {
         "price_band_ppm": limits.price_band.0,
         "maker_fee_ppm": rules.fees.maker().0,
         "taker_fee_ppm": rules.fees.taker().0,
-        "fee_asset": fee_asset_word(rules.fees.paid_in()),
+        "fee_asset": rules.fees.paid_in().name(),
         "status": status_word(rules.status),
     });
     match fields {

@@ -9,7 +9,6 @@ use book::command::{
     FundsMove, MarketLimits, MarketStatus, MassCancel, MassScope, OrderKind, OrderRef, PlaceOrder, ReplaceMode, Rest,
     Side, StpMode, Throttle, Tif, Unfinished,
 };
-use book::fees::FeeAsset;
 use book::ids::ClientKey;
 use book::intake::Intake;
 use book::units::Seq;
@@ -221,7 +220,7 @@ fn admin_fields(admin: &Admin) -> Value {
         Admin::AddMarket(m) => json!({
             "symbol": m.symbol.as_str(), "base": m.base.0, "quote": m.quote.0, "tick_e9": m.tick_e9,
             "lot_e8": m.lot_e8, "limits": limits(&m.limits), "maker_fee_ppm": m.fees.maker().0,
-            "taker_fee_ppm": m.fees.taker().0, "fee_asset": fee_asset(m.fees.paid_in()),
+            "taker_fee_ppm": m.fees.taker().0, "fee_asset": m.fees.paid_in().name(),
             "status": market_status(m.status),
         }),
         Admin::SetMarketStatus { market, status } => json!({ "market": market.0, "status": market_status(*status) }),
@@ -333,13 +332,6 @@ pub(crate) fn cod_scope(scope: CodScope) -> &'static str {
     match scope {
         CodScope::Session => "session",
         CodScope::Account => "account",
-    }
-}
-
-pub(crate) fn fee_asset(paid_in: FeeAsset) -> &'static str {
-    match paid_in {
-        FeeAsset::Received => "received",
-        FeeAsset::Quote => "quote",
     }
 }
 

@@ -4,7 +4,7 @@
 //! Rows are made one at a time, because a large state does not fit into memory twice.
 
 use crate::terminal::command_json::{
-    account_kind, account_status, cod_mode, cod_scope, fee_asset, hex, limits, market_status, side, stp, throttle,
+    account_kind, account_status, cod_mode, cod_scope, hex, limits, market_status, side, stp, throttle,
 };
 use book::engine::{Engine, Market};
 use book::ids::{AccountId, AssetId, MarketId, OrderId, SessionId};
@@ -124,7 +124,7 @@ fn market(market: &Market) -> Value {
         "market": rules.id.0, "symbol": rules.symbol.as_str(), "base": rules.base.0, "quote": rules.quote.0,
         "tick_e9": rules.tick_e9, "lot_e8": rules.lot_e8, "limits": limits(&rules.limits),
         "maker_fee_ppm": rules.fees.maker().0, "taker_fee_ppm": rules.fees.taker().0,
-        "fee_asset": fee_asset(rules.fees.paid_in()), "status": market_status(rules.status),
+        "fee_asset": rules.fees.paid_in().name(), "status": market_status(rules.status),
         "last_price_ticks": tape.last_price.map(|price| price.0), "trades": tape.trade_count,
         "open_orders": tape.open_count,
     })
