@@ -335,11 +335,8 @@ fn the_first_number_of_an_update_follows_the_last_of_the_one_before() {
 #[cfg(feature = "mutation")]
 #[test]
 fn a_gap_between_updates_is_noticed() {
-    use api::mutation::{Mutation, plant};
-    plant(Some(Mutation::TopLeavesGap));
-    let outcome = std::panic::catch_unwind(updates_of_the_best_levels_have_no_gap);
-    plant(None);
-    assert!(outcome.is_err());
+    use api::mutation::{Mutation, assert_noticed};
+    assert_noticed(Mutation::TopLeavesGap, updates_of_the_best_levels_have_no_gap);
 }
 
 #[cfg(feature = "mutation")]

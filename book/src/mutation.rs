@@ -8,8 +8,8 @@
 /// Declares all planted faults of a crate: once per crate, in a module of its own, in a crate with a feature
 /// `mutation`.
 ///
-/// The module gets the enum `Mutation` with `ALL`, `name` and `named`; the functions `is`, `plant`, `reached` and
-/// `when`; and the trait `Planted`. The last two are the hooks.
+/// The module gets the enum `Mutation` with `ALL`, `name` and `named`; the functions `is`, `plant`, `reached`,
+/// `assert_noticed` and `when`; and the trait `Planted`. The last two are the hooks.
 #[macro_export]
 macro_rules! planted_faults {
     ($($(#[$doc:meta])* $name:ident,)+) => {
@@ -40,6 +40,16 @@ macro_rules! planted_faults {
         pub fn plant(fault: Option<Mutation>) {
             PLANTED.set(fault);
             REACHED.set(0);
+        }
+
+        /// Asserts that `test` fails with this fault planted, and passes without.
+        #[cfg(feature = "mutation")]
+        pub fn assert_noticed(fault: Mutation, test: fn()) {
+            test();
+            plant(Some(fault));
+            let outcome = ::std::panic::catch_unwind(test);
+            plant(None);
+            assert!(outcome.is_err(), "{} is not noticed", fault.name());
         }
 
         /// Whether this fault is planted here. Without the feature `mutation` it never is.

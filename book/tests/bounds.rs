@@ -220,7 +220,7 @@ fn the_second_part_of_a_kill_switch_sets_no_block_that_was_lifted() {
 #[cfg(feature = "mutation")]
 #[test]
 fn a_bound_that_is_missed_is_noticed() {
-    use book::mutation::{Mutation, plant};
+    use book::mutation::{Mutation, assert_noticed};
     let noticed_by: [(Mutation, fn()); 7] = [
         (Mutation::HoldOneOrderTooWide, a_market_buy_holds_no_more_than_one_command_reaches),
         (Mutation::CanceledMakersNotReached, makers_that_self_trade_prevention_cancels_count_as_reached),
@@ -231,9 +231,6 @@ fn a_bound_that_is_missed_is_noticed() {
         (Mutation::BlockSetByEveryPart, the_second_part_of_a_kill_switch_sets_no_block_that_was_lifted),
     ];
     for (fault, test) in noticed_by {
-        plant(Some(fault));
-        let outcome = std::panic::catch_unwind(test);
-        plant(None);
-        assert!(outcome.is_err(), "{fault:?} is not noticed");
+        assert_noticed(fault, test);
     }
 }

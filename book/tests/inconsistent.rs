@@ -2,17 +2,17 @@
 
 #[path = "support/house.rs"]
 mod house;
+#[path = "support/pieces.rs"]
+mod pieces;
 
 use book::command::*;
-use book::engine::{Capacity, Engine};
 use book::ids::{AccountId, AssetId, ClOrdId, MarketId, OrderId, SessionId, UserName};
 use book::session::Block;
-use book::snapshot::{Loader, Section};
+use book::snapshot::Section;
 use book::units::{PriceTicks, QtyLots, TsNs, Units};
 use house::{House, MAKER, session};
-use std::convert::Infallible;
+use pieces::{Pieces, change, load, save};
 
-type Pieces = Vec<(Section, Vec<u8>)>;
 type AccountRow = (String, AccountKind, AccountStatus, u8, bool, AccountId, u32, Vec<(AssetId, Units, Units)>);
 type SessionRow = (AccountId, UserName, String, bool, Block, (CodMode, CodScope, u32), ClOrdId, Throttle, TsNs);
 type KeyRow = (KeySpec, bool);
@@ -34,32 +34,15 @@ fn house() -> House {
 }
 
 /// The pieces of the house with every row of a section changed.
-fn changed<R: bincode::Encode + bincode::Decode<()>>(of: Section, change: impl Fn(&mut R)) -> Pieces {
-    let mut pieces = Pieces::new();
-    let saved = house().engine.save(&mut |section, piece| {
-        pieces.push((section, piece.to_vec()));
-        Ok::<(), Infallible>(())
-    });
-    saved.expect("nothing fails");
-    let config = bincode::config::standard();
-    for (_, piece) in pieces.iter_mut().filter(|(section, _)| *section == of) {
-        let (mut rest, mut into) = (piece.as_slice(), Vec::new());
-        while !rest.is_empty() {
-            let (mut row, len) = bincode::decode_from_slice::<R, _>(rest, config).expect("the row is of this kind");
-            change(&mut row);
-            into.extend(bincode::encode_to_vec(row, config).expect("memory takes everything"));
-            rest = &rest[len..];
-        }
-        *piece = into;
-    }
+fn changed<R: bincode::Encode + bincode::Decode<()>>(of: Section, by: impl Fn(&mut R)) -> Pieces {
+    let mut pieces = save(&house().engine);
+    change(&mut pieces, of, by);
     pieces
 }
 
 /// Why the pieces are refused.
 fn refusal(pieces: &Pieces) -> Option<String> {
-    let mut loader = Loader::new(Engine::new(Capacity::default()));
-    let taken = pieces.iter().try_for_each(|(section, piece)| loader.take(*section, piece));
-    taken.and_then(|()| loader.finish().map(drop)).err().map(|error| error.to_string())
+    load(pieces).err().map(|error| error.to_string())
 }
 
 fn accounts(change: impl Fn(&mut AccountRow)) -> Pieces {

@@ -94,9 +94,6 @@ fn a_life_needs_a_new_tag_in_range_and_rules_2() {
 #[cfg(feature = "mutation")]
 #[test]
 fn numbers_that_are_said_twice_are_noticed() {
-    use book::mutation::{Mutation, plant};
-    plant(Some(Mutation::NumbersSaidTwice));
-    let outcome = std::panic::catch_unwind(a_new_life_skips_every_number_that_may_have_been_seen);
-    plant(None);
-    assert!(outcome.is_err());
+    use book::mutation::{Mutation, assert_noticed};
+    assert_noticed(Mutation::NumbersSaidTwice, a_new_life_skips_every_number_that_may_have_been_seen);
 }

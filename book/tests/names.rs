@@ -3,18 +3,19 @@
 
 #[path = "support/house.rs"]
 mod house;
+#[path = "support/pieces.rs"]
+mod pieces;
 
 use book::command::*;
-use book::engine::{Capacity, Engine};
+use book::engine::Engine;
 use book::event::Event;
 use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
 use book::names::{NAME_LIFETIME_NS, NAMES_PER_ACCOUNT_MAX};
 use book::reject::RejectReason;
 use book::rules::RulesVersion;
-use book::snapshot::Loader;
 use book::units::{Seq, Stamp, TsNs};
 use house::{House, MAKER, TAKER};
-use std::convert::Infallible;
+use pieces::{load, save};
 
 fn house() -> House {
     let mut house = House::new();
@@ -181,14 +182,7 @@ fn names_survive_a_snapshot_with_their_order() {
     for key in 0..15 {
         place(&mut house, if key % 3 == 0 { TAKER } else { MAKER }, key + 1, if key < 4 { Tif::Gtc } else { Tif::Ioc });
     }
-    let capacity = Capacity { orders: 1, leaves: 1, markets: 1, names: 1 };
-    let mut loader = Loader::new(Engine::new(capacity));
-    let taken = house.engine.save(&mut |section, piece| {
-        loader.take(section, piece).expect("a piece of a consistent state");
-        Ok::<(), Infallible>(())
-    });
-    taken.expect("nothing fails");
-    let mut loaded = loader.finish().expect("a consistent state");
+    let mut loaded = load(&save(&house.engine)).expect("a consistent state");
     assert_eq!(loaded.state_hash(), house.hash());
     // What goes next is the same on both.
     for key in 0..30 {
@@ -219,16 +213,13 @@ fn a_name_of_before_rules_2_is_taken_for_as_long_as_it_was_said() {
 #[cfg(feature = "mutation")]
 #[test]
 fn a_name_that_is_shown_freed_or_kept_wrongly_is_noticed() {
-    use book::mutation::{Mutation, plant};
+    use book::mutation::{Mutation, assert_noticed};
     let tests: [(Mutation, fn()); 3] = [
         (Mutation::NameShownToAll, only_who_may_act_for_the_account_learns_of_a_name),
         (Mutation::NameFreeAtEnd, a_refused_order_takes_no_name_and_an_accepted_one_is_answered_again),
         (Mutation::NamesWithoutBound, one_account_takes_no_room_from_another),
     ];
     for (fault, test) in tests {
-        plant(Some(fault));
-        let outcome = std::panic::catch_unwind(test);
-        plant(None);
-        assert!(outcome.is_err(), "{} is not noticed", fault.name());
+        assert_noticed(fault, test);
     }
 }

@@ -3,17 +3,19 @@
 
 #[path = "support/house.rs"]
 mod house;
+#[path = "support/pieces.rs"]
+mod pieces;
 
 use book::command::*;
-use book::engine::{Capacity, Engine};
+use book::engine::Engine;
 use book::event::Event;
 use book::ids::{ClOrdId, ClientKey, SessionId};
 use book::new_time::SetBack;
 use book::reject::RejectReason;
 use book::rules::RulesVersion;
-use book::snapshot::Loader;
 use book::units::{Seq, Stamp, TsNs};
 use house::{House, MAKER};
+use pieces::{load, save};
 
 const FAR: TsNs = TsNs(2_000_000_000_000_000_000);
 const NOW: TsNs = TsNs(1_700_000_000_000_000_000);
@@ -54,9 +56,7 @@ fn what_was_stored_in_the_future_is_of_the_new_time() {
     assert_eq!(engine.stamp().ts, NOW);
     engine.verify().expect("the state is consistent");
     // The snapshot with which the timeline begins.
-    let mut loader = Loader::new(Engine::new(Capacity { orders: 1, leaves: 1, markets: 1, names: 1 }));
-    engine.save(&mut |section, piece| loader.take(section, piece)).expect("it loads");
-    let mut loaded = loader.finish().expect("its parts agree");
+    let mut loaded = load(&save(engine)).expect("its parts agree");
     assert_eq!(loaded.state_hash(), engine.state_hash());
     let later = TsNs(NOW.0 + 1);
     let again = apply(&mut loaded, later, &Command::Place(named));

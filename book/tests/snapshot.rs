@@ -1,39 +1,24 @@
 //! A state that is saved and loaded is the same state: it has the same hash and does the same from there on. Bytes that
 //! are no state are refused.
 
+#[path = "support/pieces.rs"]
+mod pieces;
+
 use book::command::{Command, FeeTier, MarketLimits, MarketStatus};
 use book::engine::{Capacity, Engine};
 use book::event::{Event, NoSink};
 use book::ids::{AssetId, ORDER_NUMBER_MAX, Symbol};
 use book::running_hash::CheckState;
-use book::snapshot::{Loader, PIECE_BYTES_MAX, Section, SnapshotError};
+use book::snapshot::{PIECE_BYTES_MAX, Section, SnapshotError};
 use book::testing::workload::{Profile, Workload};
 use book::units::{Ppm, PriceTicks, Seq, Stamp, TsNs};
+use pieces::{Pieces, change, load, save};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const ALL_PROFILES: [Profile; 4] = [Profile::Mixed, Profile::Governed, Profile::Maker, Profile::Crosses];
 /// Those whose bytes are written down.
 const PROFILES: [Profile; 3] = [Profile::Mixed, Profile::Maker, Profile::Crosses];
 const COMMANDS: usize = 10_000;
-
-type Pieces = Vec<(Section, Vec<u8>)>;
-
-fn save(engine: &Engine) -> Pieces {
-    let mut pieces = Pieces::new();
-    let saved: Result<(), ()> = engine.save(&mut |section, piece| {
-        assert!(!piece.is_empty() && piece.len() <= PIECE_BYTES_MAX);
-        pieces.push((section, piece.to_vec()));
-        Ok(())
-    });
-    saved.expect("memory takes everything");
-    pieces
-}
-
-fn load(pieces: &[(Section, Vec<u8>)]) -> Result<Engine, SnapshotError> {
-    let mut loader = Loader::new(Engine::new(Capacity { orders: 1, leaves: 1, markets: 1, names: 1 }));
-    pieces.iter().try_for_each(|(section, piece)| loader.take(*section, piece))?;
-    loader.finish()
-}
 
 /// A workload and the engine that runs it, after so many commands.
 fn run(profile: Profile, seed: u64, commands: usize) -> (Workload, Engine) {
@@ -192,28 +177,13 @@ type Head = (Seq, TsNs, u64, u32, Vec<FeeTier>, CheckState);
 type MarketRow =
     (Symbol, (AssetId, AssetId, u64, u64), MarketLimits, (Ppm, Ppm), MarketStatus, Option<PriceTicks>, u64);
 
-/// The pieces with every row of a section changed.
-fn changed<R: bincode::Encode + bincode::Decode<()>>(pieces: &mut Pieces, of: Section, change: impl Fn(&mut R)) {
-    let config = bincode::config::standard();
-    for (_, piece) in pieces.iter_mut().filter(|(section, _)| *section == of) {
-        let (mut rest, mut into) = (piece.as_slice(), Vec::new());
-        while !rest.is_empty() {
-            let (mut row, len) = bincode::decode_from_slice::<R, _>(rest, config).expect("the row is of this kind");
-            change(&mut row);
-            into.extend(bincode::encode_to_vec(row, config).expect("memory takes everything"));
-            rest = &rest[len..];
-        }
-        *piece = into;
-    }
-}
-
 /// An exchange that has taken more orders than there are numbers, a few orders before and after numbers start again.
 fn before_and_after_the_largest_number() -> [(Workload, Engine); 2] {
     let (workload, engine) = run(Profile::Maker, 16, 2_000);
     let mut pieces = save(&engine);
     let number_last = ORDER_NUMBER_MAX - 50;
-    changed(&mut pieces, Section::Head, |head: &mut Head| (head.0.0, head.2) = (2 * ORDER_NUMBER_MAX, number_last));
-    changed(&mut pieces, Section::Markets, |market: &mut MarketRow| market.6 = ORDER_NUMBER_MAX + 1);
+    change(&mut pieces, Section::Head, |head: &mut Head| (head.0.0, head.2) = (2 * ORDER_NUMBER_MAX, number_last));
+    change(&mut pieces, Section::Markets, |market: &mut MarketRow| market.6 = ORDER_NUMBER_MAX + 1);
     let mut both = [(workload.clone(), load(&pieces).expect("it loads")), (workload, load(&pieces).expect("it loads"))];
     let (workload, engine) = &mut both[1];
     while number_last <= engine.pool().orders.number_last() {
@@ -249,11 +219,11 @@ fn a_number_that_no_order_can_have_is_refused() {
     let (_, engine) = run(Profile::Maker, 16, 2_000);
     let mut pieces = save(&engine);
     let newest = engine.pool().orders.iter().map(|(_, order)| order.id.number()).max().expect("orders rest");
-    changed(&mut pieces, Section::Head, |head: &mut Head| head.2 = newest - 1);
+    change(&mut pieces, Section::Head, |head: &mut Head| head.2 = newest - 1);
     let said = load(&pieces).expect_err("an order is newer than the newest").to_string();
     assert!(said.ends_with("do not agree: an order number is too large"), "{said}");
     let mut pieces = save(&engine);
-    changed(&mut pieces, Section::Markets, |market: &mut MarketRow| market.6 = engine.stamp().seq.0 + 1);
+    change(&mut pieces, Section::Markets, |market: &mut MarketRow| market.6 = engine.stamp().seq.0 + 1);
     let said = load(&pieces).expect_err("every trade needs an order").to_string();
     assert!(said.ends_with("is refused: the market has more trades than there were commands"), "{said}");
 }
@@ -261,11 +231,8 @@ fn a_number_that_no_order_can_have_is_refused() {
 #[cfg(feature = "mutation")]
 #[test]
 fn old_numbers_that_are_refused_are_noticed() {
-    use book::mutation::{Mutation, plant};
-    plant(Some(Mutation::OldNumbersRefused));
-    let outcome = catch_unwind(a_state_survives_that_numbers_start_again);
-    plant(None);
-    assert!(outcome.is_err());
+    use book::mutation::{Mutation, assert_noticed};
+    assert_noticed(Mutation::OldNumbersRefused, a_state_survives_that_numbers_start_again);
 }
 
 /// Bytes that a released version wrote. They change only with a new version that still reads these.

@@ -5,19 +5,21 @@
 
 #[path = "support/house.rs"]
 mod house;
+#[path = "support/pieces.rs"]
+mod pieces;
 
 use book::accounts::{Account, AssetBook, OPEN_ORDERS_DEFAULT};
 use book::command::*;
-use book::engine::{Capacity, Engine, Tape};
+use book::engine::{Engine, Tape};
 use book::event::Event;
 use book::ids::*;
 use book::intake::Intake;
 use book::rules::{Rules, RulesVersion};
 use book::session::{Bucket, Key, Session};
 use book::slab::Order;
-use book::snapshot::{Loader, SnapshotError};
 use book::units::*;
 use house::{House, MAKER, TAKER};
+use pieces::{load, save};
 
 const MASTER: AccountId = AccountId(3);
 /// An account under the agent.
@@ -138,28 +140,8 @@ fn trade(house: &mut House) {
     house.apply(Command::Place(refused));
 }
 
-fn save(engine: &Engine) -> Vec<(book::snapshot::Section, Vec<u8>)> {
-    let mut pieces = Vec::new();
-    let saved: Result<(), ()> = engine.save(&mut |section, piece| {
-        pieces.push((section, piece.to_vec()));
-        Ok(())
-    });
-    saved.expect("memory takes everything");
-    pieces
-}
-
-fn load(pieces: &[(book::snapshot::Section, Vec<u8>)]) -> Engine {
-    loaded(pieces).expect("what was saved loads")
-}
-
-fn loaded(pieces: &[(book::snapshot::Section, Vec<u8>)]) -> Result<Engine, SnapshotError> {
-    let mut loader = Loader::new(Engine::new(Capacity { orders: 1, leaves: 1, markets: 1, names: 1 }));
-    let taken: Result<(), SnapshotError> = pieces.iter().try_for_each(|(section, piece)| loader.take(*section, piece));
-    taken.and_then(|()| loader.finish())
-}
-
 fn reloaded(engine: &Engine) -> Engine {
-    load(&save(engine))
+    load(&save(engine)).expect("what was saved loads")
 }
 
 /// The state in words, part by part, all but the places of price levels, which are about memory.
@@ -408,13 +390,13 @@ fn a_field_that_a_snapshot_forgets_is_noticed() {
         let pieces = save(&house.engine);
         plant(None);
         // A session whose open order is after its last one is refused, before any hash is compared.
-        let Ok(mut loaded) = loaded(&pieces) else {
+        let Ok(mut loaded) = load(&pieces) else {
             assert_eq!(fault, Mutation::IdsForgottenInSnapshot);
             continue;
         };
         assert_ne!(loaded.state_hash(), house.engine.state_hash(), "{fault:?}");
         assert!(difference(&mut house.engine, &mut loaded).is_some(), "{fault:?}");
-        let (mut live, mut loaded) = (whole().engine, load(&pieces));
+        let (mut live, mut loaded) = (whole().engine, load(&pieces).expect("what was saved loads"));
         let differs = questions().into_iter().any(|command| apply(&mut live, &command) != apply(&mut loaded, &command));
         // No outcome depends on the kind of an account.
         assert_eq!(differs, fault != Mutation::KindForgottenInSnapshot, "{fault:?}");

@@ -11,10 +11,9 @@ use api::binary::soup::PacketKind;
 use api::binary::stream::SessionSeq;
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher;
-use book::codec::{self, PayloadVersion};
 use book::command::{Acted, Admin, CodMode, Command, SessionSpec};
 use book::ids::{AccountId, UserName};
-use book::units::TsNs;
+use common::log::append;
 use common::process::Start;
 use common::raw::login_packet;
 use common::{NodeDir, PASSWORD, session_spec};
@@ -22,11 +21,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
-use wal::blocking::BlockingHead;
-use wal::directory::Directory;
-use wal::head::HeadConfig;
-use wal::medium::Access;
-use wal::units::Lsn;
 
 const SESSIONS: usize = 300;
 /// Longest wait for one answer. The first logins take a check of argon2 each.
@@ -35,35 +29,6 @@ const ANSWER_MAX: Duration = Duration::from_secs(1_800);
 const IDLE_BYTES_MAX: u64 = 64 << 10;
 /// What all sessions together may take to come back.
 const BACK_MAX: Duration = Duration::from_secs(60);
-const SESSIONS_PER_FRAME: usize = 50;
-
-/// Adds sessions to a log whose node does not run. One by one, each would wait for the disk.
-fn add_sessions(node_dir: &NodeDir, specs: impl Iterator<Item = SessionSpec>) {
-    let directory = Directory::open(&node_dir.data_dir()).expect("no node runs on the directory");
-    let store = directory.store().expect("the store opens");
-    let mut ts = TsNs(0);
-    let found = wal::recover::recover(&directory, &store, Lsn(1), |_, bytes| {
-        ts = codec::decode(bytes)?.ts;
-        Ok(())
-    });
-    let (timeline, geometry) = (directory.identity().timeline, directory.identity().geometry);
-    let config = HeadConfig { timeline, geometry, frame_bytes_max: 1 << 16, frames_in_flight_max: 1 };
-    let segments = directory.segments(Access::ReadWrite).expect("the segments open");
-    let mut head =
-        BlockingHead::new(config, found.expect("the log is intact").position, segments).expect("a valid head");
-    let mut record = vec![0; codec::RECORD_BYTES_MAX];
-    for (idx, spec) in specs.enumerate() {
-        let command = Command::Acted(Box::new(Acted::from(Admin::AddSession(spec))));
-        let len = codec::encode(PayloadVersion::default(), ts, &command, &mut record).expect("the record fits");
-        assert!(head.append(&record[..len]).expect("the head is writable").is_some(), "the head has room");
-        if idx % SESSIONS_PER_FRAME == SESSIONS_PER_FRAME - 1 {
-            head.commit().expect("the frame was synced");
-            head.release_durable();
-        }
-    }
-    head.commit().expect("the frame was synced");
-    head.release_durable();
-}
 
 fn user(n: usize) -> String {
     format!("S{n}")
@@ -116,7 +81,8 @@ fn when_all_lines_are_cut_every_session_is_back_soon() {
         cod_mode: CodMode::Off,
         ..spec.clone()
     };
-    add_sessions(&node_dir, (1..=sessions).map(of));
+    let add = |n| Command::Acted(Box::new(Acted::from(Admin::AddSession(of(n)))));
+    append(&node_dir, (1..=sessions).map(add));
 
     let process = Start::new(&node_dir.config_file()).run();
     let before = process.resident_bytes();

@@ -353,15 +353,9 @@ fn a_block_of_addresses_has_so_many_connections() {
 #[cfg(feature = "mutation")]
 #[test]
 fn floods_that_are_not_bounded_are_noticed() {
-    use node::faults::mutation::{Mutation, plant};
-    let noticed = |fault, test: fn()| {
-        plant(Some(fault));
-        let outcome = std::panic::catch_unwind(test);
-        plant(None);
-        assert!(outcome.is_err(), "{fault:?}");
-    };
-    noticed(Mutation::SnapshotsUnpaced, || assert!(snapshots_for_a_flood() <= 35));
-    noticed(Mutation::SnapshotCutInPacket, a_slow_reader_gets_its_snapshot);
-    noticed(Mutation::TopLooksAtAll, || assert_eq!(looks_for_changes(), 1_000));
-    noticed(Mutation::ReplaysUnpaced, || assert!(most_bytes_in_a_cycle() <= 512 << 10));
+    use node::faults::mutation::{Mutation, assert_noticed};
+    assert_noticed(Mutation::SnapshotsUnpaced, || assert!(snapshots_for_a_flood() <= 35));
+    assert_noticed(Mutation::SnapshotCutInPacket, a_slow_reader_gets_its_snapshot);
+    assert_noticed(Mutation::TopLooksAtAll, || assert_eq!(looks_for_changes(), 1_000));
+    assert_noticed(Mutation::ReplaysUnpaced, || assert!(most_bytes_in_a_cycle() <= 512 << 10));
 }

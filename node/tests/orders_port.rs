@@ -501,15 +501,9 @@ fn heartbeats_and_ends_of_ten_thousand_sessions_are_spread_over_cycles() {
 #[cfg(feature = "mutation")]
 #[test]
 fn logins_and_heartbeats_that_are_not_right_are_noticed() {
-    use node::faults::mutation::{Mutation, plant};
-    let noticed = |fault, test: fn()| {
-        plant(Some(fault));
-        let outcome = std::panic::catch_unwind(test);
-        plant(None);
-        assert!(outcome.is_err(), "{fault:?}");
-    };
-    noticed(Mutation::BusyIsWrong, what_finds_no_place_is_closed_without_an_answer);
-    noticed(Mutation::GraceEndsBeforeTurn, a_window_waits_for_the_turn_of_its_session);
-    noticed(Mutation::AcceptsUnrationed, || assert!(accepts_of_a_flood(1_000) <= 115));
-    noticed(Mutation::HeartbeatsInOneCycle, || assert!(most_in_one_cycle(300).0 <= 64));
+    use node::faults::mutation::{Mutation, assert_noticed};
+    assert_noticed(Mutation::BusyIsWrong, what_finds_no_place_is_closed_without_an_answer);
+    assert_noticed(Mutation::GraceEndsBeforeTurn, a_window_waits_for_the_turn_of_its_session);
+    assert_noticed(Mutation::AcceptsUnrationed, || assert!(accepts_of_a_flood(1_000) <= 115));
+    assert_noticed(Mutation::HeartbeatsInOneCycle, || assert!(most_in_one_cycle(300).0 <= 64));
 }

@@ -7,7 +7,7 @@ use api::binary::orders::{Answer, CancelOrder, NewOrder, OrderCanceled, TIF_IOC}
 use api::binary::requests::Target;
 use api::binary::stream::SessionSeq;
 use api::client::OrderClient;
-use book::codec::{self, PayloadVersion};
+use book::codec;
 use book::command::{
     Acted, Admin, BlockChange, Command, MarketStatus, MassCancel, MassScope, OrderKind, OrderRef, PlaceOrder, Query,
     Side, StpMode, Tif,
@@ -17,6 +17,7 @@ use book::event::Event;
 use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
 use book::units::{PriceTicks, QtyLots, TsNs};
 use common::load::{Trader, trade_while};
+use common::log::append;
 use common::process::Start;
 use common::{NodeDir, ONE, RunningNode, limit, next};
 use node::replica::questions::shadow_port;
@@ -26,12 +27,8 @@ use node::shadow::{Shadow, ShadowWiring};
 use node::status::recovery::Recovery;
 use std::sync::Arc;
 use std::time::Duration;
-use wal::blocking::BlockingHead;
 use wal::directory::Directory;
-use wal::head::HeadConfig;
-use wal::medium::Access;
 use wal::quarantine::Quarantine;
-use wal::units::Lsn;
 
 fn traders(running: &RunningNode) -> MarketId {
     let market = running.add_market();
@@ -378,29 +375,6 @@ fn everything() -> MassCancel {
         cancel_group: 0,
         block: BlockChange::Keep,
         continued: false,
-    }
-}
-
-/// Appends commands to the log of a stopped node.
-fn append(node_dir: &NodeDir, commands: impl Iterator<Item = Command>) {
-    let directory = Directory::open(&node_dir.data_dir()).expect("no node runs on the directory");
-    let store = directory.store().expect("the store opens");
-    let mut ts = TsNs(0);
-    let found = wal::recover::recover(&directory, &store, Lsn(1), |_, bytes| {
-        ts = codec::decode(bytes)?.ts;
-        Ok(())
-    });
-    let (timeline, geometry) = (directory.identity().timeline, directory.identity().geometry);
-    let config = HeadConfig { timeline, geometry, frame_bytes_max: 1 << 16, frames_in_flight_max: 1 };
-    let segments = directory.segments(Access::ReadWrite).expect("the segments open");
-    let mut head =
-        BlockingHead::new(config, found.expect("the log is intact").position, segments).expect("a valid head");
-    let mut record = vec![0; codec::RECORD_BYTES_MAX];
-    for command in commands {
-        let len = codec::encode(PayloadVersion::default(), ts, &command, &mut record).expect("the record fits");
-        assert!(head.append(&record[..len]).expect("the head is writable").is_some(), "the head has room");
-        head.commit().expect("the frame was synced");
-        head.release_durable();
     }
 }
 

@@ -198,9 +198,6 @@ mod tests {
     #[cfg(feature = "mutation")]
     #[test]
     fn a_lock_of_all_users_of_a_block_is_noticed() {
-        crate::faults::mutation::plant(Some(Mutation::LockOfBlock));
-        let outcome = std::panic::catch_unwind(wrong_passwords_lock_one_user_at_one_block);
-        crate::faults::mutation::plant(None);
-        assert!(outcome.is_err());
+        crate::faults::mutation::assert_noticed(Mutation::LockOfBlock, wrong_passwords_lock_one_user_at_one_block);
     }
 }

@@ -229,9 +229,9 @@ mod tests {
     #[cfg(feature = "mutation")]
     #[test]
     fn a_block_that_keeps_its_turn_is_noticed() {
-        crate::faults::mutation::plant(Some(Mutation::LoginTurnKept));
-        let outcome = std::panic::catch_unwind(blocks_take_turns_and_the_oldest_of_each_goes_first);
-        crate::faults::mutation::plant(None);
-        assert!(outcome.is_err());
+        crate::faults::mutation::assert_noticed(
+            Mutation::LoginTurnKept,
+            blocks_take_turns_and_the_oldest_of_each_goes_first,
+        );
     }
 }

@@ -195,9 +195,6 @@ mod tests {
     #[cfg(feature = "mutation")]
     #[test]
     fn an_intake_that_flaps_is_noticed() {
-        crate::faults::mutation::plant(Some(Mutation::IntakeFlaps));
-        let outcome = std::panic::catch_unwind(the_node_acts_once_at_each_bound);
-        crate::faults::mutation::plant(None);
-        assert!(outcome.is_err());
+        crate::faults::mutation::assert_noticed(Mutation::IntakeFlaps, the_node_acts_once_at_each_bound);
     }
 }

@@ -107,9 +107,6 @@ mod tests {
     #[cfg(feature = "mutation")]
     #[test]
     fn a_frozen_disk_that_is_not_late_is_noticed() {
-        crate::faults::mutation::plant(Some(Mutation::FrozenDiskReady));
-        let outcome = std::panic::catch_unwind(a_frozen_disk_is_late);
-        crate::faults::mutation::plant(None);
-        assert!(outcome.is_err());
+        crate::faults::mutation::assert_noticed(Mutation::FrozenDiskReady, a_frozen_disk_is_late);
     }
 }

@@ -674,16 +674,10 @@ mod tests {
     #[cfg(feature = "mutation")]
     #[test]
     fn frames_that_are_not_synced_right_are_noticed() {
-        use crate::faults::mutation::{Mutation, plant};
-        let noticed = |fault, test: fn()| {
-            plant(Some(fault));
-            let outcome = std::panic::catch_unwind(test);
-            plant(None);
-            assert!(outcome.is_err(), "{fault:?}");
-        };
+        use crate::faults::mutation::{Mutation, assert_noticed};
         for fault in [Mutation::SyncUnlinked, Mutation::SyncMissing, Mutation::SyncOfOtherSegment] {
-            noticed(fault, a_write_is_linked_to_the_sync_of_the_same_segment);
+            assert_noticed(fault, a_write_is_linked_to_the_sync_of_the_same_segment);
         }
-        noticed(Mutation::SyncUnlinked, a_sync_does_not_begin_where_its_write_has_failed);
+        assert_noticed(Mutation::SyncUnlinked, a_sync_does_not_begin_where_its_write_has_failed);
     }
 }

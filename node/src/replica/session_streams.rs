@@ -347,10 +347,7 @@ mod tests {
     #[cfg(feature = "mutation")]
     #[test]
     fn quiet_sessions_that_give_way_are_noticed() {
-        crate::faults::mutation::plant(Some(Mutation::QuietSessionsGiveWay));
-        let outcome = std::panic::catch_unwind(house_with_a_bound);
-        crate::faults::mutation::plant(None);
-        assert!(outcome.is_err());
+        crate::faults::mutation::assert_noticed(Mutation::QuietSessionsGiveWay, house_with_a_bound);
     }
 
     /// The twin keeps every message; those that the streams still have must have the same bytes.

@@ -7,6 +7,7 @@ pub(crate) mod fake_sockets;
 pub(crate) mod files;
 pub(crate) mod http;
 pub(crate) mod load;
+pub(crate) mod log;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod replay;

@@ -321,9 +321,6 @@ mod tests {
     #[cfg(feature = "mutation")]
     #[test]
     fn an_old_stream_that_is_taken_up_is_noticed() {
-        crate::faults::mutation::plant(Some(Mutation::OldStreamTakenUp));
-        let outcome = std::panic::catch_unwind(numbers_of_an_earlier_life_are_refused);
-        crate::faults::mutation::plant(None);
-        assert!(outcome.is_err());
+        crate::faults::mutation::assert_noticed(Mutation::OldStreamTakenUp, numbers_of_an_earlier_life_are_refused);
     }
 }
