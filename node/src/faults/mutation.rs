@@ -90,6 +90,8 @@ book::planted_faults! {
     SnapshotsUnpaced,
     /// Readers of the live stream that are far back are sent as much as they take.
     ReplaysUnpaced,
+    /// A reader that is far back is sent one message more than it is granted.
+    ReplayBeyondGrant,
     /// A send of a snapshot ends within a packet.
     SnapshotCutInPacket,
     /// A feed that waits for its state discards the items that come meanwhile.

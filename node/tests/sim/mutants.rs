@@ -148,6 +148,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("SnapshotsUnpaced", MARKET_PORT),
     ("SnapshotCutInPacket", MARKET_PORT),
     ("ReplaysUnpaced", MARKET_PORT),
+    ("ReplayBeyondGrant", MARKET_PORT),
     ("ItemsDiscarded", "node: market_port, a_feed_that_discards_what_follows_is_noticed"),
     ("TopLooksAtAll", MARKET_PORT),
     ("LogWaits", "node: status::logging::queue::tests::a_thread_that_waits_for_room_is_noticed"),

@@ -74,7 +74,7 @@ impl Bulk {
         self.all.refill(now, RATE);
     }
 
-    /// How many bytes a reader of this block may be sent now; `spend` says how many it was.
+    /// The most bytes that a reader of this block may be sent now; `spend` says how many it was, and asserts the bound.
     pub(super) fn grant(&mut self, now: TsNs, block: AddressBlock) -> usize {
         let (cycle, all) = (self.cycle, self.all.bytes);
         let bucket = self.bucket(now, block);
@@ -85,7 +85,9 @@ impl Bulk {
 
     pub(super) fn spend(&mut self, now: TsNs, block: AddressBlock, bytes: usize) {
         let bytes = bytes as u64;
-        self.bucket(now, block).bytes -= bytes;
+        let bucket = self.bucket(now, block);
+        assert!(bytes <= bucket.bytes, "a reader is sent no more than it is granted");
+        bucket.bytes -= bytes;
         self.all.bytes -= bytes;
         self.cycle -= bytes;
     }

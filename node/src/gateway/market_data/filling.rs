@@ -18,8 +18,8 @@ use book::units::TsNs;
 use std::collections::BTreeMap;
 use zerocopy::IntoBytes;
 
-/// Largest message of the live stream.
-const LIVE_MESSAGE_BYTES_MAX: usize = 128;
+/// Largest packet of the live stream, whose messages have 128 bytes at most.
+const LIVE_PACKET_BYTES_MAX: usize = 128 + PACKET_HEADER_BYTES;
 /// A reader of the live stream that lags by more messages reads the past, which is paced.
 const LAG_MAX: u64 = 16_384;
 /// Room for one `LevelUpdate`. A send needs twice as much for an instrument, because a `Bbo` precedes its update.
@@ -64,7 +64,7 @@ pub(super) fn fill(
     }
 }
 
-/// Sends the next messages of the live stream; of a reader that lags far as many bytes as it is granted.
+/// Sends the next messages of the live stream: to a reader that lags far no more bytes than it is granted.
 fn fill_live(
     now: TsNs,
     protocol: &mut Session,
@@ -76,11 +76,12 @@ fn fill_live(
 ) -> bool {
     let is_bulk = LAG_MAX < state.live().next_seq().0.saturating_sub(next.0);
     let is_bulk = is_bulk.planted(Mutation::ReplaysUnpaced, |_| false);
-    let room_min = if is_bulk { buffer.room().saturating_sub(bulk.grant(now, block)) } else { 0 };
     let begin = buffer.len();
-    let room_min = room_min.max(LIVE_MESSAGE_BYTES_MAX + PACKET_HEADER_BYTES);
+    let granted = if is_bulk { bulk.grant(now, block) } else { usize::MAX };
+    let granted = granted.planted(Mutation::ReplayBeyondGrant, |granted| granted.saturating_add(LIVE_PACKET_BYTES_MAX));
+    let granted = granted.min(buffer.room());
     let mut is_in_memory = true;
-    while room_min <= buffer.room() {
+    while buffer.len() - begin + LIVE_PACKET_BYTES_MAX <= granted {
         match state.live().get(*next) {
             Ok(message) => {
                 let sent = protocol.send_sequenced(now, message, buffer);
