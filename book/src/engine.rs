@@ -33,6 +33,10 @@ pub const CANCELS_PER_COMMAND_MAX: u32 = 2048;
 /// How many orders one command looks at, also when it neither cancels nor reports them, under rules 2.
 pub const VISITS_PER_COMMAND_MAX: u32 = 2 * CANCELS_PER_COMMAND_MAX;
 
+/// How many orders the first part of a command over many orders looks at, under rules 2. The others are paced by the
+/// node; this one comes whenever a client likes.
+pub const VISITS_FIRST_MAX: u32 = 256;
+
 /// The most events that one command can make, transfers included: a hold, and for each fill the fill itself, two
 /// payments, two fees and a release, with some room.
 pub const EVENTS_PER_COMMAND_MAX: usize = 8 * crate::order_book::FILLS_PER_COMMAND_MAX as usize;

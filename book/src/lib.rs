@@ -51,6 +51,7 @@ mod orders;
 mod phases;
 mod rights;
 mod settle;
+mod walks;
 
 pub mod check;
 pub mod running_hash;

@@ -1,25 +1,27 @@
 //! Commands over many orders at once: mass cancel, cancel on disconnect, status queries.
 //!
-//! Each handles at most `CANCELS_PER_COMMAND_MAX` orders, and under rules 2 it looks at no more than
-//! `VISITS_PER_COMMAND_MAX`. What is left is the next command of the log: under rules 1 the same one as `continued`,
-//! from the oldest order on again; under rules 2 `Continue`, which begins with the order at which the part before it
-//! stopped. If that order has ended, a part begins with the oldest again. A block takes effect with the first part, so
-//! that no order is placed between two.
+//! Each handles at most `CANCELS_PER_COMMAND_MAX` orders. Under rules 2 its first part looks at no more than
+//! `VISITS_FIRST_MAX`, and each further one at `VISITS_PER_COMMAND_MAX`. What is left is another command of the log:
+//! under rules 1 the same one as `continued`, from the oldest order on again; under rules 2 `Continue`, which goes on
+//! where the part before it stopped, with the orders of an account that were open when the command came (`walks`). A
+//! block takes effect with the first part. A session has one request over many orders at a time; its kill switch alone
+//! may be a second one.
 
 mod query;
 
 use crate::command::{BlockChange, CodMode, CodScope, DownCause, MassCancel, MassScope};
 use crate::command::{Rest, SessionDown, SetSession, Side, Unfinished};
-use crate::engine::{CANCELS_PER_COMMAND_MAX, Engine, VISITS_PER_COMMAND_MAX};
+use crate::engine::{CANCELS_PER_COMMAND_MAX, Engine, VISITS_FIRST_MAX, VISITS_PER_COMMAND_MAX};
 use crate::event::{CancelReason, Event, MassCanceled, Rejected, SessionState, Sink};
 use crate::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
 use crate::mutation::{Mutation, Planted};
 use crate::phases::lets_out;
 use crate::reject::RejectReason;
 use crate::rules::Rules;
-use crate::session::{Block, COD_WINDOW_MS_MAX};
+use crate::session::{Block, COD_WINDOW_MS_MAX, Request};
 use crate::slab::{NIL, Order};
 use crate::units::PriceTicks;
+use crate::walks::{Span, Walk};
 
 /// Which orders are meant: those that fit every condition.
 #[derive(Clone, Copy, Debug)]
@@ -45,13 +47,34 @@ impl Filter {
     }
 }
 
-/// What is cancelled, why, and with which order it begins.
+/// Where a part of a command begins.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    First,
+    /// The part before it stopped at this order, and left so much of a walk. Logs of before there were walks have none.
+    After {
+        at: OrderId,
+        span: Option<Span>,
+    },
+}
+
+impl Start {
+    /// The order at which the part before stopped; none for the first part.
+    fn at(self) -> OrderId {
+        match self {
+            Self::First => OrderId::NONE,
+            Self::After { at, .. } => at,
+        }
+    }
+}
+
+/// What is cancelled, why, and where that begins.
 #[derive(Clone, Copy, Debug)]
 struct Sweep {
     filter: Filter,
     reason: CancelReason,
     by: (SessionId, ClOrdId),
-    from: OrderId,
+    start: Start,
 }
 
 /// How far one command has come, and the order at which it stopped, if more may follow.
@@ -60,6 +83,8 @@ struct Part {
     visits_left: u32,
     count: u32,
     next: Option<OrderId>,
+    /// The last order of the walk, if it is one over the orders of an account.
+    last: u32,
 }
 
 impl Part {
@@ -86,32 +111,74 @@ impl Part {
 impl Engine {
     /// Continues a command where its last part stopped.
     pub(crate) fn go_on<S: Sink>(&mut self, rest: &Rest, sink: &mut S) {
+        let start = Start::After { at: rest.at, span: self.open.walks.take(&rest.of, rest.at) };
         match &rest.of {
-            Unfinished::MassCancel(mass) => self.mass_cancel_from(mass, rest.at, sink),
-            Unfinished::SessionDown(down) => self.session_down_from(down, rest.at, rest.count, sink),
-            Unfinished::Count(query) => self.count_open(query, rest, sink),
-            Unfinished::Tell(query) => self.tell_open(query, rest, sink),
+            Unfinished::MassCancel(mass) => self.mass_cancel_from(mass, start, sink),
+            Unfinished::SessionDown(down) => self.session_down_from(down, start, rest.count, sink),
+            Unfinished::Count(query) => self.count_open(query, start, rest.count, sink),
+            Unfinished::Tell(query) => self.tell_open(query, start, rest.count, sink),
         }
     }
 
-    fn new_part(&self) -> Part {
+    fn new_part(&self, start: Start) -> Part {
         let is_bounded = (Rules::Two <= self.rules).planted(Mutation::VisitedWithoutBound, |_| false);
-        Part { visits_left: if is_bounded { VISITS_PER_COMMAND_MAX } else { u32::MAX }, count: 0, next: None }
+        let visits_left = match start {
+            _ if !is_bounded => u32::MAX,
+            Start::First => VISITS_FIRST_MAX,
+            Start::After { .. } => VISITS_PER_COMMAND_MAX,
+        };
+        Part { visits_left, count: 0, next: None, last: NIL }
     }
 
-    /// Says with which order a command goes on, if it stopped at one. Under rules 1 `more` alone says that it goes on.
-    fn announce<S: Sink>(&self, of: Unfinished, count: u32, part: &Part, sink: &mut S) {
+    /// Says with which order a command goes on, if it stopped at one, and remembers the place. Under rules 1 `more`
+    /// alone says that it goes on.
+    fn announce<S: Sink>(&mut self, of: Unfinished, count: u32, part: &Part, sink: &mut S) {
         if let Some(at) = part.next.filter(|_| Rules::Two <= self.rules) {
             let at = at.planted(Mutation::PartsFromTheHead, |_| OrderId::NONE);
+            if part.last != NIL && !at.is_none() {
+                self.open.walks.begin(Walk { of, at, span: Span { next: at.slot(), last: part.last } });
+            }
             sink.push(Event::Unfinished(Rest { of, at, count }));
         }
     }
 
-    pub(crate) fn mass_cancel<S: Sink>(&mut self, mass: &MassCancel, sink: &mut S) {
-        self.mass_cancel_from(mass, OrderId::NONE, sink);
+    /// The orders of an account with which a part begins and ends: all of them, unless a part before it stopped.
+    fn span_of(&self, account: AccountId, start: Start) -> Span {
+        let (head, tail) = (self.accounts.at(account).open_head, self.accounts.at(account).open_tail);
+        match start {
+            Start::First => Span { next: head, last: tail },
+            Start::After { span: Some(span), .. } => span.planted(Mutation::WalkTakesLaterOrders, |span| Span {
+                last: if span.next == NIL { NIL } else { tail },
+                ..span
+            }),
+            Start::After { at, span: None } => {
+                let found = self.pool.orders.find(at).filter(|slot| self.pool.orders.get(*slot).account == account);
+                Span { next: found.unwrap_or(head), last: tail }
+            }
+        }
     }
 
-    fn mass_cancel_from<S: Sink>(&mut self, mass: &MassCancel, from: OrderId, sink: &mut S) {
+    /// Whether the orders of a walk are open ones of the account that it is about, in the order of its list.
+    pub(crate) fn is_sound(&self, walk: &Walk) -> bool {
+        let by_session = |id| self.sessions.get(id).map(|session| session.account);
+        let account = match walk.of {
+            Unfinished::MassCancel(mass) if mass.scope == MassScope::Market => None,
+            Unfinished::MassCancel(mass) => by_session(mass.session).or(Some(mass.account)),
+            Unfinished::SessionDown(down) => by_session(down.session),
+            Unfinished::Count(query) | Unfinished::Tell(query) => Some(query.account),
+        };
+        let Some(account) = account.and_then(|id| self.accounts.get(id)) else { return false };
+        let Span { next, last } = walk.span;
+        let mut before = self.open.of(account).take_while(|slot| *slot != last);
+        let comes_first = next == NIL || next == last || before.any(|slot| slot == next);
+        comes_first && if last == NIL { next == NIL } else { self.open.of(account).any(|slot| slot == last) }
+    }
+
+    pub(crate) fn mass_cancel<S: Sink>(&mut self, mass: &MassCancel, sink: &mut S) {
+        self.mass_cancel_from(mass, Start::First, sink);
+    }
+
+    fn mass_cancel_from<S: Sink>(&mut self, mass: &MassCancel, start: Start, sink: &mut S) {
         let account = match self.admit_mass_cancel(mass) {
             Ok(account) => account,
             Err(reason) => {
@@ -142,9 +209,9 @@ impl Engine {
         let reason = if kills { CancelReason::KillSwitch } else { CancelReason::MassCancel };
         let by = (mass.session, mass.cl_ord_id);
         let part = match mass.scope {
-            MassScope::Market => self.cancel_market(&Sweep { filter, reason, by, from }, sink),
+            MassScope::Market => self.cancel_market(&Sweep { filter, reason, by, start }, sink),
             MassScope::Session | MassScope::Account => {
-                self.cancel_filtered(account, &Sweep { filter, reason, by, from }, sink)
+                self.cancel_filtered(account, &Sweep { filter, reason, by, start }, sink)
             }
         };
         sink.push(Event::MassCanceled(MassCanceled {
@@ -162,16 +229,25 @@ impl Engine {
 
     /// The account whose orders are meant. A session reaches its own account only; administrators come without a
     /// session.
-    fn admit_mass_cancel(&self, mass: &MassCancel) -> Result<AccountId, RejectReason> {
+    fn admit_mass_cancel(&mut self, mass: &MassCancel) -> Result<AccountId, RejectReason> {
         if let Some(session) = self.sessions.get(mass.session) {
-            let own = mass.account.is_none() || mass.account == session.account;
+            let account = session.account;
+            let own = mass.account.is_none() || mass.account == account;
             // Only an operator lifts the block of an account, and a block that an operator has set.
             let lifts_operators = mass.block == BlockChange::Lift
                 && (mass.scope == MassScope::Account || session.blocked == Block::Operator);
             if !own || session.drop_copy || mass.scope == MassScope::Market || lifts_operators {
                 return Err(RejectReason::NotAuthorised);
             }
-            return self.admit_mass_market(mass).map(|()| session.account);
+            let is_blocked = match mass.scope {
+                MassScope::Account => self.accounts.at(account).blocked,
+                MassScope::Session | MassScope::Market => session.blocked.is_set(),
+            };
+            let is_first_kill = mass.block == BlockChange::Set && !is_blocked;
+            if !mass.continued && !is_first_kill {
+                self.admit_request(mass.session, Request::OverMany)?;
+            }
+            return self.admit_mass_market(mass).map(|()| account);
         }
         if !mass.session.is_none() || mass.scope == MassScope::Session {
             return Err(RejectReason::NotAuthorised);
@@ -185,6 +261,16 @@ impl Engine {
             return Err(RejectReason::UnknownInstrument);
         }
         Ok(account)
+    }
+
+    /// Whether a session may send one more request that is no order: it has not sent too many, and none over many
+    /// orders is unfinished when this is one. What comes without a session is an operator's.
+    fn admit_request(&mut self, session: SessionId, request: Request) -> Result<(), RejectReason> {
+        let is_walking = request == Request::OverMany && self.open.walks.has_request(session);
+        let is_walking = is_walking.planted(Mutation::RequestsWithoutBound, |_| false);
+        let (now, is_bounded) = (self.stamp.ts, Rules::Two <= self.rules);
+        let Some(session) = self.sessions.get_mut(session).filter(|_| is_bounded) else { return Ok(()) };
+        if is_walking || !session.requests.take(now, request) { Err(RejectReason::Throttled) } else { Ok(()) }
     }
 
     fn admit_mass_market(&self, mass: &MassCancel) -> Result<(), RejectReason> {
@@ -223,22 +309,16 @@ impl Engine {
         }
     }
 
-    /// The slot of the order with which a part over an account's orders begins: the oldest one, unless a part before it
-    /// stopped at an order that is still open.
-    fn first_of(&self, account: AccountId, from: OrderId) -> u32 {
-        let found = self.pool.orders.find(from).filter(|slot| self.pool.orders.get(*slot).account == account);
-        found.unwrap_or_else(|| self.accounts.at(account).open_head)
-    }
-
     /// Cancels the account's orders that fit, oldest first. Under rules 1 orders on a halted market stay, unless the
     /// kill switch, a disconnect or an administrator cancels them.
     fn cancel_filtered<S: Sink>(&mut self, account: AccountId, sweep: &Sweep, sink: &mut S) -> Part {
         let spares_halted = sweep.reason == CancelReason::MassCancel && !sweep.by.0.is_none();
-        let mut part = self.new_part();
-        let mut at = self.first_of(account, sweep.from);
+        let mut part = self.new_part(sweep.start);
+        let Span { next: mut at, last } = self.span_of(account, sweep.start);
+        part.last = last;
         while at != NIL {
             let slot = at;
-            at = self.open.younger(slot);
+            at = if slot == last { NIL } else { self.open.younger(slot) };
             let order = self.pool.orders.get(slot);
             assert!(order.account == account, "an account's list has its own orders only");
             if !part.visits(order) {
@@ -259,9 +339,9 @@ impl Engine {
     /// Cancels the market's orders that fit, buys before sells and better prices first.
     fn cancel_market<S: Sink>(&mut self, sweep: &Sweep, sink: &mut S) -> Part {
         let market = sweep.filter.market;
-        let begin = self.pool.orders.find(sweep.from).filter(|slot| self.pool.orders.get(*slot).market == market);
+        let begin = self.pool.orders.find(sweep.start.at()).filter(|slot| self.pool.orders.get(*slot).market == market);
         let begin = begin.map(|slot| (slot, *self.pool.orders.get(slot)));
-        let mut part = self.new_part();
+        let mut part = self.new_part(sweep.start);
         for side in [Side::Buy, Side::Sell] {
             let ladder = self.markets[market.idx()].book.ladder(side);
             let (mut level, mut at) = match begin {
@@ -308,12 +388,12 @@ impl Engine {
     }
 
     pub(crate) fn session_down<S: Sink>(&mut self, down: &SessionDown, sink: &mut S) {
-        self.session_down_from(down, OrderId::NONE, 0, sink);
+        self.session_down_from(down, Start::First, 0, sink);
     }
 
     /// `before` is how many orders the parts before this one have cancelled: after a report that says `more`, another
     /// one follows.
-    fn session_down_from<S: Sink>(&mut self, down: &SessionDown, from: OrderId, before: u32, sink: &mut S) {
+    fn session_down_from<S: Sink>(&mut self, down: &SessionDown, start: Start, before: u32, sink: &mut S) {
         let Some(session) = self.sessions.get(down.session) else { return };
         let takes_effect = matches!(
             (session.cod_mode, down.cause),
@@ -336,7 +416,7 @@ impl Engine {
             spare_persistent: true,
         };
         let by = (SessionId::NONE, ClOrdId(0));
-        let part = self.cancel_filtered(account, &Sweep { filter, reason: CancelReason::Disconnect, by, from }, sink);
+        let part = self.cancel_filtered(account, &Sweep { filter, reason: CancelReason::Disconnect, by, start }, sink);
         let canceled = before.saturating_add(part.count);
         if canceled > 0 {
             sink.push(Event::MassCanceled(MassCanceled {
@@ -354,6 +434,9 @@ impl Engine {
     }
 
     pub(crate) fn set_session<S: Sink>(&mut self, set: &SetSession, sink: &mut S) {
+        if let Err(reason) = self.admit_request(set.session, Request::Small) {
+            return sink.push(Event::Rejected(self.refused(set.session, set.request, reason)));
+        }
         if let Some(session) = self.sessions.get_mut(set.session) {
             session.cod_mode = set.cod_mode;
             session.cod_scope = set.cod_scope;
@@ -377,5 +460,18 @@ impl Engine {
             cod_window_ms: session.cod_window_ms,
             blocked: session.blocked.is_set(),
         })
+    }
+
+    /// The answer to a request that is refused and names no order.
+    fn refused(&self, session: SessionId, request: ClOrdId, reason: RejectReason) -> Rejected {
+        Rejected {
+            session,
+            cl_ord_id: request,
+            client_key: ClientKey::NONE,
+            account: self.sessions.get(session).map_or(AccountId::NONE, |session| session.account),
+            market: MarketId::NONE,
+            reason,
+            template: 0,
+        }
     }
 }

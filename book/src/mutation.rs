@@ -214,4 +214,14 @@ planted_faults! {
     NodeLiftsForOperator,
     /// A snapshot does not say that the intake is stopped.
     IntakeForgottenInSnapshot,
+    /// A command over many orders ends when the order at which it is to go on ends.
+    WalkEndsWithItsOrder,
+    /// A mass cancel goes on to orders that were placed after it.
+    WalkTakesLaterOrders,
+    /// A snapshot does not say where unfinished commands go on.
+    WalksForgottenInSnapshot,
+    /// A session may send as many requests over all its orders as it likes.
+    RequestsWithoutBound,
+    /// A snapshot does not say how many requests a session has sent.
+    RequestsForgottenInSnapshot,
 }

@@ -25,9 +25,11 @@ impl Engine {
         let mut throttles = 0;
         for number in 1..=self.sessions.len() as u32 {
             let session = self.sessions.get_mut(SessionId(number)).expect("sessions are numbered from one on");
-            if now < session.bucket.empty_at {
-                session.bucket.empty_at = now;
-                throttles += 1;
+            for empty_at in [&mut session.bucket.empty_at, &mut session.requests.empty_at] {
+                if now < *empty_at {
+                    *empty_at = now;
+                    throttles += 1;
+                }
             }
         }
         SetBack { throttles, names: self.client_ids.set_back(now) + self.names.set_back(now) }

@@ -12,6 +12,7 @@ use crate::names::Names;
 use crate::session::Sessions;
 use crate::slab::{NIL, Order};
 use crate::units::TsNs;
+use crate::walks::Walks;
 use prefetch_index::prefetch_index;
 
 #[derive(Clone, Copy, Debug)]
@@ -24,11 +25,13 @@ struct Link {
 #[derive(Debug, Default)]
 pub struct OpenOrders {
     links: Vec<Link>,
+    /// Unfinished commands over the lists.
+    pub(crate) walks: Walks,
 }
 
 impl OpenOrders {
     pub fn with_capacity(orders: usize) -> Self {
-        Self { links: Vec::with_capacity(orders) }
+        Self { links: Vec::with_capacity(orders), walks: Walks::default() }
     }
 
     /// Puts an order at the young end of the account's list.
@@ -58,6 +61,9 @@ impl OpenOrders {
     pub fn remove(&mut self, account: &mut Account, slot: u32) {
         assert!(0 < account.open_count, "an account counts every order on its list");
         let Link { older, younger } = self.links[slot as usize];
+        if !self.walks.is_empty() {
+            self.walks.leave(slot, older, younger);
+        }
         let end = match older {
             NIL => &mut account.open_head,
             older => &mut self.links[older as usize].younger,

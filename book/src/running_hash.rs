@@ -54,14 +54,15 @@ pub(crate) struct Hashing<'a, S> {
 impl<S: Sink> Sink for Hashing<'_, S> {
     const LEDGER: bool = S::LEDGER;
 
-    #[inline]
+    // Where an event is made its kind is known: inlined there, hashing it needs no jump by kind.
+    #[inline(always)]
     fn push(&mut self, event: Event) {
         self.hash = fold_event(self.hash, &event);
         self.sink.push(event);
     }
 }
 
-#[inline]
+#[inline(always)]
 fn fold_event(hash: u64, event: &Event) -> u64 {
     let words = match event {
         Event::Transfer(_) => return hash,

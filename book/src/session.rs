@@ -3,6 +3,7 @@
 
 use crate::command::{CodMode, CodScope, KeySpec, SessionSpec, Throttle};
 use crate::ids::{AccountId, ClOrdId, KeyId, SessionId, UserName};
+use crate::mutation::{Mutation, Planted};
 use crate::reject::AdminReason;
 use crate::units::TsNs;
 use bincode::{Decode, Encode};
@@ -84,6 +85,7 @@ pub struct Session {
     /// Open orders that came through this session.
     pub open_count: u32,
     pub bucket: Bucket,
+    pub requests: RequestBucket,
 }
 
 impl Session {
@@ -100,6 +102,7 @@ impl Session {
             cl_ord_id_last: ClOrdId(0),
             open_count: 0,
             bucket: Bucket::new(spec.throttle),
+            requests: RequestBucket::default(),
         }
     }
 }
@@ -125,12 +128,47 @@ impl Bucket {
         }
         let drop_ns = SECOND_NS / u64::from(self.throttle.orders_per_second);
         let full_ns = drop_ns * u64::from(self.throttle.burst.max(1));
-        let empty_at = self.empty_at.0.max(now.0).saturating_add(drop_ns);
-        let fits = empty_at - now.0 <= full_ns;
-        if fits {
-            self.empty_at = TsNs(empty_at);
-        }
-        fits
+        pour(&mut self.empty_at, now, drop_ns, full_ns)
+    }
+}
+
+/// Adds what takes `drop_ns` to leak out, unless the bucket would then need more than `full_ns` to be empty.
+#[inline]
+fn pour(empty_at: &mut TsNs, now: TsNs, drop_ns: u64, full_ns: u64) -> bool {
+    let after = empty_at.0.max(now.0).saturating_add(drop_ns);
+    let fits = after - now.0 <= full_ns;
+    if fits {
+        *empty_at = TsNs(after);
+    }
+    fits
+}
+
+/// A request that is no order, by what it may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// It looks at one order, or at none.
+    Small,
+    /// It may have to look at all orders of the account.
+    OverMany,
+}
+
+/// The second bucket of a session, which every session has: for requests that are no orders and no cancels of one
+/// order, from rules 2 on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestBucket {
+    pub empty_at: TsNs,
+}
+
+/// How long a small request takes to leak out, and one over many orders: 1,000 and 20 of them a second.
+const SMALL_NS: u64 = SECOND_NS / 1_000;
+const OVER_MANY_NS: u64 = SECOND_NS / 20;
+/// What the bucket has room for.
+const REQUESTS_NS: u64 = 2 * SECOND_NS;
+
+impl RequestBucket {
+    pub(crate) fn take(&mut self, now: TsNs, request: Request) -> bool {
+        let drop_ns = if request == Request::Small { SMALL_NS } else { OVER_MANY_NS };
+        pour(&mut self.empty_at, now, drop_ns, REQUESTS_NS).planted(Mutation::RequestsWithoutBound, |_| true)
     }
 }
 

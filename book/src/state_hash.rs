@@ -4,13 +4,15 @@
 //! Everything that can influence a later event is hashed, in a fixed order, also the free slots, because they decide
 //! the ids to come. Capacities, empty balances, unused levels and the state of checks are not hashed.
 
-use crate::command::Side;
+use crate::command::{Side, Unfinished};
 use crate::engine::{Engine, Market};
+use crate::ids::ClOrdId;
 use crate::intake::IntakeState;
 use crate::names::{CLIENT_NAMES_DEFAULT, Name};
 use crate::rules::Rules;
 use crate::run::Run;
 use crate::slab::Order;
+use crate::units::TsNs;
 use std::fmt;
 
 /// BLAKE3 over the canonical walk of the state.
@@ -31,8 +33,10 @@ impl fmt::Debug for StateHash {
 
 /// The version of the walk. It changes whenever something else is hashed.
 const WALK_VERSION: u64 = 1;
-/// Stands before the intake: the number of its section in a snapshot.
+/// These stand before what few states have: the numbers of their sections in a snapshot.
 const INTAKE: u64 = 45;
+const WALKS: u64 = 50;
+const REQUESTS: u64 = 51;
 
 /// Collects small fields in a buffer, because the hash is fast on large pieces.
 struct Walk<'r> {
@@ -104,7 +108,24 @@ impl Engine {
             walk.number(INTAKE);
             walk.number(self.intake as u64);
         }
+        self.walk_requests(&mut walk);
         walk.finish()
+    }
+
+    /// Nothing in a state without an unfinished command, and without requests that are counted.
+    fn walk_requests(&self, walk: &mut Walk<'_>) {
+        for unfinished in self.open.walks.iter() {
+            walk.number(WALKS);
+            walk_unfinished(walk, &unfinished.of);
+            walk.number(unfinished.at.0);
+            walk.number(u64::from(unfinished.span.next));
+            walk.number(u64::from(unfinished.span.last));
+        }
+        for (id, session) in self.sessions.iter().filter(|(_, session)| session.requests.empty_at != TsNs(0)) {
+            walk.number(REQUESTS);
+            walk.number(u64::from(id.0));
+            walk.number(session.requests.empty_at.0);
+        }
     }
 
     fn walk_assets(&self, walk: &mut Walk<'_>) {
@@ -229,6 +250,18 @@ impl Engine {
             walk.number(payment.amount.0);
         }
         walk.number(u64::MAX);
+    }
+}
+
+fn walk_unfinished(walk: &mut Walk<'_>, of: &Unfinished) {
+    let (kind, session, request) = match of {
+        Unfinished::MassCancel(mass) => (0, mass.session, mass.cl_ord_id),
+        Unfinished::SessionDown(down) => (1, down.session, ClOrdId(0)),
+        Unfinished::Count(query) => (2, query.session, query.request),
+        Unfinished::Tell(query) => (3, query.session, query.request),
+    };
+    for value in [kind, u64::from(session.0), request.0] {
+        walk.number(value);
     }
 }
 

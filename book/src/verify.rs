@@ -176,6 +176,9 @@ impl Engine {
             let count = by_session.remove(&id).unwrap_or(0);
             ensure!(count == session.open_count, "session {} has {count}, counts {}", id.0, session.open_count);
         }
+        for walk in self.open.walks.iter() {
+            ensure!(self.is_sound(walk), "{walk:?} has an order that is not open, or its orders are not in order");
+        }
         let indexed = self.pool.orders.iter().filter(|(_, o)| !o.session.is_none()).count();
         ensure!(indexed == self.index.len(), "{} client order ids for {indexed} orders", self.index.len());
         Ok(())

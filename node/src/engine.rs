@@ -5,3 +5,4 @@ pub mod events;
 pub mod next_run;
 pub mod opening;
 pub mod run;
+pub mod unfinished;

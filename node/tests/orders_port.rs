@@ -4,6 +4,8 @@
 mod common;
 
 use api::binary::login::SessionName;
+use api::binary::orders::CancelOrder;
+use api::binary::sbe::Framed;
 use api::binary::session::SessionLimits;
 use api::binary::soup::PacketKind;
 use api::binary::stream::SessionSeq;
@@ -17,7 +19,7 @@ use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, SessionId, Sym
 use book::run::RunSpec;
 use book::units::{Ppm, PriceTicks, QtyLots, Seq, Stamp, TsNs, Units};
 use common::fake_sockets::FakeSockets;
-use common::raw::login_packet;
+use common::raw::{login_packet, unsequenced};
 use node::engine::engine_loop::Wiring;
 use node::gateway::order_entry::{Gateway, GatewayLimits, GatewayState};
 use node::gateway::passwords::{ATTEMPTS_MAX, Attempt, Finding, PasswordPort, Verdict};
@@ -498,6 +500,59 @@ fn heartbeats_and_ends_of_ten_thousand_sessions_are_spread_over_cycles() {
     one_cycle_does_little_for_ten_thousand_sessions();
 }
 
+/// Two sessions log in; one has sent 600 cancels when the other sends one. How many commands are before that one?
+fn commands_before_one_of_another_session() -> usize {
+    let mut port = OrdersPort::new(2, 0, LIMITS);
+    let conns = port.log_all_in(2);
+    let cancel = |number| {
+        let request = CancelOrder { cl_ord_id: number, order_id: 1, ..CancelOrder::default() };
+        unsequenced(Framed::new(request).as_bytes())
+    };
+    let flood: Vec<u8> = (0..600).flat_map(cancel).collect();
+    port.sockets.arrive(conns[0], &flood);
+    port.sockets.arrive(conns[1], &cancel(0));
+    port.step(0);
+    let commands = std::iter::from_fn(|| port.engine.ingress.pop().ok());
+    let sessions: Vec<SessionId> = commands
+        .map(|ingress| match ingress.command {
+            Command::Cancel(cancel) => cancel.session,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(sessions.len(), 601, "all of them have their turns in one cycle, because the engine waits for more");
+    sessions.iter().position(|session| *session == SessionId(2)).expect("it has its turn")
+}
+
+#[test]
+fn a_session_that_sends_much_lets_others_have_their_turn() {
+    let before = commands_before_one_of_another_session();
+    assert!(before <= 64, "{before} commands of one session are before the first of another");
+}
+
+/// A session adds to the commands that wait for the engine only while they are few.
+#[test]
+fn the_engine_is_never_far_behind_what_is_decoded() {
+    let mut port = OrdersPort::new(4, 0, LIMITS);
+    let conns = port.log_all_in(4);
+    let cancel = unsequenced(Framed::new(CancelOrder { order_id: 1, ..CancelOrder::default() }).as_bytes());
+    for conn in conns {
+        port.sockets.arrive(conn, &cancel.repeat(300));
+    }
+    port.step(0);
+    let waiting = port.engine.ingress.slots();
+    assert!((1_000..=1_100).contains(&waiting), "{waiting} commands wait");
+    let mut all = 0;
+    while let Ok(chunk) = port.engine.ingress.read_chunk(port.engine.ingress.slots().min(512)) {
+        all += chunk.len();
+        chunk.commit_all();
+        port.step(0);
+        if port.engine.ingress.slots() == 0 {
+            break;
+        }
+    }
+    assert_eq!(all, 1_200, "none is forgotten");
+}
+
 #[cfg(feature = "mutation")]
 #[test]
 fn logins_and_heartbeats_that_are_not_right_are_noticed() {
@@ -506,4 +561,5 @@ fn logins_and_heartbeats_that_are_not_right_are_noticed() {
     assert_noticed(Mutation::GraceEndsBeforeTurn, a_window_waits_for_the_turn_of_its_session);
     assert_noticed(Mutation::AcceptsUnrationed, || assert!(accepts_of_a_flood(1_000) <= 115));
     assert_noticed(Mutation::HeartbeatsInOneCycle, || assert!(most_in_one_cycle(300).0 <= 64));
+    assert_noticed(Mutation::TurnWithoutEnd, || assert!(commands_before_one_of_another_session() <= 64));
 }

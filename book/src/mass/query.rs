@@ -1,29 +1,35 @@
 //! Status queries: one order, or every open order of an account.
 //!
-//! A query for all orders counts them and tells them, oldest first. Under rules 2 it does so in parts, before any
-//! command of a client, so its answers are of one moment. Invariants: `remaining` falls by one from answer to answer,
-//! and the last one says 0; one command looks at no more than `VISITS_PER_COMMAND_MAX` orders to count and as many to
-//! tell.
+//! A query for all orders counts them and tells them, oldest first. Under rules 2 it does so in parts, between which
+//! other commands come: each order is told as it is at its turn, and one that has ended by then is not. Invariants:
+//! `remaining` falls by one from answer to answer, and the last answer says 0; it has no order when the last of those
+//! that were counted has ended.
 
-use super::Part;
+use super::{Part, Start};
 use crate::accounts::Account;
-use crate::command::{Query, Rest, Side, Unfinished};
+use crate::command::{Query, Side, Unfinished};
 use crate::engine::{CANCELS_PER_COMMAND_MAX, Engine};
 use crate::event::{Event, OrderStatus, Sink};
 use crate::ids::OrderId;
 use crate::mutation::{Mutation, Planted};
 use crate::rules::Rules;
+use crate::session::Request;
 use crate::slab::{NIL, Order};
 use crate::units::{PriceTicks, QtyLots};
+use crate::walks::Span;
 
 impl Engine {
-    pub(crate) fn query<S: Sink>(&self, query: &Query, sink: &mut S) {
-        let Some(account) = self.asked(query) else {
+    pub(crate) fn query<S: Sink>(&mut self, query: &Query, sink: &mut S) {
+        if self.asked(query).is_none() {
             sink.push(status_of(query, None, 0));
             return;
-        };
+        }
         let target = &query.target;
         let wants_all = target.order_id.is_none() && target.cl_ord_id.0 == 0 && target.client_key.is_none();
+        let request = if wants_all { Request::OverMany } else { Request::Small };
+        if let Err(reason) = self.admit_request(query.session, request) {
+            return sink.push(Event::Rejected(self.refused(query.session, query.request, reason)));
+        }
         if !wants_all {
             match self.find_own(query.session, query.account, query.market, target) {
                 Ok(slot) => sink.push(status_of(query, Some(self.pool.orders.get(slot)), 0)),
@@ -33,9 +39,9 @@ impl Engine {
         }
         let in_parts = (Rules::Two <= self.rules).planted(Mutation::StatusEndsAfterOnePart, |_| false);
         if in_parts {
-            self.count_open(query, &Rest { of: Unfinished::Count(*query), at: OrderId::NONE, count: 0 }, sink);
+            self.count_open(query, Start::First, 0, sink);
         } else {
-            self.tell_one_part(query, account, sink);
+            self.tell_one_part(query, sink);
         }
     }
 
@@ -48,7 +54,8 @@ impl Engine {
     }
 
     /// The answer of rules 1: the oldest orders, and how many there are.
-    fn tell_one_part<S: Sink>(&self, query: &Query, account: &Account, sink: &mut S) {
+    fn tell_one_part<S: Sink>(&self, query: &Query, sink: &mut S) {
+        let account = self.accounts.at(query.account);
         let fits = |slot: &u32| fits(query, self.pool.orders.get(*slot));
         let total = self.open.of(account).filter(fits).count() as u32;
         if total == 0 {
@@ -60,48 +67,54 @@ impl Engine {
         }
     }
 
-    /// Counts the orders that fit, from the one at which the part before stopped, and tells them once all are counted.
-    /// Orders on all markets are counted already.
-    pub(super) fn count_open<S: Sink>(&self, query: &Query, rest: &Rest, sink: &mut S) {
-        let Some(account) = self.asked(query) else {
+    /// Counts the orders that fit, beside the `before` of the parts before, and tells them once all are counted. Orders
+    /// on all markets are counted already.
+    pub(super) fn count_open<S: Sink>(&mut self, query: &Query, start: Start, before: u32, sink: &mut S) {
+        if self.asked(query).is_none() {
             sink.push(status_of(query, None, 0));
             return;
-        };
-        let from = self.place_of(query, rest.at);
-        let (mut part, mut total) = (self.new_part(), if from.is_none() { 0 } else { rest.count });
+        }
+        let span = self.span_of(query.account, start);
+        let mut part = self.new_part(start);
+        let mut total = if self.begins_again(query, start) { 0 } else { before };
         if query.market.is_none() {
-            total = account.open_count;
+            total = self.accounts.at(query.account).open_count;
         } else {
-            self.walk(from.unwrap_or(account.open_head), &mut part, |order, _| {
+            self.walk(span, &mut part, |order, _| {
                 total = total.saturating_add(u32::from(fits(query, order)));
                 true
             });
         }
-        match part.next {
-            Some(at) => sink.push(Event::Unfinished(Rest { of: Unfinished::Count(*query), at, count: total })),
-            None if total == 0 => sink.push(status_of(query, None, 0)),
-            None => self.tell_from(query, account.open_head, total, sink),
+        if part.next.is_some() {
+            return self.announce(Unfinished::Count(*query), total, &part, sink);
         }
-    }
-
-    /// Tells the orders that fit, from the one at which the part before stopped. If that one has ended, all of them are
-    /// counted and reported again.
-    pub(super) fn tell_open<S: Sink>(&self, query: &Query, rest: &Rest, sink: &mut S) {
-        match self.place_of(query, rest.at) {
-            Some(slot) => self.tell_from(query, slot, rest.count, sink),
-            None => self.count_open(query, &Rest { at: OrderId::NONE, ..*rest }, sink),
+        if total == 0 {
+            return sink.push(status_of(query, None, 0));
         }
+        let next = if span.last == NIL { NIL } else { self.accounts.at(query.account).open_head };
+        let part = self.new_part(start);
+        self.tell_span(query, Span { next, ..span }, part, total, sink);
     }
 
-    /// The slot of this order, if it is an open one of the account.
-    fn place_of(&self, query: &Query, at: OrderId) -> Option<u32> {
-        self.asked(query)?;
-        self.pool.orders.find(at).filter(|slot| self.pool.orders.get(*slot).account == query.account)
+    /// Tells the orders that fit, from where the part before stopped.
+    pub(super) fn tell_open<S: Sink>(&mut self, query: &Query, start: Start, remaining: u32, sink: &mut S) {
+        if self.asked(query).is_none() || self.begins_again(query, start) {
+            return self.count_open(query, Start::First, 0, sink);
+        }
+        let (span, part) = (self.span_of(query.account, start), self.new_part(start));
+        self.tell_span(query, span, part, remaining, sink);
     }
 
-    fn tell_from<S: Sink>(&self, query: &Query, slot: u32, mut remaining: u32, sink: &mut S) {
-        let mut part = self.new_part();
-        self.walk(slot, &mut part, |order, part| {
+    /// Whether the order at which the part before stopped has ended, and no walk knows what followed it: so it was with
+    /// logs of before there were walks.
+    fn begins_again(&self, query: &Query, start: Start) -> bool {
+        let is_own =
+            |at| self.pool.orders.find(at).is_some_and(|slot| self.pool.orders.get(slot).account == query.account);
+        matches!(start, Start::After { at, span: None } if !is_own(at))
+    }
+
+    fn tell_span<S: Sink>(&mut self, query: &Query, span: Span, mut part: Part, mut remaining: u32, sink: &mut S) {
+        self.walk(span, &mut part, |order, part| {
             if !fits(query, order) {
                 return true;
             }
@@ -113,21 +126,22 @@ impl Engine {
             remaining > 0
         });
         match part.next {
-            Some(at) => sink.push(Event::Unfinished(Rest { of: Unfinished::Tell(*query), at, count: remaining })),
-            // An order has ended since they were counted, which no command of a client can do.
+            Some(_) => self.announce(Unfinished::Tell(*query), remaining, &part, sink),
             None if remaining > 0 => sink.push(status_of(query, None, 0)),
             None => {}
         }
     }
 
-    /// Visits an account's orders from this one on, while `go_on` says so and the part may look at more.
-    fn walk(&self, mut at: u32, part: &mut Part, mut go_on: impl FnMut(&Order, &mut Part) -> bool) {
+    /// Visits the orders of a span, while `go_on` says so and the part may look at more.
+    fn walk(&self, span: Span, part: &mut Part, mut go_on: impl FnMut(&Order, &mut Part) -> bool) {
+        part.last = span.last;
+        let mut at = span.next;
         while at != NIL {
             let order = self.pool.orders.get(at);
             if !part.visits(order) || !go_on(order, part) {
                 return;
             }
-            at = self.open.younger(at);
+            at = if at == span.last { NIL } else { self.open.younger(at) };
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::rows::{
     AccountRow, AssetRow, ClientIdRow, EndedNameRow, HeadRow, IntakeRow, KeyRow, MarketRow, NamesMaxRow, OpenNameRow,
-    OrderRow, ReferenceRow, RulesRow, RunRow, SessionRow, SlotRow,
+    OrderRow, ReferenceRow, RequestsRow, RulesRow, RunRow, SessionRow, SlotRow, WalkRow,
 };
 use super::section::{PIECE_BYTES_MAX, Section};
 use crate::accounts::{ACCOUNTS_MAX, AssetBook, Balance, OPEN_ORDERS_MAX, is_account_name, new_account};
@@ -22,11 +22,12 @@ use crate::rules::{Rules, RulesVersion};
 use crate::run::{LIFE_TAGS, LIVES_MAX, Run};
 use crate::running_hash::CheckState;
 use crate::session::{
-    Bucket, COD_WINDOW_MS_MAX, DROP_COPIES_PER_ACCOUNT_MAX, KEYS_MAX, SESSIONS_MAX, Session, check_key,
+    Bucket, COD_WINDOW_MS_MAX, DROP_COPIES_PER_ACCOUNT_MAX, KEYS_MAX, RequestBucket, SESSIONS_MAX, Session, check_key,
     check_password_hash, check_throttle,
 };
 use crate::slab::{NIL, Order, OrderTraits};
-use crate::units::{QTY_LOTS_MAX, Stamp, UNITS_MAX};
+use crate::units::{QTY_LOTS_MAX, Stamp, TsNs, UNITS_MAX};
+use crate::walks::{Span, Walk};
 use bincode::Decode;
 
 /// Why the pieces of a snapshot were refused.
@@ -121,6 +122,8 @@ impl Loader {
             Section::NamesMax => self.each(piece, Self::take_names_max),
             Section::Run => self.each(piece, Self::take_run),
             Section::Intake => self.each(piece, Self::take_intake),
+            Section::Walks => self.each(piece, Self::take_walk),
+            Section::Requests => self.each(piece, Self::take_requests),
         }
     }
 
@@ -311,6 +314,7 @@ impl Loader {
             cl_ord_id_last: row.cl_ord_id_last,
             open_count: 0,
             bucket: Bucket { throttle: row.throttle, empty_at: row.empty_at },
+            requests: RequestBucket::default(),
         });
         Ok(())
     }
@@ -485,6 +489,23 @@ impl Loader {
         ensure(self.engine.intake == IntakeState::All, "there is an intake already")?;
         self.engine.intake = row.0;
         ensure(row.0 != IntakeState::All, "an intake that takes all is never written down")
+    }
+
+    fn take_walk(&mut self, row: WalkRow) -> Outcome {
+        let walk = Walk { of: row.of, at: row.at, span: Span { next: row.next, last: row.last } };
+        ensure(self.engine.is_sound(&walk), "the orders of the unfinished command are not open, or not in order")?;
+        self.engine.open.walks.begin(walk);
+        Ok(())
+    }
+
+    fn take_requests(&mut self, row: RequestsRow) -> Outcome {
+        let session = self.engine.sessions.get_mut(row.session).ok_or("the session is unknown")?;
+        ensure(
+            session.requests.empty_at == TsNs(0) && TsNs(0) < row.empty_at,
+            "the session has such a row, or needs none",
+        )?;
+        session.requests.empty_at = row.empty_at;
+        Ok(())
     }
 }
 

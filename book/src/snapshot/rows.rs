@@ -1,7 +1,7 @@
 //! The rows of each section, as they are stored. Invariant: a row never changes; new facts get a section of their own.
 
 use crate::command::{
-    AccountKind, AccountStatus, CodMode, CodScope, FeeTier, KeySpec, MarketLimits, MarketStatus, Throttle,
+    AccountKind, AccountStatus, CodMode, CodScope, FeeTier, KeySpec, MarketLimits, MarketStatus, Throttle, Unfinished,
 };
 use crate::fees::MarketFees;
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
@@ -143,6 +143,22 @@ pub(super) struct RunRow {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) struct IntakeRow(pub IntakeState);
+
+/// An unfinished command over an account's orders, with the slots of the first and the last order that it has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct WalkRow {
+    pub of: Unfinished,
+    pub at: OrderId,
+    pub next: u32,
+    pub last: u32,
+}
+
+/// When the requests of a session will have leaked out of their bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct RequestsRow {
+    pub session: SessionId,
+    pub empty_at: TsNs,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) struct ClientIdRow {

@@ -2,7 +2,7 @@
 
 use super::rows::{
     AccountRow, AssetRow, BalanceRow, ClientIdRow, EndedNameRow, FirstUseRow, HeadRow, IntakeRow, KeyRow, MarketRow,
-    NamesMaxRow, OpenNameRow, OrderRow, ReferenceRow, RulesRow, RunRow, SessionRow, SlotRow,
+    NamesMaxRow, OpenNameRow, OrderRow, ReferenceRow, RequestsRow, RulesRow, RunRow, SessionRow, SlotRow, WalkRow,
 };
 use super::section::{PIECE_BYTES_MAX, Section};
 use crate::accounts::{Account, OPEN_ORDERS_DEFAULT};
@@ -18,6 +18,7 @@ use crate::run::Run;
 use crate::session::{Key, Session};
 use crate::slab::Order;
 use crate::units::TsNs;
+use crate::walks::{Span, Walk};
 use bincode::Encode;
 
 /// Collects rows into pieces and gives each full one to `put`.
@@ -74,7 +75,17 @@ impl Engine {
         pieces.section(Section::NamesMax, (max != CLIENT_NAMES_DEFAULT).then_some(NamesMaxRow(max)).into_iter())?;
         pieces.section(Section::Run, (self.run != Run::default()).then_some(run_row(&self.run)).into_iter())?;
         let stopped = (self.intake != IntakeState::All).planted(Mutation::IntakeForgottenInSnapshot, |_| false);
-        pieces.section(Section::Intake, stopped.then_some(IntakeRow(self.intake)).into_iter())
+        pieces.section(Section::Intake, stopped.then_some(IntakeRow(self.intake)).into_iter())?;
+        let forgets_walks = false.planted(Mutation::WalksForgottenInSnapshot, |_| true);
+        pieces.section(Section::Walks, self.open.walks.iter().map(walk_row).filter(|_| !forgets_walks))?;
+        pieces.section(Section::Requests, self.requests_rows())
+    }
+
+    fn requests_rows(&self) -> impl Iterator<Item = RequestsRow> {
+        let rows =
+            self.sessions.iter().map(|(session, facts)| RequestsRow { session, empty_at: facts.requests.empty_at });
+        let forgets = false.planted(Mutation::RequestsForgottenInSnapshot, |_| true);
+        rows.filter(move |row| row.empty_at != TsNs(0) && !forgets)
     }
 
     fn open_name_rows(&self) -> impl Iterator<Item = OpenNameRow> {
@@ -130,6 +141,11 @@ impl Engine {
             amount: payment.amount,
         })
     }
+}
+
+fn walk_row(walk: &Walk) -> WalkRow {
+    let Walk { of, at, span: Span { next, last } } = *walk;
+    WalkRow { of, at, next, last }
 }
 
 fn run_row(run: &Run) -> RunRow {

@@ -31,10 +31,12 @@ pub enum Section {
     NamesMax = 43,
     Run = 44,
     Intake = 45,
+    Walks = 50,
+    Requests = 51,
 }
 
 impl Section {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Head,
         Self::Assets,
         Self::Markets,
@@ -52,6 +54,8 @@ impl Section {
         Self::NamesMax,
         Self::Run,
         Self::Intake,
+        Self::Walks,
+        Self::Requests,
     ];
 
     pub fn of(number: u8) -> Option<Self> {

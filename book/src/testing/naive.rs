@@ -64,6 +64,25 @@ struct Session {
     throttle: Throttle,
     /// When all orders that the throttle has let through will have drained.
     drained_at: u128,
+    /// The same for requests that are no orders.
+    requests_drained_at: u128,
+}
+
+/// A command over many orders that is to be continued.
+#[derive(Clone, Copy, Debug)]
+struct Unended {
+    of: Unfinished,
+    at: OrderId,
+    /// The youngest order when it came.
+    upto: OrderId,
+}
+
+/// Which part of a command over many orders this is.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    First,
+    /// From this order on, or the one after it. Without a youngest one the log is of before parts were interrupted.
+    Next(OrderId, Option<OrderId>),
 }
 
 #[derive(Clone, Debug)]
@@ -141,6 +160,7 @@ pub struct Naive {
     tiers: HashMap<usize, (i128, i128)>,
     events: Vec<Event>,
     intake: IntakeState,
+    unended: Vec<Unended>,
 }
 
 impl Naive {
@@ -159,17 +179,20 @@ impl Naive {
             Command::Cancel(cancel) => self.cancel(cancel),
             Command::Amend(amend) => self.amend(amend),
             Command::CancelReplace(replace) => self.cancel_replace(replace),
-            Command::MassCancel(mass) => self.mass_cancel(mass, OrderId::NONE),
+            Command::MassCancel(mass) => self.mass_cancel(mass, Turn::First),
             Command::Refuse(refuse) => self.refuse(refuse),
             Command::Query(query) => self.query(query),
             Command::Continue(rest) => self.go_on(rest),
             Command::Check(_) | Command::Opened(_) => {}
+            Command::SetSession(set) if !self.passes_requests(set.session, false) => {
+                self.request_refused(set.session, set.request);
+            }
             Command::SetSession(set) => {
                 if let Some(session) = at_mut(&mut self.sessions, set.session.0) {
                     (session.cod_mode, session.cod_scope) = (set.cod_mode, set.cod_scope);
                 }
             }
-            Command::SessionDown(down) => self.session_down(down, OrderId::NONE, 0),
+            Command::SessionDown(down) => self.session_down(down, Turn::First, 0),
             Command::Admin(admin) => self.administer(Actor::Ops, admin),
             Command::Acted(acted) => self.act(acted),
         }

@@ -15,6 +15,7 @@
 use crate::engine::events::Events;
 use crate::engine::next_run::unrecorded;
 use crate::engine::opening::{Opening, begin_run};
+use crate::engine::unfinished::Unfinished;
 use crate::faults::fault::HashRecord;
 use crate::faults::mutation::{Mutation, Planted};
 use crate::reactor::ports::Journaling;
@@ -127,9 +128,9 @@ pub struct EngineLoop {
     release: Release,
     /// When a frame was last submitted to the disk.
     written_at_ns: u64,
-    /// The node's own commands, the last one first: what a start records, then continuations of mass cancels that one
-    /// command could not finish. They run before any other command.
+    /// What a start and a stop record, the last one first. They run before any other command.
     own: Vec<Command>,
+    unfinished: Unfinished,
     payload: PayloadVersion,
     /// The run that the log has to know of; none once it knows.
     unrecorded: Option<RunSpec>,
@@ -151,8 +152,8 @@ struct Counts {
 }
 
 impl EngineLoop {
-    /// `continuations` are the rests of mass cancels that the log began and did not finish: they run first, right after
-    /// the record of this start.
+    /// `continuations` are the rests of commands over many orders that the log began and did not finish. They go on
+    /// after the record of this start.
     pub fn new(
         engine: Engine,
         translator: Translator,
@@ -167,8 +168,7 @@ impl EngineLoop {
         }
         let (payload, run) = (opening.payload(), opening.run);
         note_exchange(&engine, &wiring.status);
-        let mut own = continuations.into_commands();
-        own.reserve(64);
+        let mut own = Vec::with_capacity(64);
         own.extend(opening.into_commands(&engine).into_iter().rev());
         assert!(check_every > 1, "there is something between two checks");
         Self {
@@ -179,6 +179,7 @@ impl EngineLoop {
             release,
             written_at_ns: 0,
             own,
+            unfinished: Unfinished::new(continuations),
             payload,
             unrecorded: Some(RunSpec { life: None, ..run }),
             awaited: Awaited::default(),
@@ -208,6 +209,7 @@ impl EngineLoop {
         let head = reactor.head();
         self.wiring.ingress.is_empty()
             && self.own.is_empty()
+            && self.unfinished.is_empty()
             && !self.engine.run().may_lose
             && self.engine.seq_checked() == self.engine.stamp().seq
             && head.seq_durable().next() == head.seq_next()
@@ -251,7 +253,7 @@ impl EngineLoop {
     /// is durable, so that the next start need not begin a new life.
     fn end_run(&mut self) {
         let run = *self.engine.run();
-        let is_idle = self.own.is_empty() && self.wiring.ingress.is_empty();
+        let is_idle = self.own.is_empty() && self.unfinished.is_empty() && self.wiring.ingress.is_empty();
         if run.may_lose && is_idle && self.wiring.lifecycle.is_stopping() {
             self.release = Release::Durable;
             self.own.push(begin_run(RunSpec { directory: run.directory, may_lose: false, life: None }));
@@ -265,7 +267,10 @@ impl EngineLoop {
         while count < COMMANDS_PER_CYCLE_MAX && self.has_room(now, reactor, codec::TRADING_RECORD_BYTES_MAX) {
             if let Some(command) = self.own.pop() {
                 self.run(now, now, &command, reactor);
+            } else if let Some(part) = self.unfinished.next(|| !self.wiring.ingress.is_empty()) {
+                self.run(now, now, &part, reactor);
             } else if let Some(ingress) = self.next_ingress() {
+                self.unfinished.count_other();
                 self.run(now, ingress.received, &ingress.command, reactor);
             } else {
                 break;
@@ -394,7 +399,7 @@ impl EngineLoop {
         self.counts.fills += summary.fills;
         self.counts.rejects += summary.rejects;
         if summary.more.planted(Mutation::MassCancelAbandoned, |_| false) {
-            self.own.push(continuation(command, self.events.as_slice()));
+            self.unfinished.push(continuation(command, self.events.as_slice()));
         }
         if matches!(command, Command::Admin(_) | Command::Acted(_) | Command::SetSession(_)) {
             self.send_changes(stamp.seq);

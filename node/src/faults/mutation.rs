@@ -98,6 +98,10 @@ book::planted_faults! {
     ItemsDiscarded,
     /// A reader of the best levels looks at every instrument.
     TopLooksAtAll,
+    /// The parts of a command over many orders run before all other commands.
+    PartsBeforeOthers,
+    /// A connection's bytes are all decoded at once, however many others wait.
+    TurnWithoutEnd,
 }
 
 /// Plants a fault of any crate in the calling thread, by its name; false if there is none of that name.

@@ -5,8 +5,8 @@
 //!  outbox --released answers--> streams --> send buffers --> reactor            (poll_outbound)
 //! ```
 //!
-//! Invariants: requests are decoded only while the ingress has room for their commands; bytes for which it has none
-//! stay in the reactor, which receives no more until they are decoded, so TCP slows the client down. Answers are sent
+//! Invariants: requests are decoded only while few commands wait for the engine, and by turns; bytes whose turn has not
+//! come stay in the reactor, which receives no more until they are decoded, so TCP slows the client down. Answers are sent
 //! only when released, and only through their session's stream, so a client that reads slowly or disconnects receives
 //! them by resend. A session has one live connection.
 
@@ -52,8 +52,9 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Commands that one receive can bring at most: the smallest request with its packet header has this many bytes.
-const COMMANDS_PER_RECEIVE_MAX: usize = crate::reactor::uring::RECEIVE_BYTES / 24 + 1;
+/// Commands that wait for the engine, beyond which no connection adds to them: what the engine runs in two cycles. They
+/// are the longest queue that a session can meet which has sent nothing yet; behind it connections take turns.
+const COMMANDS_AHEAD_MAX: usize = 1024;
 /// Connections that one cycle closes because their clients have left. Closing one takes as long as several orders.
 const CLOSES_PER_CYCLE_MAX: usize = 32;
 /// How long a connection that is being closed may take to read its last bytes.
@@ -151,7 +152,7 @@ struct Connection {
     received_at: TsNs,
     /// Length of the front of the received bytes that is decoded.
     decoded: usize,
-    /// Received bytes wait for room in the ingress; the connection is in `Gateway::stalled`.
+    /// Received bytes wait for their turn; the connection is in `Gateway::stalled`.
     stalled: bool,
     /// There may be bytes to send; the connection is in `Gateway::unsent`.
     unsent: bool,
@@ -208,7 +209,8 @@ pub struct Gateway {
     limits: GatewayLimits,
     orders: ListenerIdx,
     unsent: Vec<ConnId>,
-    stalled: Vec<ConnId>,
+    /// Connections that wait for their turn, in its order.
+    stalled: VecDeque<ConnId>,
     /// Their clients have left; closed in this order, so many a cycle.
     lost: VecDeque<ConnId>,
     round: Round,
@@ -272,7 +274,7 @@ impl Gateway {
             limits,
             orders,
             unsent: Vec::with_capacity(1024),
-            stalled: Vec::with_capacity(1024),
+            stalled: VecDeque::with_capacity(1024),
             lost: VecDeque::with_capacity(1024),
             round: Round::default(),
             inbound_stopped: false,

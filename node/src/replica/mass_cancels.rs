@@ -1,8 +1,8 @@
 //! Continuations: one command cancels or tells a bounded number of orders, and a mass cancel or a status query that
 //! meets more is continued by further commands.
 //!
-//! The engine loop logs a continuation right after the command that needs it. If the node ends between the two, the
-//! next start finds in the log that a continuation is pending, and runs it first. Invariant: pending continuations
+//! The engine loop logs a continuation when it has its turn (`engine::unfinished`). If the node ends before that, the
+//! next start finds in the log that a continuation is pending, and goes on with it. Invariant: pending continuations
 //! depend on the log alone; a snapshot contains them, because it stands for the log before it.
 
 use crate::faults::mutation::{Mutation, Planted};
@@ -16,8 +16,7 @@ const TAG_CONTINUATION: u8 = 66;
 /// Limit of an encoded continuation.
 const COMMAND_BYTES_MAX: usize = 256;
 
-/// Continuations that are not in the log yet, oldest first. Never more than a few: they run before any command of a
-/// client.
+/// Continuations that are not in the log yet, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Continuations(Vec<Command>);
 

@@ -81,6 +81,7 @@ const MUTANTS: &[Mutant] = &[
 
 const FEES: &str = "book: fees, a_fee_that_takes_a_lot_or_is_not_held_is_noticed";
 const NAMES_OF_ORDERS: &str = "book: names, a_name_that_is_shown_freed_or_kept_wrongly_is_noticed";
+const PARTS: &str = "book: parts, faults_between_two_parts_are_noticed";
 const RULES_TWO: &str = "book: rules_two, an_old_outcome_under_new_rules_is_noticed";
 const LINKS: &str = "wal: links, links_that_are_not_checked_are_noticed";
 const NAMES: &str = "wal: durable_names, syncs_that_are_skipped_are_noticed";
@@ -128,6 +129,13 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("StatusEndsAfterOnePart", RULES_TWO),
     ("VisitedWithoutBound", RULES_TWO),
     ("PartsFromTheHead", RULES_TWO),
+    ("RequestsWithoutBound", PARTS),
+    ("RequestsForgottenInSnapshot", PARTS),
+    ("WalkEndsWithItsOrder", PARTS),
+    ("WalkTakesLaterOrders", PARTS),
+    ("WalksForgottenInSnapshot", PARTS),
+    ("PartsBeforeOthers", "node: engine::unfinished::tests::parts_that_come_before_all_others_are_noticed"),
+    ("TurnWithoutEnd", ORDERS_PORT),
     ("NodeLiftsForOperator", RULES_TWO),
     ("ControlBeforeRelease", "node: rings::control::tests::a_change_that_is_in_force_too_early_is_noticed"),
     ("AcceptAgainAtOnce", "node: accept_limits"),

@@ -1,8 +1,8 @@
 //! Commands over many orders at once, and the decisions of the gateway and of administrators.
 
-use super::{Account, Key, Market, Naive, Order, Session, at, at_mut};
+use super::{Account, Key, Market, Naive, Order, Session, Turn, Unended, at, at_mut};
 use crate::command::*;
-use crate::engine::{CANCELS_PER_COMMAND_MAX, VISITS_PER_COMMAND_MAX};
+use crate::engine::{CANCELS_PER_COMMAND_MAX, VISITS_FIRST_MAX, VISITS_PER_COMMAND_MAX};
 use crate::event::*;
 use crate::fees::FeeAsset;
 use crate::ids::*;
@@ -12,7 +12,7 @@ use crate::rules::Rules;
 use crate::units::{PriceTicks, QtyLots};
 
 impl Naive {
-    pub(super) fn mass_cancel(&mut self, mass: &MassCancel, from: OrderId) {
+    pub(super) fn mass_cancel(&mut self, mass: &MassCancel, turn: Turn) {
         let account = match self.admit_mass(mass) {
             Ok(account) => account,
             Err(reason) => {
@@ -50,6 +50,7 @@ impl Naive {
         };
         let spares_halted = reason == CancelReason::MassCancel && !mass.session.is_none();
         let walk = if by_market { self.in_book_order(mass.market) } else { self.of_account(account) };
+        let upto = if by_market { None } else { Some(self.upto(turn)) };
         let fits = |o: &Order| {
             (mass.scope != MassScope::Session || o.session == mass.session)
                 && (mass.market.is_none() || o.market == mass.market)
@@ -59,7 +60,7 @@ impl Naive {
                 && (mass.cancel_group == 0 || o.cancel_group == mass.cancel_group)
                 && (!spares_halted || self.lets_cancel(o.market))
         };
-        let (visited, next) = self.visited(walk, fits, from);
+        let (visited, next) = self.handled(walk, fits, turn);
         let (count, more) = (visited.len() as u32, next.is_some());
         visited.iter().for_each(|order| self.end(order, reason, by));
         self.events.push(Event::MassCanceled(MassCanceled {
@@ -72,10 +73,10 @@ impl Naive {
             blocked,
             more,
         }));
-        self.unfinished(Unfinished::MassCancel(MassCancel { continued: true, ..*mass }), next, 0);
+        self.unfinished(Unfinished::MassCancel(MassCancel { continued: true, ..*mass }), next, 0, upto);
     }
 
-    pub(super) fn admit_mass(&self, mass: &MassCancel) -> Result<AccountId, RejectReason> {
+    pub(super) fn admit_mass(&mut self, mass: &MassCancel) -> Result<AccountId, RejectReason> {
         let session = at(&self.sessions, mass.session.0);
         let account = match session {
             Some(session) => {
@@ -89,12 +90,20 @@ impl Naive {
             None if mass.scope == MassScope::Market => Some(AccountId::NONE),
             None => at(&self.accounts, mass.account.0).map(|_| mass.account),
         };
-        let account = account.ok_or(RejectReason::NotAuthorised)?;
+        let (account, by_client) = (account.ok_or(RejectReason::NotAuthorised)?, session.is_some());
+        let is_blocked = match mass.scope {
+            MassScope::Account => at(&self.accounts, account.0).is_some_and(|account| account.blocked),
+            _ => session.is_some_and(|session| session.blocked),
+        };
+        let kills = mass.block == BlockChange::Set && !is_blocked;
+        if by_client && !mass.continued && !kills && !self.passes_requests(mass.session, true) {
+            return Err(RejectReason::Throttled);
+        }
         let needs_market = mass.scope == MassScope::Market || !mass.market.is_none();
         if needs_market {
             let market = at(&self.markets, mass.market.0).ok_or(RejectReason::UnknownInstrument)?;
             let halted = self.rules == Rules::One && market.status == MarketStatus::Halt;
-            if session.is_some() && mass.block != BlockChange::Set && halted {
+            if by_client && mass.block != BlockChange::Set && halted {
                 return Err(RejectReason::NotTrading);
             }
         }
@@ -113,18 +122,38 @@ impl Naive {
         self.orders.values().filter(|o| o.account == account).copied().collect()
     }
 
-    /// The orders of a walk that one command handles, from this one on, and the one before which it stops.
-    fn visited(&self, walk: Vec<Order>, fits: impl Fn(&Order) -> bool, from: OrderId) -> (Vec<Order>, Option<OrderId>) {
-        let begin = walk.iter().position(|order| order.id == from).unwrap_or(0);
-        let visits_max = if self.rules == Rules::One { usize::MAX } else { VISITS_PER_COMMAND_MAX as usize };
-        let mut handled = Vec::new();
-        for (visits, order) in walk[begin..].iter().enumerate() {
-            if visits == visits_max || (fits(order) && handled.len() == CANCELS_PER_COMMAND_MAX as usize) {
-                return (handled, Some(order.id));
+    /// The youngest order that a command is about: the youngest when it came.
+    fn upto(&self, turn: Turn) -> OrderId {
+        let Turn::Next(_, Some(upto)) = turn else { return OrderId(self.number) };
+        upto
+    }
+
+    /// The orders of a walk that one command looks at, and the one before which it stops.
+    fn visited(&self, walk: Vec<Order>, turn: Turn) -> (Vec<Order>, Option<OrderId>) {
+        let (mut walk, visits_max) = match turn {
+            Turn::First => (walk, VISITS_FIRST_MAX),
+            Turn::Next(at, Some(upto)) => {
+                let left = walk.into_iter().filter(|order| at <= order.id && order.id <= upto).collect();
+                (left, VISITS_PER_COMMAND_MAX)
             }
-            handled.extend(fits(order).then_some(*order));
-        }
-        (handled, None)
+            Turn::Next(at, None) => {
+                let begin = walk.iter().position(|order| order.id == at).unwrap_or(0);
+                (walk[begin..].to_vec(), VISITS_PER_COMMAND_MAX)
+            }
+        };
+        let visits_max = if self.rules == Rules::One { usize::MAX } else { visits_max as usize };
+        let next = walk.get(visits_max).map(|order| order.id);
+        walk.truncate(visits_max);
+        (walk, next)
+    }
+
+    /// Those of them that it handles, and the one before which it stops.
+    fn handled(&self, walk: Vec<Order>, fits: impl Fn(&Order) -> bool, turn: Turn) -> (Vec<Order>, Option<OrderId>) {
+        let (visited, next) = self.visited(walk, turn);
+        let mut handled: Vec<Order> = visited.into_iter().filter(fits).collect();
+        let next = handled.get(CANCELS_PER_COMMAND_MAX as usize).map_or(next, |order| Some(order.id));
+        handled.truncate(CANCELS_PER_COMMAND_MAX as usize);
+        (handled, next)
     }
 
     fn end(&mut self, order: &Order, reason: CancelReason, by: (SessionId, ClOrdId)) {
@@ -133,21 +162,29 @@ impl Naive {
         self.canceled(order, reason, true, by);
     }
 
-    fn unfinished(&mut self, of: Unfinished, next: Option<OrderId>, count: u32) {
+    fn unfinished(&mut self, of: Unfinished, next: Option<OrderId>, count: u32, upto: Option<OrderId>) {
         if let Some(at) = next.filter(|_| self.rules == Rules::Two) {
+            self.unended.extend(upto.map(|upto| Unended { of, at, upto }));
             self.events.push(Event::Unfinished(Rest { of, at, count }));
         }
     }
 
     pub(super) fn go_on(&mut self, rest: &Rest) {
+        let found = self.unended.iter().position(|unended| unended.of == rest.of && unended.at == rest.at);
+        let upto = found.map(|idx| self.unended.remove(idx).upto);
+        let turn = Turn::Next(rest.at, upto);
         match &rest.of {
-            Unfinished::MassCancel(mass) => self.mass_cancel(mass, rest.at),
-            Unfinished::SessionDown(down) => self.session_down(down, rest.at, rest.count),
-            Unfinished::Count(query) => self.count(query, rest.at, rest.count),
-            Unfinished::Tell(query) if self.of_account(query.account).iter().any(|o| o.id == rest.at) => {
-                self.tell(query, rest.at, rest.count);
+            Unfinished::MassCancel(mass) => self.mass_cancel(mass, turn),
+            Unfinished::SessionDown(down) => self.session_down(down, turn, rest.count),
+            Unfinished::Count(query) => self.count(query, turn, rest.count),
+            Unfinished::Tell(query) => {
+                let is_open = self.of_account(query.account).iter().any(|o| o.id == rest.at);
+                if is_open || upto.is_some() {
+                    self.tell(query, turn, rest.count);
+                } else {
+                    self.count(query, Turn::First, 0);
+                }
             }
-            Unfinished::Tell(query) => self.count(query, OrderId::NONE, 0),
         }
     }
 
@@ -157,6 +194,8 @@ impl Naive {
         let OrderRef { order_id, cl_ord_id, client_key } = query.target;
         if !reads || at(&self.accounts, query.account.0).is_none() {
             self.reported(query, None, 0);
+        } else if !self.passes_requests(query.session, order_id.is_none() && cl_ord_id.0 == 0 && client_key.is_none()) {
+            self.request_refused(query.session, query.request);
         } else if !order_id.is_none() || cl_ord_id.0 != 0 || !client_key.is_none() {
             let found = self.find(query.session, query.account, query.market, &query.target);
             self.reported(query, found.map(|id| self.orders[&id]).as_ref(), 0);
@@ -169,34 +208,53 @@ impl Naive {
                 self.reported(query, Some(order), (all.len() - 1 - idx) as u32);
             }
         } else {
-            self.count(query, OrderId::NONE, 0);
+            self.count(query, Turn::First, 0);
         }
     }
 
     /// Orders on one market are counted in parts, all of them at once.
-    fn count(&mut self, query: &Query, from: OrderId, before: u32) {
-        let all = self.of_account(query.account);
-        let begin = all.iter().position(|order| order.id == from);
-        let rest = &all[begin.unwrap_or(0)..];
-        let visits_max = VISITS_PER_COMMAND_MAX as usize;
-        if !query.market.is_none() && visits_max < rest.len() {
-            let count = rest[..visits_max].iter().filter(|o| is_asked(query, o)).count() as u32;
-            let count = count + begin.map_or(0, |_| before);
-            return self.unfinished(Unfinished::Count(*query), Some(rest[visits_max].id), count);
+    fn count(&mut self, query: &Query, turn: Turn, before: u32) {
+        let (all, upto) = (self.of_account(query.account), self.upto(turn));
+        let begins_again = matches!(turn, Turn::Next(at, None) if all.iter().all(|order| order.id != at));
+        let before = if begins_again { 0 } else { before };
+        let (visited, next) = self.visited(all, turn);
+        let total = before + visited.iter().filter(|order| is_asked(query, order)).count() as u32;
+        if !query.market.is_none() && next.is_some() {
+            return self.unfinished(Unfinished::Count(*query), next, total, Some(upto));
         }
-        match all.iter().filter(|o| is_asked(query, o)).count() as u32 {
-            0 => self.reported(query, None, 0),
-            total => self.tell(query, OrderId::NONE, total),
+        let total = if query.market.is_none() { self.of_account(query.account).len() as u32 } else { total };
+        match (total, turn) {
+            (0, _) => self.reported(query, None, 0),
+            (_, Turn::First) => self.tell(query, Turn::First, total),
+            (_, Turn::Next(..)) => self.tell(query, Turn::Next(OrderId::NONE, Some(upto)), total),
         }
     }
 
-    fn tell(&mut self, query: &Query, from: OrderId, count: u32) {
-        let (reported, next) = self.visited(self.of_account(query.account), |o| is_asked(query, o), from);
+    fn tell(&mut self, query: &Query, turn: Turn, count: u32) {
+        let upto = self.upto(turn);
+        let (reported, next) = self.handled(self.of_account(query.account), |o| is_asked(query, o), turn);
         for (idx, order) in reported.iter().enumerate() {
             self.reported(query, Some(order), count - 1 - idx as u32);
         }
         let left = count - reported.len() as u32;
-        self.unfinished(Unfinished::Tell(*query), next.filter(|_| left > 0), left);
+        match next {
+            _ if left == 0 => {}
+            Some(_) => self.unfinished(Unfinished::Tell(*query), next, left, Some(upto)),
+            None => self.reported(query, None, 0),
+        }
+    }
+
+    /// A request that names no order is refused: there were too many.
+    pub(super) fn request_refused(&mut self, session: SessionId, request: ClOrdId) {
+        self.events.push(Event::Rejected(Rejected {
+            session,
+            cl_ord_id: request,
+            client_key: ClientKey::NONE,
+            account: at(&self.sessions, session.0).map_or(AccountId::NONE, |s| s.account),
+            market: MarketId::NONE,
+            reason: RejectReason::Throttled,
+            template: 0,
+        }));
     }
 
     fn reported(&mut self, query: &Query, order: Option<&Order>, remaining: u32) {
@@ -216,7 +274,7 @@ impl Naive {
         }));
     }
 
-    pub(super) fn session_down(&mut self, down: &SessionDown, from: OrderId, before: u32) {
+    pub(super) fn session_down(&mut self, down: &SessionDown, turn: Turn, before: u32) {
         let Some(session) = at(&self.sessions, down.session.0) else { return };
         let takes_effect = match session.cod_mode {
             CodMode::Off => false,
@@ -229,7 +287,8 @@ impl Naive {
             return;
         }
         let own = |o: &Order| (!by_session || o.session == down.session) && !o.persist;
-        let (visited, next) = self.visited(self.of_account(account), own, from);
+        let (visited, next) = self.handled(self.of_account(account), own, turn);
+        let upto = self.upto(turn);
         visited.iter().for_each(|order| self.end(order, CancelReason::Disconnect, (SessionId::NONE, ClOrdId(0))));
         let canceled = before + visited.len() as u32;
         if canceled > 0 {
@@ -244,7 +303,7 @@ impl Naive {
                 more: next.is_some(),
             }));
         }
-        self.unfinished(Unfinished::SessionDown(SessionDown { continued: true, ..*down }), next, canceled);
+        self.unfinished(Unfinished::SessionDown(SessionDown { continued: true, ..*down }), next, canceled, Some(upto));
     }
 
     pub(super) fn refuse(&mut self, refuse: &Refuse) {
@@ -300,6 +359,7 @@ impl Naive {
                 cod_scope: spec.cod_scope,
                 throttle: spec.throttle,
                 drained_at: 0,
+                requests_drained_at: 0,
             }),
             Admin::SetSessionBlock { session, blocked } => {
                 let by_operator = *blocked && self.rules == Rules::Two;

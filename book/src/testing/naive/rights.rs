@@ -1,16 +1,17 @@
 //! Who may do what.
 
-use super::Naive;
+use super::{Naive, Turn, at_mut};
 use crate::command::*;
 use crate::event::*;
 use crate::ids::*;
 use crate::reject::{AdminReason, RejectReason};
+use crate::rules::Rules;
 
 impl Naive {
     pub(super) fn act(&mut self, acted: &Acted) {
         match &acted.act {
             Act::Admin(admin) if self.may(acted) => self.administer(acted.actor, admin),
-            Act::MassCancel(mass) if self.may(acted) => self.mass_cancel(mass, OrderId::NONE),
+            Act::MassCancel(mass) if self.may(acted) => self.mass_cancel(mass, Turn::First),
             Act::Admin(_) => self.events.push(Event::AdminRejected { reason: AdminReason::NotAuthorised }),
             Act::MassCancel(mass) => self.events.push(Event::Rejected(Rejected {
                 session: mass.session,
@@ -52,10 +53,29 @@ impl Naive {
         account == key.spec.account && key.spec.permissions & needs == needs
     }
 
+    /// Whether a session may send one more request that is no order: 1,000 a second, or 20 over many orders, from a
+    /// store of two seconds; and only one over many orders at a time.
+    pub(super) fn passes_requests(&mut self, session: SessionId, over_many: bool) -> bool {
+        let by_session = |unended: &&super::Unended| match unended.of {
+            Unfinished::MassCancel(mass) => mass.session == session,
+            Unfinished::Count(query) | Unfinished::Tell(query) => query.session == session,
+            Unfinished::SessionDown(_) => false,
+        };
+        let is_busy = over_many && self.unended.iter().find(by_session).is_some();
+        let (now, is_bounded) = (u128::from(self.now.0), self.rules == Rules::Two);
+        let Some(session) = at_mut(&mut self.sessions, session.0).filter(|_| is_bounded) else { return true };
+        let drained_at = session.requests_drained_at.max(now) + if over_many { 50_000_000 } else { 1_000_000 };
+        let passes = !is_busy && drained_at <= now + 2_000_000_000;
+        if passes {
+            session.requests_drained_at = drained_at;
+        }
+        passes
+    }
+
     /// Whether the throttle of a session lets one more order through now; if so, the order counts.
     pub(super) fn passes_throttle(&mut self, session: SessionId) -> bool {
         let now = u128::from(self.now.0);
-        let Some(session) = super::at_mut(&mut self.sessions, session.0) else { return true };
+        let Some(session) = at_mut(&mut self.sessions, session.0) else { return true };
         let Throttle { orders_per_second: rate, burst } = session.throttle;
         if rate == 0 {
             return true;

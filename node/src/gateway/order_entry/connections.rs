@@ -1,11 +1,11 @@
 //! Connections from accept to close: which bytes are decoded when, and what the end of a connection does to its
 //! session.
 //!
-//! Invariants: a connection whose bytes wait for the ingress is in `stalled` and not received from; a session without a
+//! Invariants: a connection whose bytes wait for their turn is in `stalled` and not received from; a session without a
 //! connection is in a grace window or its end is with the engine.
 
-use super::inbound::{Outcome, RequestDecoder};
-use super::{CLOSES_PER_CYCLE_MAX, COMMANDS_PER_RECEIVE_MAX, Closing, Connection, Gateway, ResendState};
+use super::inbound::{Outcome, RequestDecoder, TURN};
+use super::{CLOSES_PER_CYCLE_MAX, COMMANDS_AHEAD_MAX, Closing, Connection, Gateway, ResendState};
 use crate::faults::mutation::{Mutation, Planted};
 use crate::gateway::address_block::AddressBlock;
 use crate::gateway::send_buffer::ControlOutput;
@@ -120,13 +120,29 @@ impl Gateway {
         count
     }
 
-    /// Decodes received bytes as far as the ingress has room, and receives more when all are decoded.
+    /// A connection has received bytes: its turn is at once when nothing waits for the engine, and otherwise after those
+    /// of the connections that wait.
     pub(super) fn received(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) {
+        if self.stalled.is_empty() && self.wants_commands() {
+            self.take_turn(now, id, reactor);
+        } else {
+            self.mark_stalled(id);
+        }
+    }
+
+    /// Whether so few commands wait for the engine that a connection may add to them. A longer queue would make every
+    /// session wait for what one session sends.
+    fn wants_commands(&self) -> bool {
+        let ingress = &self.wiring.ingress;
+        let waiting = ingress.buffer().capacity() - ingress.slots();
+        !ingress.is_full() && waiting < COMMANDS_AHEAD_MAX
+    }
+
+    /// Decodes received bytes as far as the connection's turn and the ingress have room, and receives more when all are
+    /// decoded.
+    fn take_turn(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) {
         if self.inbound_stopped {
             return;
-        }
-        if self.wiring.ingress.is_full() {
-            return self.mark_stalled(id);
         }
         let Some(slot) = self.conns.get_mut(id.slot()) else { return };
         let Some(mut conn) = slot.take_if(|conn| conn.id == id) else { return };
@@ -152,6 +168,7 @@ impl Gateway {
             stage_times,
             output: ControlOutput::new(control),
             outcome: Outcome::default(),
+            turn: TURN,
         };
         let bytes = &reactor.received(conn.id)[conn.decoded..];
         let len = protocol.on_bytes(now, bytes, &mut decoder);
@@ -185,24 +202,24 @@ impl Gateway {
         let Some(conn) = self.conn_mut(id) else { return };
         if !conn.stalled {
             conn.stalled = true;
-            self.stalled.push(id);
+            self.stalled.push_back(id);
         }
     }
 
-    /// Decodes waiting bytes once the ingress has room for all commands of one receive.
+    /// Gives the connections that wait their turns, one after the other, while few commands wait for the engine.
     pub(super) fn retry_stalled(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
-        if self.stalled.is_empty() || self.wiring.ingress.slots() < COMMANDS_PER_RECEIVE_MAX {
-            return 0;
-        }
-        let stalled = std::mem::take(&mut self.stalled);
-        for &id in &stalled {
+        let mut turns = 0;
+        while self.wants_commands()
+            && let Some(id) = self.stalled.pop_front()
+        {
+            turns += 1;
             if let Some(conn) = self.conn_mut(id) {
                 conn.stalled = false;
                 conn.decoded = conn.decoded.planted(Mutation::StalledBytesForgotten, |_| reactor.received(id).len());
-                self.received(now, id, reactor);
+                self.take_turn(now, id, reactor);
             }
         }
-        stalled.len()
+        turns
     }
 
     pub(super) fn mark_unsent_control(&mut self, id: ConnId) {

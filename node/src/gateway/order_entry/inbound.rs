@@ -1,5 +1,8 @@
 //! Requests of one connection: messages become commands in the ingress; logins and logouts are returned to the gateway.
+//!
+//! Connections take turns: one whose turn is over goes on when all others that wait have had theirs.
 
+use crate::faults::mutation::{Mutation, Planted};
 use crate::gateway::send_buffer::ControlOutput;
 use crate::rings::ingress::Ingress;
 use api::binary::decode::{Decoded, Sender, decode};
@@ -7,6 +10,7 @@ use api::binary::login::{LoginRequest, SessionName};
 use api::binary::session::{CloseReason, Flow, Inbound, Output};
 use api::binary::stream::SessionSeq;
 use api::instruments::Instruments;
+use book::command::Command;
 use book::units::TsNs;
 use rtrb::Producer;
 
@@ -28,6 +32,18 @@ pub(super) struct Outcome {
     pub(super) closed: Option<CloseReason>,
 }
 
+/// Plain commands that a connection may send in one turn while others wait for theirs.
+pub(super) const TURN: u32 = 32;
+/// What a request that may have to look at many orders counts in a turn.
+const OVER_MANY_WEIGHT: u32 = 8;
+
+fn weight(command: &Command) -> u32 {
+    match command {
+        Command::MassCancel(_) | Command::Query(_) => OVER_MANY_WEIGHT,
+        _ => 1,
+    }
+}
+
 /// Decodes the requests in received bytes. Invariant: the ingress has room for one more command when `message` is
 /// called.
 pub(super) struct RequestDecoder<'a> {
@@ -39,6 +55,8 @@ pub(super) struct RequestDecoder<'a> {
     pub(super) stage_times: &'a mut bool,
     pub(super) output: ControlOutput<'a>,
     pub(super) outcome: Outcome,
+    /// What is left of the connection's turn.
+    pub(super) turn: u32,
 }
 
 impl Output for RequestDecoder<'_> {
@@ -76,9 +94,11 @@ impl Inbound for RequestDecoder<'_> {
                 return Flow::Pause;
             }
         };
+        self.turn = self.turn.saturating_sub(weight(&command));
         let ingress = Ingress { received: self.received, command };
         self.ingress.push(ingress).expect("the last push left room for one more");
-        if self.ingress.is_full() { Flow::Pause } else { Flow::Continue }
+        let is_over = (self.turn == 0).planted(Mutation::TurnWithoutEnd, |_| false);
+        if is_over || self.ingress.is_full() { Flow::Pause } else { Flow::Continue }
     }
 
     fn logout_requested(&mut self) {

@@ -1,0 +1,123 @@
+//! The places at which unfinished commands over an account's orders go on.
+//!
+//! A command over many orders is done in parts, and other commands come between two of them. A walk remembers the order
+//! with which its next part begins and the last one that was open when it began. Orders that are placed later are not
+//! meant; when one of the two orders ends, its neighbour on the account's list takes its place. So every order that was
+//! open at the beginning, and still is when its turn comes, is visited once, however the list changes meanwhile.
+//!
+//! Invariant: both orders of a walk are open and on the list of one account, the next one not younger than the last.
+
+use crate::command::Unfinished;
+use crate::ids::{OrderId, SessionId};
+use crate::mutation::{Mutation, Planted};
+use crate::slab::NIL;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The orders that a walk has left to visit: from `next` to `last` on the account's list, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// `NIL` when none is left.
+    pub next: u32,
+    /// The youngest order that was open when the walk began, of those that still are. `NIL` when none is.
+    pub last: u32,
+}
+
+/// A command that is to be continued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Walk {
+    pub of: Unfinished,
+    /// The order at which the last part stopped, by which the command that continues it names the place.
+    pub at: OrderId,
+    pub span: Span,
+}
+
+/// All walks, oldest first. A client has few at a time (see `mass`), and every disconnect may add one.
+#[derive(Debug, Default)]
+pub(crate) struct Walks {
+    walks: BTreeMap<u64, Walk>,
+    /// By the slots of their two orders.
+    by_slot: BTreeSet<(u32, u64)>,
+    /// Requests of a session that are unfinished.
+    requests: BTreeMap<SessionId, u32>,
+    number_last: u64,
+}
+
+impl Walks {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.walks.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Walk> {
+        self.walks.values()
+    }
+
+    /// Whether a request of this session over many orders is unfinished.
+    pub(crate) fn has_request(&self, session: SessionId) -> bool {
+        self.requests.contains_key(&session)
+    }
+
+    pub(crate) fn begin(&mut self, walk: Walk) {
+        self.number_last += 1;
+        let number = self.number_last;
+        self.walks.insert(number, walk);
+        self.by_slot.extend(ends(walk.span).map(|slot| (slot, number)));
+        if let Some(session) = requested_by(&walk.of) {
+            *self.requests.entry(session).or_default() += 1;
+        }
+    }
+
+    /// Ends the oldest walk of this command that stopped at this order, and gives what it has left to visit.
+    pub(crate) fn take(&mut self, of: &Unfinished, at: OrderId) -> Option<Span> {
+        let found = self.walks.iter().find(|(_, walk)| walk.at == at && walk.of == *of);
+        let number = *found?.0;
+        let walk = self.walks.remove(&number)?;
+        for slot in ends(walk.span) {
+            self.by_slot.remove(&(slot, number));
+        }
+        if let Some(session) = requested_by(&walk.of)
+            && let Some(count) = self.requests.get_mut(&session)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.requests.remove(&session);
+            }
+        }
+        Some(walk.span)
+    }
+
+    /// The order in `slot` leaves the list on which these are its neighbours.
+    #[cold]
+    pub(crate) fn leave(&mut self, slot: u32, older: u32, younger: u32) {
+        let numbers: Vec<u64> = self.by_slot.range((slot, 0)..=(slot, u64::MAX)).map(|(_, number)| *number).collect();
+        for number in numbers {
+            self.by_slot.remove(&(slot, number));
+            let walk = self.walks.get_mut(&number).expect("a slot is known for the walks that name it");
+            let Span { next, last } = walk.span;
+            let next = if next != slot {
+                next
+            } else if last == slot {
+                NIL
+            } else {
+                younger.planted(Mutation::WalkEndsWithItsOrder, |_| NIL)
+            };
+            walk.span = Span { next, last: if last == slot { older } else { last } };
+            self.by_slot.extend(ends(walk.span).map(|slot| (slot, number)));
+        }
+    }
+}
+
+/// The slots of a span, without `NIL`.
+fn ends(span: Span) -> impl Iterator<Item = u32> {
+    [span.next, span.last].into_iter().filter(|slot| *slot != NIL)
+}
+
+/// The session that asked, when a client did. The end of a connection is no request.
+fn requested_by(of: &Unfinished) -> Option<SessionId> {
+    let session = match of {
+        Unfinished::MassCancel(mass) => mass.session,
+        Unfinished::Count(query) | Unfinished::Tell(query) => query.session,
+        Unfinished::SessionDown(_) => return None,
+    };
+    (!session.is_none()).then_some(session)
+}
