@@ -214,4 +214,20 @@ planted_faults! {
     NodeLiftsForOperator,
     /// A snapshot does not say that the intake is stopped.
     IntakeForgottenInSnapshot,
+    /// The grace window of a session that has lost its connection is over at once.
+    WindowIgnored,
+    /// Under rules 2 a drop copy switches cancel-on-disconnect on.
+    CopyCancels,
+    /// The new life of a session begins with the client order ids of the one before.
+    IdsOutliveLife,
+    /// The new life of a session begins while orders of the one before are open.
+    OrdersOutliveLife,
+    /// A removed session can place orders.
+    RemovedTrades,
+    /// The user name of a removed session is given to another one.
+    RemovedNameGiven,
+    /// A snapshot does not say that a session was removed.
+    RemovalForgottenInSnapshot,
+    /// A snapshot does not say which life of its own a session has.
+    LifeForgottenInSnapshot,
 }

@@ -33,6 +33,8 @@ impl fmt::Debug for StateHash {
 const WALK_VERSION: u64 = 1;
 /// Stands before the intake: the number of its section in a snapshot.
 const INTAKE: u64 = 45;
+/// Stands before the life of a session, in the same way.
+const SESSION_LIFE: u64 = 46;
 
 /// Collects small fields in a buffer, because the hash is fast on large pieces.
 struct Walk<'r> {
@@ -173,6 +175,14 @@ impl Engine {
             walk.number(u64::from(session.bucket.throttle.orders_per_second));
             walk.number(u64::from(session.bucket.throttle.burst));
             walk.number(session.bucket.empty_at.0);
+            // Nothing for the others, as in states from before there were such sessions.
+            if 0 < session.lives || session.removed {
+                walk.number(SESSION_LIFE);
+                walk.number(u64::from(session.lives));
+                walk.number(u64::from(session.life.of));
+                walk.number(u64::from(session.life.tag.0));
+                walk.number(u64::from(session.removed));
+            }
         }
         walk.number(self.keys.len() as u64);
         for key in self.keys.iter() {

@@ -31,10 +31,11 @@ pub enum Section {
     NamesMax = 43,
     Run = 44,
     Intake = 45,
+    SessionLives = 46,
 }
 
 impl Section {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Head,
         Self::Assets,
         Self::Markets,
@@ -52,6 +53,7 @@ impl Section {
         Self::NamesMax,
         Self::Run,
         Self::Intake,
+        Self::SessionLives,
     ];
 
     pub fn of(number: u8) -> Option<Self> {

@@ -82,7 +82,7 @@ impl Naive {
                 let own = mass.account.is_none() || mass.account == session.account;
                 let lifts = mass.block == BlockChange::Lift;
                 let lifts_operators = lifts && (mass.scope == MassScope::Account || session.by_operator);
-                let allowed = own && !session.drop_copy && mass.scope != MassScope::Market && !lifts_operators;
+                let allowed = own && !session.drop_copy && !session.removed && mass.scope != MassScope::Market && !lifts_operators;
                 allowed.then_some(session.account)
             }
             None if !mass.session.is_none() || mass.scope == MassScope::Session => None,
@@ -109,12 +109,12 @@ impl Naive {
         buys.chain(sells).map(|id| self.orders[id]).collect()
     }
 
-    fn of_account(&self, account: AccountId) -> Vec<Order> {
+    pub(super) fn of_account(&self, account: AccountId) -> Vec<Order> {
         self.orders.values().filter(|o| o.account == account).copied().collect()
     }
 
     /// The orders of a walk that one command handles, from this one on, and the one before which it stops.
-    fn visited(&self, walk: Vec<Order>, fits: impl Fn(&Order) -> bool, from: OrderId) -> (Vec<Order>, Option<OrderId>) {
+    pub(super) fn visited(&self, walk: Vec<Order>, fits: impl Fn(&Order) -> bool, from: OrderId) -> (Vec<Order>, Option<OrderId>) {
         let begin = walk.iter().position(|order| order.id == from).unwrap_or(0);
         let visits_max = if self.rules == Rules::One { usize::MAX } else { VISITS_PER_COMMAND_MAX as usize };
         let mut handled = Vec::new();
@@ -127,13 +127,13 @@ impl Naive {
         (handled, None)
     }
 
-    fn end(&mut self, order: &Order, reason: CancelReason, by: (SessionId, ClOrdId)) {
+    pub(super) fn end(&mut self, order: &Order, reason: CancelReason, by: (SessionId, ClOrdId)) {
         self.take_out(order.id);
         self.name_ends(order.id);
         self.canceled(order, reason, true, by);
     }
 
-    fn unfinished(&mut self, of: Unfinished, next: Option<OrderId>, count: u32) {
+    pub(super) fn unfinished(&mut self, of: Unfinished, next: Option<OrderId>, count: u32) {
         if let Some(at) = next.filter(|_| self.rules == Rules::Two) {
             self.events.push(Event::Unfinished(Rest { of, at, count }));
         }
@@ -148,12 +148,13 @@ impl Naive {
                 self.tell(query, rest.at, rest.count);
             }
             Unfinished::Tell(query) => self.count(query, OrderId::NONE, 0),
+            Unfinished::EndLife(end) => self.end_life(end, rest.at),
         }
     }
 
     pub(super) fn query(&mut self, query: &Query) {
         let reads =
-            query.session.is_none() || at(&self.sessions, query.session.0).is_some_and(|s| s.account == query.account);
+            query.session.is_none() || at(&self.sessions, query.session.0).is_some_and(|s| !s.removed && s.account == query.account);
         let OrderRef { order_id, cl_ord_id, client_key } = query.target;
         if !reads || at(&self.accounts, query.account.0).is_none() {
             self.reported(query, None, 0);
@@ -216,37 +217,6 @@ impl Naive {
         }));
     }
 
-    pub(super) fn session_down(&mut self, down: &SessionDown, from: OrderId, before: u32) {
-        let Some(session) = at(&self.sessions, down.session.0) else { return };
-        let takes_effect = match session.cod_mode {
-            CodMode::Off => false,
-            CodMode::OnDisconnect => down.cause == DownCause::Disconnect,
-            CodMode::OnLogout => down.cause == DownCause::Logout,
-            CodMode::Both => true,
-        };
-        let (account, by_session) = (session.account, session.cod_scope == CodScope::Session);
-        if !takes_effect {
-            return;
-        }
-        let own = |o: &Order| (!by_session || o.session == down.session) && !o.persist;
-        let (visited, next) = self.visited(self.of_account(account), own, from);
-        visited.iter().for_each(|order| self.end(order, CancelReason::Disconnect, (SessionId::NONE, ClOrdId(0))));
-        let canceled = before + visited.len() as u32;
-        if canceled > 0 {
-            self.events.push(Event::MassCanceled(MassCanceled {
-                session: down.session,
-                cl_ord_id: ClOrdId(0),
-                account,
-                market: MarketId::NONE,
-                scope: if by_session { MassScope::Session } else { MassScope::Account },
-                count: visited.len() as u32,
-                blocked: false,
-                more: next.is_some(),
-            }));
-        }
-        self.unfinished(Unfinished::SessionDown(SessionDown { continued: true, ..*down }), next, canceled);
-    }
-
     pub(super) fn refuse(&mut self, refuse: &Refuse) {
         let consumes = refuse.consumes_id && refuse.cl_ord_id.0 != 0 && !self.is_out_of_range(refuse.cl_ord_id);
         if consumes && !self.is_new(refuse.session, refuse.cl_ord_id) {
@@ -298,6 +268,9 @@ impl Naive {
                 last: ClOrdId(0),
                 cod_mode: spec.cod_mode,
                 cod_scope: spec.cod_scope,
+                window_ms: spec.cod_window_ms,
+                lives: 0,
+                removed: false,
                 throttle: spec.throttle,
                 drained_at: 0,
             }),
@@ -315,7 +288,15 @@ impl Naive {
             Admin::WithdrawFees(_) | Admin::SetClientNamesMax { .. } | Admin::BeginRun(_) => {
                 self.administer_since_two(admin);
             }
-            Admin::SetRules { version } => self.rules = Rules::of(*version).unwrap_or(self.rules),
+            Admin::BeginSessionLife { .. }
+            | Admin::RemoveSession { .. }
+            | Admin::SetSessionPassword { .. }
+            | Admin::DisconnectSession { .. } => self.administer_session(admin),
+            Admin::SetRules { version } => {
+                self.rules = Rules::of(*version).unwrap_or(self.rules);
+                let copies = self.sessions.iter_mut().filter(|session| session.drop_copy);
+                copies.for_each(|copy| copy.cod_mode = CodMode::Off);
+            }
             Admin::SetIntake(wanted) => self.set_intake(actor, *wanted),
             Admin::SetSessionThrottle { session, throttle } => {
                 let rules = self.rules;
