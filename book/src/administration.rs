@@ -65,7 +65,13 @@ impl Engine {
                 Err(reason) => Err(reason),
             },
             Admin::RemoveSession { session } => match self.session_mut(*session) {
-                Ok(_) => return self.end_life(&LifeEnd { session: *session, then: AfterLife::Removed }, OrderId::NONE, sink),
+                Ok(_) => {
+                    return self.end_life(
+                        &LifeEnd { session: *session, then: AfterLife::Removed },
+                        OrderId::NONE,
+                        sink,
+                    );
+                }
                 Err(reason) => Err(reason),
             },
             Admin::SetSessionPassword { session, password_hash } => self.set_session_password(*session, password_hash),

@@ -82,7 +82,11 @@ impl Naive {
                 let own = mass.account.is_none() || mass.account == session.account;
                 let lifts = mass.block == BlockChange::Lift;
                 let lifts_operators = lifts && (mass.scope == MassScope::Account || session.by_operator);
-                let allowed = own && !session.drop_copy && !session.removed && mass.scope != MassScope::Market && !lifts_operators;
+                let allowed = own
+                    && !session.drop_copy
+                    && !session.removed
+                    && mass.scope != MassScope::Market
+                    && !lifts_operators;
                 allowed.then_some(session.account)
             }
             None if !mass.session.is_none() || mass.scope == MassScope::Session => None,
@@ -114,7 +118,12 @@ impl Naive {
     }
 
     /// The orders of a walk that one command handles, from this one on, and the one before which it stops.
-    pub(super) fn visited(&self, walk: Vec<Order>, fits: impl Fn(&Order) -> bool, from: OrderId) -> (Vec<Order>, Option<OrderId>) {
+    pub(super) fn visited(
+        &self,
+        walk: Vec<Order>,
+        fits: impl Fn(&Order) -> bool,
+        from: OrderId,
+    ) -> (Vec<Order>, Option<OrderId>) {
         let begin = walk.iter().position(|order| order.id == from).unwrap_or(0);
         let visits_max = if self.rules == Rules::One { usize::MAX } else { VISITS_PER_COMMAND_MAX as usize };
         let mut handled = Vec::new();
@@ -153,8 +162,8 @@ impl Naive {
     }
 
     pub(super) fn query(&mut self, query: &Query) {
-        let reads =
-            query.session.is_none() || at(&self.sessions, query.session.0).is_some_and(|s| !s.removed && s.account == query.account);
+        let reads = query.session.is_none()
+            || at(&self.sessions, query.session.0).is_some_and(|s| !s.removed && s.account == query.account);
         let OrderRef { order_id, cl_ord_id, client_key } = query.target;
         if !reads || at(&self.accounts, query.account.0).is_none() {
             self.reported(query, None, 0);

@@ -103,7 +103,8 @@ impl Workload {
 
     fn end_any(&mut self) -> Command {
         let session = self.any_session();
-        let cause = self.rng.pick(&[DownCause::Disconnect, DownCause::Disconnect, DownCause::Logout, DownCause::Displaced]);
+        let cause =
+            self.rng.pick(&[DownCause::Disconnect, DownCause::Disconnect, DownCause::Logout, DownCause::Displaced]);
         Command::ConnectionEnd(ConnectionEnd { session, cause, number: self.rng.below(9) })
     }
 
@@ -120,10 +121,7 @@ impl Workload {
         match self.rng.below(8) {
             0..4 => Admin::BeginSessionLife { session, tag: LifeTag(self.rng.pick(&[1, 2, LIFE_TAGS - 1, LIFE_TAGS])) },
             4 => Admin::RemoveSession { session: later },
-            5 => Admin::SetSessionPassword {
-                session,
-                password_hash: self.rng.pick(&["", "$argon2id$new"]).to_owned(),
-            },
+            5 => Admin::SetSessionPassword { session, password_hash: self.rng.pick(&["", "$argon2id$new"]).to_owned() },
             _ => Admin::DisconnectSession { session },
         }
     }
