@@ -5,6 +5,7 @@
 //! ends their connection. Invariant: the gateway counts the ends of lives in the same order, so a command that has seen
 //! all of them, as nearly every one has, costs one comparison.
 
+use crate::faults::mutation::{Mutation, Planted};
 use book::command::Command;
 use book::event::Event;
 use book::ids::SessionId;
@@ -32,7 +33,8 @@ impl EndedLives {
     /// Whether a client sent this command in a life that has ended since. The gateway had seen so many ends.
     #[inline]
     pub fn is_of_ended(&mut self, seen: u32, command: &Command) -> bool {
-        seen != self.count && self.is_late(seen, command)
+        let is_late = seen != self.count && self.is_late(seen, command);
+        is_late.planted(Mutation::EndedLifeGoesOn, |_| false)
     }
 
     #[cold]
@@ -75,8 +77,7 @@ mod tests {
         Command::SetSession(SetSession { session, request, cod_mode, cod_scope, cod_window_ms })
     }
 
-    #[test]
-    fn what_an_ended_life_has_sent_is_late_until_the_gateway_has_seen_the_end() {
+    fn what_an_ended_life_has_sent_is_late() {
         let mut lives = EndedLives::default();
         let began =
             |session| Event::SessionLifeBegan { session: SessionId(session), lives: 1, tag: LifeTag(1), skipped: 1 };
@@ -90,5 +91,16 @@ mod tests {
         let end = ConnectionEnd { session: SessionId(2), cause: DownCause::Disconnect, number: 1 };
         assert!(!lives.is_of_ended(1, &Command::ConnectionEnd(end)), "the end of a connection is always logged");
         assert!(!lives.is_of_ended(2, &set(2)));
+    }
+
+    #[test]
+    fn what_an_ended_life_has_sent_is_late_until_the_gateway_has_seen_the_end() {
+        what_an_ended_life_has_sent_is_late();
+    }
+
+    #[cfg(feature = "mutation")]
+    #[test]
+    fn an_ended_life_that_goes_on_is_noticed() {
+        crate::faults::mutation::assert_noticed(Mutation::EndedLifeGoesOn, what_an_ended_life_has_sent_is_late);
     }
 }

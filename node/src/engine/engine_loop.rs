@@ -269,8 +269,7 @@ impl EngineLoop {
             if let Some(command) = self.own.pop() {
                 self.run(now, now, &command, reactor);
             } else if let Some(ingress) = self.next_ingress() {
-                let is_late = self.ended_lives.is_of_ended(ingress.lives_seen, &ingress.command);
-                if !is_late.planted(Mutation::EndedLifeGoesOn, |_| false) {
+                if !self.ended_lives.is_of_ended(ingress.lives_seen, &ingress.command) {
                     self.run(now, ingress.received, &ingress.command, reactor);
                 }
             } else {
