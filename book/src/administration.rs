@@ -284,7 +284,7 @@ impl Engine {
             return Err(AdminReason::OutOfRange);
         }
         check_throttle(spec.throttle)?;
-        // Also that of a removed session: whoever asks for its stream by its numbers must not be sent another's.
+        // Also that of a removed session: a client that asks for its stream by its numbers must not be sent another's.
         let taken = self.sessions.find_by_user(spec.user);
         let is_present = |id: &SessionId| self.sessions.get(*id).is_some_and(|session| !session.removed);
         if taken.planted(Mutation::RemovedNameGiven, |taken| taken.filter(is_present)).is_some() {

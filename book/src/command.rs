@@ -418,6 +418,17 @@ pub enum DownCause {
     Displaced = 3,
 }
 
+impl CodMode {
+    /// Whether the end of a connection for this cause cancels orders.
+    pub fn cancels_on(self, cause: DownCause) -> bool {
+        match cause {
+            DownCause::Disconnect => matches!(self, Self::OnDisconnect | Self::Both),
+            DownCause::Logout => matches!(self, Self::OnLogout | Self::Both),
+            DownCause::Displaced => false,
+        }
+    }
+}
+
 /// The end of a connection on which a session was open. The state of the session decides what it cancels, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct ConnectionEnd {

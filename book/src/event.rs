@@ -132,7 +132,7 @@ pub enum Event {
     /// A connection has ended, and its session's orders are cancelled when its grace window is over: the node ends it
     /// with `Command::SessionDown`, unless the session logs in before.
     WindowBegan(WindowBegan),
-    /// The session's stream has a new name, and its numbers go on after so many that are left out.
+    /// The session's stream has a new name, and its numbers go on after so many that are skipped.
     SessionLifeBegan {
         session: SessionId,
         lives: u32,

@@ -328,6 +328,7 @@ impl Engine {
             return;
         }
         let window_ms = session.cod_window_ms.planted(Mutation::WindowIgnored, |_| 0);
+        assert!(window_ms <= COD_WINDOW_MS_MAX, "every window that is set has its bound");
         if 0 < window_ms {
             return sink.push(Event::WindowBegan(WindowBegan { session: id, cause, number, window_ms }));
         }

@@ -90,7 +90,7 @@ pub struct Session {
     pub lives: u32,
     /// The last one of them.
     pub life: SessionLife,
-    /// Nobody logs in to it, it does nothing, and no other session has its user name.
+    /// It accepts no login and no request, and no other session has its user name.
     pub removed: bool,
 }
 

@@ -1,5 +1,5 @@
-//! The ends of connections and of lives: what a session's end cancels follows from its state, and a new life has nothing
-//! of the one before.
+//! The ends of connections and of lives: what a session's end cancels follows from its state, and a new life has
+//! nothing of the one before.
 
 #[path = "support/house.rs"]
 mod house;
@@ -240,14 +240,14 @@ fn a_removed_session_is_gone() {
         assert_eq!(refused(&act(&mut house, admin)), Some(AdminReason::UnknownSession));
     }
     let again = act(&mut house, Admin::AddSession(session(MAKER, "M")));
-    assert_eq!(refused(&again), Some(AdminReason::NameTaken), "its history is nobody else's");
+    assert_eq!(refused(&again), Some(AdminReason::NameTaken), "its history is no other session's");
     assert_eq!(house.replayed().state_hash(), house.hash());
     let loaded = pieces::load(&pieces::save(&house.engine)).expect("what was saved loads");
     assert_eq!(loaded.state_hash(), house.hash());
 }
 
 #[test]
-fn a_removed_session_does_nothing_and_its_name_is_nobodys() {
+fn a_removed_session_does_nothing_and_its_name_is_taken() {
     a_removed_session_is_gone();
 }
 

@@ -1,5 +1,5 @@
 //! Ends of sessions with a real node: what is switched on in the last write counts, and what operators do to a session
-//! ends its connection and leaves nothing of it behind.
+//! ends its connection, and a new life has nothing of the one before.
 
 mod common;
 

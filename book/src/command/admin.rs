@@ -1,6 +1,5 @@
 //! What administrators change, as the log stores it. Invariant: as in `command`.
 
-use super::DownCause;
 use crate::fees::{FeeAsset, FeeTier, MarketFees};
 use crate::ids::{AccountId, AssetId, ClientKey, MarketId, SessionId, Symbol, UserName};
 use crate::intake::Intake;
@@ -240,17 +239,6 @@ pub enum CodMode {
     OnDisconnect = 1,
     OnLogout = 2,
     Both = 3,
-}
-
-impl CodMode {
-    /// Whether the end of a connection for this cause cancels orders.
-    pub fn cancels_on(self, cause: DownCause) -> bool {
-        match cause {
-            DownCause::Disconnect => matches!(self, Self::OnDisconnect | Self::Both),
-            DownCause::Logout => matches!(self, Self::OnLogout | Self::Both),
-            DownCause::Displaced => false,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]

@@ -50,6 +50,7 @@ impl Engine {
                 sink.push(Event::SessionLifeBegan { session, lives, tag, skipped: tag.numbers_skipped() });
             }
             AfterLife::Removed => {
+                assert!(session.open_count == 0, "every order of the session is cancelled before it is removed");
                 session.removed = true;
                 sink.push(Event::SessionRemoved { session: end.session });
             }

@@ -14,8 +14,8 @@ use std::collections::VecDeque;
 #[derive(Debug, Default)]
 pub struct EndedLives {
     count: u32,
-    /// Those that the gateway may not have seen, each with its number. Operators end lives one after the other, so there
-    /// are few.
+    /// Those that the gateway may not have seen, each with its number. Operators end lives one after the other, so
+    /// there are few.
     unseen: VecDeque<(u32, SessionId)>,
 }
 

@@ -1,8 +1,8 @@
 //! Changes of instruments and sessions, in force once their commands are released.
 //!
-//! Invariants: a connection of a session whose life has ended, whose password has changed, or that is removed, is ended;
-//! what it was answered until then is in the stream of that life, and no later answer is. A removed session is as unknown
-//! as one that never was.
+//! Invariants: a connection of a session whose life has ended, whose password has changed, or that is removed, is
+//! ended; what it was answered until then is in the stream of that life, and no later answer is. A removed session is
+//! as unknown as one that never was.
 
 use super::{Closing, Gateway, SessionRecord};
 use crate::faults::mutation::{Mutation, Planted};
