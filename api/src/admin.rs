@@ -256,6 +256,14 @@ pub struct SetSessionThrottle {
     pub burst: u32,
 }
 
+/// One of the acts about a session that need no more than its user name: a new life, a new password, its removal, the
+/// end of its connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NameSession {
+    pub user: String,
+}
+
 /// What an API key allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -5,8 +5,8 @@
 use crate::accounts::{ACCOUNTS_MAX, OPEN_ORDERS_MAX, is_account_name, new_account};
 use crate::client_ids::{Payment, Reference};
 use crate::command::{
-    AccountKind, AccountSpec, AccountStatus, Actor, Admin, FundsMove, KeySpec, MarketSpec, MarketStatus, SessionSpec,
-    Side,
+    AccountKind, AccountSpec, AccountStatus, Actor, Admin, AfterLife, FundsMove, KeySpec, LifeEnd, MarketSpec,
+    MarketStatus, SessionSpec, Side,
 };
 use crate::command::{CodMode, FeeTier, MarketLimits, Throttle};
 use crate::engine::{Engine, Market, Tape};
@@ -15,6 +15,7 @@ use crate::fees::{FEE_TIERS, FeeAsset, MarketFees, check_fee_tier};
 use crate::ids::{AccountId, AssetId, MarketId, SessionId, Symbol};
 use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, MARKETS_MAX, MarketRules, check_limits, check_rounding};
 use crate::intake::{Intake, IntakeState};
+use crate::mass::Start;
 use crate::mutation::{Mutation, Planted};
 use crate::names::CLIENT_NAMES_MAX;
 use crate::order_book::OrderBook;
@@ -60,6 +61,20 @@ impl Engine {
             Admin::SetClientNamesMax { max } => self.set_client_names_max(*max),
             Admin::BeginRun(spec) => self.begin_run(spec),
             Admin::SetIntake(intake) => self.set_intake(actor, *intake),
+            Admin::BeginSessionLife { session, tag } => match self.admit_life(*session, *tag) {
+                Ok(end) => return self.end_life(&end, Start::First, sink),
+                Err(reason) => Err(reason),
+            },
+            Admin::RemoveSession { session } => match self.session_mut(*session) {
+                Ok(_) => {
+                    return self.end_life(&LifeEnd { session: *session, then: AfterLife::Removed }, Start::First, sink);
+                }
+                Err(reason) => Err(reason),
+            },
+            Admin::SetSessionPassword { session, password_hash } => self.set_session_password(*session, password_hash),
+            Admin::DisconnectSession { session } => {
+                self.session_mut(*session).map(|_| Event::SessionDisconnected { session: *session })
+            }
         };
         sink.push(answer.unwrap_or_else(|reason| Event::AdminRejected { reason }));
     }
@@ -70,6 +85,8 @@ impl Engine {
             return Err(AdminReason::RulesNotRaised);
         }
         self.rules = rules;
+        // Under rules 1 a drop copy could switch it on.
+        self.sessions.copies_cancel_nothing();
         Ok(Event::RulesChanged { version })
     }
 
@@ -264,10 +281,13 @@ impl Engine {
             return Err(AdminReason::OutOfRange);
         }
         check_throttle(spec.throttle)?;
-        if self.sessions.find_by_user(spec.user).is_some() {
+        // Also that of a removed session: a client that asks for its stream by its numbers must not be sent another's.
+        let taken = self.sessions.find_by_user(spec.user);
+        let is_present = |id: &SessionId| self.sessions.get(*id).is_some_and(|session| !session.removed);
+        if taken.planted(Mutation::RemovedNameGiven, |taken| taken.filter(is_present)).is_some() {
             return Err(AdminReason::NameTaken);
         }
-        let is_copy_of_same = |s: &Session| s.drop_copy && s.account == spec.account;
+        let is_copy_of_same = |s: &Session| s.drop_copy && !s.removed && s.account == spec.account;
         let copies = self.sessions.iter().filter(|(_, s)| is_copy_of_same(s)).count();
         let copies_max = DROP_COPIES_PER_ACCOUNT_MAX.planted(Mutation::OneCopyTooMany, |max| max + 1);
         let too_many_copies = spec.drop_copy && copies >= copies_max;
@@ -279,9 +299,15 @@ impl Engine {
         Ok(Event::SessionAdded { session, account, user, drop_copy })
     }
 
+    /// A session that is not removed.
+    pub(crate) fn session_mut(&mut self, id: SessionId) -> Result<&mut Session, AdminReason> {
+        self.sessions.get_mut(id).filter(|session| !session.removed).ok_or(AdminReason::UnknownSession)
+    }
+
     fn set_session_block(&mut self, id: SessionId, blocked: bool) -> Answer {
-        let session = self.sessions.get_mut(id).ok_or(AdminReason::UnknownSession)?;
-        session.blocked = match (blocked, self.rules) {
+        let rules = self.rules;
+        let session = self.session_mut(id)?;
+        session.blocked = match (blocked, rules) {
             (false, _) => Block::None,
             (true, Rules::One) => Block::Own,
             (true, Rules::Two) => Block::Operator.planted(Mutation::OperatorsBlockLifted, |_| Block::Own),
@@ -291,10 +317,11 @@ impl Engine {
 
     fn set_session_throttle(&mut self, id: SessionId, throttle: Throttle) -> Answer {
         check_throttle(throttle)?;
-        let session = self.sessions.get_mut(id).ok_or(AdminReason::UnknownSession)?;
+        let rules = self.rules;
+        let session = self.session_mut(id)?;
         // A new throttle begins empty, so that a raised one frees the session at once.
         let before = session.bucket;
-        let bucket = match self.rules {
+        let bucket = match rules {
             Rules::One => Bucket { throttle, ..before },
             Rules::Two => Bucket::new(throttle),
         };

@@ -106,8 +106,8 @@ impl Engine {
 
     /// The account exists and the session may act for it. Administrators and REST clients come without a session.
     pub(crate) fn authorise(&self, session: SessionId, account: AccountId) -> Result<(), RejectReason> {
-        let may_act = session.is_none()
-            || self.sessions.get(session).is_some_and(|session| session.account == account && !session.drop_copy);
+        let is_own = || self.sessions.get(session).is_some_and(|session| session.may_act_for(account));
+        let may_act = session.is_none() || is_own() && !self.open.walks.is_ending(session);
         if may_act && self.accounts.get(account).is_some() { Ok(()) } else { Err(RejectReason::NotAuthorised) }
     }
 

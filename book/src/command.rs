@@ -15,6 +15,7 @@ pub use admin::{
 use crate::ids::{AccountId, ClOrdId, ClientKey, KeyId, MarketId, OrderId, SessionId};
 use crate::reject::RejectReason;
 use crate::rules::{Rules, RulesVersion};
+use crate::run::LifeTag;
 use crate::units::{PriceTicks, QtyLots, TsNs, Units};
 use bincode::{Decode, Encode};
 
@@ -43,6 +44,8 @@ pub enum Command {
     Opened(Box<Opened>),
     /// The next part of a command over many orders, under rules 2. The node writes these itself.
     Continue(Rest),
+    /// A connection of a session has ended, under rules 2. It comes after every command of that connection.
+    ConnectionEnd(ConnectionEnd),
 }
 
 /// Who acts. Kinds are only ever appended.
@@ -381,6 +384,20 @@ pub enum Unfinished {
     SessionDown(SessionDown),
     Count(Query),
     Tell(Query),
+    EndLife(LifeEnd),
+}
+
+/// The end of a session's life: its orders are cancelled, then what follows begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LifeEnd {
+    pub session: SessionId,
+    pub then: AfterLife,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum AfterLife {
+    Begins(LifeTag),
+    Removed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -397,6 +414,28 @@ pub struct SetSession {
 pub enum DownCause {
     Disconnect = 1,
     Logout = 2,
+    /// A later login of the session has taken its place, and nothing is cancelled.
+    Displaced = 3,
+}
+
+impl CodMode {
+    /// Whether the end of a connection for this cause cancels orders.
+    pub fn cancels_on(self, cause: DownCause) -> bool {
+        match cause {
+            DownCause::Disconnect => matches!(self, Self::OnDisconnect | Self::Both),
+            DownCause::Logout => matches!(self, Self::OnLogout | Self::Both),
+            DownCause::Displaced => false,
+        }
+    }
+}
+
+/// The end of a connection on which a session was open. The state of the session decides what it cancels, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ConnectionEnd {
+    pub session: SessionId,
+    pub cause: DownCause,
+    /// Counts the ends of the session since the node started: it names this one in `Event::WindowBegan`.
+    pub number: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

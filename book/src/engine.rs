@@ -191,6 +191,7 @@ impl Engine {
             Command::Acted(acted) => self.act(stamp, acted, sink),
             Command::Opened(_) => {}
             Command::Continue(rest) => self.go_on(rest, sink),
+            Command::ConnectionEnd(end) => self.connection_end(end, sink),
             Command::Check(_) => unreachable!("apply handles checks itself, because they have no outcome"),
         }
     }

@@ -6,7 +6,8 @@
 //! as bincode (see `codec`), where variants are only ever appended and a struct
 //! never gains a field.
 
-use crate::command::{AccountStatus, AmendQty, CodMode, CodScope, MarketStatus, MassScope, OrderKind, Rest, Side, Tif};
+use crate::command::{AccountStatus, AmendQty, CodMode, CodScope, DownCause, MarketStatus, MassScope, OrderKind, Rest};
+use crate::command::{Side, Tif};
 use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, TradeId, UserName};
 use crate::instrument::{Asset, MarketRules};
 use crate::intake::IntakeState;
@@ -128,6 +129,35 @@ pub enum Event {
     IntakeChanged {
         state: IntakeState,
     },
+    /// A connection has ended, and its session's orders are cancelled when its grace window is over: the node ends it
+    /// with `Command::SessionDown`, unless the session logs in before.
+    WindowBegan(WindowBegan),
+    /// The session's stream has a new name, and its numbers go on after so many that are skipped.
+    SessionLifeBegan {
+        session: SessionId,
+        lives: u32,
+        tag: LifeTag,
+        skipped: u64,
+    },
+    SessionPasswordChanged {
+        session: SessionId,
+    },
+    SessionRemoved {
+        session: SessionId,
+    },
+    /// The node ends the session's connection, if it has one.
+    SessionDisconnected {
+        session: SessionId,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct WindowBegan {
+    pub session: SessionId,
+    pub cause: DownCause,
+    /// That of the `ConnectionEnd`.
+    pub number: u32,
+    pub window_ms: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

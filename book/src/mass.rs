@@ -7,18 +7,19 @@
 //! block takes effect with the first part. A session has one request over many orders at a time; its kill switch alone
 //! may be a second one.
 
+mod life;
 mod query;
 
-use crate::command::{BlockChange, CodMode, CodScope, DownCause, MassCancel, MassScope};
+use crate::command::{BlockChange, CodScope, ConnectionEnd, MassCancel, MassScope};
 use crate::command::{Rest, SessionDown, SetSession, Side, Unfinished};
 use crate::engine::{CANCELS_PER_COMMAND_MAX, Engine, VISITS_FIRST_MAX, VISITS_PER_COMMAND_MAX};
-use crate::event::{CancelReason, Event, MassCanceled, Rejected, SessionState, Sink};
+use crate::event::{CancelReason, Event, MassCanceled, Rejected, SessionState, Sink, WindowBegan};
 use crate::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
 use crate::mutation::{Mutation, Planted};
 use crate::phases::lets_out;
 use crate::reject::RejectReason;
 use crate::rules::Rules;
-use crate::session::{Block, COD_WINDOW_MS_MAX, Request};
+use crate::session::{Block, COD_WINDOW_MS_MAX, Request, Session};
 use crate::slab::{NIL, Order};
 use crate::units::PriceTicks;
 use crate::walks::{Span, Walk};
@@ -36,6 +37,16 @@ struct Filter {
 }
 
 impl Filter {
+    const EVERY: Self = Self {
+        session: None,
+        market: MarketId::NONE,
+        side: None,
+        price_min: PriceTicks(0),
+        price_max: PriceTicks(u32::MAX),
+        cancel_group: 0,
+        spare_persistent: false,
+    };
+
     fn admits(&self, order: &Order) -> bool {
         self.session.is_none_or(|s| order.session == s)
             && (self.market.is_none() || order.market == self.market)
@@ -49,7 +60,7 @@ impl Filter {
 
 /// Where a part of a command begins.
 #[derive(Clone, Copy, Debug)]
-enum Start {
+pub(crate) enum Start {
     First,
     /// The part before it stopped at this order, and left so much of a walk. Logs of before there were walks have none.
     After {
@@ -117,6 +128,7 @@ impl Engine {
             Unfinished::SessionDown(down) => self.session_down_from(down, start, rest.count, sink),
             Unfinished::Count(query) => self.count_open(query, start, rest.count, sink),
             Unfinished::Tell(query) => self.tell_open(query, start, rest.count, sink),
+            Unfinished::EndLife(end) => self.end_life(end, start, sink),
         }
     }
 
@@ -165,6 +177,7 @@ impl Engine {
             Unfinished::MassCancel(mass) if mass.scope == MassScope::Market => None,
             Unfinished::MassCancel(mass) => by_session(mass.session).or(Some(mass.account)),
             Unfinished::SessionDown(down) => by_session(down.session),
+            Unfinished::EndLife(end) => by_session(end.session),
             Unfinished::Count(query) | Unfinished::Tell(query) => Some(query.account),
         };
         let Some(account) = account.and_then(|id| self.accounts.get(id)) else { return false };
@@ -236,7 +249,7 @@ impl Engine {
             // Only an operator lifts the block of an account, and a block that an operator has set.
             let lifts_operators = mass.block == BlockChange::Lift
                 && (mass.scope == MassScope::Account || session.blocked == Block::Operator);
-            if !own || session.drop_copy || mass.scope == MassScope::Market || lifts_operators {
+            if !own || session.drop_copy || session.removed || mass.scope == MassScope::Market || lifts_operators {
                 return Err(RejectReason::NotAuthorised);
             }
             let is_blocked = match mass.scope {
@@ -387,6 +400,22 @@ impl Engine {
         at
     }
 
+    /// A connection of the session has ended: its orders are cancelled now, or when its window is over, or not at all.
+    pub(crate) fn connection_end<S: Sink>(&mut self, end: &ConnectionEnd, sink: &mut S) {
+        let session = self.sessions.get(end.session).filter(|session| !session.removed && Rules::Two <= self.rules);
+        let Some(session) = session else { return };
+        let ConnectionEnd { session: id, cause, number } = *end;
+        if !session.cod_mode.cancels_on(cause) {
+            return;
+        }
+        let window_ms = session.cod_window_ms.planted(Mutation::WindowIgnored, |_| 0);
+        assert!(window_ms <= COD_WINDOW_MS_MAX, "every window that is set has its bound");
+        if 0 < window_ms {
+            return sink.push(Event::WindowBegan(WindowBegan { session: id, cause, number, window_ms }));
+        }
+        self.session_down(&SessionDown { session: id, cause, continued: false }, sink);
+    }
+
     pub(crate) fn session_down<S: Sink>(&mut self, down: &SessionDown, sink: &mut S) {
         self.session_down_from(down, Start::First, 0, sink);
     }
@@ -394,13 +423,8 @@ impl Engine {
     /// `before` is how many orders the parts before this one have cancelled: after a report that says `more`, another
     /// one follows.
     fn session_down_from<S: Sink>(&mut self, down: &SessionDown, start: Start, before: u32, sink: &mut S) {
-        let Some(session) = self.sessions.get(down.session) else { return };
-        let takes_effect = matches!(
-            (session.cod_mode, down.cause),
-            (CodMode::Both, _)
-                | (CodMode::OnDisconnect, DownCause::Disconnect)
-                | (CodMode::OnLogout, DownCause::Logout)
-        );
+        let Some(session) = self.sessions.get(down.session).filter(|session| !session.removed) else { return };
+        let takes_effect = session.cod_mode.cancels_on(down.cause);
         let takes_effect = takes_effect.planted(Mutation::RestOfDisconnectKept, |takes| takes && !down.continued);
         if !takes_effect {
             return;
@@ -408,12 +432,8 @@ impl Engine {
         let account = session.account;
         let filter = Filter {
             session: (session.cod_scope == CodScope::Session).then_some(down.session),
-            market: MarketId::NONE,
-            side: None,
-            price_min: PriceTicks(0),
-            price_max: PriceTicks(u32::MAX),
-            cancel_group: 0,
             spare_persistent: true,
+            ..Filter::EVERY
         };
         let by = (SessionId::NONE, ClOrdId(0));
         let part = self.cancel_filtered(account, &Sweep { filter, reason: CancelReason::Disconnect, by, start }, sink);
@@ -433,8 +453,17 @@ impl Engine {
         self.announce(Unfinished::SessionDown(SessionDown { continued: true, ..*down }), canceled, &part, sink);
     }
 
+    /// Under rules 2 a drop copy is refused, whose end must not cancel the orders of its account. So is a session that
+    /// is removed.
     pub(crate) fn set_session<S: Sink>(&mut self, set: &SetSession, sink: &mut S) {
-        if let Err(reason) = self.admit_request(set.session, Request::Small) {
+        let refused = |session: &&Session| session.removed || session.drop_copy && Rules::Two <= self.rules;
+        let refused = self.sessions.get(set.session).filter(refused).is_some();
+        let admitted = if refused.planted(Mutation::CopyCancels, |_| false) {
+            Err(RejectReason::NotAuthorised)
+        } else {
+            self.admit_request(set.session, Request::Small)
+        };
+        if let Err(reason) = admitted {
             return sink.push(Event::Rejected(self.refused(set.session, set.request, reason)));
         }
         if let Some(session) = self.sessions.get_mut(set.session) {

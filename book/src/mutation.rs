@@ -224,4 +224,22 @@ planted_faults! {
     RequestsWithoutBound,
     /// A snapshot does not say how many requests a session has sent.
     RequestsForgottenInSnapshot,
+    /// The grace window of a session that has lost its connection is over at once.
+    WindowIgnored,
+    /// Under rules 2 a drop copy switches cancel-on-disconnect on.
+    CopyCancels,
+    /// The new life of a session begins with the client order ids of the one before.
+    IdsOutliveLife,
+    /// The new life of a session begins while orders of the one before are open.
+    OrdersOutliveLife,
+    /// A removed session can place orders.
+    RemovedTrades,
+    /// A session can place orders while those of its life are being cancelled.
+    EndingTrades,
+    /// The user name of a removed session is given to another one.
+    RemovedNameGiven,
+    /// A snapshot does not say that a session was removed.
+    RemovalForgottenInSnapshot,
+    /// A snapshot does not say which life of its own a session has.
+    LifeForgottenInSnapshot,
 }

@@ -116,6 +116,13 @@ fn fold_event(hash: u64, event: &Event) -> u64 {
         Event::ClientNamesMaxChanged { max } => [29, u64::from(*max), 0, 0],
         Event::RunBegan { life, tag, skipped } => [30, u64::from(*life), u64::from(tag.0), *skipped],
         Event::IntakeChanged { state } => [31 | tag(*state as u8), 0, 0, 0],
+        Event::WindowBegan(e) => [40 | tag(e.cause as u8), e.session.0.into(), e.number.into(), e.window_ms.into()],
+        Event::SessionLifeBegan { session, lives, tag, skipped } => {
+            [41, pair(session.0, *lives), tag.0.into(), *skipped]
+        }
+        Event::SessionPasswordChanged { session } => [42, session.0.into(), 0, 0],
+        Event::SessionRemoved { session } => [43, session.0.into(), 0, 0],
+        Event::SessionDisconnected { session } => [44, session.0.into(), 0, 0],
     };
     fold(hash, words)
 }

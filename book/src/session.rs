@@ -5,6 +5,7 @@ use crate::command::{CodMode, CodScope, KeySpec, SessionSpec, Throttle};
 use crate::ids::{AccountId, ClOrdId, KeyId, SessionId, UserName};
 use crate::mutation::{Mutation, Planted};
 use crate::reject::AdminReason;
+use crate::run::{LifeTag, Run};
 use crate::units::TsNs;
 use bincode::{Decode, Encode};
 use std::collections::BTreeMap;
@@ -86,6 +87,20 @@ pub struct Session {
     pub open_count: u32,
     pub bucket: Bucket,
     pub requests: RequestBucket,
+    /// Lives that it has begun by itself, beside those of all streams.
+    pub lives: u32,
+    /// The last one of them.
+    pub life: SessionLife,
+    /// It accepts no login and no request, and no other session has its user name.
+    pub removed: bool,
+}
+
+/// A life that a session has begun by itself. It is over as soon as all streams begin a new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionLife {
+    /// `Run::life` when it began.
+    pub of: u32,
+    pub tag: LifeTag,
 }
 
 impl Session {
@@ -103,7 +118,29 @@ impl Session {
             open_count: 0,
             bucket: Bucket::new(spec.throttle),
             requests: RequestBucket::default(),
+            lives: 0,
+            life: SessionLife::default(),
+            removed: false,
         }
+    }
+
+    /// Whether it may send commands about orders of this account.
+    pub(crate) fn may_act_for(&self, account: AccountId) -> bool {
+        let removed = self.removed.planted(Mutation::RemovedTrades, |_| false);
+        self.account == account && !self.drop_copy && !removed
+    }
+
+    /// The tag of the session's own life; none where its stream has the life of all streams.
+    pub fn life_in(&self, run: &Run) -> Option<LifeTag> {
+        (0 < self.lives && self.life.of == run.life).then_some(self.life.tag)
+    }
+
+    /// Begins a life: every client order id may be used again.
+    pub(crate) fn begin_life(&mut self, run: &Run, tag: LifeTag) {
+        assert!(self.open_count == 0, "an order of an earlier life could have an id of this one");
+        self.lives += 1;
+        self.life = SessionLife { of: run.life, tag };
+        self.cl_ord_id_last = ClOrdId(0).planted(Mutation::IdsOutliveLife, |_| self.cl_ord_id_last);
     }
 }
 
@@ -203,6 +240,11 @@ impl Sessions {
 
     pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         if id.is_none() { None } else { self.sessions.get_mut(id.idx()) }
+    }
+
+    /// Switches cancel-on-disconnect off for every drop copy.
+    pub(crate) fn copies_cancel_nothing(&mut self) {
+        self.sessions.iter_mut().filter(|session| session.drop_copy).for_each(|copy| copy.cod_mode = CodMode::Off);
     }
 
     pub fn find_by_user(&self, user: UserName) -> Option<SessionId> {

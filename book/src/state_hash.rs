@@ -4,7 +4,7 @@
 //! Everything that can influence a later event is hashed, in a fixed order, also the free slots, because they decide
 //! the ids to come. Capacities, empty balances, unused levels and the state of checks are not hashed.
 
-use crate::command::{Side, Unfinished};
+use crate::command::{AfterLife, Side, Unfinished};
 use crate::engine::{Engine, Market};
 use crate::ids::ClOrdId;
 use crate::intake::IntakeState;
@@ -35,6 +35,7 @@ impl fmt::Debug for StateHash {
 const WALK_VERSION: u64 = 1;
 /// These stand before what few states have: the numbers of their sections in a snapshot.
 const INTAKE: u64 = 45;
+const SESSION_LIFE: u64 = 46;
 const WALKS: u64 = 50;
 const REQUESTS: u64 = 51;
 
@@ -194,6 +195,14 @@ impl Engine {
             walk.number(u64::from(session.bucket.throttle.orders_per_second));
             walk.number(u64::from(session.bucket.throttle.burst));
             walk.number(session.bucket.empty_at.0);
+            // Nothing for the others, as in states from before there were such sessions.
+            if 0 < session.lives || session.removed {
+                walk.number(SESSION_LIFE);
+                walk.number(u64::from(session.lives));
+                walk.number(u64::from(session.life.of));
+                walk.number(u64::from(session.life.tag.0));
+                walk.number(u64::from(session.removed));
+            }
         }
         walk.number(self.keys.len() as u64);
         for key in self.keys.iter() {
@@ -259,6 +268,10 @@ fn walk_unfinished(walk: &mut Walk<'_>, of: &Unfinished) {
         Unfinished::SessionDown(down) => (1, down.session, ClOrdId(0)),
         Unfinished::Count(query) => (2, query.session, query.request),
         Unfinished::Tell(query) => (3, query.session, query.request),
+        Unfinished::EndLife(end) => match end.then {
+            AfterLife::Begins(tag) => (4, end.session, ClOrdId(tag.0.into())),
+            AfterLife::Removed => (5, end.session, ClOrdId(0)),
+        },
     };
     for value in [kind, u64::from(session.0), request.0] {
         walk.number(value);

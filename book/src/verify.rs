@@ -3,10 +3,11 @@
 //! Slow on purpose, and free of the incremental bookkeeping that it checks: it is the second place of each invariant
 //! that an assert guards in the first. Tests run it after every command, tools over the state of a complete log.
 
-use crate::command::Side;
+use crate::command::{CodMode, Side};
 use crate::engine::{Engine, Market};
 use crate::ids::{AccountId, AssetId, SessionId};
 use crate::ladder::leaf_of;
+use crate::rules::Rules;
 use crate::slab::{NIL, Order};
 use crate::units::{QTY_LOTS_MAX, TsNs, UNITS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
@@ -192,6 +193,9 @@ impl Engine {
         }
         for (id, session) in self.sessions.iter() {
             ensure!(self.sessions.find_by_user(session.user) == Some(id), "session {} is not found by its user", id.0);
+            ensure!(!session.removed || session.open_count == 0, "session {} is removed and has open orders", id.0);
+            let cancels = session.drop_copy && session.cod_mode != CodMode::Off && Rules::Two <= self.rules;
+            ensure!(!cancels, "session {} is a drop copy and cancels on disconnect", id.0);
         }
         let ages = self.client_ids.iter().map(|(remembered, _)| remembered.ts);
         ensure!(ages.is_sorted(), "client ids are not in the order of their age");

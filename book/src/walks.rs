@@ -39,6 +39,8 @@ pub(crate) struct Walks {
     by_slot: BTreeSet<(u32, u64)>,
     /// Requests of a session that are unfinished.
     requests: BTreeMap<SessionId, u32>,
+    /// Ends of a session's life that are unfinished.
+    endings: BTreeMap<SessionId, u32>,
     number_last: u64,
 }
 
@@ -57,14 +59,33 @@ impl Walks {
         self.requests.contains_key(&session)
     }
 
+    /// Whether the session's life is about to end, so that it may not act.
+    #[inline]
+    pub(crate) fn is_ending(&self, session: SessionId) -> bool {
+        let is_ending = !self.endings.is_empty() && self.endings.contains_key(&session);
+        is_ending.planted(Mutation::EndingTrades, |_| false)
+    }
+
     pub(crate) fn begin(&mut self, walk: Walk) {
         self.number_last += 1;
         let number = self.number_last;
         self.walks.insert(number, walk);
         self.by_slot.extend(ends(walk.span).map(|slot| (slot, number)));
-        if let Some(session) = requested_by(&walk.of) {
-            *self.requests.entry(session).or_default() += 1;
+        if let Some((counts, session)) = self.counted(&walk.of) {
+            *counts.entry(session).or_default() += 1;
         }
+    }
+
+    /// Where a walk is counted, and for which session.
+    fn counted(&mut self, of: &Unfinished) -> Option<(&mut BTreeMap<SessionId, u32>, SessionId)> {
+        let (counts, session) = match of {
+            Unfinished::MassCancel(mass) => (&mut self.requests, mass.session),
+            Unfinished::Count(query) | Unfinished::Tell(query) => (&mut self.requests, query.session),
+            Unfinished::EndLife(end) => (&mut self.endings, end.session),
+            // Nobody asked for it.
+            Unfinished::SessionDown(_) => return None,
+        };
+        (!session.is_none()).then_some((counts, session))
     }
 
     /// Ends the oldest walk of this command that stopped at this order, and gives what it has left to visit.
@@ -75,12 +96,12 @@ impl Walks {
         for slot in ends(walk.span) {
             self.by_slot.remove(&(slot, number));
         }
-        if let Some(session) = requested_by(&walk.of)
-            && let Some(count) = self.requests.get_mut(&session)
+        if let Some((counts, session)) = self.counted(&walk.of)
+            && let Some(count) = counts.get_mut(&session)
         {
             *count -= 1;
             if *count == 0 {
-                self.requests.remove(&session);
+                counts.remove(&session);
             }
         }
         Some(walk.span)
@@ -110,14 +131,4 @@ impl Walks {
 /// The slots of a span, without `NIL`.
 fn ends(span: Span) -> impl Iterator<Item = u32> {
     [span.next, span.last].into_iter().filter(|slot| *slot != NIL)
-}
-
-/// The session that asked, when a client did. The end of a connection is no request.
-fn requested_by(of: &Unfinished) -> Option<SessionId> {
-    let session = match of {
-        Unfinished::MassCancel(mass) => mass.session,
-        Unfinished::Count(query) | Unfinished::Tell(query) => query.session,
-        Unfinished::SessionDown(_) => return None,
-    };
-    (!session.is_none()).then_some(session)
 }

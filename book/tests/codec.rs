@@ -7,6 +7,7 @@ use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, OrderId
 use book::intake::Intake;
 use book::reject::RejectReason;
 use book::rules::RulesVersion;
+use book::run::LifeTag;
 use book::testing::workload::{Profile, Workload};
 use book::units::{Ppm, PriceTicks, QtyLots, TsNs, Units};
 use proptest::prelude::*;
@@ -218,6 +219,7 @@ fn acts() -> Vec<Named> {
     let down = SessionDown { session: SESSION, cause: DownCause::Logout, continued: true };
     let rest = |of| Command::Continue(Rest { of, at: OrderId(300), count: 5 });
     let in_quote = MarketSpec { fees: MarketFees::new(Ppm(-50), Ppm(200), FeeAsset::Quote), ..spec() };
+    let password = Admin::SetSessionPassword { session: SESSION, password_hash: text("$argon2id$") };
     let opened = Opened { build: text("pinion 0.1.0 0123abc"), format: 2, wall: TS };
     vec![
         ("acted ops", acted(Actor::Ops, raise.clone())),
@@ -232,6 +234,22 @@ fn acts() -> Vec<Named> {
         ("client names", acted(Actor::Ops, Act::Admin(Admin::SetClientNamesMax { max: 70_000 }))),
         ("market in quote", acted(Actor::Ops, Act::Admin(Admin::AddMarket(in_quote)))),
         ("set intake", acted(Actor::Node, Act::Admin(Admin::SetIntake(Intake::Cancels)))),
+        (
+            "connection end",
+            Command::ConnectionEnd(ConnectionEnd { session: SESSION, cause: DownCause::Displaced, number: 300 }),
+        ),
+        (
+            "continue life end",
+            rest(Unfinished::EndLife(LifeEnd { session: SESSION, then: AfterLife::Begins(LifeTag(300)) })),
+        ),
+        ("continue removal", rest(Unfinished::EndLife(LifeEnd { session: SESSION, then: AfterLife::Removed }))),
+        (
+            "session life",
+            acted(Actor::Ops, Act::Admin(Admin::BeginSessionLife { session: SESSION, tag: LifeTag(300) })),
+        ),
+        ("session password", acted(Actor::Ops, Act::Admin(password))),
+        ("remove session", acted(Actor::Ops, Act::Admin(Admin::RemoveSession { session: SESSION }))),
+        ("disconnect session", acted(Actor::Ops, Act::Admin(Admin::DisconnectSession { session: SESSION }))),
     ]
 }
 
@@ -334,7 +352,7 @@ proptest! {
 
     /// Close to real records: one byte of a golden one changed. What still reads is written again alike.
     #[test]
-    fn a_changed_byte_is_an_error_or_another_command(which in 0..33usize, at in any::<prop::sample::Index>(), to in any::<u8>()) {
+    fn a_changed_byte_is_an_error_or_another_command(which in 0..commands().len(), at in any::<prop::sample::Index>(), to in any::<u8>()) {
         let mut bytes = bytes_of(&commands()[which].1);
         let at = at.index(bytes.len());
         bytes[at] = to;

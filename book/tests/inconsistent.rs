@@ -7,6 +7,8 @@ mod pieces;
 
 use book::command::*;
 use book::ids::{AccountId, AssetId, ClOrdId, MarketId, OrderId, SessionId, UserName};
+use book::rules::RulesVersion;
+use book::run::{LIFE_TAGS, LIVES_MAX, LifeTag};
 use book::session::Block;
 use book::snapshot::Section;
 use book::units::{PriceTicks, QtyLots, TsNs, Units};
@@ -15,10 +17,18 @@ use pieces::{Pieces, change, load, save};
 
 type AccountRow = (String, AccountKind, AccountStatus, u8, bool, AccountId, u32, Vec<(AssetId, Units, Units)>);
 type SessionRow = (AccountId, UserName, String, bool, Block, (CodMode, CodScope, u32), ClOrdId, Throttle, TsNs);
+type LifeRow = (SessionId, u32, u32, LifeTag, bool);
 type KeyRow = (KeySpec, bool);
 type OrderRow = (OrderId, MarketId, PriceTicks, QtyLots, QtyLots, AccountId, SessionId, ClOrdId, (u16, u8, u8));
 
 fn house() -> House {
+    let mut house = idle();
+    house.place(MAKER, Side::Sell, 100, 5, Tif::Gtc, StpMode::None);
+    house
+}
+
+/// Without an order.
+fn idle() -> House {
     let mut house = House::new();
     house.admin(Admin::AddSession(SessionSpec { drop_copy: true, cod_mode: CodMode::Off, ..session(MAKER, "COPY") }));
     house.admin(Admin::AddKey(KeySpec {
@@ -29,7 +39,6 @@ fn house() -> House {
         addresses: Vec::new(),
         expires: TsNs(0),
     }));
-    house.place(MAKER, Side::Sell, 100, 5, Tif::Gtc, StpMode::None);
     house
 }
 
@@ -61,6 +70,46 @@ fn orders(change: impl Fn(&mut OrderRow)) -> Pieces {
     changed(Section::Orders, change)
 }
 
+/// The pieces of a house under rules 2 whose first session has begun a life by itself and whose last one is removed.
+fn lives(change_row: impl Fn(&mut LifeRow)) -> Pieces {
+    let mut house = house();
+    house.admin(Admin::SetRules { version: RulesVersion(2) });
+    house.admin(Admin::BeginSessionLife { session: SessionId(1), tag: LifeTag(5) });
+    house.place(MAKER, Side::Sell, 100, 5, Tif::Gtc, StpMode::None);
+    house.admin(Admin::RemoveSession { session: SessionId(3) });
+    let mut pieces = save(&house.engine);
+    change(&mut pieces, Section::SessionLives, change_row);
+    pieces
+}
+
+#[test]
+fn a_session_that_no_act_has_made_is_refused() {
+    assert_eq!(refusal(&lives(|_| {})), None, "the house itself loads");
+    let mut copies = save(&idle().engine);
+    change(&mut copies, Section::Sessions, |row: &mut SessionRow| (row.0, row.3) = (MAKER, true));
+    let mut cancels = lives(|_| {});
+    change(&mut cancels, Section::Sessions, |row: &mut SessionRow| row.5.0 = CodMode::Both);
+    let mut old_rules = lives(|_| {});
+    old_rules.retain(|(section, _)| *section != Section::Rules);
+    let cases: Vec<(Pieces, &str)> = vec![
+        (copies, "an account has too many drop copies"),
+        (cancels, "a drop copy has cancel-on-disconnect"),
+        (old_rules, "under rules 1 no session begins a life or is removed"),
+        (lives(|row| row.4 = true), "a removed session has open orders"),
+        (lives(|row| row.0 = SessionId(1)), "the sessions are out of order"),
+        (lives(|row| row.0 = SessionId(row.0.0 + 6)), "the session is unknown"),
+        (lives(|row| row.1 = 0), "the life of the session is out of range"),
+        (lives(|row| row.1 = LIVES_MAX + 1), "the life of the session is out of range"),
+        (lives(|row| row.2 = 1), "the life of the session is out of range"),
+        (lives(|row| row.3 = LifeTag(LIFE_TAGS)), "the life of the session is out of range"),
+        (lives(|row| row.4 = false), "the life of the session is out of range"),
+    ];
+    for (pieces, why) in cases {
+        let found = refusal(&pieces).unwrap_or_else(|| panic!("a state loads although {why}"));
+        assert!(found.ends_with(why), "{found}, expected: {why}");
+    }
+}
+
 #[test]
 fn what_does_not_belong_together_is_refused() {
     let whole = house();
@@ -77,7 +126,6 @@ fn what_does_not_belong_together_is_refused() {
         (sessions(|row| row.2 = "x".repeat(1_000)), "the password, the throttle or the window is out of range"),
         (sessions(|row| row.5.2 = u32::MAX), "the password, the throttle or the window is out of range"),
         (sessions(|row| row.7.burst = u32::MAX), "the password, the throttle or the window is out of range"),
-        (sessions(|row| (row.0, row.3) = (MAKER, true)), "the account has too many drop copies"),
         (sessions(|row| row.6 = ClOrdId(0)), "the client order id is after the session's last one"),
         (keys(|key| key.key = "a b".to_owned()), "the key is out of range"),
         (keys(|key| key.permissions = 8), "the key is out of range"),

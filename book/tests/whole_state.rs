@@ -15,7 +15,8 @@ use book::event::Event;
 use book::ids::*;
 use book::intake::Intake;
 use book::rules::{Rules, RulesVersion};
-use book::session::{Bucket, Key, Session};
+use book::run::{LifeTag, RunSpec};
+use book::session::{Bucket, Key, Session, SessionLife};
 use book::slab::Order;
 use book::units::*;
 use house::{House, MAKER, TAKER};
@@ -26,6 +27,10 @@ const MASTER: AccountId = AccountId(3);
 const CLIENT: AccountId = AccountId(4);
 /// A throttled session of `CLIENT`.
 const THROTTLED: SessionId = SessionId(3);
+
+/// A session of `CLIENT` that has begun a life by itself, and one that is removed.
+const RENEWED: SessionId = SessionId(6);
+const REMOVED: SessionId = SessionId(7);
 
 fn session(account: AccountId, user: &str) -> SessionSpec {
     SessionSpec {
@@ -80,6 +85,7 @@ fn whole() -> House {
         MarketLimits { qty_min: QtyLots(2), qty_max: QtyLots(500), notional_min: Units(3), price_band: Ppm(600_000) };
     house.admin(Admin::SetMarketLimits { market: MarketId(1), limits });
     house.admin(Admin::SetRules { version: RulesVersion(2) });
+    house.admin(Admin::BeginRun(RunSpec { directory: 1, may_lose: false, life: Some(LifeTag(3)) }));
     house.admin(Admin::AddAsset { symbol: Symbol::new("ETH").expect("three letters"), scale: 3 });
     add_people(&mut house);
     house.admin(Admin::AddKey(key("LIVE", PERMISSION_TRADE | PERMISSION_WITHDRAW, TsNs(1 << 40))));
@@ -111,6 +117,10 @@ fn add_people(house: &mut House) {
     house.admin(Admin::AddSession(SessionSpec { throttle, ..session(CLIENT, "THROTT") }));
     house.admin(Admin::AddSession(session(CLIENT, "BLOCK")));
     house.admin(Admin::AddSession(SessionSpec { drop_copy: true, ..session(CLIENT, "COPY") }));
+    house.admin(Admin::AddSession(session(CLIENT, "LIFE")));
+    house.admin(Admin::AddSession(session(CLIENT, "GONE")));
+    house.admin(Admin::BeginSessionLife { session: RENEWED, tag: LifeTag(5) });
+    house.admin(Admin::RemoveSession { session: REMOVED });
     house.admin(Admin::SetAccountLimits { account: CLIENT, open_orders_max: 4 });
     house.admin(Admin::Deposit(payment(1 << 70)));
     house.admin(Admin::Withdraw(FundsMove { amount: Units(1), ..payment(1 << 71) }));
@@ -202,6 +212,8 @@ fn questions() -> Vec<Command> {
         Command::Place(order(11, 0)),
         Command::Place(order(0, 700)),
         Command::Place(PlaceOrder { session: SessionId(4), ..order(12, 0) }),
+        Command::Place(PlaceOrder { session: REMOVED, ..order(13, 0) }),
+        by(Actor::Ops, Act::Admin(Admin::BeginSessionLife { session: RENEWED, tag: LifeTag(6) })),
         Command::Query(query),
         Command::SessionDown(SessionDown { session: THROTTLED, cause: DownCause::Disconnect, continued: false }),
         Command::SessionDown(SessionDown { session: SessionId(MAKER.0), cause: DownCause::Logout, continued: false }),
@@ -271,9 +283,10 @@ fn set_in_some<const LEN: usize>(rows: impl Iterator<Item = [bool; LEN]>) {
     assert_eq!(all, [true; LEN], "each field is set in some row");
 }
 
-fn session_is_set(session: &Session) -> [bool; 13] {
+fn session_is_set(session: &Session) -> [bool; 17] {
     let Session { account, user, password_hash, drop_copy, blocked, .. } = session;
     let Session { cod_mode, cod_scope, cod_window_ms, cl_ord_id_last, open_count, bucket, .. } = session;
+    let Session { lives, life: SessionLife { of, tag }, removed, .. } = session;
     let Bucket { throttle: Throttle { orders_per_second, burst }, empty_at } = bucket;
     [
         account.0 != 0,
@@ -289,6 +302,10 @@ fn session_is_set(session: &Session) -> [bool; 13] {
         *orders_per_second != 0,
         *burst != 0,
         empty_at.0 != 0,
+        *lives != 0,
+        *of != 0,
+        tag.0 != 0,
+        *removed,
     ]
 }
 
@@ -383,6 +400,8 @@ fn a_field_that_a_snapshot_forgets_is_noticed() {
         Mutation::OpenLimitForgottenInSnapshot,
         Mutation::KindForgottenInSnapshot,
         Mutation::IdsForgottenInSnapshot,
+        Mutation::RemovalForgottenInSnapshot,
+        Mutation::LifeForgottenInSnapshot,
     ];
     for fault in forgotten {
         let mut house = whole();

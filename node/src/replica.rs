@@ -195,7 +195,8 @@ impl Replica {
                 Some(section) => {
                     loader.take(section, piece).map_err(|source| LoadError::State { path: path.clone(), source })?;
                 }
-                None if positions.take(tag, piece) || continuations.take(tag, piece) => {}
+                // Continuations first: their pieces have the tag of a life's, and no life's number reads as one of them.
+                None if continuations.take(tag, piece) || positions.take(tag, piece) => {}
                 None => {
                     return Err(LoadError::Malformed { path, why: "a piece of a kind that this build does not know" });
                 }
@@ -259,6 +260,10 @@ impl<S: StreamSink> Outlet for Counting<'_, S> {
     #[inline]
     fn public(&mut self, item: FeedItem) {
         self.public.push(item);
+    }
+
+    fn life_began(&mut self, session: SessionId, skipped: u64) {
+        self.positions.begin_session_life(session, skipped);
     }
 }
 

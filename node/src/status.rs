@@ -9,6 +9,7 @@ pub mod logging;
 pub mod logins;
 pub mod recovery;
 pub mod restarts;
+pub mod sessions_on;
 pub mod version;
 pub mod watermarks;
 
@@ -17,6 +18,7 @@ use listeners::Listeners;
 use logins::LoginStatus;
 use recovery::Recovery;
 use restarts::Restarts;
+use sessions_on::SessionsOn;
 use std::sync::{Mutex, PoisonError};
 use watermarks::Watermarks;
 
@@ -94,6 +96,7 @@ pub struct Status {
 
     pub connections: Gauge,
     pub sessions_open: Gauge,
+    pub sessions_on: SessionsOn,
     pub logins: LoginStatus,
     pub commands: Gauge,
     pub rejects: Gauge,
@@ -147,6 +150,7 @@ impl Status {
             clock_rate_ppb: Gauge::default(),
             connections: Gauge::default(),
             sessions_open: Gauge::default(),
+            sessions_on: SessionsOn::default(),
             logins: LoginStatus::default(),
             commands: Gauge::default(),
             rejects: Gauge::default(),

@@ -9,7 +9,7 @@ mod http;
 
 use book::engine::Engine;
 use book::ids::{AccountId, AssetId, SessionId};
-use book::units::{Seq, Units};
+use book::units::{Seq, TsNs, Units};
 use fixture::Fixture;
 use node::ops::registry::Registry;
 use node::status::recovery::Stage;
@@ -312,6 +312,61 @@ fn a_new_password_is_in_its_answer_only() {
     assert_eq!(copy["events"][0]["drop_copy"], true);
     let cancels = json!({ "account": 1, "user": "DC2", "drop_copy": true, "cancel_on_disconnect": "both" });
     fixture.refused("/admin/session/add", cancels, 400, "invalid");
+}
+
+/// A new life, a new password, a disconnect and a removal, each with its answer, its dry run and its refusals.
+#[test]
+fn a_session_is_renewed_disconnected_and_removed() {
+    let fixture = Fixture::with_market();
+    let first = fixture.done("/admin/session/add", json!({ "account": "alice", "user": "MM1" }));
+    let user = json!({ "user": "MM1" });
+    fixture.refused("/admin/session/new-life", user.clone(), 409, "rules_too_old");
+    fixture.done("/admin/rules/raise", json!({ "version": 2 }));
+    let acts = ["new-life", "password", "disconnect", "remove"].map(|act| format!("/admin/session/{act}"));
+    let before = fixture.engine(Engine::state_hash);
+    for path in &acts {
+        let planned = fixture.done(&format!("{path}?dry_run=true"), user.clone());
+        assert_eq!(planned["would_send"].as_array().map(Vec::len), Some(1), "{planned}");
+        fixture.refused(path, json!({ "user": "NONE" }), 404, "unknown");
+        fixture.refused(path, json!({ "user": "MM1", "why": "x" }), 400, "invalid");
+    }
+    assert_eq!(fixture.engine(Engine::state_hash), before);
+
+    let life = fixture.done(&acts[0], user.clone());
+    assert_eq!((life["session"].as_u64(), life["lives"].as_u64()), (Some(1), Some(1)), "{life}");
+    let stream = life["stream"].as_str().expect("the name of the stream");
+    assert!(stream.starts_with('L') && stream.ends_with("00001") && stream.len() == 10, "{stream}");
+    let password = fixture.done(&acts[1], user.clone());
+    let drawn = password["password"].as_str().expect("a password");
+    assert!(drawn.len() == 10 && Some(drawn) != first["password"].as_str());
+    assert_eq!(password["events"][0]["event"], "session_password_changed");
+    assert!(!password["events"].to_string().contains("argon2"), "{password}");
+    assert_eq!(fixture.done(&acts[2], user.clone())["events"][0]["event"], "session_disconnected");
+    assert_eq!(fixture.done(&acts[3], user.clone())["events"][0]["event"], "session_removed");
+    assert_eq!(fixture.get("/admin/registry").1["sessions"], json!([]));
+    acts.iter().for_each(|path| drop(fixture.refused(path, user.clone(), 404, "unknown")));
+    fixture.refused("/admin/session/add", json!({ "account": 1, "user": "MM1" }), 409, "name_taken");
+}
+
+/// The table is the gateway's: no loop is asked.
+#[test]
+fn who_is_logged_in_is_listed() {
+    let fixture = Fixture::with_market();
+    for user in ["MM1", "MM2"] {
+        fixture.done("/admin/session/add", json!({ "account": "alice", "user": user }));
+    }
+    assert_eq!(fixture.get("/admin/session/list"), (200, json!({ "sessions": [] })));
+    fixture.status.sessions_on.came(SessionId(2), Some([10, 0, 0, 7].into()), TsNs(5), 9);
+    fixture.engine.hangs.store(true, Ordering::Release);
+    let expected = json!({ "sessions": [{
+        "session": 2, "user": "MM2", "account": 1, "name": "alice", "drop_copy": false,
+        "address": "10.0.0.7", "since_ns": 5, "next_seq": 9,
+    }] });
+    assert_eq!(fixture.get("/admin/session/list"), (200, expected));
+    fixture.status.sessions_on.left(SessionId(2));
+    assert_eq!(fixture.get("/admin/session/list"), (200, json!({ "sessions": [] })));
+    assert_eq!(fixture.request("GET", "/admin/session/list", "wrong", "").0, 401);
+    fixture.engine.hangs.store(false, Ordering::Release);
 }
 
 #[test]

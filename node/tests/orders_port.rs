@@ -2,6 +2,8 @@
 //! how much one cycle does, however many clients there are. Bounds are by count.
 
 mod common;
+#[path = "orders_port/ends.rs"]
+mod ends;
 
 use api::binary::login::SessionName;
 use api::binary::orders::CancelOrder;
@@ -70,6 +72,10 @@ struct OrdersPort {
 impl OrdersPort {
     /// A port with sessions `1` to `sessions`, of which the first `trading` have an open order.
     fn new(sessions: u32, trading: u32, limits: GatewayLimits) -> Self {
+        Self::with_rings(sessions, trading, limits, RingSizes::default())
+    }
+
+    fn with_rings(sessions: u32, trading: u32, limits: GatewayLimits, sizes: RingSizes) -> Self {
         let engine = engine(sessions, trading);
         let (writers, readers) = watermarks(Seq(0));
         let status = Arc::new(Status::new(readers));
@@ -82,7 +88,7 @@ impl OrdersPort {
             verified_key: VerifiedKey::new([7; 32]),
             resends: ResendPort { requests, batches },
         };
-        let rings = make_rings(RingSizes::default(), writers.engine, helpers, &Arc::new(Lifecycle::default()), &status);
+        let rings = make_rings(sizes, writers.engine, helpers, &Arc::new(Lifecycle::default()), &status);
         let run = RunSpec { directory: 1, may_lose: false, life: None };
         let state = GatewayState::of(&engine, &Translator::of(&engine), SessionStreams::new(16), run);
         let now = TsNs(1_000 * MS_NS);
@@ -103,6 +109,11 @@ impl OrdersPort {
         self.sockets.step();
         self.gateway.poll_inbound(self.now, &mut self.sockets);
         self.gateway.poll_outbound(self.now, &mut self.sockets);
+    }
+
+    /// A change that is released.
+    fn change(&mut self, change: Change) {
+        self.engine.control.push(Control { seq: Seq(0), change }).expect("there is room");
     }
 
     fn steps(&mut self, count: usize, ms: u64) {

@@ -265,6 +265,8 @@ fn an_exchange_is_set_up_from_the_command_line() {
         "session throttle MM1 --orders-per-second 100 --burst 10",
         "session block MM1",
         "session unblock MM1",
+        "session new-life MM1",
+        "session disconnect MM1",
         "halt BTCUSDT",
         "cancel-only BTCUSDT",
         "post-only BTCUSDT",
@@ -274,6 +276,11 @@ fn an_exchange_is_set_up_from_the_command_line() {
     ] {
         assert!(running.done(line)["seq"].is_u64(), "{line}");
     }
+    assert_eq!(running.done("session password MM1")["password"].as_str().map(str::len), Some(10));
+    assert_eq!(running.done("session list")["sessions"].as_array().map(Vec::len), Some(0));
+    assert_eq!(running.done("session remove MM1 --dry-run")["dry_run"], true);
+    assert_eq!(running.done("session remove MM1")["events"][0]["event"], "session_removed");
+    running.admin("session disconnect MM1").expect(12);
     let listed = running.done("list");
     assert_eq!(listed["markets"][0]["max_qty"], "5000");
     assert_eq!(listed["accounts"][0]["fee_tier"], 2);

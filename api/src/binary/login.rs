@@ -9,7 +9,7 @@
 
 use crate::binary::stream::SessionSeq;
 use book::ids::SessionId;
-use book::run::{LIFE_TAGS, Run};
+use book::run::{LIFE_TAGS, LifeTag, Run};
 use book::session::SESSIONS_MAX;
 use thiserror::Error;
 
@@ -40,14 +40,18 @@ impl SessionName {
     /// letters and digits for the life, and five digits.
     pub fn of_session(session: SessionId, run: &Run) -> Self {
         const { assert!(SESSIONS_MAX < 100_000 && LIFE_TAGS < 36 * 36 * 36 * 36) };
-        let number = u64::from(session.0);
         if run.life == 0 {
             let mut name = *b"PIN0000000";
-            write_digits(number, b'0', &mut name[3..]);
+            write_digits(u64::from(session.0), b'0', &mut name[3..]);
             return Self(name);
         }
+        Self::of_life(session, run.tag)
+    }
+
+    /// The stream of an order-entry session in a later life, which has this tag.
+    pub fn of_life(session: SessionId, tag: LifeTag) -> Self {
+        let (number, mut tag) = (u64::from(session.0), tag.0);
         let mut name = *b"L000000000";
-        let mut tag = run.tag.0;
         for place in name[1..5].iter_mut().rev() {
             *place = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"[(tag % 36) as usize];
             tag /= 36;

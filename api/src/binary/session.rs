@@ -59,6 +59,21 @@ pub enum CloseReason {
     Ended,
     #[error("malformed application message")]
     Protocol,
+    #[error("an operator has begun a new life of this session: log in with a blank session name and sequence 0")]
+    NewLife,
+    #[error("an operator has changed the password of this session")]
+    PasswordChanged,
+    #[error("an operator has removed this session")]
+    Removed,
+    #[error("an operator has disconnected this session")]
+    Disconnected,
+}
+
+impl CloseReason {
+    /// Whether no message will follow under the name of the stream.
+    fn ends_stream(self) -> bool {
+        matches!(self, Self::Ended | Self::NewLife | Self::Removed)
+    }
 }
 
 /// Whether the session goes on with the bytes at hand.
@@ -250,6 +265,17 @@ impl Session {
             self.send(now, PacketKind::EndOfSession, &[], out);
         }
         self.close(CloseReason::Ended, out);
+    }
+
+    /// Sends the reason as text, ends the stream where the reason is such a one, and closes.
+    pub fn end_because(&mut self, now: TsNs, reason: CloseReason, out: &mut impl Output) {
+        if self.state == State::Open {
+            self.send(now, PacketKind::Debug, reason.to_string().as_bytes(), out);
+            if reason.ends_stream() {
+                self.send(now, PacketKind::EndOfSession, &[], out);
+            }
+        }
+        self.close(reason, out);
     }
 
     /// Closes for a reason that the caller has found, such as a message that does not decode.

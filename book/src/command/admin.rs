@@ -4,7 +4,7 @@ use crate::fees::{FeeAsset, FeeTier, MarketFees};
 use crate::ids::{AccountId, AssetId, ClientKey, MarketId, SessionId, Symbol, UserName};
 use crate::intake::Intake;
 use crate::rules::{Rules, RulesVersion};
-use crate::run::RunSpec;
+use crate::run::{LifeTag, RunSpec};
 use crate::units::{Ppm, QtyLots, TsNs, Units};
 use bincode::{Decode, Encode};
 
@@ -80,15 +80,40 @@ pub enum Admin {
     BeginRun(RunSpec),
     /// What the exchange as a whole accepts. From rules 2 on.
     SetIntake(Intake),
+    /// Ends the life of a session's stream and begins the next one: its orders are cancelled, and its client order ids
+    /// begin anew. From rules 2 on.
+    BeginSessionLife {
+        session: SessionId,
+        tag: LifeTag,
+    },
+    /// From rules 2 on.
+    SetSessionPassword {
+        session: SessionId,
+        /// As in `SessionSpec`.
+        password_hash: String,
+    },
+    /// Cancels a session's orders and removes it for ever: no other session gets its user name. From rules 2 on.
+    RemoveSession {
+        session: SessionId,
+    },
+    /// Asks the node to end the session's connection, and changes nothing. From rules 2 on.
+    DisconnectSession {
+        session: SessionId,
+    },
 }
 
 impl Admin {
     /// The first rules that have it.
     pub fn rules_min(&self) -> Rules {
         match self {
-            Self::WithdrawFees(_) | Self::SetClientNamesMax { .. } | Self::BeginRun(_) | Self::SetIntake(_) => {
-                Rules::Two
-            }
+            Self::WithdrawFees(_)
+            | Self::SetClientNamesMax { .. }
+            | Self::BeginRun(_)
+            | Self::SetIntake(_)
+            | Self::BeginSessionLife { .. }
+            | Self::SetSessionPassword { .. }
+            | Self::RemoveSession { .. }
+            | Self::DisconnectSession { .. } => Rules::Two,
             Self::AddMarket(spec) if spec.fees.paid_in() == FeeAsset::Quote => Rules::Two,
             _ => Rules::One,
         }

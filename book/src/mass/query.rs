@@ -49,7 +49,7 @@ impl Engine {
     /// strict here.
     fn asked(&self, query: &Query) -> Option<&Account> {
         let session = self.sessions.get(query.session);
-        let own = query.session.is_none() || session.is_some_and(|s| s.account == query.account);
+        let own = query.session.is_none() || session.is_some_and(|s| s.account == query.account && !s.removed);
         self.accounts.get(query.account).filter(|_| own)
     }
 

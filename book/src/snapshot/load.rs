@@ -2,13 +2,13 @@
 
 use super::rows::{
     AccountRow, AssetRow, ClientIdRow, EndedNameRow, HeadRow, IntakeRow, KeyRow, MarketRow, NamesMaxRow, OpenNameRow,
-    OrderRow, ReferenceRow, RequestsRow, RulesRow, RunRow, SessionRow, SlotRow, WalkRow,
+    OrderRow, ReferenceRow, RequestsRow, RulesRow, RunRow, SessionLifeRow, SessionRow, SlotRow, WalkRow,
 };
 use super::section::{PIECE_BYTES_MAX, Section};
 use crate::accounts::{ACCOUNTS_MAX, AssetBook, Balance, OPEN_ORDERS_MAX, is_account_name, new_account};
 use crate::client_ids::{CLIENT_IDS_MAX, FirstUse, Payment, REFERENCES_MAX, Reference, Remembered};
 use crate::codec::{CodecError, decode_row};
-use crate::command::{MarketSpec, MarketStatus};
+use crate::command::{CodMode, MarketSpec, MarketStatus};
 use crate::engine::{Engine, Market, Tape};
 use crate::fees::{FEE_TIERS, check_fee_tier};
 use crate::ids::{AccountId, AssetId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, SessionId};
@@ -19,16 +19,17 @@ use crate::names::{CLIENT_NAMES_MAX, NAMES_PER_ACCOUNT_MAX, Name};
 use crate::open_orders::Lists;
 use crate::order_book::OrderBook;
 use crate::rules::{Rules, RulesVersion};
-use crate::run::{LIFE_TAGS, LIVES_MAX, Run};
+use crate::run::{LIFE_TAGS, LIVES_MAX, LifeTag, Run};
 use crate::running_hash::CheckState;
 use crate::session::{
-    Bucket, COD_WINDOW_MS_MAX, DROP_COPIES_PER_ACCOUNT_MAX, KEYS_MAX, RequestBucket, SESSIONS_MAX, Session, check_key,
-    check_password_hash, check_throttle,
+    Bucket, COD_WINDOW_MS_MAX, DROP_COPIES_PER_ACCOUNT_MAX, KEYS_MAX, RequestBucket, SESSIONS_MAX, Session,
+    SessionLife, check_key, check_password_hash, check_throttle,
 };
 use crate::slab::{NIL, Order, OrderTraits};
 use crate::units::{QTY_LOTS_MAX, Stamp, TsNs, UNITS_MAX};
 use crate::walks::{Span, Walk};
 use bincode::Decode;
+use std::collections::BTreeMap;
 
 /// Why the pieces of a snapshot were refused.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +70,8 @@ pub struct Loader {
     named_count: usize,
     /// The largest number of an open order.
     number_max: u64,
+    /// The last session whose life was loaded.
+    session_life_last: SessionId,
 }
 
 type Outcome = Result<(), &'static str>;
@@ -91,6 +94,7 @@ impl Loader {
             needed: Vec::new(),
             owned: Vec::new(),
             rules_unknown: None,
+            session_life_last: SessionId::NONE,
         }
     }
 
@@ -122,6 +126,7 @@ impl Loader {
             Section::NamesMax => self.each(piece, Self::take_names_max),
             Section::Run => self.each(piece, Self::take_run),
             Section::Intake => self.each(piece, Self::take_intake),
+            Section::SessionLives => self.each(piece, Self::take_session_life),
             Section::Walks => self.each(piece, Self::take_walk),
             Section::Requests => self.each(piece, Self::take_requests),
         }
@@ -136,6 +141,7 @@ impl Loader {
         if self.engine.intake != IntakeState::All && self.engine.rules < Rules::Two {
             return Err(SnapshotError::Disagreement("under rules 1 no intake is stopped"));
         }
+        self.check_sessions()?;
         self.check_money()?;
         let head = self.head.take().ok_or(SnapshotError::Disagreement("there is no head"))?;
         let orders = &mut self.engine.pool.orders;
@@ -160,6 +166,30 @@ impl Loader {
         self.engine.seq_checked = self.engine.stamp.seq;
         debug_assert_eq!(self.engine.verify(), Ok(()), "a snapshot that was accepted is a consistent state");
         Ok(self.engine)
+    }
+
+    /// Drop copies are few and cancel nothing, and what is over has nothing open.
+    fn check_sessions(&self) -> Result<(), SnapshotError> {
+        let Engine { sessions, rules, .. } = &self.engine;
+        let mut copies: BTreeMap<AccountId, usize> = BTreeMap::new();
+        for (_, session) in sessions.iter().filter(|(_, session)| session.drop_copy && !session.removed) {
+            let count = copies.entry(session.account).or_default();
+            *count += 1;
+            if DROP_COPIES_PER_ACCOUNT_MAX < *count {
+                return Err(SnapshotError::Disagreement("an account has too many drop copies"));
+            }
+        }
+        if Rules::Two <= *rules && sessions.iter().any(|(_, s)| s.drop_copy && s.cod_mode != CodMode::Off) {
+            return Err(SnapshotError::Disagreement("a drop copy has cancel-on-disconnect"));
+        }
+        let changed = |session: &Session| session.removed || 0 < session.lives;
+        if *rules < Rules::Two && sessions.iter().any(|(_, session)| changed(session)) {
+            return Err(SnapshotError::Disagreement("under rules 1 no session begins a life or is removed"));
+        }
+        if sessions.iter().any(|(_, session)| session.removed && 0 < session.open_count) {
+            return Err(SnapshotError::Disagreement("a removed session has open orders"));
+        }
+        Ok(())
     }
 
     /// What is held is what orders need, and what accounts own and the fees together are what is in custody.
@@ -300,8 +330,6 @@ impl Loader {
             && check_throttle(row.throttle).is_ok()
             && row.cod_window_ms <= COD_WINDOW_MS_MAX;
         ensure(in_range, "the password, the throttle or the window is out of range")?;
-        let copies = || sessions.iter().filter(|(_, other)| other.drop_copy && other.account == row.account).count();
-        ensure(!row.drop_copy || copies() < DROP_COPIES_PER_ACCOUNT_MAX, "the account has too many drop copies")?;
         sessions.add(Session {
             account: row.account,
             user: row.user,
@@ -315,6 +343,9 @@ impl Loader {
             open_count: 0,
             bucket: Bucket { throttle: row.throttle, empty_at: row.empty_at },
             requests: RequestBucket::default(),
+            lives: 0,
+            life: SessionLife::default(),
+            removed: false,
         });
         Ok(())
     }
@@ -483,6 +514,19 @@ impl Loader {
             None => self.rules_unknown = Some(row.0),
         }
         ensure(row.0 != Rules::One.version(), "rules 1 is never written down")
+    }
+
+    fn take_session_life(&mut self, row: SessionLifeRow) -> Outcome {
+        let SessionLifeRow { session, lives, of, tag, removed } = row;
+        ensure(self.session_life_last < session, "the sessions are out of order")?;
+        self.session_life_last = session;
+        let run_life = self.engine.run.life;
+        let session = self.engine.sessions.get_mut(session).ok_or("the session is unknown")?;
+        let is_none = (lives, of, tag) == (0, 0, LifeTag(0));
+        let is_life = 0 < lives && lives <= LIVES_MAX && of <= run_life && tag.0 < LIFE_TAGS;
+        ensure(is_life || is_none && removed, "the life of the session is out of range")?;
+        (session.lives, session.life, session.removed) = (lives, SessionLife { of, tag }, removed);
+        Ok(())
     }
 
     fn take_intake(&mut self, row: IntakeRow) -> Outcome {

@@ -141,6 +141,16 @@ pub(super) struct RunRow {
     pub skipped: u64,
 }
 
+/// A session that has begun a life of its own, or is removed. The rows come in the order of the sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct SessionLifeRow {
+    pub session: SessionId,
+    pub lives: u32,
+    pub of: u32,
+    pub tag: LifeTag,
+    pub removed: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) struct IntakeRow(pub IntakeState);
 

@@ -2,20 +2,21 @@
 
 use super::rows::{
     AccountRow, AssetRow, BalanceRow, ClientIdRow, EndedNameRow, FirstUseRow, HeadRow, IntakeRow, KeyRow, MarketRow,
-    NamesMaxRow, OpenNameRow, OrderRow, ReferenceRow, RequestsRow, RulesRow, RunRow, SessionRow, SlotRow, WalkRow,
+    NamesMaxRow, OpenNameRow, OrderRow, ReferenceRow, RequestsRow, RulesRow, RunRow, SessionLifeRow, SessionRow,
+    SlotRow, WalkRow,
 };
 use super::section::{PIECE_BYTES_MAX, Section};
 use crate::accounts::{Account, OPEN_ORDERS_DEFAULT};
 use crate::codec::encode_row;
 use crate::command::{AccountKind, KeySpec, Side};
 use crate::engine::{Engine, Market};
-use crate::ids::ClOrdId;
+use crate::ids::{ClOrdId, SessionId};
 use crate::intake::IntakeState;
 use crate::mutation::{Mutation, Planted};
 use crate::names::{CLIENT_NAMES_DEFAULT, Name};
 use crate::rules::Rules;
 use crate::run::Run;
-use crate::session::{Key, Session};
+use crate::session::{Key, Session, SessionLife};
 use crate::slab::Order;
 use crate::units::TsNs;
 use crate::walks::{Span, Walk};
@@ -76,9 +77,15 @@ impl Engine {
         pieces.section(Section::Run, (self.run != Run::default()).then_some(run_row(&self.run)).into_iter())?;
         let stopped = (self.intake != IntakeState::All).planted(Mutation::IntakeForgottenInSnapshot, |_| false);
         pieces.section(Section::Intake, stopped.then_some(IntakeRow(self.intake)).into_iter())?;
+        pieces.section(Section::SessionLives, self.session_life_rows())?;
         let forgets_walks = false.planted(Mutation::WalksForgottenInSnapshot, |_| true);
         pieces.section(Section::Walks, self.open.walks.iter().map(walk_row).filter(|_| !forgets_walks))?;
         pieces.section(Section::Requests, self.requests_rows())
+    }
+
+    fn session_life_rows(&self) -> impl Iterator<Item = SessionLifeRow> {
+        let rows = self.sessions.iter().map(|(id, session)| session_life_row(id, session));
+        rows.filter(|row| 0 < row.lives || row.removed)
     }
 
     fn requests_rows(&self) -> impl Iterator<Item = RequestsRow> {
@@ -204,6 +211,17 @@ fn session_row(session: &Session) -> SessionRow {
             .planted(Mutation::IdsForgottenInSnapshot, |id| ClOrdId(id.0.saturating_sub(1))),
         throttle: session.bucket.throttle,
         empty_at: session.bucket.empty_at.planted(Mutation::ThrottleForgottenInSnapshot, |_| TsNs(0)),
+    }
+}
+
+fn session_life_row(id: SessionId, session: &Session) -> SessionLifeRow {
+    let SessionLife { of, tag } = session.life;
+    SessionLifeRow {
+        session: id,
+        lives: session.lives.planted(Mutation::LifeForgottenInSnapshot, |_| 0),
+        of,
+        tag,
+        removed: session.removed.planted(Mutation::RemovalForgottenInSnapshot, |_| false),
     }
 }
 

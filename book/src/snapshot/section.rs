@@ -31,12 +31,13 @@ pub enum Section {
     NamesMax = 43,
     Run = 44,
     Intake = 45,
+    SessionLives = 46,
     Walks = 50,
     Requests = 51,
 }
 
 impl Section {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Head,
         Self::Assets,
         Self::Markets,
@@ -54,6 +55,7 @@ impl Section {
         Self::NamesMax,
         Self::Run,
         Self::Intake,
+        Self::SessionLives,
         Self::Walks,
         Self::Requests,
     ];

@@ -13,6 +13,7 @@ mod meet;
 mod names;
 mod place;
 mod rights;
+mod session;
 
 use crate::command::*;
 use crate::event::*;
@@ -61,6 +62,10 @@ struct Session {
     last: ClOrdId,
     cod_mode: CodMode,
     cod_scope: CodScope,
+    window_ms: u32,
+    /// Lives that it has begun by itself.
+    lives: u32,
+    removed: bool,
     throttle: Throttle,
     /// When all orders that the throttle has let through will have drained.
     drained_at: u128,
@@ -184,15 +189,9 @@ impl Naive {
             Command::Query(query) => self.query(query),
             Command::Continue(rest) => self.go_on(rest),
             Command::Check(_) | Command::Opened(_) => {}
-            Command::SetSession(set) if !self.passes_requests(set.session, false) => {
-                self.request_refused(set.session, set.request);
-            }
-            Command::SetSession(set) => {
-                if let Some(session) = at_mut(&mut self.sessions, set.session.0) {
-                    (session.cod_mode, session.cod_scope) = (set.cod_mode, set.cod_scope);
-                }
-            }
+            Command::SetSession(set) => self.set_session(set),
             Command::SessionDown(down) => self.session_down(down, Turn::First, 0),
+            Command::ConnectionEnd(end) => self.connection_end(end),
             Command::Admin(admin) => self.administer(Actor::Ops, admin),
             Command::Acted(acted) => self.act(acted),
         }
@@ -225,7 +224,8 @@ impl Naive {
     }
 
     pub fn drop_copies(&self, account: AccountId) -> usize {
-        self.sessions.iter().filter(|session| session.drop_copy && session.account == account).count()
+        let sessions = self.sessions.iter().filter(|session| session.drop_copy && !session.removed);
+        sessions.filter(|session| session.account == account).count()
     }
 
     fn held(&self, account: AccountId, asset: AssetId) -> i128 {

@@ -388,6 +388,12 @@ impl Workload {
             }
             Event::Canceled(canceled) => self.ended(canceled.order_id),
             Event::SessionAdded { session, account, drop_copy: false, .. } => self.traders.push((*session, *account)),
+            Event::SessionLifeBegan { session, .. } => {
+                if let Some(last) = self.cl_ord_ids.get_mut(session.idx()) {
+                    *last = 0;
+                }
+            }
+            Event::SessionRemoved { session } => self.traders.retain(|(trader, _)| trader != session),
             _ => {}
         }
     }

@@ -159,6 +159,11 @@ fn is_about_orders(event: &Event) -> bool {
             | Event::OrderStatus(_)
             | Event::Unfinished(_)
             | Event::Repeated(_)
+            | Event::WindowBegan(_)
+            | Event::SessionLifeBegan { .. }
+            | Event::SessionPasswordChanged { .. }
+            | Event::SessionRemoved { .. }
+            | Event::SessionDisconnected { .. }
             | Event::AdminRejected { reason: AdminReason::NotAuthorised }
     )
 }

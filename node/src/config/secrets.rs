@@ -158,6 +158,13 @@ impl NewPassword {
     }
 }
 
+/// A random number.
+pub fn random_number() -> Result<u32, getrandom::Error> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes)?;
+    Ok(u32::from_le_bytes(bytes))
+}
+
 /// Random characters of `ALPHABET`, each equally likely: bytes that would favour its beginning are drawn again.
 pub fn random_text(len: usize) -> Result<String, getrandom::Error> {
     const FAIR: u8 = (u8::MAX as usize / ALPHABET.len() * ALPHABET.len()) as u8;

@@ -12,6 +12,7 @@
 //! applied, so a crash between the two cannot use a number twice; once the journal has failed, no command is accepted,
 //! applied or released.
 
+use crate::engine::ended_lives::EndedLives;
 use crate::engine::events::Events;
 use crate::engine::next_run::unrecorded;
 use crate::engine::opening::{Opening, begin_run};
@@ -32,7 +33,7 @@ use crate::status::Status;
 use crate::status::lifecycle::Lifecycle;
 use crate::status::watermarks::{EngineWatermarks, Watermark};
 use book::codec::{self, PayloadVersion};
-use book::command::{Acted, Admin, Check, Command};
+use book::command::{Acted, Admin, Check, Command, Unfinished};
 use book::engine::{Capacity, Engine};
 use book::event::{Event, SessionState};
 use book::ids::SessionId;
@@ -135,6 +136,7 @@ pub struct EngineLoop {
     /// The run that the log has to know of; none once it knows.
     unrecorded: Option<RunSpec>,
     awaited: Awaited,
+    ended_lives: EndedLives,
     /// A frame ends with a check when this many commands have been applied since the last check.
     check_every: u64,
     events_since_check: u64,
@@ -183,6 +185,7 @@ impl EngineLoop {
             payload,
             unrecorded: Some(RunSpec { life: None, ..run }),
             awaited: Awaited::default(),
+            ended_lives: EndedLives::default(),
             check_every,
             events_since_check: 0,
             cycle_at: TsNs(0),
@@ -271,7 +274,9 @@ impl EngineLoop {
                 self.run(now, now, &part, reactor);
             } else if let Some(ingress) = self.next_ingress() {
                 self.unfinished.count_other();
-                self.run(now, ingress.received, &ingress.command, reactor);
+                if !self.ended_lives.is_of_ended(ingress.lives_seen, &ingress.command) {
+                    self.run(now, ingress.received, &ingress.command, reactor);
+                }
             } else {
                 break;
             }
@@ -401,7 +406,7 @@ impl EngineLoop {
         if summary.more.planted(Mutation::MassCancelAbandoned, |_| false) {
             self.unfinished.push(continuation(command, self.events.as_slice()));
         }
-        if matches!(command, Command::Admin(_) | Command::Acted(_) | Command::SetSession(_)) {
+        if changes_gateway(command) {
             self.send_changes(stamp.seq);
         }
         if matches!(command, Command::Admin(_) | Command::Acted(_) | Command::Opened(_)) {
@@ -420,16 +425,27 @@ impl EngineLoop {
     /// Sends the gateway what it decides by: new or changed assets, markets and sessions.
     #[cold]
     fn send_changes(&mut self, seq: Seq) {
+        self.ended_lives.note(self.events.as_slice());
         for event in self.events.as_slice() {
             let change = match event {
-                Event::RulesChanged { .. } | Event::IntakeChanged { .. } => {
+                Event::RulesChanged { .. } => {
+                    note_exchange(&self.engine, &self.wiring.status);
+                    Some(Change::Rules(self.engine.rules()))
+                }
+                Event::IntakeChanged { .. } => {
                     note_exchange(&self.engine, &self.wiring.status);
                     None
                 }
+                Event::WindowBegan(window) => Some(Change::Window(*window)),
+                Event::SessionDisconnected { session } => Some(Change::Disconnect(*session)),
                 Event::AssetAdded(_) | Event::MarketAdded(_) | Event::MarketRulesChanged(_) => {
                     Some(Change::Instruments(*event))
                 }
-                Event::SessionAdded { session, .. } | Event::SessionState(SessionState { session, .. }) => {
+                Event::SessionAdded { session, .. }
+                | Event::SessionLifeBegan { session, .. }
+                | Event::SessionPasswordChanged { session }
+                | Event::SessionRemoved { session }
+                | Event::SessionState(SessionState { session, .. }) => {
                     SessionFacts::of(&self.engine, *session).map(|facts| Change::Session(Box::new(facts)))
                 }
                 _ => None,
@@ -505,6 +521,16 @@ impl Outlet for Live<'_> {
     #[inline]
     fn public(&mut self, item: FeedItem) {
         self.feed.push(item);
+    }
+}
+
+/// Whether a command of this kind may change what the gateway decides by.
+#[inline]
+fn changes_gateway(command: &Command) -> bool {
+    match command {
+        Command::Admin(_) | Command::Acted(_) | Command::SetSession(_) | Command::ConnectionEnd(_) => true,
+        Command::Continue(rest) => matches!(rest.of, Unfinished::EndLife(_)),
+        _ => false,
     }
 }
 

@@ -102,6 +102,16 @@ book::planted_faults! {
     PartsBeforeOthers,
     /// A connection's bytes are all decoded at once, however many others wait.
     TurnWithoutEnd,
+    /// The gateway does not report the end of a connection where it believes that nothing is cancelled.
+    EndByGatewaysView,
+    /// The end of a connection for which the ring has no room is lost.
+    EndLostWhenFull,
+    /// What a lost connection has sent and is not decoded is forgotten.
+    LastBytesForgotten,
+    /// What a client has sent in an ended life of its session counts for the next one.
+    EndedLifeGoesOn,
+    /// The connection of a session whose life has ended stays.
+    ConnectionOutlivesLife,
 }
 
 /// Plants a fault of any crate in the calling thread, by its name; false if there is none of that name.

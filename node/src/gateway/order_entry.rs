@@ -10,7 +10,9 @@
 //! only when released, and only through their session's stream, so a client that reads slowly or disconnects receives
 //! them by resend. A session has one live connection.
 
+mod changes;
 mod connections;
+mod ends;
 mod housekeeping;
 mod inbound;
 mod login;
@@ -29,7 +31,7 @@ use crate::gateway::verified::{Verified, VerifiedKey};
 use crate::reactor::ports::{ConnId, Done, ListenerIdx, Sockets};
 use crate::replica::session_streams::SessionStreams;
 use crate::replica::translate::Translator;
-use crate::rings::control::{Change, ControlOut, SessionFacts};
+use crate::rings::control::{ControlOut, SessionFacts};
 use crate::rings::ingress::Ingress;
 use crate::rings::outbox::OutboxOut;
 use crate::rings::release_times::ReleaseTimesOut;
@@ -41,9 +43,10 @@ use api::binary::login::SessionName;
 use api::binary::session::{Session, SessionLimits};
 use api::binary::stream::SessionSeq;
 use api::instruments::Instruments;
-use book::command::DownCause;
+use book::command::{ConnectionEnd, DownCause};
 use book::engine::Engine;
 use book::ids::{SessionId, UserName};
+use book::rules::Rules;
 use book::run::{Run, RunSpec};
 use book::units::{Seq, TsNs};
 use logins::Logins;
@@ -113,6 +116,9 @@ struct SessionRecord {
     verified: Option<Verified>,
     /// Counts the passwords that the session has had.
     password_number: u32,
+    /// Counts the ends of its connections, and when the last one was.
+    ends: u32,
+    ended_at: TsNs,
     /// The numbers of its logins that wait, are being checked, or are about to be let in.
     logins: BTreeSet<u64>,
 }
@@ -204,6 +210,12 @@ pub struct Gateway {
     streams: SessionStreams,
     /// Its life names the streams.
     run: Run,
+    rules: Rules,
+    /// Ends of sessions' lives that were seen.
+    lives_seen: u32,
+    /// Ends of connections that wait for room in the ingress. No session opens meanwhile, so there are no more than
+    /// connections.
+    ends: VecDeque<(TsNs, ConnectionEnd)>,
     instruments: Instruments,
     wiring: GatewayWiring,
     limits: GatewayLimits,
@@ -221,6 +233,7 @@ pub struct Gateway {
 pub struct GatewayState {
     streams: SessionStreams,
     run: Run,
+    rules: Rules,
     instruments: Instruments,
     sessions: Vec<SessionFacts>,
     /// Sessions with open orders, which begin in a grace window.
@@ -236,11 +249,15 @@ impl GatewayState {
             run.begin(&begins);
             streams.begin_life(tag.numbers_skipped());
         }
+        let facts_of = |(id, session): (SessionId, &book::session::Session)| {
+            SessionFacts::of(engine, id).map(|facts| SessionFacts { life: session.life_in(&run), ..facts })
+        };
         Self {
             streams,
             run,
+            rules: engine.rules(),
             instruments: translator.instruments().clone(),
-            sessions: sessions.iter().filter_map(|(id, _)| SessionFacts::of(engine, id)).collect(),
+            sessions: sessions.iter().filter_map(facts_of).collect(),
             absent: sessions.iter().filter(|(_, session)| session.open_count > 0).map(|(id, _)| id).collect(),
         }
     }
@@ -269,6 +286,9 @@ impl Gateway {
             refusal_log: RefusalLog::default(),
             streams: state.streams,
             run: state.run,
+            rules: state.rules,
+            lives_seen: 0,
+            ends: VecDeque::with_capacity(limits.connections_max as usize),
             instruments: state.instruments,
             wiring,
             limits,
@@ -280,7 +300,7 @@ impl Gateway {
             inbound_stopped: false,
         };
         for facts in state.sessions {
-            gateway.set_facts(facts);
+            gateway.add_session(facts);
         }
         for session in state.absent {
             gateway.start_grace_after_start(session, now, limits.restart_window_ms);
@@ -290,7 +310,7 @@ impl Gateway {
 
     /// Handles what the reactor has completed and turns received bytes into commands. Returns the work done.
     pub fn poll_inbound(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
-        let mut work = self.poll_control();
+        let mut work = self.poll_control(now, reactor) + self.poll_ends();
         let mut idx = 0;
         while let Some(done) = reactor.done(idx) {
             idx += 1;
@@ -323,32 +343,6 @@ impl Gateway {
         self.inbound_stopped = true;
     }
 
-    fn poll_control(&mut self) -> usize {
-        let released = self.wiring.released.get();
-        let mut count = 0;
-        while let Some(change) = self.wiring.control.next(released) {
-            match change {
-                Change::Instruments(event) => self.instruments.apply(&event),
-                Change::Session(facts) => self.set_facts(*facts),
-            }
-            count += 1;
-        }
-        count
-    }
-
-    /// Adds a session, in the order of ids, or replaces the facts of a known one.
-    fn set_facts(&mut self, facts: SessionFacts) {
-        let idx = facts.session.0 as usize - 1;
-        if let Some(session) = self.sessions.get_mut(idx) {
-            session.password_number += u32::from(session.facts.password_hash != facts.password_hash);
-            session.facts = facts;
-            return;
-        }
-        assert!(idx == self.sessions.len(), "session ids are dense");
-        self.by_user.insert(facts.user, facts.session);
-        self.sessions.push(SessionRecord::new(facts));
-    }
-
     fn session(&self, id: SessionId) -> Option<&SessionRecord> {
         self.sessions.get((id.0 as usize).wrapping_sub(1))
     }
@@ -372,7 +366,16 @@ impl Gateway {
 
 impl SessionRecord {
     fn new(facts: SessionFacts) -> Self {
-        Self { facts, conn: None, grace: None, verified: None, password_number: 0, logins: BTreeSet::new() }
+        Self {
+            facts,
+            conn: None,
+            grace: None,
+            verified: None,
+            password_number: 0,
+            ends: 0,
+            ended_at: TsNs(0),
+            logins: BTreeSet::new(),
+        }
     }
 }
 

@@ -3,12 +3,12 @@
 //!
 //! `?dry_run=true` checks names and numbers and answers with the commands that would be sent, without sending them.
 
-use super::answer::{describe, describe_registry};
+use super::answer::{describe, describe_registry, describe_sessions_on};
 use super::command_queue::{Caller, CommandQueue};
 use super::connections::PeerAddress;
 use super::refusal::Refusal;
-use super::to_acts::{ToActs, funds_move, key_spec, session_spec};
-use crate::config::secrets::{NewPassword, Secret, random_text};
+use super::to_acts::{ToActs, funds_move, key_spec, named_session, session_spec};
+use crate::config::secrets::{NewPassword, Secret, random_number, random_text};
 use crate::replica::questions::ShadowPort;
 use crate::status::Status;
 use crate::status::watermarks::Watermark;
@@ -22,6 +22,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use book::command::{ACTED_TEXT_BYTES_MAX, Act, Admin, CodMode};
+use book::ids::SessionId;
+use book::run::{LIFE_TAGS, LifeTag};
 use book::session::KEY_BYTES_MAX;
 use book::state_hash::StateHash;
 use book::units::Seq;
@@ -75,6 +77,11 @@ pub fn routes(state: Shared) -> Router {
         .route("/session/add", post(add_session))
         .route("/session/block", post(run::<SetSessionBlock>))
         .route("/session/throttle", post(run::<SetSessionThrottle>))
+        .route("/session/new-life", post(begin_session_life))
+        .route("/session/password", post(set_session_password))
+        .route("/session/remove", post(remove_session))
+        .route("/session/disconnect", post(disconnect_session))
+        .route("/session/list", get(list_sessions))
         .route("/key/add", post(add_key))
         .route("/key/revoke", post(run::<RevokeKey>))
         .route("/deposit", post(deposit))
@@ -220,6 +227,73 @@ async fn add_session(
     let mut answer = describe(&done, &state.command_queue.registry());
     answer.insert("password".to_owned(), password.expose().into());
     Ok(Json(answer))
+}
+
+/// Draws the session's new password. It is shown in this answer only.
+async fn set_session_password(
+    State(state): State<Shared>,
+    caller: Caller,
+    mode: Query<Mode>,
+    Body(request): Body<NameSession>,
+) -> Answer {
+    let act = |session, password_hash| Act::Admin(Admin::SetSessionPassword { session, password_hash });
+    let session = named_session(&request, &state.command_queue.registry())?;
+    if mode.dry_run {
+        return would_send(&[act(session, String::new())]);
+    }
+    let drawn = tokio::task::spawn_blocking(NewPassword::draw).await;
+    let drawn = drawn.map_err(|error| Refusal::internal(error.to_string()))?;
+    let NewPassword { password, hash } = drawn.map_err(|error| Refusal::internal(error.to_string()))?;
+    let to_acts = move |registry: &_| Ok(vec![act(named_session(&request, registry)?, hash)]);
+    let done = Arc::clone(&state.command_queue).execute(caller, to_acts).await?;
+    let mut answer = describe(&done, &state.command_queue.registry());
+    answer.insert("password".to_owned(), password.expose().into());
+    Ok(Json(answer))
+}
+
+/// Draws the tag of the life, so that it differs from that of a life which a restore has taken back.
+async fn begin_session_life(
+    state: State<Shared>,
+    caller: Caller,
+    mode: Query<Mode>,
+    body: Body<NameSession>,
+) -> Answer {
+    let drawn = random_number().map_err(|error| Refusal::internal(error.to_string()))?;
+    let tag = LifeTag(drawn % LIFE_TAGS);
+    run_for_session(state, caller, mode, body, move |session| Admin::BeginSessionLife { session, tag }).await
+}
+
+async fn remove_session(state: State<Shared>, caller: Caller, mode: Query<Mode>, body: Body<NameSession>) -> Answer {
+    run_for_session(state, caller, mode, body, |session| Admin::RemoveSession { session }).await
+}
+
+async fn disconnect_session(
+    state: State<Shared>,
+    caller: Caller,
+    mode: Query<Mode>,
+    body: Body<NameSession>,
+) -> Answer {
+    run_for_session(state, caller, mode, body, |session| Admin::DisconnectSession { session }).await
+}
+
+async fn run_for_session(
+    State(state): State<Shared>,
+    caller: Caller,
+    mode: Query<Mode>,
+    Body(request): Body<NameSession>,
+    act: impl Fn(SessionId) -> Admin + Send + 'static,
+) -> Answer {
+    if mode.dry_run {
+        return would_send(&[Act::Admin(act(named_session(&request, &state.command_queue.registry())?))]);
+    }
+    let to_acts = move |registry: &_| Ok(vec![Act::Admin(act(named_session(&request, registry)?))]);
+    let done = Arc::clone(&state.command_queue).execute(caller, to_acts).await?;
+    Ok(Json(describe(&done, &state.command_queue.registry())))
+}
+
+/// The sessions that are logged in now. It is not a command and not in the log.
+async fn list_sessions(State(state): State<Shared>) -> Json<Value> {
+    Json(describe_sessions_on(&state.command_queue.registry(), &state.status.sessions_on))
 }
 
 async fn add_key(

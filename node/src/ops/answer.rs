@@ -2,9 +2,11 @@
 //! happened.
 
 use crate::ops::registry::Registry;
+use crate::status::sessions_on::SessionsOn;
+use api::binary::login::SessionName;
 use api::decimal::{Fixed, PriceE9, QtyE8};
 use api::instruments::Instrument;
-use book::command::{AccountStatus, Act, MarketStatus};
+use book::command::{AccountStatus, Act, MarketStatus, Rest, Unfinished};
 use book::event::Event;
 use book::ids::{AccountId, AssetId, MarketId};
 use book::instrument::Asset;
@@ -47,6 +49,8 @@ fn add_facts(event: &Event, fields: &Map<String, Value>, answer: &mut Map<String
         Event::MarketAdded(_) => &["market", "symbol"],
         Event::AccountAdded { .. } => &["account", "name"],
         Event::SessionAdded { .. } => &["session", "user", "account"],
+        Event::SessionLifeBegan { .. } => &["session", "lives", "stream"],
+        Event::Unfinished(_) => &["session", "more"],
         Event::FundsMoved { .. } => &["account", "asset", "amount", "available", "repeated"],
         Event::MassCanceled(_) => &["canceled", "more"],
         _ => &[],
@@ -99,6 +103,21 @@ fn describe_event(event: &Event, registry: &Registry) -> Option<Value> {
         }),
         Event::SessionChanged { session, blocked } => {
             json!({ "event": "session_changed", "session": session.0, "blocked": blocked })
+        }
+        Event::SessionLifeBegan { session, lives, tag, .. } => json!({
+            "event": "session_life_began",
+            "session": session.0,
+            "lives": lives,
+            "stream": SessionName::of_life(*session, *tag).as_str(),
+        }),
+        Event::SessionPasswordChanged { session } => {
+            json!({ "event": "session_password_changed", "session": session.0 })
+        }
+        Event::SessionRemoved { session } => json!({ "event": "session_removed", "session": session.0 }),
+        Event::SessionDisconnected { session } => json!({ "event": "session_disconnected", "session": session.0 }),
+        // What is left is done at once, before any command of a client.
+        Event::Unfinished(Rest { of: Unfinished::EndLife(end), .. }) => {
+            json!({ "event": "session_orders_canceled", "session": end.session.0, "more": true })
         }
         Event::KeyAdded { account } => json!({ "event": "key_added", "account": account.0 }),
         Event::KeyRevoked { account } => json!({ "event": "key_revoked", "account": account.0 }),
@@ -239,6 +258,19 @@ pub fn describe_registry(registry: &Registry) -> Value {
         "sessions": sessions.collect::<Vec<_>>(),
         "keys": keys.collect::<Vec<_>>(),
     })
+}
+
+/// The sessions that are logged in, as JSON.
+pub fn describe_sessions_on(registry: &Registry, sessions_on: &SessionsOn) -> Value {
+    let on = registry.sessions().filter_map(|(id, entry)| Some((id, entry, sessions_on.get(id)?)));
+    let sessions = on.map(|(id, entry, on)| {
+        json!({
+            "session": id.0, "user": entry.user.as_str(), "account": entry.account.0,
+            "name": name_of(entry.account, registry), "drop_copy": entry.drop_copy,
+            "address": on.address.to_string(), "since_ns": on.since.0, "next_seq": on.next,
+        })
+    });
+    json!({ "sessions": sessions.collect::<Vec<_>>() })
 }
 
 fn permission_words(bits: u8) -> Vec<&'static str> {

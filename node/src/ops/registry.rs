@@ -68,7 +68,7 @@ impl Registry {
             };
             registry.add_account(id, entry);
         }
-        for (id, session) in engine.sessions().iter() {
+        for (id, session) in engine.sessions().iter().filter(|(_, session)| !session.removed) {
             let entry = SessionEntry { user: session.user, account: session.account, drop_copy: session.drop_copy };
             registry.add_session(id, entry);
         }
@@ -110,6 +110,12 @@ impl Registry {
             (_, Event::SessionAdded { session, account, user, drop_copy }) => {
                 let entry = SessionEntry { user: *user, account: *account, drop_copy: *drop_copy };
                 self.add_session(*session, entry);
+            }
+            // Once its orders are being cancelled, nothing comes between that and its removal.
+            (Admin::RemoveSession { session }, Event::SessionRemoved { .. } | Event::Unfinished(_)) => {
+                if let Some(entry) = self.sessions.remove(session) {
+                    self.sessions_by_user.remove(&entry.user);
+                }
             }
             (Admin::AddKey(spec), Event::KeyAdded { account }) => {
                 let entry = KeyEntry { account: *account, permissions: spec.permissions, revoked: false };

@@ -183,6 +183,11 @@ impl ToActs for SetSessionThrottle {
     }
 }
 
+/// The session that an act about it names.
+pub fn named_session(request: &NameSession, registry: &Registry) -> Result<SessionId, Refusal> {
+    find_session(registry, &request.user)
+}
+
 impl ToActs for RevokeKey {
     fn acts(&self, _: &Registry) -> Result<Vec<Act>, Refusal> {
         one(Admin::RevokeKey { key: self.key.clone() })

@@ -270,6 +270,10 @@ impl Outlet for Rebuild<'_> {
         }
         self.feed.apply(&item);
     }
+
+    fn life_began(&mut self, session: SessionId, skipped: u64) {
+        self.streams.begin_session_life(session, skipped);
+    }
 }
 
 /// Verifies the log of a directory that this process owns, applies what comes after the newest snapshot, and only then

@@ -15,7 +15,7 @@ use crate::faults::mutation::{Mutation, Planted};
 use crate::replica::stream_positions::{StreamPositions, first_of_life};
 use api::binary::stream::{SessionSeq, StreamError};
 use book::ids::SessionId;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Bytes of messages in a piece: about two hundred answers, which are 48 to 120 bytes long.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -160,6 +160,8 @@ pub struct SessionStreams {
     begins: Vec<SessionSeq>,
     /// The first number of every stream in its present life.
     first: SessionSeq,
+    /// The first numbers of sessions that have begun a life by themselves since.
+    own_firsts: BTreeMap<SessionId, SessionSeq>,
     /// Places of pieces that had messages and have none now.
     free: Vec<u32>,
     /// Places that were in use at some time.
@@ -184,6 +186,7 @@ impl SessionStreams {
             counts: Vec::new(),
             begins: positions.sessions().to_vec(),
             first: positions.first(),
+            own_firsts: positions.own_firsts().clone(),
             free: Vec::with_capacity(pieces_max),
             used: 0,
             pieces_max: pieces_max as u32,
@@ -191,9 +194,20 @@ impl SessionStreams {
         }
     }
 
-    /// The first number of every stream in its present life. Lower ones belong to streams that have ended.
-    pub fn first(&self) -> SessionSeq {
-        self.first
+    /// The first number of the session's stream in its present life. Lower ones belong to streams that have ended.
+    pub fn first_of(&self, session: SessionId) -> SessionSeq {
+        self.own_firsts.get(&session).copied().unwrap_or(self.first)
+    }
+
+    /// Begins a new life of one stream, which leaves so many numbers out. What it held is no longer sent.
+    pub fn begin_session_life(&mut self, session: SessionId, skipped: u64) {
+        let idx = self.idx_of(session);
+        while 0 < self.counts[idx] {
+            self.take_oldest(idx);
+        }
+        let first = first_of_life(std::iter::once(self.streams[idx].next), self.first, skipped);
+        self.streams[idx].next = first;
+        self.own_firsts.insert(session, first);
     }
 
     /// Begins a new life of all streams, which leaves so many numbers out. What they held is no longer sent.
@@ -205,6 +219,7 @@ impl SessionStreams {
                 self.take_oldest(idx);
             }
         }
+        self.own_firsts.clear();
         self.streams.clear();
         self.counts.clear();
         self.begins.clear();

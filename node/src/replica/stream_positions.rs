@@ -10,12 +10,15 @@ use api::instruments::Instruments;
 use book::event::Event;
 use book::ids::SessionId;
 use book::units::{Seq, Stamp, TsNs};
+use std::collections::BTreeMap;
 
 /// Tags of a snapshot's pieces. The engine's own sections have smaller ones.
 const TAG_SESSIONS: u8 = 64;
 const TAG_FEED: u8 = 65;
 /// Only where there is more than one life.
 const TAG_LIFE: u8 = 66;
+/// Only where a session has begun a life by itself: pairs of a session and a first number.
+const TAG_SESSION_LIVES: u8 = 67;
 
 const NUMBER_BYTES: usize = 8;
 /// The most numbers in one piece.
@@ -35,6 +38,8 @@ pub struct StreamPositions {
     sessions: Vec<SessionSeq>,
     /// The first number of every session's stream in its present life.
     first: SessionSeq,
+    /// The first numbers of sessions that have begun a life by themselves since.
+    own_firsts: BTreeMap<SessionId, SessionSeq>,
     encoder: FeedEncoder,
     live: SessionSeq,
     feed_stamp: Stamp,
@@ -45,7 +50,8 @@ impl Default for StreamPositions {
     fn default() -> Self {
         let (encoder, feed_stamp) = (FeedEncoder::default(), Stamp::default());
         let (first, live) = (SessionSeq::FIRST, SessionSeq::FIRST);
-        Self { sessions: Vec::new(), first, encoder, live, feed_stamp, log_bytes: 0 }
+        let own_firsts = BTreeMap::new();
+        Self { sessions: Vec::new(), first, own_firsts, encoder, live, feed_stamp, log_bytes: 0 }
     }
 }
 
@@ -73,10 +79,27 @@ impl StreamPositions {
         self.first
     }
 
+    /// The first numbers of sessions that have begun a life by themselves.
+    pub fn own_firsts(&self) -> &BTreeMap<SessionId, SessionSeq> {
+        &self.own_firsts
+    }
+
+    /// Begins a new life of one stream, which leaves so many numbers out.
+    pub fn begin_session_life(&mut self, session: SessionId, skipped: u64) {
+        let idx = session.0 as usize - 1;
+        if idx >= self.sessions.len() {
+            self.sessions.resize(idx + 1, self.first);
+        }
+        let first = first_of_life(std::iter::once(self.sessions[idx]), self.first, skipped);
+        self.sessions[idx] = first;
+        self.own_firsts.insert(session, first);
+    }
+
     /// Begins a new life of all streams, which leaves so many numbers out.
     fn begin_life(&mut self, skipped: u64) {
         self.first = first_of_life(self.sessions.iter().copied(), self.first, skipped);
         self.sessions.fill(self.first);
+        self.own_firsts.clear();
         self.live = SessionSeq(self.live.0 + skipped);
     }
 
@@ -123,6 +146,8 @@ impl StreamPositions {
         if self.first != SessionSeq::FIRST {
             save_numbers(TAG_LIFE, &[self.first.0], put)?;
         }
+        let pairs: Vec<u64> = self.own_firsts.iter().flat_map(|(id, first)| [id.0.into(), first.0]).collect();
+        save_numbers(TAG_SESSION_LIVES, &pairs, put)?;
         let mut feed = vec![self.live.0, self.feed_stamp.seq.0, self.feed_stamp.ts.0, self.log_bytes];
         feed.extend_from_slice(self.encoder.rpt_seqs());
         save_numbers(TAG_FEED, &feed, put)
@@ -148,6 +173,7 @@ fn save_numbers<E>(tag: u8, numbers: &[u64], put: &mut impl FnMut(u8, &[u8]) -> 
 pub struct StreamPositionsLoader {
     sessions: Vec<u64>,
     life: Vec<u64>,
+    session_lives: Vec<u64>,
     feed: Vec<u64>,
 }
 
@@ -158,6 +184,7 @@ impl StreamPositionsLoader {
             TAG_SESSIONS => &mut self.sessions,
             TAG_FEED => &mut self.feed,
             TAG_LIFE => &mut self.life,
+            TAG_SESSION_LIVES => &mut self.session_lives,
             _ => return false,
         };
         let (numbers, rest) = piece.as_chunks::<NUMBER_BYTES>();
@@ -176,7 +203,19 @@ impl StreamPositionsLoader {
         if head[0] == 0 || self.sessions.iter().any(|next| *next < first.0) {
             return None;
         }
+        let (pairs, rest) = self.session_lives.as_chunks::<2>();
+        let own_first = |pair: &[u64; 2]| {
+            let [session, own_first] = *pair;
+            let next = *self.sessions.get(usize::try_from(session.checked_sub(1)?).ok()?)?;
+            let fits = first.0 < own_first && own_first <= next;
+            fits.then(|| Some((SessionId(u32::try_from(session).ok()?), SessionSeq(own_first))))?
+        };
+        let own_firsts = pairs.iter().map(own_first).collect::<Option<BTreeMap<SessionId, SessionSeq>>>()?;
+        if !rest.is_empty() || own_firsts.len() != pairs.len() {
+            return None;
+        }
         Some(StreamPositions {
+            own_firsts,
             sessions: self.sessions.into_iter().map(SessionSeq).collect(),
             first,
             encoder: FeedEncoder::resume(rpt_seqs.to_vec()),

@@ -25,6 +25,10 @@ pub struct Summary {
 pub trait Outlet {
     fn answer(&mut self, session: SessionId, bytes: &[u8]);
     fn public(&mut self, item: FeedItem);
+
+    /// The session's stream begins a new life, which leaves so many numbers out. The live node learns it in the control
+    /// ring.
+    fn life_began(&mut self, _session: SessionId, _skipped: u64) {}
 }
 
 /// What translation has to know about earlier commands. It depends on events alone, so it is the same wherever the log
@@ -49,6 +53,9 @@ impl Translator {
         }
         for (id, session) in engine.sessions().iter() {
             translator.copies.learn(id, session.account, session.drop_copy);
+            if session.removed {
+                translator.copies.forget(id);
+            }
         }
         translator
     }
@@ -79,6 +86,8 @@ impl Translator {
                 Event::Fill(_) => summary.fills += 1,
                 Event::Rejected(_) | Event::CancelRejected(_) => summary.rejects += 1,
                 Event::RunBegan { skipped: more, .. } => *skipped += more,
+                Event::SessionLifeBegan { session, skipped, .. } => outlet.life_began(*session, *skipped),
+                Event::SessionRemoved { session } => copies.forget(*session),
                 event if goes_on(event) => summary.more = true,
                 Event::SessionAdded { session, account, drop_copy, .. } => {
                     copies.learn(*session, *account, *drop_copy);
@@ -112,6 +121,17 @@ impl DropCopies {
             let copies = &mut self.copies[account.0 as usize - 1];
             let free = copies.iter_mut().find(|c| c.is_none()).expect("the engine limits drop copies per account");
             *free = session;
+        }
+    }
+
+    /// The session is removed: it receives nothing more.
+    fn forget(&mut self, session: SessionId) {
+        let (account, is_copy) = self.sessions[session.0 as usize - 1];
+        if is_copy {
+            let copies = &mut self.copies[account.0 as usize - 1];
+            let kept = copies.iter().copied().filter(|copy| *copy != session && !copy.is_none());
+            let kept: Vec<SessionId> = kept.collect();
+            *copies = std::array::from_fn(|idx| kept.get(idx).copied().unwrap_or(SessionId::NONE));
         }
     }
 

@@ -8,8 +8,10 @@ use crate::faults::mutation::{Mutation, Planted};
 use api::binary::decode::Sender;
 use book::command::CodMode;
 use book::engine::Engine;
-use book::event::Event;
+use book::event::{Event, WindowBegan};
 use book::ids::{AccountId, SessionId, UserName};
+use book::rules::Rules;
+use book::run::LifeTag;
 use book::units::Seq;
 use rtrb::{Consumer, Producer, RingBuffer};
 
@@ -31,6 +33,12 @@ pub enum Change {
     Instruments(Event),
     /// A session was added or changed.
     Session(Box<SessionFacts>),
+    /// The window of a session that has lost its connection.
+    Window(WindowBegan),
+    /// An operator ends the session's connection.
+    Disconnect(SessionId),
+    /// The rules that are in force.
+    Rules(Rules),
 }
 
 /// The gateway's end.
@@ -47,10 +55,10 @@ pub fn control(changes: usize) -> (Producer<Control>, ControlOut) {
 impl ControlOut {
     /// The next change, if its command is released.
     #[inline]
-    pub fn next(&mut self, released: Seq) -> Option<Change> {
+    pub fn next(&mut self, released: Seq) -> Option<Control> {
         let seq = self.ring.peek().ok()?.seq;
         let is_in_force = (seq <= released).planted(Mutation::ControlBeforeRelease, |_| true);
-        if is_in_force { self.ring.pop().ok().map(|control| control.change) } else { None }
+        if is_in_force { self.ring.pop().ok() } else { None }
     }
 }
 
@@ -64,6 +72,10 @@ pub struct SessionFacts {
     pub drop_copy: bool,
     pub cod_mode: CodMode,
     pub cod_window_ms: u32,
+    /// Counts the lives that it has begun by itself; the tag of the present one, if it is such a one.
+    pub lives: u32,
+    pub life: Option<LifeTag>,
+    pub removed: bool,
 }
 
 impl SessionFacts {
@@ -77,6 +89,9 @@ impl SessionFacts {
             drop_copy: session.drop_copy,
             cod_mode: session.cod_mode,
             cod_window_ms: session.cod_window_ms,
+            lives: session.lives,
+            life: session.life_in(engine.run()),
+            removed: session.removed,
         })
     }
 }
@@ -101,6 +116,9 @@ mod tests {
             drop_copy: false,
             cod_mode: CodMode::Off,
             cod_window_ms: 0,
+            lives: 0,
+            life: None,
+            removed: false,
         };
         Control { seq: Seq(seq), change: Change::Session(Box::new(facts)) }
     }
@@ -113,9 +131,9 @@ mod tests {
         }
         let mut in_force = |released| {
             let next = || outward.next(Seq(released));
-            let changes = std::iter::from_fn(next).map(|change| match change {
+            let changes = std::iter::from_fn(next).map(|control| match control.change {
                 Change::Session(facts) => facts.session.0,
-                Change::Instruments(event) => panic!("{event:?}"),
+                other => panic!("{other:?}"),
             });
             changes.collect::<Vec<u32>>()
         };

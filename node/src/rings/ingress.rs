@@ -11,5 +11,7 @@ pub const INGRESS_COMMANDS: usize = 1 << 14;
 pub struct Ingress {
     /// The time of the gateway's cycle in which its bytes arrived.
     pub received: TsNs,
+    /// How many ends of sessions' lives the gateway had seen: see `engine::ended_lives`.
+    pub lives_seen: u32,
     pub command: Command,
 }

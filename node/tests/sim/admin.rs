@@ -12,6 +12,7 @@ use book::command::*;
 use book::fees::{FeeAsset, MarketFees};
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, SessionId, Symbol, UserName};
 use book::intake::Intake;
+use book::run::LifeTag;
 use book::testing::workload::rng::Rng;
 use book::testing::workload::{Profile, Workload};
 use book::units::{Ppm, QtyLots, TsNs, UNITS_MAX, Units};
@@ -183,13 +184,26 @@ fn setup_commands(options: &Options) -> VecDeque<Acted> {
 /// account.
 fn any(reference: ClientKey, rng: &mut Rng) -> Acted {
     let account = AccountId(1 + rng.below(ACCOUNTS));
-    match rng.below(36) {
+    match rng.below(38) {
         0..24 => any_admin(reference, rng).into(),
         24 | 25 => Admin::AddKey(key(account, reference, rng)).into(),
         26 | 27 => Admin::RevokeKey { key: key_name(rng) }.into(),
         28 | 29 => Acted::by_ops(Act::MassCancel(mass_cancel(account, rng))),
         30 | 31 => set_intake(rng),
+        32 | 33 => session_act(rng).into(),
         _ => Acted { actor: Actor::Key(KeyId(1 + rng.below(KEY_NAMES))), ..Acted::by_ops(act_of_key(reference, rng)) },
+    }
+}
+
+/// A client's session is disconnected, or gets the password that it has. A session without a client begins a life or is
+/// removed: no client of the simulator knows of lives.
+fn session_act(rng: &mut Rng) -> Admin {
+    let (client, other) = (SessionId(1 + rng.below(ACCOUNTS)), SessionId(DROP_COPY.0 + 2 + rng.below(8)));
+    match rng.below(6) {
+        0..2 => Admin::DisconnectSession { session: client },
+        2 => Admin::SetSessionPassword { session: client, password_hash: PASSWORD.to_owned() },
+        3 | 4 => Admin::BeginSessionLife { session: other, tag: LifeTag(rng.below(4)) },
+        _ => Admin::RemoveSession { session: other },
     }
 }
 

@@ -83,6 +83,9 @@ const FEES: &str = "book: fees, a_fee_that_takes_a_lot_or_is_not_held_is_noticed
 const NAMES_OF_ORDERS: &str = "book: names, a_name_that_is_shown_freed_or_kept_wrongly_is_noticed";
 const PARTS: &str = "book: parts, faults_between_two_parts_are_noticed";
 const RULES_TWO: &str = "book: rules_two, an_old_outcome_under_new_rules_is_noticed";
+const SESSION_LIVES: &str = "book: session_lives, an_end_that_takes_or_leaves_the_wrong_things_is_noticed";
+const WHOLE_STATE: &str = "book: whole_state, a_field_that_a_snapshot_forgets_is_noticed";
+const ENDS: &str = "node: orders_port, ends::ends_that_are_lost_and_lives_that_go_on_are_noticed";
 const LINKS: &str = "wal: links, links_that_are_not_checked_are_noticed";
 const NAMES: &str = "wal: durable_names, syncs_that_are_skipped_are_noticed";
 const CHECKSUMS: &str = "wal: snapshot, checksums_that_are_not_compared_are_noticed";
@@ -137,6 +140,20 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("PartsBeforeOthers", "node: engine::unfinished::tests::parts_that_come_before_all_others_are_noticed"),
     ("TurnWithoutEnd", ORDERS_PORT),
     ("NodeLiftsForOperator", RULES_TWO),
+    ("WindowIgnored", SESSION_LIVES),
+    ("CopyCancels", SESSION_LIVES),
+    ("IdsOutliveLife", SESSION_LIVES),
+    ("OrdersOutliveLife", SESSION_LIVES),
+    ("RemovedTrades", SESSION_LIVES),
+    ("EndingTrades", SESSION_LIVES),
+    ("RemovedNameGiven", SESSION_LIVES),
+    ("RemovalForgottenInSnapshot", WHOLE_STATE),
+    ("LifeForgottenInSnapshot", WHOLE_STATE),
+    ("EndByGatewaysView", ENDS),
+    ("EndLostWhenFull", ENDS),
+    ("LastBytesForgotten", ENDS),
+    ("ConnectionOutlivesLife", ENDS),
+    ("EndedLifeGoesOn", "node: engine::ended_lives::tests::an_ended_life_that_goes_on_is_noticed"),
     ("ControlBeforeRelease", "node: rings::control::tests::a_change_that_is_in_force_too_early_is_noticed"),
     ("AcceptAgainAtOnce", "node: accept_limits"),
     ("NoRoomMade", "node: market_port"),

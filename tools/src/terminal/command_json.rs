@@ -5,9 +5,9 @@
 
 use book::codec::Record;
 use book::command::{
-    AccountKind, AccountStatus, Act, Acted, Actor, Admin, AmendQty, BlockChange, CodMode, CodScope, Command, DownCause,
-    FundsMove, MarketLimits, MarketStatus, MassCancel, MassScope, OrderKind, OrderRef, PlaceOrder, ReplaceMode, Rest,
-    Side, StpMode, Throttle, Tif, Unfinished,
+    AccountKind, AccountStatus, Act, Acted, Actor, Admin, AfterLife, AmendQty, BlockChange, CodMode, CodScope, Command,
+    DownCause, FundsMove, LifeEnd, MarketLimits, MarketStatus, MassCancel, MassScope, OrderKind, OrderRef, PlaceOrder,
+    ReplaceMode, Rest, Side, StpMode, Throttle, Tif, Unfinished,
 };
 use book::ids::ClientKey;
 use book::intake::Intake;
@@ -59,6 +59,7 @@ pub fn kind(command: &Command) -> &'static str {
         Command::Query(_) => "query",
         Command::SetSession(_) => "set_session",
         Command::SessionDown(_) => "session_down",
+        Command::ConnectionEnd(_) => "connection_end",
         Command::Admin(admin) => admin_kind(admin),
         Command::Check(_) => "check",
         // By what was done, so that it counts alike whether or not the log says who did it.
@@ -96,6 +97,10 @@ fn admin_kind(admin: &Admin) -> &'static str {
         Admin::BeginRun(_) => "begin_run",
         Admin::WithdrawFees(_) => "withdraw_fees",
         Admin::SetIntake(_) => "set_intake",
+        Admin::BeginSessionLife { .. } => "begin_session_life",
+        Admin::SetSessionPassword { .. } => "set_session_password",
+        Admin::RemoveSession { .. } => "remove_session",
+        Admin::DisconnectSession { .. } => "disconnect_session",
     }
 }
 
@@ -134,14 +139,22 @@ fn fields(command: &Command) -> Value {
             "cancel_scope": cod_scope(c.cod_scope), "cancel_window_ms": c.cod_window_ms,
         }),
         Command::SessionDown(c) => json!({
-            "session": c.session.0, "continued": c.continued,
-            "cause": match c.cause { DownCause::Disconnect => "disconnect", DownCause::Logout => "logout" },
+            "session": c.session.0, "continued": c.continued, "cause": cause(c.cause),
         }),
+        Command::ConnectionEnd(c) => json!({ "session": c.session.0, "cause": cause(c.cause), "number": c.number }),
         Command::Admin(admin) => admin_fields(admin),
         Command::Check(c) => json!({ "hash": format!("{:016x}", c.hash) }),
         Command::Acted(acted) => acted_fields(acted),
         Command::Opened(c) => json!({ "build": c.build, "format": c.format, "wall_ns": c.wall.0 }),
         Command::Continue(rest) => continued(rest),
+    }
+}
+
+fn cause(cause: DownCause) -> &'static str {
+    match cause {
+        DownCause::Disconnect => "disconnect",
+        DownCause::Logout => "logout",
+        DownCause::Displaced => "displaced",
     }
 }
 
@@ -186,6 +199,13 @@ fn continued(rest: &Rest) -> Value {
         Unfinished::SessionDown(down) => ("cancel", Command::SessionDown(down)),
         Unfinished::Count(query) => ("count", Command::Query(query)),
         Unfinished::Tell(query) => ("tell", Command::Query(query)),
+        Unfinished::EndLife(LifeEnd { session, then }) => {
+            let of = match then {
+                AfterLife::Begins(tag) => Admin::BeginSessionLife { session, tag },
+                AfterLife::Removed => Admin::RemoveSession { session },
+            };
+            ("cancel", Command::Admin(Box::new(of)))
+        }
     };
     json!({
         "of": kind(&of), "step": step, "order_id": nonzero(rest.at.0), "count": rest.count, "command": fields(&of),
@@ -243,6 +263,10 @@ fn admin_fields(admin: &Admin) -> Value {
             json!({ "account": account.0, "open_orders_max": open_orders_max })
         }
         Admin::SetAccountBlock { account, blocked } => json!({ "account": account.0, "blocked": blocked }),
+        Admin::BeginSessionLife { session, tag } => json!({ "session": session.0, "tag": tag.0 }),
+        Admin::SetSessionPassword { session, .. }
+        | Admin::RemoveSession { session }
+        | Admin::DisconnectSession { session } => json!({ "session": session.0 }),
         // The hash of the password is not printed: a reader of a dump has no need of it.
         Admin::AddSession(s) => json!({
             "account": s.account.0, "user": s.user.as_str(), "drop_copy": s.drop_copy,

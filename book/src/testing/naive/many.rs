@@ -83,7 +83,11 @@ impl Naive {
                 let own = mass.account.is_none() || mass.account == session.account;
                 let lifts = mass.block == BlockChange::Lift;
                 let lifts_operators = lifts && (mass.scope == MassScope::Account || session.by_operator);
-                let allowed = own && !session.drop_copy && mass.scope != MassScope::Market && !lifts_operators;
+                let allowed = own
+                    && !session.drop_copy
+                    && !session.removed
+                    && mass.scope != MassScope::Market
+                    && !lifts_operators;
                 allowed.then_some(session.account)
             }
             None if !mass.session.is_none() || mass.scope == MassScope::Session => None,
@@ -118,12 +122,12 @@ impl Naive {
         buys.chain(sells).map(|id| self.orders[id]).collect()
     }
 
-    fn of_account(&self, account: AccountId) -> Vec<Order> {
+    pub(super) fn of_account(&self, account: AccountId) -> Vec<Order> {
         self.orders.values().filter(|o| o.account == account).copied().collect()
     }
 
     /// The youngest order that a command is about: the youngest when it came.
-    fn upto(&self, turn: Turn) -> OrderId {
+    pub(super) fn upto(&self, turn: Turn) -> OrderId {
         let Turn::Next(_, Some(upto)) = turn else { return OrderId(self.number) };
         upto
     }
@@ -148,7 +152,12 @@ impl Naive {
     }
 
     /// Those of them that it handles, and the one before which it stops.
-    fn handled(&self, walk: Vec<Order>, fits: impl Fn(&Order) -> bool, turn: Turn) -> (Vec<Order>, Option<OrderId>) {
+    pub(super) fn handled(
+        &self,
+        walk: Vec<Order>,
+        fits: impl Fn(&Order) -> bool,
+        turn: Turn,
+    ) -> (Vec<Order>, Option<OrderId>) {
         let (visited, next) = self.visited(walk, turn);
         let mut handled: Vec<Order> = visited.into_iter().filter(fits).collect();
         let next = handled.get(CANCELS_PER_COMMAND_MAX as usize).map_or(next, |order| Some(order.id));
@@ -156,13 +165,13 @@ impl Naive {
         (handled, next)
     }
 
-    fn end(&mut self, order: &Order, reason: CancelReason, by: (SessionId, ClOrdId)) {
+    pub(super) fn end(&mut self, order: &Order, reason: CancelReason, by: (SessionId, ClOrdId)) {
         self.take_out(order.id);
         self.name_ends(order.id);
         self.canceled(order, reason, true, by);
     }
 
-    fn unfinished(&mut self, of: Unfinished, next: Option<OrderId>, count: u32, upto: Option<OrderId>) {
+    pub(super) fn unfinished(&mut self, of: Unfinished, next: Option<OrderId>, count: u32, upto: Option<OrderId>) {
         if let Some(at) = next.filter(|_| self.rules == Rules::Two) {
             self.unended.extend(upto.map(|upto| Unended { of, at, upto }));
             self.events.push(Event::Unfinished(Rest { of, at, count }));
@@ -185,17 +194,18 @@ impl Naive {
                     self.count(query, Turn::First, 0);
                 }
             }
+            Unfinished::EndLife(end) => self.end_life(end, turn),
         }
     }
 
     pub(super) fn query(&mut self, query: &Query) {
-        let reads =
-            query.session.is_none() || at(&self.sessions, query.session.0).is_some_and(|s| s.account == query.account);
+        let reads = query.session.is_none()
+            || at(&self.sessions, query.session.0).is_some_and(|s| !s.removed && s.account == query.account);
         let OrderRef { order_id, cl_ord_id, client_key } = query.target;
         if !reads || at(&self.accounts, query.account.0).is_none() {
             self.reported(query, None, 0);
         } else if !self.passes_requests(query.session, order_id.is_none() && cl_ord_id.0 == 0 && client_key.is_none()) {
-            self.request_refused(query.session, query.request);
+            self.request_refused(query.session, query.request, RejectReason::Throttled);
         } else if !order_id.is_none() || cl_ord_id.0 != 0 || !client_key.is_none() {
             let found = self.find(query.session, query.account, query.market, &query.target);
             self.reported(query, found.map(|id| self.orders[&id]).as_ref(), 0);
@@ -244,15 +254,15 @@ impl Naive {
         }
     }
 
-    /// A request that names no order is refused: there were too many.
-    pub(super) fn request_refused(&mut self, session: SessionId, request: ClOrdId) {
+    /// A request that names no order is refused.
+    pub(super) fn request_refused(&mut self, session: SessionId, request: ClOrdId, reason: RejectReason) {
         self.events.push(Event::Rejected(Rejected {
             session,
             cl_ord_id: request,
             client_key: ClientKey::NONE,
             account: at(&self.sessions, session.0).map_or(AccountId::NONE, |s| s.account),
             market: MarketId::NONE,
-            reason: RejectReason::Throttled,
+            reason,
             template: 0,
         }));
     }
@@ -272,38 +282,6 @@ impl Naive {
             post_only: order.is_some_and(|o| o.post_only),
             remaining,
         }));
-    }
-
-    pub(super) fn session_down(&mut self, down: &SessionDown, turn: Turn, before: u32) {
-        let Some(session) = at(&self.sessions, down.session.0) else { return };
-        let takes_effect = match session.cod_mode {
-            CodMode::Off => false,
-            CodMode::OnDisconnect => down.cause == DownCause::Disconnect,
-            CodMode::OnLogout => down.cause == DownCause::Logout,
-            CodMode::Both => true,
-        };
-        let (account, by_session) = (session.account, session.cod_scope == CodScope::Session);
-        if !takes_effect {
-            return;
-        }
-        let own = |o: &Order| (!by_session || o.session == down.session) && !o.persist;
-        let (visited, next) = self.handled(self.of_account(account), own, turn);
-        let upto = self.upto(turn);
-        visited.iter().for_each(|order| self.end(order, CancelReason::Disconnect, (SessionId::NONE, ClOrdId(0))));
-        let canceled = before + visited.len() as u32;
-        if canceled > 0 {
-            self.events.push(Event::MassCanceled(MassCanceled {
-                session: down.session,
-                cl_ord_id: ClOrdId(0),
-                account,
-                market: MarketId::NONE,
-                scope: if by_session { MassScope::Session } else { MassScope::Account },
-                count: visited.len() as u32,
-                blocked: false,
-                more: next.is_some(),
-            }));
-        }
-        self.unfinished(Unfinished::SessionDown(SessionDown { continued: true, ..*down }), next, canceled, Some(upto));
     }
 
     pub(super) fn refuse(&mut self, refuse: &Refuse) {
@@ -357,6 +335,9 @@ impl Naive {
                 last: ClOrdId(0),
                 cod_mode: spec.cod_mode,
                 cod_scope: spec.cod_scope,
+                window_ms: spec.cod_window_ms,
+                lives: 0,
+                removed: false,
                 throttle: spec.throttle,
                 drained_at: 0,
                 requests_drained_at: 0,
@@ -375,7 +356,15 @@ impl Naive {
             Admin::WithdrawFees(_) | Admin::SetClientNamesMax { .. } | Admin::BeginRun(_) => {
                 self.administer_since_two(admin);
             }
-            Admin::SetRules { version } => self.rules = Rules::of(*version).unwrap_or(self.rules),
+            Admin::BeginSessionLife { .. }
+            | Admin::RemoveSession { .. }
+            | Admin::SetSessionPassword { .. }
+            | Admin::DisconnectSession { .. } => self.administer_session(admin),
+            Admin::SetRules { version } => {
+                self.rules = Rules::of(*version).unwrap_or(self.rules);
+                let copies = self.sessions.iter_mut().filter(|session| session.drop_copy);
+                copies.for_each(|copy| copy.cod_mode = CodMode::Off);
+            }
             Admin::SetIntake(wanted) => self.set_intake(actor, *wanted),
             Admin::SetSessionThrottle { session, throttle } => {
                 let rules = self.rules;

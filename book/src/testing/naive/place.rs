@@ -163,8 +163,11 @@ impl Naive {
     /// Whether the session may act for the account.
     pub(super) fn authorise(&self, session: SessionId, account: AccountId) -> Result<(), RejectReason> {
         let known = at(&self.accounts, account.0).is_some();
-        let open =
-            session.is_none() || at(&self.sessions, session.0).is_some_and(|s| s.account == account && !s.drop_copy);
+        let own = |s: &super::Session| s.account == account && !s.drop_copy && !s.removed;
+        let is_ending =
+            |unended: &super::Unended| matches!(unended.of, Unfinished::EndLife(end) if end.session == session);
+        let is_own = at(&self.sessions, session.0).is_some_and(own) && !self.unended.iter().any(is_ending);
+        let open = session.is_none() || is_own;
         if known && open { Ok(()) } else { Err(RejectReason::NotAuthorised) }
     }
 

@@ -59,7 +59,7 @@ impl Naive {
         let by_session = |unended: &&super::Unended| match unended.of {
             Unfinished::MassCancel(mass) => mass.session == session,
             Unfinished::Count(query) | Unfinished::Tell(query) => query.session == session,
-            Unfinished::SessionDown(_) => false,
+            Unfinished::SessionDown(_) | Unfinished::EndLife(_) => false,
         };
         let is_busy = over_many && self.unended.iter().find(by_session).is_some();
         let (now, is_bounded) = (u128::from(self.now.0), self.rules == Rules::Two);

@@ -51,6 +51,9 @@ impl Workload {
             140..150 => Admin::SetSessionBlock { session: self.any_session(), blocked: self.rng.one_in(4) },
             150..160 => Admin::SetMarketLimits { market: self.market(), limits: self.limits() },
             160..170 => return self.down_any(),
+            210..225 => return self.end_any(),
+            225..230 => return self.set_any(),
+            230..240 => self.session_act(),
             170..180 => Admin::WithdrawFees(self.fee_payment()),
             185..188 => {
                 let life = self.rng.one_in(2).then(|| LifeTag(self.rng.below(LIFE_TAGS + 10)));
@@ -96,6 +99,31 @@ impl Workload {
         let session = self.any_session();
         let cause = self.rng.pick(&[DownCause::Disconnect, DownCause::Logout]);
         Command::SessionDown(SessionDown { session, cause, continued: false })
+    }
+
+    fn end_any(&mut self) -> Command {
+        let session = self.any_session();
+        let cause =
+            self.rng.pick(&[DownCause::Disconnect, DownCause::Disconnect, DownCause::Logout, DownCause::Displaced]);
+        Command::ConnectionEnd(ConnectionEnd { session, cause, number: self.rng.below(9) })
+    }
+
+    /// Also of a drop copy.
+    fn set_any(&mut self) -> Command {
+        let Command::SetSession(set) = self.set_session() else { unreachable!("a change was asked for") };
+        Command::SetSession(SetSession { session: self.any_session(), ..set })
+    }
+
+    /// The first session of every account stays.
+    fn session_act(&mut self) -> Admin {
+        let session = self.any_session();
+        let later = SessionId(self.accounts + 1 + self.rng.below(40));
+        match self.rng.below(8) {
+            0..4 => Admin::BeginSessionLife { session, tag: LifeTag(self.rng.pick(&[1, 2, LIFE_TAGS - 1, LIFE_TAGS])) },
+            4 => Admin::RemoveSession { session: later },
+            5 => Admin::SetSessionPassword { session, password_hash: self.rng.pick(&["", "$argon2id$new"]).to_owned() },
+            _ => Admin::DisconnectSession { session },
+        }
     }
 
     fn key_name(&mut self) -> String {

@@ -115,6 +115,12 @@ impl Gateway {
         let count = self.lost.len().min(CLOSES_PER_CYCLE_MAX);
         for _ in 0..count {
             let Some(id) = self.lost.pop_front() else { break };
+            // What it has sent is decoded first, and its end comes after it.
+            let has_bytes = !self.inbound_stopped && self.conn_mut(id).is_some_and(|conn| conn.stalled);
+            if has_bytes.planted(Mutation::LastBytesForgotten, |_| false) {
+                self.lost.push_back(id);
+                continue;
+            }
             self.close(now, id, DownCause::Disconnect, reactor);
         }
         count
@@ -163,6 +169,7 @@ impl Gateway {
         let mut decoder = RequestDecoder {
             received,
             sender,
+            lives_seen: self.lives_seen,
             instruments: &self.instruments,
             ingress: &mut self.wiring.ingress,
             stage_times,
@@ -270,14 +277,5 @@ impl Gateway {
     fn is_live(&self, session: SessionId, conn: ConnId) -> bool {
         let is_live = self.session(session).is_some_and(|session| session.conn == Some(conn));
         is_live.planted(Mutation::DisplacedEndsSession, |_| true)
-    }
-
-    /// The session has no connection from here on.
-    fn end_session(&mut self, id: SessionId, cause: DownCause, now: TsNs) {
-        if let Some(session) = self.session_mut(id) {
-            session.conn = None;
-        }
-        self.start_grace(id, cause, now);
-        self.wiring.status.sessions_open.set(self.wiring.status.sessions_open.get() - 1);
     }
 }

@@ -12,6 +12,7 @@ use crate::reactor::ports::Sockets;
 use crate::rings::ingress::Ingress;
 use book::command::{CodMode, Command, DownCause, SessionDown};
 use book::ids::SessionId;
+use book::rules::Rules;
 use book::units::TsNs;
 
 /// A round over all connections and sessions begins this long after the one before.
@@ -53,6 +54,9 @@ impl Gateway {
             return;
         }
         let id = conn.id;
+        if let Some(session) = conn.session {
+            self.wiring.status.sessions_on.sent(session, conn.next.0);
+        }
         let mut output = ControlOutput::new(&mut conn.control);
         conn.protocol.on_tick(now, &mut output);
         let closed = output.closed();
@@ -86,7 +90,7 @@ impl Gateway {
     }
 
     /// Reports the end of a session to the engine when its grace window is over.
-    fn end_grace_if_due(&mut self, now: TsNs, idx: usize) {
+    pub(super) fn end_grace_if_due(&mut self, now: TsNs, idx: usize) {
         // While the node stops no orders are cancelled: after the start the sessions have their grace window.
         if self.inbound_stopped || self.wiring.ingress.is_full() {
             return;
@@ -103,9 +107,10 @@ impl Gateway {
         }
         let GraceWindow { cause, after_start, .. } = *grace;
         session.grace = None;
-        if session.facts.cod_mode != CodMode::Off {
+        // Under rules 2 the state decides, which may have changed since.
+        if session.facts.cod_mode != CodMode::Off || Rules::Two <= self.rules {
             let end = SessionDown { session: session.facts.session, cause, continued: false };
-            let ingress = Ingress { received: now, command: Command::SessionDown(end) };
+            let ingress = Ingress { received: now, lives_seen: self.lives_seen, command: Command::SessionDown(end) };
             self.wiring.ingress.push(ingress).expect("the ring has room, and this loop alone fills it");
         }
         if after_start {

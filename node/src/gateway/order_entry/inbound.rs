@@ -50,6 +50,7 @@ pub(super) struct RequestDecoder<'a> {
     /// When the bytes arrived.
     pub(super) received: TsNs,
     pub(super) sender: Option<Sender>,
+    pub(super) lives_seen: u32,
     pub(super) instruments: &'a Instruments,
     pub(super) ingress: &'a mut Producer<Ingress>,
     pub(super) stage_times: &'a mut bool,
@@ -95,7 +96,7 @@ impl Inbound for RequestDecoder<'_> {
             }
         };
         self.turn = self.turn.saturating_sub(weight(&command));
-        let ingress = Ingress { received: self.received, command };
+        let ingress = Ingress { received: self.received, lives_seen: self.lives_seen, command };
         self.ingress.push(ingress).expect("the last push left room for one more");
         let is_over = (self.turn == 0).planted(Mutation::TurnWithoutEnd, |_| false);
         if is_over || self.ingress.is_full() { Flow::Pause } else { Flow::Continue }

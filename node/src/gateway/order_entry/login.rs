@@ -10,7 +10,7 @@
 //! room for is closed without an answer. One cycle gives so many turns, and opens so many sessions.
 
 use super::inbound::Login;
-use super::logins::{InCheck, Logins};
+use super::logins::{InCheck, Logins, VerifiedLogin};
 use super::{Closing, Gateway, ResendState, SessionRecord};
 use crate::faults::mutation::{Mutation, Planted};
 use crate::gateway::address_block::AddressBlock;
@@ -26,6 +26,7 @@ use api::binary::login::{LoginReject, SessionName};
 use api::binary::stream::{SessionSeq, first_to_send};
 use book::command::DownCause;
 use book::ids::{SessionId, UserName};
+use book::rules::Rules;
 use book::units::TsNs;
 use std::net::IpAddr;
 
@@ -50,7 +51,7 @@ impl Gateway {
         if let Some(session) = session
             && self.is_verified(session, &login.password)
         {
-            return self.logins.verified.push_back((id, session, number));
+            return self.let_in(id, session, number);
         }
         self.join_queue(now, QueuedLogin { conn: id, address, claim, number, password: login.password }, reactor);
     }
@@ -143,7 +144,7 @@ impl Gateway {
                 if let Some(record) = self.session_mut(session) {
                     record.verified = digest;
                 }
-                self.logins.verified.push_back((id, session, number));
+                self.let_in(id, session, number);
             }
             // Closed without an answer: a refusal would say that the password is wrong.
             (Finding::Correct(_), None) | (Finding::NotVerified, _) => {
@@ -210,7 +211,7 @@ impl Gateway {
             && digest.is_some()
             && record.verified == digest
         {
-            return self.logins.verified.push_back((id, session, number));
+            return self.let_in(id, session, number);
         }
         let password_hash = facts.map_or_else(String::new, |record| record.facts.password_hash.clone());
         let password_number = facts.map_or(0, |record| record.password_number);
@@ -221,13 +222,25 @@ impl Gateway {
         checker.port.attempts.push(attempt).expect("the ring has room for what is in check");
     }
 
+    /// The password is right: the session opens in its turn, if it still has this password.
+    fn let_in(&mut self, conn: ConnId, session: SessionId, number: u64) {
+        let password_number = self.session(session).map_or(0, |record| record.password_number);
+        self.logins.verified.push_back(VerifiedLogin { conn, session, number, password_number });
+    }
+
     fn open_verified(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
         let mut count = 0;
         while count < LOGINS_PER_CYCLE_MAX
-            && let Some((id, session, number)) = self.logins.verified.pop_front()
+            && self.ends.is_empty()
+            && let Some(VerifiedLogin { conn: id, session, number, password_number }) = self.logins.verified.pop_front()
         {
             count += 1;
-            self.open_session(now, id, session, reactor);
+            if self.session(session).is_some_and(|record| record.password_number == password_number) {
+                self.open_session(now, id, session, reactor);
+            } else {
+                self.wiring.status.logins.note(LoginRefusal::NotVerified);
+                self.close(now, id, DownCause::Disconnect, reactor);
+            }
             if let Some(record) = self.session_mut(session) {
                 record.logins.remove(&number);
             }
@@ -259,9 +272,14 @@ impl Gateway {
         let Some((requested, name)) = self.conn_mut(id).map(|conn| (conn.requested, conn.requested_name)) else {
             return;
         };
-        let own_name = SessionName::of_session(session, &self.run);
+        let Some(facts) = self.session(session).map(|record| &record.facts).filter(|facts| !facts.removed) else {
+            self.wiring.status.logins.note(LoginRefusal::NotVerified);
+            return self.close(now, id, DownCause::Disconnect, reactor);
+        };
+        let life_name = |tag| SessionName::of_life(session, tag);
+        let own_name = facts.life.map_or_else(|| SessionName::of_session(session, &self.run), life_name);
         let is_own_name = (name.is_blank() || name == own_name).planted(Mutation::OldStreamTakenUp, |_| true);
-        let first = first_in_life(requested, self.streams.first(), next).filter(|_| is_own_name);
+        let first = first_in_life(requested, self.streams.first_of(session), next).filter(|_| is_own_name);
         let Some(first) = first else {
             self.wiring.status.logins.note(LoginRefusal::NoSession);
             return self.reject_login(now, id, LoginReject::NoSession);
@@ -276,6 +294,8 @@ impl Gateway {
         conn.next_at_login = next;
         conn.resend = if first < oldest { ResendState::Needed } else { ResendState::Live };
         self.mark_unsent(id);
+        let address = self.conn_mut(id).map(|conn| conn.address);
+        self.wiring.status.sessions_on.came(session, address, now, first.0);
         let Some(record) = self.session_mut(session) else { return };
         let grace = record.grace.take();
         let replaced = record.conn.replace(id);
@@ -285,6 +305,9 @@ impl Gateway {
         self.wiring.status.sessions_open.set(self.wiring.status.sessions_open.get() + 1);
         if let Some(replaced) = replaced {
             self.wiring.status.sessions_open.set(self.wiring.status.sessions_open.get() - 1);
+            if Rules::Two <= self.rules {
+                self.log_end(session, DownCause::Displaced, now);
+            }
             self.close(now, replaced, DownCause::Disconnect, reactor);
         }
     }

@@ -21,12 +21,21 @@ pub(super) struct Logins {
     pub(super) checkers: Vec<Checker>,
     pub(super) key: VerifiedKey,
     /// Their passwords are verified; the sessions open in this order.
-    pub(super) verified: VecDeque<(ConnId, SessionId, u64)>,
+    pub(super) verified: VecDeque<VerifiedLogin>,
     /// Their passwords are wrong; rejected when they are due, in this order.
     pub(super) wrong: VecDeque<(TsNs, ConnId)>,
     number_last: u64,
     pub(super) refusal_log: RefusalLog,
     pub(super) lock_log: RefusalLog,
+}
+
+/// A login whose password was verified.
+pub(super) struct VerifiedLogin {
+    pub(super) conn: ConnId,
+    pub(super) session: SessionId,
+    pub(super) number: u64,
+    /// Which of the session's passwords it was.
+    pub(super) password_number: u32,
 }
 
 /// A checking thread, and what it checks, in the order of its verdicts.

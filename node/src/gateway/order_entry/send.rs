@@ -18,13 +18,22 @@ use api::binary::session::State;
 use api::binary::soup::{PACKET_HEADER_BYTES, PacketKind, append_packet};
 use api::binary::stream::StreamError;
 use book::command::DownCause;
-use book::units::TsNs;
+use book::units::{Seq, TsNs};
 use zerocopy::little_endian::U64;
 
 impl Gateway {
     /// Appends released answers to their streams, then sends connections what they can take. Returns the work done.
     pub fn poll_outbound(&mut self, now: TsNs, reactor: &mut impl Sockets) -> usize {
         let released = self.wiring.released.get();
+        let work = self.take_answers(now, released);
+        // Release times of commands that have no answer would fill their ring.
+        self.wiring.release_times.since(released);
+        self.flush(now, reactor);
+        work
+    }
+
+    /// Appends the answers of commands up to this one to their streams.
+    pub(super) fn take_answers(&mut self, now: TsNs, released: Seq) -> usize {
         let mut work = 0;
         while let Some(message) = self.wiring.outbox.next(released) {
             work += 1;
@@ -41,9 +50,6 @@ impl Gateway {
             }
             self.mark_unsent(id);
         }
-        // Release times of commands that have no answer would fill their ring.
-        self.wiring.release_times.since(released);
-        self.flush(now, reactor);
         work
     }
 

@@ -33,10 +33,11 @@ fn check(input: &[u8]) -> Outcome {
     if exchange.rested.is_empty() { Outcome::Refused } else { Outcome::Decoded }
 }
 
-/// Days of a few steps: orders that rest, trade, change and end, in each of the opening's markets; and one of API keys.
+/// Days of a few steps: orders that rest, trade, change and end, in each of the opening's markets; one of API keys, and
+/// one of sessions' lives.
 fn seeds() -> Vec<Vec<u8>> {
     let days = (1..=opening::MARKETS).flat_map(|market| [quiet(market), lively(market)]);
-    days.chain([keyed()]).collect()
+    days.chain([keyed(), renewed()]).collect()
 }
 
 /// The number operands of one, of a hundred, and of a hundred million.
@@ -104,6 +105,26 @@ fn keyed() -> Vec<u8> {
         step(kind::ACTED, &[&[key, 1], &[3, 1]]),
         step(kind::ACTED, &[&[key, 1], &[6, 1]]),
         step(kind::ACTED, &[&[key, 1], &[3, 0]]),
+    ]
+    .concat()
+}
+
+/// A log that is raised to the newest rules; then a session with orders loses its connection, gets a new life, trades in
+/// it, and is removed.
+fn renewed() -> Vec<u8> {
+    [
+        step(kind::ACTED, &[&[2, 0], &[8, 1]]),
+        limit(2, 1, 0, ONE, HUNDRED),
+        step(kind::CONNECTION_END, &[&[0, 2]]),
+        limit(2, 1, 0, ONE, HUNDRED),
+        step(kind::SESSION, &[&[0, 2], &HUNDRED]),
+        step(kind::START_AGAIN, &[]),
+        limit(2, 1, 0, ONE, HUNDRED),
+        step(kind::SESSION, &[&[5, 2], &HUNDRED]),
+        step(kind::SESSION, &[&[7, 2]]),
+        step(kind::SESSION, &[&[4, 2]]),
+        limit(2, 1, 0, ONE, HUNDRED),
+        step(kind::START_AGAIN, &[]),
     ]
     .concat()
 }

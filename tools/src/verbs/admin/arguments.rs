@@ -173,6 +173,16 @@ pub(super) enum Session {
     Block { user: String },
     /// Accept new orders of a session again
     Unblock { user: String },
+    /// Begin a new life of a session: its orders are cancelled, its stream has a new name, its client order ids begin anew
+    NewLife { user: String },
+    /// Give a session a new password, which is shown once
+    Password { user: String },
+    /// Cancel a session's orders and remove it; this cannot be taken back
+    Remove { user: String },
+    /// End the connection of a session, which may log in again unless it is blocked
+    Disconnect { user: String },
+    /// Show who is logged in
+    List,
     /// Limit how many orders a second a session may send
     Throttle {
         user: String,

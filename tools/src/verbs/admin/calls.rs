@@ -5,9 +5,9 @@ use super::arguments::{
 };
 use anyhow::{Context, Result};
 use api::admin::{
-    AddAccount, AddAsset, AddKey, AddMarket, AddSession, CancelAll, MoveFunds, RaiseRules, RevokeKey, SetAccountBlock,
-    SetAccountFeeTier, SetAccountLimits, SetAccountStatus, SetClientNamesMax, SetFeeTier, SetIntake, SetMarketFees,
-    SetMarketLimits, SetMarketStatus, SetSessionBlock, SetSessionThrottle, StatusWord, WithdrawFees,
+    AddAccount, AddAsset, AddKey, AddMarket, AddSession, CancelAll, MoveFunds, NameSession, RaiseRules, RevokeKey,
+    SetAccountBlock, SetAccountFeeTier, SetAccountLimits, SetAccountStatus, SetClientNamesMax, SetFeeTier, SetIntake,
+    SetMarketFees, SetMarketLimits, SetMarketStatus, SetSessionBlock, SetSessionThrottle, StatusWord, WithdrawFees,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -106,6 +106,11 @@ impl Session {
             Self::Unblock { user } => {
                 post("/admin/session/block", SetSessionBlock { user: user.clone(), blocked: false })
             }
+            Self::NewLife { user } => post("/admin/session/new-life", NameSession { user: user.clone() }),
+            Self::Password { user } => post("/admin/session/password", NameSession { user: user.clone() }),
+            Self::Remove { user } => post("/admin/session/remove", NameSession { user: user.clone() }),
+            Self::Disconnect { user } => post("/admin/session/disconnect", NameSession { user: user.clone() }),
+            Self::List => Ok(Call::Get { path: "/admin/session/list" }),
             Self::Throttle { user, orders_per_second, burst } => {
                 let (user, orders_per_second) = (user.clone(), *orders_per_second);
                 post("/admin/session/throttle", SetSessionThrottle { user, orders_per_second, burst: *burst })

@@ -8,6 +8,7 @@ use book::codec;
 use book::command::Command;
 use book::event::{Event, LedgerAccount, Sink, Transfer, TransferKind};
 use book::ids::{AccountId, AssetId, SessionId};
+use book::run::LifeTag;
 use book::units::{Seq, Stamp, TsNs};
 use node::history::{History, Kind};
 use node::replica::{Replica, StreamSink};
@@ -25,7 +26,7 @@ pub(super) struct Unwritten {
     /// The hashes that the live engine recorded in the log.
     pub checks: u64,
     transfers: Vec<(Seq, Transfer)>,
-    messages: BTreeMap<SessionId, u64>,
+    messages: BTreeMap<SessionId, Numbers>,
     events: Vec<Event>,
 }
 
@@ -63,15 +64,25 @@ impl ReplayObserver for Unwritten {
     }
 }
 
+/// The messages of one session that the history lacks.
+#[derive(Clone, Copy)]
+struct Numbers {
+    first: u64,
+    last: u64,
+    count: u64,
+}
+
 struct MessageCounter<'a> {
-    messages: &'a mut BTreeMap<SessionId, u64>,
+    messages: &'a mut BTreeMap<SessionId, Numbers>,
     is_unwritten: bool,
 }
 
 impl StreamSink for MessageCounter<'_> {
-    fn message(&mut self, session: SessionId, _number: SessionSeq, _bytes: &[u8]) {
+    fn message(&mut self, session: SessionId, number: SessionSeq, _bytes: &[u8]) {
         if self.is_unwritten {
-            *self.messages.entry(session).or_default() += 1;
+            let first = Numbers { first: number.0, last: number.0, count: 0 };
+            let numbers = self.messages.entry(session).or_insert(first);
+            (numbers.last, numbers.count) = (number.0, numbers.count + 1);
         }
     }
 }
@@ -242,51 +253,50 @@ fn place(running: &mut Running, place: LedgerAccount) -> &mut Option<u64> {
     if matches!(place, LedgerAccount::Held(_)) { &mut running.held } else { &mut running.available }
 }
 
-/// Each session's messages in the history are numbered without a gap, up to the number in the state.
+/// Each session's messages, in the history and in the log after it, are numbered without a gap up to the number in the
+/// state. A new life, of all streams or of the session's own, goes on far after the last number of the one before.
 fn streams(history: &History<'_>, replica: &Replica, unwritten: &Unwritten) -> Result<Finding> {
-    let at = replica.engine.stamp().seq;
+    let (engine, positions) = (&replica.engine, &replica.positions);
     let (mut breaks, mut total) = (Vec::new(), 0);
-    let first_of_life = replica.positions.first();
-    for (session, _) in replica.engine.sessions().iter() {
-        let next =
-            replica.positions.sessions().get(session.0 as usize - 1).copied().unwrap_or(replica.positions.first());
+    for (id, session) in engine.sessions().iter() {
+        let has_lives = 0 < engine.run().life || 0 < session.lives;
+        let skipped_min = LifeTag(0).numbers_skipped();
+        let follows = |before: u64, number: u64| number == before + 1 || has_lives && before + skipped_min <= number;
+        let next = positions.sessions().get(id.0 as usize - 1).copied().unwrap_or(positions.first());
         // The newest number found; unknown before the first message where the history does not begin with the log.
         let mut found = (unwritten.begins == Seq(0)).then_some(0);
         let (mut seq_before, mut gap) = (unwritten.begins, None);
-        history.messages(session, SessionSeq::FIRST..SessionSeq(u64::MAX), |number, stamp, _| {
-            if at < stamp.seq {
+        history.messages(id, SessionSeq::FIRST..SessionSeq(u64::MAX), |number, stamp, _| {
+            if engine.stamp().seq < stamp.seq {
                 return ControlFlow::Break(());
             }
             if stamp.seq <= unwritten.begins {
                 return ControlFlow::Continue(());
             }
-            let before = found.unwrap_or(number.0 - 1);
-            // A new life goes on far after the last number of the one before.
-            let before = if number == first_of_life && before < first_of_life.0 { first_of_life.0 - 1 } else { before };
-            if number.0 != before + 1 || stamp.seq < seq_before {
-                gap = Some((before, number.0));
+            if !found.is_none_or(|before| follows(before, number.0)) || stamp.seq < seq_before {
+                gap = Some((found.unwrap_or(number.0), number.0));
                 return ControlFlow::Break(());
             }
             (found, seq_before) = (Some(number.0), stamp.seq);
             total += 1;
             ControlFlow::Continue(())
         })?;
-        let from_log = unwritten.messages.get(&session).copied().unwrap_or(0);
-        total += from_log;
-        let (session, expected) = (session.0, next.0 - 1);
-        match (gap, found) {
-            (Some((before, number)), _) => {
-                breaks.push(format!("session {session}: message {number} follows message {before}"));
+        if let Some((before, number)) = gap {
+            breaks.push(format!("session {}: message {number} follows message {before}", id.0));
+            continue;
+        }
+        if let Some(Numbers { first, last, count }) = unwritten.messages.get(&id).copied() {
+            total += count;
+            if let Some(before) = found.filter(|before| !follows(*before, first)) {
+                breaks.push(format!("session {}: message {first} follows message {before}", id.0));
             }
-            // A stream without messages in its present life goes on from its beginning.
-            (None, Some(found)) if found.max(first_of_life.0 - 1) + from_log != expected => {
-                let count = found + from_log;
-                breaks.push(format!("session {session}: {count} messages, and the state has {expected}"));
-            }
-            (None, _) => {}
+            found = Some(last);
+        }
+        if let Some(last) = found.filter(|last| !follows(*last, next.0)) {
+            breaks.push(format!("session {}: {last} messages, and the state has {}", id.0, next.0 - 1));
         }
     }
-    let sessions = replica.engine.sessions().len();
+    let sessions = engine.sessions().len();
     Ok(Finding::new("streams", format!("{total} messages of {sessions} sessions, numbered without a gap"), breaks))
 }
 

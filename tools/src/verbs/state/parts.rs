@@ -162,6 +162,7 @@ fn session(replica: &Replica, id: SessionId) -> Option<Value> {
         "cancel_window_ms": session.cod_window_ms, "cl_ord_id_last": session.cl_ord_id_last.0,
         "throttle": throttle(&session.bucket.throttle), "throttle_empty_at_ns": session.bucket.empty_at.0,
         "open_orders": session.open_count, "messages": next.0 - 1,
+        "lives": session.lives, "removed": session.removed,
     }))
 }
 

@@ -11,7 +11,8 @@ use book::fees::{FeeAsset, MarketFees};
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, OrderId, SessionId, Symbol, UserName};
 use book::reject::RejectReason;
 use book::rules::Rules;
-use book::run::{LifeTag, RunSpec};
+use book::run::{LIFE_TAGS, LifeTag, RunSpec};
+use book::session::PASSWORD_HASH_BYTES_MAX;
 use book::units::{Ppm, PriceTicks, QtyLots, TsNs, UNITS_MAX, Units};
 
 /// Bytes of one step: the kind, then its operands.
@@ -36,7 +37,9 @@ pub(super) mod kind {
     pub(crate) const ACTED: u8 = 24;
     pub(crate) const OPENED: u8 = 27;
     pub(crate) const CONTINUE: u8 = 28;
-    pub(crate) const COUNT: u8 = 29;
+    pub(crate) const CONNECTION_END: u8 = 29;
+    pub(crate) const SESSION: u8 = 30;
+    pub(crate) const COUNT: u8 = 31;
 }
 
 /// One step of an input.
@@ -72,6 +75,8 @@ pub(super) fn read(step: &[u8], engine: &Engine, orders: &[OrderId]) -> Step {
         kind::ACTED..kind::OPENED => Command::Acted(Box::new(reader.acted())),
         kind::OPENED => Command::Opened(Box::new(reader.opened())),
         kind::CONTINUE => Command::Continue(reader.rest()),
+        kind::CONNECTION_END => Command::ConnectionEnd(reader.connection_end()),
+        kind::SESSION => Command::Acted(Box::new(Acted::by_ops(Act::Admin(reader.session_act())))),
         _ => return Step::StartAgain,
     })
 }
@@ -272,11 +277,17 @@ impl Reader<'_> {
     }
 
     fn rest(&mut self) -> Rest {
-        let of = match self.operands.byte() % 4 {
+        let of = match self.operands.byte() % 5 {
             0 => Unfinished::MassCancel(self.mass_cancel()),
             1 => Unfinished::SessionDown(self.session_down()),
             2 => Unfinished::Count(self.query()),
-            _ => Unfinished::Tell(self.query()),
+            3 => Unfinished::Tell(self.query()),
+            _ => {
+                let session = self.session();
+                let tag = LifeTag(self.operands.number() as u32 % LIFE_TAGS);
+                let then = self.operands.pick(&[AfterLife::Begins(tag), AfterLife::Removed]);
+                Unfinished::EndLife(LifeEnd { session, then })
+            }
         };
         let at = self.target().order_id;
         Rest { of, at, count: u32::from(self.operands.byte()) }
@@ -296,6 +307,24 @@ impl Reader<'_> {
     fn session_down(&mut self) -> SessionDown {
         let cause = self.operands.pick(&[DownCause::Disconnect, DownCause::Logout]);
         SessionDown { session: self.session(), cause, continued: self.operands.flag() }
+    }
+
+    fn connection_end(&mut self) -> ConnectionEnd {
+        let cause = self.operands.pick(&[DownCause::Disconnect, DownCause::Logout, DownCause::Displaced]);
+        ConnectionEnd { session: self.session(), cause, number: self.operands.number() as u32 }
+    }
+
+    fn session_act(&mut self) -> Admin {
+        let (kind, session) = (self.operands.byte(), self.session());
+        match kind % 8 {
+            0..4 => Admin::BeginSessionLife { session, tag: LifeTag(self.operands.number() as u32) },
+            4 => Admin::RemoveSession { session },
+            5 | 6 => {
+                let len = self.operands.number() as usize % (PASSWORD_HASH_BYTES_MAX + 2);
+                Admin::SetSessionPassword { session, password_hash: "h".repeat(len) }
+            }
+            _ => Admin::DisconnectSession { session },
+        }
     }
 
     /// The right hash, as the live engine writes it, or mostly a wrong one.
