@@ -195,7 +195,7 @@ impl Replica {
                 Some(section) => {
                     loader.take(section, piece).map_err(|source| LoadError::State { path: path.clone(), source })?;
                 }
-                // Continuations first: their pieces have the tag of a life's, and no life's number reads as one of them.
+                // Continuations first: their pieces have the tag of a life, whose number never reads as one of them.
                 None if continuations.take(tag, piece) || positions.take(tag, piece) => {}
                 None => {
                     return Err(LoadError::Malformed { path, why: "a piece of a kind that this build does not know" });
