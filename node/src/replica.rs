@@ -270,7 +270,10 @@ impl<S: StreamSink> Outlet for Counting<'_, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use book::command::{AfterLife, LifeEnd, Rest, Unfinished};
     use book::engine::Capacity;
+    use book::ids::OrderId;
+    use book::run::LifeTag;
     use book::units::TsNs;
     use std::path::Path;
     use wal::snapshot::{SNAPSHOT_VERSION_NEWEST, SnapshotWriter};
@@ -282,7 +285,19 @@ mod tests {
 
     /// Writes the state after one command under a header with this sequence and hash, and loads it again.
     fn reload(dir: &Path, seq: u64, hash: impl Fn([u8; 32]) -> [u8; 32]) -> Result<SnapshotHeader, LoadError> {
+        reload_with(dir, seq, hash, &[]).map(|(_, header)| header)
+    }
+
+    /// The same with a command that is unfinished.
+    fn reload_with(
+        dir: &Path,
+        seq: u64,
+        hash: impl Fn([u8; 32]) -> [u8; 32],
+        unfinished: &[u8],
+    ) -> Result<(Replica, SnapshotHeader), LoadError> {
         let mut replica = Replica::new(engine());
+        replica.positions.begin_session_life(SessionId(2), 1 << 34);
+        assert_eq!(replica.continuations.take(66, unfinished), !unfinished.is_empty());
         let check = Command::Check(Check { hash: replica.engine.check_hash() });
         replica.engine.apply(Stamp { seq: Seq(1), ts: TsNs(1) }, &check, &mut Vec::new());
         let header = SnapshotHeader {
@@ -299,7 +314,23 @@ mod tests {
         replica.save(PayloadVersion::Two, &mut |tag, piece| writer.piece(tag, piece)).expect("written");
         let path = writer.finish().expect("written").path;
         let reader = SnapshotReader::open(&path).expect("every byte is as it was written");
-        Replica::load(reader, path, engine()).map(|(_, header)| header)
+        Replica::load(reader, path, engine())
+    }
+
+    /// Its piece has the tag of the first number of a life, and is as long as one.
+    #[test]
+    fn an_unfinished_command_is_no_life_of_the_streams() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let end = LifeEnd { session: SessionId(2), then: AfterLife::Begins(LifeTag(300)) };
+        let rest = Command::Continue(Rest { of: Unfinished::EndLife(end), at: OrderId(9), count: 4 });
+        let mut bytes = [0; 64];
+        let len = codec::encode(PayloadVersion::One, TsNs(0), &rest, &mut bytes).expect("it fits");
+        assert!(8 <= len, "{len} bytes");
+        let (loaded, _) = reload_with(dir.path(), 1, |hash| hash, &bytes[..len]).expect("the snapshot is intact");
+        assert_eq!(loaded.positions.first(), SessionSeq::FIRST);
+        let own = loaded.positions.own_firsts().iter().map(|(session, first)| (session.0, first.0));
+        assert_eq!(own.collect::<Vec<_>>(), [(2, (1 << 34) + 1)]);
+        assert_eq!(loaded.continuations.into_commands(), [rest]);
     }
 
     /// Every checksum of the file is right: only loading shows that the header is of another state.
