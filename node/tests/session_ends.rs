@@ -16,6 +16,7 @@ use book::run::LifeTag;
 use common::process::Start;
 use common::raw::{Raw, login_packet, unsequenced};
 use common::{NodeDir, PASSWORD, RunningNode, limit, next, quick_hash, wait_until};
+use zerocopy::IntoBytes;
 
 const ROUNDS: u64 = 20;
 

@@ -11,6 +11,7 @@ use book::rules::Rules;
 use book::run::LifeTag;
 use common::raw::unsequenced;
 use node::rings::ingress::Ingress;
+use zerocopy::IntoBytes;
 
 /// A port under rules 2, whose ring to the engine has room for so many commands.
 fn port(sessions: u32, ingress: usize) -> OrdersPort {
@@ -92,18 +93,21 @@ fn an_end_that_finds_the_ring_full_is_handed_over_later() {
 
 /// The line breaks while the ring has no room for the last bytes.
 fn the_last_bytes_come_first() {
-    let mut port = port(1, 2);
+    const RING: usize = 1 << 13;
+    let mut port = port(1, RING);
     let conns = port.log_all_in(1);
-    port.sockets.arrive(conns[0], &[switch_on(), switch_on(), switch_on()].concat());
+    port.sockets.arrive(conns[0], &switch_on().repeat(RING + 2));
     port.step(0);
     port.sockets.hang_up(conns[0]);
     port.steps(3, 0);
     let mut all = Vec::new();
     for _ in 0..9 {
-        all.extend(commands(&mut port, 9));
+        all.extend(commands(&mut port, RING));
         port.step(0);
     }
-    assert_eq!(all, ["set 1", "set 1", "set 1", "end 1 Disconnect"]);
+    assert_eq!(all.iter().filter(|command| *command == "set 1").count(), RING + 2);
+    assert_eq!(all.last().map(String::as_str), Some("end 1 Disconnect"));
+    assert_eq!(all.len(), RING + 3);
 }
 
 #[test]
