@@ -132,6 +132,9 @@ impl LoadError {
 /// Receives the messages that a replica's commands send to sessions, each with its number in the session's stream.
 pub trait StreamSink {
     fn message(&mut self, session: SessionId, number: SessionSeq, bytes: &[u8]);
+
+    /// The session's next message does not follow the one before it.
+    fn life_began(&mut self, _session: SessionId) {}
 }
 
 /// Discards the messages, for a replica that only needs to count them.
@@ -264,6 +267,7 @@ impl<S: StreamSink> Outlet for Counting<'_, S> {
 
     fn life_began(&mut self, session: SessionId, skipped: u64) {
         self.positions.begin_session_life(session, skipped);
+        self.sink.life_began(session);
     }
 }
 
