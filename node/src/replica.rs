@@ -132,6 +132,9 @@ impl LoadError {
 /// Receives the messages that a replica's commands send to sessions, each with its number in the session's stream.
 pub trait StreamSink {
     fn message(&mut self, session: SessionId, number: SessionSeq, bytes: &[u8]);
+
+    /// The session's next message does not follow the one before it.
+    fn life_began(&mut self, _session: SessionId) {}
 }
 
 /// Discards the messages, for a replica that only needs to count them.
@@ -195,7 +198,7 @@ impl Replica {
                 Some(section) => {
                     loader.take(section, piece).map_err(|source| LoadError::State { path: path.clone(), source })?;
                 }
-                // Continuations first: their pieces have the tag of a life's, and no life's number reads as one of them.
+                // Continuations first: their pieces have the tag of a life, whose number never reads as one of them.
                 None if continuations.take(tag, piece) || positions.take(tag, piece) => {}
                 None => {
                     return Err(LoadError::Malformed { path, why: "a piece of a kind that this build does not know" });
@@ -264,13 +267,17 @@ impl<S: StreamSink> Outlet for Counting<'_, S> {
 
     fn life_began(&mut self, session: SessionId, skipped: u64) {
         self.positions.begin_session_life(session, skipped);
+        self.sink.life_began(session);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use book::command::{AfterLife, LifeEnd, Rest, Unfinished};
     use book::engine::Capacity;
+    use book::ids::OrderId;
+    use book::run::LifeTag;
     use book::units::TsNs;
     use std::path::Path;
     use wal::snapshot::{SNAPSHOT_VERSION_NEWEST, SnapshotWriter};
@@ -282,7 +289,19 @@ mod tests {
 
     /// Writes the state after one command under a header with this sequence and hash, and loads it again.
     fn reload(dir: &Path, seq: u64, hash: impl Fn([u8; 32]) -> [u8; 32]) -> Result<SnapshotHeader, LoadError> {
+        reload_with(dir, seq, hash, &[]).map(|(_, header)| header)
+    }
+
+    /// The same with a command that is unfinished.
+    fn reload_with(
+        dir: &Path,
+        seq: u64,
+        hash: impl Fn([u8; 32]) -> [u8; 32],
+        unfinished: &[u8],
+    ) -> Result<(Replica, SnapshotHeader), LoadError> {
         let mut replica = Replica::new(engine());
+        replica.positions.begin_session_life(SessionId(2), 1 << 34);
+        assert_eq!(replica.continuations.take(66, unfinished), !unfinished.is_empty());
         let check = Command::Check(Check { hash: replica.engine.check_hash() });
         replica.engine.apply(Stamp { seq: Seq(1), ts: TsNs(1) }, &check, &mut Vec::new());
         let header = SnapshotHeader {
@@ -299,7 +318,23 @@ mod tests {
         replica.save(PayloadVersion::Two, &mut |tag, piece| writer.piece(tag, piece)).expect("written");
         let path = writer.finish().expect("written").path;
         let reader = SnapshotReader::open(&path).expect("every byte is as it was written");
-        Replica::load(reader, path, engine()).map(|(_, header)| header)
+        Replica::load(reader, path, engine())
+    }
+
+    /// Its piece has the tag of the first number of a life, and is as long as one.
+    #[test]
+    fn an_unfinished_command_is_no_life_of_the_streams() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let end = LifeEnd { session: SessionId(2), then: AfterLife::Begins(LifeTag(300)) };
+        let rest = Command::Continue(Rest { of: Unfinished::EndLife(end), at: OrderId(9), count: 4 });
+        let mut bytes = [0; 64];
+        let len = codec::encode(PayloadVersion::One, TsNs(0), &rest, &mut bytes).expect("it fits");
+        assert!(8 <= len, "{len} bytes");
+        let (loaded, _) = reload_with(dir.path(), 1, |hash| hash, &bytes[..len]).expect("the snapshot is intact");
+        assert_eq!(loaded.positions.first(), SessionSeq::FIRST);
+        let own = loaded.positions.own_firsts().iter().map(|(session, first)| (session.0, first.0));
+        assert_eq!(own.collect::<Vec<_>>(), [(2, (1 << 34) + 1)]);
+        assert_eq!(loaded.continuations.into_commands(), [rest]);
     }
 
     /// Every checksum of the file is right: only loading shows that the header is of another state.

@@ -16,6 +16,7 @@ use book::run::LifeTag;
 use common::process::Start;
 use common::raw::{Raw, login_packet, unsequenced};
 use common::{NodeDir, PASSWORD, RunningNode, limit, next, quick_hash, wait_until};
+use zerocopy::IntoBytes;
 
 const ROUNDS: u64 = 20;
 
@@ -46,9 +47,13 @@ fn read(raw: &mut Raw, count: usize) {
 fn open_orders(running: &RunningNode, user: &str) -> u32 {
     let mut client = running.connect(user, SessionSeq::HEAD);
     client.set_session(&set(CodMode::Off, 0)).expect("connected");
-    match next(&mut client).message {
-        Answer::SessionState(state) => state.open_orders.get(),
-        other => panic!("{other:?}"),
+    loop {
+        // What was cancelled may be reported before it.
+        match next(&mut client).message {
+            Answer::SessionState(state) => return state.open_orders.get(),
+            Answer::OrderCanceled(_) | Answer::MassCancelReport(_) => {}
+            other => panic!("{other:?}"),
+        }
     }
 }
 

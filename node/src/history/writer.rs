@@ -197,6 +197,12 @@ impl StreamSink for StreamRows<'_> {
             self.writer.push(Kind::Stream, session.0, self.stamp, bytes, |owner| stream_key(owner, number.0));
         }
     }
+
+    /// The messages of one row are consecutive.
+    fn life_began(&mut self, session: SessionId) {
+        let chunk = self.writer.chunks.remove(&(Kind::Stream, session.0));
+        self.writer.long.extend(chunk);
+    }
 }
 
 /// The kind of history that an event belongs to, and the one or two accounts that it concerns. Postings of the house

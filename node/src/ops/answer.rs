@@ -94,31 +94,6 @@ fn describe_event(event: &Event, registry: &Registry) -> Option<Value> {
             "fee_tier": fee_tier,
             "blocked": blocked,
         }),
-        Event::SessionAdded { session, account, user, drop_copy } => json!({
-            "event": "session_added",
-            "session": session.0,
-            "account": account.0,
-            "user": user.as_str(),
-            "drop_copy": drop_copy,
-        }),
-        Event::SessionChanged { session, blocked } => {
-            json!({ "event": "session_changed", "session": session.0, "blocked": blocked })
-        }
-        Event::SessionLifeBegan { session, lives, tag, .. } => json!({
-            "event": "session_life_began",
-            "session": session.0,
-            "lives": lives,
-            "stream": SessionName::of_life(*session, *tag).as_str(),
-        }),
-        Event::SessionPasswordChanged { session } => {
-            json!({ "event": "session_password_changed", "session": session.0 })
-        }
-        Event::SessionRemoved { session } => json!({ "event": "session_removed", "session": session.0 }),
-        Event::SessionDisconnected { session } => json!({ "event": "session_disconnected", "session": session.0 }),
-        // What is left is done at once, before any command of a client.
-        Event::Unfinished(Rest { of: Unfinished::EndLife(end), .. }) => {
-            json!({ "event": "session_orders_canceled", "session": end.session.0, "more": true })
-        }
         Event::KeyAdded { account } => json!({ "event": "key_added", "account": account.0 }),
         Event::KeyRevoked { account } => json!({ "event": "key_revoked", "account": account.0 }),
         Event::FundsMoved { account, asset, amount, available, repeated } => json!({
@@ -144,6 +119,38 @@ fn describe_event(event: &Event, registry: &Registry) -> Option<Value> {
             "account": (!mass.account.is_none()).then_some(mass.account.0),
             "symbol": symbol_of(mass.market, registry),
         }),
+        event => return describe_session_event(event),
+    })
+}
+
+/// `None` for events that are not about a session.
+fn describe_session_event(event: &Event) -> Option<Value> {
+    Some(match event {
+        Event::SessionAdded { session, account, user, drop_copy } => json!({
+            "event": "session_added",
+            "session": session.0,
+            "account": account.0,
+            "user": user.as_str(),
+            "drop_copy": drop_copy,
+        }),
+        Event::SessionChanged { session, blocked } => {
+            json!({ "event": "session_changed", "session": session.0, "blocked": blocked })
+        }
+        Event::SessionLifeBegan { session, lives, tag, .. } => json!({
+            "event": "session_life_began",
+            "session": session.0,
+            "lives": lives,
+            "stream": SessionName::of_life(*session, *tag).as_str(),
+        }),
+        Event::SessionPasswordChanged { session } => {
+            json!({ "event": "session_password_changed", "session": session.0 })
+        }
+        Event::SessionRemoved { session } => json!({ "event": "session_removed", "session": session.0 }),
+        Event::SessionDisconnected { session } => json!({ "event": "session_disconnected", "session": session.0 }),
+        // What is left is done at once, before any command of a client.
+        Event::Unfinished(Rest { of: Unfinished::EndLife(end), .. }) => {
+            json!({ "event": "session_orders_canceled", "session": end.session.0, "more": true })
+        }
         _ => return None,
     })
 }

@@ -11,6 +11,7 @@ use book::rules::Rules;
 use book::run::LifeTag;
 use common::raw::unsequenced;
 use node::rings::ingress::Ingress;
+use zerocopy::IntoBytes;
 
 /// A port under rules 2, whose ring to the engine has room for so many commands.
 fn port(sessions: u32, ingress: usize) -> OrdersPort {
@@ -47,6 +48,10 @@ fn log_back_in(port: &mut OrdersPort) -> ConnId {
 /// The gateway believes that nothing is cancelled, because the switch is not released.
 fn an_end_follows_what_its_client_has_sent() {
     let mut port = port(2, 16);
+    for session in 1..=2 {
+        let off = SessionFacts { cod_mode: CodMode::Off, ..facts(session) };
+        port.change(Change::Session(Box::new(off)));
+    }
     let conns = port.log_all_in(2);
     port.sockets.arrive(conns[0], &switch_on());
     port.sockets.hang_up(conns[0]);
@@ -66,23 +71,23 @@ fn an_end_is_handed_over_after_every_command_of_its_connection() {
 }
 
 fn a_full_ring_keeps_the_end() {
-    let mut port = port(2, 4);
+    const RING: usize = 1 << 13;
+    let mut port = port(2, RING);
     let conns = port.log_all_in(2);
-    port.sockets.arrive(conns[1], &[switch_on(), switch_on(), switch_on(), switch_on()].concat());
+    port.sockets.arrive(conns[1], &switch_on().repeat(RING));
     port.step(0);
     port.sockets.hang_up(conns[0]);
     port.step(0);
     assert_eq!(port.status.sessions_open.get(), 1);
-    // The session opens again only once its end is on its way, so that it comes before all that it sends now.
+    // Its next login has no room either, so its end comes before all that it sends then.
     let again = log_back_in(&mut port);
     assert_eq!((port.answer(again), port.status.sessions_open.get()), (None, 1));
-    assert_eq!(commands(&mut port, 1), ["set 2"]);
-    port.steps(2, 0);
+    assert_eq!(commands(&mut port, RING - 1), vec!["set 2"; RING - 1]);
+    port.steps(3, 0);
     assert_eq!(port.answer(again), Some(PacketKind::Accepted));
     port.sockets.arrive(again, &switch_on());
-    assert_eq!(commands(&mut port, 3), ["set 2"; 3]);
-    port.steps(3, 100);
-    assert_eq!(commands(&mut port, 9), ["end 1 Disconnect", "set 1"]);
+    port.steps(2, 0);
+    assert_eq!(commands(&mut port, 9), ["set 2", "end 1 Disconnect", "set 1"]);
 }
 
 #[test]
@@ -92,18 +97,21 @@ fn an_end_that_finds_the_ring_full_is_handed_over_later() {
 
 /// The line breaks while the ring has no room for the last bytes.
 fn the_last_bytes_come_first() {
-    let mut port = port(1, 2);
+    const RING: usize = 1 << 13;
+    let mut port = port(1, RING);
     let conns = port.log_all_in(1);
-    port.sockets.arrive(conns[0], &[switch_on(), switch_on(), switch_on()].concat());
+    port.sockets.arrive(conns[0], &switch_on().repeat(RING + 2));
     port.step(0);
     port.sockets.hang_up(conns[0]);
     port.steps(3, 0);
     let mut all = Vec::new();
     for _ in 0..9 {
-        all.extend(commands(&mut port, 9));
+        all.extend(commands(&mut port, RING));
         port.step(0);
     }
-    assert_eq!(all, ["set 1", "set 1", "set 1", "end 1 Disconnect"]);
+    assert_eq!(all.iter().filter(|command| *command == "set 1").count(), RING + 2);
+    assert_eq!(all.last().map(String::as_str), Some("end 1 Disconnect"));
+    assert_eq!(all.len(), RING + 3);
 }
 
 #[test]

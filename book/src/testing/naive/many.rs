@@ -1,6 +1,6 @@
 //! Commands over many orders at once, and the decisions of the gateway and of administrators.
 
-use super::{Account, Key, Market, Naive, Order, Session, Turn, Unended, at, at_mut};
+use super::{Account, Key, Market, Naive, Order, Turn, Unended, at, at_mut};
 use crate::command::*;
 use crate::engine::{CANCELS_PER_COMMAND_MAX, VISITS_FIRST_MAX, VISITS_PER_COMMAND_MAX};
 use crate::event::*;
@@ -327,21 +327,7 @@ impl Naive {
                 self.account_mut(*account).open_max = *open_orders_max as usize;
             }
             Admin::SetAccountBlock { account, blocked } => self.account_mut(*account).blocked = *blocked,
-            Admin::AddSession(spec) => self.sessions.push(Session {
-                account: spec.account,
-                drop_copy: spec.drop_copy,
-                blocked: false,
-                by_operator: false,
-                last: ClOrdId(0),
-                cod_mode: spec.cod_mode,
-                cod_scope: spec.cod_scope,
-                window_ms: spec.cod_window_ms,
-                lives: 0,
-                removed: false,
-                throttle: spec.throttle,
-                drained_at: 0,
-                requests_drained_at: 0,
-            }),
+            Admin::AddSession(spec) => self.add_session(spec),
             Admin::SetSessionBlock { session, blocked } => {
                 let by_operator = *blocked && self.rules == Rules::Two;
                 let session = &mut self.sessions[session.0 as usize - 1];
@@ -360,11 +346,7 @@ impl Naive {
             | Admin::RemoveSession { .. }
             | Admin::SetSessionPassword { .. }
             | Admin::DisconnectSession { .. } => self.administer_session(admin),
-            Admin::SetRules { version } => {
-                self.rules = Rules::of(*version).unwrap_or(self.rules);
-                let copies = self.sessions.iter_mut().filter(|session| session.drop_copy);
-                copies.for_each(|copy| copy.cod_mode = CodMode::Off);
-            }
+            Admin::SetRules { version } => self.set_rules(*version),
             Admin::SetIntake(wanted) => self.set_intake(actor, *wanted),
             Admin::SetSessionThrottle { session, throttle } => {
                 let rules = self.rules;

@@ -5,7 +5,7 @@ use crate::command::*;
 use crate::event::*;
 use crate::ids::*;
 use crate::reject::RejectReason;
-use crate::rules::Rules;
+use crate::rules::{Rules, RulesVersion};
 
 /// The longest window: an hour.
 const WINDOW_MS_MAX: u32 = 60 * 60 * 1_000;
@@ -20,6 +20,31 @@ fn cancels(session: &Session, cause: DownCause) -> bool {
 }
 
 impl Naive {
+    pub(super) fn add_session(&mut self, spec: &SessionSpec) {
+        self.sessions.push(Session {
+            account: spec.account,
+            drop_copy: spec.drop_copy,
+            blocked: false,
+            by_operator: false,
+            last: ClOrdId(0),
+            cod_mode: spec.cod_mode,
+            cod_scope: spec.cod_scope,
+            window_ms: spec.cod_window_ms,
+            lives: 0,
+            removed: false,
+            throttle: spec.throttle,
+            drained_at: 0,
+            requests_drained_at: 0,
+        });
+    }
+
+    /// From then on no drop copy cancels on disconnect.
+    pub(super) fn set_rules(&mut self, version: RulesVersion) {
+        self.rules = Rules::of(version).unwrap_or(self.rules);
+        let copies = self.sessions.iter_mut().filter(|session| session.drop_copy);
+        copies.for_each(|copy| copy.cod_mode = CodMode::Off);
+    }
+
     pub(super) fn set_session(&mut self, set: &SetSession) {
         let rules = self.rules;
         let Some(session) = at_mut(&mut self.sessions, set.session.0) else { return };

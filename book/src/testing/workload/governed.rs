@@ -51,9 +51,9 @@ impl Workload {
             140..150 => Admin::SetSessionBlock { session: self.any_session(), blocked: self.rng.one_in(4) },
             150..160 => Admin::SetMarketLimits { market: self.market(), limits: self.limits() },
             160..170 => return self.down_any(),
-            210..225 => return self.end_any(),
-            225..230 => return self.set_any(),
-            230..240 => self.session_act(),
+            210..216 => return self.end_any(),
+            225..227 => return self.set_any(),
+            230..233 => self.session_act(),
             170..180 => Admin::WithdrawFees(self.fee_payment()),
             185..188 => {
                 let life = self.rng.one_in(2).then(|| LifeTag(self.rng.below(LIFE_TAGS + 10)));
