@@ -48,6 +48,7 @@ pub mod mark;
 pub mod directory;
 pub mod lineage;
 pub mod quarantine;
+pub mod torn_ends;
 
 pub mod walk;
 
