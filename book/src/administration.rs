@@ -60,6 +60,7 @@ impl Engine {
             Admin::SetClientNamesMax { max } => self.set_client_names_max(*max),
             Admin::BeginRun(spec) => self.begin_run(spec),
             Admin::SetIntake(intake) => self.set_intake(actor, *intake),
+            Admin::AcknowledgeTornEnd { seq } => Ok(Event::TornEndAcknowledged { seq: *seq }),
         };
         sink.push(answer.unwrap_or_else(|reason| Event::AdminRejected { reason }));
     }

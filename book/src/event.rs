@@ -128,6 +128,10 @@ pub enum Event {
     IntakeChanged {
         state: IntakeState,
     },
+    /// An operator has seen that a start cut the log before this sequence.
+    TornEndAcknowledged {
+        seq: Seq,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

@@ -8,7 +8,7 @@ use book::intake::Intake;
 use book::reject::RejectReason;
 use book::rules::RulesVersion;
 use book::testing::workload::{Profile, Workload};
-use book::units::{Ppm, PriceTicks, QtyLots, TsNs, Units};
+use book::units::{Ppm, PriceTicks, QtyLots, Seq, TsNs, Units};
 use proptest::prelude::*;
 
 const TS: TsNs = TsNs(1_700_000_000_000_000_000);
@@ -232,6 +232,7 @@ fn acts() -> Vec<Named> {
         ("client names", acted(Actor::Ops, Act::Admin(Admin::SetClientNamesMax { max: 70_000 }))),
         ("market in quote", acted(Actor::Ops, Act::Admin(Admin::AddMarket(in_quote)))),
         ("set intake", acted(Actor::Node, Act::Admin(Admin::SetIntake(Intake::Cancels)))),
+        ("acknowledge torn end", acted(Actor::Ops, Act::Admin(Admin::AcknowledgeTornEnd { seq: Seq(4711) }))),
     ]
 }
 

@@ -4,6 +4,7 @@
 //!
 //! Invariant: the same log gives the same state, the same answers and the same market data, byte for byte.
 
+pub mod backup_mark;
 pub mod crash_guard;
 pub mod mass_cancels;
 pub mod public_feed;

@@ -9,6 +9,7 @@ pub mod logging;
 pub mod logins;
 pub mod recovery;
 pub mod restarts;
+pub mod torn_ends;
 pub mod version;
 pub mod watermarks;
 
@@ -18,6 +19,7 @@ use logins::LoginStatus;
 use recovery::Recovery;
 use restarts::Restarts;
 use std::sync::{Mutex, PoisonError};
+use torn_ends::TornEndNotices;
 use watermarks::Watermarks;
 
 /// A loop's heartbeat: the node's time in its last cycle, and the number of cycles.
@@ -113,6 +115,7 @@ pub struct Status {
     pub recovery: Recovery,
     pub disk: DiskStatus,
     pub backup: BackupStatus,
+    pub torn_ends: TornEndNotices,
 
     /// The newest damage that was found, as a message.
     damage: Mutex<Option<String>>,
@@ -163,6 +166,7 @@ impl Status {
             recovery: Recovery::default(),
             disk: DiskStatus::default(),
             backup: BackupStatus::default(),
+            torn_ends: TornEndNotices::default(),
             damage: Mutex::default(),
         }
     }

@@ -5,7 +5,7 @@ use crate::ids::{AccountId, AssetId, ClientKey, MarketId, SessionId, Symbol, Use
 use crate::intake::Intake;
 use crate::rules::{Rules, RulesVersion};
 use crate::run::RunSpec;
-use crate::units::{Ppm, QtyLots, TsNs, Units};
+use crate::units::{Ppm, QtyLots, Seq, TsNs, Units};
 use bincode::{Decode, Encode};
 
 /// What an administrator changes. Each is answered by its own event or by `AdminRejected`.
@@ -80,15 +80,22 @@ pub enum Admin {
     BeginRun(RunSpec),
     /// What the exchange as a whole accepts. From rules 2 on.
     SetIntake(Intake),
+    /// An operator has seen that a start cut a torn end off the log, whose first sequence was this one. Changes no
+    /// state: it is in the log for who has seen it, and when. From rules 2 on.
+    AcknowledgeTornEnd {
+        seq: Seq,
+    },
 }
 
 impl Admin {
     /// The first rules that have it.
     pub fn rules_min(&self) -> Rules {
         match self {
-            Self::WithdrawFees(_) | Self::SetClientNamesMax { .. } | Self::BeginRun(_) | Self::SetIntake(_) => {
-                Rules::Two
-            }
+            Self::WithdrawFees(_)
+            | Self::SetClientNamesMax { .. }
+            | Self::BeginRun(_)
+            | Self::SetIntake(_)
+            | Self::AcknowledgeTornEnd { .. } => Rules::Two,
             Self::AddMarket(spec) if spec.fees.paid_in() == FeeAsset::Quote => Rules::Two,
             _ => Rules::One,
         }

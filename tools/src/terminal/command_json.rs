@@ -96,6 +96,7 @@ fn admin_kind(admin: &Admin) -> &'static str {
         Admin::BeginRun(_) => "begin_run",
         Admin::WithdrawFees(_) => "withdraw_fees",
         Admin::SetIntake(_) => "set_intake",
+        Admin::AcknowledgeTornEnd { .. } => "acknowledge_torn_end",
     }
 }
 
@@ -268,6 +269,7 @@ fn admin_fields(admin: &Admin) -> Value {
         }),
         Admin::SetIntake(Intake::All) => json!({ "intake": "all" }),
         Admin::SetIntake(Intake::Cancels) => json!({ "intake": "cancels" }),
+        Admin::AcknowledgeTornEnd { seq } => json!({ "seq": seq.0 }),
     }
 }
 

@@ -12,7 +12,7 @@ use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, OrderId
 use book::reject::RejectReason;
 use book::rules::Rules;
 use book::run::{LifeTag, RunSpec};
-use book::units::{Ppm, PriceTicks, QtyLots, TsNs, UNITS_MAX, Units};
+use book::units::{Ppm, PriceTicks, QtyLots, Seq, TsNs, UNITS_MAX, Units};
 
 /// Bytes of one step: the kind, then its operands.
 pub(super) const STEP_BYTES: usize = 16;
@@ -344,6 +344,7 @@ impl Reader<'_> {
                 may_lose: self.operands.flag(),
                 life: self.operands.flag().then(|| LifeTag(self.operands.number() as u32)),
             }),
+            20 => Admin::AcknowledgeTornEnd { seq: Seq(self.operands.number()) },
             18 => Admin::SetClientNamesMax { max: self.operands.number() as u32 },
             17 => {
                 let account = if self.operands.flag() { AccountId::NONE } else { self.account(SessionId::NONE) };
