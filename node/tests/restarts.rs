@@ -5,7 +5,7 @@ mod common;
 
 use api::binary::login::{LoginReject, SessionName};
 use api::binary::stream::SessionSeq;
-use api::client::{ClientError, MarketClient, OrderClient};
+use api::client::{ClientError, MarketClient, OrderClient, Resumed, book_sync};
 use book::codec;
 use book::command::{Act, Actor, Admin, Command, Side};
 use book::ids::MarketId;
@@ -94,6 +94,7 @@ fn live_is_resumed_from_the_same_messages_after_a_kill_and_after_a_stop() {
     let mut process = start.run();
     let mut before = recorded(process.market, 1);
     assert!(before.len() >= 59, "one message for each order: {}", before.len());
+    let mut follower = book_sync(process.market).expect("the books");
     let mut ids = 60_u64..80;
     for end in ["kill", "stop", "kill"] {
         trade(process.orders, market, ids.clone());
@@ -110,6 +111,10 @@ fn live_is_resumed_from_the_same_messages_after_a_kill_and_after_a_stop() {
         assert!(recorded(process.market, 1) == before, "after a {end} the same messages are said again");
         let middle = before.len() as u64 / 2;
         assert!(recorded(process.market, middle) == before[middle as usize - 1..], "from any number");
+        assert_eq!(follower.resume(process.market).expect("resumed"), Resumed::AtTheNextMessage);
+        while follower.next_seq().0 <= before.len() as u64 {
+            follower.poll(PATIENCE).expect("every message fits the books").expect("it was said");
+        }
         let ahead = live(process.market, before.len() as u64 + 2);
         assert!(matches!(ahead, Err(ClientError::LoginRejected(LoginReject::NoSession))), "{ahead:?}");
     }
