@@ -72,7 +72,7 @@ const MUTANTS: &[Mutant] = &[
     mutant("MarkNotNoted", 150, &[DamageAccepted]),
     mutant("StoredBeforeFlush", 20, &[Watermark]),
     mutant("SnapshotOffByOne", 20, &[StartRefused]),
-    mutant("CursorApart", 100, &[Liveness]),
+    mutant("CursorApart", 100, &[Liveness, LiveForgotten]),
     mutant("IntakeIgnored", 60, &[TwinDiffers]),
     mutant("IntakeForgottenInSnapshot", 200, &[StartRefused]),
     mutant("ActedForgotten", 20, &[ActorMissing]),
