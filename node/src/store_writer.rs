@@ -2,8 +2,9 @@
 //! block on the disk; no order waits for it.
 //!
 //! Invariants: frames are stored in the order of the log; `seq_stored` advances only after a flush, because RocksDB's
-//! own write-ahead log is off; the mark never passes what is durable, and reaches it once the node is idle. A frame stays in the batch until the store has
-//! it, so a loop that begins again after a panic continues with the frame that the store lacks.
+//! own write-ahead log is off; the mark never passes what is durable, and reaches it once the node is idle. A frame
+//! stays in the batch until the store has it, so a loop that begins again after a panic continues with the frame that
+//! the store lacks.
 
 use crate::faults::fault::PanicFault;
 use crate::faults::mutation::{self, Mutation, Planted};

@@ -298,8 +298,8 @@ fn an_update_of_the_best_levels_has_the_time_of_its_command() {
     assert_eq!(times.collect::<Vec<_>>(), [flooded.seq * 1_000; 2]);
 }
 
-/// The reasons with which a reader is refused: of a message that was said and is gone, of one that was never said, and of
-/// a stream that does not exist.
+/// The reasons with which a reader is refused: of a message that was said and is gone, of one that was never said, and
+/// of a stream that does not exist.
 fn refusals() -> [Vec<u8>; 3] {
     let mut flooded = Flooded::new(1, 0);
     let next = flooded.market.feed().live().next_seq();

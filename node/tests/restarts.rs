@@ -1,5 +1,5 @@
-//! What a restart leaves as it was, with real processes: the live stream of market data, the last acknowledged frame, and
-//! what is known of a torn one. And the data directory that is older than its own backup.
+//! What a restart leaves as it was, with real processes: the live stream of market data, the last acknowledged frame,
+//! and what is known of a torn one. And the data directory that is older than its own backup.
 
 mod common;
 
@@ -267,7 +267,8 @@ fn ship_as(node_id: NodeId, data_dir: &Path, place: &Path) -> u64 {
     last
 }
 
-/// A complete older copy, its mark with it, is intact in every way: only what was shipped elsewhere shows that it is old.
+/// A complete older copy, its mark with it, is intact in every way: only what was shipped elsewhere shows that it is
+/// old.
 #[test]
 fn an_older_copy_of_a_directory_is_refused_by_its_own_backup() {
     let (node_dir, market) = prepared("");

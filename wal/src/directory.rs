@@ -133,8 +133,8 @@ impl Directory {
         Directory { path: path.to_owned(), identity, medium, owner, outside: None }
     }
 
-    /// Also goes by what a place outside of this directory has of its log, as a backup has. An older copy of a directory
-    /// has an older mark too: only what was not copied with it can show that it is old.
+    /// Also goes by what a place outside of this directory has of its log, as a backup has. An older copy of a
+    /// directory has an older mark too: only what was not copied with it can show that it is old.
     pub fn attest(&mut self, outside: Attested) {
         self.outside = Some(outside);
     }

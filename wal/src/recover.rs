@@ -205,8 +205,8 @@ struct Judged<'a> {
     attested: &'a Attested,
 }
 
-/// Compares the log's end with what is known to have been acknowledged: by the mark, by a place outside, and by the state
-/// that `from` continues.
+/// Compares the log's end with what is known to have been acknowledged: by the mark, by a place outside, and by the
+/// state that `from` continues.
 fn found(judged: &Judged<'_>, from: Lsn) -> Result<Recovered> {
     let Judged { segments, store, verdict, attested } = *judged;
     let have = verdict.tail.seq;

@@ -48,7 +48,8 @@ pub struct Refusal {
 }
 
 /// Judges what the head holds after `stored`, the end of the store's log. Everything up to `mark` was acknowledged. A
-/// log that ends before the mark without a trace of what is missing is the caller's to refuse: an old copy looks so too.
+/// log that ends before the mark without a trace of what is missing is the caller's to refuse: an old copy looks so
+/// too.
 pub fn judge(scan: &HeadScan, stored: Tail, mark: Lsn) -> Result<Verdict, Refusal> {
     check_stored(scan, stored)?;
     let frames = walk(&scan.frames, stored)?;

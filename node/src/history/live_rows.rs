@@ -5,10 +5,11 @@
 //!  | deleted | first .. | first .. | ...  | first .. (open) |
 //!            `--- at least LIVE_KEPT messages --------------'
 //! ```
-//! The newest row is written again, longer and under its own key, until it has [`ROW_BYTES`]: so a stream of which little
-//! is said in a second has no more rows than one that is always busy. Invariants: rows follow each other by number,
-//! without a gap except where a life of the streams begins or the history has a gap of its own; of what the memory of
-//! the feed can hold none is deleted; the number of rows is bounded, by `LIVE_KEPT` messages of bounded length.
+//! The newest row is written again, longer and under its own key, until it has [`ROW_BYTES`]: so a stream of which
+//! little is said in a second has no more rows than one that is always busy. Invariants: rows follow each other by
+//! number, without a gap except where a life of the streams begins or the history has a gap of its own; of what the
+//! memory of the feed can hold none is deleted; the number of rows is bounded, by `LIVE_KEPT` messages of bounded
+//! length.
 
 use super::rows::{Kind, live_key, number_of, pack, prefix, push_entry};
 use crate::faults::mutation::{Mutation, Planted};

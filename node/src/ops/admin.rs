@@ -200,8 +200,8 @@ async fn run_funds(
     Ok(Json(describe(&done, &state.command_queue.registry())))
 }
 
-/// Records who has seen a torn end, and then shows it no more. The act is durable first: an interrupted request leaves the
-/// notice, and can be repeated.
+/// Records who has seen a torn end, and then shows it no more. The act is durable first: an interrupted request leaves
+/// the notice, and can be repeated.
 async fn acknowledge_torn_end(
     State(state): State<Shared>,
     caller: Caller,

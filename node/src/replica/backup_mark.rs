@@ -3,8 +3,8 @@
 //! ```text
 //! DEST/0000000001/log/00000000000000000001-00000000000000000500.piece      the newest one of the own timeline
 //! ```
-//! Whoever puts an older copy of a complete data directory in place puts its mark back too; what was shipped elsewhere is
-//! not put back with it. Invariants: the newest piece counts only by its own header, whose checksum holds; nothing is
+//! An older copy of a complete data directory brings its own, older mark with it; what was shipped elsewhere does not
+//! come back with it. Invariants: the newest piece counts only by its own header, whose checksum holds; nothing is
 //! written at the place.
 
 use crate::status::exit;

@@ -204,7 +204,8 @@ mod tests {
         bytes
     }
 
-    /// A feed that has said the messages of `said` since the snapshot of its start, and then finds these in the history.
+    /// A feed that has said the messages of `said` since the snapshot of its start, and then finds these in the
+    /// history.
     fn remembered(runs: &[Range<u64>], said: Range<u64>) -> PublicFeed {
         let mut feed = PublicFeed { live: memory(SessionSeq(said.start)), ..PublicFeed::new() };
         said.clone().for_each(|number| _ = feed.live.push(&message(number)));
