@@ -90,8 +90,7 @@ impl LiveRows {
         self.gathered.extend(open);
         let kept_from = self.next.saturating_sub(LIVE_KEPT).planted(Mutation::LivePastUnbounded, |_| 0);
         // A row is needed as long as the next one begins after the first message that stays.
-        while let [oldest, second] = [0, 1].map(|idx| self.stored.get(idx).copied())
-            && let (Some(oldest), Some(second)) = (oldest, second)
+        while let (Some(&oldest), Some(&second)) = (self.stored.front(), self.stored.get(1))
             && second <= kept_from
         {
             rows.delete_history(live_key(oldest));
