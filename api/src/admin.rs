@@ -129,6 +129,14 @@ pub struct SetIntake {
     pub intake: IntakeWord,
 }
 
+/// Says that an operator has seen that a start cut a torn end off the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcknowledgeTornEnd {
+    /// The first sequence that was cut.
+    pub seq: u64,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetFeeTier {

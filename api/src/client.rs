@@ -230,7 +230,34 @@ pub fn book_sync(addr: impl ToSocketAddrs + Clone) -> Result<BookFollower, Clien
     Ok(BookFollower { depth, client })
 }
 
+/// How a follower went on after a disconnect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resumed {
+    /// At the message after the last one: nothing was missed.
+    AtTheNextMessage,
+    /// From a snapshot, because the next message was no longer in the node's memory: the books are right, and the
+    /// messages in between were not seen.
+    FromSnapshot,
+}
+
 impl BookFollower {
+    /// Connects again after a disconnect, also after a restart of the node. An error that is `NoSession` means that the
+    /// node has never said what this follower has read: the books are of another node, or of a life of the streams that
+    /// is over. Then begin with `book_sync`, and look for the reason.
+    pub fn resume(&mut self, addr: impl ToSocketAddrs + Clone) -> Result<Resumed, ClientError> {
+        match MarketClient::connect(addr.clone(), SessionName::LIVE, self.next_seq()) {
+            Ok(client) => {
+                self.client = client;
+                Ok(Resumed::AtTheNextMessage)
+            }
+            Err(ClientError::LoginRejected(LoginReject::Gone)) => {
+                *self = book_sync(addr)?;
+                Ok(Resumed::FromSnapshot)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     pub fn depth(&self) -> &Depth {
         &self.depth
     }

@@ -8,7 +8,7 @@ use api::binary::orders::{Answer, NewOrder};
 use api::binary::session::{CloseReason, Flow, Inbound, Output, Session, State};
 use api::binary::snapshot::write_snapshot;
 use api::binary::stream::{STREAM_BYTES, STREAM_MESSAGES, SessionSeq, Stream, first_to_send};
-use api::client::{ClientError, MarketClient, OrderClient, book_sync};
+use api::client::{ClientError, MarketClient, OrderClient, Resumed, book_sync};
 use book::command::Side;
 use book::ids::{ClOrdId, SessionId};
 use book::run::Run;
@@ -127,6 +127,9 @@ fn serve_one(mut socket: &TcpStream, node: &Mutex<Node>) -> Option<CloseReason> 
                     session.reject(now(), LoginReject::NotAuthorised, &mut line);
                 }
                 None => session.reject(now(), LoginReject::NoSession, &mut line),
+                Some(first) if name == SessionName::LIVE && first < node.live.oldest_seq() => {
+                    session.reject(now(), LoginReject::Gone, &mut line);
+                }
                 Some(first) => {
                     next = first;
                     assert!(session.accept(now(), name, first, &mut line));
@@ -143,7 +146,8 @@ fn serve_one(mut socket: &TcpStream, node: &Mutex<Node>) -> Option<CloseReason> 
         if session.state() == State::Open {
             let stream = if name == SessionName::LIVE { &node.live } else { &node.answers };
             let mut pending = Vec::new();
-            stream.read_from(next, &mut |_, m| pending.push(m.to_vec())).expect("memory holds a short test");
+            // A reader whose next message is no longer in memory is disconnected.
+            stream.read_from(next, &mut |_, m| pending.push(m.to_vec())).ok()?;
             for message in pending {
                 session.send_sequenced(now(), &message, &mut line);
                 next = next.next();
@@ -236,6 +240,28 @@ fn a_snapshot_is_joined_to_the_live_stream() {
     let best = follower.depth().book(1).expect("known").top(Side::Sell, 1).next().expect("an offer");
     assert_eq!((best.price_e9, best.qty_e8, best.orders), (price("100").0, qty("1.5").0, 1));
     drop(follower);
+    server.join().expect("the node ran");
+}
+
+#[test]
+fn a_follower_goes_on_from_a_snapshot_only_where_its_next_message_is_gone() {
+    let node = Arc::new(Mutex::new(Node::new()));
+    let (addr, server) = serve(Arc::clone(&node), 6);
+    let mut follower = book_sync(addr).expect("a snapshot and the stream");
+    {
+        let mut node = node.lock().expect("free");
+        let next = node.live.next_seq();
+        node.live = Stream::new(SessionSeq(next.0 + 5), STREAM_BYTES, STREAM_MESSAGES);
+        node.exchange.send(&sender(1), limit(1, Side::Sell, "100", "2"));
+        node.publish();
+    }
+    assert!(matches!(follower.poll(WAIT), Err(ClientError::Closed { .. })));
+    assert_eq!(follower.resume(addr).expect("a snapshot"), Resumed::FromSnapshot);
+    assert_eq!(follower.depth().book(1).expect("known").order_count(), 1);
+    // The stream of another node, or of a life that is over, has never said what was read.
+    node.lock().expect("free").live = Stream::new(SessionSeq::FIRST, STREAM_BYTES, STREAM_MESSAGES);
+    assert!(matches!(follower.poll(WAIT), Err(ClientError::Closed { .. })));
+    assert!(matches!(follower.resume(addr), Err(ClientError::LoginRejected(LoginReject::NoSession))));
     server.join().expect("the node ran");
 }
 

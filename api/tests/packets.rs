@@ -203,5 +203,6 @@ fn logins_survive_the_round_trip_and_either_padding() {
     assert_eq!(&accepted.write(), b"PIN0000007                   1");
     assert_eq!(LoginAccepted::read(&accepted.write()), Some(accepted));
     assert_eq!(LoginReject::read(b"A"), Some(LoginReject::NotAuthorised));
+    assert_eq!(LoginReject::read(b"G"), Some(LoginReject::Gone));
     assert_eq!(LoginReject::read(b"?"), None);
 }

@@ -75,6 +75,7 @@ impl Engine {
             Admin::DisconnectSession { session } => {
                 self.session_mut(*session).map(|_| Event::SessionDisconnected { session: *session })
             }
+            Admin::AcknowledgeTornEnd { seq } => Ok(Event::TornEndAcknowledged { seq: *seq }),
         };
         sink.push(answer.unwrap_or_else(|reason| Event::AdminRejected { reason }));
     }

@@ -149,6 +149,10 @@ pub enum Event {
     SessionDisconnected {
         session: SessionId,
     },
+    /// An operator has seen that a start cut the log before this sequence.
+    TornEndAcknowledged {
+        seq: Seq,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

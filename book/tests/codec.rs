@@ -9,7 +9,7 @@ use book::reject::RejectReason;
 use book::rules::RulesVersion;
 use book::run::LifeTag;
 use book::testing::workload::{Profile, Workload};
-use book::units::{Ppm, PriceTicks, QtyLots, TsNs, Units};
+use book::units::{Ppm, PriceTicks, QtyLots, Seq, TsNs, Units};
 use proptest::prelude::*;
 
 const TS: TsNs = TsNs(1_700_000_000_000_000_000);
@@ -250,6 +250,7 @@ fn acts() -> Vec<Named> {
         ("session password", acted(Actor::Ops, Act::Admin(password))),
         ("remove session", acted(Actor::Ops, Act::Admin(Admin::RemoveSession { session: SESSION }))),
         ("disconnect session", acted(Actor::Ops, Act::Admin(Admin::DisconnectSession { session: SESSION }))),
+        ("acknowledge torn end", acted(Actor::Ops, Act::Admin(Admin::AcknowledgeTornEnd { seq: Seq(4711) }))),
     ]
 }
 

@@ -153,6 +153,8 @@ pub struct StoreConfig {
     pub intake_stop_percent: u64,
     /// Age of the newest backup beyond which the node is degraded; zero means never.
     pub backup_age_max: Duration,
+    /// A directory to which `pinion backup run` ships: a start compares the log with it.
+    pub backup_to: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //!
 //! Invariant: the same log gives the same state, the same answers and the same market data, byte for byte.
 
+pub mod backup_mark;
 pub mod crash_guard;
 pub mod mass_cancels;
 pub mod public_feed;
@@ -129,12 +130,14 @@ impl LoadError {
     }
 }
 
-/// Receives the messages that a replica's commands send to sessions, each with its number in the session's stream.
+/// Receives the messages that a replica's commands send to sessions and publish, each with its number in its stream.
 pub trait StreamSink {
     fn message(&mut self, session: SessionId, number: SessionSeq, bytes: &[u8]);
 
     /// The session's next message does not follow the one before it.
     fn life_began(&mut self, _session: SessionId) {}
+    /// A message of the live stream. Most sinks have no use for it.
+    fn live(&mut self, _number: SessionSeq, _bytes: &[u8]) {}
 }
 
 /// Discards the messages, for a replica that only needs to count them.
@@ -233,7 +236,7 @@ impl Replica {
         );
         // Encoding public events needs the translator's instruments, so it starts after the translator is done.
         for item in public.drain(..) {
-            positions.count_public(&item, translator.instruments());
+            positions.count_public(&item, translator.instruments(), &mut |number, bytes| sink.live(number, bytes));
         }
     }
 }

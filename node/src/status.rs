@@ -10,6 +10,7 @@ pub mod logins;
 pub mod recovery;
 pub mod restarts;
 pub mod sessions_on;
+pub mod torn_ends;
 pub mod version;
 pub mod watermarks;
 
@@ -20,6 +21,7 @@ use recovery::Recovery;
 use restarts::Restarts;
 use sessions_on::SessionsOn;
 use std::sync::{Mutex, PoisonError};
+use torn_ends::TornEndNotices;
 use watermarks::Watermarks;
 
 /// A loop's heartbeat: the node's time in its last cycle, and the number of cycles.
@@ -116,6 +118,7 @@ pub struct Status {
     pub recovery: Recovery,
     pub disk: DiskStatus,
     pub backup: BackupStatus,
+    pub torn_ends: TornEndNotices,
 
     /// The newest damage that was found, as a message.
     damage: Mutex<Option<String>>,
@@ -167,6 +170,7 @@ impl Status {
             recovery: Recovery::default(),
             disk: DiskStatus::default(),
             backup: BackupStatus::default(),
+            torn_ends: TornEndNotices::default(),
             damage: Mutex::default(),
         }
     }

@@ -2,8 +2,9 @@
 //! block on the disk; no order waits for it.
 //!
 //! Invariants: frames are stored in the order of the log; `seq_stored` advances only after a flush, because RocksDB's
-//! own write-ahead log is off; the mark never passes what is durable. A frame stays in the batch until the store has
-//! it, so a loop that begins again after a panic continues with the frame that the store lacks.
+//! own write-ahead log is off; the mark never passes what is durable, and reaches it once the node is idle. A frame
+//! stays in the batch until the store has it, so a loop that begins again after a panic continues with the frame that
+//! the store lacks.
 
 use crate::faults::fault::PanicFault;
 use crate::faults::mutation::{self, Mutation, Planted};
@@ -31,6 +32,11 @@ const BATCH_FRAMES_MAX: usize = 64;
 const FLUSHES_PER_HEAD: u64 = 4;
 /// How often the mark is written while commands arrive.
 const MARK_EVERY_NS: u64 = 100_000_000;
+/// The mark is written, once, when no command has come for so long. Two looks of this loop, and so less than a
+/// millisecond after the last command is durable, unless the store is busy.
+const QUIET_NS: u64 = 300_000;
+/// Pause between two looks.
+const IDLE: std::time::Duration = std::time::Duration::from_micros(400);
 
 /// How many bytes of the head may be stored and not yet flushed. In a head of few, small segments the quarter can be
 /// more than it can write before its next segment must be free: then the head would wait for a flush, and the flush for
@@ -47,6 +53,7 @@ pub struct StoreWriter {
     mark: Mark,
     stored: WatermarkWriter<Seq>,
     durable: Watermark<Seq>,
+    applied: Watermark<Seq>,
     /// Frames that have left the ring and are not yet known to be stored, and where each ends.
     batch: Vec<u8>,
     ends: Vec<usize>,
@@ -54,6 +61,8 @@ pub struct StoreWriter {
     unflushed_bytes: u64,
     flush_bytes: u64,
     mark_noted_ns: u64,
+    /// What was durable when the last look found nothing on its way to the disk, and when that was first so.
+    quiet: Option<(Seq, u64)>,
 }
 
 impl StoreWriter {
@@ -63,7 +72,7 @@ impl StoreWriter {
         store: Arc<Store>,
         mark: Mark,
         mut stored: WatermarkWriter<Seq>,
-        durable: Watermark<Seq>,
+        (durable, applied): (Watermark<Seq>, Watermark<Seq>),
         flush_bytes: u64,
     ) -> Self {
         stored.advance(Seq(store.seq_stored().0));
@@ -73,17 +82,23 @@ impl StoreWriter {
             mark,
             stored,
             durable,
+            applied,
             batch: Vec::with_capacity(2 * FRAME_BYTES_MAX),
             ends: Vec::with_capacity(BATCH_FRAMES_MAX),
             unflushed_bytes: 0,
             flush_bytes,
             mark_noted_ns: 0,
+            quiet: None,
         }
     }
 
     /// Stores the frames that have arrived, flushes and writes the mark when they are due. Returns the number of
     /// frames.
     pub fn poll(&mut self, now_ns: u64) -> Result<usize, WalError> {
+        // First, because the store may take its time.
+        if self.is_quiet(now_ns) {
+            self.note_mark()?;
+        }
         let count = self.store_batch()?;
         if self.unflushed_bytes >= self.flush_bytes {
             self.flush()?;
@@ -93,6 +108,21 @@ impl StoreWriter {
             self.note_mark()?;
         }
         Ok(count)
+    }
+
+    /// Whether everything that was accepted is durable and has been for a moment, so that the last frame of a burst is
+    /// attested at once: no frame follows that would do it. A client that sends one order after the other never leaves
+    /// so long a pause, and the mark does not compete with its syncs.
+    fn is_quiet(&mut self, now_ns: u64) -> bool {
+        let durable = self.durable.get();
+        // Read after: what is applied is never less.
+        if self.applied.get() != durable {
+            self.quiet = None;
+            return false;
+        }
+        let since = self.quiet.filter(|(seq, _)| *seq == durable).map_or(now_ns, |(_, since)| since);
+        self.quiet = Some((durable, since));
+        (QUIET_NS <= now_ns.saturating_sub(since)).planted(Mutation::IdleUnattested, |_| false)
     }
 
     fn store_batch(&mut self) -> Result<usize, WalError> {
@@ -161,7 +191,6 @@ impl StoreWriter {
         lifecycle: &Lifecycle,
         status: &Status,
     ) {
-        const IDLE: std::time::Duration = std::time::Duration::from_micros(500);
         if life == Life::Another {
             self.begin_again();
         }
@@ -217,7 +246,8 @@ mod tests {
             let (writers, readers) = watermarks(Seq(0));
             let stored = WatermarkWriter::new("seq_stored", Seq(0), &[]);
             let mark = directory.mark().expect("intact");
-            let writer = StoreWriter::new(frames_out, Arc::clone(&store), mark, stored, readers.durable, u64::MAX);
+            let ends = (readers.durable, readers.applied);
+            let writer = StoreWriter::new(frames_out, Arc::clone(&store), mark, stored, ends, u64::MAX);
             Self { writer, store, frames: frames_in, watermarks: writers, _dir: dir }
         }
 
@@ -267,6 +297,45 @@ mod tests {
         assert_eq!(fixture.begin_again().expect("nothing is stored twice"), Lsn(6));
         fixture.panics_at("1");
         assert_eq!(fixture.begin_again().expect("the frames follow"), Lsn(9));
+    }
+
+    /// The mark reaches the last frame of a burst by the second look after it, long before the mark is due by time, and
+    /// is written once.
+    fn the_last_frame_of_a_burst_is_attested() {
+        let mut fixture = Fixture::new();
+        let watermarks = &mut fixture.watermarks.engine;
+        fixture.writer.mark_noted_ns = 1;
+        watermarks.applied.advance(Seq(3));
+        watermarks.durable.advance(Seq(2));
+        let mut look = |at_ns| {
+            fixture.writer.poll(at_ns).expect("the disk works");
+            fixture.writer.mark.seq()
+        };
+        assert_eq!([1, 400_000, 800_000].map(&mut look), [Lsn(0); 3], "a frame is in flight");
+        watermarks.durable.advance(Seq(3));
+        assert_eq!([1_000_000, 1_200_000].map(&mut look), [Lsn(0); 2], "another command may follow at once");
+        assert_eq!(look(1_400_000), Lsn(3));
+        watermarks.applied.advance(Seq(4));
+        watermarks.durable.advance(Seq(4));
+        assert_eq!([1_500_000, 1_700_000].map(&mut look), [Lsn(3); 2]);
+        let written = |fixture: &Fixture| std::fs::read(fixture._dir.path().join("data/MARK")).expect("it is there");
+        assert_eq!(look(1_900_000), Lsn(4));
+        let before = written(&fixture);
+        for at_ns in (2_000_000..90_000_000).step_by(400_000) {
+            fixture.writer.poll(at_ns).expect("the disk works");
+        }
+        assert!(before == written(&fixture), "an idle node writes nothing");
+    }
+
+    #[test]
+    fn an_idle_node_attests_its_last_frame_once() {
+        the_last_frame_of_a_burst_is_attested();
+    }
+
+    #[cfg(feature = "mutation")]
+    #[test]
+    fn a_last_frame_that_is_not_attested_is_noticed() {
+        mutation::assert_noticed(Mutation::IdleUnattested, the_last_frame_of_a_burst_is_attested);
     }
 
     #[cfg(feature = "mutation")]

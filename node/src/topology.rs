@@ -38,17 +38,18 @@ use crate::host::pages;
 use crate::host::random::{drawn, hash_key, key_bytes};
 use crate::host::threads::leave_cores;
 use crate::ops::OpsHandles;
-use crate::replica::crash_guard;
 use crate::replica::public_feed::PublicFeed;
 use crate::replica::questions::{ShadowPort, shadow_port};
 use crate::replica::recover::{Restored, restore};
 use crate::replica::session_streams::StreamLimits;
+use crate::replica::{backup_mark, crash_guard};
 use crate::rings::admin_port::AdminPort;
 use crate::rings::stages::StageTotals;
 use crate::status::Status;
 use crate::status::exit;
 use crate::status::lifecycle::Lifecycle;
 use crate::status::recovery::Stage;
+use crate::status::torn_ends;
 use crate::status::version::{COMMIT, VERSION};
 use crate::status::watermarks::{WatermarkWriters, watermarks};
 use crate::store_writer::{StoreWriter, flush_bytes};
@@ -181,12 +182,12 @@ pub fn start_claimed(config: &Config, claim: Claim, observe: impl FnOnce(&Engine
     let (helpers, passwords) = gateway_helpers(config, resend_port)?;
     let rings = make_rings(RingSizes::default(), writers.engine, helpers, &common.lifecycle, &common.status);
     let head_config = config.journal.head(directory.identity().timeline, directory.identity().geometry);
-    let (mark, durable) = (directory.mark()?, readers.durable.clone());
+    let (mark, ends) = (directory.mark()?, (readers.durable.clone(), readers.applied.clone()));
     let settings = settings(config, &claim.fault, opening);
     let (flush_bytes, figures_of) = (flush_bytes(&head_config), Arc::downgrade(&store));
     let newest = snapshot.as_ref().map_or(directory.identity().seq_base, |header| header.tail.seq);
     let loops = Loops {
-        store_writer: StoreWriter::new(rings.frames, Arc::clone(&store), mark, writers.stored, durable, flush_bytes),
+        store_writer: StoreWriter::new(rings.frames, Arc::clone(&store), mark, writers.stored, ends, flush_bytes),
         shadow: shadow_wiring(config, (directory, store, quarantine), newest, (inlet, writers.shadow), &common),
         capacity,
         shadow_key,
@@ -243,7 +244,10 @@ struct Opened {
     restored: Restored,
 }
 
-fn open_state(config: &Config, directory: Directory, status: &Status) -> Result<Opened, StartError> {
+fn open_state(config: &Config, mut directory: Directory, status: &Status) -> Result<Opened, StartError> {
+    if let Some(place) = &config.store.backup_to {
+        attest(&mut directory, place)?;
+    }
     let directory = Arc::new(directory);
     let quarantine = Quarantine::read(directory.path())?;
     crash_guard::check(directory.path(), &quarantine)?;
@@ -259,6 +263,10 @@ fn open_state(config: &Config, directory: Directory, status: &Status) -> Result<
     };
     let limits = stream_limits(config);
     let (restored, store) = restore(&directory, &quarantine, make_engine, limits, &status.recovery)?;
+    status.torn_ends.show(directory.path())?;
+    for end in status.torn_ends.waiting() {
+        tracing::warn!("{}", torn_ends::describe(&end));
+    }
     tracing::info!(
         state_bytes = advice.state_bytes,
         refused = advice.refused_count,
@@ -268,6 +276,18 @@ fn open_state(config: &Config, directory: Directory, status: &Status) -> Result<
     // Only after the log is verified: a refused directory stays as it was found.
     restore_ballast(config, &directory)?;
     Ok(Opened { directory, store: Arc::new(store), quarantine, capacity, shadow_key, restored })
+}
+
+/// Has the start compare its log with what was shipped to `place`.
+fn attest(directory: &mut Directory, place: &Path) -> Result<(), StartError> {
+    match backup_mark::read(directory, place)? {
+        Some(attested) => directory.attest(attested),
+        None => tracing::warn!(
+            place = %place.display(),
+            "store.backup_to has no backup of this node yet: the log is not compared with one"
+        ),
+    }
+    Ok(())
 }
 
 impl Node {

@@ -75,7 +75,7 @@ fn the_commented_file_names_every_key_with_its_default() {
     // Paths have no default; those in the file are examples.
     let is_key =
         |line: &str| line.strip_prefix("# ").and_then(|rest| rest.split_once(" = ")).map(|(key, _)| key.to_owned());
-    let is_path = |key: &str| key.ends_with("_file") || key == "dir";
+    let is_path = |key: &str| key.ends_with("_file") || matches!(key, "dir" | "backup_to");
     let uncommented: String = given
         .lines()
         .map(|line| match is_key(line) {

@@ -343,6 +343,6 @@ fn a_damaged_last_frame_is_a_torn_end_unless_the_mark_covers_it() {
             assert_eq!(process.seq, seq_first - 1, "only that frame is lost");
             process.kill();
         }
-        Err(ended) => assert_eq!(ended.code, Some(21), "{}", ended.output),
+        Err(ended) => assert_eq!(ended.code, Some(13), "{}", ended.output),
     }
 }

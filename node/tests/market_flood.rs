@@ -298,6 +298,28 @@ fn an_update_of_the_best_levels_has_the_time_of_its_command() {
     assert_eq!(times.collect::<Vec<_>>(), [flooded.seq * 1_000; 2]);
 }
 
+/// The reasons with which a reader is refused: of a message that was said and is gone, of one that was never said, and
+/// of a stream that does not exist.
+fn refusals() -> [Vec<u8>; 3] {
+    let mut flooded = Flooded::new(1, 0);
+    let next = flooded.market.feed().live().next_seq();
+    assert!(SessionSeq::FIRST < next, "the definition of the market was said before");
+    let unknown = SessionName::new(b"OTHER").expect("letters");
+    [(SessionName::LIVE, SessionSeq::FIRST), (SessionName::LIVE, next.next()), (unknown, SessionSeq::FIRST)].map(
+        |(stream, first)| {
+            let conn = flooded.subscribe(HOME, stream, first);
+            flooded.step(1);
+            let [(PacketKind::Rejected, why)] = &flooded.packets(conn)[..] else { panic!("one answer, a rejection") };
+            why.clone()
+        },
+    )
+}
+
+#[test]
+fn a_message_that_is_gone_is_answered_otherwise_than_one_that_was_never_said() {
+    assert_eq!(refusals(), [b"G", b"S", b"S"]);
+}
+
 /// So many readers of one block read the live stream from its beginning, until each has all of it: the most bytes of
 /// one cycle.
 fn most_bytes_in_a_cycle(readers: usize) -> usize {
@@ -366,6 +388,7 @@ fn floods_that_are_not_bounded_are_noticed() {
     use node::faults::mutation::{Mutation, assert_noticed};
     assert_noticed(Mutation::SnapshotsUnpaced, || assert!(snapshots_for_a_flood() <= 35));
     assert_noticed(Mutation::SnapshotCutInPacket, a_slow_reader_gets_its_snapshot);
+    assert_noticed(Mutation::GoneIsUnknown, a_message_that_is_gone_is_answered_otherwise_than_one_that_was_never_said);
     assert_noticed(Mutation::TopLooksAtAll, || assert_eq!(looks_for_changes(), 1_000));
     assert_noticed(Mutation::ReplayBeyondGrant, || assert!(most_bytes_in_a_cycle(150) <= 512 << 10));
     assert_noticed(Mutation::ReplaysUnpaced, || assert!(most_bytes_in_a_cycle(30) <= 512 << 10));

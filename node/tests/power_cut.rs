@@ -14,6 +14,7 @@ use book::event::NoSink;
 use book::units::Seq;
 use common::NodeDir;
 use common::disk::{LoopDisk, VolatileDisk};
+use common::files::{flip, frames_of_the_head_only};
 use common::load::{Trader, Wrong, trade_while};
 use common::process::{Ended, Start};
 use node::replica::apply_record;
@@ -32,6 +33,7 @@ const FREQUENT_SNAPSHOTS: &str = "[snapshot]\nevery_commands = 1000\nevery = \"1
                        [shadow]\ncheck_every_commands = 128\n";
 const DISK_BYTES: u64 = 512 << 20;
 const CUTS_DEFAULT: u64 = 3;
+const ATTEMPTS: u32 = 20;
 /// Messages of earlier rounds that each round reads again.
 const RECHECKED: usize = 2_000;
 /// Rounds within which a node that acknowledges too early must be detected.
@@ -217,10 +219,13 @@ impl Harness {
     }
 }
 
-/// A start that failed. With one exit code the node itself reports that acknowledged commands are missing.
+/// A start that failed. With one exit code, or where the mark attests what is broken, the node itself reports that
+/// acknowledged commands are missing.
 fn refused(what: &str, ended: &Ended) -> Wrong {
+    let is_short = ended.code == Some(i32::from(exit::SHORTER_THAN_ACKNOWLEDGED));
+    let is_lost = is_short || ended.output.contains("attests that it had been acknowledged");
     let what = format!("{what}: {ended:?}");
-    if ended.code == Some(i32::from(exit::SHORTER_THAN_ACKNOWLEDGED)) { Wrong::Lost(what) } else { Wrong::Other(what) }
+    if is_lost { Wrong::Lost(what) } else { Wrong::Other(what) }
 }
 
 /// Applies the log after `tail` and returns its end; on the way the state must be the one that the node recovered.
@@ -289,6 +294,40 @@ fn power_cuts_lose_nothing_acknowledged() {
 #[test]
 fn kills_lose_nothing_acknowledged() {
     crashes_lose_nothing(Crash::Kill);
+}
+
+/// After a pause of the load the last frame is attested, so that after a power cut damage to it is never taken for a
+/// torn frame.
+#[test]
+fn damage_to_the_last_frame_before_a_power_cut_is_found() {
+    let mut harness = Harness::new(Disk::Loop(LoopDisk::ext4(DISK_BYTES)), None);
+    let data_dir = harness.node_dir.data_dir();
+    let mark = || Directory::open_read_only(&data_dir).and_then(|directory| directory.mark_seq());
+    for _ in 0..ATTEMPTS {
+        let process = harness.start.run();
+        let (_, health) = common::http::request(process.ops, "GET", "/health", "", "");
+        let health: serde_json::Value = serde_json::from_str(&health).expect("JSON");
+        let applied = health["watermarks"]["seq_applied"].as_u64().expect("a number");
+        common::wait_until("the mark follows", || mark().is_ok_and(|mark| applied <= mark.0));
+        harness.disk.cut_power();
+        process.kill();
+        harness.disk.power_on_again().expect("the disk is there again");
+        // The shadow may have asked for a check in the last moment.
+        let frames = frames_of_the_head_only(&data_dir);
+        let Some((path, offset)) = frames.last() else { continue };
+        let bytes = std::fs::read(path).expect("readable");
+        let Ok(frame) = wal::frame::Frame::decode(&bytes[*offset as usize..]) else { continue };
+        if mark().expect("intact") < frame.seq_last() {
+            continue;
+        }
+        flip(path, offset + 80);
+        let ended = harness.start.refused();
+        assert_eq!(ended.code, Some(i32::from(exit::DAMAGED)), "{}", ended.output);
+        assert!(ended.output.contains(&format!("offset {offset}")), "{}", ended.output);
+        flip(path, offset + 80);
+        return drop(harness.start.run().kill());
+    }
+    panic!("in {ATTEMPTS} attempts the mark never attested the last frame");
 }
 
 /// A drive with a write cache: half of the sectors that were not flushed are lost, and frames are torn.

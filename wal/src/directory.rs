@@ -43,6 +43,14 @@ pub struct Directory {
     identity: Identity,
     medium: Arc<dyn Medium>,
     owner: Owner,
+    outside: Option<Attested>,
+}
+
+/// What shows that everything up to a sequence was acknowledged, and where that is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attested {
+    pub seq: Lsn,
+    pub path: PathBuf,
 }
 
 /// Who may write through a `Directory`.
@@ -107,18 +115,28 @@ impl Directory {
             TryLockError::Error(source) => WalError::io(Action::Lock, &lock_path, 0, source),
         })?;
         let identity = read_identity(path)?;
-        Ok(Directory { path: path.to_owned(), identity, medium: Arc::new(FileSystem), owner: Owner::Locked(lock) })
+        Ok(Directory::of(path, identity, Arc::new(FileSystem), Owner::Locked(lock)))
     }
 
     /// Opens a data directory for reading; a node may run on it at the same time.
     pub fn open_read_only(path: &Path) -> Result<Directory> {
         let identity = read_identity(path)?;
-        Ok(Directory { path: path.to_owned(), identity, medium: Arc::new(FileSystem), owner: Owner::ReadOnly })
+        Ok(Directory::of(path, identity, Arc::new(FileSystem), Owner::ReadOnly))
     }
 
     /// Opens a directory for writing on a medium that only this process has, so it needs no lock.
     pub fn on(medium: Arc<dyn Medium>, path: &Path, identity: Identity) -> Directory {
-        Directory { path: path.to_owned(), identity, medium, owner: Owner::PrivateMedium }
+        Directory::of(path, identity, medium, Owner::PrivateMedium)
+    }
+
+    fn of(path: &Path, identity: Identity, medium: Arc<dyn Medium>, owner: Owner) -> Directory {
+        Directory { path: path.to_owned(), identity, medium, owner, outside: None }
+    }
+
+    /// Also goes by what a place outside of this directory has of its log, as a backup has. An older copy of a
+    /// directory has an older mark too: only what was not copied with it can show that it is old.
+    pub fn attest(&mut self, outside: Attested) {
+        self.outside = Some(outside);
     }
 
     /// Raises the format of a directory that this process has locked, by one rename of IDENTITY. Durable when this
@@ -192,6 +210,13 @@ impl Directory {
     /// The highest sequence known to have been acknowledged.
     pub fn mark_seq(&self) -> Result<Lsn> {
         Mark::read_on(&*self.medium, &self.mark_path(), self.identity.timeline)
+    }
+
+    /// The highest sequence known to have been acknowledged: by the mark, or by a place outside of this directory.
+    pub fn attested(&self) -> Result<Attested> {
+        let mark = Attested { seq: self.mark_seq()?, path: self.mark_path() };
+        let outside = self.outside.clone().planted(Mutation::OutsideIgnored, |_| None);
+        Ok(outside.filter(|outside| mark.seq < outside.seq).unwrap_or(mark))
     }
 
     /// Whether the folder of snapshots is missing, which says the same as an empty one.

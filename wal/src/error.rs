@@ -35,9 +35,10 @@ pub enum WalError {
     TimelineDiffers { path: PathBuf, have: Timeline, found: Timeline },
     #[error(
         "the log ends at sequence {have}, but sequence {mark} was acknowledged, as {path} or a newer snapshot shows: the \
-         end was lost or this is an old copy. Find the newest copy, or restore from a backup"
+         end was lost or this is an old copy. The next frame belongs in {segment} at offset {offset}, and there is none. \
+         Find the newest copy, or restore from a backup"
     )]
-    ShorterThanAcknowledged { path: PathBuf, have: Lsn, mark: Lsn },
+    ShorterThanAcknowledged { path: PathBuf, have: Lsn, mark: Lsn, segment: PathBuf, offset: u64 },
     #[error("sequence {wanted} was asked for, and the log in {path} begins at {begins}: older records were truncated")]
     NotRetained { path: PathBuf, wanted: Lsn, begins: Lsn },
     #[error("cannot {action} {path}{}: {source}", Where { offset: *offset, seq: Lsn::ZERO })]
@@ -83,6 +84,8 @@ impl std::fmt::Display for Where {
 pub enum Damage {
     #[error("a frame is missing or broken, and a later frame (sequence {later}) attests that it had been durable")]
     Hole { later: Lsn },
+    #[error("a frame is missing or broken, and the mark (sequence {mark}) attests that it had been acknowledged")]
+    Acknowledged { mark: Lsn },
     #[error("{count} intact frames follow a missing one: more than can have been in flight")]
     BeyondInFlight { count: usize },
     #[error("the frame does not follow the one before it (chain hash differs)")]

@@ -182,8 +182,9 @@ impl Head {
         Ok(())
     }
 
-    /// Reports that a sync begun after the write of `ticket` ended. The frame is durable when both have completed; the
-    /// two reports may come in either order.
+    /// Reports that a sync begun after the write of `ticket` ended, and the write with it: the frame is durable. A sync
+    /// that ends before its write was not linked to it, and what it made durable is unknown: that poisons the head.
+    /// Frames may complete in any order.
     pub fn complete_sync(&mut self, ticket: FrameTicket, result: Result<(), i32>) -> Result<(), Poisoned> {
         self.check_not_poisoned()?;
         planted!(SyncSkipped, return Ok(()));
@@ -191,6 +192,9 @@ impl Head {
         let result = result.planted(Mutation::SyncErrorIgnored, |_| Ok(()));
         if let Err(errno) = result {
             return Err(self.poison(ticket, WriteFault::Sync(errno)));
+        }
+        if !self.slot(ticket.0).is_written().planted(Mutation::SyncOrderUnchecked, |_| true) {
+            return Err(self.poison(ticket, WriteFault::SyncedUnwritten));
         }
         self.slot_mut(ticket.0).complete_sync();
         self.advance_durable();

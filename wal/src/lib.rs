@@ -7,7 +7,7 @@
 //! - what it is written to: a [`table`] in [`rocks`], `writeback` of files, [`medium`], [`durable_file`], [`segment`]
 //! - what is kept: [`snapshot`] files, the newest frames in the [`head`], all older ones in the [`store`]
 //! - how a start finds the end of the log: [`scan`], [`verdict`]
-//! - the data directory: [`identity`], [`mark`], [`directory`], [`lineage`], [`quarantine`]
+//! - the data directory: [`identity`], [`mark`], [`directory`], [`lineage`], [`quarantine`], [`torn_ends`]
 //! - how the log is read: [`walk`], [`follow`], [`recover`]; how tests and offline tools write it: [`blocking`]
 //! - how a backup keeps it: [`piece`]
 //!
@@ -48,6 +48,7 @@ pub mod mark;
 pub mod directory;
 pub mod lineage;
 pub mod quarantine;
+pub mod torn_ends;
 
 pub mod walk;
 

@@ -78,6 +78,14 @@ planted_faults! {
     SnapshotHashUnchecked,
     /// Without the folder of snapshots nothing can be listed.
     SnapshotsFolderNeeded,
+    /// A sync that ends before its write counts as the sync of the frame.
+    SyncOrderUnchecked,
+    /// What a place outside of the directory has of its log is not compared.
+    OutsideIgnored,
+    /// A torn end is cut without a note of it.
+    TornEndUnnoted,
+    /// A broken frame at the log's end is cut as a torn one although the mark covers it.
+    MarkAttestsNothing,
 }
 
 /// The hook that replaces a value.

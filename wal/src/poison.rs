@@ -16,13 +16,15 @@ pub enum WriteFault {
     Sync(i32),
     #[error("short write, {written} of {expected} bytes")]
     Short { written: usize, expected: usize },
+    #[error("the sync ended before the write that it must follow: the two are not linked, and the frame may be lost")]
+    SyncedUnwritten,
 }
 
 impl WriteFault {
     pub fn errno(&self) -> Option<i32> {
         match self {
             WriteFault::Write(errno) | WriteFault::Sync(errno) => Some(*errno),
-            WriteFault::Short { .. } => None,
+            WriteFault::Short { .. } | WriteFault::SyncedUnwritten => None,
         }
     }
 }

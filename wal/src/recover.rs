@@ -6,7 +6,7 @@
 
 use std::error::Error;
 
-use crate::directory::Directory;
+use crate::directory::{Attested, Directory};
 use crate::error::{Result, WalError};
 use crate::follow::Follower;
 use crate::frame::Frame;
@@ -16,6 +16,7 @@ use crate::mutation::{Mutation, Planted};
 use crate::scan::{FramePlace, scan};
 use crate::segment::Segments;
 use crate::store::Store;
+use crate::torn_ends::TornEnds;
 use crate::units::{Lsn, Tail};
 use crate::verdict::{Refusal, TornTail, Verdict, judge};
 use crate::walk::{FrameSource, FrameWalk, Start, read_again};
@@ -57,14 +58,18 @@ pub fn recover(
     mut visit: impl FnMut(Lsn, &[u8]) -> VisitorResult,
 ) -> Result<Recovered> {
     assert!(directory.writable(), "only the owner of the lock recovers");
-    let mark = directory.mark_seq()?;
+    let attested = directory.attested()?;
     let segments = directory.segments(Access::ReadWrite)?;
-    let verdict = judge_head(directory, &segments, store)?;
+    let verdict = judge_head(directory, &segments, store, attested.seq)?;
     let start = start.into();
-    let mut recovered = found(directory, mark, store, &verdict, start.seq())?;
+    let mut recovered =
+        found(&Judged { segments: &segments, store, verdict: &verdict, attested: &attested }, start.seq())?;
     show(FrameWalk::new(&segments, store, &verdict, start)?, start.seq(), &mut recovered, &mut visit)?;
     assert!(store.seq_stored() == recovered.seq_stored_found, "showing records writes nothing");
     copy_to_store(&segments, store, &verdict.frames)?;
+    if let Some(cut) = &verdict.cut {
+        TornEnds::note(directory, cut)?;
+    }
     let wipes = verdict.cut.as_ref().map_or(&[][..], |cut| cut.wipes.as_slice());
     segments.wipe(wipes.planted(Mutation::TornTailKept, |_| &[]))?;
     assert!(
@@ -90,16 +95,16 @@ pub struct Inspection<'d> {
     segments: Segments,
     store: Store,
     verdict: Verdict,
-    mark: Lsn,
+    attested: Attested,
 }
 
 impl<'d> Inspection<'d> {
     pub fn open(directory: &'d Directory) -> Result<Self> {
         // Read before the log: a running node advances the mark, and the log it then has is never shorter than this.
-        let mark = directory.mark_seq()?;
+        let attested = directory.attested()?;
         let segments = directory.segments(Access::Read)?;
-        let (store, verdict) = judge_beside_writer(directory, &segments)?;
-        Ok(Self { directory, segments, store, verdict, mark })
+        let (store, verdict) = judge_beside_writer(directory, &segments, attested.seq)?;
+        Ok(Self { directory, segments, store, verdict, attested })
     }
 
     /// The log's end.
@@ -118,7 +123,7 @@ impl<'d> Inspection<'d> {
 
     /// What is known without a walk: the counts of records and frames are 0.
     pub fn found(&self) -> Result<Recovered> {
-        found(self.directory, self.mark, &self.store, &self.verdict, Lsn(1))
+        found(&self.judged(), Lsn(1))
     }
 
     /// Up to here the log is certainly durable: flushed in the store, acknowledged by the mark, or attested by a later
@@ -148,6 +153,11 @@ impl<'d> Inspection<'d> {
         place.map(|place| Follower::new(self.directory, place, tail)).transpose()
     }
 
+    fn judged(&self) -> Judged<'_> {
+        let Self { segments, store, verdict, attested, .. } = self;
+        Judged { segments, store, verdict, attested }
+    }
+
     /// Shows every record from `start` on.
     pub fn show(
         &self,
@@ -155,7 +165,7 @@ impl<'d> Inspection<'d> {
         mut visit: impl FnMut(Lsn, &[u8]) -> VisitorResult,
     ) -> Result<Recovered> {
         let start = start.into();
-        let mut recovered = found(self.directory, self.mark, &self.store, &self.verdict, start.seq())?;
+        let mut recovered = found(&self.judged(), start.seq())?;
         show(self.frames(start)?, start.seq(), &mut recovered, &mut visit)?;
         Ok(recovered)
     }
@@ -165,11 +175,12 @@ impl<'d> Inspection<'d> {
 /// this view of the store was opened, which looks like a hole: a newer view closes it, while a real hole stays. RocksDB
 /// may delete a file between the moment its name is read and the moment it is opened, which looks like damage until the
 /// next attempt.
-fn judge_beside_writer(directory: &Directory, segments: &Segments) -> Result<(Store, Verdict)> {
+fn judge_beside_writer(directory: &Directory, segments: &Segments, mark: Lsn) -> Result<(Store, Verdict)> {
     let mut attempt = 1;
     loop {
         let store = directory.store_read_only();
-        let judged = store.and_then(|store| judge_head(directory, segments, &store).map(|verdict| (store, verdict)));
+        let judged =
+            store.and_then(|store| judge_head(directory, segments, &store, mark).map(|verdict| (store, verdict)));
         match judged {
             Ok(judged) => return Ok(judged),
             Err(error) if attempt == INSPECT_ATTEMPTS => return Err(error),
@@ -178,28 +189,39 @@ fn judge_beside_writer(directory: &Directory, segments: &Segments) -> Result<(St
     }
 }
 
-fn judge_head(directory: &Directory, segments: &Segments, store: &Store) -> Result<Verdict> {
+fn judge_head(directory: &Directory, segments: &Segments, store: &Store, mark: Lsn) -> Result<Verdict> {
     let stored = store.tail();
     let scanned = scan(segments, directory.identity().timeline, stored.seq)?;
-    judge(&scanned, stored).map_err(|Refusal { place, seq, damage }| {
+    judge(&scanned, stored, mark).map_err(|Refusal { place, seq, damage }| {
         WalError::damaged(&segments.path(place.segment), place.offset, seq, damage)
     })
 }
 
-/// Compares the log's end with what is known to have been acknowledged: the mark, and the state that `from` continues.
-fn found(directory: &Directory, mark: Lsn, store: &Store, verdict: &Verdict, from: Lsn) -> Result<Recovered> {
+/// A log and the verdict over it.
+struct Judged<'a> {
+    segments: &'a Segments,
+    store: &'a Store,
+    verdict: &'a Verdict,
+    attested: &'a Attested,
+}
+
+/// Compares the log's end with what is known to have been acknowledged: by the mark, by a place outside, and by the
+/// state that `from` continues.
+fn found(judged: &Judged<'_>, from: Lsn) -> Result<Recovered> {
+    let Judged { segments, store, verdict, attested } = *judged;
     let have = verdict.tail.seq;
-    let acknowledged = mark.max(from.prev());
+    let acknowledged = attested.seq.max(from.prev());
     if have < acknowledged {
-        let path = directory.mark_path();
-        return Err(WalError::ShorterThanAcknowledged { path, have, mark: acknowledged });
+        let (segment, offset) = (segments.path(verdict.place.segment), verdict.place.offset);
+        let path = attested.path.clone();
+        return Err(WalError::ShorterThanAcknowledged { path, have, mark: acknowledged, segment, offset });
     }
     let stored = store.tail().seq;
     assert!(stored <= have, "the head never shortens the store's log");
     Ok(Recovered {
         tail: verdict.tail,
         seq_stored_found: stored,
-        mark,
+        mark: attested.seq,
         records: 0,
         frames_from_store: 0,
         frames_from_head: 0,

@@ -1,10 +1,12 @@
 //! The verdict over a scanned head: which frames continue the log, what is a torn end, and what is damage.
 //!
 //! A missing frame is a torn end only if it cannot have been acknowledged. Each later frame holds the last sequence
-//! that its writer knew to be durable. If that is at or after the missing frame, the frame was lost, not torn, and the
-//! start is refused. A pure function: a scan in, a verdict out.
+//! that its writer knew to be durable, and so does the mark, which covers the very last frame once the node is idle. If
+//! one of these is at or after the missing frame, the frame was lost, not torn, and the start is refused. A pure
+//! function: a scan and the mark in, a verdict out.
 
 use crate::error::Damage;
+use crate::frame::FrameFault;
 use crate::head::FRAMES_IN_FLIGHT_MAX;
 use crate::mutation::{Mutation, Planted};
 use crate::scan::{FramePlace, HeadScan};
@@ -28,6 +30,8 @@ pub struct TornTail {
     /// The first missing sequence, and where it should be.
     pub seq: Lsn,
     pub place: Place,
+    /// What is wrong with the bytes there; none where they do not even begin like the missing frame.
+    pub fault: Option<FrameFault>,
     /// Intact frames after the torn one.
     pub frames_intact: usize,
     /// Blocks to overwrite with zeros before anything is written, so that no frame of this tail can ever link to a
@@ -43,8 +47,10 @@ pub struct Refusal {
     pub damage: Damage,
 }
 
-/// Judges what the head holds after `stored`, the end of the store's log.
-pub fn judge(scan: &HeadScan, stored: Tail) -> Result<Verdict, Refusal> {
+/// Judges what the head holds after `stored`, the end of the store's log. Everything up to `mark` was acknowledged. A
+/// log that ends before the mark without a trace of what is missing is the caller's to refuse: an old copy looks so
+/// too.
+pub fn judge(scan: &HeadScan, stored: Tail, mark: Lsn) -> Result<Verdict, Refusal> {
     check_stored(scan, stored)?;
     let frames = walk(&scan.frames, stored)?;
     let last = frames.last().or(scan.stored.as_ref());
@@ -54,13 +60,19 @@ pub fn judge(scan: &HeadScan, stored: Tail) -> Result<Verdict, Refusal> {
     let missing = missing_place(scan, last, &after, tail.seq.next());
     check_attested(&after, missing, tail.seq.next()).planted(Mutation::HoleAccepted, |_| Ok(()))?;
 
+    let fault = scan.suspects.iter().find(|suspect| suspect.seq_first == tail.seq.next()).map(|suspect| suspect.fault);
+    let has_trace = fault.is_some() || !after.is_empty();
+    if (has_trace && tail.seq < mark).planted(Mutation::MarkAttestsNothing, |_| false) {
+        return Err(Refusal { place: missing, seq: tail.seq.next(), damage: Damage::Acknowledged { mark } });
+    }
+
     let wipes = wipes(scan, &after, tail);
     assert!(stored.seq <= tail.seq, "a start never shortens the log");
     let wiped = |frame: &FramePlace| frame.blocks().any(|block| wipes.binary_search(&block).is_ok());
     assert!(!frames.iter().any(wiped), "no block of the log is wiped");
     // Without a frame of the log's end the head holds nothing that is needed, and begins again at its first place.
     let place = last.map_or(FIRST_PLACE, FramePlace::place_after);
-    let torn = TornTail { seq: tail.seq.next(), place: missing, frames_intact: after.len(), wipes };
+    let torn = TornTail { seq: tail.seq.next(), place: missing, fault, frames_intact: after.len(), wipes };
     Ok(Verdict { frames, tail, place, cut: (!torn.wipes.is_empty()).then_some(torn) })
 }
 

@@ -12,6 +12,7 @@ use wal::head::HeadPosition;
 use wal::medium::Access;
 use wal::scan::scan;
 use wal::segment::Segments;
+use wal::torn_ends::TornEnds;
 use wal::units::{Lsn, Tail};
 use wal::verdict::{Refusal, Verdict, judge};
 
@@ -41,7 +42,7 @@ impl Image {
 
 fn judge_from(path: &Path, stored: Tail) -> Result<Verdict, Refusal> {
     let segments = Segments::open(&path.join("head"), identity().owner(), Access::Read).expect("headers are intact");
-    judge(&scan(&segments, common::TIMELINE, stored.seq).expect("readable"), stored)
+    judge(&scan(&segments, common::TIMELINE, stored.seq).expect("readable"), stored, Lsn::ZERO)
 }
 
 /// Bytes of a frame of three records, from its own header.
@@ -110,18 +111,63 @@ fn a_durable_frame_flipped_at_every_byte_is_refused_with_its_place() {
     }
 }
 
-#[test]
-fn the_mark_attests_the_last_frame() {
+/// Refuses a start on a head whose last frame is damaged by `damage`, after the mark was raised to its sequence.
+fn refused_by_the_mark(damage: impl Fn(&mut [u8])) -> (WalError, PathBuf) {
     let image = Image::new();
     let mut bytes = fs::read(image.segment(1)).expect("readable");
-    bytes[4 * 4096 + 75] ^= 1;
+    damage(&mut bytes[4 * 4096..]);
     fs::write(image.segment(1), &bytes).expect("writable");
     let directory = wal::directory::Directory::open(&image.path).expect("intact");
     directory.mark().expect("intact").advance(Lsn(33)).expect("advanced");
     let store = directory.store().expect("intact");
     let error = common::recover_all(&directory, &store).expect_err("33 was acknowledged");
-    assert!(matches!(error, WalError::ShorterThanAcknowledged { have: Lsn(30), mark: Lsn(33), .. }));
     assert!(bytes == fs::read(image.segment(1)).expect("readable"), "nothing is wiped when refusing");
+    (error, image.segment(1))
+}
+
+/// However it is damaged: what is left of it is reported as damage with its place, and where nothing is left the log is
+/// too short, and the error says where the frame should be.
+fn a_last_frame_that_the_mark_covers_is_never_cut() {
+    let len = frame_bytes(&fs::read(Image::new().segment(1)).expect("readable"), 4 * 4096);
+    for at in [0, 17, 30, 40, 71, 75, len - 1] {
+        let (error, segment) = refused_by_the_mark(|frame| frame[at] ^= 1);
+        let text = error.to_string();
+        match error {
+            WalError::Damaged {
+                path,
+                offset: 16_384,
+                seq: Lsn(31),
+                damage: Damage::Acknowledged { mark: Lsn(33) },
+            } => {
+                assert_eq!(path, segment, "at {at}");
+            }
+            // Its first byte says that there is a frame at all, and this one which it is.
+            WalError::ShorterThanAcknowledged {
+                have: Lsn(30), mark: Lsn(33), segment: named, offset: 16_384, ..
+            } => {
+                assert!(named == segment && (at == 0 || at == 17), "at {at}: {text}");
+            }
+            _ => panic!("at {at}: {text}"),
+        }
+        assert!(text.contains("head-001.seg") && text.contains("16384"), "{text}");
+    }
+    let (error, segment) = refused_by_the_mark(|frame| frame.fill(0));
+    let WalError::ShorterThanAcknowledged { segment: named, offset, .. } = error else { panic!("{error}") };
+    assert_eq!((named, offset), (segment, 16_384));
+}
+
+#[test]
+fn the_mark_attests_the_last_frame() {
+    a_last_frame_that_the_mark_covers_is_never_cut();
+}
+
+#[cfg(feature = "mutation")]
+#[test]
+fn a_mark_that_attests_nothing_is_noticed() {
+    wal::mutation::plant(Some(wal::mutation::Mutation::MarkAttestsNothing));
+    let outcome = std::panic::catch_unwind(a_last_frame_that_the_mark_covers_is_never_cut);
+    wal::mutation::plant(None);
+    assert!(outcome.is_err(), "the damage is not reported as damage");
 }
 
 #[test]
@@ -146,7 +192,7 @@ fn more_intact_frames_than_can_be_in_flight_are_not_a_torn_end() {
                 hash,
             });
         }
-        judge(&found, at.tail)
+        judge(&found, at.tail, Lsn::ZERO)
     };
     assert_eq!(verdict_with(15).expect("fifteen after one").cut.expect("cut").frames_intact, 15);
     assert_eq!(verdict_with(16).expect_err("sixteen after one").damage, Damage::BeyondInFlight { count: 16 });
@@ -169,7 +215,7 @@ fn a_cut_takes_every_block_of_a_frame() {
         }],
         ..wal::scan::HeadScan::default()
     };
-    let cut = judge(&found, at.tail).expect("a torn end").cut.expect("the first frame is missing");
+    let cut = judge(&found, at.tail, Lsn::ZERO).expect("a torn end").cut.expect("the first frame is missing");
     assert_eq!(cut.wipes, [2, 3, 4].map(|block| place(block * 4096)));
 }
 
@@ -231,6 +277,36 @@ fn recovering_wipes_the_torn_end_and_inspecting_leaves_it() {
     assert_eq!(recovered.cut, seen.cut);
     bytes[4 * 4096..5 * 4096].fill(0);
     assert!(bytes == fs::read(image.segment(1)).expect("readable"), "the torn block is zeroed, nothing else");
+}
+
+/// What a start found is written down before it is wiped.
+fn a_cut_leaves_a_note() {
+    let image = Image::new();
+    let mut bytes = fs::read(image.segment(1)).expect("readable");
+    bytes[4 * 4096 + 75] ^= 1;
+    fs::write(image.segment(1), &bytes).expect("writable");
+    assert_eq!(write_frames(&image.path, 2, RECORDS), Lsn(36));
+    let waiting = TornEnds::read(&image.path).expect("intact");
+    let [end] = waiting.entries() else { panic!("one cut: {waiting:?}") };
+    assert_eq!((end.seq, end.place.segment.0, end.place.offset), (Lsn(31), 1, 4 * 4096));
+    assert_eq!((end.blocks, end.frames_intact, end.found.as_str()), (1, 0, "checksum differs"));
+    // A start that cuts nothing changes nothing.
+    assert_eq!(write_frames(&image.path, 1, RECORDS), Lsn(39));
+    assert_eq!(TornEnds::read(&image.path).expect("intact"), waiting);
+}
+
+#[test]
+fn a_torn_end_is_noted_before_it_is_wiped() {
+    a_cut_leaves_a_note();
+}
+
+#[cfg(feature = "mutation")]
+#[test]
+fn a_torn_end_that_is_not_noted_is_noticed() {
+    wal::mutation::plant(Some(wal::mutation::Mutation::TornEndUnnoted));
+    let outcome = std::panic::catch_unwind(a_cut_leaves_a_note);
+    wal::mutation::plant(None);
+    assert!(outcome.is_err(), "nothing is known of what was cut");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use common::{
     BALLAST_BYTES, GEOMETRY, NODE, TIMELINE, assert_records, identity, new_directory, recover_all, write_frames,
 };
 use wal::blocking::BlockingHead;
-use wal::directory::{Ballast, Directory};
+use wal::directory::{Attested, Ballast, Directory};
 use wal::error::{Damage, ErrorKind, WalError};
 use wal::identity::Identity;
 use wal::mark::{MARK_SLOT_STRIDE_BYTES, MARK_SLOTS, Mark, MarkSlot};
@@ -205,6 +205,40 @@ fn a_log_shorter_than_the_mark_is_refused() {
     let error = refused(&stale);
     assert_eq!(error.kind(), ErrorKind::ShorterThanAcknowledged);
     assert!(matches!(error, WalError::ShorterThanAcknowledged { have: Lsn(6), mark: Lsn(12), .. }));
+}
+
+/// An older copy that has its own, older mark: what a place outside has shows that it is old.
+fn an_older_copy_is_refused_by_a_place_outside() {
+    let (temp, path) = new_directory();
+    write_frames(&path, 2, 3);
+    let stale = temp.path().join("stale");
+    copy_tree(&path, &stale);
+    write_frames(&path, 2, 3);
+    let attested = |seq: u64| Attested { seq: Lsn(seq), path: temp.path().join("outside") };
+    for (place, seq, is_old) in [(&path, 12, false), (&stale, 6, false), (&stale, 7, true), (&stale, 12, true)] {
+        let mut directory = Directory::open(place).expect("intact");
+        directory.attest(attested(seq));
+        let outcome = wal::recover::Inspection::open(&directory).and_then(|inspection| inspection.found());
+        assert_eq!(outcome.is_err(), is_old, "{seq}");
+        if let Err(error) = outcome {
+            assert!(error.to_string().contains("outside"), "{error}");
+            assert_eq!(error.kind(), ErrorKind::ShorterThanAcknowledged);
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_outside_shows_that_a_copy_is_old() {
+    an_older_copy_is_refused_by_a_place_outside();
+}
+
+#[cfg(feature = "mutation")]
+#[test]
+fn a_place_outside_that_is_ignored_is_noticed() {
+    wal::mutation::plant(Some(wal::mutation::Mutation::OutsideIgnored));
+    let outcome = std::panic::catch_unwind(an_older_copy_is_refused_by_a_place_outside);
+    wal::mutation::plant(None);
+    assert!(outcome.is_err(), "an older copy is served");
 }
 
 #[test]

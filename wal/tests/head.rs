@@ -38,19 +38,44 @@ fn durable_only_over_the_contiguous_run_in_any_order() {
     append_next(&mut head);
     assert_eq!(head.next_write(), None, "four are in flight");
 
-    head.complete_sync(ops[2].ticket, Ok(())).expect("intact");
+    head.complete_write(ops[2].ticket, Ok(ops[2].bytes_len)).expect("intact");
     complete(&mut head, &ops[1]);
     complete(&mut head, &ops[3]);
     assert_eq!(head.seq_durable(), Lsn(0));
     head.complete_write(ops[0].ticket, Ok(ops[0].bytes_len)).expect("intact");
     assert_eq!(head.seq_durable(), Lsn(0), "the first is written, not synced");
     head.complete_sync(ops[0].ticket, Ok(())).expect("intact");
-    assert_eq!(head.seq_durable(), Lsn(2), "the third is synced, not written");
-    head.complete_write(ops[2].ticket, Ok(ops[2].bytes_len)).expect("intact");
+    assert_eq!(head.seq_durable(), Lsn(2), "the third is written, not synced");
+    head.complete_sync(ops[2].ticket, Ok(())).expect("intact");
     assert_eq!(head.seq_durable(), Lsn(4));
     let last = head.next_write().expect("room again");
     let frame = Frame::decode(head.bytes(last.ticket)).expect("what is written is a frame");
     assert_eq!((frame.seq_durable(), frame.seq_first()), (Lsn(4), Lsn(5)));
+}
+
+/// A sync that is reported before the write of its frame cannot have been linked to it.
+fn a_sync_before_its_write_ends_the_head() {
+    let mut head = fresh();
+    let ops: Vec<_> = (0..2).map(|_| write_one(&mut head)).collect();
+    let poisoned = head.complete_sync(ops[0].ticket, Ok(())).expect_err("its write has not ended");
+    assert_eq!((poisoned.fault, poisoned.seq), (WriteFault::SyncedUnwritten, Lsn(1)));
+    assert_eq!(head.complete_write(ops[0].ticket, Ok(ops[0].bytes_len)), Err(poisoned));
+    assert_eq!(head.complete_sync(ops[1].ticket, Ok(())), Err(poisoned));
+    assert_eq!((head.seq_durable(), head.next_write(), head.has_room(1)), (Lsn::ZERO, None, false));
+}
+
+#[test]
+fn a_sync_that_ends_before_its_write_poisons() {
+    a_sync_before_its_write_ends_the_head();
+}
+
+#[cfg(feature = "mutation")]
+#[test]
+fn an_order_that_is_not_checked_is_noticed() {
+    wal::mutation::plant(Some(wal::mutation::Mutation::SyncOrderUnchecked));
+    let outcome = std::panic::catch_unwind(a_sync_before_its_write_ends_the_head);
+    wal::mutation::plant(None);
+    assert!(outcome.is_err(), "a frame that may be lost counts as durable");
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn genesis() -> Tail {
 
 fn judged(path: &Path, stored: Tail) -> Result<Verdict, Refusal> {
     let segments = Segments::open(&path.join("head"), identity().owner(), Access::Read).expect("headers are intact");
-    judge(&scan(&segments, common::TIMELINE, stored.seq).expect("readable"), stored)
+    judge(&scan(&segments, common::TIMELINE, stored.seq).expect("readable"), stored, Lsn::ZERO)
 }
 
 /// Changes the link of the frame at `place` and makes its checksum right again.

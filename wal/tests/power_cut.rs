@@ -188,7 +188,7 @@ fn take(head: &mut Head, world: &mut World, durable: &mut Vec<(Tail, Vec<u8>)>) 
 fn recover(dir: &Path, world: &World) -> Result<Verdict, String> {
     let segments = Segments::open(dir, identity().owner(), Access::Read).map_err(|error| error.to_string())?;
     let scanned = scan(&segments, TIMELINE, world.stored.seq).map_err(|error| error.to_string())?;
-    judge(&scanned, world.stored).map_err(|refusal| format!("refused: {refusal:?}"))
+    judge(&scanned, world.stored, Lsn::ZERO).map_err(|refusal| format!("refused: {refusal:?}"))
 }
 
 /// The two promises.

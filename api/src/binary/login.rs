@@ -187,10 +187,13 @@ pub enum LoginReject {
     /// Unknown user, wrong password, or too many logins being checked; the answer does not say which.
     #[error("not authorised: wrong user name or password, or too many logins at once")]
     NotAuthorised = b'A',
-    /// No stream of this name, the stream cannot be sent from the requested number, or too many snapshots are being
-    /// sent.
-    #[error("no such session, or its stream cannot be sent from the requested sequence number")]
+    /// No stream of this name, a number that the stream has never said, or too many snapshots are being sent.
+    #[error("no such session, or its stream has never said the message before the requested sequence number")]
     NoSession = b'S',
+    /// Market data only: the live stream has said the requested number, or an earlier life of it may have, and it is no
+    /// longer in memory. The reader takes a snapshot and goes on from there.
+    #[error("the requested message is no longer in memory: take a snapshot and follow the stream from there")]
+    Gone = b'G',
 }
 
 impl LoginReject {
@@ -198,6 +201,7 @@ impl LoginReject {
         match payload {
             [b'A'] => Some(Self::NotAuthorised),
             [b'S'] => Some(Self::NoSession),
+            [b'G'] => Some(Self::Gone),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@ use crate::ids::{AccountId, AssetId, ClientKey, MarketId, SessionId, Symbol, Use
 use crate::intake::Intake;
 use crate::rules::{Rules, RulesVersion};
 use crate::run::{LifeTag, RunSpec};
-use crate::units::{Ppm, QtyLots, TsNs, Units};
+use crate::units::{Ppm, QtyLots, Seq, TsNs, Units};
 use bincode::{Decode, Encode};
 
 /// What an administrator changes. Each is answered by its own event or by `AdminRejected`.
@@ -100,6 +100,11 @@ pub enum Admin {
     DisconnectSession {
         session: SessionId,
     },
+    /// An operator has seen that a start cut a torn end off the log, whose first sequence was this one. Changes no
+    /// state: it is in the log for who has seen it, and when. From rules 2 on.
+    AcknowledgeTornEnd {
+        seq: Seq,
+    },
 }
 
 impl Admin {
@@ -113,7 +118,8 @@ impl Admin {
             | Self::BeginSessionLife { .. }
             | Self::SetSessionPassword { .. }
             | Self::RemoveSession { .. }
-            | Self::DisconnectSession { .. } => Rules::Two,
+            | Self::DisconnectSession { .. }
+            | Self::AcknowledgeTornEnd { .. } => Rules::Two,
             Self::AddMarket(spec) if spec.fees.paid_in() == FeeAsset::Quote => Rules::Two,
             _ => Rules::One,
         }

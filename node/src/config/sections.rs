@@ -107,6 +107,7 @@ fn read_store(r: &mut Reader) -> StoreConfig {
         ballast_bytes: r.bytes("store.ballast_bytes", 64 * MIB, 0..=TIB),
         intake_stop_percent: r.integer("store.intake_stop_percent", 90, 50..=100),
         backup_age_max: r.duration("store.backup_age_max", Duration::ZERO, Duration::ZERO..=365 * DAY),
+        backup_to: r.path("store.backup_to"),
     }
 }
 

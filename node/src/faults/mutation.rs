@@ -112,6 +112,16 @@ book::planted_faults! {
     EndedLifeGoesOn,
     /// The connection of a session whose life has ended stays.
     ConnectionOutlivesLife,
+    /// A number of the live stream that is no longer in memory is answered like one that was never said.
+    GoneIsUnknown,
+    /// A start leaves the live messages from before its snapshot where they are.
+    LivePastForgotten,
+    /// Live messages from before a snapshot go before those after it although some between them are missing.
+    LiveGapUnseen,
+    /// The last frame of a burst is attested by nothing until the mark is due by time.
+    IdleUnattested,
+    /// The history keeps every live message for ever.
+    LivePastUnbounded,
 }
 
 /// Plants a fault of any crate in the calling thread, by its name; false if there is none of that name.

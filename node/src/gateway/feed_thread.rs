@@ -15,6 +15,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use wal::store::Store;
 
 /// Longest wait in the kernel, and so the longest time for which a new item goes unseen.
 const IDLE: Duration = Duration::from_micros(200);
@@ -26,6 +27,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// What the thread keeps from one life of the feed to the next.
 pub struct FeedThread {
     pub market: MarketData,
+    pub store: Arc<Store>,
     pub listener: TcpListener,
     pub limits: MarketLimits,
     pub clock: Clock,
@@ -37,8 +39,11 @@ pub struct FeedThread {
 impl FeedThread {
     /// Runs until the engine is done and everything that it released is published, or the process must end.
     pub fn run(&mut self, life: Life) {
-        if life == Life::Another && !self.renew() {
-            return;
+        match life {
+            // Before the first reader is accepted. The start does not wait for it.
+            Life::First => self.market.remember(&self.store),
+            Life::Another if !self.renew() => return,
+            Life::Another => {}
         }
         if let Err(error) = self.reactor().and_then(|reactor| self.publish(reactor)) {
             self.lifecycle.fail(exit::FAILED, error.to_string());

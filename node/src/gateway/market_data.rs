@@ -12,10 +12,12 @@
 //! thread. A reader of the best levels costs as much as has changed since its last update (`changes`).
 
 use crate::faults::fault::PanicFault;
+use crate::faults::mutation::{Mutation, Planted};
 use crate::gateway::accept_ration::AcceptRation;
 use crate::gateway::address_block::AddressBlock;
 use crate::gateway::awaited_logins::AwaitedLogins;
 use crate::gateway::send_buffer::{ControlOutput, SendBuffer};
+use crate::history::History;
 use crate::reactor::ports::{ConnId, Done, PauseCause, Sockets};
 use crate::replica::public_feed::PublicFeed;
 use crate::replica::questions::ShadowPort;
@@ -38,6 +40,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::oneshot::Receiver;
+use wal::store::Store;
 
 mod bulk;
 mod changes;
@@ -140,6 +143,17 @@ impl MarketData {
         };
         market.mark_all();
         market
+    }
+
+    /// Puts back what the live stream had in memory before the snapshot that the start began with, so that its readers
+    /// resume as far back as before the restart. Without it they take a snapshot: a history that cannot be read is
+    /// reported, and stops nothing.
+    pub fn remember(&mut self, store: &Store) {
+        let history = Some(History::of(store)).planted(Mutation::LivePastForgotten, |_| None);
+        let put_back = history.map(|history| self.state.put_back(|numbers, show| history.live(numbers, show)));
+        if let Some(Err(error)) = put_back {
+            tracing::error!(%error, "market data from before the snapshot cannot be read; its readers take a snapshot");
+        }
     }
 
     /// One cycle. Returns the work done.
@@ -293,27 +307,32 @@ impl MarketData {
     fn log_in(&mut self, now: TsNs, id: ConnId, name: SessionName, requested: SessionSeq, reactor: &mut impl Sockets) {
         let name = if name.is_blank() { SessionName::LIVE } else { name };
         let subscription = match name {
-            SessionName::SNAP => self.subscribe_snapshot(now, reactor),
-            SessionName::TOP => Some((Subscription::Top { sent: BTreeMap::new(), seen: 0 }, SessionSeq::FIRST)),
+            SessionName::SNAP => self.subscribe_snapshot(now, reactor).ok_or(LoginReject::NoSession),
+            SessionName::TOP => Ok((Subscription::Top { sent: BTreeMap::new(), seen: 0 }, SessionSeq::FIRST)),
             SessionName::LIVE => self.subscribe_live(requested),
-            _ => None,
+            _ => Err(LoginReject::NoSession),
         };
         let Some(reader) = self.reader(id) else { return };
         let mut output = ControlOutput::new(&mut reader.control);
         match subscription {
-            Some((subscription, first)) => {
+            Ok((subscription, first)) => {
                 reader.protocol.accept(now, name, first, &mut output);
                 reader.subscription = subscription;
             }
-            None => reader.protocol.reject(now, LoginReject::NoSession, &mut output),
+            Err(why) => reader.protocol.reject(now, why, &mut output),
         }
         reader.closing |= output.closed().is_some();
     }
 
-    fn subscribe_live(&self, requested: SessionSeq) -> Option<(Subscription, SessionSeq)> {
+    /// A number that is no longer in memory is answered otherwise than one that the stream has not reached: the reader
+    /// of the one is late, and that of the other follows another stream.
+    fn subscribe_live(&self, requested: SessionSeq) -> Result<(Subscription, SessionSeq), LoginReject> {
         let live = self.state.live();
-        let first = first_to_send(requested, live.next_seq()).filter(|first| *first >= live.oldest_seq())?;
-        Some((Subscription::Live { next: first }, first))
+        let first = first_to_send(requested, live.next_seq()).ok_or(LoginReject::NoSession)?;
+        if first < live.oldest_seq() {
+            return Err(LoginReject::Gone.planted(Mutation::GoneIsUnknown, |_| LoginReject::NoSession));
+        }
+        Ok((Subscription::Live { next: first }, first))
     }
 
     /// All books as of a live message from which the stream goes on. Where too many snapshots are still being received

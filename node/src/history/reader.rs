@@ -1,7 +1,8 @@
 //! Reads the history: events of an account between two times, messages of a session between two numbers.
 
-use super::rows::{Entry, Kind, entries, number_of, prefix, stream_key, timed_key, unpack};
+use super::rows::{Entry, Kind, entries, live_key, number_of, prefix, stream_key, timed_key, unpack};
 use super::writer::{read_begins, read_watermark};
+use crate::replica::public_feed::ShowMessage;
 use api::binary::stream::SessionSeq;
 use book::codec;
 use book::event::Event;
@@ -39,7 +40,7 @@ impl<'s> History<'s> {
         times: Range<TsNs>,
         mut show: impl FnMut(Stamp, Event) -> ControlFlow<()>,
     ) -> Result<()> {
-        assert!(kind != Kind::Stream, "a stream is read by numbers");
+        assert!(!matches!(kind, Kind::Stream | Kind::Live), "a stream is read by numbers");
         let key = timed_key(kind, account.0, Stamp { seq: Seq(0), ts: times.start });
         self.walk(&prefix(kind, account.0), &key, |_, entry| {
             if times.end <= entry.stamp.ts {
@@ -60,9 +61,30 @@ impl<'s> History<'s> {
         numbers: Range<SessionSeq>,
         mut show: impl FnMut(SessionSeq, Stamp, &[u8]) -> ControlFlow<()>,
     ) -> Result<()> {
-        let key = stream_key(session.0, numbers.start.0);
+        let (prefix, key) = (prefix(Kind::Stream, session.0), stream_key(session.0, numbers.start.0));
+        self.numbered(&prefix, &key, numbers, |number, entry| Ok(show(number, entry.stamp, entry.bytes)))
+    }
+
+    /// Messages of the live stream with numbers in the range, in order. Numbers may be missing: what is there of the
+    /// past ends where a life of the streams or a gap of the history does. An error of `show` ends the walk.
+    pub fn live(&self, numbers: Range<SessionSeq>, show: &mut ShowMessage<'_>) -> Result<()> {
+        let (prefix, key) = (prefix(Kind::Live, 0), live_key(numbers.start.0));
+        self.numbered(&prefix, &key, numbers, |number, entry| match show(number, entry.bytes) {
+            Ok(()) => Ok(ControlFlow::Continue(())),
+            Err(what) => Err(self.malformed(what)),
+        })
+    }
+
+    /// Entries of a stream's rows, each with its number.
+    fn numbered(
+        &self,
+        prefix: &[u8],
+        key: &[u8],
+        numbers: Range<SessionSeq>,
+        mut show: impl FnMut(SessionSeq, Entry<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
         let mut at = (Vec::new(), 0);
-        self.walk(&prefix(Kind::Stream, session.0), &key, |key, entry| {
+        self.walk(prefix, key, |key, entry| {
             if at.0 != key {
                 at = (key.to_vec(), number_of(key).ok_or_else(|| self.malformed("a stream's key"))?);
             }
@@ -71,7 +93,7 @@ impl<'s> History<'s> {
             if numbers.end <= number {
                 return Ok(ControlFlow::Break(()));
             }
-            Ok(if number < numbers.start { ControlFlow::Continue(()) } else { show(number, entry.stamp, entry.bytes) })
+            if number < numbers.start { Ok(ControlFlow::Continue(())) } else { show(number, entry) }
         })
     }
 

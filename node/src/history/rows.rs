@@ -22,6 +22,8 @@ pub enum Kind {
     Fills = b'f',
     Ledger = b'l',
     Stream = b's',
+    /// The live stream of market data, which has no owner.
+    Live = b'p',
 }
 
 /// One event of an account, or one message of a session.
@@ -49,6 +51,13 @@ pub fn timed_key(kind: Kind, owner: u32, stamp: Stamp) -> Vec<u8> {
 /// The key of a row of a stream whose first message has this number.
 pub fn stream_key(owner: u32, number: u64) -> Vec<u8> {
     let mut key = prefix(Kind::Stream, owner);
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// The key of a row of the live stream whose first message has this number.
+pub fn live_key(number: u64) -> Vec<u8> {
+    let mut key = prefix(Kind::Live, 0);
     key.extend_from_slice(&number.to_be_bytes());
     key
 }

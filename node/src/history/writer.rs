@@ -1,6 +1,7 @@
 //! Gathers events and messages into rows and writes them in batches, each with the watermark that counts it.
 
 use super::keys::{BEGINS_KEY, WATERMARK_KEY};
+use super::live_rows::LiveRows;
 use super::rows::{Kind, ROW_BYTES_MAX, pack, push_entry, stream_key, timed_key};
 use crate::faults::mutation::{self, Mutation};
 use crate::replica::StreamSink;
@@ -39,12 +40,15 @@ pub struct HistoryWriter {
     /// Rows of this batch that have reached `ROW_BYTES`.
     long: Vec<Chunk>,
     raw_bytes: usize,
+    live: LiveRows,
+    /// Bytes of live messages that are gathered. Apart from the others, because alone they are no reason to write.
+    live_bytes: usize,
     event_bytes: Vec<u8>,
 }
 
 impl HistoryWriter {
     pub fn open(store: Arc<Store>) -> Result<Self> {
-        let watermark = read_watermark(&store)?;
+        let (watermark, live) = (read_watermark(&store)?, LiveRows::open(&store)?);
         Ok(Self {
             store,
             watermark,
@@ -52,6 +56,8 @@ impl HistoryWriter {
             chunks: BTreeMap::new(),
             long: Vec::new(),
             raw_bytes: 0,
+            live,
+            live_bytes: 0,
             event_bytes: Vec::new(),
         })
     }
@@ -77,18 +83,18 @@ impl HistoryWriter {
         self.watermark < self.gathered
     }
 
-    /// Whether a batch would contain rows, not only the watermark.
+    /// Whether a batch would contain rows of accounts or sessions, not only the watermark.
     pub fn has_rows(&self) -> bool {
         self.raw_bytes > 0
     }
 
     pub fn is_full(&self) -> bool {
-        BATCH_BYTES <= self.raw_bytes
+        BATCH_BYTES <= self.bytes_held()
     }
 
     /// Bytes that are gathered and not yet written.
     pub fn bytes_held(&self) -> usize {
-        self.raw_bytes
+        self.raw_bytes + self.live_bytes
     }
 
     /// Drops what was gathered, because it must not be kept. The writer must not be used afterwards; the next start
@@ -96,7 +102,8 @@ impl HistoryWriter {
     pub fn discard(&mut self) {
         self.chunks.clear();
         self.long.clear();
-        self.raw_bytes = 0;
+        self.live.discard();
+        (self.raw_bytes, self.live_bytes) = (0, 0);
         self.gathered = self.watermark;
     }
 
@@ -149,11 +156,12 @@ impl HistoryWriter {
         for chunk in long.into_iter().chain(std::mem::take(&mut self.chunks).into_values()) {
             rows.put_history(chunk.key, pack(&chunk.raw));
         }
+        self.live.write(&mut rows);
         mutation::when(Mutation::CursorApart, || self.commit_cursor_alone());
         rows.put_meta(WATERMARK_KEY, self.gathered.0.to_le_bytes());
         self.store.commit(rows)?;
         self.watermark = self.gathered;
-        self.raw_bytes = 0;
+        (self.raw_bytes, self.live_bytes) = (0, 0);
         Ok(())
     }
 
@@ -185,7 +193,7 @@ fn read_seq(store: &Store, key: &[u8]) -> Result<Option<Seq>> {
     Ok(Some(Seq(u64::from_le_bytes(bytes))))
 }
 
-/// Gathers messages of one command as rows of their sessions' streams.
+/// Gathers messages of one command as rows of their streams.
 pub struct StreamRows<'a> {
     writer: &'a mut HistoryWriter,
     stamp: Stamp,
@@ -202,6 +210,12 @@ impl StreamSink for StreamRows<'_> {
     fn life_began(&mut self, session: SessionId) {
         let chunk = self.writer.chunks.remove(&(Kind::Stream, session.0));
         self.writer.long.extend(chunk);
+    }
+
+    fn live(&mut self, number: SessionSeq, bytes: &[u8]) {
+        if self.writer.watermark < self.stamp.seq {
+            self.writer.live_bytes += self.writer.live.push(self.stamp, number, bytes);
+        }
     }
 }
 

@@ -33,6 +33,7 @@ use serde_json::{Map, Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use wal::units::Lsn;
 
 /// Slows down guessing of tokens; the number of connections is limited too.
 const PAUSE_AFTER_WRONG_TOKEN: Duration = Duration::from_millis(200);
@@ -89,6 +90,7 @@ pub fn routes(state: Shared) -> Router {
         .route("/fee/withdraw", post(run::<WithdrawFees>))
         .route("/client-names/max", post(run::<SetClientNamesMax>))
         .route("/cancel-all", post(run::<CancelAll>))
+        .route("/torn-end/acknowledge", post(acknowledge_torn_end))
         .route("/snapshot", post(take_snapshot))
         .route("/backup", post(note_backup))
         .fallback(async || Refusal::no_such_endpoint())
@@ -202,6 +204,31 @@ async fn run_funds(
     }
     let to_acts = move |registry: &_| Ok(vec![act(direction(funds_move(&request, registry)?))]);
     let done = Arc::clone(&state.command_queue).execute(caller, to_acts).await?;
+    Ok(Json(describe(&done, &state.command_queue.registry())))
+}
+
+/// Records who has seen a torn end, and then shows it no more. The act is durable first: an interrupted request leaves
+/// the notice, and can be repeated.
+async fn acknowledge_torn_end(
+    State(state): State<Shared>,
+    caller: Caller,
+    mode: Query<Mode>,
+    Body(request): Body<AcknowledgeTornEnd>,
+) -> Answer {
+    let seq = Lsn(request.seq);
+    let waiting = state.status.torn_ends.waiting();
+    if !waiting.iter().any(|end| end.seq == seq) {
+        let known: Vec<u64> = waiting.iter().map(|end| end.seq.0).collect();
+        return Err(Refusal::invalid("seq", &format!("no torn end of this sequence waits; those that do: {known:?}")));
+    }
+    if mode.dry_run {
+        return would_send(&request.acts(&state.command_queue.registry())?);
+    }
+    let done = Arc::clone(&state.command_queue).execute(caller, move |registry| request.acts(registry)).await?;
+    let status = Arc::clone(&state.status);
+    let removed = tokio::task::spawn_blocking(move || status.torn_ends.acknowledge(seq)).await;
+    let removed = removed.map_err(|error| Refusal::internal(error.to_string()))?;
+    removed.map_err(|error| Refusal::internal(error.to_string()))?;
     Ok(Json(describe(&done, &state.command_queue.registry())))
 }
 

@@ -82,6 +82,7 @@ fn describe_event(event: &Event, registry: &Registry) -> Option<Value> {
         }),
         Event::ClientNamesMaxChanged { max } => json!({ "event": "client_names_max_changed", "max": max }),
         Event::IntakeChanged { state } => intake_json(*state),
+        Event::TornEndAcknowledged { seq } => json!({ "event": "torn_end_acknowledged", "seq": seq.0 }),
         Event::RulesChanged { version } => json!({ "event": "rules_changed", "rules": version.0 }),
         Event::FeeTierChanged { tier } => json!({ "event": "fee_tier_changed", "tier": tier }),
         Event::AccountAdded { account } => {

@@ -12,6 +12,7 @@ use crate::status::lifecycle::Lifecycle;
 use crate::status::listeners::{Limit, ListenerStatus};
 use crate::status::logging::{self, LogFigures};
 use crate::status::restarts::{Restarts, Worker, WorkerRestarts};
+use crate::status::torn_ends;
 use crate::status::version::{COMMIT, PROFILE, VERSION};
 use crate::status::{Status, Tick};
 use axum::Json;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 use wal::rocks::options::{LEVEL0_FILES_SLOW, PENDING_BYTES_SLOW};
 use wal::store::Store;
 use wal::table::{Family, TableFigures};
+use wal::torn_ends::TornEnd;
 
 /// The node is not ready if the engine loop's tick is older than this.
 pub const ENGINE_AGE_MAX: Duration = Duration::from_secs(1);
@@ -261,7 +263,12 @@ impl Health {
         }
         let reason = self.bounds.reason(status).or_else(|| self.clock_reason()).or_else(|| self.limited_reason());
         let reason = reason.or_else(|| self.backup_reason()).or_else(|| status.restarts.degraded_reason());
-        reason.or_else(log_reason)
+        reason.or_else(log_reason).or_else(|| self.torn_end_reason())
+    }
+
+    /// The oldest torn end that no operator has acknowledged.
+    fn torn_end_reason(&self) -> Option<(&'static str, String)> {
+        self.status.torn_ends.waiting().first().map(|end| ("journal", torn_ends::describe(end)))
     }
 
     /// Whether the node's clock and the wall clock differ by more than they may.
@@ -392,11 +399,23 @@ impl Health {
             "listeners": status.listeners.all().map(|(name, listener)| listener_json(name, listener)),
             "threads": threads(&status.restarts),
             "journal": journal_json(&self.waiting_writes()),
+            "torn_ends": status.torn_ends.waiting().iter().map(torn_end_json).collect::<Vec<_>>(),
             "clock": self.clock(),
             "log": log_json(&logging::figures()),
             "counts": counts_json(status),
         }))
     }
+}
+
+fn torn_end_json(end: &TornEnd) -> Value {
+    json!({
+        "seq": end.seq.0,
+        "file": format!("head/{}", end.place.segment.file_name()),
+        "offset": end.place.offset,
+        "found": end.found,
+        "frames_intact": end.frames_intact,
+        "blocks_wiped": end.blocks,
+    })
 }
 
 fn counts_json(status: &Status) -> Value {

@@ -18,7 +18,7 @@ use book::fees::MarketFees;
 use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, SessionId, Symbol, UserName};
 use book::instrument::{Asset, MarketRules, QTY_WIRE_SCALE};
 use book::rules::RulesVersion;
-use book::units::{Ppm, QTY_LOTS_MAX, QtyLots, TsNs, UNITS_MAX, Units};
+use book::units::{Ppm, QTY_LOTS_MAX, QtyLots, Seq, TsNs, UNITS_MAX, Units};
 
 /// Longest reference text of a deposit or withdrawal.
 const REFERENCE_BYTES_MAX: usize = 128;
@@ -114,6 +114,12 @@ impl ToActs for RaiseRules {
 impl ToActs for SetIntake {
     fn acts(&self, _: &Registry) -> Result<Vec<Act>, Refusal> {
         one(Admin::SetIntake(self.intake.into()))
+    }
+}
+
+impl ToActs for AcknowledgeTornEnd {
+    fn acts(&self, _: &Registry) -> Result<Vec<Act>, Refusal> {
+        one(Admin::AcknowledgeTornEnd { seq: Seq(self.seq) })
     }
 }
 

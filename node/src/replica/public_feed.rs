@@ -4,6 +4,7 @@
 //! Invariants: an event is published only once its command is released; the live stream depends on the log alone, so
 //! after a restart its numbers continue where they stopped.
 
+use crate::faults::mutation::{Mutation, Planted};
 use crate::replica::stream_positions::StreamPositions;
 use crate::replica::translate::Translator;
 use crate::rings::feed_items::FeedItem;
@@ -17,11 +18,17 @@ use book::command::Side;
 use book::engine::{Engine, Market};
 use book::event::Event;
 use book::units::Stamp;
+use std::ops::Range;
+use wal::error::WalError;
 use zerocopy::little_endian::{I64, U32, U64};
 
 /// Live messages kept in memory, for readers that resume after a short absence.
 pub const LIVE_MESSAGES: usize = 1 << 20;
 const LIVE_BYTES: usize = 72 * LIVE_MESSAGES;
+/// Receives a message of the past with its number; an error says what is wrong with it.
+pub type ShowMessage<'a> = dyn FnMut(SessionSeq, &[u8]) -> Result<(), &'static str> + 'a;
+/// The longest message of the live stream.
+pub const LIVE_MESSAGE_BYTES_MAX: usize = 128;
 
 /// The state of the feed: the public depth of every market, and the newest messages of the live stream.
 pub struct PublicFeed {
@@ -40,7 +47,7 @@ impl PublicFeed {
             instruments: Instruments::default(),
             encoder: FeedEncoder::default(),
             depth: Depth::default(),
-            live: Stream::new(SessionSeq::FIRST, LIVE_BYTES, LIVE_MESSAGES),
+            live: memory(SessionSeq::FIRST),
             life: 0,
             stamp: Stamp::default(),
         }
@@ -59,10 +66,40 @@ impl PublicFeed {
             instruments,
             encoder: FeedEncoder::resume(positions.rpt_seqs().to_vec()),
             depth,
-            live: Stream::new(positions.live(), LIVE_BYTES, LIVE_MESSAGES),
+            live: memory(positions.live()),
             life: engine.run().life,
             stamp: positions.feed_stamp(),
         }
+    }
+
+    /// Puts back into memory the messages before those it has, as far as `read` shows them in order and without a gap
+    /// up to there: for a start, whose replay began at a snapshot. `read` is given the numbers that there is room for.
+    /// Where it fails memory stays as it was.
+    pub fn put_back(
+        &mut self,
+        read: impl FnOnce(Range<SessionSeq>, &mut ShowMessage<'_>) -> Result<(), WalError>,
+    ) -> Result<(), WalError> {
+        let (oldest, next) = (self.live.oldest_seq(), self.live.next_seq());
+        let first = SessionSeq(next.0.saturating_sub(LIVE_MESSAGES as u64).max(SessionSeq::FIRST.0));
+        if oldest <= first {
+            return Ok(());
+        }
+        let mut past: Option<Stream> = None;
+        read(first..oldest, &mut |number, message| {
+            if message.len() > LIVE_MESSAGE_BYTES_MAX || MarketMessage::read(message).is_err() {
+                return Err("a message of the live stream");
+            }
+            let stream = past.take().filter(|past| past.next_seq() == number);
+            past.insert(stream.unwrap_or_else(|| memory(number))).push(message);
+            Ok(())
+        })?;
+        let reaches = |past: &Stream| (past.next_seq() == oldest).planted(Mutation::LiveGapUnseen, |_| true);
+        if let Some(mut past) = past.filter(reaches) {
+            let copied = self.live.read_from(oldest, &mut |_, message| _ = past.push(message));
+            copied.expect("memory holds its oldest message and all after it");
+            self.live = past;
+        }
+        Ok(())
     }
 
     /// Publishes one item: encodes it, numbers its messages, and applies them to the feed's own books.
@@ -89,7 +126,7 @@ impl PublicFeed {
     pub fn begin_life(&mut self, life: u32, skipped: u64) {
         if self.life < life {
             self.life = life;
-            self.live = Stream::new(SessionSeq(self.live.next_seq().0 + skipped), LIVE_BYTES, LIVE_MESSAGES);
+            self.live = memory(SessionSeq(self.live.next_seq().0 + skipped));
         }
     }
 
@@ -104,6 +141,11 @@ impl PublicFeed {
     pub fn stamp(&self) -> Stamp {
         self.stamp
     }
+}
+
+/// Empty memory, whose first message gets the number `next`.
+fn memory(next: SessionSeq) -> Stream {
+    Stream::new(next, LIVE_BYTES, LIVE_MESSAGES)
 }
 
 /// The messages of a market in a snapshot of the feed: its definition, then its resting orders by price and time.
@@ -138,5 +180,94 @@ fn resting(
 impl Default for PublicFeed {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(number: u64) -> Vec<u8> {
+        let add = OrderAdd {
+            event_time_ns: U64::new(number),
+            order_id: U64::new(number),
+            price_e9: I64::new(1),
+            qty_e8: I64::new(1),
+            rpt_seq: U64::new(number),
+            instrument_id: U32::new(1),
+            side: side_code(Side::Buy),
+            flags: 0,
+            pad: [0; 2],
+        };
+        let mut bytes = Vec::new();
+        MarketMessage::from(add).write(&mut |written| bytes.extend_from_slice(written));
+        bytes
+    }
+
+    /// A feed that has said the messages of `said` since the snapshot of its start, and then finds these in the
+    /// history.
+    fn remembered(runs: &[Range<u64>], said: Range<u64>) -> PublicFeed {
+        let mut feed = PublicFeed { live: memory(SessionSeq(said.start)), ..PublicFeed::new() };
+        said.clone().for_each(|number| _ = feed.live.push(&message(number)));
+        let put_back = feed.put_back(|wanted, show| {
+            let numbers = runs.iter().cloned().flatten().map(SessionSeq).filter(|number| wanted.contains(number));
+            numbers.for_each(|number| show(number, &message(number.0)).expect("a message"));
+            Ok(())
+        });
+        put_back.expect("the history is intact");
+        assert_eq!(feed.live().next_seq(), SessionSeq(said.end), "what comes next has the number it would have had");
+        feed
+    }
+
+    fn check(runs: &[Range<u64>], said: Range<u64>, oldest: u64) {
+        let feed = remembered(runs, said.clone());
+        assert_eq!(feed.live().oldest_seq(), SessionSeq(oldest));
+        for number in oldest..said.end {
+            assert_eq!(feed.live().get(SessionSeq(number)), Ok(&message(number)[..]));
+        }
+    }
+
+    #[test]
+    fn the_past_is_in_memory_again_as_far_as_the_history_has_it() {
+        check(&[1..4, 4..700, 700..1_001], 1_001..1_001, 1);
+        // The history is ahead of the snapshot, from where the replay has said everything again.
+        check(&[1..1_001], 500..1_200, 1);
+        check(&[100..200], 150..150, 100);
+        check(&[], 150..160, 150);
+    }
+
+    #[test]
+    fn memory_has_as_many_messages_as_it_ever_has() {
+        let next = LIVE_MESSAGES as u64 + 5_001;
+        let feed = remembered(&[1..next], next - 9_000..next);
+        // The messages of this test have 56 bytes: their number is the limit.
+        assert_eq!(feed.live().oldest_seq(), SessionSeq(5_001));
+    }
+
+    #[test]
+    fn a_gap_ends_the_past() {
+        check(&[1..100, 200..300], 300..310, 200);
+        // A life of the streams begins.
+        check(&[1..100], 1 << 40..(1 << 40) + 9, 1 << 40);
+        // Between history and snapshot.
+        check(&[1..100], 120..130, 120);
+    }
+
+    #[test]
+    fn a_row_that_is_no_message_is_reported() {
+        let mut feed = PublicFeed { live: memory(SessionSeq(2)), ..PublicFeed::new() };
+        let mut found = Ok(());
+        let put_back = feed.put_back(|_, show| {
+            found = show(SessionSeq(1), b"none");
+            Ok(())
+        });
+        assert!(put_back.is_ok() && found.is_err());
+        assert_eq!(feed.live().oldest_seq(), SessionSeq(2), "memory is as it was");
+    }
+
+    #[cfg(feature = "mutation")]
+    #[test]
+    fn a_gap_that_is_not_seen_is_noticed() {
+        crate::faults::mutation::assert_noticed(Mutation::LiveGapUnseen, a_gap_ends_the_past);
     }
 }

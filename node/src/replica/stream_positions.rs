@@ -103,14 +103,22 @@ impl StreamPositions {
         self.live = SessionSeq(self.live.0 + skipped);
     }
 
-    /// Counts the messages that the feed encodes for an event.
-    pub fn count_public(&mut self, item: &FeedItem, instruments: &Instruments) {
+    /// Numbers the messages that the feed encodes for an event, and shows each with its number.
+    pub fn count_public(
+        &mut self,
+        item: &FeedItem,
+        instruments: &Instruments,
+        show: &mut impl FnMut(SessionSeq, &[u8]),
+    ) {
         if let Event::RunBegan { skipped, .. } = item.event {
             self.begin_life(skipped);
         }
         let Self { encoder, live, feed_stamp, .. } = self;
         *feed_stamp = item.stamp;
-        let mut count = |_: &[u8]| *live = live.next();
+        let mut count = |bytes: &[u8]| {
+            show(*live, bytes);
+            *live = live.next();
+        };
         encoder.push(item.stamp, &item.event, instruments, &mut count);
         if item.last {
             encoder.finish(item.stamp, &mut count);

@@ -3,6 +3,7 @@
 use crate::host::clock_start::WallRefused;
 use crate::host::descriptors::TooFewDescriptors;
 use crate::reactor::uring::ReactorError;
+use crate::replica::backup_mark::BackupMarkError;
 use crate::replica::crash_guard::CrashLoop;
 use crate::replica::recover::RestoreError;
 use crate::status::exit;
@@ -19,6 +20,8 @@ pub enum StartError {
     Reactor(#[from] ReactorError),
     #[error("binding {key} to {address}: {source}")]
     Listen { key: &'static str, address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    BackupMark(#[from] BackupMarkError),
     #[error(transparent)]
     CrashLoop(#[from] CrashLoop),
     #[error(transparent)]
@@ -38,6 +41,7 @@ impl StartError {
         match self {
             Self::Restore(error) => error.exit_code(),
             Self::Log(error) => exit::code_of(error),
+            Self::BackupMark(error) => error.exit_code(),
             Self::CrashLoop(error) => error.exit_code(),
             Self::Descriptors(_) | Self::Wall(_) | Self::Fault(_) => exit::CONFIG,
             Self::Listen { .. } | Self::Reactor(_) | Self::Random(_) | Self::Thread(_) => exit::FAILED,

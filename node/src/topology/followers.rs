@@ -102,6 +102,7 @@ impl Followers {
         );
         let feed = FeedThread {
             market,
+            store: Arc::clone(&shadow.store),
             listener: loops.market_listener,
             limits: loops.market_limits,
             clock: common.clock.clone(),

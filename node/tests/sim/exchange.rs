@@ -187,8 +187,8 @@ pub(crate) fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange
         resends: ResendPort { requests: resends_in, batches: batches_out },
     };
     let rings = make_rings(options.rings, writers.engine, helpers, &lifecycle, &status);
-    let (stored, durable) = (writers.stored, readers.durable.clone());
-    let store_writer = StoreWriter::new(rings.frames, Arc::clone(&store), mark, stored, durable, flush_bytes(&config));
+    let (stored, ends) = (writers.stored, (readers.durable.clone(), readers.applied.clone()));
+    let store_writer = StoreWriter::new(rings.frames, Arc::clone(&store), mark, stored, ends, flush_bytes(&config));
     let (port, inlet) = shadow_port();
     let shadow = ShadowWiring {
         directory,
@@ -207,8 +207,9 @@ pub(crate) fn boot(disk: &Disk, options: &Options, now: TsNs) -> Result<Exchange
     let (history_ready, ready) = channel();
     let resender =
         Resender { resends, batches, store, shadow: port.clone(), history_ready, ready, durable: readers.durable };
-    let market_data =
+    let mut market_data =
         MarketData::new(rings.market.items, feed, port, rings.market.released, Arc::clone(&status), MARKET_LIMITS);
+    market_data.remember(&resender.store);
     let gateway_state = GatewayState::of(&engine, &translator, streams, run);
     Ok(Exchange {
         gateway: Gateway::new(gateway_state, ListenerIdx(0), rings.gateway, GATEWAY_LIMITS, now),

@@ -72,11 +72,12 @@ const MUTANTS: &[Mutant] = &[
     mutant("MarkNotNoted", 150, &[DamageAccepted]),
     mutant("StoredBeforeFlush", 20, &[Watermark]),
     mutant("SnapshotOffByOne", 20, &[StartRefused]),
-    mutant("CursorApart", 100, &[Liveness]),
+    mutant("CursorApart", 100, &[Liveness, LiveForgotten]),
     mutant("IntakeIgnored", 60, &[TwinDiffers]),
     mutant("IntakeForgottenInSnapshot", 200, &[StartRefused]),
     mutant("ActedForgotten", 20, &[ActorMissing]),
     mutant("GatewayInUnlogged", 20, &[StreamDiffers]),
+    mutant("LivePastForgotten", 20, &[LiveForgotten]),
 ];
 
 const FEES: &str = "book: fees, a_fee_that_takes_a_lot_or_is_not_held_is_noticed";
@@ -176,6 +177,14 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("ReplayBeyondGrant", MARKET_PORT),
     ("ItemsDiscarded", "node: market_port, a_feed_that_discards_what_follows_is_noticed"),
     ("TopLooksAtAll", MARKET_PORT),
+    ("GoneIsUnknown", MARKET_PORT),
+    ("IdleUnattested", "node: store_writer::tests::a_last_frame_that_is_not_attested_is_noticed"),
+    ("SyncOrderUnchecked", "wal: head, an_order_that_is_not_checked_is_noticed"),
+    ("MarkAttestsNothing", "wal: crash_cuts, a_mark_that_attests_nothing_is_noticed"),
+    ("TornEndUnnoted", "wal: crash_cuts, a_torn_end_that_is_not_noted_is_noticed"),
+    ("OutsideIgnored", "wal: directory, a_place_outside_that_is_ignored_is_noticed"),
+    ("LiveGapUnseen", "node: replica::public_feed::tests::a_gap_that_is_not_seen_is_noticed"),
+    ("LivePastUnbounded", "node: history::live_rows::tests::a_past_that_only_grows_is_noticed"),
     ("LogWaits", "node: status::logging::queue::tests::a_thread_that_waits_for_room_is_noticed"),
     ("BatchStoredTwice", "node: store_writer::tests::a_batch_that_would_be_stored_twice_is_noticed"),
     ("ItemsPublishedTwice", "node: market_port, a_feed_that_publishes_items_twice_is_noticed"),

@@ -19,6 +19,8 @@ pub(crate) enum Invariant {
     StreamDiffers,
     /// The public feed differs from the one that the log gives.
     FeedDiffers,
+    /// A start has less of the live stream in memory than the node before it had.
+    LiveForgotten,
     /// An administrator's answer differs from the one that the log gives.
     AnswerDiffers,
     /// An administrator's command is in the log without its actor.

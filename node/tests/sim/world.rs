@@ -21,6 +21,7 @@ use crate::reader::Reader;
 use crate::sockets::Delivery;
 use crate::trace::Trace;
 use crate::violation::{Checked, Invariant, Violation, ensure};
+use api::binary::stream::SessionSeq;
 use book::ids::{AccountId, SessionId};
 use book::state_hash::StateHash;
 use book::testing::workload::rng::Rng;
@@ -79,6 +80,8 @@ pub(crate) struct World<'o> {
     mark_promised: u64,
     /// The disk as it was at the latest start, and the end of its log.
     old_image: Option<(Disk, u64)>,
+    /// The oldest live message that the last process had in memory.
+    live_oldest: SessionSeq,
     starts: u32,
     refused: u32,
     fault_counts: FaultCounts,
@@ -113,6 +116,7 @@ impl<'o> World<'o> {
             mark_noted_ns: 0,
             mark_promised: 0,
             old_image: None,
+            live_oldest: SessionSeq(u64::MAX),
             starts: 0,
             refused: 0,
             fault_counts: FaultCounts::default(),

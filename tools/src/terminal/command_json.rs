@@ -101,6 +101,7 @@ fn admin_kind(admin: &Admin) -> &'static str {
         Admin::SetSessionPassword { .. } => "set_session_password",
         Admin::RemoveSession { .. } => "remove_session",
         Admin::DisconnectSession { .. } => "disconnect_session",
+        Admin::AcknowledgeTornEnd { .. } => "acknowledge_torn_end",
     }
 }
 
@@ -292,6 +293,7 @@ fn admin_fields(admin: &Admin) -> Value {
         }),
         Admin::SetIntake(Intake::All) => json!({ "intake": "all" }),
         Admin::SetIntake(Intake::Cancels) => json!({ "intake": "cancels" }),
+        Admin::AcknowledgeTornEnd { seq } => json!({ "seq": seq.0 }),
     }
 }
 

@@ -77,6 +77,10 @@ impl Slot {
         self.synced = true;
     }
 
+    pub(super) fn is_written(&self) -> bool {
+        self.written
+    }
+
     pub(super) fn durable(&self) -> bool {
         self.written && self.synced
     }

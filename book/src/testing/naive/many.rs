@@ -339,6 +339,7 @@ impl Naive {
             Admin::Withdraw(funds) => {
                 *self.owned.entry((funds.account, funds.asset)).or_default() -= i128::from(funds.amount.0);
             }
+            Admin::AcknowledgeTornEnd { .. } => {}
             Admin::WithdrawFees(_) | Admin::SetClientNamesMax { .. } | Admin::BeginRun(_) => {
                 self.administer_since_two(admin);
             }

@@ -6,7 +6,7 @@ use super::reader::{Reader, Subscription};
 use crate::faults::mutation::{Mutation, Planted};
 use crate::gateway::address_block::AddressBlock;
 use crate::gateway::send_buffer::SendBuffer;
-use crate::replica::public_feed::PublicFeed;
+use crate::replica::public_feed::{LIVE_MESSAGE_BYTES_MAX, PublicFeed};
 use crate::status::gauge::Gauge;
 use api::binary::market::LEVEL_UPDATE_BYTES_MAX;
 use api::binary::sbe::Framed;
@@ -18,8 +18,8 @@ use book::units::TsNs;
 use std::collections::BTreeMap;
 use zerocopy::IntoBytes;
 
-/// Largest packet of the live stream, whose messages have 128 bytes at most.
-const LIVE_PACKET_BYTES_MAX: usize = 128 + PACKET_HEADER_BYTES;
+/// Largest packet of the live stream.
+const LIVE_PACKET_BYTES_MAX: usize = LIVE_MESSAGE_BYTES_MAX + PACKET_HEADER_BYTES;
 /// A reader of the live stream that lags by more messages reads the past, which is paced.
 const LAG_MAX: u64 = 16_384;
 /// Room for one `LevelUpdate`. A send needs twice as much for an instrument, because a `Bbo` precedes its update.

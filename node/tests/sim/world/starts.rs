@@ -6,6 +6,7 @@ use crate::exchange::{self, Exchange};
 use crate::journal::{Issued, segment_path};
 use crate::options::Fault;
 use crate::violation::{Checked, Invariant, Violation, ensure};
+use api::binary::stream::SessionSeq;
 use std::path::Path;
 use wal::segment::SEGMENT_HEADER_BYTES;
 use wal::table::Family;
@@ -55,6 +56,7 @@ impl World<'_> {
         self.oracle.advance(recovered)?;
         self.oracle.verify()?;
         compare_hashes(&node, &self.oracle)?;
+        self.check_live_memory(&node)?;
         for client in self.clients.iter_mut().chain([&mut self.drop_copy]) {
             client.check_early(&self.oracle)?;
             client.forget(&self.oracle);
@@ -67,6 +69,22 @@ impl World<'_> {
         }
         self.node = Some(node);
         Ok(())
+    }
+
+    /// Checks that the live stream can be resumed as far back as before the start, by the messages that the log gives.
+    fn check_live_memory(&self, node: &Exchange) -> Checked {
+        let (live, right) = (node.market_data.feed().live(), self.oracle.feed().live());
+        let (oldest, before) = (live.oldest_seq(), self.live_oldest);
+        ensure(oldest <= before || live.next_seq() <= before, Invariant::LiveForgotten, || {
+            format!("the oldest live message in memory is {}, and was {} before the start", oldest.0, before.0)
+        })?;
+        ensure(live.next_seq() == right.next_seq(), Invariant::FeedDiffers, || {
+            format!("the next live message is {}, in the log {}", live.next_seq().0, right.next_seq().0)
+        })?;
+        let differing = (oldest.0..live.next_seq().0).map(SessionSeq).find(|seq| live.get(*seq) != right.get(*seq));
+        ensure(differing.is_none(), Invariant::FeedDiffers, || {
+            format!("live message {differing:?} of before the start differs from the one that the log gives")
+        })
     }
 
     /// Starts on a damaged copy: the start must refuse it, or serve a right state, or have no means to detect the
@@ -113,7 +131,7 @@ impl World<'_> {
         match self.rng.below(8) {
             0 => self.flip_in_row(Family::Log).then_some((Must::Either, "a row of the log")),
             1 => self.flip_in_row(Family::Meta).then_some((Must::Either, "a row of the metadata")),
-            // No start reads the history.
+            // A start reads of the history only what the live stream had, and does without where it is damaged.
             2 => self.flip_in_row(Family::History).then_some((Must::Start, "a row of the history")),
             3 => self.flip_in_snapshot(),
             // The other slot is sufficient for an intact log.

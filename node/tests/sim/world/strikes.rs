@@ -77,6 +77,7 @@ impl World<'_> {
         if self.options.has(Fault::SlowReader) {
             self.fault_counts.add(Fault::SlowReader, node.orders.full_count + node.market.full_count);
         }
+        self.live_oldest = node.market_data.feed().live().oldest_seq();
         drop(node);
         self.disk.end(end, &mut self.rng);
         self.now.0 += u64::from(self.rng.below(1_000_000_000));

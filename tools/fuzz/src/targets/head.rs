@@ -48,7 +48,7 @@ fn check(input: &[u8]) -> Outcome {
         Err(error) => return refused(&dir, &error),
     };
     scanned(&found, &files);
-    match judge(&found, STORED) {
+    match judge(&found, STORED, Lsn::ZERO) {
         Ok(verdict) => judged(&segments, &verdict),
         Err(refusal) => {
             assert!(refusal.place.segment.0 < GEOMETRY.segment_count);
@@ -103,7 +103,7 @@ fn judged(segments: &Segments, verdict: &Verdict) -> Outcome {
         assert!(!cut.wipes.iter().any(kept), "no block of a frame that is kept is wiped");
         segments.wipe(&cut.wipes).expect("zeros can be written to the files");
         let again = scan(segments, TIMELINE, Lsn::ZERO).expect("less damage than before");
-        let again = judge(&again, STORED).expect("less damage than before");
+        let again = judge(&again, STORED, Lsn::ZERO).expect("less damage than before");
         assert_eq!((&again.frames, again.tail, &again.cut), (&verdict.frames, verdict.tail, &None));
     }
     if verdict.frames.is_empty() { Outcome::Refused } else { Outcome::Decoded }

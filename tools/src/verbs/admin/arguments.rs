@@ -54,6 +54,12 @@ pub(super) enum What {
         #[arg(value_parser = word::<IntakeWord>)]
         takes: IntakeWord,
     },
+    /// Acknowledge that a start cut a torn end off the log, as /health shows it
+    AcknowledgeTornEnd {
+        /// The first sequence that was cut
+        #[arg(long, value_name = "N")]
+        seq: u64,
+    },
     /// Raise the rules version, which decides the outcomes of commands; there is no way back
     #[command(subcommand)]
     Rules(Rules),

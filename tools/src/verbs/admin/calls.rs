@@ -5,9 +5,10 @@ use super::arguments::{
 };
 use anyhow::{Context, Result};
 use api::admin::{
-    AddAccount, AddAsset, AddKey, AddMarket, AddSession, CancelAll, MoveFunds, NameSession, RaiseRules, RevokeKey,
-    SetAccountBlock, SetAccountFeeTier, SetAccountLimits, SetAccountStatus, SetClientNamesMax, SetFeeTier, SetIntake,
-    SetMarketFees, SetMarketLimits, SetMarketStatus, SetSessionBlock, SetSessionThrottle, StatusWord, WithdrawFees,
+    AcknowledgeTornEnd, AddAccount, AddAsset, AddKey, AddMarket, AddSession, CancelAll, MoveFunds, NameSession,
+    RaiseRules, RevokeKey, SetAccountBlock, SetAccountFeeTier, SetAccountLimits, SetAccountStatus, SetClientNamesMax,
+    SetFeeTier, SetIntake, SetMarketFees, SetMarketLimits, SetMarketStatus, SetSessionBlock, SetSessionThrottle,
+    StatusWord, WithdrawFees,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -52,6 +53,7 @@ impl What {
                 post("/admin/rules/raise", RaiseRules { version: to.unwrap_or(newest) })
             }
             Self::Intake { takes } => post("/admin/intake", SetIntake { intake: *takes }),
+            Self::AcknowledgeTornEnd { seq } => post("/admin/torn-end/acknowledge", AcknowledgeTornEnd { seq: *seq }),
             Self::List => Ok(Call::Get { path: "/admin/registry" }),
         }
     }

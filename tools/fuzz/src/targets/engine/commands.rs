@@ -13,7 +13,7 @@ use book::reject::RejectReason;
 use book::rules::Rules;
 use book::run::{LIFE_TAGS, LifeTag, RunSpec};
 use book::session::PASSWORD_HASH_BYTES_MAX;
-use book::units::{Ppm, PriceTicks, QtyLots, TsNs, UNITS_MAX, Units};
+use book::units::{Ppm, PriceTicks, QtyLots, Seq, TsNs, UNITS_MAX, Units};
 
 /// Bytes of one step: the kind, then its operands.
 pub(super) const STEP_BYTES: usize = 16;
@@ -373,6 +373,7 @@ impl Reader<'_> {
                 may_lose: self.operands.flag(),
                 life: self.operands.flag().then(|| LifeTag(self.operands.number() as u32)),
             }),
+            20 => Admin::AcknowledgeTornEnd { seq: Seq(self.operands.number()) },
             18 => Admin::SetClientNamesMax { max: self.operands.number() as u32 },
             17 => {
                 let account = if self.operands.flag() { AccountId::NONE } else { self.account(SessionId::NONE) };
