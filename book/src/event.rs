@@ -7,7 +7,7 @@
 //! never gains a field.
 
 use crate::command::{AccountStatus, AmendQty, CodMode, CodScope, MarketStatus, MassScope, OrderKind, Rest, Side, Tif};
-use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, TradeId, UserName};
+use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, OrderId, SessionId, TradeId, UserName};
 use crate::instrument::{Asset, MarketRules};
 use crate::intake::IntakeState;
 use crate::reject::{AdminReason, RejectReason};
@@ -127,6 +127,14 @@ pub enum Event {
     /// What the exchange as a whole accepts from the next command on.
     IntakeChanged {
         state: IntakeState,
+    },
+    /// A key that was revoked long ago is remembered no more.
+    KeyForgotten {
+        key: KeyId,
+    },
+    /// A closed market has left the state.
+    MarketRemoved {
+        market: MarketId,
     },
 }
 

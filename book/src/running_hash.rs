@@ -115,6 +115,8 @@ fn fold_event(hash: u64, event: &Event) -> u64 {
         Event::ClientNamesMaxChanged { max } => [29, u64::from(*max), 0, 0],
         Event::RunBegan { life, tag, skipped } => [30, u64::from(*life), u64::from(tag.0), *skipped],
         Event::IntakeChanged { state } => [31 | tag(*state as u8), 0, 0, 0],
+        Event::KeyForgotten { key } => [40, key.0.into(), 0, 0],
+        Event::MarketRemoved { market } => [41, market.0.into(), 0, 0],
     };
     fold(hash, words)
 }

@@ -232,6 +232,7 @@ fn acts() -> Vec<Named> {
         ("client names", acted(Actor::Ops, Act::Admin(Admin::SetClientNamesMax { max: 70_000 }))),
         ("market in quote", acted(Actor::Ops, Act::Admin(Admin::AddMarket(in_quote)))),
         ("set intake", acted(Actor::Node, Act::Admin(Admin::SetIntake(Intake::Cancels)))),
+        ("remove market", acted(Actor::Ops, Act::Admin(Admin::RemoveMarket { market: MarketId(300) }))),
     ]
 }
 

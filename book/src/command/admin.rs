@@ -80,15 +80,21 @@ pub enum Admin {
     BeginRun(RunSpec),
     /// What the exchange as a whole accepts. From rules 2 on.
     SetIntake(Intake),
+    /// Takes a closed market without open orders out of the state. Its id is never given again. From rules 2 on.
+    RemoveMarket {
+        market: MarketId,
+    },
 }
 
 impl Admin {
     /// The first rules that have it.
     pub fn rules_min(&self) -> Rules {
         match self {
-            Self::WithdrawFees(_) | Self::SetClientNamesMax { .. } | Self::BeginRun(_) | Self::SetIntake(_) => {
-                Rules::Two
-            }
+            Self::WithdrawFees(_)
+            | Self::SetClientNamesMax { .. }
+            | Self::BeginRun(_)
+            | Self::SetIntake(_)
+            | Self::RemoveMarket { .. } => Rules::Two,
             Self::AddMarket(spec) if spec.fees.paid_in() == FeeAsset::Quote => Rules::Two,
             _ => Rules::One,
         }

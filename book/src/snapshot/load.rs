@@ -1,32 +1,33 @@
 //! From pieces to a state. The bytes may be anything: rows that do not fit together are an error, never a panic.
 
 use super::rows::{
-    AccountRow, AssetRow, ClientIdRow, EndedNameRow, HeadRow, IntakeRow, KeyRow, MarketRow, NamesMaxRow, OpenNameRow,
-    OrderRow, ReferenceRow, RulesRow, RunRow, SessionRow, SlotRow,
+    AccountRow, AssetRow, ClientIdRow, EndedNameRow, HeadRow, IntakeRow, KeyHistoryRow, KeyRow, MarketRow, NamesMaxRow,
+    OpenNameRow, OrderRow, ReferenceRow, ReferenceTimeRow, RulesRow, RunRow, SessionRow, SlotRow,
 };
 use super::section::{PIECE_BYTES_MAX, Section};
 use crate::accounts::{ACCOUNTS_MAX, AssetBook, Balance, OPEN_ORDERS_MAX, is_account_name, new_account};
-use crate::client_ids::{CLIENT_IDS_MAX, FirstUse, Payment, REFERENCES_MAX, Reference, Remembered};
+use crate::client_ids::{CLIENT_IDS_MAX, FirstUse, Remembered};
 use crate::codec::{CodecError, decode_row};
 use crate::command::{MarketSpec, MarketStatus};
 use crate::engine::{Engine, Market, Tape};
 use crate::fees::{FEE_TIERS, check_fee_tier};
-use crate::ids::{AccountId, AssetId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, SessionId};
+use crate::ids::{AccountId, AssetId, KeyId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, SessionId, Symbol};
 use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, MARKETS_MAX, MarketRules};
 use crate::intake::IntakeState;
+use crate::keys::{KEYS_MAX, check_key};
 use crate::mutation::{Mutation, Planted};
 use crate::names::{CLIENT_NAMES_MAX, NAMES_PER_ACCOUNT_MAX, Name};
 use crate::open_orders::Lists;
 use crate::order_book::OrderBook;
+use crate::references::{Payment, REFERENCES_MAX, Reference};
 use crate::rules::{Rules, RulesVersion};
 use crate::run::{LIFE_TAGS, LIVES_MAX, Run};
 use crate::running_hash::CheckState;
 use crate::session::{
-    Bucket, COD_WINDOW_MS_MAX, DROP_COPIES_PER_ACCOUNT_MAX, KEYS_MAX, SESSIONS_MAX, Session, check_key,
-    check_password_hash, check_throttle,
+    Bucket, COD_WINDOW_MS_MAX, DROP_COPIES_PER_ACCOUNT_MAX, SESSIONS_MAX, Session, check_password_hash, check_throttle,
 };
 use crate::slab::{NIL, Order, OrderTraits};
-use crate::units::{QTY_LOTS_MAX, Stamp, UNITS_MAX};
+use crate::units::{QTY_LOTS_MAX, Stamp, TsNs, UNITS_MAX};
 use bincode::Decode;
 
 /// Why the pieces of a snapshot were refused.
@@ -65,6 +66,9 @@ pub struct Loader {
     /// By asset: what all accounts own of it.
     owned: Vec<u128>,
     rules_unknown: Option<RulesVersion>,
+    reference_times: Vec<TsNs>,
+    /// The last row is not that of a key.
+    key_history: Vec<(KeyId, TsNs)>,
     named_count: usize,
     /// The largest number of an open order.
     number_max: u64,
@@ -90,6 +94,8 @@ impl Loader {
             needed: Vec::new(),
             owned: Vec::new(),
             rules_unknown: None,
+            reference_times: Vec::new(),
+            key_history: Vec::new(),
         }
     }
 
@@ -121,6 +127,8 @@ impl Loader {
             Section::NamesMax => self.each(piece, Self::take_names_max),
             Section::Run => self.each(piece, Self::take_run),
             Section::Intake => self.each(piece, Self::take_intake),
+            Section::ReferenceTimes => self.each(piece, Self::take_reference_time),
+            Section::KeyHistory => self.each(piece, Self::take_key_history),
         }
     }
 
@@ -134,6 +142,7 @@ impl Loader {
             return Err(SnapshotError::Disagreement("under rules 1 no intake is stopped"));
         }
         self.check_money()?;
+        self.restore_ages()?;
         let head = self.head.take().ok_or(SnapshotError::Disagreement("there is no head"))?;
         let orders = &mut self.engine.pool.orders;
         let free_count = self.free_slots.len();
@@ -159,11 +168,29 @@ impl Loader {
         Ok(self.engine)
     }
 
+    /// Under rules 1 nothing leaves the state, so nothing has a time by which it would.
+    fn restore_ages(&mut self) -> Result<(), SnapshotError> {
+        let Engine { references, keys, rules, markets, .. } = &mut self.engine;
+        let leaves = !self.reference_times.is_empty() || !self.key_history.is_empty();
+        if *rules < Rules::Two && (leaves || markets.iter().any(Market::is_removed)) {
+            return Err(SnapshotError::Disagreement("under rules 1 nothing leaves the state"));
+        }
+        if !references.restore_times(&self.reference_times) {
+            return Err(SnapshotError::Disagreement("the times of references do not fit them"));
+        }
+        if let Some(((id_last, at), history)) = self.key_history.split_last()
+            && (0 < at.0 || !keys.restore_history(history, *id_last))
+        {
+            return Err(SnapshotError::Disagreement("the history of keys does not fit them"));
+        }
+        Ok(())
+    }
+
     /// What is held is what orders need, and what accounts own and the fees together are what is in custody.
     fn check_money(&self) -> Result<(), SnapshotError> {
         let accounts = &self.engine.accounts;
         for ((_, account), needed) in accounts.iter().zip(&self.needed) {
-            let held = account.balances().iter().map(|balance| balance.held.0);
+            let held = account.balances().map(|balance| balance.held.0);
             if !held.eq(needed.iter().copied()) {
                 return Err(SnapshotError::Disagreement("an account does not hold what its orders need"));
             }
@@ -229,6 +256,9 @@ impl Loader {
     }
 
     fn take_market(&mut self, row: MarketRow) -> Outcome {
+        if row.symbol == Symbol::NONE {
+            return self.take_removed(row);
+        }
         let id = MarketId(self.engine.markets.len() as u32 + 1);
         ensure(id.0 <= MARKETS_MAX, "there are more markets than an exchange can have")?;
         let asset = |id| self.engine.accounts.asset(id).map(|book| book.asset).ok_or("the asset is unknown");
@@ -253,6 +283,15 @@ impl Loader {
         ensure(self.engine.market_names.insert(row.symbol), "the symbol names another market")?;
         let tape = Tape { last_price: row.last_price, trade_count: row.trade_count, open_count: 0 };
         self.engine.markets.push(Market { rules, book: OrderBook::default(), tape });
+        Ok(())
+    }
+
+    fn take_removed(&mut self, row: MarketRow) -> Outcome {
+        let markets = &mut self.engine.markets;
+        ensure(0 < row.trade_count, "no market was removed")?;
+        let fits = row.trade_count <= u64::from(MARKETS_MAX) - markets.len() as u64;
+        ensure(fits, "there are more markets than an exchange can have")?;
+        (0..row.trade_count).for_each(|_| markets.push(Market::removed()));
         Ok(())
     }
 
@@ -323,8 +362,9 @@ impl Loader {
         ensure(self.engine.accounts.get(row.spec.account).is_some(), "the account is unknown")?;
         let name = row.spec.key.clone();
         keys.add(row.spec);
-        let added = keys.find_mut(&name).ok_or("the key has no name")?;
-        added.revoked = row.revoked;
+        if row.revoked {
+            keys.revoke(&name, TsNs(0));
+        }
         Ok(())
     }
 
@@ -354,9 +394,8 @@ impl Loader {
         let hold = market.rules.hold_checked(traits.side(), row.price, row.leaves);
         let hold = hold.ok_or("the order needs more than can be held")?;
         let paid_in = market.rules.paid_in(traits.side());
-        let balances = accounts.get(row.account).ok_or("the account is unknown")?.balances();
-        let at = balances.binary_search_by_key(&paid_in, |balance| balance.asset);
-        let at = at.map_err(|_| "the account has no balance to hold from")?;
+        let account = accounts.get(row.account).ok_or("the account is unknown")?;
+        let at = account.position(paid_in).ok_or("the account has no balance to hold from")?;
         let needed = &mut self.needed[row.account.idx()][at];
         // A balance holds at most `UNITS_MAX`, so a sum that saturates differs from it and is refused in the end.
         *needed = needed.saturating_add(hold.0);
@@ -467,8 +506,23 @@ impl Loader {
             Payment { withdrawal: row.withdrawal, account: row.account, asset: row.asset, amount: row.amount };
         ensure(!row.key.is_none() && 0 < row.amount.0, "the payment has no reference or no amount")?;
         ensure(references.len() < REFERENCES_MAX, "there are more references than an exchange remembers")?;
-        ensure(references.check(row.key, &payment) == Reference::New, "the reference is booked already")?;
-        references.remember(row.key, payment);
+        ensure(references.check(TsNs(0), row.key, &payment) == Reference::New, "the reference is booked already")?;
+        references.remember(TsNs(0), row.key, payment);
+        Ok(())
+    }
+
+    fn take_reference_time(&mut self, ReferenceTimeRow(ts): ReferenceTimeRow) -> Outcome {
+        let newest = self.reference_times.last().copied().unwrap_or(TsNs(1));
+        ensure(newest <= ts && ts <= self.engine.stamp.ts, "the references are not in the order of their age")?;
+        ensure(self.reference_times.len() < self.engine.references.len(), "there are more times than references")?;
+        self.reference_times.push(ts);
+        Ok(())
+    }
+
+    fn take_key_history(&mut self, KeyHistoryRow { id, revoked_at }: KeyHistoryRow) -> Outcome {
+        ensure(revoked_at <= self.engine.stamp.ts, "a key was revoked after the last command")?;
+        ensure(self.key_history.len() <= self.engine.keys.len(), "there are more times than keys")?;
+        self.key_history.push((id, revoked_at));
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use crate::command::{
     AccountKind, AccountStatus, CodMode, CodScope, FeeTier, KeySpec, MarketLimits, MarketStatus, Throttle,
 };
 use crate::fees::MarketFees;
-use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
+use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, OrderId, SessionId, Symbol, UserName};
 use crate::intake::IntakeState;
 use crate::reject::RejectReason;
 use crate::rules::RulesVersion;
@@ -33,6 +33,7 @@ pub(super) struct AssetRow {
     pub fees: Units,
 }
 
+/// A row without a symbol stands for as many markets that were removed, one after the other, as it has trades.
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) struct MarketRow {
     pub symbol: Symbol,
@@ -143,6 +144,15 @@ pub(super) struct RunRow {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) struct IntakeRow(pub IntakeState);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct ReferenceTimeRow(pub TsNs);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct KeyHistoryRow {
+    pub id: KeyId,
+    pub revoked_at: TsNs,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) struct ClientIdRow {

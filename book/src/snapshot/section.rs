@@ -31,10 +31,14 @@ pub enum Section {
     NamesMax = 43,
     Run = 44,
     Intake = 45,
+    /// The times of the youngest references, as many as have one.
+    ReferenceTimes = 46,
+    /// The id of each key and the time of its revocation, then the last id that was given.
+    KeyHistory = 47,
 }
 
 impl Section {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Head,
         Self::Assets,
         Self::Markets,
@@ -52,6 +56,8 @@ impl Section {
         Self::NamesMax,
         Self::Run,
         Self::Intake,
+        Self::ReferenceTimes,
+        Self::KeyHistory,
     ];
 
     pub fn of(number: u8) -> Option<Self> {

@@ -421,9 +421,10 @@ impl EngineLoop {
                     note_exchange(&self.engine, &self.wiring.status);
                     None
                 }
-                Event::AssetAdded(_) | Event::MarketAdded(_) | Event::MarketRulesChanged(_) => {
-                    Some(Change::Instruments(*event))
-                }
+                Event::AssetAdded(_)
+                | Event::MarketAdded(_)
+                | Event::MarketRulesChanged(_)
+                | Event::MarketRemoved { .. } => Some(Change::Instruments(*event)),
                 Event::SessionAdded { session, .. } | Event::SessionState(SessionState { session, .. }) => {
                     SessionFacts::of(&self.engine, *session).map(|facts| Change::Session(Box::new(facts)))
                 }

@@ -22,7 +22,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use book::command::{ACTED_TEXT_BYTES_MAX, Act, Admin, CodMode};
-use book::session::KEY_BYTES_MAX;
+use book::keys::KEY_BYTES_MAX;
 use book::state_hash::StateHash;
 use book::units::Seq;
 use serde::Deserialize;
@@ -62,6 +62,7 @@ pub fn routes(state: Shared) -> Router {
         .route("/asset/add", post(run::<AddAsset>))
         .route("/market/add", post(run::<AddMarket>))
         .route("/market/status", post(run::<SetMarketStatus>))
+        .route("/market/remove", post(run::<RemoveMarket>))
         .route("/market/fees", post(run::<SetMarketFees>))
         .route("/market/limits", post(run::<SetMarketLimits>))
         .route("/rules/raise", post(run::<RaiseRules>))

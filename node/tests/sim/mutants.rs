@@ -82,6 +82,7 @@ const MUTANTS: &[Mutant] = &[
 const FEES: &str = "book: fees, a_fee_that_takes_a_lot_or_is_not_held_is_noticed";
 const NAMES_OF_ORDERS: &str = "book: names, a_name_that_is_shown_freed_or_kept_wrongly_is_noticed";
 const RULES_TWO: &str = "book: rules_two, an_old_outcome_under_new_rules_is_noticed";
+const LEAVING: &str = "book: leaving, what_stays_or_leaves_against_the_rules_is_noticed";
 const LINKS: &str = "wal: links, links_that_are_not_checked_are_noticed";
 const NAMES: &str = "wal: durable_names, syncs_that_are_skipped_are_noticed";
 const CHECKSUMS: &str = "wal: snapshot, checksums_that_are_not_compared_are_noticed";
@@ -124,6 +125,13 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("NamesWithoutBound", NAMES_OF_ORDERS),
     ("NumbersSaidTwice", "book: lives, numbers_that_are_said_twice_are_noticed"),
     ("IndexMovedAtOnce", "book: cl_ord_index::tests::a_table_that_moves_at_once_is_noticed"),
+    ("TableSplitAtOnce", "book: growth, a_table_that_moves_at_once_is_noticed"),
+    ("ReferencesKept", LEAVING),
+    ("ReferenceForgottenEarly", LEAVING),
+    ("ReferenceTimesForgottenInSnapshot", LEAVING),
+    ("RevokedKeyKept", LEAVING),
+    ("RemovedWithOrders", LEAVING),
+    ("RemovalForgottenInSnapshot", LEAVING),
     ("OldStreamTakenUp", "node: gateway::order_entry::login::tests::an_old_stream_that_is_taken_up_is_noticed"),
     ("StatusEndsAfterOnePart", RULES_TWO),
     ("VisitedWithoutBound", RULES_TWO),

@@ -96,6 +96,7 @@ fn admin_kind(admin: &Admin) -> &'static str {
         Admin::BeginRun(_) => "begin_run",
         Admin::WithdrawFees(_) => "withdraw_fees",
         Admin::SetIntake(_) => "set_intake",
+        Admin::RemoveMarket { .. } => "remove_market",
     }
 }
 
@@ -266,6 +267,7 @@ fn admin_fields(admin: &Admin) -> Value {
             "directory": format!("{:016x}", run.directory), "may_lose": run.may_lose,
             "life_tag": run.life.map(|tag| tag.0),
         }),
+        Admin::RemoveMarket { market } => json!({ "market": market.0 }),
         Admin::SetIntake(Intake::All) => json!({ "intake": "all" }),
         Admin::SetIntake(Intake::Cancels) => json!({ "intake": "cancels" }),
     }
