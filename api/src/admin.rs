@@ -88,6 +88,13 @@ pub struct SetMarketStatus {
     pub status: StatusWord,
 }
 
+/// Takes a closed market without open orders out of the state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveMarket {
+    pub market: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetMarketFees {

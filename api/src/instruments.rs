@@ -35,7 +35,8 @@ pub struct Instrument {
 pub struct Instruments {
     /// By id; the first element has id 1.
     assets: Vec<Asset>,
-    instruments: Vec<Instrument>,
+    /// By id as well; none in the place of a market that was removed.
+    instruments: Vec<Option<Instrument>>,
 }
 
 impl Instruments {
@@ -45,8 +46,10 @@ impl Instruments {
             Event::AssetAdded(asset) => self.add_asset(*asset),
             Event::MarketAdded(rules) | Event::MarketRulesChanged(rules) => self.set_market(*rules),
             Event::MarketStatusChanged { market, status } => {
-                self.instruments[idx(market.0)].rules.status = *status;
+                let instrument = self.instruments[idx(market.0)].as_mut();
+                instrument.expect("a market whose status changes is there").rules.status = *status;
             }
+            Event::MarketRemoved { market } => self.instruments[idx(market.0)] = None,
             _ => {}
         }
     }
@@ -58,38 +61,35 @@ impl Instruments {
         self.assets.push(asset);
     }
 
-    /// Adds a market, in the order of ids, or replaces the rules of a known one.
+    /// Adds a market, after all that have lower ids and were not removed, or replaces the rules of a known one.
     pub fn set_market(&mut self, rules: MarketRules) {
         let asset = |id: AssetId| *self.assets.get(idx(id.0)).expect("a market's assets are added before it");
         let instrument = Instrument { rules, base: asset(rules.base), quote: asset(rules.quote) };
         let at = idx(rules.id.0);
-        assert!(at <= self.instruments.len() && rules.id.0 <= MARKETS_MAX, "market ids are dense");
-        if at == self.instruments.len() {
-            self.instruments.push(instrument);
-        } else {
-            let before = &self.instruments[at].rules;
-            assert!(
-                before.tick_e9 == rules.tick_e9 && before.lot_e8 == rules.lot_e8,
-                "tick and lot of a market never change"
-            );
-            self.instruments[at] = instrument;
+        assert!(rules.id.0 <= MARKETS_MAX, "an exchange gives no more market ids than that");
+        if self.instruments.len() <= at {
+            self.instruments.resize(at + 1, None);
         }
+        let is_same =
+            |before: &Instrument| before.rules.tick_e9 == rules.tick_e9 && before.rules.lot_e8 == rules.lot_e8;
+        assert!(self.instruments[at].as_ref().is_none_or(is_same), "tick and lot of a market never change");
+        self.instruments[at] = Some(instrument);
     }
 
     /// The market that a client names, if it exists.
     #[inline]
     pub fn find(&self, id: MarketId) -> Option<&Instrument> {
-        if id.is_none() { None } else { self.instruments.get(idx(id.0)) }
+        if id.is_none() { None } else { self.instruments.get(idx(id.0))?.as_ref() }
     }
 
     /// The market that an event names. It exists.
     #[inline]
     pub fn at(&self, id: MarketId) -> &Instrument {
-        &self.instruments[idx(id.0)]
+        self.instruments[idx(id.0)].as_ref().expect("an event names a market that is there")
     }
 
     pub fn find_by_symbol(&self, symbol: Symbol) -> Option<&Instrument> {
-        self.instruments.iter().find(|i| i.rules.symbol == symbol)
+        self.all().find(|i| i.rules.symbol == symbol)
     }
 
     pub fn asset(&self, id: AssetId) -> Option<&Asset> {
@@ -106,8 +106,8 @@ impl Instruments {
     }
 
     /// In the order of ids.
-    pub fn all(&self) -> &[Instrument] {
-        &self.instruments
+    pub fn all(&self) -> impl Iterator<Item = &Instrument> {
+        self.instruments.iter().flatten()
     }
 }
 

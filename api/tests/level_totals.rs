@@ -485,7 +485,7 @@ impl Exchange {
     /// The reader has every order with the quantity that the wire shows, and every level with its own.
     fn check(&self) -> (bool, bool) {
         let (mut wide_order, mut wide_level) = (false, false);
-        let market = &self.engine.markets()[0];
+        let market = self.engine.markets().next().expect("there is a market");
         let instrument = self.instruments.at(MARKET);
         let book = self.depth.book(MARKET.0).expect("announced");
         for side in SIDES {

@@ -54,7 +54,7 @@ pub fn add_balances(exchange: &mut Exchange<false>, accounts: u32) -> Result<()>
 }
 
 fn market_of(exchange: &Exchange<false>, account: u32) -> MarketId {
-    MarketId((account - 1) % exchange.engine.markets().len() as u32 + 1)
+    MarketId((account - 1) % exchange.engine.market_ids() as u32 + 1)
 }
 
 /// Places orders around the same price in every market, bids below it and asks above, each account in its own market.

@@ -4,10 +4,11 @@
 //! holds is what its open orders need. Nothing here rounds. No amount is larger than custody, which is at most
 //! `UNITS_MAX`. Each movement checks both sides of itself; `verify` sums them all.
 
+use crate::array::Array;
 use crate::command::{AccountKind, AccountStatus};
 use crate::event::{Event, LedgerAccount, Sink, Transfer, TransferKind};
 use crate::ids::{AccountId, AssetId, ORDER_SLOTS_MAX, OrderId};
-use crate::instrument::Asset;
+use crate::instrument::{ASSETS_MAX, Asset};
 use crate::mutation::{Mutation, Planted};
 use crate::units::{UNITS_MAX, Units};
 use prefetch_index::prefetch_index;
@@ -17,6 +18,10 @@ pub const ACCOUNTS_MAX: u32 = 1 << 24;
 pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;
 /// How many orders a new account may have open until an administrator sets another limit.
 pub const OPEN_ORDERS_DEFAULT: u32 = 100_000;
+/// Rows of so many accounts are set aside at the start, in one piece.
+const ACCOUNTS_RESERVED: usize = 1 << 14;
+/// An account keeps its balances of the assets up to this one side by side.
+const NEAR_ASSETS: u32 = 512;
 pub const OPEN_ORDERS_MAX: u32 = 1 << 22;
 const _: () = assert!(OPEN_ORDERS_DEFAULT <= OPEN_ORDERS_MAX && OPEN_ORDERS_MAX <= ORDER_SLOTS_MAX);
 
@@ -41,10 +46,14 @@ pub struct Balance {
 ///
 /// Balances are changed by `Accounts` alone, the list of open orders by `OpenOrders` alone, the rest by administrators.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct Account {
-    /// Sorted by asset, each asset once. A vector, because an account has few assets and they share cache lines; a
-    /// balance that was made stays, also when it is empty.
-    balances: Vec<Balance>,
+    /// Of the first `NEAR_ASSETS` assets: sorted, each asset once. A vector, because an account has few assets and they
+    /// share cache lines; a balance that was made stays, also when it is empty.
+    near: Vec<Balance>,
+    /// Of all other assets. A tree, because a vector of them would be copied to grow; in a box, so that the accounts of
+    /// an exchange with few assets stay within their cache line.
+    far: Option<Box<BTreeMap<AssetId, Balance>>>,
     pub kind: AccountKind,
     pub status: AccountStatus,
     pub fee_tier: u8,
@@ -60,52 +69,77 @@ pub struct Account {
     pub open_tail: u32,
 }
 
+const _: () = assert!(size_of::<Account>() == 64, "the row of an account is one cache line");
+
 impl Account {
-    pub fn balances(&self) -> &[Balance] {
-        &self.balances
+    /// Sorted by asset, each asset once.
+    pub fn balances(&self) -> impl Iterator<Item = &Balance> {
+        self.near.iter().chain(self.far.iter().flat_map(|far| far.values()))
+    }
+
+    /// The place of an asset's balance among all balances.
+    pub(crate) fn position(&self, asset: AssetId) -> Option<usize> {
+        if asset.0 <= NEAR_ASSETS {
+            return self.near.binary_search_by_key(&asset, |b| b.asset).ok();
+        }
+        let far = self.far.as_ref().filter(|far| far.contains_key(&asset))?;
+        Some(self.near.len() + far.range(..asset).count())
     }
 
     #[inline]
-    fn find(&self, asset: AssetId) -> Option<usize> {
-        if self.balances.len() <= LINEAR_LEN_MAX {
-            self.balances.iter().position(|b| b.asset == asset)
+    fn find_near(&self, asset: AssetId) -> Option<usize> {
+        if self.near.len() <= LINEAR_LEN_MAX {
+            self.near.iter().position(|b| b.asset == asset)
         } else {
-            self.balances.binary_search_by_key(&asset, |b| b.asset).ok()
+            self.near.binary_search_by_key(&asset, |b| b.asset).ok()
+        }
+    }
+
+    #[inline]
+    fn find(&self, asset: AssetId) -> Option<&Balance> {
+        match self.find_near(asset) {
+            Some(idx) => Some(&self.near[idx]),
+            None => self.far.as_ref()?.get(&asset),
         }
     }
 
     /// Sets the balances that a snapshot has of a new account.
     pub(crate) fn restore_balances(&mut self, balances: Vec<Balance>) {
-        assert!(self.balances.is_empty(), "balances are restored once");
+        assert!(self.near.is_empty() && self.far.is_none(), "balances are restored once");
         assert!(balances.is_sorted_by(|a, b| a.asset < b.asset), "balances are sorted, each asset once");
-        self.balances = balances;
+        for balance in balances {
+            *self.entry(balance.asset) = balance;
+        }
     }
 
     pub fn available(&self, asset: AssetId) -> Units {
-        self.find(asset).map_or(Units(0), |idx| self.balances[idx].available)
+        self.find(asset).map_or(Units(0), |balance| balance.available)
     }
 
     pub fn held(&self, asset: AssetId) -> Units {
-        self.find(asset).map_or(Units(0), |idx| self.balances[idx].held)
+        self.find(asset).map_or(Units(0), |balance| balance.held)
     }
 
     /// The balance of `asset`; an empty one is made when the account never had any.
     #[inline]
     fn entry(&mut self, asset: AssetId) -> &mut Balance {
-        let idx = match self.find(asset) {
-            Some(idx) => idx,
-            None => self.insert(asset),
-        };
-        &mut self.balances[idx]
+        match self.find_near(asset) {
+            Some(idx) => &mut self.near[idx],
+            None => self.entry_made(asset),
+        }
     }
 
     #[cold]
-    fn insert(&mut self, asset: AssetId) -> usize {
-        let idx = self.balances.partition_point(|b| b.asset < asset);
-        self.balances.insert(idx, Balance { asset, available: Units(0), held: Units(0) });
-        let neighbours = &self.balances[idx.saturating_sub(1)..self.balances.len().min(idx + 2)];
+    fn entry_made(&mut self, asset: AssetId) -> &mut Balance {
+        let empty = Balance { asset, available: Units(0), held: Units(0) };
+        if NEAR_ASSETS < asset.0 {
+            return self.far.get_or_insert_default().entry(asset).or_insert(empty);
+        }
+        let idx = self.near.partition_point(|b| b.asset < asset);
+        self.near.insert(idx, empty);
+        let neighbours = &self.near[idx.saturating_sub(1)..self.near.len().min(idx + 2)];
         assert!(neighbours.is_sorted_by(|a, b| a.asset < b.asset), "a new balance keeps the others in order");
-        idx
+        &mut self.near[idx]
     }
 }
 
@@ -128,13 +162,25 @@ pub struct AssetBook {
 }
 
 /// All accounts and the ledger over them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Accounts {
-    accounts: Vec<Account>,
+    accounts: Array<Account>,
     /// By account. Apart from `accounts`, whose rows trading keeps in the cache.
-    names: Vec<String>,
+    names: Array<String>,
     by_name: BTreeMap<String, AccountId>,
+    /// Room for all is set aside at the start.
     assets: Vec<AssetBook>,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            accounts: Array::new(ACCOUNTS_RESERVED, ACCOUNTS_MAX as usize),
+            names: Array::new(0, ACCOUNTS_MAX as usize),
+            by_name: BTreeMap::new(),
+            assets: Vec::with_capacity(ASSETS_MAX as usize),
+        }
+    }
 }
 
 /// The two payments of a fill, before fees.
@@ -164,6 +210,7 @@ impl Accounts {
 
     pub fn add_asset(&mut self, asset: Asset) {
         assert_eq!(asset.id.idx(), self.assets.len(), "asset ids are dense");
+        assert!(self.assets.len() < self.assets.capacity(), "admission counts the assets first");
         self.assets.push(AssetBook { asset, custody: Units(0), fees: Units(0) });
     }
 
@@ -193,26 +240,26 @@ impl Accounts {
     /// Brings an account's row into the cache. An id that names no account is harmless.
     #[inline]
     pub(crate) fn fetch(&self, id: AccountId) {
-        prefetch_index(&self.accounts, (id.0 as usize).wrapping_sub(1));
+        self.accounts.fetch((id.0 as usize).wrapping_sub(1));
     }
 
     /// Brings an account's balances into the cache. Cheap only when the account's row is there already.
     #[inline]
     pub(crate) fn fetch_balances(&self, id: AccountId) {
         if let Some(account) = self.get(id) {
-            prefetch_index(&account.balances, 0);
+            prefetch_index(&account.near, 0);
         }
     }
 
     /// An account that is known to exist, because an open order or an admitted command names it.
     #[inline]
     pub(crate) fn at(&self, id: AccountId) -> &Account {
-        &self.accounts[id.idx()]
+        self.accounts.at(id.idx())
     }
 
     #[inline]
     pub(crate) fn at_mut(&mut self, id: AccountId) -> &mut Account {
-        &mut self.accounts[id.idx()]
+        self.accounts.at_mut(id.idx())
     }
 
     pub fn name(&self, id: AccountId) -> Option<&str> {
@@ -466,7 +513,8 @@ impl Accounts {
 /// A new account: active, unblocked, without money or orders.
 pub fn new_account(kind: AccountKind, parent: AccountId, fee_tier: u8) -> Account {
     Account {
-        balances: Vec::new(),
+        near: Vec::new(),
+        far: None,
         kind,
         status: AccountStatus::Active,
         fee_tier,

@@ -3,7 +3,6 @@
 //! Invariant: a command changes everything that it asks for, or it is refused and changes nothing.
 
 use crate::accounts::{ACCOUNTS_MAX, OPEN_ORDERS_MAX, is_account_name, new_account};
-use crate::client_ids::{Payment, Reference};
 use crate::command::{
     AccountKind, AccountSpec, AccountStatus, Actor, Admin, AfterLife, FundsMove, KeySpec, LifeEnd, MarketSpec,
     MarketStatus, SessionSpec, Side,
@@ -15,18 +14,20 @@ use crate::fees::{FEE_TIERS, FeeAsset, MarketFees, check_fee_tier};
 use crate::ids::{AccountId, AssetId, MarketId, SessionId, Symbol};
 use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, MARKETS_MAX, MarketRules, check_limits, check_rounding};
 use crate::intake::{Intake, IntakeState};
+use crate::keys::{KEYS_MAX, check_key};
 use crate::mass::Start;
 use crate::mutation::{Mutation, Planted};
 use crate::names::CLIENT_NAMES_MAX;
 use crate::order_book::OrderBook;
+use crate::references::{Payment, Reference};
 use crate::reject::AdminReason;
 use crate::rules::{Rules, RulesVersion};
 use crate::run::{LifeTag, RunSpec};
 use crate::session::{
-    Block, Bucket, COD_WINDOW_MS_MAX, DROP_COPIES_PER_ACCOUNT_MAX, KEYS_MAX, SESSIONS_MAX, Session, check_key,
-    check_password_hash, check_throttle,
+    Block, Bucket, COD_WINDOW_MS_MAX, DROP_COPIES_PER_ACCOUNT_MAX, SESSIONS_MAX, Session, check_password_hash,
+    check_throttle,
 };
-use crate::units::{Ppm, UNITS_MAX, Units};
+use crate::units::{Ppm, TsNs, UNITS_MAX, Units};
 
 type Answer = Result<Event, AdminReason>;
 
@@ -52,8 +53,8 @@ impl Engine {
             Admin::AddSession(spec) => self.add_session(spec),
             Admin::SetSessionBlock { session, blocked } => self.set_session_block(*session, *blocked),
             Admin::SetSessionThrottle { session, throttle } => self.set_session_throttle(*session, *throttle),
-            Admin::AddKey(spec) => self.add_key(spec),
-            Admin::RevokeKey { key } => self.revoke_key(key),
+            Admin::AddKey(spec) => self.add_key(spec, sink),
+            Admin::RevokeKey { key } => self.revoke_key(key, sink),
             Admin::Deposit(funds) => self.deposit(funds, sink),
             Admin::Withdraw(funds) => self.withdraw(funds, sink),
             Admin::WithdrawFees(funds) => self.withdraw_fees(funds, sink),
@@ -76,6 +77,7 @@ impl Engine {
                 self.session_mut(*session).map(|_| Event::SessionDisconnected { session: *session })
             }
             Admin::AcknowledgeTornEnd { seq } => Ok(Event::TornEndAcknowledged { seq: *seq }),
+            Admin::RemoveMarket { market } => self.remove_market(*market),
         };
         sink.push(answer.unwrap_or_else(|reason| Event::AdminRejected { reason }));
     }
@@ -152,7 +154,8 @@ impl Engine {
     }
 
     fn market_mut(&mut self, id: MarketId) -> Result<&mut Market, AdminReason> {
-        if id.is_none() { None } else { self.markets.get_mut(id.idx()) }.ok_or(AdminReason::UnknownMarket)
+        let market = if id.is_none() { None } else { self.markets.get_mut(id.idx()) };
+        market.filter(|market| !market.is_removed()).ok_or(AdminReason::UnknownMarket)
     }
 
     fn set_market_status(&mut self, id: MarketId, status: MarketStatus) -> Answer {
@@ -162,6 +165,21 @@ impl Engine {
         }
         market.rules.status = status;
         Ok(Event::MarketStatusChanged { market: id, status })
+    }
+
+    /// Balances are of assets, which stay, so nothing but orders depends on a market.
+    fn remove_market(&mut self, id: MarketId) -> Answer {
+        let market = self.market_mut(id)?;
+        if market.rules.status != MarketStatus::Closed {
+            return Err(AdminReason::StatusChange);
+        }
+        if (0 < market.tape.open_count).planted(Mutation::RemovedWithOrders, |_| false) {
+            return Err(AdminReason::OrdersOpen);
+        }
+        let symbol = market.rules.symbol;
+        *market = Market::removed();
+        self.market_names.remove(&symbol);
+        Ok(Event::MarketRemoved { market: id })
     }
 
     fn set_market_fees(&mut self, id: MarketId, maker_fee: Ppm, taker_fee: Ppm) -> Answer {
@@ -330,7 +348,7 @@ impl Engine {
         Ok(Event::SessionChanged { session: id, blocked: session.blocked.is_set() })
     }
 
-    fn add_key(&mut self, spec: &KeySpec) -> Answer {
+    fn add_key<S: Sink>(&mut self, spec: &KeySpec, sink: &mut S) -> Answer {
         if self.accounts.get(spec.account).is_none() {
             return Err(AdminReason::UnknownAccount);
         }
@@ -338,17 +356,31 @@ impl Engine {
         if self.keys.find(&spec.key).is_some() {
             return Err(AdminReason::NameTaken);
         }
-        if self.keys.len() >= KEYS_MAX as usize {
+        let has_room = match self.rules {
+            Rules::One => self.keys.len() < KEYS_MAX as usize,
+            Rules::Two => self.keys.has_room(self.stamp.ts),
+        };
+        if !has_room {
             return Err(AdminReason::LimitReached);
         }
+        self.forget_keys(sink);
         self.keys.add(spec.clone());
         Ok(Event::KeyAdded { account: spec.account })
     }
 
-    fn revoke_key(&mut self, key: &str) -> Answer {
-        let found = self.keys.find_mut(key).ok_or(AdminReason::UnknownKey)?;
-        found.revoked = true;
-        Ok(Event::KeyRevoked { account: found.spec.account })
+    fn revoke_key<S: Sink>(&mut self, key: &str, sink: &mut S) -> Answer {
+        let at = self.time_of_act();
+        let account = self.keys.revoke(key, at).ok_or(AdminReason::UnknownKey)?.spec.account;
+        self.forget_keys(sink);
+        Ok(Event::KeyRevoked { account })
+    }
+
+    /// Forgets keys that were revoked long ago, under rules 2.
+    fn forget_keys<S: Sink>(&mut self, sink: &mut S) {
+        if Rules::Two <= self.rules {
+            let forgotten = self.keys.forget(self.stamp.ts);
+            forgotten.into_iter().flatten().for_each(|key| sink.push(Event::KeyForgotten { key }));
+        }
     }
 
     fn deposit<S: Sink>(&mut self, funds: &FundsMove, sink: &mut S) -> Answer {
@@ -362,7 +394,7 @@ impl Engine {
         if self.accounts.get(funds.account).is_some_and(|a| a.status == AccountStatus::Closed) {
             return Err(AdminReason::StatusChange);
         }
-        self.references.remember(funds.reference, payment);
+        self.references.remember(self.time_of_act(), funds.reference, payment);
         self.accounts.deposit(funds.account, funds.asset, funds.amount, sink);
         Ok(self.funds_moved(funds, false))
     }
@@ -376,7 +408,7 @@ impl Engine {
         if !covered {
             return Err(AdminReason::InsufficientFunds);
         }
-        self.references.remember(funds.reference, payment);
+        self.references.remember(self.time_of_act(), funds.reference, payment);
         self.accounts.withdraw(funds.account, funds.asset, funds.amount, sink);
         Ok(self.funds_moved(funds, false))
     }
@@ -393,7 +425,7 @@ impl Engine {
         if self.available(funds) < funds.amount {
             return Err(AdminReason::InsufficientFunds);
         }
-        self.references.remember(funds.reference, payment);
+        self.references.remember(self.time_of_act(), funds.reference, payment);
         self.accounts.withdraw_fees(funds.asset, funds.amount, sink);
         Ok(self.funds_moved(funds, false))
     }
@@ -423,9 +455,17 @@ impl Engine {
         Ok(Payment { withdrawal, account: funds.account, asset: funds.asset, amount: funds.amount })
     }
 
+    /// The time of a payment or a revocation, by which it is forgotten: none under rules 1.
+    fn time_of_act(&self) -> TsNs {
+        match self.rules {
+            Rules::One => TsNs(0),
+            Rules::Two => self.stamp.ts,
+        }
+    }
+
     /// Whether this very payment was already made.
     fn is_repeated(&self, funds: &FundsMove, payment: &Payment) -> Result<bool, AdminReason> {
-        match self.references.check(funds.reference, payment) {
+        match self.references.check(self.time_of_act(), funds.reference, payment) {
             Reference::New => Ok(false),
             Reference::Repeated => Ok(true),
             Reference::Conflict => Err(AdminReason::ReferenceConflict),

@@ -80,7 +80,7 @@ fn fold_account(hash: u64, account: &Account) -> u64 {
     let bits = u64::from(account.fee_tier) << 24 | tag(account.status as u8) | u64::from(account.blocked);
     let hash = fold(hash, [bits, account.open_max.into(), account.parent.0.into(), 0]);
     // A row that is empty is no part of the state: whether it exists depends on what was once in it.
-    let balances = account.balances().iter().filter(|b| b.available.0 > 0 || b.held.0 > 0);
+    let balances = account.balances().filter(|b| b.available.0 > 0 || b.held.0 > 0);
     balances.fold(hash, |hash, b| fold(hash, [b.asset.0.into(), b.available.0, held(b), 1]))
 }
 
@@ -199,7 +199,7 @@ mod tests {
         let account = engine.accounts.at(AccountId(number));
         // An empty balance is no part of the state.
         let mut balances: Vec<Balance> =
-            account.balances().iter().filter(|balance| balance.asset == AssetId(1)).copied().collect();
+            account.balances().filter(|balance| balance.asset == AssetId(1)).copied().collect();
         change(&mut balances[0]);
         let mut changed = new_account(account.kind, account.parent, account.fee_tier);
         changed.restore_balances(balances);

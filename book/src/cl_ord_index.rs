@@ -2,12 +2,15 @@
 //!
 //! A table of slots: the order itself says whether it is the right one, so an entry costs eight bytes. The table is at
 //! most half full. When it is, one of twice its size follows, and the entries move over a few at a time, with each
-//! further insert and removal: no command waits for all of them. Invariant: an entry is in one of the two tables.
+//! further insert and removal: no command waits for all of them. The first table is set aside in one piece, so that its
+//! pages can be chosen; a longer one has parts, which are allocated when an entry first comes into them and freed when
+//! the last has left. Invariant: an entry is in one of the two tables.
 
 use crate::extent::Extent;
 use crate::hash_key::HashKey;
 use crate::ids::{ClOrdId, SessionId};
 use crate::mutation::{Mutation, Planted};
+use crate::segments::segment_len;
 use crate::slab::{NIL, Orders};
 use prefetch_index::prefetch_index;
 
@@ -15,8 +18,8 @@ const TABLE_LEN_MIN: usize = 1024;
 /// Places of the old table that are emptied with each insert and each removal. Twice as many as are needed to be done
 /// before the new table is full.
 const PLACES_MOVED: usize = 4;
-/// Memory of the old table is given back in parts of so many places.
-const PLACES_FREED: usize = 1 << 16;
+/// Places of one part of a longer table.
+const PART_LEN: usize = segment_len(size_of::<u64>());
 
 /// One place of the table: the high half of the key's hash, and the slot plus one. Zero is empty, so that a new table
 /// is memory that the kernel has not had to provide yet.
@@ -49,25 +52,106 @@ impl Place {
     }
 }
 
+/// The places of one table.
+#[derive(Debug, Default)]
+struct Places {
+    /// `Place`s, as numbers: a table of zeros costs no memory until it is used. Empty when the table has parts.
+    flat: Vec<u64>,
+    parts: Vec<Option<Box<[u64; PART_LEN]>>>,
+    len: usize,
+}
+
+impl Places {
+    /// A table in one piece.
+    fn flat(len: usize) -> Self {
+        Self { flat: vec![EMPTY.0; len], parts: Vec::new(), len }
+    }
+
+    /// A table in parts, none of which exists yet.
+    fn in_parts(len: usize) -> Self {
+        let parts = (0..len.div_ceil(PART_LEN)).map(|_| None).collect();
+        Self { flat: Vec::new(), parts, len }
+    }
+
+    #[inline]
+    fn at(&self, at: usize) -> Place {
+        match self.flat.get(at) {
+            Some(place) => Place(*place),
+            None => self.at_part(at),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn at_part(&self, at: usize) -> Place {
+        self.parts[at / PART_LEN].as_ref().map_or(EMPTY, |part| Place(part[at % PART_LEN]))
+    }
+
+    #[inline]
+    fn set(&mut self, at: usize, place: Place) {
+        match self.flat.get_mut(at) {
+            Some(to) => *to = place.0,
+            None => self.set_part(at, place),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn set_part(&mut self, at: usize, place: Place) {
+        let part = self.parts[at / PART_LEN].get_or_insert_with(|| {
+            let zeros = vec![EMPTY.0; PART_LEN].into_boxed_slice();
+            zeros.try_into().expect("a part has this many places")
+        });
+        part[at % PART_LEN] = place.0;
+    }
+
+    fn fetch(&self, at: usize) {
+        if at < self.flat.len() {
+            prefetch_index(&self.flat, at);
+        } else if let Some(Some(part)) = self.parts.get(at / PART_LEN) {
+            prefetch_index(part.as_slice(), at % PART_LEN);
+        }
+    }
+}
+
 /// The table from which entries move: emptied from its end, and shorter each time.
 #[derive(Debug, Default)]
 struct Old {
-    places: Vec<u64>,
-    /// Its length before anything moved.
-    len: usize,
+    places: Places,
+    /// Places that have not moved yet.
+    left: usize,
     shift: u32,
 }
 
 impl Old {
+    /// Whether there is one.
+    #[inline]
+    fn is_moving(&self) -> bool {
+        self.left != 0
+    }
+
+    /// Takes the last place away. A part goes with its first place. The first table of all stays: the kernel takes a
+    /// millisecond for that many pages at once.
+    fn pop(&mut self) -> Option<Place> {
+        self.left = self.left.checked_sub(1)?;
+        let place = self.places.at(self.left);
+        if self.left.is_multiple_of(PART_LEN)
+            && let Some(part) = self.places.parts.get_mut(self.left / PART_LEN)
+        {
+            *part = None;
+        }
+        Some(place)
+    }
+
     /// Where the entry is. A chain that reaches the part that has moved may go on at the beginning.
     fn find(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Option<usize> {
-        if self.len == 0 {
+        if !self.is_moving() {
             return None;
         }
         let home = (hash >> self.shift) as usize;
         for start in [home, 0] {
-            for (at, place) in self.places.iter().enumerate().skip(start) {
-                let place = Place(*place);
+            for at in start..self.left {
+                let place = self.places.at(at);
                 if place == EMPTY {
                     return None;
                 }
@@ -89,8 +173,7 @@ impl Old {
 /// its entries move, and goes with its marks.
 #[derive(Debug)]
 pub struct ClOrdIndex {
-    /// `Place`s, as numbers: a table of zeros costs no memory until it is used.
-    places: Vec<u64>,
+    places: Places,
     /// Entries of both tables.
     len: usize,
     key: HashKey,
@@ -103,7 +186,7 @@ impl ClOrdIndex {
     /// Room for `orders` entries before a longer table follows.
     pub fn with_capacity(orders: usize, key: HashKey) -> Self {
         let len = (orders * 2).next_power_of_two().max(TABLE_LEN_MIN);
-        Self { places: vec![EMPTY.0; len], len: 0, key, shift: 32 - len.trailing_zeros(), old: Old::default() }
+        Self { places: Places::flat(len), len: 0, key, shift: 32 - len.trailing_zeros(), old: Old::default() }
     }
 
     #[inline]
@@ -112,7 +195,7 @@ impl ClOrdIndex {
     }
 
     pub(crate) fn extent(&self) -> Extent {
-        Extent::of("client ids", &self.places)
+        Extent::of("client ids", &self.places.flat)
     }
 
     pub fn len(&self) -> usize {
@@ -126,7 +209,7 @@ impl ClOrdIndex {
     /// Adds the entry of an order that the index does not have yet.
     #[inline]
     pub fn insert(&mut self, session: SessionId, cl_ord_id: ClOrdId, slot: u32) {
-        if self.len * 2 >= self.places.len() {
+        if self.len * 2 >= self.places.len {
             self.follow();
         }
         debug_assert!(self.find_place(session, cl_ord_id, |s| s == slot).is_none(), "an order is indexed once");
@@ -137,7 +220,7 @@ impl ClOrdIndex {
 
     #[inline]
     fn at(&self, at: usize) -> Place {
-        Place(self.places[at])
+        self.places.at(at)
     }
 
     #[inline]
@@ -149,26 +232,26 @@ impl ClOrdIndex {
     fn put(&mut self, place: Place) {
         let mut at = self.home(place);
         while self.at(at) != EMPTY {
-            at = (at + 1) & (self.places.len() - 1);
+            at = (at + 1) & (self.places.len - 1);
         }
-        self.places[at] = place.0;
+        self.places.set(at, place);
     }
 
     /// Begins a table of twice the size.
     #[cold]
     fn follow(&mut self) {
-        let len = self.places.len() * 2;
+        let len = self.places.len * 2;
         assert!(len <= 1 << 31, "an index of all order slots fits");
-        assert!(self.old.len == 0, "all entries have moved before the table is full");
-        let places = std::mem::replace(&mut self.places, vec![EMPTY.0; len]);
-        self.old = Old { len: places.len(), places, shift: self.shift };
+        assert!(!self.old.is_moving(), "all entries have moved before the table is full");
+        let places = std::mem::replace(&mut self.places, Places::in_parts(len));
+        self.old = Old { left: places.len, places, shift: self.shift };
         self.shift -= 1;
     }
 
     /// Moves the entries of a few places, once there is an old table.
     #[inline]
     fn move_some(&mut self) {
-        if self.old.len != 0 {
+        if self.old.is_moving() {
             self.move_places(PLACES_MOVED.planted(Mutation::IndexMovedAtOnce, |_| usize::MAX));
         }
     }
@@ -176,23 +259,17 @@ impl ClOrdIndex {
     #[cold]
     fn move_places(&mut self, count: usize) {
         for _ in 0..count {
-            let Some(place) = self.old.places.pop().map(Place) else { break };
+            let Some(place) = self.old.pop() else { break };
             if place.has_entry() {
                 self.put(place);
             }
-        }
-        let left = self.old.places.len();
-        if left == 0 {
-            self.old = Old::default();
-        } else if left.is_multiple_of(PLACES_FREED) {
-            self.old.places.shrink_to_fit();
         }
     }
 
     /// Brings the place of a client order id into the cache.
     #[inline]
     pub fn fetch(&self, session: SessionId, cl_ord_id: ClOrdId) {
-        prefetch_index(&self.places, (self.hash(session, cl_ord_id) >> self.shift) as usize);
+        self.places.fetch((self.hash(session, cl_ord_id) >> self.shift) as usize);
     }
 
     /// The slot of an order that probably has this client order id, by the table alone: good enough for a prefetch.
@@ -212,7 +289,7 @@ impl ClOrdIndex {
             return Some(self.at(at).slot());
         }
         let at = self.old.find(self.hash(session, cl_ord_id), is_it)?;
-        Some(Place(self.old.places[at]).slot())
+        Some(self.old.places.at(at).slot())
     }
 
     #[inline]
@@ -227,7 +304,7 @@ impl ClOrdIndex {
             if place.hash() == hash && is_it(place.slot()) {
                 return Some(at);
             }
-            at = (at + 1) & (self.places.len() - 1);
+            at = (at + 1) & (self.places.len - 1);
         }
     }
 
@@ -240,7 +317,7 @@ impl ClOrdIndex {
             None => {
                 let found = self.old.find(self.hash(session, cl_ord_id), |s| s == slot);
                 let at = found.expect("an open order with a client order id is in the index");
-                self.old.places[at] = REMOVED.0;
+                self.old.places.set(at, REMOVED);
             }
         }
         self.move_some();
@@ -249,7 +326,7 @@ impl ClOrdIndex {
     /// Moves entries back into the hole, so that each is found from its home without meeting an empty place.
     #[inline]
     fn close(&mut self, mut hole: usize) {
-        let mask = self.places.len() - 1;
+        let mask = self.places.len - 1;
         let mut at = hole;
         loop {
             at = (at + 1) & mask;
@@ -259,11 +336,11 @@ impl ClOrdIndex {
             }
             // An entry may move into the hole unless the hole lies before its home.
             if (at.wrapping_sub(self.home(place)) & mask) >= (at.wrapping_sub(hole) & mask) {
-                self.places[hole] = place.0;
+                self.places.set(hole, place);
                 hole = at;
             }
         }
-        self.places[hole] = EMPTY.0;
+        self.places.set(hole, EMPTY);
     }
 }
 
@@ -304,7 +381,7 @@ mod tests {
         let mut index = ClOrdIndex::with_capacity(1, HashKey::default());
         let mut present = Vec::new();
         for step in 0..6_000u32 {
-            let (left, is_moving) = (index.old.places.len(), index.old.len != 0);
+            let (left, is_moving) = (index.old.left, index.old.is_moving());
             if step % 3 == 2 {
                 let (id, slot) = present.swap_remove(step as usize * 7 % present.len());
                 index.remove(SESSION, id, slot);
@@ -312,14 +389,14 @@ mod tests {
                 index.insert(SESSION, ClOrdId(step.into()), step);
                 present.push((ClOrdId(step.into()), step));
             }
-            if is_moving && index.old.len != 0 {
-                assert_eq!(left - index.old.places.len(), PLACES_MOVED, "a few places with each command");
+            if is_moving && index.old.is_moving() {
+                assert_eq!(left - index.old.left, PLACES_MOVED, "a few places with each command");
             }
             if step % 97 == 0 || is_moving && step % 5 == 0 {
                 assert!(present.iter().all(|(id, slot)| is_found(&index, SESSION, *id, *slot)), "at step {step}");
             }
         }
-        assert!(index.places.len() > TABLE_LEN_MIN && index.len() == present.len());
+        assert!(index.places.len > TABLE_LEN_MIN && index.len() == present.len());
     }
 
     #[test]
@@ -334,7 +411,7 @@ mod tests {
         crate::mutation::plant(Some(Mutation::IndexMovedAtOnce));
         (0..=512).for_each(|step| index.insert(SESSION, ClOrdId(step), step as u32));
         crate::mutation::plant(None);
-        assert!(index.old.len == 0 && index.places.len() == 2 * TABLE_LEN_MIN, "nothing is left to be moved");
+        assert!(!index.old.is_moving() && index.places.len == 2 * TABLE_LEN_MIN, "nothing is left to be moved");
     }
 
     const SESSION: SessionId = SessionId(7);
@@ -353,7 +430,7 @@ mod tests {
         let visited = |id: &ClOrdId| {
             let home = (index.hash(SESSION, *id) >> index.shift) as usize;
             let at = index.find_place(SESSION, *id, |slot| ids[slot as usize] == *id).expect("each is in the index");
-            1 + (at.wrapping_sub(home) & (index.places.len() - 1))
+            1 + (at.wrapping_sub(home) & (index.places.len - 1))
         };
         ids.iter().map(visited).max().unwrap_or(0)
     }

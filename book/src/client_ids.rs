@@ -1,63 +1,26 @@
-//! Idempotence keys: the names that clients gave to orders, kept for 24 hours of log time, and to payments, kept for
-//! ever.
+//! The names that clients gave to orders under rules 1, kept for 24 hours of log time.
 //!
-//! Only hashes of the names are kept (see `ClientKey`). Both memories are bounded. At the bound new names are refused,
+//! Only hashes of the names are kept (see `ClientKey`). The memory is bounded. At the bound new names are refused,
 //! because forgetting an old one early could execute something twice. Invariant: within its lifetime a name has one
 //! outcome, and every repetition is answered with it.
 
 use crate::hash_key::HashKey;
-use crate::ids::{AccountId, AssetId, ClientKey, OrderId};
+use crate::ids::{AccountId, ClientKey, OrderId};
+use crate::queue::Queue;
 use crate::reject::RejectReason;
-use crate::units::{Seq, TsNs, Units};
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, Hasher};
+use crate::table::{Hashed, Table};
+use crate::units::{Seq, TsNs};
 
 pub const CLIENT_IDS_MAX: usize = 1 << 22;
-pub const REFERENCES_MAX: usize = 1 << 26;
 /// After so much log time a client may use the name of an order again.
 pub const CLIENT_ID_LIFETIME_NS: u64 = 24 * 3_600 * 1_000_000_000;
 
-/// Folds keys to 64 bits, with the key of the process: clients choose names, and so their hashes.
-#[derive(Debug, Default)]
-pub struct FoldHasher {
-    key: HashKey,
-    hash: u64,
-}
-
-impl BuildHasher for HashKey {
-    type Hasher = FoldHasher;
-
-    fn build_hasher(&self) -> FoldHasher {
-        FoldHasher { key: *self, hash: 0 }
+impl Hashed for (AccountId, ClientKey) {
+    fn hash(&self, key: HashKey) -> u64 {
+        let hash = key.hash(u64::from(self.0.0), self.1.0 as u64);
+        key.hash(hash, (self.1.0 >> 64) as u64)
     }
 }
-
-impl Hasher for FoldHasher {
-    fn finish(&self) -> u64 {
-        self.hash
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u32(&mut self, value: u32) {
-        self.write_u64(u64::from(value));
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.hash = self.key.hash(self.hash, value);
-    }
-
-    fn write_u128(&mut self, value: u128) {
-        self.write_u64(value as u64);
-        self.write_u64((value >> 64) as u64);
-    }
-}
-
-type FoldMap<K, V> = HashMap<K, V, HashKey>;
 
 /// The first use of an order's name, and its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,22 +44,22 @@ fn is_expired(since: TsNs, now: TsNs) -> bool {
 }
 
 /// The names of orders of the last 24 hours. Invariant: every outcome has its entry by age.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ClientIds {
     /// Oldest first, because the oldest expires first.
-    by_age: VecDeque<Remembered>,
-    outcomes: FoldMap<(AccountId, ClientKey), FirstUse>,
+    by_age: Queue<Remembered>,
+    outcomes: Table<(AccountId, ClientKey), FirstUse>,
 }
 
 impl ClientIds {
     pub fn new(key: HashKey) -> Self {
-        Self { by_age: VecDeque::new(), outcomes: FoldMap::with_hasher(key) }
+        Self { by_age: Queue::new(CLIENT_IDS_MAX), outcomes: Table::new(CLIENT_IDS_MAX, key) }
     }
 
     /// Forgets up to two expired entries. Two for each command are enough, because a command adds at most one.
     pub fn expire(&mut self, now: TsNs) {
         for _ in 0..2 {
-            let Some(oldest) = self.by_age.front() else { return };
+            let Some(oldest) = self.by_age.oldest().copied() else { return };
             if !is_expired(oldest.ts, now) {
                 return;
             }
@@ -104,7 +67,7 @@ impl ClientIds {
             if self.outcomes.get(&(oldest.account, oldest.key)).is_some_and(|first| first.ts == oldest.ts) {
                 self.outcomes.remove(&(oldest.account, oldest.key));
             }
-            self.by_age.pop_front();
+            self.by_age.pop();
         }
     }
 
@@ -123,7 +86,7 @@ impl ClientIds {
         assert!(self.newest().is_none_or(|newest| newest <= first.ts), "entries come in the order of log time");
         let before = self.outcomes.insert((account, key), first);
         assert!(before.is_none_or(|b| is_expired(b.ts, first.ts)), "a name has one outcome in its lifetime");
-        self.by_age.push_back(Remembered { ts: first.ts, account, key });
+        self.by_age.push(Remembered { ts: first.ts, account, key });
         assert!(self.outcomes.len() <= self.by_age.len(), "every outcome has its entry by age");
     }
 
@@ -132,7 +95,7 @@ impl ClientIds {
         if let Some(first) = first {
             self.outcomes.insert((remembered.account, remembered.key), first);
         }
-        self.by_age.push_back(remembered);
+        self.by_age.push(remembered);
     }
 
     /// Log time is set back to `now`: what was remembered later is as old as that from here on. Returns how many.
@@ -140,18 +103,23 @@ impl ClientIds {
         let Self { by_age, outcomes } = self;
         // A name that was used again since would have two entries of one age.
         let is_first = |r: &Remembered| outcomes.get(&(r.account, r.key)).is_some_and(|first| first.ts == r.ts);
-        by_age.retain(|r| r.ts < now || is_first(r));
+        by_age.retain_mut(|r| r.ts < now || is_first(r));
         let mut count = 0;
-        for remembered in by_age.iter_mut().filter(|r| now < r.ts) {
-            remembered.ts = now;
-            outcomes.entry((remembered.account, remembered.key)).and_modify(|first| first.ts = now);
-            count += 1;
-        }
+        by_age.retain_mut(|remembered| {
+            if now < remembered.ts {
+                remembered.ts = now;
+                if let Some(first) = outcomes.get_mut(&(remembered.account, remembered.key)) {
+                    first.ts = now;
+                }
+                count += 1;
+            }
+            true
+        });
         count
     }
 
     pub(crate) fn newest(&self) -> Option<TsNs> {
-        self.by_age.back().map(|remembered| remembered.ts)
+        self.by_age.youngest().map(|remembered| remembered.ts)
     }
 
     /// Every entry, oldest first, with its first use, or `None` when the name was used again since. The latter belong
@@ -177,66 +145,6 @@ impl ClientIds {
     }
 }
 
-/// The contents of a payment: a repetition has the same, a conflict has others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Payment {
-    pub withdrawal: bool,
-    pub account: AccountId,
-    pub asset: AssetId,
-    pub amount: Units,
-}
-
-/// What is known about the reference of a payment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reference {
-    New,
-    /// It was booked before, with the same contents.
-    Repeated,
-    /// It was booked before, with other contents.
-    Conflict,
-    /// It is new, and the memory is full.
-    Full,
-}
-
-/// The references of all payments ever booked: a payment must never be booked twice, however late it is repeated.
-#[derive(Debug, Default)]
-pub struct References {
-    in_order: Vec<(ClientKey, Payment)>,
-    index: FoldMap<ClientKey, u32>,
-}
-
-impl References {
-    pub fn check(&self, key: ClientKey, payment: &Payment) -> Reference {
-        match self.index.get(&key) {
-            Some(&idx) if self.in_order[idx as usize].1 == *payment => Reference::Repeated,
-            Some(_) => Reference::Conflict,
-            None if self.in_order.len() >= REFERENCES_MAX => Reference::Full,
-            None => Reference::New,
-        }
-    }
-
-    pub fn remember(&mut self, key: ClientKey, payment: Payment) {
-        assert!(!key.is_none() && 0 < payment.amount.0, "a payment has a reference and an amount");
-        let before = self.index.insert(key, self.in_order.len() as u32);
-        assert!(before.is_none(), "a reference is booked once");
-        self.in_order.push((key, payment));
-        assert!(self.in_order.len() <= REFERENCES_MAX, "admission refuses new references when the memory is full");
-    }
-
-    pub fn len(&self) -> usize {
-        self.in_order.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.in_order.is_empty()
-    }
-
-    /// Every reference, in the order of booking.
-    pub fn iter(&self) -> impl Iterator<Item = &(ClientKey, Payment)> {
-        self.in_order.iter()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,7 +153,7 @@ mod tests {
     fn a_name_used_again_keeps_both_entries_until_the_older_expires() {
         let (account, key) = (AccountId(1), ClientKey(7));
         let first = |ts| FirstUse { ts: TsNs(ts), seq: Seq(ts), outcome: Ok(OrderId(ts)) };
-        let mut ids = ClientIds::default();
+        let mut ids = ClientIds::new(HashKey::default());
         ids.remember(account, key, first(1));
         let later = 1 + CLIENT_ID_LIFETIME_NS;
         assert!(ids.find(TsNs(later - 1), account, key).is_some());

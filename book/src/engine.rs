@@ -4,25 +4,28 @@
 //! asset balances, no book is crossed, and each account holds exactly what its open orders need (see `verify`).
 
 use crate::accounts::Accounts;
+use crate::array::Array;
 use crate::cl_ord_index::ClOrdIndex;
-use crate::client_ids::{ClientIds, References};
+use crate::client_ids::ClientIds;
 use crate::command::{Actor, Command, FeeTier, Refuse};
 use crate::event::{CancelReason, Canceled, Event, Rejected, Sink};
 use crate::extent::Extent;
 use crate::fees::FEE_TIERS;
 use crate::hash_key::HashKey;
 use crate::ids::{AccountId, ClOrdId, ClientKey, MarketId, SessionId, Symbol};
-use crate::instrument::MarketRules;
+use crate::instrument::{MARKETS_MAX, MarketRules};
 use crate::intake::IntakeState;
-use crate::ladder::Levels;
+use crate::keys::Keys;
+use crate::levels::Levels;
 use crate::mutation::{Mutation, Planted};
 use crate::names::Names;
 use crate::open_orders::OpenOrders;
 use crate::order_book::{OrderBook, Pool};
+use crate::references::References;
 use crate::rules::Rules;
 use crate::run::Run;
 use crate::running_hash::{CheckState, Divergence, Hashing};
-use crate::session::{Keys, Sessions};
+use crate::session::Sessions;
 use crate::slab::{Order, Orders};
 use crate::units::{Ppm, PriceTicks, Seq, Stamp, TsNs};
 use std::collections::BTreeSet;
@@ -88,6 +91,18 @@ pub struct Market {
     pub tape: Tape,
 }
 
+impl Market {
+    /// What is left of a market that was removed: its place, which no other market gets.
+    pub(crate) fn removed() -> Self {
+        Self { rules: MarketRules::removed(), book: OrderBook::default(), tape: Tape::default() }
+    }
+
+    #[inline]
+    pub(crate) fn is_removed(&self) -> bool {
+        self.rules.id.is_none()
+    }
+}
+
 /// The whole exchange. It follows from the log alone: a new engine that applies all commands in order has this state.
 #[derive(Debug)]
 pub struct Engine {
@@ -96,7 +111,8 @@ pub struct Engine {
     pub(crate) run: Run,
     pub(crate) intake: IntakeState,
     pub(crate) pool: Pool,
-    pub(crate) markets: Vec<Market>,
+    /// By id; a market that was removed keeps its place.
+    pub(crate) markets: Array<Market>,
     pub(crate) accounts: Accounts,
     pub(crate) sessions: Sessions,
     pub(crate) open: OpenOrders,
@@ -133,14 +149,14 @@ impl Engine {
                 orders: Orders::with_capacity(capacity.orders),
                 levels: Levels::with_capacity(capacity.leaves),
             },
-            markets: Vec::with_capacity(capacity.markets),
+            markets: Array::new(capacity.markets, MARKETS_MAX as usize),
             accounts: Accounts::default(),
             sessions: Sessions::default(),
             open: OpenOrders::with_capacity(capacity.orders),
             index: ClOrdIndex::with_capacity(capacity.orders, key),
             client_ids: ClientIds::new(key),
             names: Names::with_capacity(capacity.names, key),
-            references: References::default(),
+            references: References::new(key),
             keys: Keys::default(),
             market_names: BTreeSet::new(),
             fee_tiers: [FEE_TIER_PLAIN; FEE_TIERS],
@@ -196,10 +212,11 @@ impl Engine {
         }
     }
 
-    /// The arrays that grow with the number of orders, so that the caller can choose the memory pages below them.
+    /// What was set aside at the start for the arrays that grow with the number of orders, so that the caller can
+    /// choose the memory pages below them.
     pub fn extents(&self) -> impl Iterator<Item = Extent> {
-        let [leaves, nodes] = self.pool.levels.extents();
-        [self.pool.orders.extent(), leaves, nodes, self.open.extent(), self.index.extent()].into_iter()
+        let others = [self.pool.orders.extent(), self.open.extent(), self.index.extent()];
+        others.into_iter().chain(self.pool.levels.extents())
     }
 
     /// Answers a message that the gateway refused, and uses up its id where a resend must be ignored.
@@ -241,12 +258,18 @@ impl Engine {
     }
 
     pub fn market(&self, id: MarketId) -> Option<&Market> {
-        if id.is_none() { None } else { self.markets.get(id.idx()) }
+        let market = if id.is_none() { None } else { self.markets.get(id.idx()) };
+        market.filter(|market| !market.is_removed())
     }
 
-    /// All markets; the first has id 1.
-    pub fn markets(&self) -> &[Market] {
-        &self.markets
+    /// All markets, by id, without those that were removed.
+    pub fn markets(&self) -> impl Iterator<Item = &Market> {
+        self.markets.iter().filter(|market| !market.is_removed())
+    }
+
+    /// How many market ids were given, those of removed markets included. The first is 1.
+    pub fn market_ids(&self) -> usize {
+        self.markets.len()
     }
 
     pub fn accounts(&self) -> &Accounts {
@@ -264,6 +287,11 @@ impl Engine {
 
     pub fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// The references of payments that are remembered.
+    pub fn references(&self) -> &References {
+        &self.references
     }
 
     /// The orders and levels of all books.

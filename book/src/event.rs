@@ -8,7 +8,7 @@
 
 use crate::command::{AccountStatus, AmendQty, CodMode, CodScope, DownCause, MarketStatus, MassScope, OrderKind, Rest};
 use crate::command::{Side, Tif};
-use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, TradeId, UserName};
+use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, OrderId, SessionId, TradeId, UserName};
 use crate::instrument::{Asset, MarketRules};
 use crate::intake::IntakeState;
 use crate::reject::{AdminReason, RejectReason};
@@ -152,6 +152,14 @@ pub enum Event {
     /// An operator has seen that a start cut the log before this sequence.
     TornEndAcknowledged {
         seq: Seq,
+    },
+    /// A key that was revoked long ago is remembered no more.
+    KeyForgotten {
+        key: KeyId,
+    },
+    /// A closed market has left the state.
+    MarketRemoved {
+        market: MarketId,
     },
 }
 

@@ -1,6 +1,8 @@
-//! The place of one of the large arrays of the state in memory, so that the node can choose its pages.
+//! The place of one of the large arrays of the state in memory, as far as it was set aside at the start, so that the
+//! node can choose its pages.
 //!
-//! It is an address, not a reference: nothing is read through it, and an array that grows moves away from it.
+//! It is an address, not a reference: nothing is read through it. An array that grows further does so in segments, and
+//! stays where it is.
 
 /// The memory of one array: all of its capacity, also the unused part.
 #[derive(Clone, Copy, Debug)]

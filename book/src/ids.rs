@@ -44,10 +44,16 @@ dense_id!(
     SessionId
 );
 
-dense_id!(
-    /// An API key, by the order in which keys were added.
-    KeyId
-);
+/// An API key, by the order in which keys were added; 0 means none. The ids of keys that are forgotten are not given
+/// again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct KeyId(pub u32);
+
+impl KeyId {
+    pub fn is_none(self) -> bool {
+        self.0 == 0
+    }
+}
 
 /// The exchange's order id: the order's running number in the high bits, its slot in the low ones.
 ///
@@ -122,6 +128,9 @@ pub struct Symbol([u8; 16]);
 pub const SYMBOL_BYTES_MAX: usize = 16;
 
 impl Symbol {
+    /// No name.
+    pub(crate) const NONE: Self = Self([0; SYMBOL_BYTES_MAX]);
+
     /// `None` when the text is empty or too long, or has a character outside the set.
     pub fn new(text: &str) -> Option<Self> {
         let allowed = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b"-_./".contains(&b);

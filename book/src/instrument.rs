@@ -55,6 +55,28 @@ pub struct MarketRules {
 }
 
 impl MarketRules {
+    /// The rules of no market, in the place of one that was removed.
+    pub(crate) fn removed() -> Self {
+        Self {
+            id: MarketId::NONE,
+            symbol: Symbol::NONE,
+            base: AssetId::NONE,
+            quote: AssetId::NONE,
+            tick_e9: 0,
+            lot_e8: 0,
+            quote_per_tick_lot: QuoteUnitsPerTickLot(0),
+            base_per_lot: BaseUnitsPerLot(0),
+            limits: MarketLimits {
+                qty_min: QtyLots(0),
+                qty_max: QtyLots(0),
+                notional_min: Units(0),
+                price_band: Ppm(0),
+            },
+            fees: MarketFees::NONE,
+            status: MarketStatus::Closed,
+        }
+    }
+
     /// The rules of a new market, or why it is refused: first of all when some price times some quantity would not be a
     /// whole number of quote units.
     pub fn new(id: MarketId, spec: &MarketSpec, base: &Asset, quote: &Asset) -> Result<Self, AdminReason> {

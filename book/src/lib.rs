@@ -3,9 +3,11 @@
 //! Read in this order:
 //!
 //! - the words: `units`, `ids`, `reject`, `intake`, `rules`, `command`, `event`, and their bytes, `codec`;
-//! - the state: `instrument`, `fees`, `accounts`, `session`, `client_ids`, `names`, `segments`, `run`, then orders:
-//!   `slab`, `ladder`, `order_book`, `open_orders`, `cl_ord_index`, `extent`, which says where the large arrays lie in
-//!   memory, and `hash_key`;
+//! - what the state is kept in, none of which is ever copied to grow: `array`, `segments`, `queue`, `table`, and
+//!   `extent`, which says where the large arrays lie in memory, and `hash_key`;
+//! - the state: `instrument`, `fees`, `accounts`, `session`, `keys`, `client_ids`, `names`,
+//!   `references`, `run`, then orders: `slab`, `levels`,
+//!   `ladder`, `order_book`, `open_orders`, `cl_ord_index`;
 //! - the behaviour: `engine`, `phases`, `admit`, `orders`, `settle`, `mass`, `rights`, `administration`,
 //!   `new_time`, and `look_ahead`, which prefetches for them;
 //! - the proofs: `running_hash`, `check`, `state_hash`, `verify`, and the state as bytes, `snapshot`;
@@ -24,19 +26,26 @@ pub mod reject;
 pub mod rules;
 pub mod units;
 
+mod array;
+pub mod extent;
+pub mod hash_key;
+mod queue;
+pub mod segments;
+mod table;
+
 pub mod accounts;
 pub mod client_ids;
 pub mod fees;
 pub mod instrument;
+pub mod keys;
 pub mod names;
+pub mod references;
 pub mod run;
-mod segments;
 pub mod session;
 
 pub mod cl_ord_index;
-pub mod extent;
-pub mod hash_key;
 pub mod ladder;
+pub mod levels;
 pub mod open_orders;
 pub mod order_book;
 pub mod slab;

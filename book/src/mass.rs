@@ -337,7 +337,7 @@ impl Engine {
             if !part.visits(order) {
                 break;
             }
-            let stays = spares_halted && !lets_out(self.rules, self.markets[order.market.idx()].rules.status);
+            let stays = spares_halted && !lets_out(self.rules, self.markets.at(order.market.idx()).rules.status);
             if !sweep.filter.admits(order) || stays {
                 continue;
             }
@@ -356,7 +356,7 @@ impl Engine {
         let begin = begin.map(|slot| (slot, *self.pool.orders.get(slot)));
         let mut part = self.new_part(sweep.start);
         for side in [Side::Buy, Side::Sell] {
-            let ladder = self.markets[market.idx()].book.ladder(side);
+            let ladder = self.markets.at(market.idx()).book.ladder(side);
             let (mut level, mut at) = match begin {
                 Some((_, order)) if order.traits.side() != side && side == Side::Buy => continue,
                 Some((slot, order)) if order.traits.side() == side => {
@@ -373,7 +373,7 @@ impl Engine {
                 if part.next.is_some() {
                     return part;
                 }
-                level = self.markets[market.idx()].book.ladder(side).after(&self.pool.levels, best.key);
+                level = self.markets.at(market.idx()).book.ladder(side).after(&self.pool.levels, best.key);
             }
         }
         part

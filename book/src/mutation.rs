@@ -242,4 +242,18 @@ planted_faults! {
     RemovalForgottenInSnapshot,
     /// A snapshot does not say which life of its own a session has.
     LifeForgottenInSnapshot,
+    /// A hash table splits all of its places within one command.
+    TableSplitAtOnce,
+    /// Under rules 2 the references of payments are remembered for ever.
+    ReferencesKept,
+    /// Under rules 2 the reference of a payment is forgotten before its time.
+    ReferenceForgottenEarly,
+    /// A snapshot does not say when payments were booked.
+    ReferenceTimesForgottenInSnapshot,
+    /// Under rules 2 a revoked key is remembered for ever.
+    RevokedKeyKept,
+    /// A market in which orders rest is removed.
+    RemovedWithOrders,
+    /// A snapshot does not say which market ids were removed, so that others get them.
+    MarketRemovalForgottenInSnapshot,
 }

@@ -10,8 +10,9 @@
 //! name without an end is that of an open order, and the others are on the list of their account and on the list of
 //! all, by the time of their end.
 
+use crate::accounts::ACCOUNTS_MAX;
 use crate::hash_key::HashKey;
-use crate::ids::{AccountId, ClientKey, OrderId};
+use crate::ids::{AccountId, ClientKey, ORDER_SLOTS_MAX, OrderId};
 use crate::mutation::{self, Mutation, Planted};
 use crate::segments::Segments;
 use crate::units::{Seq, TsNs};
@@ -116,15 +117,16 @@ impl Names {
     /// A table for about `capacity` names: more are still found, in longer lists.
     pub fn with_capacity(capacity: usize, hash_key: HashKey) -> Self {
         Self {
-            entries: Segments::default(),
+            // Names of open orders are beyond the bound, and a name is taken before another is forgotten.
+            entries: Segments::new((CLIENT_NAMES_MAX + ORDER_SLOTS_MAX) as usize + 1),
             places: vec![0; capacity.next_power_of_two()],
             hash_key,
             free: NONE,
             used: 0,
             len: 0,
             max: CLIENT_NAMES_DEFAULT,
-            of_slots: Segments::default(),
-            of_accounts: Segments::default(),
+            of_slots: Segments::new(ORDER_SLOTS_MAX as usize),
+            of_accounts: Segments::new(ACCOUNTS_MAX as usize + 1),
             of_all: EMPTY,
             by_count: BTreeSet::new(),
         }

@@ -32,6 +32,9 @@ impl Engine {
                 }
             }
         }
+        // What is forgotten by age is forgotten later than it would have been, never earlier.
+        self.references.set_back(now);
+        self.keys.set_back(now);
         SetBack { throttles, names: self.client_ids.set_back(now) + self.names.set_back(now) }
     }
 }

@@ -5,15 +5,16 @@
 //! with a session, in the index of client order ids (`cl_ord_index`), and no other order is.
 
 use crate::accounts::{Account, Accounts, OPEN_ORDERS_MAX};
+use crate::array::Array;
 use crate::cl_ord_index::ClOrdIndex;
 use crate::extent::Extent;
+use crate::ids::ORDER_SLOTS_MAX;
 use crate::mutation::{Mutation, Planted};
 use crate::names::Names;
 use crate::session::Sessions;
 use crate::slab::{NIL, Order};
 use crate::units::TsNs;
 use crate::walks::Walks;
-use prefetch_index::prefetch_index;
 
 #[derive(Clone, Copy, Debug)]
 struct Link {
@@ -22,31 +23,31 @@ struct Link {
 }
 
 /// The links of all accounts' lists, by order slot. The ends of each list are in its account.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct OpenOrders {
-    links: Vec<Link>,
+    links: Array<Link>,
     /// Unfinished commands over the lists.
     pub(crate) walks: Walks,
 }
 
 impl OpenOrders {
     pub fn with_capacity(orders: usize) -> Self {
-        Self { links: Vec::with_capacity(orders), walks: Walks::default() }
+        Self { links: Array::new(orders, ORDER_SLOTS_MAX as usize), walks: Walks::default() }
     }
 
     /// Puts an order at the young end of the account's list.
     #[inline]
     pub fn append(&mut self, account: &mut Account, slot: u32) {
         assert!((account.open_head == NIL) == (account.open_tail == NIL), "a list has both ends or none");
-        let idx = slot as usize;
-        if idx >= self.links.len() {
-            self.links.resize(idx + 1, Link { older: NIL, younger: NIL });
+        let link = Link { older: account.open_tail, younger: NIL };
+        match self.links.get_mut(slot as usize) {
+            Some(place) => *place = link,
+            None => self.reach(slot, link),
         }
-        self.links[idx] = Link { older: account.open_tail, younger: NIL };
         match account.open_tail {
             NIL => account.open_head = slot,
             tail => {
-                let youngest = &mut self.links[tail as usize];
+                let youngest = self.links.at_mut(tail as usize);
                 assert!(tail != slot && youngest.younger == NIL, "the youngest order is the last of its list");
                 youngest.younger = slot;
             }
@@ -56,23 +57,34 @@ impl OpenOrders {
         assert!(account.open_count <= OPEN_ORDERS_MAX, "admission counts an account's open orders first");
     }
 
+    /// Links of slots that no order on a list had before, up to this one. A new slot is given only when no other is
+    /// free, so a command skips one slot at most: that of an order that did not rest. A load of a snapshot may skip
+    /// any.
+    #[cold]
+    fn reach(&mut self, slot: u32, link: Link) {
+        while self.links.len() < slot as usize {
+            self.links.push(Link { older: NIL, younger: NIL });
+        }
+        self.links.push(link);
+    }
+
     /// Takes an order off the account's list.
     #[inline]
     pub fn remove(&mut self, account: &mut Account, slot: u32) {
         assert!(0 < account.open_count, "an account counts every order on its list");
-        let Link { older, younger } = self.links[slot as usize];
+        let Link { older, younger } = *self.links.at(slot as usize);
         if !self.walks.is_empty() {
             self.walks.leave(slot, older, younger);
         }
         let end = match older {
             NIL => &mut account.open_head,
-            older => &mut self.links[older as usize].younger,
+            older => &mut self.links.at_mut(older as usize).younger,
         };
         assert!(*end == slot, "the older neighbour in a list links to the order");
         *end = younger.planted(Mutation::OpenListKept, |_| slot);
         let end = match younger {
             NIL => &mut account.open_tail,
-            younger => &mut self.links[younger as usize].older,
+            younger => &mut self.links.at_mut(younger as usize).older,
         };
         assert!(*end == slot, "the younger neighbour in a list links to the order");
         *end = older;
@@ -83,7 +95,7 @@ impl OpenOrders {
     /// Brings the links of an order into the cache.
     #[inline]
     pub fn fetch(&self, slot: u32) {
-        prefetch_index(&self.links, slot as usize);
+        self.links.fetch(slot as usize);
     }
 
     /// Brings the links of an order's neighbours on its account's list into the cache. Cheap only when the order's own
@@ -99,17 +111,17 @@ impl OpenOrders {
     }
 
     pub(crate) fn extent(&self) -> Extent {
-        Extent::of("open-order links", &self.links)
+        self.links.extent("open-order links")
     }
 
     /// The order that the same account opened next, or `NIL`.
     pub fn younger(&self, slot: u32) -> u32 {
-        self.links[slot as usize].younger
+        self.links.at(slot as usize).younger
     }
 
     /// The order that the same account opened before this one, or `NIL`.
     pub(crate) fn older(&self, slot: u32) -> u32 {
-        self.links[slot as usize].older
+        self.links.at(slot as usize).older
     }
 
     /// The slots of an account's open orders, oldest first.
@@ -118,7 +130,7 @@ impl OpenOrders {
         std::iter::from_fn(move || {
             (at != NIL).then(|| {
                 let slot = at;
-                at = self.links[slot as usize].younger;
+                at = self.links.at(slot as usize).younger;
                 slot
             })
         })

@@ -42,7 +42,7 @@ impl Engine {
     fn take<S: Sink>(&mut self, incoming: &Incoming, sink: &mut S) -> TakeEnd {
         let order = *self.pool.orders.get(incoming.slot);
         let side = order.traits.side();
-        let Market { rules, book, tape } = &mut self.markets[order.market.idx()];
+        let Market { rules, book, tape } = self.markets.at_mut(order.market.idx());
         if order.leaves.0 == 0 {
             return TakeEnd::Filled;
         }
@@ -79,7 +79,7 @@ impl Engine {
     /// Puts an order at the end of its queue and reports that it rests.
     fn rest_in_book<S: Sink>(&mut self, slot: u32, sink: &mut S) {
         let order = *self.pool.orders.get(slot);
-        let book = &mut self.markets[order.market.idx()].book;
+        let book = &mut self.markets.at_mut(order.market.idx()).book;
         assert!(!book.crosses(order.traits.side(), order.price), "a resting order never crosses the book");
         book.rest(&mut self.pool, slot);
         sink.push(Event::Rested(Rested {
@@ -93,7 +93,7 @@ impl Engine {
 
     /// Releases what `qty` of an order holds at the order's own price.
     fn release<S: Sink>(&mut self, order: &Order, qty: QtyLots, sink: &mut S) {
-        let rules = &self.markets[order.market.idx()].rules;
+        let rules = &self.markets.at(order.market.idx()).rules;
         let side = order.traits.side();
         let amount = rules.hold(side, order.price, qty);
         self.accounts.release(order.account, rules.paid_in(side), amount, order.id, sink);
@@ -103,7 +103,7 @@ impl Engine {
     fn list(&mut self, slot: u32) {
         let order = *self.pool.orders.get(slot);
         self.lists().add(slot, &order);
-        self.markets[order.market.idx()].tape.count_opened();
+        self.markets.at_mut(order.market.idx()).tape.count_opened();
     }
 
     /// Takes an open order off the lists that name it. It stays in its book and in its slot.
@@ -112,7 +112,7 @@ impl Engine {
         let order = *self.pool.orders.get(slot);
         let now = self.stamp.ts;
         self.lists().remove(slot, &order, now);
-        self.markets[order.market.idx()].tape.count_closed();
+        self.markets.at_mut(order.market.idx()).tape.count_closed();
     }
 
     #[inline]

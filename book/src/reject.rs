@@ -131,4 +131,6 @@ pub enum AdminReason {
     FeeRounds,
     #[error("buy orders rest in this market and hold the fee of their trade: cancel them before the fee changes")]
     OrdersHoldFee,
+    #[error("orders rest in this market: cancel them before it is removed")]
+    OrdersOpen,
 }

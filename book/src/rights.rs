@@ -7,9 +7,9 @@ use crate::command::{Act, Acted, Actor, Admin, MassScope, PERMISSION_TRADE, PERM
 use crate::engine::Engine;
 use crate::event::{Event, Rejected, Sink};
 use crate::ids::{AccountId, ClientKey};
+use crate::keys::Key;
 use crate::mutation::{Mutation, Planted};
 use crate::reject::{AdminReason, RejectReason};
-use crate::session::Key;
 use crate::units::{Stamp, TsNs};
 
 impl Engine {

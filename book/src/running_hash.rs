@@ -124,6 +124,8 @@ fn fold_event(hash: u64, event: &Event) -> u64 {
         Event::SessionRemoved { session } => [43, session.0.into(), 0, 0],
         Event::SessionDisconnected { session } => [44, session.0.into(), 0, 0],
         Event::TornEndAcknowledged { seq } => [45, seq.0, 0, 0],
+        Event::KeyForgotten { key } => [46, key.0.into(), 0, 0],
+        Event::MarketRemoved { market } => [47, market.0.into(), 0, 0],
     };
     fold(hash, words)
 }

@@ -1,8 +1,8 @@
-//! Binary sessions and API keys, as far as they are state: who may trade, which id was used last, and what happens on
-//! disconnect.
+//! Binary sessions, as far as they are state: who may trade, which id was used last, and what happens on disconnect.
 
-use crate::command::{CodMode, CodScope, KeySpec, SessionSpec, Throttle};
-use crate::ids::{AccountId, ClOrdId, KeyId, SessionId, UserName};
+use crate::array::Array;
+use crate::command::{CodMode, CodScope, SessionSpec, Throttle};
+use crate::ids::{AccountId, ClOrdId, SessionId, UserName};
 use crate::mutation::{Mutation, Planted};
 use crate::reject::AdminReason;
 use crate::run::{LifeTag, Run};
@@ -11,12 +11,9 @@ use bincode::{Decode, Encode};
 use std::collections::BTreeMap;
 
 pub const SESSIONS_MAX: u32 = 1 << 16;
-pub const KEYS_MAX: u32 = 1 << 20;
+/// Rows of so many sessions are set aside at the start, in one piece.
+const SESSIONS_RESERVED: usize = 1 << 10;
 pub const PASSWORD_HASH_BYTES_MAX: usize = 256;
-pub const KEY_BYTES_MAX: usize = 64;
-pub const KEY_ADDRESSES_MAX: usize = 64;
-/// The longest IPv6 address in text, a slash and three digits.
-pub const KEY_ADDRESS_BYTES_MAX: usize = 49;
 /// How many sessions may get a copy of all answers to one account. Each costs as much as the answers themselves.
 pub const DROP_COPIES_PER_ACCOUNT_MAX: usize = 2;
 pub const THROTTLE_RATE_MAX: u32 = 10_000_000;
@@ -35,20 +32,6 @@ pub(crate) fn check_throttle(throttle: Throttle) -> Result<(), AdminReason> {
 /// Whether the hash of a password can be one.
 pub(crate) fn check_password_hash(hash: &str) -> Result<(), AdminReason> {
     let ok = !hash.is_empty() && hash.len() <= PASSWORD_HASH_BYTES_MAX;
-    if ok { Ok(()) } else { Err(AdminReason::OutOfRange) }
-}
-
-/// Whether a key has a valid name, and the rest of it is in range.
-pub(crate) fn check_key(spec: &KeySpec) -> Result<(), AdminReason> {
-    let name_ok =
-        !spec.key.is_empty() && spec.key.len() <= KEY_BYTES_MAX && spec.key.bytes().all(|b| b.is_ascii_alphanumeric());
-    if !name_ok {
-        return Err(AdminReason::NameInvalid);
-    }
-    let public_ok = spec.ed25519_public.is_empty() || spec.ed25519_public.len() == 32;
-    let addresses_ok = spec.addresses.len() <= KEY_ADDRESSES_MAX
-        && spec.addresses.iter().all(|address| address.len() <= KEY_ADDRESS_BYTES_MAX);
-    let ok = public_ok && spec.permissions <= 0b111 && addresses_ok;
     if ok { Ok(()) } else { Err(AdminReason::OutOfRange) }
 }
 
@@ -210,10 +193,16 @@ impl RequestBucket {
 }
 
 /// All binary sessions, by id.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sessions {
-    sessions: Vec<Session>,
+    sessions: Array<Session>,
     by_user: BTreeMap<UserName, SessionId>,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { sessions: Array::new(SESSIONS_RESERVED, SESSIONS_MAX as usize), by_user: BTreeMap::new() }
+    }
 }
 
 impl Sessions {
@@ -253,52 +242,6 @@ impl Sessions {
 
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
         self.sessions.iter().enumerate().map(|(idx, session)| (SessionId(idx as u32 + 1), session))
-    }
-}
-
-/// An API key's public part.
-#[derive(Debug, Clone)]
-pub struct Key {
-    pub spec: KeySpec,
-    pub revoked: bool,
-}
-
-/// All API keys, in the order in which they were added.
-#[derive(Debug, Default)]
-pub struct Keys {
-    keys: Vec<Key>,
-    by_name: BTreeMap<String, usize>,
-}
-
-impl Keys {
-    pub fn add(&mut self, spec: KeySpec) {
-        let before = self.by_name.insert(spec.key.clone(), self.keys.len());
-        assert!(before.is_none() && self.keys.len() < KEYS_MAX as usize, "admission refuses a name that is taken");
-        self.keys.push(Key { spec, revoked: false });
-    }
-
-    pub fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    pub fn get(&self, id: KeyId) -> Option<&Key> {
-        if id.is_none() { None } else { self.keys.get(id.idx()) }
-    }
-
-    pub fn find(&self, name: &str) -> Option<&Key> {
-        self.by_name.get(name).map(|&idx| &self.keys[idx])
-    }
-
-    pub fn find_mut(&mut self, name: &str) -> Option<&mut Key> {
-        self.by_name.get(name).map(|&idx| &mut self.keys[idx])
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &Key> {
-        self.keys.iter()
     }
 }
 

@@ -4,12 +4,12 @@
 //! slot freed last is reused first, which keeps the working set small. Invariant: the order of the free list is part of
 //! the state, because it decides the ids to come.
 
+use crate::array::Array;
 use crate::command::{Side, StpMode};
 use crate::extent::Extent;
 use crate::ids::{AccountId, ClOrdId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, OrderId, SessionId};
 use crate::mutation::{Mutation, Planted};
 use crate::units::{PriceTicks, QtyLots};
-use prefetch_index::prefetch_index;
 
 /// No slot, in links.
 pub const NIL: u32 = u32::MAX;
@@ -28,7 +28,7 @@ pub struct Order {
     /// The older and the younger neighbour in the queue of its price level.
     pub prev: u32,
     pub next: u32,
-    /// The level in which it rests (`ladder::LevelIdx`). Undefined while it does not rest.
+    /// The level in which it rests (`levels::LevelIdx`). Undefined while it does not rest.
     pub level: u32,
     pub account: AccountId,
     pub session: SessionId,
@@ -131,7 +131,7 @@ const FREE: Order = Order {
 /// All open orders of all markets.
 #[derive(Debug)]
 pub struct Orders {
-    slots: Vec<Order>,
+    slots: Array<Order>,
     /// The slot that the next order gets, first of the linked list of free slots.
     free_head: u32,
     live_count: u32,
@@ -140,9 +140,10 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// Room for `capacity` orders before the array grows. Growth copies all orders, so a node asks for enough at start.
+    /// Memory set aside for `capacity` orders, in one piece. More follows in segments.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { slots: Vec::with_capacity(capacity), free_head: NIL, live_count: 0, number_last: 0 }
+        let slots = Array::new(capacity, ORDER_SLOTS_MAX as usize);
+        Self { slots, free_head: NIL, live_count: 0, number_last: 0 }
     }
 
     pub fn len(&self) -> usize {
@@ -167,14 +168,14 @@ impl Orders {
             self.slots.len() as u32 - 1
         } else {
             let slot = self.free_head;
-            self.free_head = self.slots[slot as usize].next.planted(Mutation::SlotGivenTwice, |_| slot);
+            self.free_head = self.get(slot).next.planted(Mutation::SlotGivenTwice, |_| slot);
             slot
         };
-        assert!(self.slots[slot as usize].id.is_none(), "a slot that is given to an order was free");
+        assert!(self.get(slot).id.is_none(), "a slot that is given to an order was free");
         let number = if self.number_last == ORDER_NUMBER_MAX { 1 } else { self.number_last + 1 };
         self.number_last = number.planted(Mutation::NumberNotWrapped, |_| self.number_last + 1);
         order.id = OrderId::new(self.number_last, slot);
-        self.slots[slot as usize] = order;
+        *self.get_mut(slot) = order;
         self.live_count += 1;
         slot
     }
@@ -182,7 +183,7 @@ impl Orders {
     /// Frees a slot. The order has left its queue and all lists.
     #[inline]
     pub fn remove(&mut self, slot: u32) {
-        let order = &mut self.slots[slot as usize];
+        let order = self.slots.at_mut(slot as usize);
         assert!(!order.id.is_none(), "a slot is freed once");
         debug_assert!(order.id.slot() == slot, "an order's id names its slot");
         order.id = OrderId::NONE;
@@ -203,17 +204,17 @@ impl Orders {
     /// Brings the order's line into the cache. A slot that does not exist is harmless.
     #[inline]
     pub fn fetch(&self, slot: u32) {
-        prefetch_index(&self.slots, slot as usize);
+        self.slots.fetch(slot as usize);
     }
 
     #[inline]
     pub fn get(&self, slot: u32) -> &Order {
-        &self.slots[slot as usize]
+        self.slots.at(slot as usize)
     }
 
     #[inline]
     pub fn get_mut(&mut self, slot: u32) -> &mut Order {
-        &mut self.slots[slot as usize]
+        self.slots.at_mut(slot as usize)
     }
 
     /// The open orders, by slot.
@@ -227,7 +228,7 @@ impl Orders {
         std::iter::from_fn(move || {
             (at != NIL).then(|| {
                 let slot = at;
-                at = self.slots[slot as usize].next;
+                at = self.get(slot).next;
                 slot
             })
         })
@@ -237,21 +238,21 @@ impl Orders {
     pub(crate) fn make_slots(&mut self, len: usize) {
         assert!(self.slots.is_empty(), "the slots of a snapshot are made once, before its orders");
         assert!(len <= ORDER_SLOTS_MAX as usize, "an order id has room for the slot");
-        self.slots.resize(len, FREE);
+        (0..len).for_each(|_| self.slots.push(FREE));
     }
 
     /// Puts an order of a snapshot into the slot that its id names.
     pub(crate) fn put(&mut self, slot: u32, order: Order) {
-        assert!(self.slots[slot as usize].id.is_none(), "a slot of a snapshot gets one order");
+        assert!(self.get(slot).id.is_none(), "a slot of a snapshot gets one order");
         assert!(!order.id.is_none() && order.id.slot() == slot, "an order's id names its slot");
-        self.slots[slot as usize] = order;
+        *self.get_mut(slot) = order;
         self.live_count += 1;
     }
 
     /// Puts an empty slot at the front of the free list.
     pub(crate) fn link_free(&mut self, slot: u32) {
-        assert!(self.slots[slot as usize].id.is_none(), "only empty slots are on the free list");
-        self.slots[slot as usize].next = self.free_head;
+        assert!(self.get(slot).id.is_none(), "only empty slots are on the free list");
+        self.get_mut(slot).next = self.free_head;
         self.free_head = slot;
     }
 
@@ -268,7 +269,7 @@ impl Orders {
     }
 
     pub(crate) fn extent(&self) -> Extent {
-        Extent::of("orders", &self.slots)
+        self.slots.extent("orders")
     }
 
     pub fn slots_len(&self) -> usize {

@@ -8,8 +8,8 @@
 //! head | assets | markets | accounts | sessions | keys | orders | free slots | open lists | client ids | references
 //!                                                  by queue  in the order   each account's
 //!                                                            of reuse       oldest first
-//! | rules | intake
-//!   above 1  when stopped
+//! | rules | intake       | reference times       | key history
+//!   above 1  when stopped   of payments by age       of keys that are forgotten by age
 //! ```
 //!
 //! Invariants: what a load gives has the state hash of what was saved, and does the same from there on; nothing about

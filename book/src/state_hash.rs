@@ -12,6 +12,7 @@ use crate::names::{CLIENT_NAMES_DEFAULT, Name};
 use crate::rules::Rules;
 use crate::run::Run;
 use crate::slab::Order;
+use crate::snapshot::Section;
 use crate::units::TsNs;
 use std::fmt;
 
@@ -33,11 +34,13 @@ impl fmt::Debug for StateHash {
 
 /// The version of the walk. It changes whenever something else is hashed.
 const WALK_VERSION: u64 = 1;
-/// These stand before what few states have: the numbers of their sections in a snapshot.
-const INTAKE: u64 = 45;
-const SESSION_LIFE: u64 = 46;
-const WALKS: u64 = 50;
-const REQUESTS: u64 = 51;
+/// These stand before what only some states have: the numbers of its sections in a snapshot.
+const INTAKE: u64 = Section::Intake as u64;
+const SESSION_LIFE: u64 = Section::SessionLives as u64;
+const REFERENCE_TIMES: u64 = Section::ReferenceTimes as u64;
+const KEY_HISTORY: u64 = Section::KeyHistory as u64;
+const WALKS: u64 = Section::Walks as u64;
+const REQUESTS: u64 = Section::Requests as u64;
 
 /// Collects small fields in a buffer, because the hash is fast on large pieces.
 struct Walk<'r> {
@@ -110,6 +113,7 @@ impl Engine {
             walk.number(self.intake as u64);
         }
         self.walk_requests(&mut walk);
+        self.walk_ages(&mut walk);
         walk.finish()
     }
 
@@ -129,6 +133,23 @@ impl Engine {
         }
     }
 
+    /// Nothing while no payment was booked and no key revoked under rules that forget them by age.
+    fn walk_ages(&self, walk: &mut Walk<'_>) {
+        if self.references.times().next().is_some() {
+            walk.number(REFERENCE_TIMES);
+            self.references.times().for_each(|ts| walk.number(ts.0));
+            walk.number(u64::MAX);
+        }
+        if self.keys.has_history() {
+            walk.number(KEY_HISTORY);
+            walk.number(self.keys.id_last().0.into());
+            for (id, key) in self.keys.iter() {
+                walk.number(id.0.into());
+                walk.number(key.revoked_at.0);
+            }
+        }
+    }
+
     fn walk_assets(&self, walk: &mut Walk<'_>) {
         walk.number(self.accounts.assets().len() as u64);
         for book in self.accounts.assets() {
@@ -145,7 +166,12 @@ impl Engine {
 
     fn walk_markets(&self, walk: &mut Walk<'_>) {
         walk.number(self.markets.len() as u64);
-        for market in &self.markets {
+        for market in self.markets.iter() {
+            if market.is_removed() {
+                // No other market has an empty name.
+                walk.bytes(&[]);
+                continue;
+            }
             walk_rules(walk, market);
             for side in [Side::Buy, Side::Sell] {
                 for (slot, order) in market.book.queue(&self.pool, side) {
@@ -166,7 +192,7 @@ impl Engine {
             walk.number(u64::from(account.blocked));
             walk.number(u64::from(account.parent.0));
             walk.number(u64::from(account.open_max));
-            for balance in account.balances().iter().filter(|b| b.available.0 > 0 || b.held.0 > 0) {
+            for balance in account.balances().filter(|b| b.available.0 > 0 || b.held.0 > 0) {
                 walk.number(u64::from(balance.asset.0));
                 walk.number(balance.available.0);
                 walk.number(balance.held.0);
@@ -205,7 +231,7 @@ impl Engine {
             }
         }
         walk.number(self.keys.len() as u64);
-        for key in self.keys.iter() {
+        for (_, key) in self.keys.iter() {
             walk.bytes(key.spec.key.as_bytes());
             walk.number(u64::from(key.spec.account.0));
             walk.number(u64::from(key.spec.permissions));

@@ -6,7 +6,8 @@
 use crate::command::{CodMode, Side};
 use crate::engine::{Engine, Market};
 use crate::ids::{AccountId, AssetId, SessionId};
-use crate::ladder::leaf_of;
+use crate::keys::Key;
+use crate::levels::{LevelIdx, part_of};
 use crate::rules::Rules;
 use crate::slab::{NIL, Order};
 use crate::units::{QTY_LOTS_MAX, TsNs, UNITS_MAX};
@@ -61,8 +62,8 @@ impl Engine {
     /// that neither a book nor a free list has.
     pub fn verify_books(&self) -> Result<(), Inconsistent> {
         let mut resting_count = 0;
-        let mut leaf_count = 0;
-        for market in &self.markets {
+        let (mut leaf_count, mut part_count) = (0, 0);
+        for market in self.markets() {
             let id = market.rules.id.0;
             let (bids, asks) = (self.verify_side(market, Side::Buy)?, self.verify_side(market, Side::Sell)?);
             let (count, counted) = (bids.orders + asks.orders, market.tape.open_count as usize);
@@ -72,6 +73,7 @@ impl Engine {
             }
             resting_count += count;
             leaf_count += bids.leaves + asks.leaves;
+            part_count += bids.parts + asks.parts;
         }
         let open_count = self.pool.orders.len();
         ensure!(resting_count == open_count, "{resting_count} orders rest and {open_count} are open");
@@ -79,15 +81,16 @@ impl Engine {
         let free_count = self.pool.orders.free_slots().count();
         let slots_len = self.pool.orders.slots_len();
         ensure!(open_count + free_count == slots_len, "{open_count} open and {free_count} free of {slots_len} slots");
-        let used_count = self.pool.levels.leaves_used();
-        ensure!(leaf_count == used_count, "the books have {leaf_count} leaves, {used_count} are in use");
+        let (leaves, parts) = self.pool.levels.used();
+        ensure!(leaf_count == leaves, "the books have {leaf_count} leaves, {leaves} are in use");
+        ensure!(part_count == parts, "the books have {part_count} parts of leaves, {parts} are in use");
         Ok(())
     }
 
     fn verify_side(&self, market: &Market, side: Side) -> Result<Counted, Inconsistent> {
         let id = market.rules.id;
         let ladder = market.book.ladder(side);
-        let mut counted = Counted { orders: 0, leaves: 0 };
+        let mut counted = Counted { orders: 0, leaves: 0, parts: 0 };
         let mut level_count = 0;
         let mut before: Option<(u32, u32, u32)> = None;
         for (slot, order) in market.book.queue(&self.pool, side) {
@@ -105,8 +108,12 @@ impl Engine {
                     ensure!(before.is_none_or(|(_, _, k)| k < key), "market {} is out of price order", id.0);
                     ensure!(order.prev == NIL, "slot {slot} is first in its queue and links to another order");
                     level_count += 1;
-                    counted.leaves +=
-                        usize::from(before.is_none_or(|(_, level, _)| leaf_of(level) != leaf_of(order.level)));
+                    let levels = &self.pool.levels;
+                    let is_first = |of: &dyn Fn(LevelIdx) -> u32| {
+                        usize::from(before.is_none_or(|(_, level, _)| of(level) != of(order.level)))
+                    };
+                    counted.leaves += is_first(&|level| levels.leaf_of(level));
+                    counted.parts += is_first(&part_of);
                 }
             }
             let is_last = order.next == NIL;
@@ -133,7 +140,7 @@ impl Engine {
     pub fn verify_holds(&self) -> Result<(), Inconsistent> {
         let mut needed: BTreeMap<(AccountId, AssetId), u128> = BTreeMap::new();
         for (_, order) in self.pool.orders.iter() {
-            let rules = &self.markets[order.market.idx()].rules;
+            let rules = &self.markets.at(order.market.idx()).rules;
             let side = order.traits.side();
             let hold = rules.hold(side, order.price, order.leaves);
             *needed.entry((order.account, rules.paid_in(side))).or_default() += u128::from(hold.0);
@@ -204,7 +211,12 @@ impl Engine {
         ensure!(outcomes <= with_outcome, "{outcomes} client ids have an outcome, {with_outcome} of them an age");
         self.verify_order_names()?;
         let references: BTreeSet<u128> = self.references.iter().map(|(key, _)| key.0).collect();
+        let payments = self.references.payment_count();
         ensure!(references.len() == self.references.len(), "a reference of a payment is booked twice");
+        ensure!(payments == self.references.len(), "{payments} payments for {} references", references.len());
+        ensure!(self.references.times().is_sorted(), "references are not in the order of their age");
+        let is_found = |key: &Key| self.keys.find(&key.spec.key).is_some_and(|found| found.spec == key.spec);
+        ensure!(self.keys.iter().all(|(_, key)| is_found(key)), "a key is not found by its name");
         Ok(())
     }
 }
@@ -244,4 +256,6 @@ struct Counted {
     orders: usize,
     /// Leaves of the ladder that hold a level.
     leaves: usize,
+    /// Parts of those leaves that hold a level.
+    parts: usize,
 }

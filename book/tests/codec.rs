@@ -251,6 +251,7 @@ fn acts() -> Vec<Named> {
         ("remove session", acted(Actor::Ops, Act::Admin(Admin::RemoveSession { session: SESSION }))),
         ("disconnect session", acted(Actor::Ops, Act::Admin(Admin::DisconnectSession { session: SESSION }))),
         ("acknowledge torn end", acted(Actor::Ops, Act::Admin(Admin::AcknowledgeTornEnd { seq: Seq(4711) }))),
+        ("remove market", acted(Actor::Ops, Act::Admin(Admin::RemoveMarket { market: MarketId(300) }))),
     ]
 }
 

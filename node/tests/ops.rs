@@ -170,7 +170,7 @@ fn commands_take_effect_and_report_it() {
     assert_eq!(registry["markets"][0]["min_notional"], "5");
     assert_eq!(registry["markets"][0]["max_qty"], "9000");
     assert_eq!(registry["accounts"][0]["name"], "alice");
-    let rules = fixture.engine(|engine| engine.markets()[0].rules);
+    let rules = fixture.engine(|engine| engine.markets().next().expect("a market was added").rules);
     assert_eq!((rules.tick_e9, rules.lot_e8), (10_000_000, 10_000));
     assert_eq!(rules.limits.notional_min, Units(5_000_000));
     assert_eq!(rules.limits.qty_max.0, 90_000_000);

@@ -242,6 +242,11 @@ pub struct Depth {
 }
 
 impl Depth {
+    /// Forgets the book of an instrument that was removed. No message says so: it was closed before that.
+    pub fn remove(&mut self, instrument: u32) {
+        self.books.remove(&instrument);
+    }
+
     pub fn book(&self, instrument: u32) -> Option<&DepthBook> {
         self.books.get(&instrument)
     }

@@ -105,6 +105,10 @@ pub enum Admin {
     AcknowledgeTornEnd {
         seq: Seq,
     },
+    /// Takes a closed market without open orders out of the state. Its id is never given again. From rules 2 on.
+    RemoveMarket {
+        market: MarketId,
+    },
 }
 
 impl Admin {
@@ -119,7 +123,8 @@ impl Admin {
             | Self::SetSessionPassword { .. }
             | Self::RemoveSession { .. }
             | Self::DisconnectSession { .. }
-            | Self::AcknowledgeTornEnd { .. } => Rules::Two,
+            | Self::AcknowledgeTornEnd { .. }
+            | Self::RemoveMarket { .. } => Rules::Two,
             Self::AddMarket(spec) if spec.fees.paid_in() == FeeAsset::Quote => Rules::Two,
             _ => Rules::One,
         }

@@ -66,7 +66,7 @@ impl Engine {
         if Rules::Two <= self.rules && is_foreign {
             return Err(RejectReason::NotAuthorised);
         }
-        let market = &self.markets[order.market.idx()];
+        let market = self.markets.at(order.market.idx());
         let filled = if amend.qty_means == AmendQty::Total { order.cum } else { QtyLots(0) };
         let leaves = QtyLots(amend.qty.0.saturating_sub(filled.0));
         let shrinks = amend.price == order.price && leaves <= order.leaves;
@@ -123,7 +123,7 @@ impl Engine {
     fn requeue<S: Sink>(&mut self, amend: &AmendOrder, admitted: &Amendment, sink: &mut S) {
         let slot = admitted.slot;
         let before = *self.pool.orders.get(slot);
-        self.markets[before.market.idx()].book.unlink(&mut self.pool, slot);
+        self.markets.at_mut(before.market.idx()).book.unlink(&mut self.pool, slot);
         self.rename(slot, &before, amend);
         let order = self.pool.orders.get_mut(slot);
         order.leaves = admitted.leaves;
@@ -136,7 +136,7 @@ impl Engine {
 
     /// Changes what the order holds from the old terms to the new ones.
     fn move_hold<S: Sink>(&mut self, before: &Order, admitted: &Amendment, sink: &mut S) {
-        let asset = self.markets[before.market.idx()].rules.paid_in(before.traits.side());
+        let asset = self.markets.at(before.market.idx()).rules.paid_in(before.traits.side());
         let Amendment { hold_before, hold, .. } = *admitted;
         if hold_before < hold {
             let more = hold.minus(hold_before, "the new terms hold more");

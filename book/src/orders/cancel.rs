@@ -25,7 +25,7 @@ impl Engine {
         self.authorise(cancel.session, cancel.account)?;
         let slot = self.find_own(cancel.session, cancel.account, cancel.market, &cancel.target)?;
         let market = self.pool.orders.get(slot).market;
-        let status = self.markets[market.idx()].rules.status;
+        let status = self.markets.at(market.idx()).rules.status;
         if lets_out(self.rules, status) { Ok(slot) } else { Err(RejectReason::NotTrading) }
     }
 
@@ -38,7 +38,7 @@ impl Engine {
         sink: &mut S,
     ) {
         let order = *self.pool.orders.get(slot);
-        self.markets[order.market.idx()].book.unlink(&mut self.pool, slot);
+        self.markets.at_mut(order.market.idx()).book.unlink(&mut self.pool, slot);
         self.delist(slot);
         sink.push(Event::Canceled(Canceled {
             request_session: by.0,

@@ -92,7 +92,7 @@ impl Engine {
             self.free_unlisted(slot);
             return order_id;
         }
-        let rules = &self.markets[order.market.idx()].rules;
+        let rules = &self.markets.at(order.market.idx()).rules;
         let (base, quote, held_asset) = (rules.base, rules.quote, rules.paid_in(order.side));
         self.accounts.open_rows(order.account, base, quote);
         let hold = admitted.hold.planted(Mutation::HoldTooSmall, |hold| Units(hold.0.saturating_sub(1)));

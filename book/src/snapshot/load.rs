@@ -1,29 +1,34 @@
 //! From pieces to a state. The bytes may be anything: rows that do not fit together are an error, never a panic.
 
+mod rules_two;
+
 use super::rows::{
-    AccountRow, AssetRow, ClientIdRow, EndedNameRow, HeadRow, IntakeRow, KeyRow, MarketRow, NamesMaxRow, OpenNameRow,
-    OrderRow, ReferenceRow, RequestsRow, RulesRow, RunRow, SessionLifeRow, SessionRow, SlotRow, WalkRow,
+    AccountRow, AssetRow, ClientIdRow, EndedNameRow, HeadRow, IntakeRow, KeyHistoryRow, KeyRow, MarketRow, NamesMaxRow,
+    OpenNameRow, OrderRow, ReferenceRow, ReferenceTimeRow, RequestsRow, RulesRow, RunRow, SessionLifeRow, SessionRow,
+    SlotRow, WalkRow,
 };
 use super::section::{PIECE_BYTES_MAX, Section};
 use crate::accounts::{ACCOUNTS_MAX, AssetBook, Balance, OPEN_ORDERS_MAX, is_account_name, new_account};
-use crate::client_ids::{CLIENT_IDS_MAX, FirstUse, Payment, REFERENCES_MAX, Reference, Remembered};
+use crate::client_ids::{CLIENT_IDS_MAX, FirstUse, Remembered};
 use crate::codec::{CodecError, decode_row};
 use crate::command::{CodMode, MarketSpec, MarketStatus};
 use crate::engine::{Engine, Market, Tape};
 use crate::fees::{FEE_TIERS, check_fee_tier};
-use crate::ids::{AccountId, AssetId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, SessionId};
+use crate::ids::{AccountId, AssetId, KeyId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, SessionId, Symbol};
 use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, MARKETS_MAX, MarketRules};
 use crate::intake::IntakeState;
+use crate::keys::{KEYS_MAX, check_key};
 use crate::mutation::{Mutation, Planted};
 use crate::names::{CLIENT_NAMES_MAX, NAMES_PER_ACCOUNT_MAX, Name};
 use crate::open_orders::Lists;
 use crate::order_book::OrderBook;
+use crate::references::{Payment, REFERENCES_MAX, Reference};
 use crate::rules::{Rules, RulesVersion};
 use crate::run::{LIFE_TAGS, LIVES_MAX, LifeTag, Run};
 use crate::running_hash::CheckState;
 use crate::session::{
-    Bucket, COD_WINDOW_MS_MAX, DROP_COPIES_PER_ACCOUNT_MAX, KEYS_MAX, RequestBucket, SESSIONS_MAX, Session,
-    SessionLife, check_key, check_password_hash, check_throttle,
+    Bucket, COD_WINDOW_MS_MAX, DROP_COPIES_PER_ACCOUNT_MAX, RequestBucket, SESSIONS_MAX, Session, SessionLife,
+    check_password_hash, check_throttle,
 };
 use crate::slab::{NIL, Order, OrderTraits};
 use crate::units::{QTY_LOTS_MAX, Stamp, TsNs, UNITS_MAX};
@@ -67,6 +72,9 @@ pub struct Loader {
     /// By asset: what all accounts own of it.
     owned: Vec<u128>,
     rules_unknown: Option<RulesVersion>,
+    reference_times: Vec<TsNs>,
+    /// The last row is not that of a key.
+    key_history: Vec<(KeyId, TsNs)>,
     named_count: usize,
     /// The largest number of an open order.
     number_max: u64,
@@ -95,6 +103,8 @@ impl Loader {
             owned: Vec::new(),
             rules_unknown: None,
             session_life_last: SessionId::NONE,
+            reference_times: Vec::new(),
+            key_history: Vec::new(),
         }
     }
 
@@ -127,6 +137,8 @@ impl Loader {
             Section::Run => self.each(piece, Self::take_run),
             Section::Intake => self.each(piece, Self::take_intake),
             Section::SessionLives => self.each(piece, Self::take_session_life),
+            Section::ReferenceTimes => self.each(piece, Self::take_reference_time),
+            Section::KeyHistory => self.each(piece, Self::take_key_history),
             Section::Walks => self.each(piece, Self::take_walk),
             Section::Requests => self.each(piece, Self::take_requests),
         }
@@ -143,6 +155,7 @@ impl Loader {
         }
         self.check_sessions()?;
         self.check_money()?;
+        self.restore_ages()?;
         let head = self.head.take().ok_or(SnapshotError::Disagreement("there is no head"))?;
         let orders = &mut self.engine.pool.orders;
         let free_count = self.free_slots.len();
@@ -168,35 +181,11 @@ impl Loader {
         Ok(self.engine)
     }
 
-    /// Drop copies are few and cancel nothing, and what is over has nothing open.
-    fn check_sessions(&self) -> Result<(), SnapshotError> {
-        let Engine { sessions, rules, .. } = &self.engine;
-        let mut copies: BTreeMap<AccountId, usize> = BTreeMap::new();
-        for (_, session) in sessions.iter().filter(|(_, session)| session.drop_copy && !session.removed) {
-            let count = copies.entry(session.account).or_default();
-            *count += 1;
-            if DROP_COPIES_PER_ACCOUNT_MAX < *count {
-                return Err(SnapshotError::Disagreement("an account has too many drop copies"));
-            }
-        }
-        if Rules::Two <= *rules && sessions.iter().any(|(_, s)| s.drop_copy && s.cod_mode != CodMode::Off) {
-            return Err(SnapshotError::Disagreement("a drop copy has cancel-on-disconnect"));
-        }
-        let changed = |session: &Session| session.removed || 0 < session.lives;
-        if *rules < Rules::Two && sessions.iter().any(|(_, session)| changed(session)) {
-            return Err(SnapshotError::Disagreement("under rules 1 no session begins a life or is removed"));
-        }
-        if sessions.iter().any(|(_, session)| session.removed && 0 < session.open_count) {
-            return Err(SnapshotError::Disagreement("a removed session has open orders"));
-        }
-        Ok(())
-    }
-
     /// What is held is what orders need, and what accounts own and the fees together are what is in custody.
     fn check_money(&self) -> Result<(), SnapshotError> {
         let accounts = &self.engine.accounts;
         for ((_, account), needed) in accounts.iter().zip(&self.needed) {
-            let held = account.balances().iter().map(|balance| balance.held.0);
+            let held = account.balances().map(|balance| balance.held.0);
             if !held.eq(needed.iter().copied()) {
                 return Err(SnapshotError::Disagreement("an account does not hold what its orders need"));
             }
@@ -262,6 +251,9 @@ impl Loader {
     }
 
     fn take_market(&mut self, row: MarketRow) -> Outcome {
+        if row.symbol == Symbol::NONE {
+            return self.take_removed(row);
+        }
         let id = MarketId(self.engine.markets.len() as u32 + 1);
         ensure(id.0 <= MARKETS_MAX, "there are more markets than an exchange can have")?;
         let asset = |id| self.engine.accounts.asset(id).map(|book| book.asset).ok_or("the asset is unknown");
@@ -286,6 +278,15 @@ impl Loader {
         ensure(self.engine.market_names.insert(row.symbol), "the symbol names another market")?;
         let tape = Tape { last_price: row.last_price, trade_count: row.trade_count, open_count: 0 };
         self.engine.markets.push(Market { rules, book: OrderBook::default(), tape });
+        Ok(())
+    }
+
+    fn take_removed(&mut self, row: MarketRow) -> Outcome {
+        let markets = &mut self.engine.markets;
+        ensure(0 < row.trade_count, "no market was removed")?;
+        let fits = row.trade_count <= u64::from(MARKETS_MAX) - markets.len() as u64;
+        ensure(fits, "there are more markets than an exchange can have")?;
+        (0..row.trade_count).for_each(|_| markets.push(Market::removed()));
         Ok(())
     }
 
@@ -358,8 +359,9 @@ impl Loader {
         ensure(self.engine.accounts.get(row.spec.account).is_some(), "the account is unknown")?;
         let name = row.spec.key.clone();
         keys.add(row.spec);
-        let added = keys.find_mut(&name).ok_or("the key has no name")?;
-        added.revoked = row.revoked;
+        if row.revoked {
+            keys.revoke(&name, TsNs(0));
+        }
         Ok(())
     }
 
@@ -389,9 +391,8 @@ impl Loader {
         let hold = market.rules.hold_checked(traits.side(), row.price, row.leaves);
         let hold = hold.ok_or("the order needs more than can be held")?;
         let paid_in = market.rules.paid_in(traits.side());
-        let balances = accounts.get(row.account).ok_or("the account is unknown")?.balances();
-        let at = balances.binary_search_by_key(&paid_in, |balance| balance.asset);
-        let at = at.map_err(|_| "the account has no balance to hold from")?;
+        let account = accounts.get(row.account).ok_or("the account is unknown")?;
+        let at = account.position(paid_in).ok_or("the account has no balance to hold from")?;
         let needed = &mut self.needed[row.account.idx()][at];
         // A balance holds at most `UNITS_MAX`, so a sum that saturates differs from it and is refused in the end.
         *needed = needed.saturating_add(hold.0);
@@ -443,46 +444,6 @@ impl Loader {
         Ok(())
     }
 
-    fn take_open_name(&mut self, row: OpenNameRow) -> Outcome {
-        let Engine { pool, names, stamp, .. } = &mut self.engine;
-        let slot = pool.orders.find(row.order_id).ok_or("the order of the name is not open")?;
-        let order = pool.orders.get(slot);
-        ensure(order.traits.is_named() && names.of_slot(slot).is_none(), "the order has another name, or none")?;
-        ensure(names.is_free(order.account, row.key), "the name is taken")?;
-        ensure(row.seq <= stamp.seq, "the order of the name was placed after the last command")?;
-        names.take(Name::open(order.account, row.key, row.order_id, row.seq), slot);
-        self.named_count += 1;
-        Ok(())
-    }
-
-    fn take_ended_name(&mut self, row: EndedNameRow) -> Outcome {
-        let Engine { accounts, names, stamp, .. } = &mut self.engine;
-        ensure(accounts.get(row.account).is_some(), "the account is unknown")?;
-        ensure(names.is_free(row.account, row.key), "the name is taken")?;
-        ensure(
-            names.ended_last() <= row.ended && row.ended <= stamp.ts && row.seq <= stamp.seq,
-            "the names are not in the order of their end",
-        )?;
-        ensure(names.ended_count(row.account) < NAMES_PER_ACCOUNT_MAX, "the account has more names than it may have")?;
-        names.restore_ended(Name::open(row.account, row.key, row.order_id, row.seq), row.ended);
-        Ok(())
-    }
-
-    fn take_names_max(&mut self, NamesMaxRow(max): NamesMaxRow) -> Outcome {
-        ensure(0 < max && max <= CLIENT_NAMES_MAX, "the bound of names is out of range")?;
-        self.engine.names.set_max(max);
-        Ok(())
-    }
-
-    fn take_run(&mut self, row: RunRow) -> Outcome {
-        let RunRow { directory, may_lose, life, tag, skipped } = row;
-        ensure(self.engine.run == Run::default(), "there is a run already")?;
-        let fits = life <= LIVES_MAX && tag.0 < LIFE_TAGS && skipped <= u64::from(life) << 35;
-        ensure(fits && (life == 0) == (skipped == 0), "the lives and the numbers that they skip do not fit")?;
-        self.engine.run = Run { directory, may_lose, life, tag, skipped };
-        Ok(())
-    }
-
     fn take_client_id(&mut self, row: ClientIdRow) -> Outcome {
         let ids = &mut self.engine.client_ids;
         ensure(ids.len() < CLIENT_IDS_MAX, "there are more client ids than an exchange remembers")?;
@@ -502,53 +463,8 @@ impl Loader {
             Payment { withdrawal: row.withdrawal, account: row.account, asset: row.asset, amount: row.amount };
         ensure(!row.key.is_none() && 0 < row.amount.0, "the payment has no reference or no amount")?;
         ensure(references.len() < REFERENCES_MAX, "there are more references than an exchange remembers")?;
-        ensure(references.check(row.key, &payment) == Reference::New, "the reference is booked already")?;
-        references.remember(row.key, payment);
-        Ok(())
-    }
-
-    fn take_rules(&mut self, row: RulesRow) -> Outcome {
-        ensure(self.engine.rules == Rules::One, "there is a rules version already")?;
-        match Rules::of(row.0) {
-            Some(rules) => self.engine.rules = rules,
-            None => self.rules_unknown = Some(row.0),
-        }
-        ensure(row.0 != Rules::One.version(), "rules 1 is never written down")
-    }
-
-    fn take_session_life(&mut self, row: SessionLifeRow) -> Outcome {
-        let SessionLifeRow { session, lives, of, tag, removed } = row;
-        ensure(self.session_life_last < session, "the sessions are out of order")?;
-        self.session_life_last = session;
-        let run_life = self.engine.run.life;
-        let session = self.engine.sessions.get_mut(session).ok_or("the session is unknown")?;
-        let is_none = (lives, of, tag) == (0, 0, LifeTag(0));
-        let is_life = 0 < lives && lives <= LIVES_MAX && of <= run_life && tag.0 < LIFE_TAGS;
-        ensure(is_life || is_none && removed, "the life of the session is out of range")?;
-        (session.lives, session.life, session.removed) = (lives, SessionLife { of, tag }, removed);
-        Ok(())
-    }
-
-    fn take_intake(&mut self, row: IntakeRow) -> Outcome {
-        ensure(self.engine.intake == IntakeState::All, "there is an intake already")?;
-        self.engine.intake = row.0;
-        ensure(row.0 != IntakeState::All, "an intake that takes all is never written down")
-    }
-
-    fn take_walk(&mut self, row: WalkRow) -> Outcome {
-        let walk = Walk { of: row.of, at: row.at, span: Span { next: row.next, last: row.last } };
-        ensure(self.engine.is_sound(&walk), "the orders of the unfinished command are not open, or not in order")?;
-        self.engine.open.walks.begin(walk);
-        Ok(())
-    }
-
-    fn take_requests(&mut self, row: RequestsRow) -> Outcome {
-        let session = self.engine.sessions.get_mut(row.session).ok_or("the session is unknown")?;
-        ensure(
-            session.requests.empty_at == TsNs(0) && TsNs(0) < row.empty_at,
-            "the session has such a row, or needs none",
-        )?;
-        session.requests.empty_at = row.empty_at;
+        ensure(references.check(TsNs(0), row.key, &payment) == Reference::New, "the reference is booked already")?;
+        references.remember(TsNs(0), row.key, payment);
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use crate::command::{
     AccountKind, AccountStatus, CodMode, CodScope, FeeTier, KeySpec, MarketLimits, MarketStatus, Throttle, Unfinished,
 };
 use crate::fees::MarketFees;
-use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
+use crate::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, OrderId, SessionId, Symbol, UserName};
 use crate::intake::IntakeState;
 use crate::reject::RejectReason;
 use crate::rules::RulesVersion;
@@ -33,6 +33,7 @@ pub(super) struct AssetRow {
     pub fees: Units,
 }
 
+/// A row without a symbol stands for as many markets that were removed, one after the other, as it has trades.
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) struct MarketRow {
     pub symbol: Symbol,
@@ -168,6 +169,15 @@ pub(super) struct WalkRow {
 pub(super) struct RequestsRow {
     pub session: SessionId,
     pub empty_at: TsNs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct ReferenceTimeRow(pub TsNs);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct KeyHistoryRow {
+    pub id: KeyId,
+    pub revoked_at: TsNs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

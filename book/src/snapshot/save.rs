@@ -1,9 +1,9 @@
 //! From a state to pieces. Saving reads the engine and changes nothing.
 
 use super::rows::{
-    AccountRow, AssetRow, BalanceRow, ClientIdRow, EndedNameRow, FirstUseRow, HeadRow, IntakeRow, KeyRow, MarketRow,
-    NamesMaxRow, OpenNameRow, OrderRow, ReferenceRow, RequestsRow, RulesRow, RunRow, SessionLifeRow, SessionRow,
-    SlotRow, WalkRow,
+    AccountRow, AssetRow, BalanceRow, ClientIdRow, EndedNameRow, FirstUseRow, HeadRow, IntakeRow, KeyHistoryRow,
+    KeyRow, MarketRow, NamesMaxRow, OpenNameRow, OrderRow, ReferenceRow, ReferenceTimeRow, RequestsRow, RulesRow,
+    RunRow, SessionLifeRow, SessionRow, SlotRow, WalkRow,
 };
 use super::section::{PIECE_BYTES_MAX, Section};
 use crate::accounts::{Account, OPEN_ORDERS_DEFAULT};
@@ -12,11 +12,12 @@ use crate::command::{AccountKind, KeySpec, Side};
 use crate::engine::{Engine, Market};
 use crate::ids::{ClOrdId, SessionId};
 use crate::intake::IntakeState;
+use crate::keys::Key;
 use crate::mutation::{Mutation, Planted};
 use crate::names::{CLIENT_NAMES_DEFAULT, Name};
 use crate::rules::Rules;
 use crate::run::Run;
-use crate::session::{Key, Session, SessionLife};
+use crate::session::{Session, SessionLife};
 use crate::slab::Order;
 use crate::units::TsNs;
 use crate::walks::{Span, Walk};
@@ -58,10 +59,10 @@ impl Engine {
         let mut pieces = Pieces { piece: Vec::with_capacity(PIECE_BYTES_MAX), row: Vec::new(), put };
         pieces.section(Section::Head, std::iter::once(self.head_row()))?;
         pieces.section(Section::Assets, self.asset_rows())?;
-        pieces.section(Section::Markets, self.markets.iter().map(market_row))?;
+        pieces.section(Section::Markets, self.market_rows())?;
         pieces.section(Section::Accounts, self.account_rows())?;
         pieces.section(Section::Sessions, self.sessions.iter().map(|(_, session)| session_row(session)))?;
-        pieces.section(Section::Keys, self.keys.iter().map(key_row))?;
+        pieces.section(Section::Keys, self.keys.iter().map(|(_, key)| key_row(key)))?;
         pieces.section(Section::Orders, self.order_rows())?;
         pieces.section(Section::FreeSlots, self.pool.orders.free_slots().map(SlotRow))?;
         let lists = self.accounts.iter().flat_map(|(_, account)| self.open.of(account)).map(SlotRow);
@@ -78,6 +79,10 @@ impl Engine {
         let stopped = (self.intake != IntakeState::All).planted(Mutation::IntakeForgottenInSnapshot, |_| false);
         pieces.section(Section::Intake, stopped.then_some(IntakeRow(self.intake)).into_iter())?;
         pieces.section(Section::SessionLives, self.session_life_rows())?;
+        let times = self.references.times().map(ReferenceTimeRow);
+        let times = times.take(usize::MAX.planted(Mutation::ReferenceTimesForgottenInSnapshot, |_| 0));
+        pieces.section(Section::ReferenceTimes, times)?;
+        pieces.section(Section::KeyHistory, self.key_history_rows())?;
         let forgets_walks = false.planted(Mutation::WalksForgottenInSnapshot, |_| true);
         pieces.section(Section::Walks, self.open.walks.iter().map(walk_row).filter(|_| !forgets_walks))?;
         pieces.section(Section::Requests, self.requests_rows())
@@ -93,6 +98,30 @@ impl Engine {
             self.sessions.iter().map(|(session, facts)| RequestsRow { session, empty_at: facts.requests.empty_at });
         let forgets = false.planted(Mutation::RequestsForgottenInSnapshot, |_| true);
         rows.filter(move |row| row.empty_at != TsNs(0) && !forgets)
+    }
+
+    /// One row for each market, and one for each run of removed ones, however long it is.
+    fn market_rows(&self) -> impl Iterator<Item = MarketRow> {
+        let mut rest = self.markets.iter().peekable();
+        std::iter::from_fn(move || {
+            let skips = false.planted(Mutation::MarketRemovalForgottenInSnapshot, |_| true);
+            while skips && rest.next_if(|next| next.is_removed()).is_some() {}
+            let market = rest.next()?;
+            let mut row = market_row(market);
+            if market.is_removed() {
+                row.trade_count = 1;
+                while rest.next_if(|next| next.is_removed()).is_some() {
+                    row.trade_count += 1;
+                }
+            }
+            Some(row)
+        })
+    }
+
+    fn key_history_rows(&self) -> impl Iterator<Item = KeyHistoryRow> {
+        let keys = self.keys.iter().map(|(id, key)| KeyHistoryRow { id, revoked_at: key.revoked_at });
+        let last = std::iter::once(KeyHistoryRow { id: self.keys.id_last(), revoked_at: TsNs(0) });
+        keys.chain(last).filter(|_| self.keys.has_history())
     }
 
     fn open_name_rows(&self) -> impl Iterator<Item = OpenNameRow> {
@@ -126,7 +155,7 @@ impl Engine {
 
     fn order_rows(&self) -> impl Iterator<Item = OrderRow> {
         let sides = [Side::Buy, Side::Sell];
-        let books = self.markets.iter().flat_map(move |market| sides.map(|side| (market, side)));
+        let books = self.markets().flat_map(move |market| sides.map(|side| (market, side)));
         books.flat_map(|(market, side)| market.book.queue(&self.pool, side).map(|(_, order)| order_row(order)))
     }
 
@@ -141,7 +170,7 @@ impl Engine {
 
     fn reference_rows(&self) -> impl Iterator<Item = ReferenceRow> {
         self.references.iter().map(|(key, payment)| ReferenceRow {
-            key: *key,
+            key,
             withdrawal: payment.withdrawal,
             account: payment.account,
             asset: payment.asset,
@@ -183,7 +212,7 @@ fn market_row(market: &Market) -> MarketRow {
 }
 
 fn account_row(account: &Account, name: &str) -> AccountRow {
-    let balances = account.balances().iter();
+    let balances = account.balances();
     AccountRow {
         name: name.to_owned(),
         kind: account.kind.planted(Mutation::KindForgottenInSnapshot, |_| AccountKind::Client),

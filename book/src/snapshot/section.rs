@@ -32,12 +32,16 @@ pub enum Section {
     Run = 44,
     Intake = 45,
     SessionLives = 46,
-    Walks = 50,
-    Requests = 51,
+    /// The times of the youngest references, as many as have one.
+    ReferenceTimes = 47,
+    /// The id of each key and the time of its revocation, then the last id that was given.
+    KeyHistory = 48,
+    Walks = 49,
+    Requests = 50,
 }
 
 impl Section {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Head,
         Self::Assets,
         Self::Markets,
@@ -56,6 +60,8 @@ impl Section {
         Self::Run,
         Self::Intake,
         Self::SessionLives,
+        Self::ReferenceTimes,
+        Self::KeyHistory,
         Self::Walks,
         Self::Requests,
     ];

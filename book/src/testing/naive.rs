@@ -28,6 +28,7 @@ const DAY_NS: u64 = 86_400_000_000_000;
 
 #[derive(Clone, Debug)]
 struct Market {
+    removed: bool,
     base: AssetId,
     quote: AssetId,
     quote_per_tick_lot: u128,

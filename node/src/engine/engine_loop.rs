@@ -438,9 +438,10 @@ impl EngineLoop {
                 }
                 Event::WindowBegan(window) => Some(Change::Window(*window)),
                 Event::SessionDisconnected { session } => Some(Change::Disconnect(*session)),
-                Event::AssetAdded(_) | Event::MarketAdded(_) | Event::MarketRulesChanged(_) => {
-                    Some(Change::Instruments(*event))
-                }
+                Event::AssetAdded(_)
+                | Event::MarketAdded(_)
+                | Event::MarketRulesChanged(_)
+                | Event::MarketRemoved { .. } => Some(Change::Instruments(*event)),
                 Event::SessionAdded { session, .. }
                 | Event::SessionLifeBegan { session, .. }
                 | Event::SessionPasswordChanged { session }

@@ -464,7 +464,7 @@ fn market_of(event: &Event) -> Option<MarketId> {
         Event::Canceled(event) => Some(event.market),
         Event::Reduced(event) => Some(event.market),
         Event::MarketAdded(rules) | Event::MarketRulesChanged(rules) => Some(rules.id),
-        Event::MarketStatusChanged { market, .. } => Some(*market),
+        Event::MarketStatusChanged { market, .. } | Event::MarketRemoved { market } => Some(*market),
         _ => None,
     }
 }

@@ -23,8 +23,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use book::command::{ACTED_TEXT_BYTES_MAX, Act, Admin, CodMode};
 use book::ids::SessionId;
+use book::keys::KEY_BYTES_MAX;
 use book::run::{LIFE_TAGS, LifeTag};
-use book::session::KEY_BYTES_MAX;
 use book::state_hash::StateHash;
 use book::units::Seq;
 use serde::Deserialize;
@@ -65,6 +65,7 @@ pub fn routes(state: Shared) -> Router {
         .route("/asset/add", post(run::<AddAsset>))
         .route("/market/add", post(run::<AddMarket>))
         .route("/market/status", post(run::<SetMarketStatus>))
+        .route("/market/remove", post(run::<RemoveMarket>))
         .route("/market/fees", post(run::<SetMarketFees>))
         .route("/market/limits", post(run::<SetMarketLimits>))
         .route("/rules/raise", post(run::<RaiseRules>))

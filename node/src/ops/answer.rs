@@ -80,6 +80,7 @@ fn describe_event(event: &Event, registry: &Registry) -> Option<Value> {
             "symbol": symbol_of(*market, registry),
             "status": status_word(*status),
         }),
+        Event::MarketRemoved { market } => json!({ "event": "market_removed", "market": market.0 }),
         Event::ClientNamesMaxChanged { max } => json!({ "event": "client_names_max_changed", "max": max }),
         Event::IntakeChanged { state } => intake_json(*state),
         Event::TornEndAcknowledged { seq } => json!({ "event": "torn_end_acknowledged", "seq": seq.0 }),
@@ -239,7 +240,7 @@ fn describe_market(instrument: &Instrument) -> Map<String, Value> {
 pub fn describe_registry(registry: &Registry) -> Value {
     let asset = |a: &Asset| json!({ "asset": a.id.0, "symbol": a.symbol.as_str(), "scale": a.scale });
     let assets: Vec<Value> = registry.instruments().assets().iter().map(asset).collect();
-    let markets: Vec<Map<String, Value>> = registry.instruments().all().iter().map(describe_market).collect();
+    let markets: Vec<Map<String, Value>> = registry.instruments().all().map(describe_market).collect();
     let accounts = registry.accounts().map(|(id, entry)| {
         json!({
             "account": id.0,

@@ -115,6 +115,7 @@ fn code_of(reason: AdminReason) -> (StatusCode, &'static str) {
         AdminReason::RulesTooOld => (CONFLICT, "rules_too_old"),
         AdminReason::FeeRounds => (VALUE, "fee_rounds"),
         AdminReason::OrdersHoldFee => (CONFLICT, "orders_hold_fee"),
+        AdminReason::OrdersOpen => (CONFLICT, "orders_open"),
     }
 }
 

@@ -9,7 +9,7 @@ use api::instruments::{Instrument, Instruments};
 use book::command::{AccountKind, AccountStatus, Act, Admin};
 use book::engine::Engine;
 use book::event::Event;
-use book::ids::{AccountId, SessionId, Symbol, UserName};
+use book::ids::{AccountId, KeyId, SessionId, Symbol, UserName};
 use book::instrument::Asset;
 use std::collections::BTreeMap;
 
@@ -46,6 +46,10 @@ pub struct Registry {
     sessions: BTreeMap<SessionId, SessionEntry>,
     sessions_by_user: BTreeMap<UserName, SessionId>,
     keys: BTreeMap<String, KeyEntry>,
+    /// Their names by id, which is the order in which keys were added.
+    keys_by_id: BTreeMap<KeyId, String>,
+    /// The id of the key that was added last.
+    key_last: KeyId,
 }
 
 impl Registry {
@@ -72,11 +76,12 @@ impl Registry {
             let entry = SessionEntry { user: session.user, account: session.account, drop_copy: session.drop_copy };
             registry.add_session(id, entry);
         }
-        for key in engine.keys().iter() {
+        for (id, key) in engine.keys().iter() {
             let spec = &key.spec;
             let entry = KeyEntry { account: spec.account, permissions: spec.permissions, revoked: key.revoked };
-            registry.keys.insert(spec.key.clone(), entry);
+            registry.add_key(id, spec.key.clone(), entry);
         }
+        registry.key_last = engine.keys().id_last();
         registry
     }
 
@@ -119,15 +124,26 @@ impl Registry {
             }
             (Admin::AddKey(spec), Event::KeyAdded { account }) => {
                 let entry = KeyEntry { account: *account, permissions: spec.permissions, revoked: false };
-                self.keys.insert(spec.key.clone(), entry);
+                self.add_key(KeyId(self.key_last.0 + 1), spec.key.clone(), entry);
             }
             (Admin::RevokeKey { key }, Event::KeyRevoked { .. }) => {
                 if let Some(entry) = self.keys.get_mut(key) {
                     entry.revoked = true;
                 }
             }
+            (_, Event::KeyForgotten { key }) => {
+                if let Some(name) = self.keys_by_id.remove(key) {
+                    self.keys.remove(&name);
+                }
+            }
             _ => {}
         }
+    }
+
+    fn add_key(&mut self, id: KeyId, name: String, entry: KeyEntry) {
+        self.keys_by_id.insert(id, name.clone());
+        self.keys.insert(name, entry);
+        self.key_last = id;
     }
 
     fn add_account(&mut self, id: AccountId, entry: AccountEntry) {
@@ -250,7 +266,7 @@ mod tests {
             kept.apply(&act, &events);
         }
         let seeded = Registry::of(&engine);
-        assert_eq!(kept.instruments.all(), seeded.instruments.all());
+        assert!(kept.instruments.all().eq(seeded.instruments.all()));
         assert_eq!(kept.instruments.assets(), seeded.instruments.assets());
         assert_eq!(kept.accounts, seeded.accounts);
         assert_eq!(kept.sessions, seeded.sessions);

@@ -72,13 +72,19 @@ impl ToActs for SetMarketStatus {
         let markets: Vec<MarketId> = match (&self.market, self.all) {
             (Some(market), false) => vec![find_market(registry, market)?.id],
             (None, true) => {
-                let open = registry.instruments().all().iter().filter(|m| m.rules.status != MarketStatus::Closed);
+                let open = registry.instruments().all().filter(|m| m.rules.status != MarketStatus::Closed);
                 open.map(|m| m.rules.id).collect()
             }
             _ => return Err(Refusal::invalid("market", "give one market, or \"all\": true, not both")),
         };
         let set = |market| Act::Admin(Admin::SetMarketStatus { market, status });
         Ok(markets.into_iter().map(set).collect())
+    }
+}
+
+impl ToActs for RemoveMarket {
+    fn acts(&self, registry: &Registry) -> Result<Vec<Act>, Refusal> {
+        one(Admin::RemoveMarket { market: find_market(registry, &self.market)?.id })
     }
 }
 

@@ -58,7 +58,8 @@ impl PublicFeed {
         let translator = Translator::of(engine);
         let instruments = translator.instruments().clone();
         let mut depth = Depth::default();
-        for (market, rpt_seq) in engine.markets().iter().zip(positions.rpt_seqs().iter().chain(std::iter::repeat(&0))) {
+        for market in engine.markets() {
+            let rpt_seq = positions.rpt_seqs().get(market.rules.id.0 as usize - 1).unwrap_or(&0);
             let mut apply = |message| depth.apply(&message).expect("resting orders are in the order of their book");
             resting(market, *rpt_seq, engine, &instruments, positions.feed_stamp(), &mut apply);
         }
@@ -110,6 +111,9 @@ impl PublicFeed {
         let Self { instruments, encoder, depth, live, stamp, .. } = self;
         *stamp = item.stamp;
         instruments.apply(&item.event);
+        if let Event::MarketRemoved { market } = item.event {
+            depth.remove(market.0);
+        }
         let mut publish = |bytes: &[u8]| {
             live.push(bytes);
             let message = MarketMessage::read(bytes).expect("the feed can decode what it encoded");

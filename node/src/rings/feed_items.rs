@@ -37,7 +37,9 @@ impl FeedItem {
             | Event::MarketAdded(_)
             | Event::MarketRulesChanged(_)
             | Event::MarketStatusChanged { .. } => true,
-            // Nothing is said of it, but the numbers of the feed go on elsewhere.
+            // Nothing is said of it, but readers that come later are sent no definition of the market.
+            Event::MarketRemoved { .. } => true,
+            // Nothing is said of this either, but the numbers of the feed go on elsewhere.
             Event::RunBegan { skipped, .. } => *skipped > 0,
             _ => false,
         }

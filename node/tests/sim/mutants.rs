@@ -87,6 +87,7 @@ const RULES_TWO: &str = "book: rules_two, an_old_outcome_under_new_rules_is_noti
 const SESSION_LIVES: &str = "book: session_lives, an_end_that_takes_or_leaves_the_wrong_things_is_noticed";
 const WHOLE_STATE: &str = "book: whole_state, a_field_that_a_snapshot_forgets_is_noticed";
 const ENDS: &str = "node: orders_port, ends::ends_that_are_lost_and_lives_that_go_on_are_noticed";
+const LEAVING: &str = "book: leaving, what_stays_or_leaves_against_the_rules_is_noticed";
 const LINKS: &str = "wal: links, links_that_are_not_checked_are_noticed";
 const NAMES: &str = "wal: durable_names, syncs_that_are_skipped_are_noticed";
 const CHECKSUMS: &str = "wal: snapshot, checksums_that_are_not_compared_are_noticed";
@@ -129,6 +130,13 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("NamesWithoutBound", NAMES_OF_ORDERS),
     ("NumbersSaidTwice", "book: lives, numbers_that_are_said_twice_are_noticed"),
     ("IndexMovedAtOnce", "book: cl_ord_index::tests::a_table_that_moves_at_once_is_noticed"),
+    ("TableSplitAtOnce", "book: growth, a_table_that_moves_at_once_is_noticed"),
+    ("ReferencesKept", LEAVING),
+    ("ReferenceForgottenEarly", LEAVING),
+    ("ReferenceTimesForgottenInSnapshot", LEAVING),
+    ("RevokedKeyKept", LEAVING),
+    ("RemovedWithOrders", LEAVING),
+    ("MarketRemovalForgottenInSnapshot", LEAVING),
     ("OldStreamTakenUp", "node: gateway::order_entry::login::tests::an_old_stream_that_is_taken_up_is_noticed"),
     ("StatusEndsAfterOnePart", RULES_TWO),
     ("VisitedWithoutBound", RULES_TWO),

@@ -102,6 +102,7 @@ fn admin_kind(admin: &Admin) -> &'static str {
         Admin::RemoveSession { .. } => "remove_session",
         Admin::DisconnectSession { .. } => "disconnect_session",
         Admin::AcknowledgeTornEnd { .. } => "acknowledge_torn_end",
+        Admin::RemoveMarket { .. } => "remove_market",
     }
 }
 
@@ -291,6 +292,7 @@ fn admin_fields(admin: &Admin) -> Value {
             "directory": format!("{:016x}", run.directory), "may_lose": run.may_lose,
             "life_tag": run.life.map(|tag| tag.0),
         }),
+        Admin::RemoveMarket { market } => json!({ "market": market.0 }),
         Admin::SetIntake(Intake::All) => json!({ "intake": "all" }),
         Admin::SetIntake(Intake::Cancels) => json!({ "intake": "cancels" }),
         Admin::AcknowledgeTornEnd { seq } => json!({ "seq": seq.0 }),

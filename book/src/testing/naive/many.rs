@@ -105,7 +105,8 @@ impl Naive {
         }
         let needs_market = mass.scope == MassScope::Market || !mass.market.is_none();
         if needs_market {
-            let market = at(&self.markets, mass.market.0).ok_or(RejectReason::UnknownInstrument)?;
+            let market = at(&self.markets, mass.market.0).filter(|market| !market.removed);
+            let market = market.ok_or(RejectReason::UnknownInstrument)?;
             let halted = self.rules == Rules::One && market.status == MarketStatus::Halt;
             if by_client && mass.block != BlockChange::Set && halted {
                 return Err(RejectReason::NotTrading);
@@ -340,9 +341,10 @@ impl Naive {
                 *self.owned.entry((funds.account, funds.asset)).or_default() -= i128::from(funds.amount.0);
             }
             Admin::AcknowledgeTornEnd { .. } => {}
-            Admin::WithdrawFees(_) | Admin::SetClientNamesMax { .. } | Admin::BeginRun(_) => {
-                self.administer_since_two(admin);
-            }
+            Admin::WithdrawFees(_)
+            | Admin::SetClientNamesMax { .. }
+            | Admin::BeginRun(_)
+            | Admin::RemoveMarket { .. } => self.administer_since_two(admin),
             Admin::BeginSessionLife { .. }
             | Admin::RemoveSession { .. }
             | Admin::SetSessionPassword { .. }
@@ -374,6 +376,7 @@ impl Naive {
                 let skipped = spec.life.map_or(0, |tag| (1 << 34) + u64::from(tag.0) * (1 << 14));
                 self.skipped += skipped;
             }
+            Admin::RemoveMarket { market } => self.market_mut(*market).removed = true,
             Admin::SetClientNamesMax { max } => self.order_names.max = *max as usize,
             _ => {}
         }
@@ -398,6 +401,7 @@ impl Naive {
     pub(super) fn add_market(&mut self, spec: &MarketSpec) {
         let scale = |asset: AssetId| 10u128.pow(u32::from(self.scales[asset.0 as usize - 1]));
         self.markets.push(Market {
+            removed: false,
             base: spec.base,
             quote: spec.quote,
             quote_per_tick_lot: u128::from(spec.tick_e9) * u128::from(spec.lot_e8) * scale(spec.quote) / 10u128.pow(17),

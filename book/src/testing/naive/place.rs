@@ -119,7 +119,8 @@ impl Naive {
             return Err(RejectReason::Throttled);
         }
         self.admit_account(place.session, place.account)?;
-        let market = at(&self.markets, place.market.0).ok_or(RejectReason::UnknownInstrument)?;
+        let market = at(&self.markets, place.market.0).filter(|market| !market.removed);
+        let market = market.ok_or(RejectReason::UnknownInstrument)?;
         admit_phase(market.status, place.tif == Tif::GtcPostOnly)?;
         let mut order = Order {
             id: OrderId::NONE,

@@ -9,6 +9,8 @@ use crate::run::{LIFE_TAGS, LifeTag, RunSpec};
 use crate::session::{COD_WINDOW_MS_MAX, THROTTLE_RATE_MAX};
 use crate::units::*;
 
+/// Names and ids of markets beside those that trade, few enough that they repeat.
+const SIDE_MARKETS: u32 = 8;
 /// Names of keys and of sessions, few enough that they repeat.
 const KEY_NAMES: u32 = 40;
 const SESSION_NAMES: u32 = 40;
@@ -62,6 +64,16 @@ impl Workload {
             }
             180..185 => Admin::SetClientNamesMax { max: self.rng.pick(&[0, 1, 7, 40, 200, u32::MAX]) },
             190..210 => return self.intake(),
+            210..216 => Admin::AddMarket(self.side_market()),
+            216..222 => {
+                let status = self.rng.pick(&[MarketStatus::Closed, MarketStatus::Closed, MarketStatus::Trading]);
+                Admin::SetMarketStatus { market: self.side_market_id(), status }
+            }
+            222..230 => Admin::RemoveMarket { market: self.any_market_id() },
+            230 => {
+                self.pass_days();
+                return self.mixed();
+            }
             _ => return self.mixed(),
         };
         acted(Actor::Ops, Act::Admin(admin))
@@ -71,6 +83,27 @@ impl Workload {
     fn intake(&mut self) -> Command {
         let intake = if self.rng.one_in(6) { Intake::Cancels } else { Intake::All };
         acted(self.rng.pick(&[Actor::Ops, Actor::Node]), Act::Admin(Admin::SetIntake(intake)))
+    }
+
+    /// A market beside those that trade, with one of a few names.
+    fn side_market(&mut self) -> MarketSpec {
+        let symbol = format!("X{}-USD", self.rng.below(SIDE_MARKETS));
+        self.market_spec(&symbol, AssetId(3))
+    }
+
+    fn side_market_id(&mut self) -> MarketId {
+        MarketId(3 + self.rng.below(SIDE_MARKETS))
+    }
+
+    /// Mostly of a side market; one that trades is not closed, so it is not removed.
+    fn any_market_id(&mut self) -> MarketId {
+        if self.rng.one_in(4) { MarketId(self.rng.below(4)) } else { self.side_market_id() }
+    }
+
+    /// So many that names of orders, revoked keys or the references of payments have had their time.
+    fn pass_days(&mut self) {
+        let days = self.rng.pick(&[1, 15, 30, 200]);
+        self.now.0 += days * 24 * 3_600 * 1_000_000_000;
     }
 
     /// A session of the account that may trade.

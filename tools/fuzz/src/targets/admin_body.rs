@@ -104,7 +104,7 @@ fn add_session(bytes: &[u8], registry: &Registry) -> Option<Acts> {
 
 fn add_key(bytes: &[u8], registry: &Registry) -> Option<Acts> {
     let request: AddKey = body(bytes)?;
-    let spec = key_spec(&request, "K".repeat(book::session::KEY_BYTES_MAX), registry);
+    let spec = key_spec(&request, "K".repeat(book::keys::KEY_BYTES_MAX), registry);
     Some(spec.map(|spec| vec![Act::Admin(Admin::AddKey(spec))]))
 }
 

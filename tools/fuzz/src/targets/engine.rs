@@ -20,7 +20,7 @@ pub const TARGET: Target =
 fn check(input: &[u8]) -> Outcome {
     let mut exchange = Exchange::new();
     opening::commands().iter().for_each(|command| exchange.apply(command));
-    let (markets, sessions) = (exchange.engine.markets().len(), exchange.engine.sessions().len());
+    let (markets, sessions) = (exchange.engine.market_ids(), exchange.engine.sessions().len());
     assert_eq!((markets, sessions), (opening::MARKETS.into(), opening::SESSIONS.len()), "the opening is accepted");
     for step in input.chunks(STEP_BYTES) {
         match commands::read(step, &exchange.engine, &exchange.rested) {

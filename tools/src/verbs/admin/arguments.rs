@@ -14,7 +14,7 @@ pub(super) enum What {
     /// Add an asset
     #[command(subcommand)]
     Asset(Asset),
-    /// Add a market
+    /// Add a market, or remove a closed one
     #[command(subcommand)]
     Market(Market),
     /// Add an account, or change its status
@@ -92,6 +92,8 @@ pub(super) enum Asset {
 pub(super) enum Market {
     /// Add a market
     Add(Box<NewMarket>),
+    /// Remove a closed market in which no order rests; its number is never given again
+    Remove(OneMarket),
 }
 
 #[derive(Args, Debug)]

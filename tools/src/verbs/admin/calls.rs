@@ -6,9 +6,9 @@ use super::arguments::{
 use anyhow::{Context, Result};
 use api::admin::{
     AcknowledgeTornEnd, AddAccount, AddAsset, AddKey, AddMarket, AddSession, CancelAll, MoveFunds, NameSession,
-    RaiseRules, RevokeKey, SetAccountBlock, SetAccountFeeTier, SetAccountLimits, SetAccountStatus, SetClientNamesMax,
-    SetFeeTier, SetIntake, SetMarketFees, SetMarketLimits, SetMarketStatus, SetSessionBlock, SetSessionThrottle,
-    StatusWord, WithdrawFees,
+    RaiseRules, RemoveMarket, RevokeKey, SetAccountBlock, SetAccountFeeTier, SetAccountLimits, SetAccountStatus,
+    SetClientNamesMax, SetFeeTier, SetIntake, SetMarketFees, SetMarketLimits, SetMarketStatus, SetSessionBlock,
+    SetSessionThrottle, StatusWord, WithdrawFees,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -32,6 +32,9 @@ impl What {
                 post("/admin/asset/add", AddAsset { symbol: symbol.clone(), scale: *scale })
             }
             Self::Market(Market::Add(market)) => post("/admin/market/add", market.request()),
+            Self::Market(Market::Remove(one)) => {
+                post("/admin/market/remove", RemoveMarket { market: one.market.clone() })
+            }
             Self::Account(account) => account.call(),
             Self::Session(session) => session.call(),
             Self::Key(key) => key.call(),

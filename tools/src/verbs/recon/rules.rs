@@ -90,9 +90,8 @@ fn amounts(engine: &Engine) -> Finding {
 fn books(engine: &Engine) -> Finding {
     let two_sided = engine
         .markets()
-        .iter()
         .filter(|market| market.book.best_price(Side::Buy).is_some() && market.book.best_price(Side::Sell).is_some());
-    let (markets, two_sided, orders) = (engine.markets().len(), two_sided.count(), engine.pool().orders.len());
+    let (markets, two_sided, orders) = (engine.markets().count(), two_sided.count(), engine.pool().orders.len());
     let figures = format!("{orders} orders in {markets} books, {two_sided} of them with both sides, none crossed");
     Finding::new("books", figures, breaks_of(engine.verify_books()))
 }

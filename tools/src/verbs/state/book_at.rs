@@ -48,8 +48,8 @@ impl BookAt {
 
     fn show(&self, state: &StateAt) -> Result<String> {
         let engine = &state.replica.engine;
-        let Some(market) = engine.markets().iter().find(|market| market.rules.symbol.as_str() == self.symbol) else {
-            let names: Vec<&str> = engine.markets().iter().map(|market| market.rules.symbol.as_str()).collect();
+        let Some(market) = engine.markets().find(|market| market.rules.symbol.as_str() == self.symbol) else {
+            let names: Vec<&str> = engine.markets().map(|market| market.rules.symbol.as_str()).collect();
             let (symbol, seq, names) = (&self.symbol, state.seq().0, names.join(", "));
             let message = format!("there is no market {symbol} at sequence {seq}; the markets are: {names}");
             return Err(Failure::of(exit::NOT_FOUND, message));

@@ -7,7 +7,7 @@ use crate::terminal::command_json::{
     account_kind, account_status, cod_mode, cod_scope, hex, limits, market_status, side, stp, throttle,
 };
 use book::engine::{Engine, Market};
-use book::ids::{AccountId, AssetId, MarketId, OrderId, SessionId};
+use book::ids::{AccountId, AssetId, KeyId, MarketId, OrderId, SessionId};
 use book::slab::Order;
 use node::replica::Replica;
 use serde_json::{Map, Value, json};
@@ -59,11 +59,11 @@ impl Part {
         let engine = &replica.engine;
         match self {
             Self::Assets => (1..=engine.accounts().assets().len() as u64).collect(),
-            Self::Markets => (1..=engine.markets().len() as u64).collect(),
+            Self::Markets => engine.markets().map(|market| market.rules.id.0.into()).collect(),
             Self::Accounts => (1..=engine.accounts().len() as u64).collect(),
             Self::Balances => balance_keys(engine),
             Self::Sessions => (1..=engine.sessions().len() as u64).collect(),
-            Self::Keys => (0..engine.keys().len() as u64).collect(),
+            Self::Keys => engine.keys().iter().map(|(id, _)| id.0.into()).collect(),
             Self::Orders => {
                 let mut ids: Vec<u64> = engine.pool().orders.iter().map(|(_, order)| order.id.0).collect();
                 ids.sort_unstable();
@@ -82,7 +82,7 @@ impl Part {
             Self::Accounts => account(engine, AccountId(id))?,
             Self::Balances => balance(engine, AccountId((key >> 32) as u32), AssetId(id))?,
             Self::Sessions => session(replica, SessionId(id))?,
-            Self::Keys => api_key(engine, key as usize)?,
+            Self::Keys => api_key(engine, KeyId(id))?,
             Self::Orders => order(engine.pool().orders.get(engine.pool().orders.find(OrderId(key))?)),
         };
         match row {
@@ -104,7 +104,7 @@ impl Part {
 fn balance_keys(engine: &Engine) -> Vec<u64> {
     let accounts = engine.accounts().iter();
     let keys = accounts.flat_map(|(id, account)| {
-        let filled = account.balances().iter().filter(|b| b.available.0 > 0 || b.held.0 > 0);
+        let filled = account.balances().filter(|b| b.available.0 > 0 || b.held.0 > 0);
         filled.map(move |b| u64::from(id.0) << 32 | u64::from(b.asset.0))
     });
     keys.collect()
@@ -166,8 +166,8 @@ fn session(replica: &Replica, id: SessionId) -> Option<Value> {
     }))
 }
 
-fn api_key(engine: &Engine, idx: usize) -> Option<Value> {
-    let key = engine.keys().iter().nth(idx)?;
+fn api_key(engine: &Engine, id: KeyId) -> Option<Value> {
+    let key = engine.keys().get(id)?;
     Some(json!({
         "key": key.spec.key, "account": key.spec.account.0, "permissions": key.spec.permissions,
         "ed25519": hex(&key.spec.ed25519_public), "addresses": key.spec.addresses,

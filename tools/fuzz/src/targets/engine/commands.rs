@@ -110,7 +110,7 @@ impl Reader<'_> {
     }
 
     fn market(&mut self) -> MarketId {
-        MarketId(self.operands.upto(self.engine.markets().len() + 1))
+        MarketId(self.operands.upto(self.engine.market_ids() + 1))
     }
 
     fn asset(&mut self) -> AssetId {
@@ -336,7 +336,7 @@ impl Reader<'_> {
         match self.operands.byte() % 21 {
             0 => Admin::AddAsset { symbol: self.symbol(), scale: self.operands.byte() % 10 },
             1 => Admin::AddMarket(self.market_spec()),
-            2 => Admin::SetMarketStatus { market: self.market(), status: self.market_status() },
+            2 => self.close_or_remove(),
             3 => Admin::SetMarketFees { market: self.market(), maker_fee: self.ppm(), taker_fee: self.ppm() },
             4 => Admin::SetMarketLimits { market: self.market(), limits: self.limits() },
             5 => {
@@ -381,6 +381,16 @@ impl Reader<'_> {
             }
             _ => Admin::Deposit(self.funds_move()),
         }
+    }
+
+    /// A market that is to be closed and is closed already is removed.
+    fn close_or_remove(&mut self) -> Admin {
+        let (market, status) = (self.market(), self.market_status());
+        let before = self.engine.market(market).map(|market| market.rules.status);
+        if status == MarketStatus::Closed && before == Some(MarketStatus::Closed) {
+            return Admin::RemoveMarket { market };
+        }
+        Admin::SetMarketStatus { market, status }
     }
 
     fn opened(&mut self) -> Opened {
