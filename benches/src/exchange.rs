@@ -87,7 +87,12 @@ impl<const LEDGER: bool> Exchange<LEDGER> {
 
     /// One market with fees, and `users` accounts, each with a session and balances.
     pub fn with_users(users: u32, orders: usize) -> Result<Self> {
-        let mut exchange = Self::new(Capacity { orders, leaves: orders / 8 + 64, markets: 1, names: 1 });
+        Self::with_capacity(users, Capacity { orders, leaves: orders / 8 + 64, markets: 1, names: 1 })
+    }
+
+    /// The same with room of its own choice.
+    pub fn with_capacity(users: u32, capacity: Capacity) -> Result<Self> {
+        let mut exchange = Self::new(capacity);
         exchange.admin(Admin::AddAsset { symbol: symbol("BTC")?, scale: 8 })?;
         exchange.admin(Admin::AddAsset { symbol: symbol("USDT")?, scale: 6 })?;
         exchange.admin(Admin::AddMarket(market_spec("BTCUSDT", BASE, QUOTE)?))?;

@@ -45,6 +45,11 @@ impl Flow {
         Self { market, resting_max, number: 0, resting }
     }
 
+    /// For a session that has used every number below `first` already.
+    pub fn after(market: MarketId, first: u64) -> Self {
+        Self { number: first - 1, ..Self::new(market) }
+    }
+
     pub fn number(&self) -> u64 {
         self.number
     }

@@ -8,6 +8,7 @@
 //!   `connection`, `client`), counts (`rounds`, `threads`)
 //! - growth: the flow and its figures (`population`, `growth`), a node with many sessions (`flood`, `sessions`,
 //!   `open_files`)
+//! - attacks: what each costs the engine, and the honest clients of a node (`adversary`)
 //! - a start: the log that is read (`log_writer`) and its parts (`replay_parts`)
 //! - output: options (`options`), text and JSON (`report`), pictures (`plots`)
 //!
@@ -42,6 +43,8 @@ pub mod population;
 pub mod sessions;
 
 pub mod replay_parts;
+
+pub mod adversary;
 
 pub mod clock;
 pub mod machine;

@@ -13,6 +13,7 @@ use crate::report::Spread;
 use crate::threads::CpuTimes;
 use anyhow::{Context, Result, ensure};
 use node::reactor::uring::{RECEIVE_BYTES, SEND_BYTES};
+use node::topology::Node;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -40,6 +41,9 @@ struct Round {
     login_seconds: f64,
     /// CPU time of the node's threads for each command.
     cpu_ns: f64,
+    /// The core's entries into the kernel for each command, and its cycles that had nothing to enter it for.
+    entries: f64,
+    idle_cycles: f64,
 }
 
 pub struct Point {
@@ -72,7 +76,7 @@ impl Sessions {
     pub fn text(&self) -> String {
         let mut out = format!(
             "sessions of a node  (sync = {}, {UNDER_WAY} commands under way and {RESTING} orders at rest over all sessions)\n  \
-             {:>12}{:>12}{:>12}{:>12}{:>8}{:>14}{:>14}  check\n",
+             {:>12}{:>12}{:>12}{:>12}{:>8}{:>14}{:>10}{:>13}{:>10}  check\n",
             self.sync.name(),
             "",
             "commands/s",
@@ -80,6 +84,8 @@ impl Sessions {
             "max",
             "noise",
             "node CPU ns",
+            "entries",
+            "idle cycles",
             "login s"
         );
         for point in &self.points {
@@ -89,13 +95,15 @@ impl Sessions {
                 (None, None) => continue,
                 (None, Some(rate)) => writeln!(
                     out,
-                    "  {:>12}{:>12.0}{:>12.0}{:>12.0}{:>6.0} %{:>14.0}{:>14.2}  EXACT",
+                    "  {:>12}{:>12.0}{:>12.0}{:>12.0}{:>6.0} %{:>14.0}{:>10.4}{:>13.2}{:>10.2}  EXACT",
                     point.sessions,
                     rate.median,
                     rate.min,
                     rate.max,
                     rate.noise_percent(),
                     point.median(|round| round.cpu_ns),
+                    point.median(|round| round.entries),
+                    point.median(|round| round.idle_cycles),
                     point.median(|round| round.login_seconds),
                 ),
             };
@@ -127,6 +135,8 @@ impl Point {
         json!({
             "sessions": self.sessions, "skipped": self.skipped, "commands_per_second": spread(self.per_second()),
             "node_cpu_ns": spread(self.spread(|round| round.cpu_ns)),
+            "entries": spread(self.spread(|round| round.entries)),
+            "idle_cycles": spread(self.spread(|round| round.idle_cycles)),
             "login_seconds": spread(self.spread(|round| round.login_seconds)),
             "check": self.skipped.is_none().then_some("EXACT"),
         })
@@ -170,9 +180,9 @@ fn round(plan: &Plan<'_>, sessions: u32) -> Result<Round> {
     let node = fixture.start(|_| {})?;
     let mut client = ClientProcess::start((plan.client)(node.addresses.orders, sessions)?)?;
     client.flood(plan.seconds / 2.0)?;
-    let before = CpuTimes::now();
+    let (before, counts_before) = (CpuTimes::now(), counts(&node));
     let flood = client.flood(plan.seconds)?;
-    let cpu = CpuTimes::now().since(&before);
+    let (cpu, counts_after) = (CpuTimes::now().since(&before), counts(&node));
     let login_seconds = client.login_seconds;
     client.end()?;
     let rejects = node.status.rejects.get();
@@ -180,6 +190,14 @@ fn round(plan: &Plan<'_>, sessions: u32) -> Result<Round> {
     ensure!(rejects == 0, "the node counted {rejects} rejects");
     fixture.check(setup_len + flood.total, flood.resting)?;
     std::fs::remove_dir_all(&path)?;
-    let cpu_ns = cpu.of_node() as f64 / flood.commands as f64;
-    Ok(Round { flood, login_seconds, cpu_ns })
+    let each = |count: u64| count as f64 / flood.commands as f64;
+    let entries = counts_after.0 - counts_before.0;
+    let idle_cycles = (counts_after.1 - counts_before.1).saturating_sub(entries);
+    let (cpu_ns, entries, idle_cycles) = (each(cpu.of_node()), each(entries), each(idle_cycles));
+    Ok(Round { flood, login_seconds, cpu_ns, entries, idle_cycles })
+}
+
+/// The core's entries into the kernel, and its cycles.
+fn counts(node: &Node) -> (u64, u64) {
+    (node.status.ring_entries.get(), node.status.gateway.cycles.get())
 }

@@ -57,3 +57,14 @@ fn plot_names_the_key_that_is_missing() {
     let printed = String::from_utf8_lossy(&plot.stderr).into_owned();
     assert!(!plot.status.success() && printed.contains("figures.json: sweeps: is missing"), "{printed}");
 }
+
+#[test]
+fn adversary_runs_every_attack() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir_text = dir.path().to_str().expect("a plain path");
+    let bench = run(env!("CARGO_BIN_EXE_adversary"), &["--quick", "--json", "--dir", dir_text]);
+    assert!(bench.status.success(), "{}", String::from_utf8_lossy(&bench.stderr));
+    let document: serde_json::Value = serde_json::from_slice(&bench.stdout).expect("one JSON document");
+    let names = |part: &str| document[part].as_array().map_or(0, Vec::len);
+    assert_eq!((names("engine"), names("node")), (6, 15));
+}

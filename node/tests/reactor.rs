@@ -2,7 +2,7 @@
 
 use node::faults::fault::JournalFault;
 use node::reactor::ports::{ConnId, Done, Journaling, ListenerIdx, PauseCause, Sockets, Wait};
-use node::reactor::uring::Reactor;
+use node::reactor::uring::{Reactor, SEND_BYTES};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -72,6 +72,41 @@ fn bytes_are_received_and_sent_back() {
     poll_until(&mut reactor, &mut seen, |done| matches!(done, Done::Lost { .. }).then_some(()));
     reactor.close(conn);
     assert!(reactor.send_buffer(conn).is_none(), "a closed connection has no send buffer");
+}
+
+/// Each connection has its own bytes, however many send at once and whatever buffer has room for them.
+#[test]
+fn sends_of_every_size_are_under_way_at_once() {
+    let (mut reactor, mut seen) = (reactor(), 0);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("the listener has an address");
+    reactor.listen(listener);
+    let sizes = [1, 5, 2_048, 2_049, 40_000, SEND_BYTES];
+    const ROUNDS: u8 = 3;
+    let mut conns = Vec::new();
+    let mut clients = Vec::new();
+    for (byte, size) in (1u8..).zip(sizes) {
+        let mut client = TcpStream::connect(address).expect("the reactor accepts");
+        conns.push((poll_until(&mut reactor, &mut seen, accepted), byte, size));
+        clients.push(std::thread::spawn(move || {
+            let mut bytes = vec![0; size];
+            for round in 0..ROUNDS {
+                client.read_exact(&mut bytes).expect("all bytes arrive");
+                assert!(bytes.iter().all(|found| *found == byte + round), "{size} bytes of another connection");
+            }
+        }));
+    }
+    for round in 0..ROUNDS {
+        for (conn, byte, size) in &conns {
+            reactor.send_buffer(*conn).expect("the send before is complete")[..*size].fill(byte + round);
+            reactor.send(*conn, *size);
+            assert!(reactor.send_buffer(*conn).is_none(), "a connection has one send under way");
+        }
+        for _ in &conns {
+            poll_until(&mut reactor, &mut seen, |done| matches!(done, Done::Sent { .. }).then_some(()));
+        }
+    }
+    clients.into_iter().for_each(|client| client.join().expect("the thread did not panic"));
 }
 
 fn accepted(done: Done) -> Option<ConnId> {

@@ -52,6 +52,8 @@ book::planted_faults! {
     SyncMissing,
     /// Another segment is synced than the one that the frame was written to.
     SyncOfOtherSegment,
+    /// A send that has room in a small buffer sends what an earlier one has left in it.
+    SmallSendNotCopied,
     /// A snapshot does not contain the mass cancels that are unfinished.
     UnfinishedForgottenInSnapshot,
     /// The end of a connection that a new login has displaced counts as the end of the session.

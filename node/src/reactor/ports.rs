@@ -91,7 +91,8 @@ pub trait Sockets {
     /// The bytes of the last `Done::Received` of this connection.
     fn received(&self, id: ConnId) -> &[u8];
 
-    /// The buffer to fill before `send`; `None` while a send is in progress or the connection is closing.
+    /// The buffer to fill before `send`; `None` while a send is in progress or the connection is closing. It holds its
+    /// bytes until another connection's is asked for.
     fn send_buffer(&mut self, id: ConnId) -> Option<&mut [u8]>;
 
     /// Sends the first `bytes` of the send buffer.

@@ -13,12 +13,14 @@
 
 mod accepting;
 mod journaling;
+mod send_buffers;
 
 use crate::faults::fault::JournalFault;
 use crate::host::slice::own_longest_slice;
 use crate::reactor::ports::{ConnId, Done, ListenerIdx, Sockets, Wait};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
+use send_buffers::{LARGE_BYTES, SendBuffers};
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -54,10 +56,8 @@ impl Idling {
 
 /// Capacity of a connection's receive buffer.
 pub const RECEIVE_BYTES: usize = 16 * 1024;
-/// Capacity of a send buffer. A connection has one while it sends.
-pub const SEND_BYTES: usize = 64 * 1024;
-/// Send buffers that are kept for the next sends; beyond, they are freed.
-const SPARE_BUFFERS_MAX: usize = 1024;
+/// Capacity of the buffer that is filled for a send.
+pub const SEND_BYTES: usize = LARGE_BYTES;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReactorError {
@@ -86,7 +86,7 @@ struct Conn {
     generation: u32,
     receive: Box<[u8]>,
     received: usize,
-    /// Empty while nothing is sent or about to be.
+    /// Empty while nothing is sent.
     send: Box<[u8]>,
     send_len: usize,
     send_at: usize,
@@ -119,7 +119,7 @@ pub struct Reactor {
     conns: Vec<Conn>,
     free: Vec<u16>,
     /// Send buffers that no connection has.
-    spare: Vec<Box<[u8]>>,
+    send_buffers: SendBuffers,
     accepting: Accepting,
     done: Vec<Done>,
     poisoned: Option<Poisoned>,
@@ -185,7 +185,7 @@ impl Reactor {
             journal: None,
             conns,
             free: (0..connections_max).rev().collect(),
-            spare: Vec::with_capacity(SPARE_BUFFERS_MAX),
+            send_buffers: SendBuffers::new(connections_max),
             accepting: Accepting::default(),
             done: Vec::with_capacity(COMPLETION_ENTRIES as usize),
             poisoned: None,
@@ -377,7 +377,7 @@ impl Reactor {
             // An idle slot keeps its receive buffer for the next connection, and no other memory.
             let buffer = std::mem::take(&mut conn.send);
             conn.generation = conn.generation.wrapping_add(1);
-            keep_spare(&mut self.spare, buffer);
+            self.send_buffers.keep(buffer);
             self.free.push(id.slot);
             self.resume_accepting();
         }
@@ -387,7 +387,7 @@ impl Reactor {
     fn spare_buffer(&mut self, id: ConnId) {
         if let Some(buffer) = self.conn_mut(id).filter(|conn| !conn.sending).map(|conn| std::mem::take(&mut conn.send))
         {
-            keep_spare(&mut self.spare, buffer);
+            self.send_buffers.keep(buffer);
         }
     }
 
@@ -467,23 +467,21 @@ impl Sockets for Reactor {
 
     #[inline]
     fn send_buffer(&mut self, id: ConnId) -> Option<&mut [u8]> {
-        let spare = self.conn(id).is_some_and(|conn| conn.send.is_empty()).then(|| self.spare.pop());
-        let conn = self.conn_mut(id)?;
-        if let Some(spare) = spare {
-            conn.send = spare.unwrap_or_else(|| vec![0; SEND_BYTES].into_boxed_slice());
-        }
-        (!conn.sending && !conn.closing).then_some(&mut conn.send[..])
+        let may_send = self.conn(id).is_some_and(|conn| !conn.sending && !conn.closing);
+        may_send.then(|| self.send_buffers.begin(id))
     }
 
     #[inline]
     fn send(&mut self, id: ConnId, bytes: usize) {
-        let Some(conn) = self.conn_mut(id) else { return };
-        assert!(!conn.sending && bytes <= conn.send.len(), "one send at a time, within the buffer");
+        let Some(conn) = self.conn(id) else { return };
+        assert!(!conn.sending && bytes <= SEND_BYTES, "one send at a time, within the buffer");
         if bytes == 0 || conn.closing {
-            return self.spare_buffer(id);
+            return;
         }
-        conn.send_len = bytes;
-        conn.send_at = 0;
+        let buffer = self.send_buffers.take(id, bytes);
+        if let Some(conn) = self.conn_mut(id) {
+            (conn.send, conn.send_len, conn.send_at) = (buffer, bytes, 0);
+        }
         self.send_rest(id);
     }
 
@@ -516,14 +514,6 @@ impl Sockets for Reactor {
             }
         }
         self.release_if_idle(id);
-    }
-}
-
-/// Keeps a send buffer for the next send, or frees it where enough are kept.
-#[inline]
-fn keep_spare(spare: &mut Vec<Box<[u8]>>, buffer: Box<[u8]>) {
-    if !buffer.is_empty() && spare.len() < SPARE_BUFFERS_MAX {
-        spare.push(buffer);
     }
 }
 

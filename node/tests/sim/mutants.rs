@@ -95,6 +95,7 @@ const STATES: &str = "node: replica::tests::states_that_are_not_compared_are_not
 const MARKET_PORT: &str = "node: market_flood, floods_that_are_not_bounded_are_noticed";
 const ORDERS_PORT: &str = "node: orders_port, logins_and_heartbeats_that_are_not_right_are_noticed";
 const SYNCS: &str = "node: reactor::uring::tests::frames_that_are_not_synced_right_are_noticed";
+const SENDS: &str = "node: reactor::uring::send_buffers::tests::small_sends_that_are_not_copied_are_noticed";
 
 /// Planted faults of what the simulator does not have, real sockets and real files among it, and the test that plants
 /// each and notices it.
@@ -221,6 +222,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("SyncUnlinked", SYNCS),
     ("SyncMissing", SYNCS),
     ("SyncOfOtherSegment", SYNCS),
+    ("SmallSendNotCopied", SENDS),
 ];
 
 #[test]
