@@ -88,6 +88,7 @@ const CHECKSUMS: &str = "wal: snapshot, checksums_that_are_not_compared_are_noti
 const STATES: &str = "node: replica::tests::states_that_are_not_compared_are_noticed";
 const MARKET_PORT: &str = "node: market_flood, floods_that_are_not_bounded_are_noticed";
 const ORDERS_PORT: &str = "node: orders_port, logins_and_heartbeats_that_are_not_right_are_noticed";
+const BACKUPS: &str = "tools: backup, planted_faults_of_backups_are_noticed";
 const SYNCS: &str = "node: reactor::uring::tests::frames_that_are_not_synced_right_are_noticed";
 
 /// Planted faults of what the simulator does not have, real sockets and real files among it, and the test that plants
@@ -179,6 +180,13 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("SyncUnlinked", SYNCS),
     ("SyncMissing", SYNCS),
     ("SyncOfOtherSegment", SYNCS),
+    ("SnapshotAheadOfLog", BACKUPS),
+    ("PastDropped", BACKUPS),
+    ("ReadableByAll", BACKUPS),
+    ("RowsUncounted", BACKUPS),
+    ("PruneUnexpected", BACKUPS),
+    ("MountPointRenamed", "tools: offline::new_place::tests::a_mount_point_that_is_not_seen_is_noticed"),
+    ("ToldQuarantined", "tools: verbs::log::consequences::tests::a_quarantine_of_what_clients_were_told_is_noticed"),
 ];
 
 #[test]
