@@ -254,7 +254,7 @@ impl TimelineObjects {
         let ends = self.snapshots.iter().map(|snapshot| (snapshot.seq.next(), snapshot.seq));
         let mut covered: Vec<(Lsn, Lsn)> = self.continuous_ranges().into_iter().chain(ends).collect();
         covered.sort_unstable();
-        let (mut holes, mut reached) = (Vec::new(), None);
+        let (mut holes, mut reached): (Vec<(Lsn, Lsn)>, Option<Lsn>) = (Vec::new(), None);
         for (first, last) in covered {
             match reached {
                 Some(end) if end < first.prev() => holes.push((Lsn(end.0 + 1), first.prev())),

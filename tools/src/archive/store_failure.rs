@@ -75,8 +75,12 @@ impl StoreFailure {
 
 impl From<&StoreError> for StoreFailure {
     fn from(error: &StoreError) -> Self {
-        let chain: Vec<&(dyn Error + 'static)> =
-            std::iter::successors(Some(error as &(dyn Error + 'static)), |error| error.source()).collect();
+        let first: &(dyn Error + 'static) = error;
+        let (mut chain, mut next) = (vec![first], first.source());
+        while let Some(cause) = next {
+            chain.push(cause);
+            next = cause.source();
+        }
         if let Some(io) = chain.iter().find_map(|cause| cause.downcast_ref::<io::Error>())
             && matches!(error, StoreError::Generic { store: "LocalFileSystem", .. } | StoreError::NotFound { .. })
         {

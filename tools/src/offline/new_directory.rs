@@ -43,7 +43,7 @@ impl ScratchDirectory {
             let _lock = lock(&path)?;
             fs::remove_dir_all(&path).with_context(|| format!("deleting the leftover {}", path.display()))?;
         }
-        let made = DirBuilder::new().mode(durable_directory::PRIVATE).create(&path);
+        let made = DirBuilder::new().mode(PRIVATE).create(&path);
         made.with_context(|| format!("making {}", path.display()))?;
         let lock = lock(&path)?;
         Ok(Self { path, _lock: lock, renamed: false })

@@ -142,7 +142,7 @@ fn a_list_says_whether_the_backup_is_late() {
     let stopped = Stopped::shipped(SNAPSHOTS);
     let list = ["backup", "list", "--from", stopped.to.to_str().expect("text"), "--max-age"];
     output_of(0, &[&list[..], &["1440m"]].concat());
-    let long_ago = std::fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH);
+    let long_ago = fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH);
     for (_, path) in objects(&stopped.to) {
         fs::File::open(path).expect("there").set_times(long_ago).expect("ours");
     }

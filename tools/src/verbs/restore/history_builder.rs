@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow};
 use book::codec;
 use book::engine::{Capacity, Engine};
 use book::event::{Event, Sink};
-use book::units::{Seq, Stamp, TsNs};
+use book::units::{Stamp, TsNs};
 use node::history::{Gathered, HistoryWriter};
 use node::replica::Replica;
 use std::mem::take;
