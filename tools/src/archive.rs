@@ -14,6 +14,7 @@ pub mod key;
 mod local_place;
 mod packing;
 pub mod proof;
+pub mod put_outcome;
 pub mod round;
 mod s3_settings;
 pub mod shipped_config;

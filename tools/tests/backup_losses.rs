@@ -21,7 +21,7 @@ use tools::terminal::interrupt::Interrupt;
 /// Losses at each kind of place; `./dev nightly` sets more.
 const LOSSES: u64 = 10;
 
-const SNAPSHOTS: &str = "[snapshot]\nevery_commands = 400\n";
+const SNAPSHOTS: &str = "[snapshot]\nevery_commands = 1000\n";
 
 /// Random numbers: xorshift from a seed that is printed.
 struct Random(u64);

@@ -195,7 +195,7 @@ fn a_node_that_crashes_at_every_start_runs_after_the_quarantine() {
     let planned = pinion(&[&arguments[..], &["--dry-run"]].concat()).expect(0).json();
     assert_eq!((planned["left_out"].as_bool(), planned["command"]["symbol"].as_str()), (Some(false), Some("ETH")));
     // The operator was answered, so this command needs force; a rehearsal says what stands on it.
-    assert!(planned["needs_force"].as_str().is_some_and(|why| why.contains("its outcome was told")), "{planned}");
+    assert!(planned["needs_force"].as_str().is_some_and(|why| why.contains("clients know its outcome")), "{planned}");
     assert_eq!(planned["consequences"]["answered"], true);
     assert!(planned["consequences"]["commands_after"].as_u64() > Some(0), "{planned}");
     pinion(&arguments).expect(1).error_contains("--force");

@@ -108,8 +108,8 @@ book::planted_faults! {
     MountPointRenamed,
     /// The rows that a restore computes are not in its figures.
     RowsUncounted,
-    /// A command whose outcome clients were told is quarantined like one that was never answered.
-    ToldQuarantined,
+    /// A command whose outcome clients know is quarantined like one that was never answered.
+    AnsweredQuarantined,
     /// An object that prune has deleted meanwhile ends the reading of a backup.
     PruneUnexpected,
 }

@@ -186,7 +186,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("RowsUncounted", BACKUPS),
     ("PruneUnexpected", BACKUPS),
     ("MountPointRenamed", "tools: offline::new_place::tests::a_mount_point_that_is_not_seen_is_noticed"),
-    ("ToldQuarantined", "tools: verbs::log::consequences::tests::a_quarantine_of_what_clients_were_told_is_noticed"),
+    ("AnsweredQuarantined", "tools: verbs::log::consequences::tests::a_quarantine_of_what_was_answered_is_noticed"),
 ];
 
 #[test]

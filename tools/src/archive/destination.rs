@@ -8,6 +8,7 @@ use super::anonymous_file::AnonymousFile;
 use super::error::{BackupError, Result, file_error};
 use super::key::Key;
 use super::local_place::LocalPlace;
+use super::put_outcome::PutOutcome;
 use super::store_address::{self, OpenMode, Opened};
 use super::store_failure::{FailureKind, StoreFailure};
 use crate::terminal::interrupt::Interrupt;
@@ -39,14 +40,6 @@ pub struct Destination {
     name: String,
     runtime: Runtime,
     interrupt: Interrupt,
-}
-
-/// The outcome of an upload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PutOutcome {
-    Stored,
-    /// An object of that name exists already, and was not changed.
-    AlreadyThere,
 }
 
 /// An entry of a listing.

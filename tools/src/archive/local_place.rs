@@ -6,8 +6,8 @@
 //! Invariants: no object is ever overwritten. A file has mode 0600 and a directory made here 0700, whatever umask or
 //! default access list the place has: the objects hold balances, and hashes of passwords.
 
-use super::destination::PutOutcome;
 use super::key::Key;
+use super::put_outcome::PutOutcome;
 use crate::offline::durable_directory::PRIVATE;
 use node::faults::mutation::{Mutation, Planted};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};

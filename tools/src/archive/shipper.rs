@@ -10,11 +10,12 @@
 use super::catalog::{Catalog, TimelineObjects};
 use super::claim;
 use super::continuity::{check_continues, check_timeline, newest_piece};
-use super::destination::{Destination, PutOutcome};
+use super::destination::Destination;
 use super::error::{BackupError, Result, file_error};
 use super::key::Key;
 use super::packing::Packing;
 use super::proof::piece_key;
+use super::put_outcome::PutOutcome;
 use super::round::{Position, Round};
 use super::shipped_config::{self, CONFIG_BYTES_MAX};
 use node::faults::mutation::{Mutation, Planted};

@@ -17,7 +17,7 @@ use wal::units::{Lsn, Timeline};
 
 /// A stopped node's directory that has a snapshot from after its log's end, as a shipper meets it between two rounds:
 /// the log was read before the node went on and took the snapshot.
-fn behind_its_snapshot() -> (Stopped, PathBuf, Lsn) {
+fn with_a_snapshot_ahead() -> (Stopped, PathBuf, Lsn) {
     let stopped = Stopped::new(SNAPSHOTS);
     let (data_dir, older) = (stopped.place.data_dir(), stopped.place.path().join("older"));
     copy(&data_dir, &older);
@@ -53,7 +53,7 @@ fn catalog_of(to: &Path) -> Catalog {
 
 #[test]
 fn a_snapshot_is_shipped_only_when_the_log_up_to_it_is() {
-    let (stopped, older, seq) = behind_its_snapshot();
+    let (stopped, older, seq) = with_a_snapshot_ahead();
     let destination = open(&stopped.to);
     let round = ship_all(&mut Shipper::new(&older, &destination));
     let catalog = catalog_of(&stopped.to);
@@ -68,7 +68,7 @@ fn a_snapshot_is_shipped_only_when_the_log_up_to_it_is() {
 
 #[test]
 fn a_restore_without_a_connected_past_names_what_is_missing() {
-    let (stopped, older, seq) = behind_its_snapshot();
+    let (stopped, older, seq) = with_a_snapshot_ahead();
     ship_all(&mut Shipper::new(&older, &open(&stopped.to)));
     // As an older release shipped it.
     let name = Key::Snapshot { timeline: Timeline(1), seq }.to_string();
@@ -99,14 +99,11 @@ fn a_restore_without_a_connected_past_names_what_is_missing() {
     let arguments = ["restore", "--from", from, "--data-dir", into, "--to-seq", &last.to_string(), "--json"];
     let line: Value = serde_json::from_str(&output_of(0, &arguments)).expect("JSON");
     assert_eq!((line["history_begins"].as_u64(), line["left_behind"].as_u64()), (Some(0), Some(0)), "{line}");
-    assert!(
-        line["history_rows"].as_u64() > Some(0) && line["history_rows"] == line["history_rows_computed"],
-        "{line}"
-    );
+    assert!(line["history_rows"].as_u64() > Some(0) && line["history_rows"] == line["history_rows_computed"], "{line}");
 }
 
 #[test]
-fn log_that_no_snapshot_leads_into_is_not_left_out_silently() {
+fn log_that_no_snapshot_leads_into_is_not_skipped_silently() {
     let stopped = Stopped::shipped(SNAPSHOTS);
     trade_on(&stopped.place, &stopped.login, 200);
     ship_all(&mut Shipper::new(&stopped.place.data_dir(), &open(&stopped.to)));

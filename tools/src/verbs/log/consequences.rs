@@ -1,4 +1,4 @@
-//! What stands on a command that is to be quarantined: commands and checks after it, and clients that were told.
+//! What stands on a command that is to be quarantined: commands and checks after it, and clients that know its outcome.
 //!
 //! ```text
 //!  .. | N | same frame | later frames, checks ........ end
@@ -37,7 +37,7 @@ pub(super) struct Consequences {
     answered: Lsn,
     /// Sessions whose commands, from this one on, were answered for certain, with the number of these commands. As many
     /// as there are sessions at most.
-    told: BTreeMap<SessionId, u64>,
+    informed: BTreeMap<SessionId, u64>,
 }
 
 impl Consequences {
@@ -51,7 +51,7 @@ impl Consequences {
             follow_later: end.0 - frame.unwrap_or(end).0,
             checks: 0,
             answered,
-            told: BTreeMap::new(),
+            informed: BTreeMap::new(),
         };
         log.for_each_record(Start::At(seq), |at, bytes| {
             found.note(at, codec::decode(bytes).map_err(|error| error.to_string()));
@@ -64,7 +64,7 @@ impl Consequences {
         if let Ok(record) = &command {
             self.checks += u64::from(matches!(record.command, Command::Check(_)) && self.seq.0 < at.0);
             if let Some(session) = session_of(&record.command).filter(|_| at.0 <= self.answered.0) {
-                *self.told.entry(session).or_default() += 1;
+                *self.informed.entry(session).or_default() += 1;
             }
         }
         if at.0 == self.seq.0 {
@@ -73,7 +73,7 @@ impl Consequences {
     }
 
     fn is_answered(&self) -> bool {
-        (self.seq <= self.answered).planted(Mutation::ToldQuarantined, |_| false)
+        (self.seq <= self.answered).planted(Mutation::AnsweredQuarantined, |_| false)
     }
 
     /// Fails where the command must not be quarantined without force.
@@ -84,7 +84,7 @@ impl Consequences {
         }
         let mut reasons = Vec::new();
         if self.is_answered() {
-            reasons.push(format!("the high-water mark is {}, so its outcome was told", self.answered));
+            reasons.push(format!("the high-water mark is {}, so clients know its outcome", self.answered));
         }
         if 0 < self.follow_later {
             reasons.push(format!("{} commands of later frames stand on it", self.follow_later));
@@ -99,8 +99,8 @@ impl Consequences {
     }
 
     pub(super) fn as_json(&self, engine: &Engine) -> Value {
-        let told: Vec<Value> = self
-            .told
+        let informed: Vec<Value> = self
+            .informed
             .iter()
             .map(|(session, commands)| {
                 json!({ "session": session.0, "user": user_of(engine, *session), "commands": commands })
@@ -108,7 +108,7 @@ impl Consequences {
             .collect();
         json!({
             "commands_after": self.follow, "commands_in_later_frames": self.follow_later, "checks_after": self.checks,
-            "answered": self.is_answered(), "seq_answered": self.answered.0, "told": told,
+            "answered": self.is_answered(), "seq_answered": self.answered.0, "informed": informed,
         })
     }
 
@@ -119,10 +119,10 @@ impl Consequences {
             true => format!("answered      yes: every command up to sequence {answered} was\n"),
             false => format!("answered      not for certain: the high-water mark is {answered}\n"),
         };
-        for (session, commands) in &self.told {
+        for (session, commands) in &self.informed {
             let user = user_of(engine, *session).unwrap_or_default();
             text += &format!(
-                "told          session {} ({user}): the outcome of {commands} commands from it on\n",
+                "informed          session {} ({user}): the outcome of {commands} commands from it on\n",
                 session.0
             );
         }
@@ -166,11 +166,11 @@ mod tests {
 
     fn consequences(answered: u64, follow_later: u64, checks: u64) -> Consequences {
         let command = Err("undecodable".to_owned());
-        let (seq, follow, answered, told) = (Lsn(5), 9, Lsn(answered), BTreeMap::new());
-        Consequences { seq, command, follow, follow_later, checks, answered, told }
+        let (seq, follow, answered, informed) = (Lsn(5), 9, Lsn(answered), BTreeMap::new());
+        Consequences { seq, command, follow, follow_later, checks, answered, informed }
     }
 
-    fn what_was_told_or_stood_on_needs_force() {
+    fn what_was_answered_or_stood_on_needs_force() {
         consequences(4, 0, 0).check(false).expect("it crashed before it was answered");
         for (found, why) in [
             (consequences(5, 0, 0), "the high-water mark is 5"),
@@ -185,14 +185,14 @@ mod tests {
 
     #[test]
     fn a_command_that_something_stands_on_needs_force() {
-        what_was_told_or_stood_on_needs_force();
+        what_was_answered_or_stood_on_needs_force();
         let check = Record { ts: TsNs(1), command: Command::Check(Check { hash: 7 }) };
         let found = Consequences { command: Ok(check), ..consequences(0, 0, 0) };
         assert!(matches!(found.check(true), Err(QuarantineError::Check { .. })));
     }
 
     #[test]
-    fn a_quarantine_of_what_clients_were_told_is_noticed() {
-        assert_noticed_where_built(Mutation::ToldQuarantined, what_was_told_or_stood_on_needs_force);
+    fn a_quarantine_of_what_was_answered_is_noticed() {
+        assert_noticed_where_built(Mutation::AnsweredQuarantined, what_was_answered_or_stood_on_needs_force);
     }
 }

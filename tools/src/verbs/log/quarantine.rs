@@ -35,10 +35,10 @@ pub(super) struct Quarantine {
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
-    /// Quarantine it although clients were told its outcome, or later commands stand on it
+    /// Quarantine it although clients know its outcome, or later commands stand on it
     #[arg(long)]
     force: bool,
-    /// Print the command, what stands on it and who was told, and change nothing
+    /// Print the command, what stands on it and which clients know its outcome, and change nothing
     #[arg(long)]
     dry_run: bool,
 }
