@@ -7,6 +7,7 @@ mod common;
 use common::s3::S3;
 use common::traffic::Traffic;
 use common::{Place, stage};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -66,9 +67,15 @@ fn lose(to: &str, environment: &[(&'static str, String)], open: &dyn Fn() -> Des
             .args(["backup", "run", "--every", "1ms", "--json", "--to", to, "--data-dir"])
             .arg(&data_dir)
             .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .expect("the tool runs");
+        // Lost while it starts, during a round, or some rounds later.
+        let mut lines = BufReader::new(shipper.stdout.take().expect("piped")).lines();
+        for _ in 0..random.below(3) {
+            traffic.commands(1 + random.below(200));
+            lines.next().expect("a round").expect("text");
+        }
         traffic.commands(1 + random.below(900));
         shipper.kill().expect("it runs");
         shipper.wait().expect("it ends");
