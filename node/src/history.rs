@@ -24,4 +24,4 @@ mod writer;
 pub use copy::{Copied, copy_until};
 pub use reader::History;
 pub use rows::{Entry, Kind};
-pub use writer::HistoryWriter;
+pub use writer::{Gathered, HistoryWriter};

@@ -32,7 +32,7 @@ use book::ids::SessionId;
 use book::rules::{Rules, RulesVersion};
 use book::running_hash::Divergence;
 use book::snapshot::{Loader, Section, SnapshotError};
-use book::units::{Seq, Stamp};
+use book::units::{Seq, Stamp, TsNs};
 use std::path::PathBuf;
 use wal::error::WalError;
 use wal::quarantine::Quarantine;
@@ -227,13 +227,13 @@ impl Replica {
     /// Translates the events of the command that was just applied into messages, and numbers them. `record` is the
     /// command as the log has it.
     pub fn translate(&mut self, stamp: Stamp, record: &[u8], events: &[Event], sink: &mut impl StreamSink) {
+        self.translate_received(stamp, codec::received(record, stamp.ts), events, sink);
+    }
+
+    /// The same for a command of which only the time is known at which its request was received.
+    pub fn translate_received(&mut self, stamp: Stamp, received: TsNs, events: &[Event], sink: &mut impl StreamSink) {
         let Self { translator, positions, public, .. } = self;
-        translator.translate(
-            stamp,
-            codec::received(record, stamp.ts),
-            events,
-            &mut Counting { positions, sink, public },
-        );
+        translator.translate(stamp, received, events, &mut Counting { positions, sink, public });
         // Encoding public events needs the translator's instruments, so it starts after the translator is done.
         for item in public.drain(..) {
             positions.count_public(&item, translator.instruments(), &mut |number, bytes| sink.live(number, bytes));

@@ -4,5 +4,6 @@ pub mod as_of;
 pub mod data_dir;
 pub mod durable_directory;
 pub mod new_directory;
+pub mod new_place;
 mod record_scan;
 pub mod replay_observer;

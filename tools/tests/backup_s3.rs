@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::s3::{Proxy, S3, settings_for};
+use common::s3::{Proxy, S3, Weather, settings_for};
 use common::traffic::Traffic;
 use common::{Place, stage};
 use serde_json::Value;
@@ -12,8 +12,9 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use tools::archive::destination::{Destination, PutOutcome};
+use tools::archive::destination::Destination;
 use tools::archive::key::Key;
+use tools::archive::put_outcome::PutOutcome;
 use tools::archive::shipper::{Shipper, TailPolicy};
 use tools::archive::store_address::OpenMode;
 use tools::terminal::failure::ExitCode;
@@ -167,4 +168,119 @@ fn an_unreachable_server_fails_rounds_and_loses_nothing() {
     let drilled = drill(&destination, place.path(), Some(&data_dir)).expect("the state is restored");
     assert!(matches!(drilled.rpo, Rpo::OfNode { commands: 0, .. }), "{:?}", drilled.rpo);
     assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn a_store_that_fails_in_any_way_costs_time_and_no_command() {
+    let s3 = S3::start();
+    let proxy = Proxy::to(s3.address);
+    let place = Place::new();
+    let running = place.start_with(SNAPSHOTS);
+    let login = stage(&running);
+    let mut traffic = Traffic::new(&running, &login);
+    let data_dir = place.data_dir();
+    let secrets = secrets_file(place.path(), proxy.address);
+    let mut lines = fs::read_to_string(&secrets).expect("ours");
+    lines.push_str("AWS_TIMEOUT=400ms\n");
+    fs::write(&secrets, lines).expect("ours");
+    let destination = open(&s3.url("weather"), &secrets);
+    let mut shipper = Shipper::new(&data_dir, &destination);
+    shipper.round(TailPolicy::SyncNow).expect("fair weather");
+    for (weather, code, shown) in [
+        (Weather::Reset, 1, ""),
+        (Weather::AnswerLost, 1, ""),
+        (Weather::Status(503, "SlowDown"), 1, "SlowDown: As planned."),
+        (Weather::Status(403, "InvalidAccessKeyId"), 3, "check AWS_ACCESS_KEY_ID"),
+        (Weather::Status(403, ""), 3, "the store answered 403"),
+        (Weather::Status(507, ""), 19, "the store answered 507"),
+        (Weather::Hang, 1, ""),
+    ] {
+        traffic.commands(200);
+        proxy.set(weather);
+        let error = shipper.round(TailPolicy::SyncNow).expect_err("the weather is bad");
+        let text = error.to_string();
+        assert!(error.may_pass() && error.exit_code() == code && text.contains(shown), "{weather:?}: {text}");
+        for raw in ["<", "\n", "/proc/self", "builder error"] {
+            assert!(!text.contains(raw), "{weather:?}: {text}");
+        }
+        proxy.restore();
+        let round = shipper.round(TailPolicy::SyncNow).expect("fair weather again");
+        assert!(round.gap.is_none(), "{weather:?}: {round:?}");
+    }
+    drop(traffic);
+    running.settle();
+    while shipper.round(TailPolicy::SyncNow).map(|round| round.seq_shipped < round.seq_node).expect("shipped") {}
+    let verified = verify(&destination).expect("readable");
+    assert!(verified.damage.is_empty() && verified.gaps.is_empty(), "{verified:?}");
+    let drilled = drill(&destination, place.path(), Some(&data_dir)).expect("the state is restored");
+    assert!(matches!(drilled.rpo, Rpo::OfNode { commands: 0, .. }), "{:?}", drilled.rpo);
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn a_store_that_refuses_the_first_start_ends_it_with_the_reason() {
+    let s3 = S3::start();
+    let proxy = Proxy::to(s3.address);
+    let place = Place::new();
+    let (data_dir, secrets) = (place.data_dir(), secrets_file(place.path(), proxy.address));
+    let (data, secrets) = (data_dir.to_str().expect("text"), secrets.to_str().expect("text"));
+    let url = s3.url("refused");
+    for (weather, shown) in [
+        (Weather::Status(403, "InvalidAccessKeyId"), "InvalidAccessKeyId: As planned."),
+        (Weather::Status(403, "RequestTimeTooSkewed"), "set this machine's clock right"),
+        (Weather::Status(404, "NoSuchBucket"), "make the bucket"),
+    ] {
+        proxy.set(weather);
+        // Without --once too: nothing but the configuration can help.
+        let text = output_of(&s3, 3, &["backup", "run", "--data-dir", data, "--to", &url, "--secrets-file", secrets]);
+        assert!(text.contains(shown) && !text.contains('<'), "{text}");
+        for verb in ["list", "verify"] {
+            output_of(&s3, 3, &["backup", verb, "--from", &url, "--secrets-file", secrets]);
+        }
+    }
+    proxy.restore();
+    let missing = "s3://no-such-bucket/x";
+    let text = output_of(&s3, 3, &["backup", "run", "--data-dir", data, "--to", missing, "--secrets-file", secrets]);
+    assert!(text.contains("NoSuchBucket"), "{text}");
+    output_of(&s3, 0, &["backup", "run", "--data-dir", data, "--to", &url, "--secrets-file", secrets, "--once"]);
+}
+
+#[test]
+fn settings_that_no_client_can_use_are_named() {
+    let good = settings_for("127.0.0.1:9".parse().expect("an address"));
+    let list = |place: &str, changes: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pinion"));
+        command
+            .args(["backup", "list", "--from", place])
+            .envs(good.iter().map(|(name, value)| (*name, value.as_str())));
+        command.envs(changes.iter().copied());
+        let output = command.output().expect("the tool runs");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    for (name, value, why) in [
+        ("AWS_ENDPOINT", "minio.example:9000", "it has no scheme"),
+        ("AWS_ENDPOINT", "localhost", "it has no scheme"),
+        ("AWS_ENDPOINT", "", "is empty"),
+        ("AWS_ENDPOINT", "http://127.0.0.1:99999", "port"),
+        ("AWS_ENDPOINT", "http://127.0.0.1:port", "port"),
+        ("AWS_ENDPOINT", "http://", "host"),
+        ("AWS_ENDPOINT", "http://a b:9", "https://HOST"),
+        ("AWS_ALLOW_HTTP", "false", "AWS_ALLOW_HTTP=true"),
+        ("AWS_ACCESS_KEY_ID", "key\r\n", "control character"),
+        ("AWS_ACCESS_KEY_ID", "", "is empty"),
+        ("AWS_ACCESS_KEY_ID", "a key", "a space"),
+        ("AWS_SECRET_ACCESS_KEY", "se\u{7}cret", "control character"),
+        ("AWS_SESSION_TOKEN", "tok\nen", "control character"),
+        ("AWS_REGION", "us east", "a region has"),
+        ("AWS_CONDITIONAL_PUT", "perhaps", ""),
+    ] {
+        let (code, text) = list("s3://pinion-backups/x", &[(name, value)]);
+        let is_named = text.contains(name) || name == "AWS_ALLOW_HTTP" || why.is_empty();
+        assert!(code == Some(3) && is_named && text.contains(why), "{name}={value:?}: {code:?} {text}");
+        assert!(!text.contains("panicked") && !text.contains("se\u{7}cret"), "{text}");
+    }
+    for bucket in ["my bucket", "ab", "a\tb", "bücket"] {
+        let (code, text) = list(&format!("s3://{bucket}/x"), &[]);
+        assert!(code == Some(3) && text.contains("--to or --from names the bucket"), "{bucket}: {code:?} {text}");
+    }
 }

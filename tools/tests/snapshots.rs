@@ -158,6 +158,14 @@ fn a_quarantine_is_refused_for_a_command_that_was_applied() {
     assert_eq!(inspected["quarantine"].as_array().map(Vec::len), Some(0));
 }
 
+/// A check in the log after the fifth command.
+fn check_of(dir: &Path) -> String {
+    let dumped = pinion(&["log", "dump", "--data-dir", text(dir), "--json", "--from", "6"]).expect(0).out;
+    let lines = dumped.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let check = lines.filter(|line| line["command"] == "check").find_map(|line| line["seq"].as_u64());
+    check.expect("the node recorded its hash when it stopped").to_string()
+}
+
 /// A command crashes every start, the node names it, and the operator quarantines it.
 #[test]
 fn a_node_that_crashes_at_every_start_runs_after_the_quarantine() {
@@ -186,7 +194,16 @@ fn a_node_that_crashes_at_every_start_runs_after_the_quarantine() {
         ["log", "quarantine", "--data-dir", text(&dir), "--seq", "5", "--reason", "crashes, ticket 7", "--json"];
     let planned = pinion(&[&arguments[..], &["--dry-run"]].concat()).expect(0).json();
     assert_eq!((planned["left_out"].as_bool(), planned["command"]["symbol"].as_str()), (Some(false), Some("ETH")));
+    // The operator was answered, so this command needs force; a rehearsal says what stands on it.
+    assert!(planned["needs_force"].as_str().is_some_and(|why| why.contains("clients know its outcome")), "{planned}");
+    assert_eq!(planned["consequences"]["answered"], true);
+    assert!(planned["consequences"]["commands_after"].as_u64() > Some(0), "{planned}");
+    pinion(&arguments).expect(1).error_contains("--force");
+    let of_check =
+        ["log", "quarantine", "--data-dir", text(&dir), "--seq", &check_of(&dir), "--reason", "x", "--force"];
+    pinion(&of_check).expect(1).error_contains("it is a check");
     assert!(!dir.join("QUARANTINE").exists());
+    let arguments = [&arguments[..], &["--force"]].concat();
     pinion(&arguments).expect(0);
     pinion(&arguments).expect(1).error_contains("quarantined already");
     let inspected = pinion(&["log", "inspect", "--data-dir", text(&dir)]).expect(0).out;
@@ -194,6 +211,13 @@ fn a_node_that_crashes_at_every_start_runs_after_the_quarantine() {
     let hash = pinion(&["state", "hash", "--data-dir", text(&dir), "--json"]).expect(0).json();
     let dump = pinion(&["state", "dump", "--data-dir", text(&dir), "--json"]).expect(0).json();
     assert_eq!(dump["assets"].as_array().map(Vec::len), Some(1));
+    // Hashes of a state with the command cannot be compared any more, and that is said.
+    let replayed = pinion(&["replay", "--data-dir", text(&dir), "--json"]).expect(0).json();
+    assert!(replayed["checks_skipped"]["count"].as_u64() > Some(0), "{replayed}");
+    for verb in ["replay", "recon"] {
+        let said = pinion(&[verb, "--data-dir", text(&dir)]).expect(0).out;
+        assert!(said.contains("could not be compared"), "{said}");
+    }
     // The fault is still there, but the command is not applied any more.
     let running = NodeProcess::start(&node, &config, &[("PINION_FAULT", "crash-at:5")]);
     assert_eq!(Some(running.state_hash.as_str()), hash["state_hash"].as_str());

@@ -124,6 +124,20 @@ book::planted_faults! {
     IdleUnattested,
     /// The history keeps every live message for ever.
     LivePastUnbounded,
+    /// A snapshot is shipped to a backup before the log up to it.
+    SnapshotAheadOfLog,
+    /// A restore takes a state whose past the backup has lost as if it had none.
+    PastDropped,
+    /// The objects of a backup may be read by every user of its machine.
+    ReadableByAll,
+    /// A restore into a mount point begins like one into any other directory.
+    MountPointRenamed,
+    /// The rows that a restore computes are not in its figures.
+    RowsUncounted,
+    /// A command whose outcome clients know is quarantined like one that was never answered.
+    AnsweredQuarantined,
+    /// An object that prune has deleted meanwhile ends the reading of a backup.
+    PruneUnexpected,
 }
 
 /// Plants a fault of any crate in the calling thread, by its name; false if there is none of that name.
@@ -148,4 +162,18 @@ pub fn plant_none() {
     wal::mutation::plant(None);
     api::mutation::plant(None);
     plant(None);
+}
+
+/// Asserts that `test` fails with this fault planted, for tests of crates that have no planted faults of their own. A
+/// build without planted faults asserts nothing.
+pub fn assert_noticed_where_built(fault: Mutation, test: fn()) {
+    #[cfg(feature = "mutation")]
+    {
+        plant(Some(fault));
+        let outcome = std::panic::catch_unwind(test);
+        plant(None);
+        assert!(outcome.is_err(), "{} is not noticed", fault.name());
+    }
+    #[cfg(not(feature = "mutation"))]
+    let _ = (fault, test);
 }

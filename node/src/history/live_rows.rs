@@ -26,6 +26,7 @@ const LIVE_KEPT: u64 = LIVE_MESSAGES as u64;
 const ROW_BYTES: usize = 16 << 10;
 
 /// A row whose bytes are in memory.
+#[derive(Clone)]
 struct Row {
     first: u64,
     raw: Vec<u8>,
@@ -74,27 +75,46 @@ impl LiveRows {
         self.has_news = false;
     }
 
-    /// Puts the gathered rows into a batch, and the deletion of those that are no longer needed.
-    pub(super) fn write(&mut self, rows: &mut Rows) {
+    /// Takes the gathered rows, and names those that are no longer needed.
+    pub(super) fn take(&mut self) -> LiveBatch {
         if !std::mem::take(&mut self.has_news) {
-            return;
+            return LiveBatch::default();
         }
         for row in &self.gathered {
-            rows.put_history(live_key(row.first), pack(&row.raw));
             if self.stored.back() != Some(&row.first) {
                 self.stored.push_back(row.first);
             }
         }
-        let open = self.gathered.pop_back().filter(|row| row.raw.len() < ROW_BYTES);
-        self.gathered.clear();
+        let open = self.gathered.back().filter(|row| row.raw.len() < ROW_BYTES).cloned();
+        let rows = std::mem::take(&mut self.gathered);
         self.gathered.extend(open);
         let kept_from = self.next.saturating_sub(LIVE_KEPT).planted(Mutation::LivePastUnbounded, |_| 0);
+        let mut deleted = Vec::new();
         // A row is needed as long as the next one begins after the first message that stays.
         while let (Some(&oldest), Some(&second)) = (self.stored.front(), self.stored.get(1))
             && second <= kept_from
         {
-            rows.delete_history(live_key(oldest));
+            deleted.push(oldest);
             self.stored.pop_front();
+        }
+        LiveBatch { rows, deleted }
+    }
+}
+
+/// What one batch writes and deletes.
+#[derive(Default)]
+pub(super) struct LiveBatch {
+    rows: VecDeque<Row>,
+    deleted: Vec<u64>,
+}
+
+impl LiveBatch {
+    pub(super) fn put(self, rows: &mut Rows) {
+        for row in self.rows {
+            rows.put_history(live_key(row.first), pack(&row.raw));
+        }
+        for first in self.deleted {
+            rows.delete_history(live_key(first));
         }
     }
 }

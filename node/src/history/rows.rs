@@ -1,6 +1,7 @@
 //! The bytes of the history's rows: keys that sort by owner and time, values that are packed entries.
 
 use book::units::{Seq, Stamp, TsNs};
+use std::cell::RefCell;
 
 /// Limit of one row's bytes before compression; a batch ends before any row reaches it.
 pub const ROW_BYTES_MAX: usize = 16 << 20;
@@ -82,7 +83,7 @@ pub fn pack(raw: &[u8]) -> Vec<u8> {
     value.push(CODING_PLAIN);
     value.extend_from_slice(&(raw.len() as u32).to_le_bytes());
     if COMPRESS_BYTES_MIN <= raw.len()
-        && let Ok(packed) = zstd::bulk::compress(raw, LEVEL)
+        && let Some(packed) = compress(raw)
         && packed.len() < raw.len()
     {
         value[0] = CODING_ZSTD;
@@ -91,6 +92,23 @@ pub fn pack(raw: &[u8]) -> Vec<u8> {
         value.extend_from_slice(raw);
     }
     value
+}
+
+thread_local! {
+    /// A context of zstd is half a megabyte that has to be cleared, which costs more than compressing a short row.
+    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn compress(raw: &[u8]) -> Option<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|kept| {
+        let mut compressor = match kept.take() {
+            Some(compressor) => compressor,
+            None => zstd::bulk::Compressor::new(LEVEL).ok()?,
+        };
+        let packed = compressor.compress(raw).ok();
+        *kept = Some(compressor);
+        packed
+    })
 }
 
 /// The entries of a row's value; `None` if the value is malformed.

@@ -1,9 +1,9 @@
 //! Gathers events and messages into rows and writes them in batches, each with the watermark that counts it.
 
 use super::keys::{BEGINS_KEY, WATERMARK_KEY};
-use super::live_rows::LiveRows;
+use super::live_rows::{LiveBatch, LiveRows};
 use super::rows::{Kind, ROW_BYTES_MAX, pack, push_entry, stream_key, timed_key};
-use crate::faults::mutation::{self, Mutation};
+use crate::faults::mutation::{self, Mutation, Planted};
 use crate::replica::StreamSink;
 use api::binary::stream::SessionSeq;
 use book::codec;
@@ -44,6 +44,8 @@ pub struct HistoryWriter {
     /// Bytes of live messages that are gathered. Apart from the others, because alone they are no reason to write.
     live_bytes: usize,
     event_bytes: Vec<u8>,
+    /// Rows committed since this writer was opened.
+    rows: u64,
 }
 
 impl HistoryWriter {
@@ -59,11 +61,17 @@ impl HistoryWriter {
             live,
             live_bytes: 0,
             event_bytes: Vec::new(),
+            rows: 0,
         })
     }
 
     pub fn watermark(&self) -> Seq {
         self.watermark
+    }
+
+    /// Rows that this writer has committed.
+    pub fn rows(&self) -> u64 {
+        self.rows.planted(Mutation::RowsUncounted, |_| 0)
     }
 
     /// Continues after `seq`. The commands between the watermark and `seq` are no longer in the log, and from now on
@@ -151,18 +159,28 @@ impl HistoryWriter {
         if !self.has_pending() {
             return Ok(());
         }
-        let mut rows = Rows::new();
-        let long = std::mem::take(&mut self.long);
-        for chunk in long.into_iter().chain(std::mem::take(&mut self.chunks).into_values()) {
-            rows.put_history(chunk.key, pack(&chunk.raw));
-        }
-        self.live.write(&mut rows);
+        let gathered = self.gathered_rows();
         mutation::when(Mutation::CursorApart, || self.commit_cursor_alone());
-        rows.put_meta(WATERMARK_KEY, self.gathered.0.to_le_bytes());
-        self.store.commit(rows)?;
+        self.rows += gathered.write(&self.store)?;
         self.watermark = self.gathered;
         (self.raw_bytes, self.live_bytes) = (0, 0);
         Ok(())
+    }
+
+    /// Takes what was gathered, for a caller that writes it in another thread, in the order in which it was taken. The
+    /// writer goes on as if it were written: after a write that failed it must not be used.
+    pub fn take(&mut self) -> Gathered {
+        let gathered = self.gathered_rows();
+        self.rows += gathered.chunks.len() as u64;
+        self.watermark = self.gathered;
+        (self.raw_bytes, self.live_bytes) = (0, 0);
+        gathered
+    }
+
+    fn gathered_rows(&mut self) -> Gathered {
+        let long = std::mem::take(&mut self.long);
+        let chunks = long.into_iter().chain(std::mem::take(&mut self.chunks).into_values()).collect();
+        Gathered { chunks, live: self.live.take(), watermark: self.gathered }
     }
 
     /// The planted fault `CursorApart`: the watermark in a batch of its own.
@@ -171,6 +189,27 @@ impl HistoryWriter {
         cursor.put_meta(WATERMARK_KEY, self.gathered.0.to_le_bytes());
         // The fault: one of the two batches may succeed where the other fails.
         let _ = self.store.commit(cursor);
+    }
+}
+
+/// Rows that were gathered, and the watermark that counts them.
+pub struct Gathered {
+    chunks: Vec<Chunk>,
+    live: LiveBatch,
+    watermark: Seq,
+}
+
+impl Gathered {
+    /// Writes rows and watermark in one batch, and returns the number of rows. Durable with the store's next flush.
+    pub fn write(self, store: &Store) -> Result<u64> {
+        let (mut rows, count) = (Rows::new(), self.chunks.len() as u64);
+        for chunk in self.chunks {
+            rows.put_history(chunk.key, pack(&chunk.raw));
+        }
+        self.live.put(&mut rows);
+        rows.put_meta(WATERMARK_KEY, self.watermark.0.to_le_bytes());
+        store.commit(rows)?;
+        Ok(count)
     }
 }
 

@@ -177,7 +177,14 @@ impl Health {
             },
             "seq": age.map(|_| self.status.backup.seq.get()),
             "age_ms": age.map(|age| age.as_millis() as u64),
+            "lag_commands": self.backup_lag(),
         })
+    }
+
+    /// Commands that the node has and the last reported backup has not; `None` before the first report.
+    pub fn backup_lag(&self) -> Option<u64> {
+        let durable = self.status.watermarks.durable.get().0;
+        self.backup_age().map(|_| durable.saturating_sub(self.status.backup.seq.get()))
     }
 
     fn recovery(&self) -> Value {

@@ -189,6 +189,10 @@ fn put_resources(text: &mut String, health: &Health) {
         let help = "Time since the last report of a backup.";
         line(text, "pinion_backup_age_ms", "gauge", help, age.as_millis() as u64);
     }
+    if let Some(lag) = health.backup_lag() {
+        let help = "Commands that the node has and the last reported backup has not.";
+        line(text, "pinion_backup_lag_commands", "gauge", help, lag);
+    }
 }
 
 fn put_clock(text: &mut String, status: &Status) {

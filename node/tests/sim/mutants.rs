@@ -94,6 +94,7 @@ const CHECKSUMS: &str = "wal: snapshot, checksums_that_are_not_compared_are_noti
 const STATES: &str = "node: replica::tests::states_that_are_not_compared_are_noticed";
 const MARKET_PORT: &str = "node: market_flood, floods_that_are_not_bounded_are_noticed";
 const ORDERS_PORT: &str = "node: orders_port, logins_and_heartbeats_that_are_not_right_are_noticed";
+const BACKUPS: &str = "tools: backup, planted_faults_of_backups_are_noticed";
 const SYNCS: &str = "node: reactor::uring::tests::frames_that_are_not_synced_right_are_noticed";
 const SENDS: &str = "node: reactor::uring::send_buffers::tests::small_sends_that_are_not_copied_are_noticed";
 
@@ -223,6 +224,13 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("SyncMissing", SYNCS),
     ("SyncOfOtherSegment", SYNCS),
     ("SmallSendNotCopied", SENDS),
+    ("SnapshotAheadOfLog", BACKUPS),
+    ("PastDropped", BACKUPS),
+    ("ReadableByAll", BACKUPS),
+    ("RowsUncounted", BACKUPS),
+    ("PruneUnexpected", BACKUPS),
+    ("MountPointRenamed", "tools: offline::new_place::tests::a_mount_point_that_is_not_seen_is_noticed"),
+    ("AnsweredQuarantined", "tools: verbs::log::consequences::tests::a_quarantine_of_what_was_answered_is_noticed"),
 ];
 
 #[test]

@@ -1,6 +1,6 @@
 //! A temporary file without a name: nothing of it remains, however its process ends.
 
-use super::error::{Result, file_error};
+use super::error::{DESCRIPTOR, Result, file_error};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -30,6 +30,6 @@ impl AnonymousFile {
     /// A path for readers that open files by path. It is valid as long as this value; each opening reads from the
     /// start.
     pub fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
+        PathBuf::from(format!("{DESCRIPTOR}{}", self.0.as_raw_fd()))
     }
 }

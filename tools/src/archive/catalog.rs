@@ -10,7 +10,7 @@
 
 use super::claim;
 use super::destination::{Destination, ListedObject};
-use super::error::{BackupError, Result};
+use super::error::{BackupError, Result, damaged};
 use super::key::Key;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -34,8 +34,12 @@ pub struct TimelineObjects {
     pub gaps: Vec<(Lsn, Lsn)>,
     /// The number of entries of each QUARANTINE, fewest first.
     pub quarantines: Vec<u32>,
+    /// The versions of the configuration, oldest first.
+    pub configs: Vec<u32>,
     /// Whether its data directory came from a restore.
     pub lineage: bool,
+    /// Whether IDENTITY is there, without which nothing of the timeline can be restored.
+    pub identity: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +89,14 @@ impl Catalog {
         Ok(Self { node_id, timelines: timelines_of(&destination.list()?) })
     }
 
+    /// Fails where the identity of a timeline with contents is missing.
+    pub fn check_identities(&self, destination: &Destination) -> Result<()> {
+        match self.timelines.iter().find(|objects| !objects.identity) {
+            Some(objects) => Err(damaged(&destination.name_of(Key::Identity(objects.timeline)), "it is missing")),
+            None => Ok(()),
+        }
+    }
+
     /// The newest timeline.
     pub fn newest(&self) -> Option<&TimelineObjects> {
         self.timelines.last()
@@ -130,7 +142,9 @@ impl TimelineObjects {
             pieces: Vec::new(),
             gaps: Vec::new(),
             quarantines: Vec::new(),
+            configs: Vec::new(),
             lineage: false,
+            identity: false,
         }
     }
 
@@ -217,7 +231,7 @@ impl TimelineObjects {
     }
 
     /// Ranges of log without a hole, first and last included.
-    fn continuous_ranges(&self) -> Vec<(Lsn, Lsn)> {
+    pub fn continuous_ranges(&self) -> Vec<(Lsn, Lsn)> {
         let mut ranges: Vec<(Lsn, Lsn)> = Vec::new();
         for piece in &self.pieces {
             match ranges.last_mut() {
@@ -228,11 +242,33 @@ impl TimelineObjects {
         ranges
     }
 
-    /// Holes in the log that are not recorded as gaps: their pieces were deleted or lost.
+    /// Commands that the log pieces have after `seq`: those in a gap do not count, because they do not exist here.
+    pub fn commands_after(&self, seq: Lsn) -> u64 {
+        let ranges = self.continuous_ranges().into_iter();
+        ranges.map(|(first, last)| (last.0 + 1).saturating_sub(first.max(seq.next()).0)).sum()
+    }
+
+    /// Sequences without log: between two ranges of log, and before a snapshot that stands ahead of the log.
+    fn holes(&self) -> Vec<(Lsn, Lsn)> {
+        // A snapshot is the end of a log up to it, and the next log begins after it.
+        let ends = self.snapshots.iter().map(|snapshot| (snapshot.seq.next(), snapshot.seq));
+        let mut covered: Vec<(Lsn, Lsn)> = self.continuous_ranges().into_iter().chain(ends).collect();
+        covered.sort_unstable();
+        let (mut holes, mut reached): (Vec<(Lsn, Lsn)>, Option<Lsn>) = (Vec::new(), None);
+        for (first, last) in covered {
+            match reached {
+                Some(end) if end < first.prev() => holes.push((Lsn(end.0 + 1), first.prev())),
+                _ => {}
+            }
+            reached = reached.max(Some(last));
+        }
+        holes
+    }
+
+    /// Holes in the log that are not recorded as gaps: their pieces were deleted, lost, or not shipped yet.
     pub fn missing_ranges(&self) -> Vec<(Lsn, Lsn)> {
-        let ranges = self.continuous_ranges();
-        let holes = ranges.windows(2).map(|pair| (pair[0].1.next(), pair[1].0.prev()));
-        holes.filter(|hole| !self.gaps.contains(hole)).collect()
+        let holes = self.holes().into_iter();
+        holes.flat_map(|hole| self.gaps.iter().fold(vec![hole], |left, gap| without(left, *gap))).collect()
     }
 
     /// Ranges of log that neither the origin nor a snapshot leads into: their snapshot was deleted or lost.
@@ -241,6 +277,26 @@ impl TimelineObjects {
             *first == Lsn(1) || self.snapshots.iter().any(|s| first.prev() <= s.seq && s.seq <= *last)
         };
         self.continuous_ranges().into_iter().filter(|range| !leads_in(range)).collect()
+    }
+
+    /// Snapshots that no log leads to, and from which none leads on.
+    pub fn lone_snapshots(&self) -> Vec<Lsn> {
+        let ranges = self.continuous_ranges();
+        let is_in_log = |seq: &Lsn| ranges.iter().any(|(first, last)| first.prev() <= *seq && seq <= last);
+        self.snapshots.iter().map(|snapshot| snapshot.seq).filter(|seq| !is_in_log(seq)).collect()
+    }
+
+    /// Sequences that the backup once began to hold, and of which a state that is computed from `start` has no past:
+    /// the holes between its oldest log and `start`.
+    pub fn past_missing(&self, start: Option<Lsn>) -> Vec<(Lsn, Lsn)> {
+        let Some(start) = start else { return Vec::new() };
+        let holes = self.holes().into_iter().filter(|(first, _)| *first <= start);
+        holes.map(|(first, last)| (first, last.min(start))).collect()
+    }
+
+    /// The newest state that can be restored with all of the past that the backup has.
+    pub fn newest_with_past(&self) -> Option<Lsn> {
+        self.restorable().first().map(|range| range.last)
     }
 
     /// The piece that reaches furthest.
@@ -254,6 +310,24 @@ impl TimelineObjects {
     }
 }
 
+/// Parts of ranges that are not in `gap`.
+fn without(ranges: Vec<(Lsn, Lsn)>, gap: (Lsn, Lsn)) -> Vec<(Lsn, Lsn)> {
+    let parts = |(first, last): (Lsn, Lsn)| {
+        let before = (first, last.min(Lsn(gap.0.0.saturating_sub(1))));
+        let after = (first.max(gap.1.next()), last);
+        let is_disjoint = gap.1 < first || last < gap.0;
+        let parts = if is_disjoint { [Some((first, last)), None] } else { [Some(before), Some(after)] };
+        parts.into_iter().flatten().filter(|(first, last)| first <= last)
+    };
+    ranges.into_iter().flat_map(parts).collect()
+}
+
+/// Ranges of sequences as text.
+pub fn ranges_text(ranges: &[(Lsn, Lsn)]) -> String {
+    let ranges: Vec<String> = ranges.iter().map(|(first, last)| format!("{first} to {last}")).collect();
+    ranges.join(", ")
+}
+
 fn timelines_of(listed: &[ListedObject]) -> Vec<TimelineObjects> {
     let mut timelines: BTreeMap<Timeline, TimelineObjects> = BTreeMap::new();
     for object in listed {
@@ -261,8 +335,10 @@ fn timelines_of(listed: &[ListedObject]) -> Vec<TimelineObjects> {
         let objects = timelines.entry(timeline).or_insert_with(|| TimelineObjects::new(timeline));
         let (bytes, stored_at) = (object.bytes, object.stored_at);
         match object.key {
-            Key::Claim | Key::Identity(_) => {}
+            Key::Claim => {}
+            Key::Identity(_) => objects.identity = true,
             Key::Lineage(_) => objects.lineage = true,
+            Key::Config { version, .. } => objects.configs.push(version),
             Key::Quarantine { entry_count, .. } => objects.quarantines.push(entry_count),
             Key::Snapshot { seq, .. } => objects.snapshots.push(SnapshotObject { seq, bytes, stored_at }),
             Key::Gap { seq_first, seq_last, .. } => objects.gaps.push((seq_first, seq_last)),
@@ -319,6 +395,33 @@ mod tests {
         assert_eq!(with_hole.missing_ranges(), []);
         with_hole.snapshots.clear();
         assert_eq!(with_hole.ranges_without_start().into_iter().map(range).collect::<Vec<_>>(), [(10, 20)]);
+    }
+
+    #[test]
+    fn a_snapshot_ahead_of_the_log_is_named_and_its_past_is_missing() {
+        let ahead = objects(&[15], &[(1, 5), (6, 9)]);
+        assert_eq!(ahead.restorable_text(), "1 to 9, 15 to 15");
+        assert_eq!(ranges_text(&ahead.missing_ranges()), "10 to 15");
+        assert_eq!((ahead.lone_snapshots(), ahead.newest_with_past()), (vec![Lsn(15)], Some(Lsn(9))));
+        assert_eq!(ranges_text(&ahead.past_missing(Some(Lsn(15)))), "10 to 15");
+        assert!(ahead.past_missing(None).is_empty());
+        // Pruned: what is older than the oldest snapshot was deleted on purpose, and is not missing.
+        let pruned = objects(&[7, 20], &[(6, 9), (10, 30)]);
+        assert!(pruned.past_missing(Some(Lsn(7))).is_empty() && pruned.lone_snapshots().is_empty());
+        assert!(objects(&[7], &[]).past_missing(Some(Lsn(7))).is_empty());
+        assert_eq!(objects(&[7], &[]).lone_snapshots(), [Lsn(7)]);
+        assert_eq!(ranges_text(&objects(&[7], &[(9, 12)]).missing_ranges()), "8 to 8");
+    }
+
+    #[test]
+    fn a_gap_counts_neither_as_missing_nor_as_commands() {
+        let mut objects = objects(&[20], &[(1, 5), (16, 30)]);
+        objects.gaps.push((Lsn(6), Lsn(15)));
+        assert_eq!((objects.missing_ranges(), objects.commands_after(Lsn(3))), (vec![], 17));
+        assert_eq!([5, 20, 30, 99].map(|seq| objects.commands_after(Lsn(seq))), [15, 10, 0, 0]);
+        assert_eq!(ranges_text(&objects.past_missing(Some(Lsn(20)))), "6 to 15");
+        objects.gaps = vec![(Lsn(8), Lsn(9)), (Lsn(12), Lsn(99))];
+        assert_eq!(ranges_text(&objects.missing_ranges()), "6 to 7, 10 to 11");
     }
 
     #[test]

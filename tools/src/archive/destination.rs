@@ -7,14 +7,15 @@
 use super::anonymous_file::AnonymousFile;
 use super::error::{BackupError, Result, file_error};
 use super::key::Key;
-use super::store_address::{self, OpenMode};
+use super::local_place::LocalPlace;
+use super::put_outcome::PutOutcome;
+use super::store_address::{self, OpenMode, Opened};
+use super::store_failure::{FailureKind, StoreFailure};
 use crate::terminal::interrupt::Interrupt;
 use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
 use object_store::path::Path as ObjectPath;
-use object_store::{
-    Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, WriteMultipart,
-};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, WriteMultipart};
 use std::fmt;
 use std::fs::File;
 use std::future::Future;
@@ -33,18 +34,12 @@ const GRACE: Duration = Duration::from_secs(5);
 
 pub struct Destination {
     store: Arc<dyn ObjectStore>,
+    /// Writes, where the place is a directory.
+    local: Option<LocalPlace>,
     /// As the operator wrote it.
     name: String,
     runtime: Runtime,
     interrupt: Interrupt,
-}
-
-/// The outcome of an upload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PutOutcome {
-    Stored,
-    /// An object of that name exists already, and was not changed.
-    AlreadyThere,
 }
 
 /// An entry of a listing.
@@ -60,15 +55,20 @@ impl Destination {
     /// `address` is a path, `file:///path` or `s3://bucket/prefix`. Credentials come from the environment;
     /// `secrets_file` takes precedence over it.
     pub fn open(address: &str, secrets_file: Option<&Path>, mode: OpenMode, interrupt: Interrupt) -> Result<Self> {
-        let store = store_address::open(address, secrets_file, mode)?;
+        let Opened { store, local } = store_address::open(address, secrets_file, mode)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|source| file_error("starting a runtime for", Path::new(address), source))?;
-        Ok(Self { store, name: address.trim_end_matches('/').to_owned(), runtime, interrupt })
+        Ok(Self { store, local, name: address.trim_end_matches('/').to_owned(), runtime, interrupt })
     }
 
     /// The name of an object in messages.
     pub fn name_of(&self, key: Key) -> String {
         format!("{}/{key}", self.name)
+    }
+
+    /// The directory, where the place is one.
+    pub fn directory(&self) -> Option<&Path> {
+        self.local.as_ref().map(LocalPlace::root)
     }
 
     pub fn interrupt(&self) -> &Interrupt {
@@ -82,16 +82,19 @@ impl Destination {
 
     /// Stores a new object.
     pub fn put_new(&self, key: Key, bytes: Vec<u8>) -> Result<PutOutcome> {
+        if let Some(local) = &self.local {
+            return local.put_new(key, &mut bytes.as_slice()).map_err(|error| self.local_failure(key, &error));
+        }
         let path = path_of(key);
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let payload = PutPayload::from(bytes);
         match self.call("storing", key, self.store.put_opts(&path, payload.clone(), options)) {
             Ok(_) => Ok(PutOutcome::Stored),
-            Err(BackupError::Store { cause, .. }) if matches!(*cause, StoreError::AlreadyExists { .. }) => {
+            Err(BackupError::Store { cause, .. }) if cause.kind == FailureKind::AlreadyExists => {
                 Ok(PutOutcome::AlreadyThere)
             }
             // A store without conditional writes, as AWS_CONDITIONAL_PUT=disabled says: check for the object first.
-            Err(BackupError::Store { cause, .. }) if matches!(*cause, StoreError::NotImplemented { .. }) => {
+            Err(BackupError::Store { cause, .. }) if cause.kind == FailureKind::NotImplemented => {
                 if self.has(key)? {
                     return Ok(PutOutcome::AlreadyThere);
                 }
@@ -105,6 +108,9 @@ impl Destination {
     pub fn put_file(&self, key: Key, file: &Path) -> Result<PutOutcome> {
         let failed = |source| file_error("reading", file, source);
         let mut reader = File::open(file).map_err(failed)?;
+        if let Some(local) = &self.local {
+            return local.put_new(key, &mut reader).map_err(|error| self.local_failure(key, &error));
+        }
         let bytes_total = reader.metadata().map_err(failed)?.len();
         if bytes_total <= PART_BYTES as u64 {
             let mut bytes = Vec::with_capacity(bytes_total as usize);
@@ -123,6 +129,11 @@ impl Destination {
             return Err(error);
         }
         self.call("storing", key, upload.finish()).map(|_| PutOutcome::Stored)
+    }
+
+    fn local_failure(&self, key: Key, error: &std::io::Error) -> BackupError {
+        let cause = StoreFailure::of_file_system(error);
+        BackupError::Store { action: "storing", object: self.name_of(key), cause }
     }
 
     fn put_parts(&self, key: Key, upload: &mut WriteMultipart, reader: &mut File, file: &Path) -> Result<()> {
@@ -246,7 +257,7 @@ impl Destination {
             }
         });
         let outcome = outcome.ok_or(BackupError::Interrupted)?;
-        outcome.map_err(|cause| BackupError::Store { action, object, cause: Box::new(cause) })
+        outcome.map_err(|cause| BackupError::Store { action, object, cause: StoreFailure::from(&cause) })
     }
 }
 
@@ -258,7 +269,7 @@ impl fmt::Display for Destination {
 
 fn none_where_absent<T>(error: BackupError) -> Result<Option<T>> {
     match error {
-        BackupError::Store { cause, .. } if matches!(*cause, StoreError::NotFound { .. }) => Ok(None),
+        BackupError::Store { cause, .. } if cause.kind == FailureKind::NotFound => Ok(None),
         error => Err(error),
     }
 }

@@ -1,6 +1,7 @@
 //! The errors of backups: each names the object or file, the next step where there is one, and whether a retry can
 //! help.
 
+use super::store_failure::{FailureKind, StoreFailure};
 use crate::terminal::failure::{ExitCode, code_of};
 use node::replica::recover::RestoreError;
 use node::replica::{LoadError, RecordError};
@@ -9,6 +10,9 @@ use std::path::{Path, PathBuf};
 use wal::error::WalError;
 use wal::units::{Lsn, NodeId, Timeline};
 
+/// The path at which a process finds its open files.
+pub(super) const DESCRIPTOR: &str = "/proc/self/fd/";
+
 pub type Result<T> = std::result::Result<T, BackupError>;
 
 #[derive(Debug, thiserror::Error)]
@@ -16,10 +20,17 @@ pub enum BackupError {
     #[error("a backup's address is a path, file:///path or s3://bucket/prefix (--from, --to): {0}")]
     Address(String),
     #[error("{0}")]
-    Secrets(String),
+    Settings(String),
     #[error("{action} {object}: {cause}")]
-    Store { action: &'static str, object: String, cause: Box<object_store::Error> },
-    #[error("{object}: {cause}")]
+    Store { action: &'static str, object: String, cause: StoreFailure },
+    #[error(
+        "reading {object}: it vanishes from the listing again and again; wait until `pinion backup prune` has ended, \
+         and repeat"
+    )]
+    Vanished { object: String },
+    #[error("{0}")]
+    Place(String),
+    #[error("{object}: {}", without_descriptor(cause))]
     Object { object: String, cause: WalError },
     #[error("{object} is damaged: {why}")]
     Damaged { object: String, why: &'static str },
@@ -58,6 +69,16 @@ pub enum BackupError {
          --to-seq with one of the two"
     )]
     TimeInGap { place: String, time: String, last: Lsn, next: Lsn },
+    #[error(
+        "{place} cannot restore sequence {wanted} with its past: {missing} are missing before it; --without-past \
+         restores it with a history that begins after sequence {begins}, and {}", with_past_text(*with_past)
+    )]
+    PastMissing { place: String, wanted: Lsn, missing: String, begins: Lsn, with_past: Option<Lsn> },
+    #[error(
+        "{place} has log up to sequence {end} that nothing leads into ({stretches}), and its newest state is that of \
+         {}; --to-seq N restores one that it has", newest.map_or("none".to_owned(), |seq| format!("sequence {seq}"))
+    )]
+    NewestUnreachable { place: String, end: Lsn, stretches: String, newest: Option<Lsn> },
     #[error("{object}: its state has the hash {stated}, and the log before it gives {found}")]
     HashDiffers { object: String, stated: String, found: String },
     #[error("{place}: the log pieces with sequences {first} to {last} are missing")]
@@ -75,7 +96,7 @@ pub enum BackupError {
     Interrupted,
     #[error(transparent)]
     Wal(#[from] WalError),
-    #[error("{object}: {cause}")]
+    #[error("{object}: {}", without_descriptor(cause))]
     Load { object: String, cause: LoadError },
     #[error("{object}: {cause}")]
     Record { object: String, cause: RecordError },
@@ -83,8 +104,23 @@ pub enum BackupError {
     Restore(#[from] RestoreError),
 }
 
+fn with_past_text(newest: Option<Lsn>) -> String {
+    match newest {
+        Some(seq) => format!("--to-seq {seq} restores the newest state that has its past"),
+        None => "no state has its past".to_owned(),
+    }
+}
+
+/// The text of a cause. A file without a name is read by the path of its descriptor, which says nothing to anybody.
+fn without_descriptor(cause: &impl std::fmt::Display) -> String {
+    let text = cause.to_string();
+    let Some((before, rest)) = text.split_once(DESCRIPTOR) else { return text };
+    let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    format!("{before}the file{rest}")
+}
+
 /// A failure to read or write a local file.
-pub(super) fn file_error(action: &'static str, path: &Path, cause: std::io::Error) -> BackupError {
+pub fn file_error(action: &'static str, path: &Path, cause: std::io::Error) -> BackupError {
     BackupError::File { action, path: PathBuf::from(path), cause }
 }
 
@@ -96,16 +132,22 @@ pub fn damaged(object: &str, why: &'static str) -> BackupError {
 impl ExitCode for BackupError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Address(_) => exit::USAGE,
-            Self::Secrets(_) => exit::CONFIG,
-            Self::Store { cause, .. } if is_no_space(cause.as_ref()) => exit::NO_SPACE,
-            Self::Store { .. } | Self::Interrupted => exit::FAILED,
+            Self::Address(_) | Self::Place(_) => exit::USAGE,
+            Self::Settings(_) => exit::CONFIG,
+            Self::Store { cause, .. } => match cause.kind {
+                FailureKind::NoSpace => exit::NO_SPACE,
+                FailureKind::Refused => exit::CONFIG,
+                _ => exit::FAILED,
+            },
+            Self::Vanished { .. } | Self::Interrupted => exit::FAILED,
             Self::File { cause, .. } if cause.kind() == std::io::ErrorKind::StorageFull => exit::NO_SPACE,
             Self::File { .. } => exit::FAILED,
             Self::Object { cause, .. } | Self::Wal(cause) => exit::code_of(cause),
             Self::Damaged { .. } | Self::Differs { .. } | Self::NoSnapshot { .. } => exit::DAMAGED,
             Self::MissingPieces { .. } | Self::MissingSnapshot { .. } | Self::KeptDamaged { .. } => exit::DAMAGED,
             Self::NoBackup { .. } => exit::NOT_FOUND,
+            Self::PastMissing { .. } => exit::OUTSIDE_LOG,
+            Self::NewestUnreachable { .. } => exit::DAMAGED,
             Self::OtherNode { .. } | Self::NewerTimeline { .. } | Self::Diverged { .. } => exit::FENCED,
             Self::Shorter { .. } => exit::SHORTER_THAN_ACKNOWLEDGED,
             Self::Outside { .. } | Self::BeforeFirstState { .. } | Self::TimeInGap { .. } => exit::OUTSIDE_LOG,
@@ -128,20 +170,13 @@ impl BackupError {
         }
     }
 
+    /// Whether only another configuration of the place helps: its key, bucket, region or clock.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Store { cause, .. } if cause.kind == FailureKind::Refused)
+    }
+
     /// Whether an object of the backup has wrong contents.
     pub fn is_damage(&self) -> bool {
         matches!(self.exit_code(), exit::DAMAGED | exit::HASH_DIFFERS)
     }
-}
-
-fn is_no_space(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let io = error.downcast_ref::<std::io::Error>();
-        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }

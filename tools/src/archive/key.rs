@@ -4,6 +4,7 @@
 //! BACKUP                                      the claim: the node that the backup belongs to
 //! 0000000001/IDENTITY                         timeline 1: the data directory's own file
 //! 0000000001/LINEAGE                          the directory's own file, where it came from a restore
+//! 0000000001/config/0000000001                its configuration, first version
 //! 0000000001/quarantine/0000000002            its QUARANTINE when it had two entries
 //! 0000000001/snapshots/<sequence>.snap        a snapshot file, unchanged
 //! 0000000001/log/<first>-<last>.piece         consecutive frames of the log
@@ -17,6 +18,7 @@ pub const CLAIM: &str = "BACKUP";
 const IDENTITY: &str = "IDENTITY";
 const LINEAGE: &str = "LINEAGE";
 const QUARANTINE: &str = "quarantine";
+const CONFIG: &str = "config";
 const SNAPSHOTS: &str = "snapshots";
 const LOG: &str = "log";
 const GAPS: &str = "gaps";
@@ -26,6 +28,7 @@ pub enum Key {
     Claim,
     Identity(Timeline),
     Lineage(Timeline),
+    Config { timeline: Timeline, version: u32 },
     Quarantine { timeline: Timeline, entry_count: u32 },
     Snapshot { timeline: Timeline, seq: Lsn },
     Piece { timeline: Timeline, seq_first: Lsn, seq_last: Lsn },
@@ -44,6 +47,7 @@ impl Key {
             Self::Claim => None,
             Self::Identity(timeline)
             | Self::Lineage(timeline)
+            | Self::Config { timeline, .. }
             | Self::Quarantine { timeline, .. }
             | Self::Snapshot { timeline, .. }
             | Self::Piece { timeline, .. }
@@ -65,6 +69,7 @@ impl Key {
         }
         let (folder, name) = rest.split_once('/')?;
         Some(match folder {
+            CONFIG => Self::Config { timeline, version: name.parse().ok()? },
             QUARANTINE => Self::Quarantine { timeline, entry_count: name.parse().ok()? },
             SNAPSHOTS => Self::Snapshot { timeline, seq: Lsn(name.strip_suffix(".snap")?.parse().ok()?) },
             LOG => {
@@ -92,6 +97,7 @@ impl fmt::Display for Key {
             Self::Claim => f.write_str(CLAIM),
             Self::Identity(timeline) => write!(f, "{:010}/{IDENTITY}", timeline.0),
             Self::Lineage(timeline) => write!(f, "{:010}/{LINEAGE}", timeline.0),
+            Self::Config { timeline, version } => write!(f, "{:010}/{CONFIG}/{version:010}", timeline.0),
             Self::Quarantine { timeline, entry_count } => {
                 write!(f, "{:010}/{QUARANTINE}/{entry_count:010}", timeline.0)
             }
@@ -117,6 +123,7 @@ mod tests {
             Key::Claim,
             Key::Identity(timeline),
             Key::Lineage(timeline),
+            Key::Config { timeline, version: 4 },
             Key::Quarantine { timeline, entry_count: 2 },
             Key::Snapshot { timeline, seq: Lsn(77) },
             Key::Piece { timeline, seq_first: Lsn(1), seq_last: Lsn(500) },

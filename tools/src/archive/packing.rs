@@ -1,8 +1,9 @@
 //! Packs consecutive frames into pieces, and stores each piece when it is full.
 
-use super::destination::{Destination, PutOutcome};
+use super::destination::Destination;
 use super::error::{BackupError, Result};
 use super::key::Key;
+use super::put_outcome::PutOutcome;
 use super::round::{Position, Round};
 use crate::terminal::clock::unix_ns;
 use std::path::Path;

@@ -7,6 +7,7 @@ use super::destination::Destination;
 use super::error::{BackupError, Result, damaged};
 use super::key::Key;
 use std::path::Path;
+use wal::identity::Identity;
 use wal::lineage::Lineage;
 use wal::piece::{PIECE_HEADER_BYTES, Piece, PieceHeader};
 use wal::quarantine::Quarantine;
@@ -74,6 +75,19 @@ fn check_piece(object: &str, key: Key, node_id: NodeId, header: &PieceHeader) ->
         return Err(damaged(object, "its header has other frames than its name"));
     }
     Ok(())
+}
+
+/// Reads the identity of a timeline, without which nothing of it can be restored.
+pub fn read_identity(destination: &Destination, node_id: NodeId, timeline: Timeline) -> Result<Identity> {
+    let key = Key::Identity(timeline);
+    let object = destination.name_of(key);
+    let text = destination.find(key)?.ok_or_else(|| damaged(&object, "it is missing"))?;
+    let text = String::from_utf8(text).map_err(|_| damaged(&object, "not text"))?;
+    let identity = Identity::parse(Path::new(&object), &text)?;
+    if (identity.node_id, identity.timeline) != (node_id, timeline) {
+        return Err(damaged(&object, "it belongs to another node or timeline"));
+    }
+    Ok(identity)
 }
 
 pub fn read_lineage(destination: &Destination, timeline: Timeline) -> Result<Lineage> {

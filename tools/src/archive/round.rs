@@ -23,6 +23,8 @@ pub struct Round {
     pub snapshots: Vec<Lsn>,
     /// Snapshot files that were not stored because they are damaged.
     pub damaged_snapshots: Vec<PathBuf>,
+    /// Whether the configuration was stored, because it is new.
+    pub config: bool,
     /// Sequences that the node truncated before they were shipped: first and last.
     pub gap: Option<(Lsn, Lsn)>,
 }
@@ -40,6 +42,8 @@ pub(super) struct Position {
     pub snapshot: Option<Lsn>,
     /// Snapshots that were found damaged, so that each is reported once. As many as the directory has at most.
     pub damaged: BTreeSet<Lsn>,
+    /// The newest configuration in the backup, and its version.
+    pub config: Option<(u32, String)>,
     /// The number of entries of the newest QUARANTINE.
     pub quarantined: u32,
 }

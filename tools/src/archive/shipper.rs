@@ -1,21 +1,24 @@
 //! Ships to a backup what a data directory has and the backup lacks, round by round, beside a running node or without.
 //!
 //! ```text
-//!  QUARANTINE   log: frames that no power cut can take back --> pieces   snapshots: the newest, where it is new
+//!  QUARANTINE, pinion.toml   log: frames that no power cut can take back --> pieces   the newest snapshot in that log
 //! ```
 //! Invariants: only frames that no power cut can take back are shipped, so a backup is never ahead of its node; pieces
-//! continue the backup's log link by link, or begin again after a gap that is recorded; what a round did not finish,
-//! the next one does.
+//! continue the backup's log link by link, or begin again after a gap that is recorded; a snapshot is shipped only when
+//! the log up to it is, so that a state never comes without its past; what a round did not finish, the next one does.
 
 use super::catalog::{Catalog, TimelineObjects};
 use super::claim;
 use super::continuity::{check_continues, check_timeline, newest_piece};
-use super::destination::{Destination, PutOutcome};
+use super::destination::Destination;
 use super::error::{BackupError, Result, file_error};
 use super::key::Key;
 use super::packing::Packing;
 use super::proof::piece_key;
+use super::put_outcome::PutOutcome;
 use super::round::{Position, Round};
+use super::shipped_config::{self, CONFIG_BYTES_MAX};
+use node::faults::mutation::{Mutation, Planted};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -33,8 +36,13 @@ use wal::units::{Lsn, Tail};
 /// died does not cover, and another shipper to the same place.
 const FOLLOW_ROUNDS_MAX: u32 = 15;
 
+/// The configuration that `pinion init` writes into a data directory.
+const CONFIG_FILE: &str = "pinion.toml";
+
 pub struct Shipper<'d> {
     data_dir: PathBuf,
+    /// The node's configuration, which need not exist.
+    config: PathBuf,
     destination: &'d Destination,
     /// Read again from the backup after a failure.
     position: Option<Position>,
@@ -59,12 +67,18 @@ impl<'d> Shipper<'d> {
     pub fn new(data_dir: &Path, destination: &'d Destination) -> Self {
         Self {
             data_dir: data_dir.to_owned(),
+            config: data_dir.join(CONFIG_FILE),
             destination,
             position: None,
             unsettled_tail: None,
             follower: None,
             follow_rounds: 0,
         }
+    }
+
+    /// Ships this configuration, and not the one in the data directory.
+    pub fn with_config(self, config: &Path) -> Self {
+        Self { config: config.to_owned(), ..self }
     }
 
     /// Ships what is new. After an error the next round reads again what the backup has.
@@ -82,6 +96,7 @@ impl<'d> Shipper<'d> {
         };
         let mut round = Round { timeline: directory.identity().timeline.0, ..Round::default() };
         self.ship_quarantine(&mut position)?;
+        self.ship_config(&mut position, &mut round)?;
         if tail_policy == TailPolicy::SyncNow || !self.ship_new_frames(&directory, &mut position, &mut round)? {
             self.ship_from_scan(&directory, tail_policy, &mut position, &mut round)?;
         }
@@ -157,6 +172,9 @@ impl<'d> Shipper<'d> {
             self.put_same(Key::Lineage(identity.timeline), bytes)?;
         }
         let objects = catalog.of(identity.timeline);
+        let config = objects.and_then(|objects| objects.configs.last());
+        let config =
+            config.map(|&version| Ok((version, shipped_config::read(destination, identity.timeline, version)?)));
         let newest = objects.map(|objects| newest_piece(destination, identity.node_id, objects)).transpose()?.flatten();
         Ok(Position {
             identity,
@@ -165,6 +183,10 @@ impl<'d> Shipper<'d> {
             time_ns: newest.map_or(0, |header| header.time_last),
             snapshot: objects.and_then(|objects| objects.snapshots.last()).map(|snapshot| snapshot.seq),
             damaged: BTreeSet::new(),
+            // A damaged one is replaced by the next version.
+            config: config
+                .transpose()
+                .or_else(|error: BackupError| if error.is_damage() { Ok(None) } else { Err(error) })?,
             quarantined: objects.and_then(TimelineObjects::quarantined).unwrap_or(0),
         })
     }
@@ -178,6 +200,36 @@ impl<'d> Shipper<'d> {
             self.put_same(key, text)?;
             position.quarantined = entry_count;
         }
+        Ok(())
+    }
+
+    /// Stores the configuration where it differs from the newest one in the backup.
+    fn ship_config(&self, position: &mut Position, round: &mut Round) -> Result<()> {
+        let path = &self.config;
+        let bytes = match std::fs::metadata(path) {
+            Ok(found) if found.len() <= CONFIG_BYTES_MAX => {
+                std::fs::read(path).map_err(|source| file_error("reading", path, source))?
+            }
+            // Neither is a reason not to ship the log.
+            _ => return Ok(()),
+        };
+        let Ok(text) = String::from_utf8(bytes) else { return Ok(()) };
+        let sealed = shipped_config::seal(&text);
+        let text = shipped_config::open(&sealed).expect("it was just sealed").to_owned();
+        let mut version = match &position.config {
+            Some((_, shipped)) if *shipped == text => return Ok(()),
+            Some((version, _)) => version.saturating_add(1),
+            None => 1,
+        };
+        let timeline = position.identity.timeline;
+        // Another version of that name may be damaged, or another shipper's.
+        while self.destination.put_new(Key::Config { timeline, version }, sealed.clone().into_bytes())?
+            == PutOutcome::AlreadyThere
+        {
+            version = version.saturating_add(1);
+        }
+        round.config = true;
+        position.config = Some((version, text));
         Ok(())
     }
 
@@ -254,7 +306,8 @@ impl<'d> Shipper<'d> {
         Ok(())
     }
 
-    /// Ships the oldest intact snapshot from which a log that begins after `base` continues.
+    /// Ships the oldest intact snapshot from which a log that begins after `base` continues. It alone precedes its log:
+    /// nothing in the backup leads there, and no state before it can ever be restored.
     fn ship_first_snapshot(
         &self,
         directory: &Directory,
@@ -275,6 +328,11 @@ impl<'d> Shipper<'d> {
         for file in own_snapshots(directory)?.into_iter().rev() {
             if position.snapshot.is_some_and(|shipped| file.seq <= shipped) {
                 break;
+            }
+            // With this one alone the backup would have a state without the log before it. A later round ships it.
+            let is_ahead = position.shipped.is_none_or(|shipped| shipped.seq < file.seq);
+            if is_ahead.planted(Mutation::SnapshotAheadOfLog, |_| false) {
+                continue;
             }
             if self.ship_snapshot(&file, position, round)? {
                 position.snapshot = Some(file.seq);
@@ -345,8 +403,16 @@ mod tests {
         };
         let (mut round, damaged) = (Round::default(), BTreeSet::new());
         let newest = Key::Identity(Timeline(1));
-        let mut position =
-            Position { identity, shipped: None, newest, time_ns: 0, snapshot: None, damaged, quarantined: 0 };
+        let mut position = Position {
+            identity,
+            shipped: None,
+            newest,
+            time_ns: 0,
+            snapshot: None,
+            damaged,
+            config: None,
+            quarantined: 0,
+        };
         let path = dir.path().join("0000000001-00000000000000000009.snap");
         let file = SnapshotFile { path, timeline: Timeline(1), seq: Lsn(9), bytes: 1 };
         let shipper = Shipper::new(dir.path(), &destination);

@@ -16,6 +16,7 @@ use crate::terminal::progress::Progress;
 use crate::terminal::time_text;
 use anyhow::Result;
 use book::codec;
+use book::command::Command;
 use book::engine::{Capacity, Engine};
 use book::event::NoSink;
 use book::units::{Seq, TsNs};
@@ -51,6 +52,42 @@ pub struct StateAt {
     pub skipped_snapshots: Vec<PassedOver>,
     /// Commands applied after the snapshot.
     pub commands_applied: u64,
+    pub checks_skipped: ChecksSkipped,
+}
+
+/// Hashes in the log that a replay cannot compare: the engine that recorded them had applied commands that are
+/// quarantined now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChecksSkipped {
+    pub count: u64,
+    /// The sequences of the first and the last of them.
+    pub range: Option<(Seq, Seq)>,
+}
+
+impl ChecksSkipped {
+    fn note(&mut self, seq: Seq) {
+        self.count += 1;
+        self.range = Some((self.range.map_or(seq, |(first, _)| first), seq));
+    }
+
+    /// As text; empty where there is none.
+    pub fn text(&self) -> String {
+        match self.range {
+            Some((first, last)) => format!(
+                "{} recorded hashes, at sequences {} to {}, could not be compared: they are of a state with quarantined \
+                 commands",
+                self.count, first.0, last.0
+            ),
+            None => String::new(),
+        }
+    }
+
+    pub fn as_json(&self) -> serde_json::Value {
+        let range = self.range.map(|(first, last)| (first.0, last.0));
+        serde_json::json!({
+            "count": self.count, "seq_first": range.map(|range| range.0), "seq_last": range.map(|range| range.1),
+        })
+    }
 }
 
 impl StateAt {
@@ -246,6 +283,7 @@ impl<'r> ScannedLog<'r> {
         let Beginning { mut replica, tail, snapshot, passed_over } =
             recover::begin(directory, self.range.base, Lsn(begin.0), &mut engine)?;
         let began = tail.seq.0;
+        let mut checks_skipped = ChecksSkipped::default();
         let mut progress = Progress::new("applying the log", (until.0.saturating_sub(began)) as usize);
         let mut apply = |seq: Seq, bytes: &[u8]| -> Result<bool> {
             if until < seq {
@@ -256,6 +294,9 @@ impl<'r> ScannedLog<'r> {
             }
             let stamp = apply_record(&mut replica.engine, quarantine, seq, bytes, observer)?;
             observer.applied(&mut replica, stamp, bytes)?;
+            if !quarantine.is_empty() && is_check_skipped(quarantine, seq, bytes) {
+                checks_skipped.note(seq);
+            }
             match replica.engine.divergence() {
                 Some(divergence) => Err(RecordError::HashDiffers(divergence).into()),
                 None => Ok(true),
@@ -264,7 +305,7 @@ impl<'r> ScannedLog<'r> {
         self.for_each_record(Start::After(tail), &mut apply)?;
         let commands_applied = replica.engine.stamp().seq.0 - began;
         assert!(began + commands_applied == until.0, "the log reaches the resolved target");
-        Ok(StateAt { replica, snapshot, skipped_snapshots: passed_over, commands_applied })
+        Ok(StateAt { replica, snapshot, skipped_snapshots: passed_over, commands_applied, checks_skipped })
     }
 
     /// Visits records until `visit` returns false.
@@ -286,4 +327,10 @@ impl<'r> ScannedLog<'r> {
             _ => Ok(()),
         }
     }
+}
+
+#[cold]
+fn is_check_skipped(quarantine: &Quarantine, seq: Seq, bytes: &[u8]) -> bool {
+    let is_check = || codec::decode(bytes).is_ok_and(|record| matches!(record.command, Command::Check(_)));
+    quarantine.is_overtaken(Lsn(seq.0)) && is_check()
 }

@@ -3,21 +3,24 @@
 //! ```text
 //!  NewDirectory: D.unfinished --rename--> D        ScratchDirectory: NAME.unfinished, deleted at the end
 //! ```
+//! In a mount point the files move up one by one, IDENTITY last: without it the place is no data directory.
+//!
 //! Invariant: the final name never names an incomplete directory. The next attempt deletes what an interrupted one
 //! left; a lock on the unfinished directory keeps it from deleting what another process still works on.
 
-use crate::offline::durable_directory::{self, SHARED};
+use crate::offline::durable_directory::{self, PRIVATE, SHARED};
+use crate::offline::new_place::{NewPlace, UNFINISHED};
 use crate::terminal::failure::Failure;
 use anyhow::{Context, Result};
 use node::status::exit;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use wal::durable_file::sync_dir;
 
-/// Appended to the name while the directory is incomplete.
-const UNFINISHED: &str = ".unfinished";
+/// Moved last into a mount point.
+const IDENTITY: &str = "IDENTITY";
 
 /// A private directory to work in, deleted when this value is dropped. What a killed process left is deleted by the
 /// next one that uses the name.
@@ -40,7 +43,7 @@ impl ScratchDirectory {
             let _lock = lock(&path)?;
             fs::remove_dir_all(&path).with_context(|| format!("deleting the leftover {}", path.display()))?;
         }
-        let made = DirBuilder::new().mode(durable_directory::PRIVATE).create(&path);
+        let made = DirBuilder::new().mode(PRIVATE).create(&path);
         made.with_context(|| format!("making {}", path.display()))?;
         let lock = lock(&path)?;
         Ok(Self { path, _lock: lock, renamed: false })
@@ -64,37 +67,53 @@ impl Drop for ScratchDirectory {
 #[derive(Debug)]
 pub struct NewDirectory {
     unfinished: ScratchDirectory,
-    path_final: PathBuf,
+    place: NewPlace,
 }
 
 /// Fails unless `path` is empty or absent. Returns the leftover of an earlier attempt, which the next one deletes.
 pub fn check_free(path: &Path) -> Result<Option<PathBuf>> {
-    let path = std::path::absolute(path)?;
-    match fs::read_dir(&path).map(|mut entries| entries.next().is_some()) {
-        Ok(true) => {
-            let path = path.display();
-            let message = format!("{path} is not empty: give a path that is empty or absent, or move this one away");
-            return Err(Failure::of(exit::NOT_EMPTY, message));
+    let place = NewPlace::of(path)?;
+    let unfinished = unfinished_of(&place.work_name("")?)?;
+    let leftover = unfinished.exists().then_some(unfinished);
+    let path = place.path.display();
+    match fs::read_dir(&place.path).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>()) {
+        Ok(entries) => {
+            let names: Vec<String> = entries.iter().map(|entry| entry.file_name().to_string_lossy().into()).collect();
+            // An attempt that was killed while it moved its files up has left some, and not IDENTITY.
+            let is_cut = place.is_mount_point && leftover.is_some() && !names.iter().any(|name| name == IDENTITY);
+            if !is_cut && names.iter().any(|name| !place.may_stay(name)) {
+                let message =
+                    format!("{path} is not empty: give a path that is empty or absent, or move this one away");
+                return Err(Failure::of(exit::NOT_EMPTY, message));
+            }
         }
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
-            let message = format!("{} is a file: give the path of an empty or absent directory", path.display());
+            let message = format!("{path} is a file: give the path of an empty or absent directory");
             return Err(Failure::of(exit::NOT_EMPTY, message));
         }
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("reading {}", path.display()));
+            return Err(error).with_context(|| format!("reading {path}"));
         }
-        Ok(false) | Err(_) => {}
+        Err(_) => {}
     }
-    let unfinished = unfinished_of(&path)?;
-    Ok(unfinished.exists().then_some(unfinished))
+    Ok(leftover)
 }
 
 impl NewDirectory {
     /// Begins to make `path`, which must be empty or absent.
     pub fn begin(path: &Path) -> Result<Self> {
-        check_free(path)?;
-        let path_final = std::path::absolute(path)?;
-        Ok(Self { unfinished: ScratchDirectory::begin(&path_final)?, path_final })
+        let leftover = check_free(path)?;
+        let place = NewPlace::of(path)?;
+        if place.is_mount_point {
+            // Until IDENTITY is there, nothing in it is of any use.
+            if let Some(leftover) = leftover {
+                let _lock = lock(&leftover)?;
+                clear(&place)?;
+            }
+            let closed = fs::set_permissions(&place.path, Permissions::from_mode(PRIVATE));
+            closed.with_context(|| format!("closing {} to other users", place.path.display()))?;
+        }
+        Ok(Self { unfinished: ScratchDirectory::begin(&place.work_name("")?)?, place })
     }
 
     /// The path to work in.
@@ -105,9 +124,13 @@ impl NewDirectory {
     /// Gives the directory its name, durably. The caller has synced everything in it.
     pub fn finish(mut self) -> Result<()> {
         sync_dir(self.path())?;
+        if self.place.is_mount_point {
+            return self.move_up();
+        }
+        let path_final = &self.place.path;
         // A rename replaces an empty directory, and nothing else.
-        fs::rename(self.path(), &self.path_final).map_err(|error| {
-            let (path, unfinished) = (self.path_final.display(), self.path().display());
+        fs::rename(self.path(), path_final).map_err(|error| {
+            let (path, unfinished) = (path_final.display(), self.path().display());
             match error.kind() {
                 ErrorKind::DirectoryNotEmpty => {
                     let message = format!("{path} is no longer empty: another process wrote to it; give another path");
@@ -117,9 +140,47 @@ impl NewDirectory {
             }
         })?;
         self.unfinished.renamed = true;
-        let parent = self.path_final.parent().context("the root directory cannot be made")?;
+        let parent = path_final.parent().context("the root directory cannot be made")?;
         Ok(sync_dir(parent)?)
     }
+
+    /// Moves every file into the mount point.
+    fn move_up(&mut self) -> Result<()> {
+        let (from, into) = (self.unfinished.path.clone(), self.place.path.clone());
+        // From here on the leftover shows the next attempt that the files beside it are of no use.
+        self.unfinished.renamed = true;
+        let entries = fs::read_dir(&from).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>());
+        let entries = entries.with_context(|| format!("reading {}", from.display()))?;
+        let names = entries.iter().map(fs::DirEntry::file_name).filter(|name| name != IDENTITY);
+        for name in names {
+            let (from, into) = (from.join(&name), into.join(&name));
+            if into.try_exists()? {
+                let message = format!("{} exists: another process wrote there; give another path", into.display());
+                return Err(Failure::of(exit::NOT_EMPTY, message));
+            }
+            fs::rename(&from, &into).with_context(|| format!("renaming {} to {}", from.display(), into.display()))?;
+        }
+        sync_dir(&into)?;
+        fs::rename(from.join(IDENTITY), into.join(IDENTITY))
+            .with_context(|| format!("completing {}", into.display()))?;
+        sync_dir(&into)?;
+        fs::remove_dir(&from).with_context(|| format!("deleting {}", from.display()))
+    }
+}
+
+/// Deletes what an attempt that was killed has moved into a mount point.
+fn clear(place: &NewPlace) -> Result<()> {
+    let failed = || format!("deleting the leftovers in {}", place.path.display());
+    for entry in fs::read_dir(&place.path).with_context(failed)? {
+        let entry = entry.with_context(failed)?;
+        if place.may_stay(&entry.file_name().to_string_lossy()) {
+            continue;
+        }
+        let is_directory = entry.file_type().with_context(failed)?.is_dir();
+        let deleted = if is_directory { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+        deleted.with_context(failed)?;
+    }
+    Ok(())
 }
 
 fn unfinished_of(path: &Path) -> Result<PathBuf> {

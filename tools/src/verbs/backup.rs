@@ -8,34 +8,41 @@
 
 pub mod access;
 pub mod drill;
+mod figures;
 mod list;
 mod prune;
 pub mod report;
+pub mod round_log;
 pub mod run;
 mod size;
 pub mod verify;
 
+use crate::archive::again::again_where_pruned;
 use crate::archive::catalog::Catalog;
 use crate::archive::destination::Destination;
 use crate::archive::error::BackupError;
 use crate::archive::forecast::forecast;
-use crate::archive::store_address::OpenMode;
+use crate::archive::shipper::Shipper;
+use crate::archive::store_address::{OpenMode, local_path};
 use crate::client::ops_client::OpsAddress;
+use crate::offline::new_place::is_within;
 use crate::terminal::failure::ExitCode;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::output::print;
 use access::Access;
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, Subcommand};
-use drill::{DrillReport, Rpo};
+use drill::WithPast;
 use node::status::exit;
 use report::Reporter;
-use run::{OutputFormat, Rounds};
+use round_log::{OutputFormat, RoundLog};
+use run::Rounds;
 use serde_json::{Value, json};
 use size::size;
 use std::path::PathBuf;
 use std::time::Duration;
 use wal::directory::Directory;
+use wal::units::Lsn;
 
 /// Ship a node's log and snapshots to a directory or an S3-compatible store, and prove that they bring the state back.
 #[derive(Args, Debug)]
@@ -77,7 +84,10 @@ struct Run {
     /// The node to tell how far the backup has come, for its /health: by --config or --url and --token-file
     #[command(flatten)]
     ops: OpsAddress,
-    /// Print one line of JSON for each round
+    /// Write Prometheus metrics to this file after each round, for a collector of text files
+    #[arg(long, value_name = "FILE")]
+    metrics_file: Option<PathBuf>,
+    /// Print lines of JSON
     #[arg(long)]
     json: bool,
     /// Print what a round would ship, and ship nothing
@@ -89,6 +99,9 @@ struct Run {
 struct List {
     #[command(flatten)]
     source: Source,
+    /// End with exit code 4 where the newest object is older, such as 1m: for a service that watches the shipper
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    max_age: Option<Duration>,
 }
 
 #[derive(Args, Debug)]
@@ -158,6 +171,7 @@ impl Source {
 impl Run {
     fn run(&self) -> Result<u8> {
         let interrupt = Interrupt::on_signals().context("installing signal handlers")?;
+        self.check_apart()?;
         if self.dry_run {
             return self.report_forecast(interrupt);
         }
@@ -167,8 +181,25 @@ impl Run {
             Destination::open(&self.to, self.access.secrets_file.as_deref(), OpenMode::OrCreate, interrupt)?;
         let rounds = if self.once { Rounds::Once } else { Rounds::Every(self.every) };
         let format = if self.json { OutputFormat::Json } else { OutputFormat::Text };
-        run::run(&self.data_dir, &destination, rounds, format, Reporter::of(&self.ops))?;
+        let mut shipper = Shipper::new(&self.data_dir, &destination);
+        if let Some(config) = &self.ops.config {
+            shipper = shipper.with_config(config);
+        }
+        let log = RoundLog::new(format, self.metrics_file.clone());
+        run::run(shipper, &destination, rounds, log, Reporter::of(&self.ops))?;
         Ok(exit::OK)
+    }
+
+    /// Refuses a place in the data directory: it would be lost with it, and grow into what the node takes for its own.
+    fn check_apart(&self) -> Result<()> {
+        match local_path(&self.to) {
+            Some(to) if is_within(to, &self.data_dir) => {
+                let (to, data_dir) = (to.display(), self.data_dir.display());
+                let message = format!("--to {to} is in the data directory {data_dir}: give a place on another disk");
+                Err(BackupError::Place(message).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn report_forecast(&self, interrupt: Interrupt) -> Result<u8> {
@@ -190,9 +221,28 @@ impl List {
     fn run(&self) -> Result<u8> {
         let destination = self.source.open(Interrupt::never())?;
         let (place, catalog) = (destination.to_string(), Catalog::read(&destination)?);
-        self.source.print(&list::as_json(&place, &catalog), &list::as_text(&place, &catalog))?;
-        Ok(exit::OK)
+        let age = list::age_of(&catalog);
+        let is_late = self.max_age.is_some_and(|max| age.is_none_or(|age| max < age));
+        let mut document = list::as_json(&place, &catalog);
+        document["late"] = is_late.into();
+        let mut text = list::as_text(&place, &catalog);
+        if let (true, Some(max)) = (is_late, self.max_age) {
+            let age = age.map_or("nothing was shipped".to_owned(), |age| {
+                format!("the newest object is {} s old", age.as_secs())
+            });
+            text += &format!("LATE        {age}, allowed {} s (--max-age)\n", max.as_secs_f64());
+        }
+        self.source.print(&document, &text)?;
+        Ok(match list::has_damage(&catalog) {
+            true => exit::DAMAGED,
+            false if is_late => list::LATE,
+            false => exit::OK,
+        })
     }
+}
+
+fn ranges_json(ranges: &[(Lsn, Lsn)]) -> Value {
+    ranges.iter().map(|(first, last)| json!({ "seq_first": first.0, "seq_last": last.0 })).collect()
 }
 
 impl Verify {
@@ -208,6 +258,8 @@ impl Verify {
         let document = json!({
             "place": destination.to_string(), "snapshots": verified.snapshots, "pieces": verified.pieces,
             "bytes": verified.bytes, "commands": verified.commands, "snapshots_met": verified.snapshots_compared,
+            "gaps": ranges_json(&verified.gaps),
+            "lone_snapshots": verified.lone_snapshots.iter().map(|seq| seq.0).collect::<Vec<_>>(),
             "damage": damage,
         });
         let mut text = format!(
@@ -219,11 +271,22 @@ impl Verify {
             verified.commands,
             size(verified.bytes)
         );
+        for (first, last) in &verified.gaps {
+            text += &format!(
+                "GAP         {first} to {last}: no state within can be restored, and none after it has a past before it\n"
+            );
+        }
+        for seq in &verified.lone_snapshots {
+            text += &format!("ALONE       snapshot {seq}: no log leads to it, and none leads on from it\n");
+        }
         for error in &verified.damage {
             text += &format!("DAMAGED     {error}\n");
         }
         if verified.damage.is_empty() {
-            text += "every object is intact\n";
+            text += &match verified.gaps.len() {
+                0 => "every object is intact\n".to_owned(),
+                count => format!("every object is intact; the log has {count} gaps\n"),
+            };
         }
         self.source.print(&document, &text)?;
         // Of several exit codes the largest: a wrong state (18) takes precedence over damaged bytes (13).
@@ -236,11 +299,16 @@ impl Prune {
     fn run(&self) -> Result<u8> {
         let interrupt = Interrupt::on_signals().context("installing signal handlers")?;
         let destination = self.source.open(interrupt)?;
-        let (catalog, keep) = (Catalog::read(&destination)?, self.keep as usize);
-        let pruning = prune::plan(&catalog, keep);
-        if !pruning.keys.is_empty() {
-            prune::check_kept(&destination, &catalog, keep)?;
-        }
+        let keep = self.keep as usize;
+        let pruning = again_where_pruned(&destination, || {
+            let catalog = Catalog::read(&destination)?;
+            catalog.check_identities(&destination)?;
+            let pruning = prune::plan(&catalog, keep);
+            if !pruning.keys.is_empty() {
+                prune::check_kept(&destination, &catalog, keep)?;
+            }
+            Ok(pruning)
+        })?;
         if !self.dry_run {
             prune::carry_out(&destination, &pruning)?;
         }
@@ -264,67 +332,22 @@ impl Prune {
 impl Drill {
     fn run(&self) -> Result<u8> {
         let interrupt = Interrupt::on_signals().context("installing signal handlers")?;
-        let destination = self.source.open(interrupt)?;
         let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        for place in local_path(&self.source.from).into_iter().chain(self.data_dir.as_deref()) {
+            if is_within(&scratch, place) {
+                let (scratch, place) = (scratch.display(), place.display());
+                return Err(BackupError::Place(format!("--scratch {scratch} is in {place}: give another one")).into());
+            }
+        }
+        let destination = self.source.open(interrupt)?;
         let report = drill::drill(&destination, &scratch, self.data_dir.as_deref())?;
-        self.source.print(&drill_json(&report), &drill_text(&report))?;
-        Ok(if report.fetched.damaged_snapshots.is_empty() { exit::OK } else { exit::DAMAGED })
+        self.source.print(&figures::as_json(&report), &figures::as_text(&report))?;
+        Ok(match &report.with_past {
+            _ if !report.fetched.damaged_snapshots.is_empty() => exit::DAMAGED,
+            WithPast::Refused(error) => error.exit_code(),
+            WithPast::Restored { .. } => exit::OK,
+        })
     }
-}
-
-fn drill_json(report: &DrillReport) -> Value {
-    let fetched = &report.fetched;
-    let (rpo_ms, rpo_commands) = match report.rpo {
-        Rpo::OfNode { commands, lag } => (lag.as_millis() as u64, Some(commands)),
-        Rpo::AtMost(age) => (age.as_millis() as u64, None),
-    };
-    json!({
-        "timeline": fetched.timeline.0, "seq": fetched.tail.seq.0, "state_hash": report.state_hash.to_string(),
-        "compared": matches!(report.rpo, Rpo::OfNode { .. }),
-        "snapshot_seq": fetched.snapshot.as_ref().map(|header| header.tail.seq.0),
-        "pieces": fetched.pieces, "bytes": fetched.bytes, "commands": report.commands,
-        "rpo_ms": rpo_ms, "rpo_commands": rpo_commands,
-        "rto_ms": report.rto.as_millis() as u64, "fetch_ms": report.fetch.as_millis() as u64,
-        "damage": fetched.damaged_snapshots,
-    })
-}
-
-fn drill_text(report: &DrillReport) -> String {
-    let fetched = &report.fetched;
-    let from = match &fetched.snapshot {
-        Some(header) => format!("snapshot {}", header.tail.seq),
-        None => "the first command".to_owned(),
-    };
-    let mut text = format!(
-        "restored    timeline {} up to sequence {}, from {from} and {} pieces, {} read, {} commands applied\n",
-        fetched.timeline,
-        fetched.tail.seq,
-        fetched.pieces,
-        size(fetched.bytes),
-        report.commands
-    );
-    for damage in &fetched.damaged_snapshots {
-        text += &format!("DAMAGED     {damage}\n");
-    }
-    text += &match report.rpo {
-        Rpo::OfNode { commands, lag } => format!(
-            "state hash  {}, equal to that of the node's own log\n\
-             RPO         {:.3} s: the node has {commands} commands that the backup has not\n",
-            report.state_hash,
-            lag.as_secs_f64()
-        ),
-        Rpo::AtMost(age) => format!(
-            "state hash  {}\nRPO         at most {:.3} s, the age of the newest command shipped\n",
-            report.state_hash,
-            age.as_secs_f64()
-        ),
-    };
-    text += &format!(
-        "RTO         {:.3} s, of which {:.3} s to fetch\n",
-        report.rto.as_secs_f64(),
-        report.fetch.as_secs_f64()
-    );
-    text
 }
 
 /// Parses `2s`, `500ms`, `1m`.

@@ -5,8 +5,13 @@
 //! D/secrets/    0700: ops_token 0600
 //! D/pinion.toml or --config FILE
 //! ```
+//! With `--config-only` the directory exists, as one that was restored, and gets the last two.
+//!
 //! Invariant: no existing file is overwritten.
 
+mod config_file;
+
+use crate::archive::fetch::CONFIG_FROM_BACKUP;
 use crate::offline::durable_directory::{self, SHARED};
 use crate::terminal::failure::Failure;
 use anyhow::{Context, Result};
@@ -54,6 +59,10 @@ pub struct Init {
     /// Size of the ballast, a file to delete when the disk is full
     #[arg(long, default_value = "64MiB", value_parser = size)]
     pub ballast_bytes: u64,
+    /// For a data directory that exists, as after a restore: make its configuration, from the one that came with the
+    /// backup where there is one, and an admin token where there is none
+    #[arg(long)]
+    pub config_only: bool,
     /// Print one line of JSON
     #[arg(long)]
     pub json: bool,
@@ -72,16 +81,45 @@ struct Plan {
     config: PathBuf,
     token: PathBuf,
     text: String,
+    /// Files that the configuration names and that are not there, with their keys.
+    missing: Vec<(String, PathBuf)>,
 }
 
 impl Init {
     pub fn run(&self) -> Result<u8> {
-        let plan = self.plan()?;
+        let plan = if self.config_only { self.plan_config()? } else { self.plan()? };
         if !self.dry_run {
-            plan.make(self)?;
+            if self.config_only { plan.make_config()? } else { plan.make(self)? }
         }
         self.report(&plan);
         Ok(exit::OK)
+    }
+
+    /// Of a directory that exists.
+    fn plan_config(&self) -> Result<Plan> {
+        let directory = Directory::open_read_only(&self.data_dir)?;
+        let data_dir = std::path::absolute(&self.data_dir)?;
+        let config = self.config.as_deref().map_or_else(|| Ok(data_dir.join("pinion.toml")), std::path::absolute)?;
+        check_config_free(&config)?;
+        let token = data_dir.join("secrets").join("ops_token");
+        let shipped = data_dir.join(CONFIG_FROM_BACKUP);
+        let text = match std::fs::read_to_string(&shipped) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let geometry = directory.identity().geometry;
+                let text = self.config_text(&data_dir, &token, geometry)?;
+                self.check(&text, &data_dir)?;
+                text
+            }
+            text => {
+                let text = text.with_context(|| format!("reading {}", shipped.display()))?;
+                config_file::moved(&text, &quoted(&data_dir)?, &quoted(&token)?)
+            }
+        };
+        let folder = config.parent().unwrap_or(Path::new("/"));
+        let missing =
+            config_file::missing_files(&text, folder).with_context(|| format!("reading {}", shipped.display()))?;
+        let missing = missing.into_iter().filter(|(_, path)| *path != token).collect();
+        Ok(Plan { data_dir, config, token, text, missing })
     }
 
     fn plan(&self) -> Result<Plan> {
@@ -92,26 +130,23 @@ impl Init {
         };
         let token = data_dir.join("secrets").join("ops_token");
         check_free(&data_dir, &config)?;
-        let text = self.config_text(&data_dir, &token)?;
+        let geometry = Geometry { segment_count: self.segments, segment_bytes: self.segment_bytes };
+        let text = self.config_text(&data_dir, &token, geometry)?;
         self.check(&text, &data_dir)?;
-        Ok(Plan { data_dir, config, token, text })
+        Ok(Plan { data_dir, config, token, text, missing: Vec::new() })
     }
 
-    fn config_text(&self, data_dir: &Path, token: &Path) -> Result<String> {
-        let quoted = |path: &Path| -> Result<String> {
-            let text = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
-            Ok(toml::Value::String(text.to_owned()).to_string())
-        };
+    fn config_text(&self, data_dir: &Path, token: &Path, geometry: Geometry) -> Result<String> {
         let mut text = TEMPLATE.to_owned();
         let name = toml::Value::String(self.name.clone()).to_string();
-        let segment_bytes = format!("{:?}", show_bytes(self.segment_bytes));
+        let segment_bytes = format!("{:?}", show_bytes(geometry.segment_bytes));
         let ballast_bytes = format!("{:?}", show_bytes(self.ballast_bytes));
         for (key, value) in [
             ("env", format!("{:?}", self.env)),
             ("data_dir", quoted(data_dir)?),
             ("name", name),
             ("segment_bytes", segment_bytes),
-            ("segments", self.segments.to_string()),
+            ("segments", geometry.segment_count.to_string()),
             ("ballast_bytes", ballast_bytes),
             ("ops_token_file", quoted(token)?),
         ] {
@@ -144,6 +179,8 @@ impl Init {
                     "data_dir": plan.data_dir,
                     "config": plan.config,
                     "ops_token_file": plan.token,
+                    "files_missing": plan.missing.iter().map(|(key, path)| json!({ "key": key, "file": path }))
+                        .collect::<Vec<_>>(),
                 })
             );
             return;
@@ -154,8 +191,19 @@ impl Init {
             return;
         }
         println!("data directory  {data_dir}\nconfiguration   {config}\nadmin token     {token}");
+        for (key, path) in &plan.missing {
+            println!(
+                "MISSING         {}, which {key} names: put it there, from where you keep your secrets",
+                path.display()
+            );
+        }
         println!("next            pinion-node --config {config}");
     }
+}
+
+fn quoted(path: &Path) -> Result<String> {
+    let text = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
+    Ok(toml::Value::String(text.to_owned()).to_string())
 }
 
 /// Sets a key of the commented file: its own line, whether commented out or not. None of the keys set here is in more
@@ -180,6 +228,10 @@ fn check_free(data_dir: &Path, config: &Path) -> Result<()> {
         );
         return Err(Failure::of(exit::NOT_EMPTY, message));
     }
+    check_config_free(config)
+}
+
+fn check_config_free(config: &Path) -> Result<()> {
     if config.exists() {
         let message = format!(
             "writing configuration {0}: {0} exists and is not overwritten; give another --config",
@@ -214,9 +266,21 @@ impl Plan {
         self.write_config()
     }
 
+    /// For a directory that exists. A token that is there stays.
+    fn make_config(&self) -> Result<()> {
+        if !self.token.exists() {
+            self.make_token()?;
+        }
+        self.write_config()
+    }
+
     fn make_token(&self) -> Result<()> {
         let dir = self.token.parent().context("the token is in a directory")?;
-        DirBuilder::new().mode(0o700).create(dir).with_context(|| format!("making {}", dir.display()))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .with_context(|| format!("making {}", dir.display()))?;
         let token = Secret::new_token().context("drawing the admin token: the system gives no randomness")?;
         let written = token.write_new(&self.token).and_then(|()| durable_directory::sync_name(&self.token));
         written

@@ -1,5 +1,6 @@
 //! `pinion log`: the log of a data directory, of a stopped node or beside a running one. Only `quarantine` writes.
 
+mod consequences;
 mod follower;
 mod inspect;
 mod quarantine;

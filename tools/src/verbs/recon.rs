@@ -10,6 +10,7 @@ mod finding;
 mod history;
 mod rules;
 
+use crate::offline::as_of::ChecksSkipped;
 use crate::offline::data_dir::DataDir;
 use crate::terminal::output::{Output, ignoring_closed_pipe};
 use anyhow::Result;
@@ -51,12 +52,12 @@ impl Recon {
         state.report_skipped_snapshots();
         let mut findings = rules::of_state(&state.replica);
         findings.extend(history::of_history(&history, &state.replica, &unwritten)?);
-        findings.push(rules::checks(&unwritten, state.commands_applied));
+        findings.push(rules::checks(&unwritten, &state));
         let breaks: usize = findings.iter().map(|finding| finding.breaks.len()).sum();
-        ignoring_closed_pipe(self.report(at, &findings, breaks))
+        ignoring_closed_pipe(self.report(at, &findings, breaks, state.checks_skipped))
     }
 
-    fn report(&self, at: Seq, findings: &[Finding], breaks: usize) -> Result<u8> {
+    fn report(&self, at: Seq, findings: &[Finding], breaks: usize, skipped: ChecksSkipped) -> Result<u8> {
         let mut out = Output::new();
         if self.json {
             let rules: Vec<_> = findings
@@ -66,7 +67,8 @@ impl Recon {
                     json!({ "rule": rule, "holds": breaks.is_empty(), "figures": figures, "breaks": breaks.len(), "named": named })
                 })
                 .collect();
-            out.line(json!({ "seq": at.0, "holds": breaks == 0, "breaks": breaks, "rules": rules }))?;
+            out.line(json!({ "seq": at.0, "holds": breaks == 0, "breaks": breaks, "rules": rules,
+                "checks_skipped": skipped.as_json() }))?;
         } else {
             for Finding { rule, figures, breaks } in findings {
                 let verdict = if breaks.is_empty() { "holds" } else { "BROKEN" };

@@ -8,9 +8,12 @@
 //! ```
 //! Invariant: the new directory has exactly the commands up to N, or it does not exist.
 
-mod make;
+mod history_builder;
+pub mod make;
 mod source;
 
+use crate::archive::catalog::ranges_text;
+use crate::archive::fetch::CONFIG_FROM_BACKUP;
 use crate::offline::as_of::{ScannedLog, StateReader};
 use crate::offline::new_directory;
 use crate::terminal::clock::unix_ns;
@@ -24,9 +27,9 @@ use book::event::NoSink;
 use book::new_time::SetBack;
 use book::units::{Seq, TsNs};
 use clap::Args;
-use make::{Restored, restore};
+use make::{Restored, Target, restore};
 use node::status::exit;
-use serde_json::json;
+use serde_json::{Value, json};
 use source::{Source, Wanted};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -52,7 +55,7 @@ pub struct Restore {
     #[arg(long, value_name = "T", value_parser = time_text::parse)]
     to_time: Option<TsNs>,
     /// Of a backup, fetch no more than the state needs: sessions cannot ask again for messages from before the snapshot
-    /// that the restore uses
+    /// that the restore uses. It is needed where the backup lacks a part of the past
     #[arg(long, conflicts_with = "to_time")]
     without_past: bool,
     /// Begin the new timeline at the wall clock, where the log's time lies in the future because of a wrong clock
@@ -85,11 +88,12 @@ impl Restore {
         let seq = self.target(&log)?;
         let after = source.commands_after(seq, Seq(log.range.end.seq.0));
         if self.dry_run {
-            return self.describe(reader, &log, seq, after, leftover.as_deref());
+            return self.describe(&source, &log, seq, after, leftover.as_deref());
         }
         let new_time = self.new_time(&log, seq)?;
-        let restored = restore(reader, &log, seq, &self.data_dir, new_time, &interrupt)?;
-        self.report(&restored, after, started.elapsed().as_secs_f64())?;
+        let target = Target { path: &self.data_dir, seq, geometry: source.geometry(), new_time };
+        let restored = restore(reader, &log, target, &interrupt)?;
+        self.report(&source, &restored, after, started.elapsed().as_secs_f64())?;
         Ok(exit::OK)
     }
 
@@ -130,7 +134,7 @@ impl Restore {
 
     fn describe(
         &self,
-        reader: &StateReader,
+        source: &Source,
         log: &ScannedLog<'_>,
         seq: Seq,
         after: u64,
@@ -139,11 +143,12 @@ impl Restore {
         let state = log.replay(seq, seq, &mut NoSink)?;
         state.report_skipped_snapshots();
         let (hash, stamp) = (state.replica.engine.state_hash(), state.replica.engine.stamp());
-        let timeline = reader.directory().identity().timeline.0 + 1;
+        let timeline = source.reader.directory().identity().timeline.0 + 1;
         if self.json {
             let line = json!({
                 "dry_run": true, "data_dir": self.data_dir, "from": self.from, "seq": seq.0, "ts_ns": stamp.ts.0,
                 "timeline": timeline, "state_hash": hash.to_string(), "left_behind": after, "swept": leftover,
+                "past_begins": source.past_begins().map(|seq| seq.0), "past_missing": missing_json(source),
             });
             return print(format_args!("{line}\n")).map(|()| exit::OK);
         }
@@ -153,23 +158,25 @@ impl Restore {
              last command  sequence {}, {}\n\
              timeline      {timeline}\n\
              state hash    {hash}\n\
-             not restored  {after} commands after it, which stay in {}\n{deleted}",
+             not restored  {after} commands after it, which stay in {}\n{}{deleted}",
             self.data_dir.display(),
             seq.0,
             time_text::show(stamp.ts.0),
-            self.from
+            self.from,
+            past_text(source, "past          "),
         ))?;
         Ok(exit::OK)
     }
 
-    fn report(&self, restored: &Restored, after: u64, seconds: f64) -> Result<()> {
+    fn report(&self, source: &Source, restored: &Restored, after: u64, seconds: f64) -> Result<()> {
         let Restored { seq, ts, identity, state_hash, history, set_back } = restored;
         if self.json {
             let line = json!({
                 "data_dir": self.data_dir, "from": self.from, "seq": seq.0, "ts_ns": ts.0,
                 "timeline": identity.timeline.0, "node_id": identity.node_id.to_string(),
-                "state_hash": state_hash.to_string(), "left_behind": after, "history_rows": history.rows,
-                "history_rows_cut": history.rows_cut, "seconds": seconds,
+                "state_hash": state_hash.to_string(), "left_behind": after, "history_rows": history.rows(),
+                "history_rows_cut": history.copied.rows_cut, "history_rows_computed": history.computed,
+                "history_begins": history.begins.0, "past_missing": missing_json(source), "seconds": seconds,
                 "throttles_set_back": set_back.map(|count| count.throttles),
                 "names_set_back": set_back.map(|count| count.names),
             });
@@ -185,20 +192,50 @@ impl Restore {
              last command    sequence {}, {}\n\
              node            {}, timeline {}\n\
              state hash      {state_hash}\n{new_time}\
-             history         {} rows, {} of them shortened to that sequence\n\
+             history         {} rows after sequence {}, {} of them computed from the log, {} shortened\n{}\
              not restored    {after} commands after it, which stay in {}\n\
              took            {seconds:.2} s\n\
-             next            check it with `pinion recon --data-dir {}`, set node.data_dir to it, and start pinion-node;\n\
+             next            {}, and start pinion-node;\n\
              \x20               let only one of the two directories trade\n",
             self.data_dir.display(),
             seq.0,
             time_text::show(ts.0),
             identity.node_id,
             identity.timeline,
-            history.rows,
-            history.rows_cut,
+            history.rows(),
+            history.begins.0,
+            history.computed,
+            history.copied.rows_cut,
+            past_text(source, "past            "),
             self.from,
-            self.data_dir.display()
+            self.next_step(&source.reader)
         ))
+    }
+
+    fn next_step(&self, reader: &StateReader) -> String {
+        let new = self.data_dir.display();
+        match reader.directory().path().join(CONFIG_FROM_BACKUP).exists() {
+            true => format!(
+                "make its configuration with `pinion init --config-only --data-dir {new}`, then check it with `pinion recon --data-dir {new}`"
+            ),
+            false => format!("check it with `pinion recon --data-dir {new}`, set node.data_dir to it"),
+        }
+    }
+}
+
+fn missing_json(source: &Source) -> Value {
+    let missing = source.fetched.iter().flat_map(|fetched| &fetched.past_missing);
+    missing.map(|(first, last)| json!({ "seq_first": first.0, "seq_last": last.0 })).collect()
+}
+
+/// What a backup has of the past before the state, where that is not everything.
+fn past_text(source: &Source, label: &str) -> String {
+    let missing = source.fetched.as_ref().map_or(String::new(), |fetched| ranges_text(&fetched.past_missing));
+    match source.past_begins() {
+        Some(begins) if !missing.is_empty() => {
+            format!("{label}begins after sequence {}; the backup lacks {missing}\n", begins.0)
+        }
+        Some(begins) if 0 < begins.0 => format!("{label}begins after sequence {}\n", begins.0),
+        _ => String::new(),
     }
 }

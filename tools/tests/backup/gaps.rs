@@ -5,13 +5,13 @@ use crate::fixture::{FORGETFUL, base, flip, intact, nothing_lost, open, output_o
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use tools::archive::catalog::{Catalog, StartPoint};
+use tools::archive::catalog::Catalog;
 use tools::archive::error::BackupError;
-use tools::archive::fetch::fetch;
+use tools::archive::fetch::{Selection, fetch};
 use tools::archive::key::Key;
 use tools::archive::shipper::{Shipper, TailPolicy};
 use tools::terminal::failure::ExitCode;
-use tools::verbs::backup::drill::drill;
+use tools::verbs::backup::drill::{WithPast, drill};
 use wal::piece::Piece;
 use wal::units::{Lsn, Timeline};
 
@@ -39,7 +39,14 @@ fn a_log_that_was_truncated_before_it_was_shipped_leaves_a_recorded_gap() {
     assert!(text.contains(&format!("gap       {first} to {last}")), "{text}");
     let drilled = drill(&destination, place.path(), Some(&data_dir)).expect("the state is restored");
     assert_eq!(drilled.rpo, nothing_lost());
-    let error = fetch(&destination, &place.path().join("in-the-gap"), Some(first), StartPoint::Nearest)
+    assert!(matches!(drilled.with_past, WithPast::Refused(_)), "{drilled:?}");
+    let (from, into) = (to.to_str().expect("text"), place.path().join("default"));
+    let text = output_of(15, &["restore", "--from", from, "--data-dir", into.to_str().expect("text")]);
+    assert!(text.contains(&format!("{first} to {last} are missing")) && !into.exists(), "{text}");
+    assert!(text.contains(&format!("--to-seq {shipped} restores the newest state that has its past")), "{text}");
+    let text = output_of(0, &["backup", "verify", "--from", from]);
+    assert!(text.contains(&format!("GAP         {first} to {last}")) && text.contains(" gaps"), "{text}");
+    let error = fetch(&destination, &place.path().join("in-the-gap"), Selection::state(Some(first)))
         .expect_err("the backup has no state in the gap");
     assert!(matches!(error, BackupError::Outside { .. }), "{error}");
     assert_eq!(running.stop(), 0);
@@ -53,9 +60,9 @@ fn a_log_that_was_truncated_before_it_was_shipped_leaves_a_recorded_gap() {
         flip(&to.join(key.to_string()), 4_000);
     }
     let into = place.path().join("no-way");
-    let error = fetch(&destination, &into, None, StartPoint::Nearest).expect_err("damaged");
+    let error = fetch(&destination, &into, Selection::state(None)).expect_err("damaged");
     assert!(error.exit_code() == 13 && !into.exists(), "{error}");
-    fetch(&destination, &into, Some(shipped), StartPoint::Nearest).expect("the log from the first command is intact");
+    fetch(&destination, &into, Selection::state(Some(shipped))).expect("the log from the first command is intact");
 }
 
 /// A time before the gap can be restored, a time in the gap cannot.

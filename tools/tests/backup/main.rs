@@ -7,5 +7,7 @@ mod damage;
 mod fences;
 mod fixture;
 mod gaps;
+mod past;
+mod places;
 mod pruning;
 mod shipping;

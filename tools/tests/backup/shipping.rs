@@ -12,18 +12,18 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use tools::archive::catalog::StartPoint;
 use tools::archive::destination::Destination;
 use tools::archive::error::BackupError;
-use tools::archive::fetch::fetch;
+use tools::archive::fetch::{Selection, fetch};
 use tools::archive::shipper::{Shipper, TailPolicy};
 use tools::archive::store_address::OpenMode;
 use tools::offline::as_of::StateReader;
 use tools::terminal::failure::ExitCode;
 use tools::terminal::interrupt::Interrupt;
-use tools::verbs::backup::drill::drill;
+use tools::verbs::backup::drill::{WithPast, drill};
 use tools::verbs::backup::report::Reporter;
-use tools::verbs::backup::run::{OutputFormat, Rounds, run};
+use tools::verbs::backup::round_log::{OutputFormat, RoundLog};
+use tools::verbs::backup::run::{Rounds, run};
 use wal::directory::Directory;
 use wal::recover::Inspection;
 use wal::units::Lsn;
@@ -50,6 +50,9 @@ fn a_drill_of_a_running_nodes_backup_gets_its_state() {
     let drilled = drill(&destination, place.path(), Some(&data_dir)).expect("the state is restored");
     assert_eq!((drilled.fetched.tail.seq, drilled.rpo), (round.seq_node, nothing_lost()));
     assert!(drilled.fetched.snapshot.is_some() && drilled.fetched.damaged_snapshots.is_empty());
+    // The restore that an operator gets without options has every command, and rows for them.
+    let WithPast::Restored { commands, history_rows, rto } = drilled.with_past else { panic!("{drilled:?}") };
+    assert!(commands == round.seq_node.0 && 0 < history_rows && rto.fetch <= rto.all, "{commands} {history_rows}");
     let verified = intact(&destination);
     assert!(2 <= verified.snapshots_compared && round.seq_node.0 == verified.commands, "{verified:?}");
     assert_eq!(running.stop(), 0);
@@ -74,16 +77,16 @@ fn a_state_at_any_sequence_can_be_fetched() {
     for (idx, seq) in [1, 2, 777, 1_000, 1_001, 2_500, last.0 - 1, last.0].into_iter().enumerate() {
         let into = stopped.place.path().join(format!("fetched-{idx}"));
         let fetched =
-            fetch(&destination, &into, Some(Lsn(seq)), StartPoint::Nearest).expect("the backup has the sequence");
+            fetch(&destination, &into, Selection::state(Some(Lsn(seq)))).expect("the backup has the sequence");
         assert!(seq <= fetched.tail.seq.0, "{fetched:?}");
         let directory = Directory::open_read_only(&into).expect("a data directory");
         assert_eq!(Inspection::open(&directory).expect("intact").tail(), fetched.tail);
         assert_eq!(state_hash(&into, seq), state_hash(&data_dir, seq), "at {seq}");
     }
     let (beyond, into) = (last.next(), stopped.place.path().join("beyond"));
-    let error = fetch(&destination, &into, Some(beyond), StartPoint::Nearest).expect_err("outside");
+    let error = fetch(&destination, &into, Selection::state(Some(beyond))).expect_err("outside");
     assert!(error.exit_code() == 15 && !into.exists(), "{error}");
-    let error = fetch(&destination, &data_dir, None, StartPoint::Nearest).expect_err("not empty");
+    let error = fetch(&destination, &data_dir, Selection::state(None)).expect_err("not empty");
     assert_eq!(error.exit_code(), 11);
 }
 
@@ -198,9 +201,11 @@ fn a_single_round_that_was_interrupted_has_failed() {
     let to = to.to_str().expect("text");
     let destination = Destination::open(to, None, OpenMode::OrCreate, interrupt).expect("a directory can be made");
     interrupter.interrupt();
-    let error = run(&place.data_dir(), &destination, Rounds::Once, OutputFormat::Json, Reporter::none())
-        .expect_err("nothing was shipped");
+    let ship = |rounds| {
+        let (shipper, log) = (Shipper::new(&place.data_dir(), &destination), RoundLog::new(OutputFormat::Json, None));
+        run(shipper, &destination, rounds, log, Reporter::none())
+    };
+    let error = ship(Rounds::Once).expect_err("nothing was shipped");
     assert!(matches!(error, BackupError::Interrupted) && error.exit_code() == 1, "{error}");
-    run(&place.data_dir(), &destination, Rounds::Every(Duration::from_secs(1)), OutputFormat::Json, Reporter::none())
-        .expect("asked to end");
+    ship(Rounds::Every(Duration::from_secs(1))).expect("asked to end");
 }

@@ -3,7 +3,10 @@
 use super::size::size;
 use crate::archive::catalog::{Catalog, TimelineObjects};
 use serde_json::{Value, json};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The exit code of a backup that is older than it may be, as of a node that is degraded.
+pub(super) const LATE: u8 = 4;
 
 pub(super) fn as_json(place: &str, catalog: &Catalog) -> Value {
     let timelines: Vec<Value> = catalog.timelines.iter().map(timeline_json).collect();
@@ -25,9 +28,13 @@ fn timeline_json(objects: &TimelineObjects) -> Value {
         "points": points,
         "gaps": gaps,
         "missing": missing,
+        "without_start": objects.ranges_without_start().iter().map(|(first, last)| range((first.0, last.0))).collect::<Vec<_>>(),
+        "lone_snapshots": objects.lone_snapshots().iter().map(|seq| seq.0).collect::<Vec<_>>(),
         "snapshots": snapshots,
         "pieces": objects.pieces.len(),
         "piece_bytes": objects.pieces.iter().map(|piece| piece.bytes).sum::<u64>(),
+        "identity": objects.identity,
+        "config": objects.configs.last(),
         "quarantined": objects.quarantined().unwrap_or(0),
         "newest_stored_ms": newest(objects).map(unix_ms),
     })
@@ -48,11 +55,20 @@ fn timeline_text(objects: &TimelineObjects, text: &mut String) {
     let states = objects.restorable_text();
     let states = if states.is_empty() { "none" } else { states.as_str() };
     *text += &format!("timeline {}\n  states    {states}\n", objects.timeline);
+    if !objects.identity {
+        *text += "  MISSING   IDENTITY: nothing of this timeline can be restored\n";
+    }
     for (first, last) in &objects.gaps {
         *text += &format!("  gap       {first} to {last}: the node truncated them before they were shipped\n");
     }
     for (first, last) in objects.missing_ranges() {
-        *text += &format!("  MISSING   {first} to {last}: their pieces were deleted or lost\n");
+        *text += &format!("  MISSING   {first} to {last}: their pieces were deleted, lost, or not shipped\n");
+    }
+    for (first, last) in objects.ranges_without_start() {
+        *text += &format!("  NO START  {first} to {last}: no snapshot leads into this log\n");
+    }
+    for seq in objects.lone_snapshots() {
+        *text += &format!("  ALONE     snapshot {seq}: no log leads to it, and none leads on from it\n");
     }
     for snapshot in &objects.snapshots {
         let age = age(snapshot.stored_at);
@@ -67,6 +83,20 @@ fn timeline_text(objects: &TimelineObjects, text: &mut String) {
     if let Some(count) = objects.quarantined() {
         *text += &format!("  skipped   {count} quarantined commands\n");
     }
+}
+
+/// The age of the newest object; none where nothing was shipped.
+pub(super) fn age_of(catalog: &Catalog) -> Option<Duration> {
+    let newest = catalog.timelines.iter().filter_map(newest).max()?;
+    Some(newest.elapsed().unwrap_or_default())
+}
+
+/// Whether something in the listing is missing that was shipped once.
+pub(super) fn has_damage(catalog: &Catalog) -> bool {
+    let is_damaged = |objects: &TimelineObjects| {
+        !objects.identity || !objects.missing_ranges().is_empty() || !objects.ranges_without_start().is_empty()
+    };
+    catalog.timelines.iter().any(is_damaged)
 }
 
 fn newest(objects: &TimelineObjects) -> Option<SystemTime> {

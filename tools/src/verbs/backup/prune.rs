@@ -49,6 +49,7 @@ pub(super) fn plan(catalog: &Catalog, keep: usize) -> Pruning {
         if timeline < oldest_timeline {
             let lists = objects.quarantines.iter();
             pruning.keys.extend(lists.map(|&entry_count| Key::Quarantine { timeline, entry_count }));
+            pruning.keys.extend(objects.configs.iter().map(|&version| Key::Config { timeline, version }));
             pruning.keys.extend(objects.lineage.then_some(Key::Lineage(timeline)));
             pruning.keys.push(Key::Identity(timeline));
         }
@@ -115,7 +116,9 @@ mod tests {
             pieces: pieces.iter().map(piece).collect(),
             gaps: Vec::new(),
             quarantines: Vec::new(),
+            configs: Vec::new(),
             lineage: false,
+            identity: true,
         }
     }
 

@@ -6,18 +6,18 @@
 //! A snapshot that the log leads to is compared with the state that the log gives, so each proves the other. Damage
 //! does not end the walk: it goes on with the next snapshot, and all damage is reported.
 
+use crate::archive::again::again_where_pruned;
 use crate::archive::catalog::{Catalog, PieceObject, TimelineObjects};
 use crate::archive::destination::Destination;
 use crate::archive::error::{BackupError, Result, damaged};
 use crate::archive::key::Key;
-use crate::archive::proof::{check_state, piece_key, read_lineage, read_piece, read_quarantine};
+use crate::archive::proof::{check_state, piece_key, read_identity, read_lineage, read_piece, read_quarantine};
+use crate::archive::shipped_config;
 use crate::terminal::progress::Progress;
 use book::engine::{Capacity, Engine};
 use book::event::NoSink;
 use node::replica::{LoadError, Replica, apply_record};
-use std::path::Path;
 use wal::frame::Frame;
-use wal::identity::Identity;
 use wal::quarantine::Quarantine;
 use wal::snapshot::{SnapshotHeader, SnapshotReader};
 use wal::units::{ChainHash, Lsn, NodeId, Tail};
@@ -32,12 +32,21 @@ pub struct Verified {
     pub commands: u64,
     /// Snapshots that were compared with the state that the log gives.
     pub snapshots_compared: u64,
+    /// Sequences that were never shipped: first and last of each gap.
+    pub gaps: Vec<(Lsn, Lsn)>,
+    /// Snapshots that no log leads to, and from which none leads on.
+    pub lone_snapshots: Vec<Lsn>,
     /// Each names its object; empty where every object is intact.
     pub damage: Vec<BackupError>,
 }
 
-/// Reads and proves every object of a backup. Only a destination that cannot be read ends it early.
+/// Reads and proves every object of a backup. Only a destination that cannot be read ends it early. Where objects
+/// vanish because `pinion backup prune` runs meanwhile, what it left is verified from the beginning.
 pub fn verify(destination: &Destination) -> Result<Verified> {
+    again_where_pruned(destination, || verify_once(destination))
+}
+
+fn verify_once(destination: &Destination) -> Result<Verified> {
     let catalog = Catalog::read(destination)?;
     let count = catalog.timelines.iter().map(|objects| objects.snapshots.len() + objects.pieces.len()).sum();
     let mut verified = Verified::default();
@@ -49,6 +58,8 @@ pub fn verify(destination: &Destination) -> Result<Verified> {
         let orphans = objects.ranges_without_start().into_iter();
         let orphans = orphans.map(|(first, last)| BackupError::MissingSnapshot { place: place(), first, last });
         verified.damage.extend(holes.chain(orphans));
+        verified.gaps.extend(&objects.gaps);
+        verified.lone_snapshots.extend(objects.lone_snapshots());
         let (node_id, quarantine) = (catalog.node_id, Quarantine::default());
         let walk = Walk { destination, node_id, objects, quarantine, state: None, next_snapshot: 0 };
         walk.run(&mut verified, &mut progress)?;
@@ -84,6 +95,10 @@ impl Walk<'_> {
         // The newest list counts, and comes last.
         for &entry_count in &self.objects.quarantines {
             self.note(verified, |walk, _| walk.read_quarantine(entry_count))?;
+        }
+        for &version in &self.objects.configs {
+            let timeline = self.objects.timeline;
+            self.note(verified, |walk, _| shipped_config::read(walk.destination, timeline, version).map(|_| ()))?;
         }
         if self.objects.lineage {
             self.note(verified, |walk, _| read_lineage(walk.destination, walk.objects.timeline).map(|_| ()))?;
@@ -124,15 +139,7 @@ impl Walk<'_> {
     }
 
     fn identity(&self) -> Result<()> {
-        let key = Key::Identity(self.objects.timeline);
-        let object = self.destination.name_of(key);
-        let text = self.destination.find(key)?.and_then(|bytes| String::from_utf8(bytes).ok());
-        let text = text.ok_or_else(|| damaged(&object, "missing, or not text"))?;
-        let identity = Identity::parse(Path::new(&object), &text)?;
-        if (identity.node_id, identity.timeline) != (self.node_id, self.objects.timeline) {
-            return Err(damaged(&object, "it belongs to another node or timeline"));
-        }
-        Ok(())
+        read_identity(self.destination, self.node_id, self.objects.timeline).map(|_| ())
     }
 
     fn read_quarantine(&mut self, entry_count: u32) -> Result<()> {

@@ -1,14 +1,15 @@
 //! `pinion log quarantine`: by an operator's decision, a command of the log is skipped from now on.
 
+use super::consequences::Consequences;
 use super::quarantine_list::{QuarantineError, list_with};
-use crate::offline::as_of::StateReader;
+use crate::offline::as_of::{StateAt, StateReader};
 use crate::terminal::command_json::{record_json, record_text, unreadable_json, unreadable_text};
 use crate::terminal::failure::Failure;
 use crate::terminal::interrupt::Interrupt;
-use crate::terminal::output::{DecodedCommand, print};
+use crate::terminal::output::print;
 use crate::terminal::time_text;
 use anyhow::{Context, Result};
-use book::codec;
+use book::engine::Engine;
 use book::units::Seq;
 use clap::Args;
 use node::status::exit;
@@ -17,7 +18,6 @@ use std::path::PathBuf;
 use wal::directory::Directory;
 use wal::quarantine::Quarantined;
 use wal::units::Lsn;
-use wal::walk::Start;
 
 /// Every start, replay, restore and backup from then on skips the command: it keeps its sequence and does nothing. This
 /// cannot be taken back, because the commands after it are applied to a state without it.
@@ -35,7 +35,10 @@ pub(super) struct Quarantine {
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
-    /// Print the command, and change nothing
+    /// Quarantine it although clients know its outcome, or later commands stand on it
+    #[arg(long)]
+    force: bool,
+    /// Print the command, what stands on it and which clients know its outcome, and change nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -45,30 +48,24 @@ impl Quarantine {
         // Locked for a dry run too, because the log of a running node changes.
         let reader = StateReader::of(Directory::open(&self.data_dir)?)?.interruptible(Interrupt::on_signals()?);
         let list = list_with(reader.directory(), Lsn(self.seq), &self.reason).map_err(refused)?;
-        let command = self.find(&reader)?;
+        let answered = reader.directory().mark_seq()?;
+        let consequences = Consequences::of(&reader.scan()?, answered, Lsn(self.seq))?;
+        // A rehearsal shows what stands on the command, whether or not it is forced.
+        let verdict = consequences.check(self.force || self.dry_run);
+        verdict.map_err(refused)?;
         let entry = list.entries().find(|(seq, _)| seq.0 == self.seq).map(|(_, entry)| entry.clone());
         let entry = entry.context("the new entry is in the list")?;
         let reader = reader.with_quarantine(list);
-        self.prove(&reader)?;
+        let state = self.prove(&reader)?;
         if !self.dry_run {
             reader.quarantine().write(reader.directory().path())?;
         }
-        self.report(&command, &entry)?;
+        self.report(&consequences, &state.replica.engine, &entry)?;
         Ok(exit::OK)
     }
 
-    /// The command itself, as far as this build can decode it.
-    fn find(&self, reader: &StateReader) -> Result<DecodedCommand> {
-        let mut found = Err("it is not in the log".to_owned());
-        reader.scan()?.for_each_record(Start::At(Lsn(self.seq)), |_, bytes| {
-            found = codec::decode(bytes).map_err(|error| error.to_string());
-            Ok(false)
-        })?;
-        Ok(found)
-    }
-
     /// The rest of the log has to apply without the command.
-    fn prove(&self, reader: &StateReader) -> Result<()> {
+    fn prove(&self, reader: &StateReader) -> Result<StateAt> {
         let state = reader.state(None).with_context(|| {
             let (seq, before) = (self.seq, self.seq - 1);
             format!(
@@ -77,11 +74,12 @@ impl Quarantine {
             )
         })?;
         state.report_skipped_snapshots();
-        Ok(())
+        Ok(state)
     }
 
-    fn report(&self, command: &DecodedCommand, entry: &Quarantined) -> Result<()> {
-        let seq = Seq(self.seq);
+    fn report(&self, consequences: &Consequences, engine: &Engine, entry: &Quarantined) -> Result<()> {
+        let (seq, command) = (Seq(self.seq), &consequences.command);
+        let needs_force = consequences.check(false).err().map(|error| error.to_string());
         if self.json {
             let command = match command {
                 Ok(record) => record_json(seq, record),
@@ -90,6 +88,7 @@ impl Quarantine {
             let line = json!({
                 "dry_run": self.dry_run, "data_dir": self.data_dir, "seq": seq.0, "command": command,
                 "left_out": !self.dry_run, "time_ns": entry.time_ns, "reason": entry.reason,
+                "consequences": consequences.as_json(engine), "needs_force": needs_force,
             });
             return print(format_args!("{line}\n"));
         }
@@ -97,8 +96,12 @@ impl Quarantine {
             Ok(record) => format!("{}\nsequenced at  {}", record_text(seq, record), time_text::show(record.ts.0)),
             Err(why) => unreadable_text(seq, why),
         };
-        let done = if self.dry_run { "would be quarantined" } else { "quarantined: skipped from now on" };
-        print(format_args!("{shown}\n{done}; reason: {}\n", entry.reason))
+        let done = match needs_force {
+            Some(why) if self.dry_run => format!("would be refused without --force: {why}"),
+            _ if self.dry_run => format!("would be quarantined; reason: {}", entry.reason),
+            _ => format!("quarantined: skipped from now on; reason: {}", entry.reason),
+        };
+        print(format_args!("{shown}\n{}{done}\n", consequences.as_text(engine)))
     }
 }
 
@@ -107,7 +110,11 @@ fn refused(error: QuarantineError) -> anyhow::Error {
         QuarantineError::Log(error) => return error.into(),
         QuarantineError::OutsideLog { .. } => exit::OUTSIDE_LOG,
         QuarantineError::Reason => exit::USAGE,
-        QuarantineError::Already { .. } | QuarantineError::Applied { .. } | QuarantineError::Full => exit::FAILED,
+        QuarantineError::Already { .. }
+        | QuarantineError::Applied { .. }
+        | QuarantineError::Check { .. }
+        | QuarantineError::StoodOn { .. }
+        | QuarantineError::Full => exit::FAILED,
     };
     Failure::of(code, error.to_string())
 }

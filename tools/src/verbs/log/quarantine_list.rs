@@ -24,6 +24,14 @@ pub(super) enum QuarantineError {
         seq.prev()
     )]
     Applied { seq: Lsn, by: &'static str, until: Lsn },
+    #[error("quarantining sequence {seq}: it is a check, which changes nothing; what it differs from is the damage")]
+    Check { seq: Lsn },
+    #[error(
+        "quarantining sequence {seq}: {why}; look at --dry-run, and repeat with --force where that is worth it, or make a \
+         directory that ends before it (pinion restore --to-seq {})",
+        seq.prev()
+    )]
+    StoodOn { seq: Lsn, why: String },
     #[error("--reason must be one line of 1 to {REASON_BYTES_MAX} bytes")]
     Reason,
     #[error("quarantining a further command: the list is full")]

@@ -2,6 +2,7 @@
 
 use super::finding::Finding;
 use super::history::Unwritten;
+use crate::offline::as_of::StateAt;
 use book::command::Side;
 use book::engine::Engine;
 use book::ids::AssetId;
@@ -103,8 +104,13 @@ fn lists(engine: &Engine) -> Finding {
     Finding::new("lists", figures, breaks_of(engine.verify_lists()))
 }
 
-/// A replay ends where a recorded hash disagrees, so after a replay all of them have agreed.
-pub(super) fn checks(unwritten: &Unwritten, applied: u64) -> Finding {
-    let figures = format!("{} recorded hashes in {applied} commands applied, all equal", unwritten.checks);
+/// A replay ends where a recorded hash disagrees, so after a replay all that it compares have agreed.
+pub(super) fn checks(unwritten: &Unwritten, state: &StateAt) -> Finding {
+    let skipped = state.checks_skipped;
+    let compared = unwritten.checks.saturating_sub(skipped.count);
+    let mut figures = format!("{compared} recorded hashes in {} commands applied, all equal", state.commands_applied);
+    if 0 < skipped.count {
+        figures += &format!("; {}", skipped.text());
+    }
     Finding::new("checks", figures, Vec::new())
 }

@@ -2,20 +2,19 @@
 //!
 //! Invariant: the directory gets its name when everything in it is durable and was read back.
 
+use super::history_builder::HistoryBuilder;
+use crate::archive::fetch::{CONFIG_FROM_BACKUP, write_private};
 use crate::offline::as_of::{ScannedLog, StateAt, StateReader};
 use crate::offline::new_directory::NewDirectory;
-use crate::offline::replay_observer::ReplayObserver;
 use crate::terminal::clock::unix_ns;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::progress::Progress;
 use anyhow::{Context, Result, ensure};
 use book::engine::{Capacity, Engine};
-use book::event::{Event, Sink};
 use book::new_time::SetBack;
 use book::state_hash::StateHash;
-use book::units::{Seq, Stamp, TsNs};
+use book::units::{Seq, TsNs};
 use node::history::{Copied, History, HistoryWriter, copy_until};
-use node::replica::Replica;
 use node::replica::snapshots;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,38 +23,67 @@ use wal::error::WalError;
 use wal::identity::Identity;
 use wal::lineage::{Ancestor, Lineage};
 use wal::quarantine::{Quarantine, Quarantined};
+use wal::segment::Geometry;
 use wal::store::Store;
 use wal::units::{Lsn, NodeId, Timeline};
 
 /// The result of a restore.
 #[derive(Debug)]
-pub(super) struct Restored {
+pub struct Restored {
     pub seq: Seq,
     pub ts: TsNs,
     pub identity: Identity,
     pub state_hash: StateHash,
-    pub history: Copied,
+    pub history: HistoryRows,
     /// What setting log time back has changed, where that was asked for.
     pub set_back: Option<SetBack>,
 }
 
-/// Makes the directory `new` with the state that `reader` has at `seq`.
-pub(super) fn restore(
+/// What the new directory's history consists of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HistoryRows {
+    /// Copied from the source's history.
+    pub copied: Copied,
+    /// Rows that were computed from the log, where the source's history does not reach.
+    pub computed: u64,
+    /// The history has every command after this sequence.
+    pub begins: Seq,
+}
+
+impl HistoryRows {
+    pub fn rows(&self) -> u64 {
+        self.copied.rows + self.computed
+    }
+}
+
+/// The directory to make.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'t> {
+    pub path: &'t Path,
+    /// Its last sequence.
+    pub seq: Seq,
+    /// Its journal.
+    pub geometry: Geometry,
+    /// Where set, log time begins again there.
+    pub new_time: Option<TsNs>,
+}
+
+/// Makes the directory with the state that `reader` has at the target's sequence.
+pub fn restore(
     reader: &StateReader,
     log: &ScannedLog<'_>,
-    seq: Seq,
-    new: &Path,
-    new_time: Option<TsNs>,
+    target: Target<'_>,
     interrupt: &Interrupt,
 ) -> Result<Restored> {
-    let source = reader.directory();
-    let identity = successor(source.identity(), seq)?;
-    let new = NewDirectory::begin(new)?;
+    let (source, Target { path, seq, geometry, new_time }) = (reader.directory(), target);
+    let identity = successor(&Identity { geometry, ..*source.identity() }, seq)?;
+    let new = NewDirectory::begin(path)?;
     Directory::create(new.path(), &identity, ballast_bytes(source))?;
     let directory = Directory::open(new.path())?;
     let store = Arc::new(directory.store()?);
-    let history = copy_history(log.inspection().store(), &store, seq, interrupt)?;
-    let mut state = build_state_and_history(log, Arc::clone(&store), seq)?;
+    let copied = copy_history(log.inspection().store(), &store, seq, interrupt)?;
+    let (mut state, computed) = build_state_and_history(log, Arc::clone(&store), seq)?;
+    let history = HistoryRows { copied, computed, begins: History::of(&store).begins()? };
     state.report_skipped_snapshots();
     interrupt.check()?;
     let set_back = new_time.map(|now| state.replica.engine.set_time_back(now));
@@ -74,6 +102,7 @@ pub(super) fn restore(
         "reading back the new snapshot: its state has the hash {state_hash}, another one was written; check the disk"
     );
     ensure!(store.seq_stored().0 == seq.0, "the new store is not flushed up to sequence {}", seq.0);
+    copy_config(source.path(), new.path())?;
     drop((store, directory));
     interrupt.check()?;
     new.finish()?;
@@ -122,8 +151,18 @@ impl From<WalError> for CopyError {
     }
 }
 
-/// Builds the state, and on the way the history that the source lacks. The history is durable in `store` then.
-fn build_state_and_history(log: &ScannedLog<'_>, store: Arc<Store>, seq: Seq) -> Result<StateAt> {
+/// Copies the configuration that came with a backup.
+fn copy_config(from: &Path, into: &Path) -> Result<()> {
+    let (from, into) = (from.join(CONFIG_FROM_BACKUP), into.join(CONFIG_FROM_BACKUP));
+    match std::fs::read_to_string(&from) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        text => write_private(&into, &text.with_context(|| format!("reading {}", from.display()))?).map_err(Into::into),
+    }
+}
+
+/// Builds the state, and on the way the history that the source lacks, whose rows it counts. The history is durable in
+/// `store` then.
+fn build_state_and_history(log: &ScannedLog<'_>, store: Arc<Store>, seq: Seq) -> Result<(StateAt, u64)> {
     let mut history = HistoryWriter::open(Arc::clone(&store))?;
     // The replay begins at a state that the history reaches, so that the history continues without a gap.
     let reached = History::of(log.inspection().store()).watermark()?.max(log.range.first);
@@ -131,42 +170,12 @@ fn build_state_and_history(log: &ScannedLog<'_>, store: Arc<Store>, seq: Seq) ->
     if history.watermark() < begin {
         history.begin_after(begin)?;
     }
-    let mut builder = HistoryBuilder { history, events: Vec::new() };
-    let state = log.replay(begin, seq, &mut builder)?;
-    builder.history.commit()?;
-    ensure!(builder.history.watermark() == seq, "the new history is not written up to sequence {}", seq.0);
+    let mut builder = HistoryBuilder::new(history, Arc::clone(&store));
+    let mut state = log.replay(begin, seq, &mut builder)?;
+    let history = builder.finish(&mut state.replica)?;
+    ensure!(history.watermark() == seq, "the new history is not written up to sequence {}", seq.0);
     store.flush()?;
-    Ok(state)
-}
-
-/// Writes the history of what is applied, as the shadow does.
-struct HistoryBuilder {
-    history: HistoryWriter,
-    events: Vec<Event>,
-}
-
-impl Sink for HistoryBuilder {
-    const LEDGER: bool = true;
-
-    fn push(&mut self, event: Event) {
-        self.events.push(event);
-    }
-}
-
-impl ReplayObserver for HistoryBuilder {
-    fn applied(&mut self, replica: &mut Replica, stamp: Stamp, bytes: &[u8]) -> Result<()> {
-        let Self { history, events } = self;
-        history.gather(stamp, events);
-        replica.translate(stamp, bytes, events, &mut history.stream_rows(stamp));
-        // A restore to a sequence between two parts of a mass cancel has to issue the second part, as a start after a
-        // crash there has to.
-        replica.continuations.follow(bytes, events);
-        // Frames are not known here. The size of the log decides only how much of it is kept, for which this is close
-        // enough.
-        replica.positions.count_frame(bytes.len());
-        events.clear();
-        if history.is_full() { Ok(history.commit()?) } else { Ok(()) }
-    }
+    Ok((state, history.rows()))
 }
 
 fn quarantine_until(source: &Quarantine, until: Seq) -> Quarantine {
