@@ -46,13 +46,15 @@ fn read(raw: &mut Raw, count: usize) {
 /// Open orders of the session, as it says itself.
 fn open_orders(running: &RunningNode, user: &str) -> u32 {
     let mut client = running.connect(user, SessionSeq::HEAD);
-    client.set_session(&set(CodMode::Off, 0)).expect("connected");
+    let asked = ClOrdId(1_000);
+    let set = SetSession::cancel_on_disconnect(asked, CodMode::Off, CodScope::Session, 0);
+    client.set_session(&set).expect("connected");
     loop {
-        // What was cancelled may be reported before it.
-        match next(&mut client).message {
-            Answer::SessionState(state) => return state.open_orders.get(),
-            Answer::OrderCanceled(_) | Answer::MassCancelReport(_) => {}
-            other => panic!("{other:?}"),
+        // Answers of the connection before it may come first.
+        if let Answer::SessionState(state) = next(&mut client).message
+            && state.req_cl_ord_id.get() == asked.0
+        {
+            return state.open_orders.get();
         }
     }
 }

@@ -366,6 +366,8 @@ impl Reactor {
                 }
             }
             result if result == -libc::EINTR || result == -libc::EAGAIN => self.send_rest(id),
+            // The receive under way ends too, after what the client has sent before.
+            _ if conn.receiving => {}
             _ => self.done.push(Done::Lost { conn: id }),
         }
     }
