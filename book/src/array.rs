@@ -114,6 +114,10 @@ impl<T> Array<T> {
         self.first.iter().chain(self.more.iter().flatten())
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.first.iter_mut().chain(self.more.iter_mut().flatten())
+    }
+
     /// The part that was set aside, for the choice of its pages.
     pub(crate) fn extent(&self, name: &'static str) -> Extent {
         Extent::of(name, &self.first)

@@ -3,15 +3,13 @@
 mod rules_two;
 
 use super::rows::{
-    AccountRow, AssetRow, ClientIdRow, EndedNameRow, HeadRow, IntakeRow, KeyHistoryRow, KeyRow, MarketRow, NamesMaxRow,
-    OpenNameRow, OrderRow, ReferenceRow, ReferenceTimeRow, RequestsRow, RulesRow, RunRow, SessionLifeRow, SessionRow,
-    SlotRow, WalkRow,
+    AccountRow, AssetRow, ClientIdRow, HeadRow, KeyRow, MarketRow, OrderRow, ReferenceRow, SessionRow, SlotRow,
 };
 use super::section::{PIECE_BYTES_MAX, Section};
 use crate::accounts::{ACCOUNTS_MAX, AssetBook, Balance, OPEN_ORDERS_MAX, is_account_name, new_account};
 use crate::client_ids::{CLIENT_IDS_MAX, FirstUse, Remembered};
 use crate::codec::{CodecError, decode_row};
-use crate::command::{CodMode, MarketSpec, MarketStatus};
+use crate::command::{MarketSpec, MarketStatus};
 use crate::engine::{Engine, Market, Tape};
 use crate::fees::{FEE_TIERS, check_fee_tier};
 use crate::ids::{AccountId, AssetId, KeyId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, SessionId, Symbol};
@@ -19,22 +17,18 @@ use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, MARKETS_MAX, MarketR
 use crate::intake::IntakeState;
 use crate::keys::{KEYS_MAX, check_key};
 use crate::mutation::{Mutation, Planted};
-use crate::names::{CLIENT_NAMES_MAX, NAMES_PER_ACCOUNT_MAX, Name};
 use crate::open_orders::Lists;
 use crate::order_book::OrderBook;
 use crate::references::{Payment, REFERENCES_MAX, Reference};
 use crate::rules::{Rules, RulesVersion};
-use crate::run::{LIFE_TAGS, LIVES_MAX, LifeTag, Run};
+use crate::run::Run;
 use crate::running_hash::CheckState;
 use crate::session::{
-    Bucket, COD_WINDOW_MS_MAX, DROP_COPIES_PER_ACCOUNT_MAX, RequestBucket, SESSIONS_MAX, Session, SessionLife,
-    check_password_hash, check_throttle,
+    Bucket, COD_WINDOW_MS_MAX, RequestBucket, SESSIONS_MAX, Session, SessionLife, check_password_hash, check_throttle,
 };
 use crate::slab::{NIL, Order, OrderTraits};
 use crate::units::{QTY_LOTS_MAX, Stamp, TsNs, UNITS_MAX};
-use crate::walks::{Span, Walk};
 use bincode::Decode;
-use std::collections::BTreeMap;
 
 /// Why the pieces of a snapshot were refused.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,7 @@ use crate::engine::ended_lives::EndedLives;
 use crate::engine::events::Events;
 use crate::engine::next_run::unrecorded;
 use crate::engine::opening::{Opening, begin_run};
-use crate::engine::unfinished::Unfinished;
+use crate::engine::unfinished::UnfinishedCommands;
 use crate::faults::fault::HashRecord;
 use crate::faults::mutation::{Mutation, Planted};
 use crate::reactor::ports::Journaling;
@@ -131,7 +131,7 @@ pub struct EngineLoop {
     written_at_ns: u64,
     /// What a start and a stop record, the last one first. They run before any other command.
     own: Vec<Command>,
-    unfinished: Unfinished,
+    unfinished: UnfinishedCommands,
     payload: PayloadVersion,
     /// The run that the log has to know of; none once it knows.
     unrecorded: Option<RunSpec>,
@@ -181,7 +181,7 @@ impl EngineLoop {
             release,
             written_at_ns: 0,
             own,
-            unfinished: Unfinished::new(continuations),
+            unfinished: UnfinishedCommands::new(continuations),
             payload,
             unrecorded: Some(RunSpec { life: None, ..run }),
             awaited: Awaited::default(),

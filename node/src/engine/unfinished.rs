@@ -15,13 +15,13 @@ use std::collections::VecDeque;
 const OTHERS_FIRST: u32 = 2 * VISITS_PER_COMMAND_MAX;
 
 #[derive(Debug, Default)]
-pub struct Unfinished {
+pub struct UnfinishedCommands {
     /// The next parts, in the order of their turns.
     parts: VecDeque<Command>,
     others_first: u32,
 }
 
-impl Unfinished {
+impl UnfinishedCommands {
     /// What the log began and did not finish.
     pub fn new(continuations: Continuations) -> Self {
         let mut parts = VecDeque::from(continuations.into_commands());
@@ -72,7 +72,7 @@ mod tests {
     }
 
     fn parts_wait_for_others() {
-        let mut unfinished = Unfinished::default();
+        let mut unfinished = UnfinishedCommands::default();
         assert_eq!(unfinished.next(|| true), None);
         unfinished.push(part(1));
         unfinished.push(part(2));

@@ -64,13 +64,13 @@ impl Workload {
             }
             180..185 => Admin::SetClientNamesMax { max: self.rng.pick(&[0, 1, 7, 40, 200, u32::MAX]) },
             190..210 => return self.intake(),
-            210..216 => Admin::AddMarket(self.side_market()),
-            216..222 => {
+            235..240 => Admin::AddMarket(self.side_market()),
+            240..246 => {
                 let status = self.rng.pick(&[MarketStatus::Closed, MarketStatus::Closed, MarketStatus::Trading]);
                 Admin::SetMarketStatus { market: self.side_market_id(), status }
             }
-            222..230 => Admin::RemoveMarket { market: self.any_market_id() },
-            230 => {
+            246..254 => Admin::RemoveMarket { market: self.any_market_id() },
+            256 => {
                 self.pass_days();
                 return self.mixed();
             }

@@ -147,6 +147,7 @@ fn session_of(command: &Command) -> Option<SessionId> {
         Command::Query(c) => c.session,
         Command::SetSession(c) => c.session,
         Command::SessionDown(_)
+        | Command::ConnectionEnd(_)
         | Command::Admin(_)
         | Command::Check(_)
         | Command::Acted(_)
