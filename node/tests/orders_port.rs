@@ -7,6 +7,7 @@ mod ends;
 
 use api::binary::login::SessionName;
 use api::binary::orders::CancelOrder;
+use api::binary::requests::Target;
 use api::binary::sbe::Framed;
 use api::binary::session::SessionLimits;
 use api::binary::soup::PacketKind;
@@ -17,7 +18,7 @@ use book::command::{
 };
 use book::engine::{Capacity, Engine};
 use book::fees::MarketFees;
-use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, SessionId, Symbol, UserName};
+use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, OrderId, SessionId, Symbol, UserName};
 use book::run::RunSpec;
 use book::units::{Ppm, PriceTicks, QtyLots, Seq, Stamp, TsNs, Units};
 use common::fake_sockets::FakeSockets;
@@ -39,6 +40,7 @@ use node::topology::wiring::{GatewayHelpers, RingSizes, make_rings};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use zerocopy::IntoBytes;
 
 const MS_NS: u64 = 1_000_000;
 const PASSWORD: &str = "right";
@@ -511,17 +513,18 @@ fn heartbeats_and_ends_of_ten_thousand_sessions_are_spread_over_cycles() {
     one_cycle_does_little_for_ten_thousand_sessions();
 }
 
+/// A cancel of an order that is not there.
+fn cancel_packet() -> Vec<u8> {
+    let request = CancelOrder::new(ClOrdId(1), Target::OrderId(OrderId(1)), MarketId::NONE);
+    unsequenced(Framed::new(request).as_bytes())
+}
+
 /// Two sessions log in; one has sent 600 cancels when the other sends one. How many commands are before that one?
 fn commands_before_one_of_another_session() -> usize {
     let mut port = OrdersPort::new(2, 0, LIMITS);
     let conns = port.log_all_in(2);
-    let cancel = |number| {
-        let request = CancelOrder { cl_ord_id: number, order_id: 1, ..CancelOrder::default() };
-        unsequenced(Framed::new(request).as_bytes())
-    };
-    let flood: Vec<u8> = (0..600).flat_map(cancel).collect();
-    port.sockets.arrive(conns[0], &flood);
-    port.sockets.arrive(conns[1], &cancel(0));
+    port.sockets.arrive(conns[0], &cancel_packet().repeat(600));
+    port.sockets.arrive(conns[1], &cancel_packet());
     port.step(0);
     let commands = std::iter::from_fn(|| port.engine.ingress.pop().ok());
     let sessions: Vec<SessionId> = commands
@@ -545,9 +548,8 @@ fn a_session_that_sends_much_lets_others_have_their_turn() {
 fn the_engine_is_never_far_behind_what_is_decoded() {
     let mut port = OrdersPort::new(4, 0, LIMITS);
     let conns = port.log_all_in(4);
-    let cancel = unsequenced(Framed::new(CancelOrder { order_id: 1, ..CancelOrder::default() }).as_bytes());
     for conn in conns {
-        port.sockets.arrive(conn, &cancel.repeat(300));
+        port.sockets.arrive(conn, &cancel_packet().repeat(300));
     }
     port.step(0);
     let waiting = port.engine.ingress.slots();

@@ -63,7 +63,7 @@ fn is_away(running: &RunningNode, session: u32) -> bool {
     running.node().status.sessions_on.get(SessionId(session)).is_none()
 }
 
-/// The client switches cancel-on-disconnect on and its line breaks, in one write: by an end of the stream, or by a reset.
+/// The client switches cancel-on-disconnect on and its line breaks, in one write: by a FIN, or by a reset.
 #[test]
 fn a_switch_in_the_last_write_counts_twenty_times_of_twenty() {
     let node_dir = NodeDir::new();

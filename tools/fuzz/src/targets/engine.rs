@@ -109,8 +109,8 @@ fn keyed() -> Vec<u8> {
     .concat()
 }
 
-/// A log that is raised to the newest rules; then a session with orders loses its connection, gets a new life, trades in
-/// it, and is removed.
+/// A log that is raised to the newest rules; then a session with orders loses its connection, gets a new life, trades
+/// in it, and is removed.
 fn renewed() -> Vec<u8> {
     [
         step(kind::ACTED, &[&[2, 0], &[8, 1]]),

@@ -181,7 +181,7 @@ pub(super) enum Session {
     Block { user: String },
     /// Accept new orders of a session again
     Unblock { user: String },
-    /// Begin a new life of a session: its orders are cancelled, its stream has a new name, its client order ids begin anew
+    /// Cancel a session's orders, and begin its stream under a new name and its client order ids anew
     NewLife { user: String },
     /// Give a session a new password, which is shown once
     Password { user: String },
