@@ -7,14 +7,13 @@
 use crate::array::Array;
 use crate::command::{AccountKind, AccountStatus};
 use crate::event::{Event, LedgerAccount, Sink, Transfer, TransferKind};
-use crate::ids::{AccountId, AssetId, ORDER_SLOTS_MAX, OrderId};
+use crate::ids::{ACCOUNTS_MAX, AccountId, AssetId, ORDER_SLOTS_MAX, OrderId};
 use crate::instrument::{ASSETS_MAX, Asset};
 use crate::mutation::{Mutation, Planted};
 use crate::units::{UNITS_MAX, Units};
 use prefetch_index::prefetch_index;
 use std::collections::BTreeMap;
 
-pub const ACCOUNTS_MAX: u32 = 1 << 24;
 pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;
 /// How many orders a new account may have open until an administrator sets another limit.
 pub const OPEN_ORDERS_DEFAULT: u32 = 100_000;

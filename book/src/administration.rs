@@ -2,7 +2,7 @@
 //!
 //! Invariant: a command changes everything that it asks for, or it is refused and changes nothing.
 
-use crate::accounts::{ACCOUNTS_MAX, OPEN_ORDERS_MAX, is_account_name, new_account};
+use crate::accounts::{OPEN_ORDERS_MAX, is_account_name, new_account};
 use crate::command::{
     AccountKind, AccountSpec, AccountStatus, Actor, Admin, AfterLife, FundsMove, KeySpec, LifeEnd, MarketSpec,
     MarketStatus, SessionSpec, Side,
@@ -11,7 +11,7 @@ use crate::command::{CodMode, FeeTier, MarketLimits, Throttle};
 use crate::engine::{Engine, Market, Tape};
 use crate::event::{Event, Sink};
 use crate::fees::{FEE_TIERS, FeeAsset, MarketFees, check_fee_tier};
-use crate::ids::{AccountId, AssetId, MarketId, SessionId, Symbol};
+use crate::ids::{ACCOUNTS_MAX, AccountId, AssetId, MarketId, SessionId, Symbol};
 use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, MARKETS_MAX, MarketRules, check_limits, check_rounding};
 use crate::intake::{Intake, IntakeState};
 use crate::keys::{KEYS_MAX, check_key};

@@ -62,6 +62,8 @@ impl KeyId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct OrderId(pub u64);
 
+pub const ACCOUNTS_MAX: u32 = 1 << 24;
+
 /// The bits of an order id that hold the slot: at most 16.7 million orders are open at once.
 pub const ORDER_SLOT_BITS: u32 = 24;
 pub const ORDER_SLOTS_MAX: u32 = 1 << ORDER_SLOT_BITS;

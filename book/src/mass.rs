@@ -128,7 +128,9 @@ impl Engine {
             Unfinished::SessionDown(down) => self.session_down_from(down, start, rest.count, sink),
             Unfinished::Count(query) => self.count_open(query, start, rest.count, sink),
             Unfinished::Tell(query) => self.tell_open(query, start, rest.count, sink),
-            Unfinished::EndLife(end) => self.end_life(end, start, sink),
+            Unfinished::EndLife(end) if Rules::Two <= self.rules => self.end_life(end, start, sink),
+            // No command of rules 1 begins one.
+            Unfinished::EndLife(_) => {}
         }
     }
 
@@ -148,6 +150,7 @@ impl Engine {
         if let Some(at) = part.next.filter(|_| Rules::Two <= self.rules) {
             let at = at.planted(Mutation::PartsFromTheHead, |_| OrderId::NONE);
             if part.last != NIL && !at.is_none() {
+                assert!(self.pool.orders.find(at).is_some(), "a part stops at an order that is open");
                 self.open.walks.begin(Walk { of, at, span: Span { next: at.slot(), last: part.last } });
             }
             sink.push(Event::Unfinished(Rest { of, at, count }));

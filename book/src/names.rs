@@ -10,9 +10,8 @@
 //! name without an end is that of an open order, and the others are on the list of their account and on the list of
 //! all, by the time of their end.
 
-use crate::accounts::ACCOUNTS_MAX;
 use crate::hash_key::HashKey;
-use crate::ids::{AccountId, ClientKey, ORDER_SLOTS_MAX, OrderId};
+use crate::ids::{ACCOUNTS_MAX, AccountId, ClientKey, ORDER_SLOTS_MAX, OrderId};
 use crate::mutation::{self, Mutation, Planted};
 use crate::segments::Segments;
 use crate::units::{Seq, TsNs};

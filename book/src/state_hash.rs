@@ -12,7 +12,6 @@ use crate::names::{CLIENT_NAMES_DEFAULT, Name};
 use crate::rules::Rules;
 use crate::run::Run;
 use crate::slab::Order;
-use crate::snapshot::Section;
 use crate::units::TsNs;
 use std::fmt;
 
@@ -35,12 +34,12 @@ impl fmt::Debug for StateHash {
 /// The version of the walk. It changes whenever something else is hashed.
 const WALK_VERSION: u64 = 1;
 /// These stand before what only some states have: the numbers of its sections in a snapshot.
-const INTAKE: u64 = Section::Intake as u64;
-const SESSION_LIFE: u64 = Section::SessionLives as u64;
-const REFERENCE_TIMES: u64 = Section::ReferenceTimes as u64;
-const KEY_HISTORY: u64 = Section::KeyHistory as u64;
-const WALKS: u64 = Section::Walks as u64;
-const REQUESTS: u64 = Section::Requests as u64;
+const INTAKE: u64 = 45;
+const SESSION_LIFE: u64 = 46;
+const REFERENCE_TIMES: u64 = 47;
+const KEY_HISTORY: u64 = 48;
+const WALKS: u64 = 49;
+const REQUESTS: u64 = 50;
 
 /// Collects small fields in a buffer, because the hash is fast on large pieces.
 struct Walk<'r> {

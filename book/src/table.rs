@@ -2,8 +2,9 @@
 //!
 //! Linear hashing (Litwin 1980): there are `2^n + split` places, each the head of a list. A new entry splits at most
 //! one place, the next in turn, between itself and the place `2^n` further on, by one more bit of the hash. So no
-//! command moves more than the few entries of one list, and nothing is copied. Entries and heads lie in segments; an entry that
-//! is removed is reused. Invariant: an entry is on the list of the place that its hash names, and on no other.
+//! command moves more than the few entries of one list, and nothing is copied. Entries and heads lie in segments; an
+//! entry that is removed is reused. Invariant: an entry is on the list of the place that its hash names, and on no
+//! other.
 
 use crate::hash_key::HashKey;
 use crate::mutation::{Mutation, Planted};

@@ -82,7 +82,7 @@ impl Walks {
             Unfinished::MassCancel(mass) => (&mut self.requests, mass.session),
             Unfinished::Count(query) | Unfinished::Tell(query) => (&mut self.requests, query.session),
             Unfinished::EndLife(end) => (&mut self.endings, end.session),
-            // Nobody asked for it.
+            // The end of a connection is no request.
             Unfinished::SessionDown(_) => return None,
         };
         (!session.is_none()).then_some((counts, session))
@@ -99,6 +99,7 @@ impl Walks {
         if let Some((counts, session)) = self.counted(&walk.of)
             && let Some(count) = counts.get_mut(&session)
         {
+            assert!(0 < *count, "a session counts every walk of its own");
             *count -= 1;
             if *count == 0 {
                 counts.remove(&session);
@@ -115,6 +116,7 @@ impl Walks {
             self.by_slot.remove(&(slot, number));
             let walk = self.walks.get_mut(&number).expect("a slot is known for the walks that name it");
             let Span { next, last } = walk.span;
+            assert!(next == slot || last == slot, "a slot is known for the walks of which it is one end");
             let next = if next != slot {
                 next
             } else if last == slot {

@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use book::command::*;
-use book::engine::{CANCELS_PER_COMMAND_MAX, Capacity, Engine};
+use book::engine::{Capacity, Engine};
 use book::event::{Event, NoSink};
 use book::fees::MarketFees;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, SessionId, Symbol, UserName};
@@ -107,6 +107,8 @@ struct Growing {
     most: Bytes,
     ts: TsNs,
     refused: usize,
+    /// What the last command left to do.
+    rest: Option<Rest>,
 }
 
 impl Growing {
@@ -118,6 +120,7 @@ impl Growing {
             most: Bytes::default(),
             ts: TsNs(1_700_000_000_000_000_000),
             refused: 0,
+            rest: None,
         };
         if rules == Rules::Two {
             growing.admin(Admin::SetRules { version: rules.version() });
@@ -134,10 +137,11 @@ impl Growing {
 
     fn apply(&mut self, command: &Command) {
         let stamp = Stamp { seq: self.engine.stamp().seq.next(), ts: self.ts };
-        let mut outcome = Refusals(0);
+        let mut outcome = Outcome::default();
         let engine = &mut self.engine;
         let bytes = counted(|| engine.apply(stamp, command, &mut outcome));
-        self.refused += outcome.0;
+        self.refused += outcome.refused;
+        self.rest = outcome.rest;
         assert!(bytes.is_bounded(), "{bytes:?} for one command: {command:?}");
         self.most = self.most.max(bytes);
     }
@@ -153,15 +157,22 @@ impl Growing {
     }
 }
 
-/// Counts what is refused and keeps nothing.
-struct Refusals(usize);
+/// Counts what is refused, and keeps what is left to do.
+#[derive(Default)]
+struct Outcome {
+    refused: usize,
+    rest: Option<Rest>,
+}
 
-impl book::event::Sink for Refusals {
+impl book::event::Sink for Outcome {
     const LEDGER: bool = false;
 
     fn push(&mut self, event: Event) {
-        self.0 +=
-            usize::from(matches!(event, Event::Rejected(_) | Event::AdminRejected { .. } | Event::CancelRejected(_)));
+        match event {
+            Event::Rejected(_) | Event::AdminRejected { .. } | Event::CancelRejected(_) => self.refused += 1,
+            Event::Unfinished(rest) => self.rest = Some(rest),
+            _ => {}
+        }
     }
 }
 
@@ -241,10 +252,10 @@ fn cancel(number: u32) -> Command {
     })
 }
 
-/// As many of the oldest orders as one command cancels.
+/// All orders of the trader, by an operator.
 fn cancel_many() -> Command {
     Command::MassCancel(MassCancel {
-        session: SessionId(1),
+        session: SessionId::NONE,
         cl_ord_id: ClOrdId(0),
         account: TRADER,
         scope: MassScope::Account,
@@ -270,7 +281,10 @@ fn orders_at_far_prices() {
     assert!(each <= LEVEL_BYTES_MAX, "{each} bytes of levels for an order");
     assert_eq!((growing.engine.pool().orders.len(), growing.engine.names().len()), (1_000_000, 1_000_000));
     (1..=MILLION / 2).for_each(|number| growing.apply(&cancel(number)));
-    (0..MILLION / 2).step_by(CANCELS_PER_COMMAND_MAX as usize).for_each(|_| growing.apply(&cancel_many()));
+    growing.apply(&cancel_many());
+    while let Some(rest) = growing.rest.take() {
+        growing.apply(&Command::Continue(rest));
+    }
     assert_eq!(growing.engine.pool().orders.len(), 0);
     growing.finish("orders");
 }

@@ -188,7 +188,7 @@ fn rest_of(events: &[Event]) -> Rest {
 }
 
 /// Each order is reported once and in its place, also when the one at which a part stopped ends before the next.
-fn a_request_goes_on_behind_an_order_that_has_ended() {
+fn a_request_goes_on_after_an_order_that_has_ended() {
     for market in [MarketId::NONE, FIRST] {
         let mut both = Both::new();
         both.rest(FIRST, Side::Buy, FIRST_PART + 10);
@@ -211,8 +211,8 @@ fn a_request_goes_on_behind_an_order_that_has_ended() {
 }
 
 #[test]
-fn a_request_whose_place_has_ended_goes_on_behind_it() {
-    a_request_goes_on_behind_an_order_that_has_ended();
+fn a_request_whose_place_has_ended_goes_on_after_it() {
+    a_request_goes_on_after_an_order_that_has_ended();
 }
 
 /// The last order and the next one end, then all: nothing is left, and the client learns it.
@@ -315,7 +315,7 @@ fn a_snapshot_keeps_where_unfinished_requests_go_on() {
 #[test]
 fn faults_between_two_parts_are_noticed() {
     use book::mutation::{Mutation, assert_noticed};
-    let ended = a_request_goes_on_behind_an_order_that_has_ended;
+    let ended = a_request_goes_on_after_an_order_that_has_ended;
     assert_noticed(Mutation::WalkEndsWithItsOrder, ended);
     assert_noticed(Mutation::WalkTakesLaterOrders, a_mass_cancel_spares_what_is_placed_after_it);
     assert_noticed(Mutation::RequestsWithoutBound, requests_are_bounded);

@@ -545,7 +545,7 @@ fn a_session_that_sends_much_lets_others_have_their_turn() {
 
 /// A session adds to the commands that wait for the engine only while they are few.
 #[test]
-fn the_engine_is_never_far_behind_what_is_decoded() {
+fn few_decoded_commands_wait_for_the_engine() {
     let mut port = OrdersPort::new(4, 0, LIMITS);
     let conns = port.log_all_in(4);
     for conn in conns {

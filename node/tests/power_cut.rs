@@ -244,7 +244,8 @@ fn walk_to_end(
         if seq.0 == recovered.0 && state(&engine) == *recovered {
             seen = Some(());
         }
-        let is_own = matches!(codec::decode(bytes)?.command, Command::Check(_) | Command::Opened(_));
+        let command = codec::decode(bytes)?.command;
+        let is_own = matches!(command, Command::Check(_) | Command::Opened(_) | Command::ConnectionEnd(_));
         if recovered.0 < seq.0 && !is_own { Err(format!("command {seq} was never sent").into()) } else { Ok(()) }
     });
     walked.map_err(|error| error.to_string())?;

@@ -415,7 +415,8 @@ fn a_restore_overwrites_nothing_and_refuses_a_damaged_source() {
     std::fs::create_dir_all(leftover.join("db")).expect("ours");
     restore().expect(0);
     assert!(!leftover.exists());
-    pinion(&["restore", "--from", text(place.path()), "--data-dir", text(&place.path().join("x"))]).expect(12);
+    let neither = Place::empty();
+    pinion(&["restore", "--from", text(neither.path()), "--data-dir", text(&place.path().join("x"))]).expect(12);
 
     let node = source.data_dir().join("IDENTITY");
     let identity = std::fs::read_to_string(&node).expect("there");

@@ -1,8 +1,8 @@
 //! The end of a session's life: a new life, or the removal of the session.
 //!
-//! First every order of the session is cancelled, in parts; then what follows begins. Until then the session may not act
-//! (`Walks::is_ending`), so that no order of it is placed between two parts. Invariant: no order of an earlier life is
-//! open in a later one, so that a client order id names one order.
+//! First every order of the session is cancelled, in parts; then what follows begins. Until then the session may not
+//! act (`Walks::is_ending`), so that no order of it is placed between two parts. Invariant: no order of an earlier life
+//! is open in a later one, so that a client order id names one order.
 
 use super::{Filter, Start, Sweep};
 use crate::command::{AfterLife, LifeEnd, Unfinished};

@@ -1,7 +1,7 @@
 //! Status queries: one order, or every open order of an account.
 //!
-//! A query for all orders counts them and tells them, oldest first. Under rules 2 it does so in parts, between which
-//! other commands come: each order is told as it is at its turn, and one that has ended by then is not. Invariants:
+//! A query for all orders counts them and reports them, oldest first. Under rules 2 it does so in parts, between which
+//! other commands come: each order is reported as it is at its turn, and one that has ended by then is not. Invariants:
 //! `remaining` falls by one from answer to answer, and the last answer says 0; it has no order when the last of those
 //! that were counted has ended.
 
@@ -75,6 +75,7 @@ impl Engine {
             return;
         }
         let span = self.span_of(query.account, start);
+        assert!(span.next == NIL || span.last != NIL, "who has a next order has a last one");
         let mut part = self.new_part(start);
         let mut total = if self.begins_again(query, start) { 0 } else { before };
         if query.market.is_none() {

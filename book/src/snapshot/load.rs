@@ -6,13 +6,15 @@ use super::rows::{
     AccountRow, AssetRow, ClientIdRow, HeadRow, KeyRow, MarketRow, OrderRow, ReferenceRow, SessionRow, SlotRow,
 };
 use super::section::{PIECE_BYTES_MAX, Section};
-use crate::accounts::{ACCOUNTS_MAX, AssetBook, Balance, OPEN_ORDERS_MAX, is_account_name, new_account};
+use crate::accounts::{AssetBook, Balance, OPEN_ORDERS_MAX, is_account_name, new_account};
 use crate::client_ids::{CLIENT_IDS_MAX, FirstUse, Remembered};
 use crate::codec::{CodecError, decode_row};
 use crate::command::{MarketSpec, MarketStatus};
 use crate::engine::{Engine, Market, Tape};
 use crate::fees::{FEE_TIERS, check_fee_tier};
-use crate::ids::{AccountId, AssetId, KeyId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, SessionId, Symbol};
+use crate::ids::{
+    ACCOUNTS_MAX, AccountId, AssetId, KeyId, MarketId, ORDER_NUMBER_MAX, ORDER_SLOTS_MAX, SessionId, Symbol,
+};
 use crate::instrument::{ASSET_SCALE_MAX, ASSETS_MAX, Asset, MARKETS_MAX, MarketRules};
 use crate::intake::IntakeState;
 use crate::keys::{KEYS_MAX, check_key};

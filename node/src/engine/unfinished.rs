@@ -1,8 +1,8 @@
 //! Commands over many orders that are to go on, and when the next part of one has its turn.
 //!
 //! Each part may look at as many orders as thousands of plain commands, so parts wait for others: between two of them
-//! `OTHERS_FIRST` other commands run, if so many wait. When none waits, the next part runs at once. Invariant: unfinished
-//! commands take turns, so that each comes to its end however many there are.
+//! `OTHERS_FIRST` other commands run, if so many wait. When none waits, the next part runs at once. Invariant:
+//! unfinished commands take turns, so that each comes to its end however many there are.
 
 use crate::faults::mutation::{Mutation, Planted};
 use crate::replica::mass_cancels::Continuations;
@@ -83,7 +83,7 @@ mod tests {
             unfinished.count_other();
         }
         assert_eq!(unfinished.next(|| true), Some(part(2)), "they take turns");
-        assert_eq!(unfinished.next(|| false), Some(part(1)), "nobody waits");
+        assert_eq!(unfinished.next(|| false), Some(part(1)), "no other command waits");
         assert!(unfinished.is_empty());
     }
 

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! Invariants: requests are decoded only while few commands wait for the engine, and by turns; bytes whose turn has not
-//! come stay in the reactor, which receives no more until they are decoded, so TCP slows the client down. Answers are sent
-//! only when released, and only through their session's stream, so a client that reads slowly or disconnects receives
-//! them by resend. A session has one live connection.
+//! come stay in the reactor, which receives no more until they are decoded, so TCP slows the client down. Answers are
+//! sent only when released, and only through their session's stream, so a client that reads slowly or disconnects
+//! receives them by resend. A session has one live connection.
 
 mod changes;
 mod connections;
@@ -55,8 +55,9 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Commands that wait for the engine, beyond which no connection adds to them: what the engine runs in two cycles. They
-/// are the longest queue that a session can meet which has sent nothing yet; behind it connections take turns.
+/// Commands that wait for the engine, beyond which no connection adds to them: what the engine runs in two cycles. It
+/// is the longest queue that a session meets which has sent nothing yet; the rest wait by connections, which take
+/// turns.
 const COMMANDS_AHEAD_MAX: usize = 1024;
 /// Connections that one cycle closes because their clients have left. Closing one takes as long as several orders.
 const CLOSES_PER_CYCLE_MAX: usize = 32;

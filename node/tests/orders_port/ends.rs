@@ -71,7 +71,7 @@ fn an_end_is_handed_over_after_every_command_of_its_connection() {
 }
 
 fn a_full_ring_keeps_the_end() {
-    const RING: usize = 1 << 13;
+    const RING: usize = 1 << 9;
     let mut port = port(2, RING);
     let conns = port.log_all_in(2);
     port.sockets.arrive(conns[1], &switch_on().repeat(RING));
@@ -97,7 +97,7 @@ fn an_end_that_finds_the_ring_full_is_handed_over_later() {
 
 /// The line breaks while the ring has no room for the last bytes.
 fn the_last_bytes_come_first() {
-    const RING: usize = 1 << 13;
+    const RING: usize = 1 << 9;
     let mut port = port(1, RING);
     let conns = port.log_all_in(1);
     port.sockets.arrive(conns[0], &switch_on().repeat(RING + 2));

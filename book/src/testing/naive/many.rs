@@ -195,7 +195,8 @@ impl Naive {
                     self.count(query, Turn::First, 0);
                 }
             }
-            Unfinished::EndLife(end) => self.end_life(end, turn),
+            Unfinished::EndLife(end) if self.rules == Rules::Two => self.end_life(end, turn),
+            Unfinished::EndLife(_) => {}
         }
     }
 

@@ -126,8 +126,8 @@ impl Gateway {
         count
     }
 
-    /// A connection has received bytes: its turn is at once when nothing waits for the engine, and otherwise after those
-    /// of the connections that wait.
+    /// A connection has received bytes: its turn is at once when nothing waits for the engine, and otherwise after
+    /// those of the connections that wait.
     pub(super) fn received(&mut self, now: TsNs, id: ConnId, reactor: &mut impl Sockets) {
         if self.stalled.is_empty() && self.wants_commands() {
             self.take_turn(now, id, reactor);
