@@ -40,8 +40,8 @@ const GOLDEN: [Golden; 2] = [
         packed: include_bytes!("golden/rules-2.tar.zst"),
         rules: Rules::Two,
         format: 2,
-        seq: 417,
-        state_hash: "eaf5702fcf092025f6afaa59e1a05e2989db24ed845563a80e2e5408e5de313b",
+        seq: 448,
+        state_hash: "fc177808b34bd5143e4bb8946380df176714a91a8ece129de35e2506abb038d5",
     },
 ];
 
