@@ -13,7 +13,7 @@ use book::cl_ord_index::ClOrdIndex;
 use book::command::{Side as BookSide, StpMode};
 use book::hash_key::HashKey;
 use book::ids::{AccountId, ClOrdId, MarketId, OrderId, SessionId};
-use book::levels::Levels;
+use book::ladder::Levels;
 use book::look_ahead::{Step, each_step, pays};
 use book::order_book::{MatchHandler, OrderBook, Pool, Taker, Treatment};
 use book::slab::{NIL, Order, OrderTraits, Orders};

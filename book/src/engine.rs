@@ -16,7 +16,7 @@ use crate::ids::{AccountId, ClOrdId, ClientKey, MarketId, SessionId, Symbol};
 use crate::instrument::{MARKETS_MAX, MarketRules};
 use crate::intake::IntakeState;
 use crate::keys::Keys;
-use crate::levels::Levels;
+use crate::ladder::Levels;
 use crate::mutation::{Mutation, Planted};
 use crate::names::Names;
 use crate::open_orders::OpenOrders;

@@ -6,7 +6,7 @@
 //! - what the state is kept in, none of which is ever copied to grow: `array`, `segments`, `queue`, `table`, and
 //!   `extent`, which says where the large arrays lie in memory, and `hash_key`;
 //! - the state: `instrument`, `fees`, `accounts`, `session`, `keys`, `client_ids`, `names`, `references`, `run`, then
-//!   orders: `slab`, `levels`, `ladder`, `order_book`, `open_orders`, `cl_ord_index`;
+//!   orders: `slab`, `ladder`, `order_book`, `open_orders`, `cl_ord_index`;
 //! - the behaviour: `engine`, `phases`, `admit`, `orders`, `settle`, `mass` with its `walks`, `rights`,
 //!   `administration`, `new_time`, and `look_ahead`, which prefetches for them;
 //! - the proofs: `running_hash`, `check`, `state_hash`, `verify`, and the state as bytes, `snapshot`;
@@ -44,7 +44,6 @@ pub mod session;
 
 pub mod cl_ord_index;
 pub mod ladder;
-pub mod levels;
 pub mod open_orders;
 pub mod order_book;
 pub mod slab;

@@ -7,8 +7,7 @@
 
 use crate::command::Side;
 use crate::ids::ORDER_SLOTS_MAX;
-use crate::ladder::{Best, Ladder};
-use crate::levels::Levels;
+use crate::ladder::{Best, Ladder, Levels};
 use crate::mutation::{self, Mutation, Planted};
 use crate::slab::{NIL, Order, Orders};
 use crate::units::{PriceTicks, QTY_LOTS_MAX, QtyLots, UNITS_MAX};

@@ -28,7 +28,7 @@ pub struct Order {
     /// The older and the younger neighbour in the queue of its price level.
     pub prev: u32,
     pub next: u32,
-    /// The level in which it rests (`levels::LevelIdx`). Undefined while it does not rest.
+    /// The level in which it rests (`ladder::LevelIdx`). Undefined while it does not rest.
     pub level: u32,
     pub account: AccountId,
     pub session: SessionId,

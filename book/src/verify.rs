@@ -7,7 +7,7 @@ use crate::command::{CodMode, Side};
 use crate::engine::{Engine, Market};
 use crate::ids::{AccountId, AssetId, SessionId};
 use crate::keys::Key;
-use crate::levels::{LevelIdx, part_of};
+use crate::ladder::leaf_of;
 use crate::rules::Rules;
 use crate::slab::{NIL, Order};
 use crate::units::{QTY_LOTS_MAX, TsNs, UNITS_MAX};
@@ -62,7 +62,7 @@ impl Engine {
     /// that neither a book nor a free list has.
     pub fn verify_books(&self) -> Result<(), Inconsistent> {
         let mut resting_count = 0;
-        let (mut leaf_count, mut part_count) = (0, 0);
+        let mut leaf_count = 0;
         for market in self.markets() {
             let id = market.rules.id.0;
             let (bids, asks) = (self.verify_side(market, Side::Buy)?, self.verify_side(market, Side::Sell)?);
@@ -73,7 +73,6 @@ impl Engine {
             }
             resting_count += count;
             leaf_count += bids.leaves + asks.leaves;
-            part_count += bids.parts + asks.parts;
         }
         let open_count = self.pool.orders.len();
         ensure!(resting_count == open_count, "{resting_count} orders rest and {open_count} are open");
@@ -81,16 +80,15 @@ impl Engine {
         let free_count = self.pool.orders.free_slots().count();
         let slots_len = self.pool.orders.slots_len();
         ensure!(open_count + free_count == slots_len, "{open_count} open and {free_count} free of {slots_len} slots");
-        let (leaves, parts) = self.pool.levels.used();
-        ensure!(leaf_count == leaves, "the books have {leaf_count} leaves, {leaves} are in use");
-        ensure!(part_count == parts, "the books have {part_count} parts of leaves, {parts} are in use");
+        let used_count = self.pool.levels.leaves_used();
+        ensure!(leaf_count == used_count, "the books have {leaf_count} leaves, {used_count} are in use");
         Ok(())
     }
 
     fn verify_side(&self, market: &Market, side: Side) -> Result<Counted, Inconsistent> {
         let id = market.rules.id;
         let ladder = market.book.ladder(side);
-        let mut counted = Counted { orders: 0, leaves: 0, parts: 0 };
+        let mut counted = Counted { orders: 0, leaves: 0 };
         let mut level_count = 0;
         let mut before: Option<(u32, u32, u32)> = None;
         for (slot, order) in market.book.queue(&self.pool, side) {
@@ -108,12 +106,8 @@ impl Engine {
                     ensure!(before.is_none_or(|(_, _, k)| k < key), "market {} is out of price order", id.0);
                     ensure!(order.prev == NIL, "slot {slot} is first in its queue and links to another order");
                     level_count += 1;
-                    let levels = &self.pool.levels;
-                    let is_first = |of: &dyn Fn(LevelIdx) -> u32| {
-                        usize::from(before.is_none_or(|(_, level, _)| of(level) != of(order.level)))
-                    };
-                    counted.leaves += is_first(&|level| levels.leaf_of(level));
-                    counted.parts += is_first(&part_of);
+                    counted.leaves +=
+                        usize::from(before.is_none_or(|(_, level, _)| leaf_of(level) != leaf_of(order.level)));
                 }
             }
             let is_last = order.next == NIL;
@@ -256,6 +250,4 @@ struct Counted {
     orders: usize,
     /// Leaves of the ladder that hold a level.
     leaves: usize,
-    /// Parts of those leaves that hold a level.
-    parts: usize,
 }

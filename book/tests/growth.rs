@@ -11,7 +11,7 @@ use book::engine::{Capacity, Engine};
 use book::event::{Event, NoSink};
 use book::fees::MarketFees;
 use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, SessionId, Symbol, UserName};
-use book::levels::LEVEL_BYTES_MAX;
+use book::ladder::LEVEL_BYTES_MAX;
 use book::rules::Rules;
 use book::segments::SEGMENT_BYTES;
 use book::units::{Ppm, PriceTicks, QtyLots, Stamp, TsNs, UNITS_MAX, Units};
