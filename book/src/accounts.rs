@@ -52,6 +52,10 @@ pub struct Account {
     near: Vec<Balance>,
     /// Of all other assets. A tree, because a vector of them would be copied to grow; in a box, so that the accounts of
     /// an exchange with few assets stay within their cache line.
+    #[expect(
+        clippy::box_collection,
+        reason = "a tree by itself is two words longer, and the line has no room for them"
+    )]
     far: Option<Box<BTreeMap<AssetId, Balance>>>,
     pub kind: AccountKind,
     pub status: AccountStatus,

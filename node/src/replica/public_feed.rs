@@ -189,6 +189,8 @@ impl Default for PublicFeed {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::single_range_in_vec_init, reason = "runs of numbers, of which there may be only one")]
+
     use super::*;
 
     fn message(number: u64) -> Vec<u8> {

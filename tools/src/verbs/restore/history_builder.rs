@@ -161,7 +161,8 @@ impl Translated {
     ) -> Result<Self> {
         for mut batch in batches {
             self.translate(&batch);
-            (batch.events.clear(), batch.commands.clear());
+            batch.events.clear();
+            batch.commands.clear();
             // At the very end the other thread no longer receives.
             let _ = emptied.send(batch);
             // Where the writer has failed, its error follows.
