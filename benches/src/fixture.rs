@@ -129,12 +129,12 @@ impl Fixture {
         Ok(())
     }
 
-    /// Counts the commands in the log of the stopped node, without the live engine's own records.
+    /// Counts the commands in the log of the stopped node, without what the node records of itself.
     pub fn commands(&self) -> Result<u64> {
         let directory = Directory::open_read_only(&self.config.node.data_dir)?;
         let mut commands = 0;
         inspect(&directory, Lsn(1), |_, bytes| {
-            commands += u64::from(!matches!(codec::decode(bytes)?.command, Command::Check(_) | Command::Opened(_)));
+            commands += u64::from(!is_of_node(&codec::decode(bytes)?.command));
             Ok(())
         })?;
         Ok(commands)
@@ -146,6 +146,15 @@ impl Fixture {
         // A log that a bench has written has times of its own, whatever the wall clock shows.
         let claim = claim(&self.config)?.accept_clock();
         Ok(RunningNode { node: Some(start_claimed(&self.config, claim, observe)?) })
+    }
+}
+
+/// Whether the node itself wrote the command: of its checks, its runs, and the connections that ended.
+fn is_of_node(command: &Command) -> bool {
+    match command {
+        Command::Check(_) | Command::Opened(_) | Command::ConnectionEnd(_) => true,
+        Command::Acted(acted) => matches!(acted.admin(), Some(Admin::BeginRun(_))),
+        _ => false,
     }
 }
 

@@ -566,6 +566,20 @@ fn few_decoded_commands_wait_for_the_engine() {
     assert_eq!(all, 1_200, "none is forgotten");
 }
 
+/// The engine stands still for longer than the silence limit. Who has sent is not silent; who has not is.
+fn a_client_whose_bytes_wait_is_not_silent() {
+    let mut port = OrdersPort::new(2, 0, LIMITS);
+    let conns = port.log_all_in(2);
+    port.sockets.arrive(conns[0], &cancel_packet().repeat(1_200));
+    port.steps(50, 100);
+    assert_eq!([port.sockets.is_open(conns[0]), port.sockets.is_open(conns[1])], [true, false]);
+}
+
+#[test]
+fn clients_are_not_closed_because_the_engine_stands_still() {
+    a_client_whose_bytes_wait_is_not_silent();
+}
+
 #[cfg(feature = "mutation")]
 #[test]
 fn logins_and_heartbeats_that_are_not_right_are_noticed() {
@@ -574,5 +588,6 @@ fn logins_and_heartbeats_that_are_not_right_are_noticed() {
     assert_noticed(Mutation::GraceEndsBeforeTurn, a_window_waits_for_the_turn_of_its_session);
     assert_noticed(Mutation::AcceptsUnrationed, || assert!(accepts_of_a_flood(1_000) <= 115));
     assert_noticed(Mutation::HeartbeatsInOneCycle, || assert!(most_in_one_cycle(300).0 <= 64));
+    assert_noticed(Mutation::WaitingIsSilent, a_client_whose_bytes_wait_is_not_silent);
     assert_noticed(Mutation::TurnWithoutEnd, || assert!(commands_before_one_of_another_session() <= 64));
 }

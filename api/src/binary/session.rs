@@ -225,6 +225,13 @@ impl Session {
         true
     }
 
+    /// Received bytes wait for their turn at the caller, which receives no more until then: the client is not silent.
+    pub fn bytes_wait(&mut self, now: TsNs) {
+        if self.state == State::Open {
+            self.received_at = now;
+        }
+    }
+
     /// The login has waited for its turn, and its password is verified now: what the client has to be heard from within
     /// the silence limit counts from here. While it waits the caller does not call `on_tick`.
     pub fn turn_begins(&mut self, now: TsNs) {

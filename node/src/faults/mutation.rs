@@ -104,6 +104,8 @@ book::planted_faults! {
     PartsBeforeOthers,
     /// A connection's bytes are all decoded at once, however many others wait.
     TurnWithoutEnd,
+    /// A client whose bytes wait for their turn counts as silent.
+    WaitingIsSilent,
     /// The gateway does not report the end of a connection where it believes that nothing is cancelled.
     EndByGatewaysView,
     /// The end of a connection for which the ring has no room is lost.

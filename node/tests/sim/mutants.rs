@@ -150,6 +150,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("WalksForgottenInSnapshot", PARTS),
     ("PartsBeforeOthers", "node: engine::unfinished::tests::parts_that_come_before_all_others_are_noticed"),
     ("TurnWithoutEnd", ORDERS_PORT),
+    ("WaitingIsSilent", ORDERS_PORT),
     ("NodeLiftsForOperator", RULES_TWO),
     ("WindowIgnored", SESSION_LIVES),
     ("CopyCancels", SESSION_LIVES),

@@ -57,6 +57,9 @@ impl Gateway {
         if let Some(session) = conn.session {
             self.wiring.status.sessions_on.sent(session, conn.next.0);
         }
+        if conn.stalled.planted(Mutation::WaitingIsSilent, |_| false) {
+            conn.protocol.bytes_wait(now);
+        }
         let mut output = ControlOutput::new(&mut conn.control);
         conn.protocol.on_tick(now, &mut output);
         let closed = output.closed();
