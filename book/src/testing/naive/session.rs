@@ -115,7 +115,7 @@ impl Naive {
     }
 
     pub(super) fn session_down(&mut self, down: &SessionDown, turn: Turn, before: u32) {
-        let Some(session) = at(&self.sessions, down.session.0) else { return };
+        let Some(session) = at(&self.sessions, down.session.0).filter(|session| !session.removed) else { return };
         let takes_effect = cancels(session, down.cause);
         let (account, by_session) = (session.account, session.cod_scope == CodScope::Session);
         if !takes_effect {
