@@ -5,7 +5,7 @@
 //! under rules 1 the same one as `continued`, from the oldest order on again; under rules 2 `Continue`, which goes on
 //! where the part before it stopped, with the orders of an account that were open when the command came (`walks`). A
 //! block takes effect with the first part. A session has one request over many orders at a time; its kill switch alone
-//! may be a second one.
+//! may be a second one. The end of its connection makes an end that is unfinished begin again.
 
 mod life;
 mod query;
@@ -432,9 +432,17 @@ impl Engine {
         if !takes_effect {
             return;
         }
-        let account = session.account;
+        let (account, scope) = (session.account, session.cod_scope);
+        let is_new = matches!(start, Start::First) && Rules::Two <= self.rules;
+        if is_new.planted(Mutation::EndsPileUp, |_| false) {
+            // An end before this one still has orders to visit: it visits all of them, also for this one.
+            let span = self.span_of(account, start);
+            if self.open.walks.begin_again(down, span) {
+                return;
+            }
+        }
         let filter = Filter {
-            session: (session.cod_scope == CodScope::Session).then_some(down.session),
+            session: (scope == CodScope::Session).then_some(down.session),
             spare_persistent: true,
             ..Filter::EVERY
         };

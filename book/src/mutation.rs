@@ -220,6 +220,8 @@ planted_faults! {
     WalkTakesLaterOrders,
     /// A snapshot does not say where unfinished commands go on.
     WalksForgottenInSnapshot,
+    /// Each end of a session's connection has a walk of its own, however many are unfinished.
+    EndsPileUp,
     /// A session may send as many requests over all its orders as it likes.
     RequestsWithoutBound,
     /// A snapshot does not say how many requests a session has sent.

@@ -7,7 +7,7 @@
 //!
 //! Invariant: both orders of a walk are open and on the list of one account, the next one not younger than the last.
 
-use crate::command::Unfinished;
+use crate::command::{SessionDown, Unfinished};
 use crate::ids::{OrderId, SessionId};
 use crate::mutation::{Mutation, Planted};
 use crate::slab::NIL;
@@ -31,12 +31,18 @@ pub(crate) struct Walk {
     pub span: Span,
 }
 
-/// All walks, oldest first. A client has few at a time (see `mass`), and every disconnect may add one.
+/// The order at which a walk stopped, and its number: of several that stopped at one order the oldest comes first.
+type WalkKey = (OrderId, u64);
+
+/// All walks. A session has four at most, however often its connection ends: two requests (see `mass`), and one for each
+/// cause for which the end of a connection cancels.
 #[derive(Debug, Default)]
 pub(crate) struct Walks {
-    walks: BTreeMap<u64, Walk>,
+    walks: BTreeMap<WalkKey, Walk>,
     /// By the slots of their two orders.
-    by_slot: BTreeSet<(u32, u64)>,
+    by_slot: BTreeSet<(u32, WalkKey)>,
+    /// Those of ends of connections.
+    ends: BTreeMap<(SessionId, u8), WalkKey>,
     /// Requests of a session that are unfinished.
     requests: BTreeMap<SessionId, u32>,
     /// Ends of a session's life that are unfinished.
@@ -68,12 +74,41 @@ impl Walks {
 
     pub(crate) fn begin(&mut self, walk: Walk) {
         self.number_last += 1;
-        let number = self.number_last;
-        self.walks.insert(number, walk);
-        self.by_slot.extend(ends(walk.span).map(|slot| (slot, number)));
+        let key = (walk.at, self.number_last);
+        if let Unfinished::SessionDown(down) = &walk.of {
+            // No node writes a record that begins a second one. Such a record is continued without a walk.
+            if self.has_end(down) {
+                return;
+            }
+            self.ends.insert(name_of(down), key);
+        }
+        self.walks.insert(key, walk);
+        self.by_slot.extend(slots(walk.span).map(|slot| (slot, key)));
         if let Some((counts, session)) = self.counted(&walk.of) {
             *counts.entry(session).or_default() += 1;
         }
+    }
+
+    /// Whether an end of the session's connection for the same cause is unfinished.
+    pub(crate) fn has_end(&self, down: &SessionDown) -> bool {
+        self.ends.contains_key(&name_of(down))
+    }
+
+    /// Makes the unfinished end of the session's connection visit these orders instead of what it has left. False when
+    /// there is none.
+    pub(crate) fn begin_again(&mut self, down: &SessionDown, span: Span) -> bool {
+        let Some(&key) = self.ends.get(&name_of(down)) else { return false };
+        self.set_span(key, span);
+        true
+    }
+
+    fn set_span(&mut self, key: WalkKey, span: Span) {
+        let walk = self.walks.get_mut(&key).expect("what is known of a walk leads to it");
+        for slot in slots(walk.span) {
+            self.by_slot.remove(&(slot, key));
+        }
+        walk.span = span;
+        self.by_slot.extend(slots(span).map(|slot| (slot, key)));
     }
 
     /// Where a walk is counted, and for which session.
@@ -90,11 +125,14 @@ impl Walks {
 
     /// Ends the oldest walk of this command that stopped at this order, and gives what it has left to visit.
     pub(crate) fn take(&mut self, of: &Unfinished, at: OrderId) -> Option<Span> {
-        let found = self.walks.iter().find(|(_, walk)| walk.at == at && walk.of == *of);
-        let number = *found?.0;
-        let walk = self.walks.remove(&number)?;
-        for slot in ends(walk.span) {
-            self.by_slot.remove(&(slot, number));
+        let found = self.walks.range((at, 0)..=(at, u64::MAX)).find(|(_, walk)| walk.of == *of);
+        let key = *found?.0;
+        let walk = self.walks.remove(&key)?;
+        for slot in slots(walk.span) {
+            self.by_slot.remove(&(slot, key));
+        }
+        if let Unfinished::SessionDown(down) = &walk.of {
+            self.ends.remove(&name_of(down));
         }
         if let Some((counts, session)) = self.counted(&walk.of)
             && let Some(count) = counts.get_mut(&session)
@@ -111,11 +149,10 @@ impl Walks {
     /// The order in `slot` leaves the list on which these are its neighbours.
     #[cold]
     pub(crate) fn leave(&mut self, slot: u32, older: u32, younger: u32) {
-        let numbers: Vec<u64> = self.by_slot.range((slot, 0)..=(slot, u64::MAX)).map(|(_, number)| *number).collect();
-        for number in numbers {
-            self.by_slot.remove(&(slot, number));
-            let walk = self.walks.get_mut(&number).expect("a slot is known for the walks that name it");
-            let Span { next, last } = walk.span;
+        let all = (slot, (OrderId::NONE, 0))..=(slot, (OrderId(u64::MAX), u64::MAX));
+        let keys: Vec<WalkKey> = self.by_slot.range(all).map(|(_, key)| *key).collect();
+        for key in keys {
+            let Span { next, last } = self.walks[&key].span;
             assert!(next == slot || last == slot, "a slot is known for the walks of which it is one end");
             let next = if next != slot {
                 next
@@ -124,13 +161,17 @@ impl Walks {
             } else {
                 younger.planted(Mutation::WalkEndsWithItsOrder, |_| NIL)
             };
-            walk.span = Span { next, last: if last == slot { older } else { last } };
-            self.by_slot.extend(ends(walk.span).map(|slot| (slot, number)));
+            self.set_span(key, Span { next, last: if last == slot { older } else { last } });
         }
     }
 }
 
 /// The slots of a span, without `NIL`.
-fn ends(span: Span) -> impl Iterator<Item = u32> {
+fn slots(span: Span) -> impl Iterator<Item = u32> {
     [span.next, span.last].into_iter().filter(|slot| *slot != NIL)
+}
+
+/// The end of a session's connection, for one cause.
+fn name_of(down: &SessionDown) -> (SessionId, u8) {
+    (down.session, down.cause as u8)
 }

@@ -294,6 +294,44 @@ fn a_session_has_one_request_over_many_orders_at_a_time_and_20_a_second() {
     requests_are_bounded();
 }
 
+/// However often a connection ends, one end of it is unfinished, and that one is about all that is open.
+fn ends_of_a_connection_are_one() {
+    let mut both = Both::new();
+    both.rest(FIRST, Side::Buy, 1);
+    both.rest_for_good(FIRST_PART + 10);
+    let down = SessionDown { session: SessionId(MAKER.0), cause: DownCause::Disconnect, continued: false };
+    let set = SetSession {
+        session: SessionId(MAKER.0),
+        request: ClOrdId(3),
+        cod_mode: CodMode::Both,
+        cod_scope: CodScope::Session,
+        cod_window_ms: 0,
+    };
+    both.apply(Command::SetSession(set));
+    let rest = rest_of(&both.apply(Command::SessionDown(down)));
+    both.rest(FIRST, Side::Buy, 3);
+    for _ in 0..3 {
+        assert_eq!(both.apply(Command::SessionDown(down)), []);
+    }
+    // The other cause has an end of its own.
+    rest_of(&both.apply(Command::SessionDown(SessionDown { cause: DownCause::Logout, ..down })));
+    let loaded = pieces::load(&pieces::save(&both.house.engine)).expect("it loads");
+    assert_eq!((loaded.state_hash(), loaded.verify()), (both.house.hash(), Ok(())));
+    let parts = both.parts(Command::Continue(rest));
+    assert_eq!(
+        parts.iter().map(|events| report(events)).collect::<Vec<_>>(),
+        [(3, false)],
+        "what came before the last end"
+    );
+    assert_eq!(both.open_count() as u32, FIRST_PART + 10);
+    both.end();
+}
+
+#[test]
+fn an_end_that_is_unfinished_begins_again_with_the_next() {
+    ends_of_a_connection_are_one();
+}
+
 /// A snapshot between two parts has the place at which the next one goes on, and what was asked so far.
 fn a_snapshot_keeps_unfinished_requests() {
     let mut both = Both::new();
@@ -319,6 +357,7 @@ fn faults_between_two_parts_are_noticed() {
     assert_noticed(Mutation::WalkEndsWithItsOrder, ended);
     assert_noticed(Mutation::WalkTakesLaterOrders, a_mass_cancel_spares_what_is_placed_after_it);
     assert_noticed(Mutation::RequestsWithoutBound, requests_are_bounded);
+    assert_noticed(Mutation::EndsPileUp, ends_of_a_connection_are_one);
     assert_noticed(Mutation::WalksForgottenInSnapshot, a_snapshot_keeps_unfinished_requests);
     assert_noticed(Mutation::RequestsForgottenInSnapshot, a_snapshot_keeps_unfinished_requests);
 }

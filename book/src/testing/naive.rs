@@ -79,6 +79,8 @@ struct Session {
 struct Unended {
     of: Unfinished,
     at: OrderId,
+    /// The oldest order that it has left to look at, or an older one.
+    from: OrderId,
     /// The youngest order when it came.
     upto: OrderId,
 }

@@ -145,6 +145,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("PartsFromTheHead", RULES_TWO),
     ("RequestsWithoutBound", PARTS),
     ("RequestsForgottenInSnapshot", PARTS),
+    ("EndsPileUp", PARTS),
     ("WalkEndsWithItsOrder", PARTS),
     ("WalkTakesLaterOrders", PARTS),
     ("WalksForgottenInSnapshot", PARTS),

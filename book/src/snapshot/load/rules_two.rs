@@ -1,7 +1,7 @@
 //! The sections that rules 2 brought: names of orders, the run, ages, sessions' own lives, and what is unfinished.
 
 use super::{Loader, Outcome, SnapshotError, ensure};
-use crate::command::CodMode;
+use crate::command::{CodMode, Unfinished};
 use crate::engine::{Engine, Market};
 use crate::ids::AccountId;
 use crate::intake::IntakeState;
@@ -146,6 +146,8 @@ impl Loader {
     pub(super) fn take_walk(&mut self, row: WalkRow) -> Outcome {
         let walk = Walk { of: row.of, at: row.at, span: Span { next: row.next, last: row.last } };
         ensure(self.engine.is_sound(&walk), "the orders of the unfinished command are not open, or not in order")?;
+        let is_second = matches!(&walk.of, Unfinished::SessionDown(down) if self.engine.open.walks.has_end(down));
+        ensure(!is_second, "two ends of a session's connection are unfinished")?;
         self.engine.open.walks.begin(walk);
         Ok(())
     }

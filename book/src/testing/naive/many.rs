@@ -174,15 +174,16 @@ impl Naive {
 
     pub(super) fn unfinished(&mut self, of: Unfinished, next: Option<OrderId>, count: u32, upto: Option<OrderId>) {
         if let Some(at) = next.filter(|_| self.rules == Rules::Two) {
-            self.unended.extend(upto.map(|upto| Unended { of, at, upto }));
+            self.unended.extend(upto.map(|upto| Unended { of, at, from: at, upto }));
             self.events.push(Event::Unfinished(Rest { of, at, count }));
         }
     }
 
     pub(super) fn go_on(&mut self, rest: &Rest) {
         let found = self.unended.iter().position(|unended| unended.of == rest.of && unended.at == rest.at);
-        let upto = found.map(|idx| self.unended.remove(idx).upto);
-        let turn = Turn::Next(rest.at, upto);
+        let unended = found.map(|idx| self.unended.remove(idx));
+        let upto = unended.map(|unended| unended.upto);
+        let turn = Turn::Next(unended.map_or(rest.at, |unended| unended.from), upto);
         match &rest.of {
             Unfinished::MassCancel(mass) => self.mass_cancel(mass, turn),
             Unfinished::SessionDown(down) => self.session_down(down, turn, rest.count),

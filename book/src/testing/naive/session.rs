@@ -121,6 +121,14 @@ impl Naive {
         if !takes_effect {
             return;
         }
+        // An end that has orders left to look at begins again, also for this one.
+        let (youngest, rest) =
+            (OrderId(self.number), Unfinished::SessionDown(SessionDown { continued: true, ..*down }));
+        let is_new = matches!(turn, Turn::First) && self.rules == Rules::Two;
+        if let Some(unended) = self.unended.iter_mut().find(|unended| is_new && unended.of == rest) {
+            (unended.from, unended.upto) = (OrderId::NONE, youngest);
+            return;
+        }
         let own = |o: &Order| (!by_session || o.session == down.session) && !o.persist;
         let (visited, next) = self.handled(self.of_account(account), own, turn);
         let upto = self.upto(turn);
