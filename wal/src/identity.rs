@@ -13,12 +13,11 @@
 //! Invariants: it is written last when a directory is made, so a directory that has it is complete; it is complete or
 //! absent itself; it is written again only to raise its format.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::checked_text;
 use crate::durable_file::replace_file;
-use crate::error::{Action, Damage, Result, WalError};
+use crate::error::{Damage, Result, WalError};
 use crate::medium::Medium;
 use crate::segment::{Geometry, SegmentOwner};
 use crate::units::{LogOrigin, Lsn, NodeId, Timeline};
@@ -48,7 +47,7 @@ impl Identity {
     }
 
     pub fn to_text(&self) -> String {
-        let body = format!(
+        checked_text::seal(&format!(
             "format {}\nnode {}\ntimeline {}\nseq_base {}\nsegments {}\nsegment_bytes {}\n",
             self.format,
             self.node_id,
@@ -56,18 +55,12 @@ impl Identity {
             self.seq_base,
             self.geometry.segment_count,
             self.geometry.segment_bytes
-        );
-        let crc = crc32c::crc32c(body.as_bytes());
-        format!("{body}crc32c {crc:08x}\n")
+        ))
     }
 
     /// Reads the file; `None` where it is absent. Anything that [`Identity::to_text`] does not write is refused.
     pub fn read(path: &Path) -> Result<Option<Identity>> {
-        let text = match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(source) if source.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(WalError::io(Action::Read, path, 0, source)),
-        };
+        let Some(text) = checked_text::read(path)? else { return Ok(None) };
         let text = str::from_utf8(&text).map_err(|_| malformed(path, "the file is not UTF-8 text"))?;
         Self::parse(path, text).map(Some)
     }

@@ -4,7 +4,8 @@
 //!
 //! - the names of things: [`block`], [`units`]; planted faults for the simulator: [`mutation`]
 //! - what is written: [`frame`]; how that fails: [`poison`], [`error`]
-//! - what it is written to: a [`table`] in [`rocks`], `writeback` of files, [`medium`], [`durable_file`], [`segment`]
+//! - what it is written to: a [`table`] in [`rocks`], `writeback` of files, [`medium`], [`durable_file`],
+//!   `checked_text`, [`segment`]
 //! - what is kept: [`snapshot`] files, the newest frames in the [`head`], all older ones in the [`store`]
 //! - how a start finds the end of the log: [`scan`], [`verdict`]
 //! - the data directory: [`identity`], [`mark`], [`directory`], [`lineage`], [`quarantine`], [`torn_ends`]
@@ -31,6 +32,7 @@ pub mod rocks;
 
 pub mod medium;
 
+mod checked_text;
 pub mod durable_file;
 pub mod segment;
 

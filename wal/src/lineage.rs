@@ -9,12 +9,11 @@
 //! so that a consumer of the old node's log recognises the new node as its descendant. Invariants: the file is complete
 //! or absent; it is absent where nothing was restored; it never changes once the directory has its final name.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::checked_text;
 use crate::durable_file::create_file;
-use crate::error::{Action, Damage, Result, WalError};
+use crate::error::{Damage, Result, WalError};
 use crate::medium::{FileSystem, Medium};
 use crate::units::{Lsn, NodeId, Timeline};
 
@@ -40,11 +39,7 @@ impl Lineage {
     /// Reads a directory's file; without one the lineage is empty.
     pub fn read(directory: &Path) -> Result<Self> {
         let path = directory.join(LINEAGE_FILE);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(WalError::io(Action::Read, &path, 0, source)),
-        };
+        let Some(bytes) = checked_text::read(&path)? else { return Ok(Self::default()) };
         Self::parse(&bytes)
             .ok_or_else(|| WalError::damaged(&path, 0, Lsn::ZERO, Damage::Malformed("not a list of ancestors")))
     }
@@ -66,8 +61,7 @@ impl Lineage {
         for Ancestor { node_id, timeline, seq, time_ns } in &self.0 {
             text += &format!("node {node_id} timeline {timeline} seq {seq} time_ns {time_ns}\n");
         }
-        let crc = crc32c::crc32c(text.as_bytes());
-        text + &format!("crc32c {crc:08x}\n")
+        checked_text::seal(&text)
     }
 
     /// Parses the contents of a file; `None` for anything that no writer makes.
@@ -96,6 +90,7 @@ impl Lineage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn two() -> Lineage {
         let first = Ancestor { node_id: NodeId([7; 16]), timeline: Timeline(1), seq: Lsn(4_711), time_ns: 17 };

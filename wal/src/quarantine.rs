@@ -9,12 +9,11 @@
 //! replay, now or later, of this directory or of a copy, skips the same records.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::checked_text;
 use crate::durable_file::replace_file;
-use crate::error::{Action, Damage, Result, WalError};
+use crate::error::{Damage, Result, WalError};
 use crate::medium::{FileSystem, Medium};
 use crate::units::Lsn;
 
@@ -44,11 +43,7 @@ impl Quarantine {
     /// Reads a directory's file; without one no record is skipped.
     pub fn read(directory: &Path) -> Result<Self> {
         let path = directory.join(QUARANTINE_FILE);
-        let text = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(WalError::io(Action::Read, &path, 0, source)),
-        };
+        let Some(text) = checked_text::read(&path)? else { return Ok(Self::default()) };
         let parsed = std::str::from_utf8(&text).ok().and_then(Self::parse);
         parsed.ok_or_else(|| WalError::damaged(&path, 0, Lsn::ZERO, Damage::Malformed("not a list of skipped records")))
     }
@@ -100,19 +95,12 @@ impl Quarantine {
             text +=
                 &format!("seq {} until {} time_ns {} reason {}\n", seq.0, entry.until.0, entry.time_ns, entry.reason);
         }
-        let crc = crc32c::crc32c(text.as_bytes());
-        text + &format!("crc32c {crc:08x}\n")
+        checked_text::seal(&text)
     }
 
     /// Parses what [`Quarantine::to_text`] writes; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        let (body, crc_line) = text.strip_suffix('\n')?.rsplit_once('\n')?;
-        let body = format!("{body}\n");
-        let crc = u32::from_str_radix(crc_line.strip_prefix("crc32c ")?, 16).ok()?;
-        if crc != crc32c::crc32c(body.as_bytes()) {
-            return None;
-        }
-        let entries = body.strip_prefix(&format!("format {FORMAT}\n"))?;
+        let entries = checked_text::unseal(text)?.strip_prefix(&format!("format {FORMAT}\n"))?;
         let mut list = Self::default();
         for line in entries.lines() {
             let (seq, rest) = line.strip_prefix("seq ")?.split_once(" until ")?;

@@ -9,13 +9,12 @@
 //! absent; an entry is durable before its end is wiped, so that a power cut between the two loses none; entries leave
 //! only when they are acknowledged, or where newer ones need the room.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::checked_text;
 use crate::directory::Directory;
 use crate::durable_file::replace_file;
-use crate::error::{Action, Damage, Result, WalError};
+use crate::error::{Damage, Result, WalError};
 use crate::medium::{FileSystem, Medium};
 use crate::mutation::planted;
 use crate::units::{Lsn, Place, SegmentIdx};
@@ -44,7 +43,8 @@ pub struct TornEnd {
 
 impl TornEnd {
     fn of(cut: &TornTail) -> Self {
-        let found = cut.fault.map_or("nothing of the frame is left".to_owned(), |fault| fault.to_string());
+        let mut found = cut.fault.map_or("nothing of the frame is left".to_owned(), |fault| fault.to_string());
+        found.truncate(found.floor_char_boundary(FOUND_BYTES_MAX));
         let (blocks, frames_intact) = (cut.wipes.len(), cut.frames_intact);
         Self { seq: cut.seq, place: cut.place, blocks, frames_intact, found }
     }
@@ -58,11 +58,7 @@ impl TornEnds {
     /// Reads a directory's file; without one nothing waits.
     pub fn read(directory: &Path) -> Result<Self> {
         let path = directory.join(TORN_ENDS_FILE);
-        let text = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(WalError::io(Action::Read, &path, 0, source)),
-        };
+        let Some(text) = checked_text::read(&path)? else { return Ok(Self::default()) };
         let parsed = std::str::from_utf8(&text).ok().and_then(Self::parse);
         parsed.ok_or_else(|| WalError::damaged(&path, 0, Lsn::ZERO, Damage::Malformed("not a list of torn ends")))
     }
@@ -116,18 +112,11 @@ impl TornEnds {
                 seq.0
             );
         }
-        let crc = crc32c::crc32c(text.as_bytes());
-        text + &format!("crc32c {crc:08x}\n")
+        checked_text::seal(&text)
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let (body, crc_line) = text.strip_suffix('\n')?.rsplit_once('\n')?;
-        let body = format!("{body}\n");
-        let crc = u32::from_str_radix(crc_line.strip_prefix("crc32c ")?, 16).ok()?;
-        if crc != crc32c::crc32c(body.as_bytes()) {
-            return None;
-        }
-        let entries = body.strip_prefix(&format!("format {FORMAT}\n"))?;
+        let entries = checked_text::unseal(text)?.strip_prefix(&format!("format {FORMAT}\n"))?;
         let list: Option<Vec<TornEnd>> = entries.lines().map(parse_entry).collect();
         list.filter(|list| list.len() <= TORN_ENDS_MAX).map(Self)
     }
