@@ -7,6 +7,7 @@ use super::answer::{describe, describe_registry, describe_sessions_on};
 use super::command_queue::{Caller, CommandQueue};
 use super::connections::PeerAddress;
 use super::refusal::Refusal;
+use super::registry::Registry;
 use super::to_acts::{ToActs, funds_move, key_spec, named_session, session_spec};
 use crate::config::secrets::{NewPassword, Secret, random_number, random_text};
 use crate::replica::questions::ShadowPort;
@@ -171,16 +172,27 @@ async fn show_registry(State(state): State<Shared>) -> Json<Value> {
     Json(describe_registry(&state.command_queue.registry()))
 }
 
+/// Sends the acts that `to_acts` makes with the registry, or shows them in a dry run.
+async fn send(
+    state: &Shared,
+    caller: Caller,
+    mode: Mode,
+    to_acts: impl FnOnce(&Registry) -> Result<Vec<Act>, Refusal> + Send + 'static,
+) -> Answer {
+    let queue = &state.command_queue;
+    if mode.dry_run {
+        return would_send(&to_acts(&queue.registry())?);
+    }
+    let done = Arc::clone(queue).execute(caller, to_acts).await?;
+    Ok(Json(describe(&done, &queue.registry())))
+}
+
 /// Runs a request whose commands depend on its fields and the registry alone.
-async fn run<T>(State(state): State<Shared>, caller: Caller, mode: Query<Mode>, Body(request): Body<T>) -> Answer
+async fn run<T>(State(state): State<Shared>, caller: Caller, Query(mode): Query<Mode>, Body(request): Body<T>) -> Answer
 where
     T: ToActs + DeserializeOwned + Send + 'static,
 {
-    if mode.dry_run {
-        return would_send(&request.acts(&state.command_queue.registry())?);
-    }
-    let done = Arc::clone(&state.command_queue).execute(caller, move |registry| request.acts(registry)).await?;
-    Ok(Json(describe(&done, &state.command_queue.registry())))
+    send(&state, caller, mode, move |registry| request.acts(registry)).await
 }
 
 async fn deposit(state: State<Shared>, caller: Caller, mode: Query<Mode>, body: Body<MoveFunds>) -> Answer {
@@ -194,18 +206,11 @@ async fn withdraw(state: State<Shared>, caller: Caller, mode: Query<Mode>, body:
 async fn run_funds(
     State(state): State<Shared>,
     caller: Caller,
-    mode: Query<Mode>,
+    Query(mode): Query<Mode>,
     Body(request): Body<MoveFunds>,
     direction: fn(book::command::FundsMove) -> Admin,
 ) -> Answer {
-    let act = |admin| Act::Admin(admin);
-    if mode.dry_run {
-        let funds = funds_move(&request, &state.command_queue.registry())?;
-        return would_send(&[act(direction(funds))]);
-    }
-    let to_acts = move |registry: &_| Ok(vec![act(direction(funds_move(&request, registry)?))]);
-    let done = Arc::clone(&state.command_queue).execute(caller, to_acts).await?;
-    Ok(Json(describe(&done, &state.command_queue.registry())))
+    send(&state, caller, mode, move |registry| Ok(vec![Act::Admin(direction(funds_move(&request, registry)?))])).await
 }
 
 /// Records who has seen a torn end, and then shows it no more. The act is durable first: an interrupted request leaves
@@ -213,7 +218,7 @@ async fn run_funds(
 async fn acknowledge_torn_end(
     State(state): State<Shared>,
     caller: Caller,
-    mode: Query<Mode>,
+    Query(mode): Query<Mode>,
     Body(request): Body<AcknowledgeTornEnd>,
 ) -> Answer {
     let seq = Lsn(request.seq);
@@ -222,59 +227,56 @@ async fn acknowledge_torn_end(
         let known: Vec<u64> = waiting.iter().map(|end| end.seq.0).collect();
         return Err(Refusal::invalid("seq", &format!("no torn end of this sequence waits; those that do: {known:?}")));
     }
-    if mode.dry_run {
-        return would_send(&request.acts(&state.command_queue.registry())?);
+    let answer = send(&state, caller, mode, move |registry| request.acts(registry)).await?;
+    if !mode.dry_run {
+        let status = Arc::clone(&state.status);
+        let removed = tokio::task::spawn_blocking(move || status.torn_ends.acknowledge(seq)).await;
+        let removed = removed.map_err(|error| Refusal::internal(error.to_string()))?;
+        removed.map_err(|error| Refusal::internal(error.to_string()))?;
     }
-    let done = Arc::clone(&state.command_queue).execute(caller, move |registry| request.acts(registry)).await?;
-    let status = Arc::clone(&state.status);
-    let removed = tokio::task::spawn_blocking(move || status.torn_ends.acknowledge(seq)).await;
-    let removed = removed.map_err(|error| Refusal::internal(error.to_string()))?;
-    removed.map_err(|error| Refusal::internal(error.to_string()))?;
-    Ok(Json(describe(&done, &state.command_queue.registry())))
+    Ok(answer)
 }
 
-/// Draws the session's password. It is shown in this answer only; the log holds its hash.
 async fn add_session(
     State(state): State<Shared>,
     caller: Caller,
-    mode: Query<Mode>,
+    Query(mode): Query<Mode>,
     Body(request): Body<AddSession>,
 ) -> Answer {
     let defaults = (state.cancel_on_disconnect, state.cancel_window_ms);
-    let act = |spec| Act::Admin(Admin::AddSession(spec));
-    // Checked before hashing, which takes tens of milliseconds.
-    let checked = session_spec(&request, defaults, String::new(), &state.command_queue.registry())?;
-    if mode.dry_run {
-        return would_send(&[act(checked)]);
-    }
-    let drawn = tokio::task::spawn_blocking(NewPassword::draw).await;
-    let drawn = drawn.map_err(|error| Refusal::internal(error.to_string()))?;
-    let NewPassword { password, hash } = drawn.map_err(|error| Refusal::internal(error.to_string()))?;
-    let to_acts = move |registry: &_| Ok(vec![act(session_spec(&request, defaults, hash, registry)?)]);
-    let done = Arc::clone(&state.command_queue).execute(caller, to_acts).await?;
-    let mut answer = describe(&done, &state.command_queue.registry());
-    answer.insert("password".to_owned(), password.expose().into());
-    Ok(Json(answer))
+    let act = move |hash, registry: &Registry| Ok(Admin::AddSession(session_spec(&request, defaults, hash, registry)?));
+    send_with_password(&state, caller, mode, act).await
 }
 
-/// Draws the session's new password. It is shown in this answer only.
 async fn set_session_password(
     State(state): State<Shared>,
     caller: Caller,
-    mode: Query<Mode>,
+    Query(mode): Query<Mode>,
     Body(request): Body<NameSession>,
 ) -> Answer {
-    let act = |session, password_hash| Act::Admin(Admin::SetSessionPassword { session, password_hash });
-    let session = named_session(&request, &state.command_queue.registry())?;
+    let act = move |password_hash, registry: &Registry| {
+        Ok(Admin::SetSessionPassword { session: named_session(&request, registry)?, password_hash })
+    };
+    send_with_password(&state, caller, mode, act).await
+}
+
+/// Draws a password and sends the act with its hash. The password is shown in this answer only; the log has its hash.
+async fn send_with_password(
+    state: &Shared,
+    caller: Caller,
+    mode: Mode,
+    act: impl Fn(String, &Registry) -> Result<Admin, Refusal> + Send + 'static,
+) -> Answer {
+    // Checked before hashing, which takes tens of milliseconds.
+    let checked = act(String::new(), &state.command_queue.registry())?;
     if mode.dry_run {
-        return would_send(&[act(session, String::new())]);
+        return would_send(&[Act::Admin(checked)]);
     }
     let drawn = tokio::task::spawn_blocking(NewPassword::draw).await;
     let drawn = drawn.map_err(|error| Refusal::internal(error.to_string()))?;
     let NewPassword { password, hash } = drawn.map_err(|error| Refusal::internal(error.to_string()))?;
-    let to_acts = move |registry: &_| Ok(vec![act(named_session(&request, registry)?, hash)]);
-    let done = Arc::clone(&state.command_queue).execute(caller, to_acts).await?;
-    let mut answer = describe(&done, &state.command_queue.registry());
+    let to_acts = move |registry: &Registry| Ok(vec![Act::Admin(act(hash, registry)?)]);
+    let Json(mut answer) = send(state, caller, mode, to_acts).await?;
     answer.insert("password".to_owned(), password.expose().into());
     Ok(Json(answer))
 }
@@ -307,16 +309,11 @@ async fn disconnect_session(
 async fn run_for_session(
     State(state): State<Shared>,
     caller: Caller,
-    mode: Query<Mode>,
+    Query(mode): Query<Mode>,
     Body(request): Body<NameSession>,
     act: impl Fn(SessionId) -> Admin + Send + 'static,
 ) -> Answer {
-    if mode.dry_run {
-        return would_send(&[Act::Admin(act(named_session(&request, &state.command_queue.registry())?))]);
-    }
-    let to_acts = move |registry: &_| Ok(vec![Act::Admin(act(named_session(&request, registry)?))]);
-    let done = Arc::clone(&state.command_queue).execute(caller, to_acts).await?;
-    Ok(Json(describe(&done, &state.command_queue.registry())))
+    send(&state, caller, mode, move |registry| Ok(vec![Act::Admin(act(named_session(&request, registry)?))])).await
 }
 
 /// The sessions that are logged in now. It is not a command and not in the log.
@@ -327,20 +324,16 @@ async fn list_sessions(State(state): State<Shared>) -> Json<Value> {
 async fn add_key(
     State(state): State<Shared>,
     caller: Caller,
-    mode: Query<Mode>,
+    Query(mode): Query<Mode>,
     Body(request): Body<AddKey>,
 ) -> Answer {
-    let act = |spec| Act::Admin(Admin::AddKey(spec));
     let key = random_text(KEY_BYTES_MAX).map_err(|error| Refusal::internal(error.to_string()))?;
-    if mode.dry_run {
-        let spec = key_spec(&request, key, &state.command_queue.registry())?;
-        return would_send(&[act(spec)]);
-    }
     let name = key.clone();
-    let to_acts = move |registry: &_| Ok(vec![act(key_spec(&request, name, registry)?)]);
-    let done = Arc::clone(&state.command_queue).execute(caller, to_acts).await?;
-    let mut answer = describe(&done, &state.command_queue.registry());
-    answer.insert("key".to_owned(), key.into());
+    let to_acts = move |registry: &Registry| Ok(vec![Act::Admin(Admin::AddKey(key_spec(&request, name, registry)?))]);
+    let Json(mut answer) = send(&state, caller, mode, to_acts).await?;
+    if !mode.dry_run {
+        answer.insert("key".to_owned(), key.into());
+    }
     Ok(Json(answer))
 }
 
