@@ -70,10 +70,6 @@ pub struct Levels {
     node_free: u32,
 }
 
-/// The most memory that one price can take when it is far from all others: a leaf, and a path of nodes of its own. Far
-/// prices share the upper nodes, so a million of them take less than half of it each.
-pub const LEVEL_BYTES_MAX: usize = size_of::<Leaf>() + HEIGHT_MAX as usize * size_of::<Node>();
-
 impl Levels {
     /// Memory set aside for that many leaves (64 neighbouring prices each), in one piece. More follows in segments.
     pub fn with_capacity(leaves: usize) -> Self {

@@ -14,6 +14,7 @@ use crate::hash_key::HashKey;
 use crate::ids::{ACCOUNTS_MAX, AccountId, ClientKey, ORDER_SLOTS_MAX, OrderId};
 use crate::mutation::{self, Mutation, Planted};
 use crate::segments::Segments;
+use crate::table::Hashed;
 use crate::units::{Seq, TsNs};
 use std::collections::BTreeSet;
 
@@ -222,9 +223,7 @@ impl Names {
     }
 
     fn place(&self, account: AccountId, key: ClientKey) -> usize {
-        let hash = self.hash_key.hash(u64::from(account.0), key.0 as u64);
-        let hash = self.hash_key.hash(hash, (key.0 >> 64) as u64);
-        (hash >> 32) as usize & (self.places.len() - 1)
+        ((account, key).hash(self.hash_key) >> 32) as usize & (self.places.len() - 1)
     }
 
     fn find_idx(&self, account: AccountId, key: ClientKey) -> Option<u32> {
