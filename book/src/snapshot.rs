@@ -8,8 +8,8 @@
 //! head | assets | markets | accounts | sessions | keys | orders | free slots | open lists | client ids | references
 //!                                                  by queue  in the order   each account's
 //!                                                            of reuse       oldest first
-//! | rules | intake       | reference times       | key history
-//!   above 1  when stopped   of payments by age       of keys that are forgotten by age
+//! | rules | names of orders | run | intake | lives of sessions | reference times | key history | walks | requests
+//!   above 1, and each of these where there is something to say
 //! ```
 //!
 //! Invariants: what a load gives has the state hash of what was saved, and does the same from there on; nothing about
