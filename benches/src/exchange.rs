@@ -271,6 +271,25 @@ pub fn market_spec(name: &str, base: AssetId, quote: AssetId) -> Result<MarketSp
     })
 }
 
+/// An order of one lot that rests until it is cancelled, without a session.
+pub fn resting_order(account: u32, market: MarketId, side: BookSide, price: u32) -> PlaceOrder {
+    PlaceOrder {
+        session: SessionId::NONE,
+        cl_ord_id: ClOrdId(0),
+        client_key: ClientKey::NONE,
+        account: AccountId(account),
+        market,
+        side,
+        kind: OrderKind::Limit { price: PriceTicks(price), qty: QtyLots(1) },
+        tif: Tif::Gtc,
+        stp: StpMode::None,
+        stp_group: 0,
+        cancel_group: 0,
+        persist_on_disconnect: true,
+        valid_until: TsNs(0),
+    }
+}
+
 pub fn session_spec(account: AccountId, number: u32) -> Result<SessionSpec> {
     let Some(user) = UserName::new(&format!("U{number:05}")) else {
         bail!("account {number} does not fit a user name of six characters")

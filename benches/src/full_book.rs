@@ -1,10 +1,10 @@
 //! An exchange filled through `apply` with markets, accounts, balances, sessions and resting orders by the million.
 
-use crate::exchange::{Exchange, market_spec, session_spec, symbol};
+use crate::exchange::{Exchange, market_spec, resting_order, session_spec, symbol};
 use anyhow::{Result, ensure};
-use book::command::{AccountKind, AccountSpec, Admin, Command, OrderKind, PlaceOrder, Side, StpMode, Tif};
-use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, SessionId};
-use book::units::{PriceTicks, QtyLots, TsNs, Units};
+use book::command::{AccountKind, AccountSpec, Admin, Command, PlaceOrder, Side};
+use book::ids::{AccountId, AssetId, ClOrdId, MarketId, SessionId};
+use book::units::Units;
 
 /// Each market pairs one of `bases` base assets, from asset 1 on, with one of as many quote assets, from `bases + 1`
 /// on.
@@ -65,21 +65,9 @@ pub fn rest_orders(exchange: &mut Exchange<false>, orders: u32, sessions: u32) -
         let away = (number / sessions).wrapping_mul(2_654_435_761) >> 22;
         let price = if side == Side::Buy { 99_999 - away } else { 100_001 + away };
         let market = market_of(exchange, account);
-        exchange.apply(&Command::Place(PlaceOrder {
-            session: SessionId(account),
-            cl_ord_id: ClOrdId(u64::from(number) + 1),
-            client_key: ClientKey::NONE,
-            account: AccountId(account),
-            market,
-            side,
-            kind: OrderKind::Limit { price: PriceTicks(price), qty: QtyLots(1) },
-            tif: Tif::Gtc,
-            stp: StpMode::None,
-            stp_group: 0,
-            cancel_group: 0,
-            persist_on_disconnect: true,
-            valid_until: TsNs(0),
-        }));
+        let order = resting_order(account, market, side, price);
+        let (session, cl_ord_id) = (SessionId(account), ClOrdId(u64::from(number) + 1));
+        exchange.apply(&Command::Place(PlaceOrder { session, cl_ord_id, ..order }));
     }
     let resting = exchange.engine.pool().orders.len();
     ensure!(

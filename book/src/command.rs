@@ -333,6 +333,25 @@ pub struct MassCancel {
     pub continued: bool,
 }
 
+impl MassCancel {
+    /// An operator's, of every order of the scope.
+    pub fn every_order(scope: MassScope, account: AccountId, market: MarketId, block: BlockChange) -> Self {
+        Self {
+            session: SessionId::NONE,
+            cl_ord_id: ClOrdId(0),
+            account,
+            scope,
+            market,
+            side: None,
+            price_min: None,
+            price_max: None,
+            cancel_group: 0,
+            block,
+            continued: false,
+        }
+    }
+}
+
 /// What a mass cancel does to the kill switch of its scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[repr(u8)]

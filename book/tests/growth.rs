@@ -253,19 +253,7 @@ fn cancel(number: u32) -> Command {
 
 /// All orders of the trader, by an operator.
 fn cancel_many() -> Command {
-    Command::MassCancel(MassCancel {
-        session: SessionId::NONE,
-        cl_ord_id: ClOrdId(0),
-        account: TRADER,
-        scope: MassScope::Account,
-        market: MarketId::NONE,
-        side: None,
-        price_min: None,
-        price_max: None,
-        cancel_group: 0,
-        block: BlockChange::Keep,
-        continued: false,
-    })
+    Command::MassCancel(MassCancel::every_order(MassScope::Account, TRADER, MarketId::NONE, BlockChange::Keep))
 }
 
 /// What an order at a price far from all others may cost in levels: a leaf, and its share of the nodes above.

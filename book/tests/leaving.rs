@@ -219,19 +219,7 @@ fn a_closed_market_leaves() {
     assert!(matches!(aging.bid(first, 1)[..], [.., Event::Rested(_)]));
     aging.set_status(first, MarketStatus::Closed);
     assert!(is_refused(&aging.admin(remove(first)), AdminReason::OrdersOpen));
-    let mass = MassCancel {
-        session: book::ids::SessionId::NONE,
-        cl_ord_id: book::ids::ClOrdId(0),
-        account: TAKER,
-        scope: MassScope::Account,
-        market: first,
-        side: None,
-        price_min: None,
-        price_max: None,
-        cancel_group: 0,
-        block: BlockChange::Keep,
-        continued: false,
-    };
+    let mass = MassCancel::every_order(MassScope::Account, TAKER, first, BlockChange::Keep);
     aging.apply(Command::Acted(Box::new(Acted::by_ops(Act::MassCancel(mass)))));
     let before = rows(&aging.check(), Section::Markets);
     aging.set_status(second, MarketStatus::Closed);

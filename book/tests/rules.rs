@@ -8,7 +8,7 @@ mod pieces;
 use book::codec::{PayloadVersion, decode, encode, encode_received, received};
 use book::command::*;
 use book::event::Event;
-use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, SessionId};
+use book::ids::{AccountId, AssetId, ClientKey, KeyId, MarketId};
 use book::reject::{AdminReason, RejectReason};
 use book::rules::{Rules, RulesVersion};
 use book::snapshot::{Section, SnapshotError};
@@ -98,19 +98,7 @@ fn withdraw(account: AccountId, reference: u128) -> Act {
 }
 
 fn cancel_all(account: AccountId, scope: MassScope) -> Act {
-    Act::MassCancel(MassCancel {
-        session: SessionId::NONE,
-        cl_ord_id: ClOrdId(0),
-        account,
-        scope,
-        market: MarketId(1),
-        side: None,
-        price_min: None,
-        price_max: None,
-        cancel_group: 0,
-        block: BlockChange::Keep,
-        continued: false,
-    })
+    Act::MassCancel(MassCancel::every_order(scope, account, MarketId(1), BlockChange::Keep))
 }
 
 /// Every kind of actor against acts of every kind: what is allowed, and that nothing else is.

@@ -8,19 +8,18 @@
 //! what else the machine ran is not the command's, and a table that is copied is copied in every round.
 
 use crate::clock::Ticks;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, resting_order};
 use crate::report::Spread;
 use anyhow::{Result, anyhow, ensure};
 use book::accounts::OPEN_ORDERS_MAX;
 use book::command::{
-    Admin, BlockChange, CancelOrder, Command, MassCancel, MassScope, OrderKind, OrderRef, PlaceOrder, Query, Side,
-    StpMode, Tif,
+    Admin, BlockChange, CancelOrder, Command, MassCancel, MassScope, OrderKind, OrderRef, PlaceOrder, Query, Side, Tif,
 };
 use book::event::Event;
 use book::hash_key::HashKey;
 use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
 use book::rules::{Rules, RulesVersion};
-use book::units::{PriceTicks, QtyLots, TsNs};
+use book::units::{PriceTicks, QtyLots};
 use node::engine::engine_loop::capacity;
 use serde_json::{Value, json};
 
@@ -212,21 +211,9 @@ fn price_of(id: u64) -> PriceTicks {
 }
 
 fn place(account: u32, cl_ord_id: ClOrdId, client_key: ClientKey, side: Side, price: PriceTicks, qty: u64) -> Command {
-    Command::Place(PlaceOrder {
-        session: SessionId(account),
-        cl_ord_id,
-        client_key,
-        account: AccountId(account),
-        market: MARKET,
-        side,
-        kind: OrderKind::Limit { price, qty: QtyLots(qty) },
-        tif: Tif::Gtc,
-        stp: StpMode::None,
-        stp_group: 0,
-        cancel_group: 0,
-        persist_on_disconnect: true,
-        valid_until: TsNs(0),
-    })
+    let kind = OrderKind::Limit { price, qty: QtyLots(qty) };
+    let session = SessionId(account);
+    Command::Place(PlaceOrder { session, cl_ord_id, client_key, kind, ..resting_order(account, MARKET, side, price.0) })
 }
 
 /// Rising ids whose places agree in their first bits under the key that the attacker has guessed.

@@ -11,6 +11,7 @@ use super::honest::{Honest, Load, USERS};
 use super::line::{Line, READ_BYTES};
 use crate::client::on_core_zero;
 use crate::clock::Ticks;
+use crate::exchange::resting_order;
 use crate::fixture::{Fixture, MARKET, RunningNode, Sync, setup_commands};
 use crate::machine::resident_bytes;
 use crate::report::Spread;
@@ -18,10 +19,9 @@ use anyhow::{Context, Result, anyhow, ensure};
 use api::binary::login::{LoginAccepted, SessionName};
 use api::binary::stream::SessionSeq;
 use book::accounts::OPEN_ORDERS_MAX;
-use book::command::{Admin, Command, OrderKind, PlaceOrder, Side, StpMode, Tif};
-use book::ids::{AccountId, ClOrdId, ClientKey, SessionId};
+use book::command::{Admin, Command, PlaceOrder, Side};
+use book::ids::{AccountId, ClOrdId, SessionId};
 use book::rules::{Rules, RulesVersion};
-use book::units::{PriceTicks, QtyLots, TsNs};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -209,21 +209,8 @@ fn log_commands(orders: u32) -> Result<impl Iterator<Item = Command>> {
 /// An ask above the honest sessions' prices.
 fn rest(id: u32) -> Command {
     let away = id.wrapping_mul(2_654_435_761) >> 22;
-    Command::Place(PlaceOrder {
-        session: SessionId(OWNER_ACCOUNT),
-        cl_ord_id: ClOrdId(id.into()),
-        client_key: ClientKey::NONE,
-        account: AccountId(OWNER_ACCOUNT),
-        market: MARKET,
-        side: Side::Sell,
-        kind: OrderKind::Limit { price: PriceTicks(1_200 + away), qty: QtyLots(1) },
-        tif: Tif::Gtc,
-        stp: StpMode::None,
-        stp_group: 0,
-        cancel_group: 0,
-        persist_on_disconnect: true,
-        valid_until: TsNs(0),
-    })
+    let order = resting_order(OWNER_ACCOUNT, MARKET, Side::Sell, 1_200 + away);
+    Command::Place(PlaceOrder { session: SessionId(OWNER_ACCOUNT), cl_ord_id: ClOrdId(id.into()), ..order })
 }
 
 /// Fails unless a restart recovers a state that verifies, with the orders that the honest sessions left.

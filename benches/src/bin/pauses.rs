@@ -23,15 +23,16 @@ use anyhow::Result;
 use benches::client::{Client, Subject};
 use benches::clock::Ticks;
 use benches::disk::run_directory;
+use benches::exchange::resting_order;
 use benches::fixture::{NODE_CORE, Sync, USER, setup_commands};
 use benches::flow::RESTING;
 use benches::machine::Machine;
 use benches::options::{Files, Mode, RoundCount, exit_code};
 use benches::report::Spread;
 use benches::rounds::Latencies;
-use book::command::{AccountKind, AccountSpec, Admin, Command, FundsMove, OrderKind, PlaceOrder, Side, StpMode, Tif};
-use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, MarketId, SessionId};
-use book::units::{PriceTicks, QtyLots, TsNs, Units};
+use book::command::{AccountKind, AccountSpec, Admin, Command, FundsMove, Side};
+use book::ids::{AccountId, AssetId, ClientKey, MarketId};
+use book::units::Units;
 use clap::Parser;
 use node::rings::stages::StageTotals;
 use serde_json::{Value, json};
@@ -198,21 +199,7 @@ fn log_commands(orders: u32) -> Result<impl Iterator<Item = Command>> {
 fn rest(account: u32, side: Side) -> Command {
     let away = account.wrapping_mul(2_654_435_761) >> 23;
     let price = if side == Side::Buy { 800 - away } else { 1_200 + away };
-    Command::Place(PlaceOrder {
-        session: SessionId::NONE,
-        cl_ord_id: ClOrdId(0),
-        client_key: ClientKey::NONE,
-        account: AccountId(account),
-        market: MarketId(1),
-        side,
-        kind: OrderKind::Limit { price: PriceTicks(price), qty: QtyLots(1) },
-        tif: Tif::Gtc,
-        stp: StpMode::None,
-        stp_group: 0,
-        cancel_group: 0,
-        persist_on_disconnect: true,
-        valid_until: TsNs(0),
-    })
+    Command::Place(resting_order(account, MarketId(1), side, price))
 }
 
 impl Column {

@@ -15,7 +15,7 @@ use book::command::{
     MassCancel, MassScope, SessionSpec, Throttle,
 };
 use book::fees::MarketFees;
-use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, SessionId, Symbol, UserName};
+use book::ids::{AccountId, ClientKey, MarketId, SessionId, Symbol, UserName};
 use book::instrument::{Asset, MarketRules, QTY_WIRE_SCALE};
 use book::rules::RulesVersion;
 use book::units::{Ppm, QTY_LOTS_MAX, QtyLots, Seq, TsNs, UNITS_MAX, Units};
@@ -156,7 +156,8 @@ impl ToActs for SetAccountStatus {
         let account = find_account(registry, &self.account)?;
         let status = Act::Admin(Admin::SetAccountStatus { account, status: self.status.into() });
         // The status first, so that no order joins those that are cancelled.
-        let cancel = Act::MassCancel(every_order(MassScope::Account, account, MarketId::NONE, BlockChange::Keep));
+        let cancel =
+            Act::MassCancel(MassCancel::every_order(MassScope::Account, account, MarketId::NONE, BlockChange::Keep));
         Ok(if suspends && !self.keep_orders { vec![status, cancel] } else { vec![status] })
     }
 }
@@ -223,24 +224,7 @@ impl ToActs for CancelAll {
             return Err(Refusal::invalid("block", "only an account can be blocked; a market is halted"));
         }
         let block = if self.block { BlockChange::Set } else { BlockChange::Keep };
-        Ok(vec![Act::MassCancel(every_order(scope, account, market, block))])
-    }
-}
-
-/// An operator's mass cancel.
-fn every_order(scope: MassScope, account: AccountId, market: MarketId, block: BlockChange) -> MassCancel {
-    MassCancel {
-        session: SessionId::NONE,
-        cl_ord_id: ClOrdId(0),
-        account,
-        scope,
-        market,
-        side: None,
-        price_min: None,
-        price_max: None,
-        cancel_group: 0,
-        block,
-        continued: false,
+        Ok(vec![Act::MassCancel(MassCancel::every_order(scope, account, market, block))])
     }
 }
 

@@ -10,7 +10,7 @@ use crate::violation::{Checked, Invariant, Violation, ensure};
 use book::accounts::OPEN_ORDERS_MAX;
 use book::command::*;
 use book::fees::{FeeAsset, MarketFees};
-use book::ids::{AccountId, AssetId, ClOrdId, ClientKey, KeyId, MarketId, SessionId, Symbol, UserName};
+use book::ids::{AccountId, AssetId, ClientKey, KeyId, MarketId, SessionId, Symbol, UserName};
 use book::intake::Intake;
 use book::run::LifeTag;
 use book::testing::workload::rng::Rng;
@@ -262,19 +262,7 @@ fn pay_fees_as_received(admin: &mut Admin) {
 }
 
 fn cancel_in(market: MarketId) -> MassCancel {
-    MassCancel {
-        session: SessionId::NONE,
-        cl_ord_id: ClOrdId(0),
-        account: AccountId::NONE,
-        scope: MassScope::Account,
-        market,
-        side: None,
-        price_min: None,
-        price_max: None,
-        cancel_group: 0,
-        block: BlockChange::Keep,
-        continued: false,
-    }
+    MassCancel::every_order(MassScope::Account, AccountId::NONE, market, BlockChange::Keep)
 }
 
 fn any_admin(reference: ClientKey, rng: &mut Rng) -> Admin {
