@@ -34,8 +34,8 @@ pub(crate) struct Walk {
 /// The order at which a walk stopped, and its number: of several that stopped at one order the oldest comes first.
 type WalkKey = (OrderId, u64);
 
-/// All walks. A session has four at most, however often its connection ends: two requests (see `mass`), and one for each
-/// cause for which the end of a connection cancels.
+/// All walks. A session has four at most, however often its connection ends: two requests (see `mass`), and one for
+/// each cause for which the end of a connection cancels.
 #[derive(Debug, Default)]
 pub(crate) struct Walks {
     walks: BTreeMap<WalkKey, Walk>,
