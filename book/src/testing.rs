@@ -4,4 +4,5 @@
 //! The module exists with the feature `testing` only, which is never on in what is shipped.
 
 pub mod naive;
+pub mod twin;
 pub mod workload;

@@ -3,8 +3,6 @@
 
 #[path = "support/house.rs"]
 mod house;
-#[path = "support/pair.rs"]
-mod pair;
 #[path = "support/pieces.rs"]
 mod pieces;
 
@@ -14,9 +12,9 @@ use book::event::{Event, OrderStatus};
 use book::ids::{AccountId, ClOrdId, ClientKey, MarketId, OrderId, SessionId};
 use book::reject::RejectReason;
 use book::rules::RulesVersion;
+use book::testing::twin::Twin;
 use book::units::{Seq, Stamp, TsNs};
 use house::{House, MAKER, TAKER, market};
-use pair::Twin;
 
 /// Orders that a part handles at most, and that a first part looks at.
 const PART: u32 = CANCELS_PER_COMMAND_MAX;

@@ -2,8 +2,6 @@
 
 #[path = "support/ledger.rs"]
 mod ledger;
-#[path = "support/pair.rs"]
-mod pair;
 
 use book::command::Command;
 use book::engine::{Capacity, Engine};
@@ -11,10 +9,10 @@ use book::event::Event;
 use book::ids::{AccountId, AssetId};
 use book::reject::RejectReason;
 use book::testing::naive::Naive;
+use book::testing::twin::Twin;
 use book::testing::workload::{Profile, Workload};
 use book::units::{Seq, Stamp};
 use ledger::Ledger;
-use pair::Twin;
 use std::collections::HashSet;
 
 /// Both engines side by side.

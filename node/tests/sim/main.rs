@@ -23,8 +23,6 @@ mod requests;
 mod wire;
 
 mod oracle;
-#[path = "../../../book/tests/support/pair.rs"]
-mod twins;
 mod violation;
 
 mod fault_counts;

@@ -4,7 +4,6 @@
 //! journal is synced by interval), and every message must follow from commands that count.
 
 use crate::requests::{LOT, PRICE_ONE};
-use crate::twins::Twin;
 use crate::violation::{Checked, Invariant, Violation, ensure};
 use book::codec;
 use book::command::{Act, Command, MassCancel, Side};
@@ -13,6 +12,7 @@ use book::event::Event;
 use book::ids::SessionId;
 use book::rules::Rules;
 use book::state_hash::StateHash;
+use book::testing::twin::Twin;
 use book::units::{Seq, Stamp, TsNs};
 use node::replica::public_feed::PublicFeed;
 use node::replica::translate::{Outlet, Translator};

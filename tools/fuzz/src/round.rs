@@ -30,23 +30,28 @@ pub struct Tally {
 /// Runs the valid inputs, then `count` inputs made from them. Stops at the first finding.
 pub fn run(target: &Target, seed: u64, count: u32) -> Result<Tally, Finding> {
     let seeds = (target.seeds)();
-    let mut tally = Tally::default();
     for input in &seeds {
         let outcome = examine(target, input)?;
         if outcome != Outcome::Decoded {
             return Err(Finding { input: input.clone(), message: "a seed was refused".to_owned() });
         }
     }
+    run_from(target, &seeds, seed, count)
+}
+
+/// Runs `count` inputs made from `starts`. Stops at the first finding.
+pub fn run_from(target: &Target, starts: &[Vec<u8>], seed: u64, count: u32) -> Result<Tally, Finding> {
+    let mut tally = Tally::default();
     let mut rng = Rng::new(seed);
     // An input that still decodes after a mutation is mutated again. This replaces the measurement of coverage.
-    let mut pool = seeds.clone();
+    let mut pool = starts.to_vec();
     for _ in 0..count {
-        let input = next_input(target, &pool, seeds.len(), &mut rng);
+        let input = next_input(target, &pool, starts.len(), &mut rng);
         match examine(target, &input)? {
             Outcome::Refused => tally.refused += 1,
             Outcome::Decoded => {
                 tally.decoded += 1;
-                keep(input, &mut pool, seeds.len(), &mut rng);
+                keep(input, &mut pool, starts.len(), &mut rng);
             }
         }
     }

@@ -246,10 +246,11 @@ impl Naive {
     fn tell(&mut self, query: &Query, turn: Turn, count: u32) {
         let upto = self.upto(turn);
         let (reported, next) = self.handled(self.of_account(query.account), |o| is_asked(query, o), turn);
-        for (idx, order) in reported.iter().enumerate() {
-            self.reported(query, Some(order), count - 1 - idx as u32);
+        let mut left = count;
+        for order in reported.iter().take(count as usize) {
+            left -= 1;
+            self.reported(query, Some(order), left);
         }
-        let left = count - reported.len() as u32;
         match next {
             _ if left == 0 => {}
             Some(_) => self.unfinished(Unfinished::Tell(*query), next, left, Some(upto)),

@@ -33,11 +33,17 @@ fn check(input: &[u8]) -> Outcome {
     if exchange.rested.is_empty() { Outcome::Refused } else { Outcome::Decoded }
 }
 
-/// Days of a few steps: orders that rest, trade, change and end, in each of the opening's markets; one of API keys, and
-/// one of sessions' lives.
+/// Days of a few steps: orders that rest, trade, change and end, in each of the opening's markets, under the first
+/// rules and under the newest; one of API keys, and one of sessions' lives.
 fn seeds() -> Vec<Vec<u8>> {
     let days = (1..=opening::MARKETS).flat_map(|market| [quiet(market), lively(market)]);
-    days.chain([keyed(), renewed()]).collect()
+    let under_newest = days.clone().map(|day| [raise(), day].concat());
+    days.clone().chain(under_newest).chain([keyed(), renewed()]).collect()
+}
+
+/// The node raises the log to the newest rules.
+fn raise() -> Vec<u8> {
+    step(kind::ACTED, &[&[2, 0], &[8, 1]])
 }
 
 /// The number operands of one, of a hundred, and of a hundred million.
@@ -92,10 +98,10 @@ fn lively(market: u8) -> Vec<u8> {
 /// A log that is opened and raised to the newest rules; then a key of an account with an order cancels it, pays out,
 /// and gives itself up.
 fn keyed() -> Vec<u8> {
-    let (ops, node, key) = (0, 2, 3);
+    let (ops, key) = (0, 3);
     [
         step(kind::OPENED, &[&[12], &ONE, &LARGE]),
-        step(kind::ACTED, &[&[node, 0], &[8, 1]]),
+        raise(),
         step(kind::ACTED, &[&[ops, 0], &[7, 2, 1, 7, 1], &[0, 0]]),
         limit(2, 1, 0, ONE, HUNDRED),
         step(kind::ACTED, &[&[key, 1], &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20]]),
@@ -113,7 +119,7 @@ fn keyed() -> Vec<u8> {
 /// in it, and is removed.
 fn renewed() -> Vec<u8> {
     [
-        step(kind::ACTED, &[&[2, 0], &[8, 1]]),
+        raise(),
         limit(2, 1, 0, ONE, HUNDRED),
         step(kind::CONNECTION_END, &[&[0, 2]]),
         limit(2, 1, 0, ONE, HUNDRED),

@@ -2,8 +2,8 @@
 //! applies the bytes of the log, and a client that follows the live stream.
 //!
 //! Invariants, after every command: the state verifies; live and shadow have the same state, the same answers and the
-//! same numbers of streams; the feed's books, the client's books and the engine's books are the same. An act is refused
-//! when its actor can have no right to it.
+//! same numbers of streams; the naive twin has said the same of orders and owns the same; the feed's books, the
+//! client's books and the engine's books are the same. An act is refused when its actor can have no right to it.
 
 use super::super::depth::check_sums;
 use api::binary::depth::{Depth, DepthBook};
@@ -18,6 +18,7 @@ use book::event::{Event, Sink};
 use book::ids::{AccountId, OrderId, SessionId};
 use book::reject::{AdminReason, RejectReason};
 use book::snapshot::{Loader, Section};
+use book::testing::twin::Twin;
 use book::units::{Seq, Stamp, TsNs};
 use node::replica::mass_cancels::Continuations;
 use node::replica::public_feed::PublicFeed;
@@ -77,6 +78,9 @@ pub(super) struct Exchange {
     feed: PublicFeed,
     shadow: Replica,
     client: Depth,
+    /// None after a part of a command that no part before it has announced: the node writes none, so the pages, and the
+    /// twin with them, do not say what it does.
+    twin: Option<Twin>,
     /// The client's next message of the live stream.
     next: SessionSeq,
     seq: Seq,
@@ -93,6 +97,7 @@ impl Exchange {
             feed: PublicFeed::new(),
             shadow: Replica::new(Engine::new(CAPACITY)),
             client: Depth::default(),
+            twin: Some(Twin::default()),
             next: SessionSeq::FIRST,
             seq: Seq(0),
             ts: TsNs(START_NS),
@@ -116,6 +121,7 @@ impl Exchange {
         let cannot_be_allowed = cannot_be_allowed(&self.engine, command);
         self.engine.apply(stamp, command, &mut live);
         assert!(!cannot_be_allowed || is_refusal(&live.0), "an act without a right is refused: {:?}", live.0);
+        self.compare_with_twin(stamp, command, &live.0);
         let mut output = Output::default();
         self.translator.translate(stamp, stamp.ts, &live.0, &mut output);
         self.follow(stamp, &record[..len], &live.0, &output.answers);
@@ -124,8 +130,20 @@ impl Exchange {
             Event::Rested(rested) => Some(rested.order_id),
             _ => None,
         }));
+        // A new life of the streams skips numbers. It begins with a start, and clients log in anew.
+        let skipped = live.0.iter().map(|event| if let Event::RunBegan { skipped, .. } = event { *skipped } else { 0 });
+        self.next = SessionSeq(self.next.0 + skipped.sum::<u64>());
         self.read_live();
         self.check();
+    }
+
+    /// The naive twin has said the same of orders, and owns the same.
+    fn compare_with_twin(&mut self, stamp: Stamp, command: &Command, events: &[Event]) {
+        self.twin = self.twin.take().filter(|_| !is_foreign_part(command));
+        if let Some(twin) = &mut self.twin {
+            twin.follow(stamp, command, events).expect("the twin says the same");
+            twin.compare_balances(&self.engine).expect("the twin owns the same");
+        }
     }
 
     /// The shadow applies the record's bytes, and has the same outcome.
@@ -198,13 +216,25 @@ impl Default for Exchange {
     }
 }
 
+/// Whether this is a further part of a command. No input has orders enough for a command with two parts.
+fn is_foreign_part(command: &Command) -> bool {
+    match command {
+        Command::Continue(_) => true,
+        Command::MassCancel(mass) => mass.continued,
+        Command::SessionDown(down) => down.continued,
+        _ => false,
+    }
+}
+
 /// Whether an act is of the node or of a key that can have no right to it. A key that could have the right may still
 /// lack the permission.
 fn cannot_be_allowed(engine: &Engine, command: &Command) -> bool {
     let Command::Acted(acted) = command else { return false };
     match acted.actor {
         Actor::Ops => false,
-        Actor::Node => !matches!(acted.act, Act::Admin(Admin::SetRules { .. })),
+        Actor::Node => {
+            !matches!(acted.act, Act::Admin(Admin::SetRules { .. } | Admin::BeginRun(_) | Admin::SetIntake(_)))
+        }
         Actor::Key(id) => {
             let owner = engine.keys().get(id).filter(|key| !key.revoked).map(|key| key.spec.account);
             owner.is_none() || account_of(&acted.act, engine) != owner

@@ -1,12 +1,12 @@
 //! The naive twin beside an engine: given the same commands, it must have said the same and own the same.
 
-use book::command::{Command, OrderRef};
-use book::engine::Engine;
-use book::event::Event;
-use book::ids::OrderId;
-use book::reject::AdminReason;
-use book::testing::naive::Naive;
-use book::units::Stamp;
+use super::naive::Naive;
+use crate::command::{Command, OrderRef};
+use crate::engine::Engine;
+use crate::event::Event;
+use crate::ids::OrderId;
+use crate::reject::AdminReason;
+use crate::units::Stamp;
 use std::collections::HashMap;
 
 /// Drop copies of one account.
@@ -14,7 +14,7 @@ const DROP_COPIES_MAX: usize = 2;
 
 /// The twin, and how the engine's order ids map to its own.
 #[derive(Default)]
-pub(crate) struct Twin {
+pub struct Twin {
     naive: Naive,
     ids: HashMap<OrderId, OrderId>,
     /// Numbers of orders that lives of the streams have skipped. The twin skips none.
@@ -23,7 +23,7 @@ pub(crate) struct Twin {
 
 impl Twin {
     /// Applies what an engine has applied and compares what both said of orders.
-    pub(crate) fn follow(&mut self, stamp: Stamp, command: &Command, events: &[Event]) -> Result<(), String> {
+    pub fn follow(&mut self, stamp: Stamp, command: &Command, events: &[Event]) -> Result<(), String> {
         let granted = !events.iter().any(|event| match event {
             Event::AdminRejected { reason } => *reason != AdminReason::NotAuthorised,
             event => matches!(event, Event::FundsMoved { repeated: true, .. }),
@@ -51,7 +51,7 @@ impl Twin {
     }
 
     /// Compares everything that anybody owns.
-    pub(crate) fn compare_balances(&self, engine: &Engine) -> Result<(), String> {
+    pub fn compare_balances(&self, engine: &Engine) -> Result<(), String> {
         for (id, account) in engine.accounts().iter() {
             for asset in engine.accounts().assets().iter().map(|a| a.asset.id) {
                 let got = (u128::from(account.available(asset).0), u128::from(account.held(asset).0));
