@@ -234,6 +234,8 @@ planted_faults! {
     IdsOutliveLife,
     /// The new life of a session begins while orders of the one before are open.
     OrdersOutliveLife,
+    /// A part of the end of a life goes on in the middle of the orders, although the part before it was quarantined.
+    OrphanGoesOn,
     /// A removed session can place orders.
     RemovedTrades,
     /// A session can place orders while those of its life are being cancelled.

@@ -173,6 +173,23 @@ fn a_new_life_begins_with_no_order_and_every_client_order_id() {
     a_life_begins_with_no_order_and_every_id();
 }
 
+fn an_end_of_a_life_without_its_first_part_cancels_all() {
+    for then in [AfterLife::Begins(LifeTag(9)), AfterLife::Removed] {
+        let mut house = house(2);
+        rest(&mut house);
+        let events = house.place(MAKER, Side::Sell, 101, 1, Tif::Gtc, StpMode::None);
+        let [Event::Accepted(_), Event::Rested(younger)] = events[..] else { panic!("{events:?}") };
+        let of = Unfinished::EndLife(LifeEnd { session: OWN, then });
+        house.apply(Command::Continue(Rest { of, at: younger.order_id, count: 0 }));
+        assert_eq!(open(&house), 0, "{then:?}");
+    }
+}
+
+#[test]
+fn an_end_of_a_life_whose_first_part_was_quarantined_cancels_every_order() {
+    an_end_of_a_life_without_its_first_part_cancels_all();
+}
+
 #[test]
 fn a_life_needs_a_session_another_tag_and_rules_2() {
     let life = |session, tag| Admin::BeginSessionLife { session, tag: LifeTag(tag) };
@@ -313,6 +330,7 @@ fn an_end_that_takes_or_leaves_the_wrong_things_is_noticed() {
         (Mutation::CopyCancels, a_copy_is_refused),
         (Mutation::IdsOutliveLife, a_life_begins_with_no_order_and_every_id),
         (Mutation::OrdersOutliveLife, a_life_begins_with_no_order_and_every_id),
+        (Mutation::OrphanGoesOn, an_end_of_a_life_without_its_first_part_cancels_all),
         (Mutation::RemovedTrades, a_removed_session_is_gone),
         (Mutation::EndingTrades, a_session_whose_life_ends_does_not_act),
         (Mutation::RemovedNameGiven, a_removed_session_is_gone),

@@ -1,8 +1,9 @@
 //! The end of a session's life: a new life, or the removal of the session.
 //!
 //! First every order of the session is cancelled, in parts; then what follows begins. Until then the session may not
-//! act (`Walks::is_ending`), so that no order of it is placed between two parts. Invariant: no order of an earlier life
-//! is open in a later one, so that a client order id names one order.
+//! act (`Walks::is_ending`), so that no order of it is placed between two parts. A part without one before it begins
+//! with the oldest order. Invariant: no order of an earlier life is open in a later one, so that a client order id
+//! names one order.
 
 use super::{Filter, Start, Sweep};
 use crate::command::{AfterLife, LifeEnd, Unfinished};
@@ -33,6 +34,9 @@ impl Engine {
 
     pub(crate) fn end_life<S: Sink>(&mut self, end: &LifeEnd, start: Start, sink: &mut S) {
         let Ok(account) = self.session_mut(end.session).map(|session| session.account) else { return };
+        // The part before this one is not in the log, because it was quarantined: older orders may be open too.
+        let is_orphan = matches!(start, Start::After { span: None, .. }).planted(Mutation::OrphanGoesOn, |_| false);
+        let start = if is_orphan { Start::First } else { start };
         let own = end.session.planted(Mutation::OrdersOutliveLife, |_| SessionId(u32::MAX));
         let filter = Filter { session: Some(own), ..Filter::EVERY };
         let by = (SessionId::NONE, ClOrdId(0));

@@ -157,6 +157,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("CopyCancels", SESSION_LIVES),
     ("IdsOutliveLife", SESSION_LIVES),
     ("OrdersOutliveLife", SESSION_LIVES),
+    ("OrphanGoesOn", SESSION_LIVES),
     ("RemovedTrades", SESSION_LIVES),
     ("EndingTrades", SESSION_LIVES),
     ("RemovedNameGiven", SESSION_LIVES),
