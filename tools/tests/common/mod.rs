@@ -10,14 +10,14 @@ pub(crate) mod trading;
 pub(crate) mod traffic;
 
 use api::decimal::{PriceE9, QtyE8};
-use book::units::Ppm;
+use book::units::{Ppm, Seq};
 use local_setup::LocalSetup;
 use node::config::Config;
 use node::config::build::Build;
 use node::topology::{Node, start};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 use tools::client::setup::{Credentials, NewMarket, Setup};
 use wal::directory::Directory;
@@ -103,14 +103,20 @@ impl Running {
     }
 
     /// Waits until the shadow has written the history of every command: after that the node adds nothing to its log by
-    /// itself.
+    /// itself. It asks for it, because commands without rows, such as the end of a connection, wait for the next that
+    /// have some.
     pub(crate) fn settle(&self) {
-        let status = &self.node().status;
-        let deadline = Instant::now() + PATIENCE;
-        while status.watermarks.history.get().0 < status.watermarks.durable.get().0 {
-            assert!(Instant::now() < deadline, "the history is not written in {PATIENCE:?}");
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
+        let (status, port) = (&self.node().status, &self.node().port);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let settled = runtime.block_on(async {
+            let written = async {
+                while status.watermarks.history.get().0 < status.watermarks.durable.get().0 {
+                    port.wait_for_history(Seq(status.watermarks.durable.get().0)).await.expect("the shadow answers");
+                }
+            };
+            tokio::time::timeout(PATIENCE, written).await
+        });
+        settled.unwrap_or_else(|_| panic!("the history is not written in {PATIENCE:?}"));
     }
 
     /// Takes a snapshot and returns its sequence.
