@@ -58,19 +58,8 @@ fn refused(events: &[Event]) -> Option<RejectReason> {
 }
 
 fn mass(block: BlockChange, session: SessionId) -> Command {
-    Command::MassCancel(MassCancel {
-        session,
-        cl_ord_id: ClOrdId(0),
-        account: MAKER,
-        scope: MassScope::Session,
-        market: MarketId::NONE,
-        side: None,
-        price_min: None,
-        price_max: None,
-        cancel_group: 0,
-        block,
-        continued: false,
-    })
+    let every_order = MassCancel::every_order(MassScope::Session, MAKER, MarketId::NONE, block);
+    Command::MassCancel(MassCancel { session, ..every_order })
 }
 
 fn limits(house: &mut House, qty_min: u64, notional_min: u64) {

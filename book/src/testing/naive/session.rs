@@ -91,6 +91,7 @@ impl Naive {
 
     pub(super) fn end_life(&mut self, end: &LifeEnd, turn: Turn) {
         let Some(session) = at(&self.sessions, end.session.0).filter(|session| !session.removed) else { return };
+        // A part without one before it begins with the oldest order.
         let turn = if matches!(turn, Turn::Next(_, None)) { Turn::First } else { turn };
         let own = |o: &Order| o.session == end.session;
         let (visited, next) = self.handled(self.of_account(session.account), own, turn);
