@@ -154,6 +154,13 @@ impl Disk {
 
     // ---- damage
 
+    /// So many bytes of a file as they are now.
+    pub(crate) fn file_bytes(&self, path: &Path, offset: usize, len: usize) -> Vec<u8> {
+        let mut state = self.lock();
+        let file = state.file(path).expect("the simulation created the file");
+        file.bytes()[offset..offset + len].to_vec()
+    }
+
     /// Flips one bit of a file; returns false where the file has no such byte.
     pub(crate) fn flip_file_bit(&self, path: &Path, offset: usize, bit: u32) -> bool {
         self.lock().file(path).is_some_and(|file| file.flip(offset, bit))

@@ -49,6 +49,7 @@ use wal::segment::{Geometry, SegmentHeader};
 use wal::snapshot::SnapshotHeader;
 use wal::store::Store;
 use wal::units::{Lsn, NodeId, SegmentIdx, Timeline};
+use zerocopy::FromBytes;
 use zerocopy::IntoBytes;
 
 pub(crate) const DATA_DIR: &str = "/simulated";
@@ -84,6 +85,19 @@ pub(crate) fn mark_path() -> PathBuf {
 pub(crate) fn mark_byte(at: usize) -> usize {
     let (slot, byte) = ((at >> 8) % MARK_SLOTS as usize, at % size_of::<MarkSlot>());
     slot * MARK_SLOT_STRIDE_BYTES as usize + byte
+}
+
+/// How many slots of the mark are intact: a cut in the middle of a write leaves one of them torn.
+pub(crate) fn mark_slots_intact(disk: &Disk) -> usize {
+    let at = |slot: u64| (slot * MARK_SLOT_STRIDE_BYTES) as usize;
+    let is_intact = |slot: &u64| {
+        let bytes = disk.file_bytes(&mark_path(), at(*slot), size_of::<MarkSlot>());
+        MarkSlot::read_from_bytes(&bytes).is_ok_and(|found| {
+            let (counter, seq) = (found.counter.get(), Lsn(found.seq.get()));
+            MarkSlot::new(TIMELINE, counter, seq).as_bytes() == bytes && counter % MARK_SLOTS == *slot
+        })
+    };
+    (0..MARK_SLOTS).filter(is_intact).count()
 }
 
 fn directory(disk: &Disk, options: &Options) -> Directory {

@@ -134,10 +134,12 @@ impl World<'_> {
             // A start reads of the history only what the live stream had, and does without where it is damaged.
             2 => self.flip_in_row(Family::History).then_some((Must::Start, "a row of the history")),
             3 => self.flip_in_snapshot(),
-            // The other slot is sufficient for an intact log.
-            4 => self
-                .flip_in_file(&exchange::mark_path(), exchange::mark_byte)
-                .then_some((Must::Start, "a slot of the mark")),
+            4 => {
+                // The other slot is sufficient for an intact log, unless the crash has torn that one.
+                let must = if exchange::mark_slots_intact(&self.disk) == 2 { Must::Start } else { Must::Either };
+                let flipped = self.flip_in_file(&exchange::mark_path(), exchange::mark_byte);
+                flipped.then_some((must, "a slot of the mark"))
+            }
             5 => {
                 let path = segment_path(SegmentIdx(self.rng.below(self.options.segment_count)));
                 let flipped = self.flip_in_file(&path, |at| at % SEGMENT_HEADER_BYTES);
